@@ -1,0 +1,159 @@
+/* The operations of a decoder: one interface, implemented by compute/cpu and by compute/cuda, one of which is linked.
+ *
+ * Activations are float32, row-major [n][ld]: n positions (or selected positions), ld columns from one row to the next.
+ * Every pointer to activations, weights and caches is device memory (cpu: ordinary memory); tables marked host are
+ * ordinary memory. Calls are queued in order and need not have finished on return (cuda); ops_download() and
+ * ops_sync() wait. After ops_open() no call allocates.
+ *
+ * cpu: results do not depend on n, on how rows of W are cut into calls, or on the number of threads. Every output
+ * element is one chain: a 16-lane float32 accumulator over k in steps of 16 by fused multiply-add, lanes reduced in one
+ * fixed tree (8+8, 4+4, 2+2, 1+1), tails masked by zeros. Weights may begin at any byte (no alignment is promised).
+ * cuda: weight payloads begin at a multiple of 256 bytes. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "proto/error.h"
+#include "proto/plan.h"
+#include "proto/ring.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ops; /* a backend, opened once a process */
+
+struct ops_options {
+    uint32_t threads;   /* cpu */
+    uint32_t device;    /* cuda */
+    uint64_t scratch_bytes; /* most that any call may need: see ops_scratch_bytes() */
+};
+
+int ops_open(struct ops **out, const struct ops_options *o, struct error *e);
+void ops_close(struct ops *o);
+const char *ops_describe(const struct ops *o); /* "avx512, 2 threads", "NVIDIA ..., sm_90" */
+
+/* Scratch that a plan's operations need at most, for max_positions positions in a sweep. */
+uint64_t ops_scratch_bytes(const struct plan_shm *p);
+
+void *ops_alloc(struct ops *o, uint64_t bytes, struct error *e); /* zeroed (lazily); NULL with *e filled */
+void ops_free(struct ops *o, void *p, uint64_t bytes);
+void ops_upload(struct ops *o, void *dst, const void *host_src, uint64_t bytes);
+void ops_download(struct ops *o, void *host_dst, const void *src, uint64_t bytes); /* returns when it is there */
+int ops_sync(struct ops *o, struct error *e); /* waits for all; reports what failed since the last call */
+
+/* ---- tiles ---- */
+
+/* Stored weights of one matrix: rows of it, as they lie in a tile. scale: NULL, or its first row of scales covering row0.
+ * data and scale point at whole rows; row0 is the number of the first row in the matrix (block scales need it). */
+struct ops_weight {
+    const struct plan_matrix *matrix; /* host */
+    const void *data, *scale;
+    uint64_t row0, rows;
+    uint64_t scale_row0;
+};
+
+/* ---- operations ---- */
+
+/* dst[i][0..width) = scale * rows[i]; rows: n stored rows, contiguous, in device memory. */
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale);
+
+/* Elements of dtype to float32. */
+void ops_widen(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements);
+
+/* x, y at the first column; weight, bias NULL or float32 in device memory. See struct op_norm. */
+void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
+              const float *bias, uint32_t n);
+
+/* y[i][r] = sum_k x[i][k] W[row0 + r][k] + bias[r]; y at the column of row0, bias at row0 or NULL. flags: MATMUL_*. */
+void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                const float *bias, uint32_t flags, uint32_t n);
+
+/* y[i][c] = (init ? bias[c] or 0 : y[i][c]) + sum_r x[i][row0 + r] W[row0 + r][c], r in order, one chain for each c.
+ * x at column row0; W's rows are the inputs (matrices stored [in][out], and the transposed half of latent attention). */
+void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                  const float *bias, bool init, uint32_t n);
+
+/* Rotates in place; cs: [n][dim] float32 in device memory: dim/2 cosines, then dim/2 sines of each position. */
+void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n);
+
+void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width,
+              uint32_t dst_stride, uint32_t src_stride, uint32_t n);
+void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width,
+             float ca, float cb, uint32_t n);
+void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
+             uint32_t ldu, uint32_t n);
+/* positions: n rotary positions in device memory, used with SCALE_BY_POSITION. */
+void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n);
+
+/* dst[i] = src[index[i]]; index in device memory. */
+void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width,
+                     uint32_t n);
+/* dst[index[i]] += weight[i] * src[i]; no index twice. weight NULL: 1. */
+void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
+                          const float *weight, uint32_t width, uint32_t n);
+/* x[i] *= weight[i] over width columns. */
+void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, uint32_t width, uint32_t n);
+
+/* ---- attention ---- */
+
+/* Which cached rows each position sees: position i of the sequence's order 0..pos lies in rows given by runs, in order.
+ * Position i uses runs [first[i], first[i + 1]); the lengths of its runs add up to its place in the sequence + 1 (itself
+ * included, last). Most sequences are one run. */
+struct ops_run {
+    uint32_t row, length;
+};
+struct ops_rows {
+    const uint32_t *row;         /* [n] where position i's own k and v are stored */
+    const uint32_t *place;       /* [n] its place in its sequence, from 0 (rotary position too) */
+    const uint32_t *first;       /* [n + 1] */
+    const struct ops_run *runs;  /* all in device memory */
+    uint32_t n;
+    uint32_t max_place;          /* host: the largest place */
+};
+
+/* Appends k, v (float32) of each position to the cache (kv_type, [rows][k_width], [rows][v_width]). */
+void ops_kv_store(struct ops *o, uint32_t kv_type, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r);
+
+/* dst = softmax(...) v as struct op_attention says. Float32 throughout; the reductions over ancestors are cut at multiples
+ * of 64 places of the sequence, never by row, thread or chunk, so that the result does not depend on them. sinks, alibi:
+ * NULL or float32 [heads] in device memory. */
+void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
+                   const void *k_cache, const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi,
+                   const struct ops_rows *r);
+
+/* ---- recurrences: positions of the sweep in chains; see compute/state.h ---- */
+
+/* Position i continues the state from[i] and leaves its own in to[i]: indices of state slots of floats each in states;
+ * from[i] UINT32_MAX: zeros. from[i] == to[i] is updated in place. Positions come in an order in which every from is
+ * ready. host arrays. */
+struct ops_chain {
+    const uint32_t *from, *to;
+    uint32_t n;
+};
+/* state slot: [taps - 1][width] inputs before the position, oldest first. weight [width][taps]. dst = act(conv(src) + bias). */
+void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
+              const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c);
+/* state slot: [heads][dk][dv]. See struct op_delta. a_log, dt_bias [heads]. */
+struct ops_delta_args {
+    const float *q, *k, *v, *a, *b;
+    uint32_t ldq, ldk, ldv, lda, ldb;
+    const float *a_log, *dt_bias;
+};
+void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
+               uint64_t state_floats, const struct ops_chain *c);
+
+/* ---- device memory across processes (cuda; the cpu backend has none of it and returns -ENOTSUP) ---- */
+
+#define OPS_HANDLE_BYTES 64
+/* Exports [p] allocated by ops_alloc() for transfer to open; and one interprocess event. */
+int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], struct error *e);
+/* Events of a slot: ready is recorded by transfer and waited for by compute's stream, freed the other way round. */
+int ops_events_open(struct ops *o, uint32_t slots, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e);
+int ops_events_import(struct ops *o, uint32_t slots, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e);
+void ops_slot_wait(struct ops *o, uint32_t slot);    /* later work waits until the slot's copy is done */
+void ops_slot_release(struct ops *o, uint32_t slot); /* recorded after all work queued so far */
+
+#ifdef __cplusplus
+}
+#endif

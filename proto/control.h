@@ -1,0 +1,125 @@
+/* The control protocol: msgpack arrays over ZeroMQ (ipc://, a ROUTER at the coordinator, a DEALER in each stage).
+ *
+ *   stage                          coordinator
+ *   HELLO version, stage, pid  ->                      once, at start
+ *                              <-  SETUP segments      the versions match; else ERROR and the end
+ *   EXPORT handles             ->  (cuda) relayed to the other stage of the pair
+ *   ATTACHED description       ->                      everything is mapped and allocated; when all have said so, the
+ *                                                      names are unlinked and the epoch has begun
+ *                              <-  SWEEP positions     to compute
+ *   DONE sweep                 ->                      logits lie in the LOGITS segment until the next SWEEP
+ *   TRACE records              ->                      only where the run traces
+ *   ERROR code, text           ->                      the stage ends after it
+ *                              <-  STOP
+ *   BYE usage                  ->                      last words of an orderly end
+ *
+ * Nothing here is on the per-tile path. A message is [type, fields...]; every field is named in struct control_message
+ * below, in wire order. Anything else that arrives is refused by control_decode() with -EPROTO and changes nothing. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "proto/error.h"
+#include "proto/run.h"
+
+#define CONTROL_VERSION   1u
+#define CONTROL_NAME_MAX  64
+#define CONTROL_TEXT_MAX  ERROR_TEXT_BYTES
+#define CONTROL_BLOB_MAX  (1u << 16)
+#define CONTROL_TRACE_MAX 512u
+
+enum control_type {
+    CONTROL_HELLO = 1,
+    CONTROL_SETUP,
+    CONTROL_EXPORT,
+    CONTROL_ATTACHED,
+    CONTROL_SWEEP,
+    CONTROL_DONE,
+    CONTROL_TRACE,
+    CONTROL_ERROR,
+    CONTROL_STOP,
+    CONTROL_BYE
+};
+
+#define POSITION_LOGITS 1u /* its logits are wanted */
+#define ROW_NONE        UINT32_MAX
+
+/* One position of a sweep. Its key and value go to KV row `row`; it sees itself and its ancestors: parent is the row of
+ * the position before it (of an earlier sweep, or earlier in this one), ROW_NONE for the first of a sequence. place is
+ * its number in the sequence, from 0. Rows are given out by the coordinator. */
+struct sweep_position {
+    uint32_t token, sequence, place, row, parent, flags;
+};
+
+/* One slot's way: times in ns of CLOCK_MONOTONIC. ring: 0 host, 1 device. */
+struct trace_record {
+    uint64_t sweep, bytes, fill_ns, ready_ns, take_ns, free_ns;
+    uint32_t tile, rows;
+    uint8_t ring, lane, pad[6];
+};
+
+struct control_message {
+    enum control_type type;
+    union {
+        struct {
+            uint32_t version, stage;
+            uint64_t pid;
+            char build[CONTROL_NAME_MAX];
+        } hello;
+        struct {
+            uint64_t epoch;
+            char plan[CONTROL_NAME_MAX], run[CONTROL_NAME_MAX], arena[CONTROL_NAME_MAX], logits[CONTROL_NAME_MAX];
+            int32_t cache_fd; /* inherited; -1 where the cache is empty */
+        } setup;
+        struct {
+            uint32_t to, kind, bytes; /* stage that it is for; what it is, between the two */
+            const uint8_t *data;      /* valid until the next receive */
+        } export;
+        struct {
+            char text[CONTROL_TEXT_MAX]; /* "avx512, 2 threads" */
+        } attached;
+        struct {
+            uint64_t sweep;
+            uint32_t count, pad;
+            const struct sweep_position *position; /* valid until the next receive */
+        } sweep;
+        struct {
+            uint64_t sweep, start_ns, end_ns;
+            uint32_t logits; /* rows of the LOGITS segment that are filled, in the order of the positions */
+        } done;
+        struct {
+            uint32_t count, pad;
+            const struct trace_record *record; /* valid until the next receive */
+        } trace;
+        struct {
+            uint32_t code, pad;
+            char text[CONTROL_TEXT_MAX];
+        } error;
+        struct {
+            uint64_t cpu_ns, peak_bytes; /* of the process: user + system time, peak resident set less shared memory */
+        } bye;
+    };
+};
+
+/* Encoding is private to both ends; these two are public for the tests. out: malloc'ed, the caller frees it. */
+int control_encode(const struct control_message *m, void **out, size_t *bytes, struct error *e);
+/* Copies of texts and names are in *m; data pointers lead into scratch (malloc'ed and grown as needed). */
+struct control_scratch {
+    void *data;
+    size_t bytes;
+};
+int control_decode(struct control_message *m, const void *data, size_t bytes, struct control_scratch *s, struct error *e);
+
+struct control; /* one end */
+
+/* Coordinator: binds address ("ipc:///.../control"). */
+int control_bind(struct control **out, const char *address, struct error *e);
+/* Stage: connects; its name is its identity. */
+int control_connect(struct control **out, const char *address, enum run_stage me, struct error *e);
+void control_close(struct control *c);
+int control_fd(const struct control *c); /* readable when there may be something: then receive until -EAGAIN */
+
+/* to: the stage (ignored by stages). */
+int control_send(struct control *c, enum run_stage to, const struct control_message *m, struct error *e);
+/* -EAGAIN after timeout_ms (-1: for ever). from may be NULL. A message that cannot be understood is -EPROTO. */
+int control_receive(struct control *c, enum run_stage *from, struct control_message *m, int timeout_ms, struct error *e);

@@ -1,0 +1,13 @@
+/* Messages to stderr, one line each, prefixed by the process's name. The level is the only global state. */
+#pragma once
+
+enum log_level { LOG_QUIET, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+void log_setup(const char *process, enum log_level level);
+enum log_level log_get_level(void);
+
+void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
+#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)

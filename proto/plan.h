@@ -1,0 +1,362 @@
+/* The plan: everything that the stages know of a model, made once by the coordinator and mapped read-only by the others.
+ *
+ *   struct plan_shm  (header: spec, run settings, tables)
+ *     files      where bytes come from
+ *     matrices   weights that stream (or are gathered, or requested)       vectors   small tensors that stay, as float32
+ *     ops        the decoder as a list of operations, in order             buffers   activations, floats for each position
+ *     parts      rows of one matrix in one tile                            tiles     what travels through a ring
+ *
+ * The order of the tiles of a sweep is the order in which the operations consume their parts: who executes the list
+ * walks the tiles front to back and never looks anything up. Operations name no family; a family is a way of writing
+ * this list (coordinator/model/families).
+ *
+ * Tiles come in three ranges:
+ *   [0, sweep_tiles)                       one sweep, in order; streamed for ever, sweep after sweep, on lane 0
+ *   [sweep_tiles, +resident_tiles)         parts are vectors; sent once at the start of an epoch, on lane 1
+ *   [.., +expert_tiles)                    sent on request, on lane 1
+ * A part's payload begins at tile-relative slot_off, of which the low 12 bits are those of its offset in the file, so
+ * that a direct read of whole pages lands it there. Parts do not share pages. A tile occupies span bytes, a multiple of
+ * PLAN_PAGE, at most slot_bytes.
+ *
+ * All offsets are relative to the segment's start; plan_check() verifies every index and range before use. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "proto/error.h"
+
+#define PLAN_MAGIC   UINT64_C(0x6e616c705f637569) /* "uic_plan" */
+#define PLAN_VERSION 1u
+#define PLAN_PAGE    4096u
+#define PLAN_NONE    UINT32_MAX
+#define PLAN_NOBUF   UINT16_MAX
+
+/* How elements are stored in the file. Sizes are per row: see plan_row_bytes(). */
+enum plan_dtype { PLAN_F32, PLAN_F16, PLAN_BF16, PLAN_F8_E4M3, PLAN_MXFP4, PLAN_DTYPES };
+
+struct plan_table {
+    uint64_t offset, count;
+};
+
+struct plan_file {
+    uint64_t name;  /* offset of its path, NUL-terminated, in the strings */
+    uint64_t bytes, mtime_ns, inode, device;
+};
+
+/* A weight matrix [rows][cols], row-major, elements as dtype; y = x W^T has rows columns.
+ * MXFP4: a row is cols / 2 bytes (low nibble first), its scales cols / 32 bytes of e8m0.
+ * F8_E4M3: one scale for each block of block_rows x block_cols; scale dtype F32 or BF16. */
+struct plan_matrix {
+    uint64_t rows, cols, row_bytes;
+    uint64_t file_off;
+    uint64_t scale_off;       /* first scale, in the file scale_file */
+    uint64_t scale_row_bytes; /* bytes of one row of scales */
+    uint32_t file, scale_file; /* scale_file PLAN_NONE: no scales */
+    uint32_t block_rows, block_cols;
+    uint16_t dtype, scale_dtype; /* scale_dtype PLAN_MXFP4 stands for e8m0 bytes */
+    uint32_t pad;
+    uint64_t name;
+};
+
+#define PLAN_STREAMED UINT64_MAX
+/* A small tensor kept by compute as float32, elements from at in its resident area. file PLAN_NONE: constants table. */
+struct plan_vector {
+    uint64_t elements, at; /* at: float index in the resident area, or PLAN_STREAMED: an expert's bias, not kept */
+    uint64_t file_off;     /* or the float index in the constants */
+    uint32_t file;
+    uint16_t dtype, pad;
+    uint64_t name;
+};
+
+enum plan_role { PART_WEIGHT, PART_SCALE, PART_VECTOR, PART_BIAS };
+
+/* Rows [row0, row0 + rows) of a matrix, or of its scales (SCALE parts come before the WEIGHT part they serve, in the
+ * same tile, and cover its rows: row0 and rows then count rows of scales), or one vector (resident, or the BIAS of an
+ * expert's matrix: elements as dtype of the vector). */
+struct plan_part {
+    uint64_t file_off, bytes, row0;
+    uint32_t rows;
+    uint32_t index;    /* matrix, or vector for VECTOR and BIAS */
+    uint32_t file;
+    uint32_t slot_off; /* of the payload's first byte; slot_off % PLAN_PAGE == file_off % PLAN_PAGE */
+    uint16_t role, pad;
+    uint32_t pad2;
+};
+
+enum plan_home { HOME_DISK, HOME_HOST, HOME_DEVICE };
+
+/* TILE_STAYS: who computes keeps it after its first visit, so from the next sweep on it is not sent any more (device
+ * home anywhere; host home where the kernels read host memory). */
+#define TILE_STAYS 1u
+
+struct plan_tile {
+    uint64_t home_off; /* in the host cache or in the device's pinned area, a multiple of PLAN_PAGE */
+    uint64_t bytes;    /* payload, without padding */
+    uint32_t part0, parts;
+    uint32_t span;     /* with padding */
+    uint16_t home, flags;
+    uint32_t layer, pad;
+};
+
+/* ---- operations ------------------------------------------------------------------------------------------------ */
+
+/* Columns [col, ...) of an activation buffer [positions][width]. */
+struct plan_view {
+    uint16_t buf, pad;
+    uint32_t col;
+};
+
+enum plan_op_kind {
+    OP_EMBED,    /* dst = scale * row of the embedding, one for each position */
+    OP_NORM,     /* dst = norm(src) * (weight_add + weight) + bias, for each of groups groups of width columns */
+    OP_MATMUL,   /* dst = src W^T + bias */
+    OP_HEADMM,   /* for each head h: dst_h = src_h W_h^T, or src_h W_h when transposed */
+    OP_ROPE,     /* rotates heads in place */
+    OP_COPY,     /* blocks of columns from one view to another */
+    OP_ADD,      /* dst = ca * a + cb * b */
+    OP_ACT,      /* dst = act(gate) * up, or act(gate) */
+    OP_SCALE,    /* x = cap * tanh(mul * x / cap), or mul * x */
+    OP_ATTENTION,/* appends k and v to the cache, then dst = softmax(scale q k^T) v over the position's ancestors */
+    OP_CONV,     /* short causal convolution over the sequence, one kernel a channel */
+    OP_DELTA,    /* gated delta rule, recurrent state [heads][dk][dv] */
+    OP_ROUTER,   /* chooses experts from logits, and asks for their tiles */
+    OP_EXPERTS,  /* dst = sum over the chosen experts of weight * expert(src) */
+    OP_SELECT,   /* from here on only positions that want logits: dst rows = chosen rows of src */
+    OP_LOGITS,   /* hands src [selected][vocabulary] to the coordinator */
+    OP_KINDS
+};
+
+enum plan_norm { NORM_RMS, NORM_LAYER, NORM_L2 }; /* L2: x / sqrt(sum x^2 + eps) */
+enum plan_act { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU, ACT_SIGMOID, ACT_SOFTPLUS, ACT_RELU2,
+                ACT_SWIGLU_OAI }; /* (min(gate, limit) * sigmoid(alpha gate)) * (clamp(up, +-limit) + 1) */
+
+struct op_embed {
+    struct plan_view dst;
+    uint32_t matrix, width;
+    float scale;
+};
+struct op_norm {
+    struct plan_view src, dst;
+    uint32_t groups, width, src_stride, dst_stride; /* strides between groups, in columns */
+    uint32_t kind, weight, bias; /* vectors or PLAN_NONE */
+    uint32_t weight_stride;      /* between groups: 0 where they share it */
+    float eps, weight_add;
+};
+#define MATMUL_ROW_NORM 1u /* rows of W are scaled to length 1 (Baichuan 2's head) */
+struct op_matmul {
+    struct plan_view src, dst;
+    uint32_t matrix, bias, flags;
+};
+/* head h owns rows [h * row_stride + row_off, + rows) of the matrix. Plain: src_h has cols columns, dst_h rows.
+ * Transposed: src_h has rows columns, dst_h cols. src_stride, dst_stride: columns between heads. */
+struct op_headmm {
+    struct plan_view src, dst;
+    uint32_t matrix, heads, rows, row_stride, row_off, src_stride, dst_stride, transposed;
+};
+enum plan_rope_style { ROPE_HALVES, ROPE_PAIRS }; /* (x[i], x[i + dim/2]) as GPT-NeoX, or (x[2i], x[2i + 1]) as GPT-J */
+struct op_rope {
+    struct plan_view x;
+    uint32_t heads, head_stride, dim, style, rope; /* dim columns of each head, from x.col on; rope: table */
+};
+struct op_copy {
+    struct plan_view src, dst;
+    uint32_t blocks, width, src_stride, dst_stride;
+};
+struct op_add {
+    struct plan_view dst, a, b;
+    uint32_t width;
+    float ca, cb;
+};
+#define ACT_INTERLEAVED 1u /* gate and up alternate: gate view is [g0, u0, g1, u1, ...] */
+#define ACT_BROADCAST   2u /* one gate column for all of up's */
+struct op_act {
+    struct plan_view dst, gate, up; /* up.buf PLAN_NOBUF: none */
+    uint32_t width, kind, flags;
+    float alpha, limit;
+};
+#define SCALE_BY_POSITION 1u /* Llama 4: mul becomes 1 + mul * log(1 + floor((position + 1) / floor)); cap 0 */
+struct op_scale {
+    struct plan_view x;
+    uint32_t width, flags;
+    float mul, cap, floor;
+};
+#define ATTN_V_IN_K 1u /* v is the first dv columns of k; nothing else is cached (latent attention) */
+struct op_attention {
+    struct plan_view q, k, v, dst; /* q [heads][dk], k [kv_heads][dk], v [kv_heads][dv], dst [heads][dv] */
+    uint32_t heads, kv_heads, dk, dv;
+    uint32_t window;       /* positions seen, the own one included; 0: all */
+    uint32_t chunk;        /* only positions of the same chunk of this length; 0: all */
+    uint32_t sinks, alibi; /* vectors [heads] or PLAN_NONE */
+    uint32_t cache, flags; /* index of its KV cache */
+    float scale, cap;      /* cap: logits are cap * tanh(x / cap); 0: none */
+};
+struct op_conv {
+    struct plan_view src, dst;
+    uint32_t width, taps, weight, bias, state, act; /* weight [width][taps], oldest first */
+};
+/* For each position and value head h (key head h / (heads / key_heads)), with q, k normalized to length 1 (eps 1e-6):
+ * g = exp(-exp(a_log) * softplus(a + dt_bias)), S = g S + k (beta (v - (g S)^T k))^T, dst = S^T q * scale. beta as given. */
+struct op_delta {
+    struct plan_view q, k, v, a, b, dst; /* q, k [key_heads][dk]; v, dst [heads][dv]; a, b [heads]; b before the sigmoid */
+    uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state;
+    float scale;
+};
+enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX }; /* the last: softmax over the chosen ones only */
+#define ROUTER_NORMALIZE   1u /* chosen weights are divided by their sum (+ eps) */
+#define ROUTER_GROUP_TOP2  2u /* a group's score is the sum of its best two (else the best one) */
+struct op_router {
+    struct plan_view src; /* logits [experts] */
+    uint32_t experts, top, groups, top_groups, bias; /* bias: added for the choice only; PLAN_NONE */
+    uint32_t score, flags, table;                    /* expert table */
+    float scale, eps;
+};
+#define EXPERTS_SCALE_INPUT 1u /* the weight multiplies the input, not the output (Llama 4) */
+struct op_experts {
+    struct plan_view src, dst;
+    uint32_t table, act, flags;
+    float alpha, limit;
+};
+struct op_select {
+    struct plan_view src, dst;
+    uint32_t width;
+};
+struct op_logits {
+    struct plan_view src;
+    uint32_t width;
+};
+
+struct plan_op {
+    uint32_t kind, layer;
+    union {
+        struct op_embed embed;
+        struct op_norm norm;
+        struct op_matmul matmul;
+        struct op_headmm headmm;
+        struct op_rope rope;
+        struct op_copy copy;
+        struct op_add add;
+        struct op_act act;
+        struct op_scale scale;
+        struct op_attention attention;
+        struct op_conv conv;
+        struct op_delta delta;
+        struct op_router router;
+        struct op_experts experts;
+        struct op_select select;
+        struct op_logits logits;
+    };
+};
+
+/* The experts of one layer. Expert e owns tiles [tile0 + e * tiles_each, + tiles_each), whose parts come in the order
+ * gate, up, down (or gate_up, down when fused), each with its SCALE part before it and its BIAS part before its first
+ * rows. Matrices: matrix0 + e * 3 + {0, 1, 2} (or * 2 + {0, 1}). transposed: stored [in][out], y = x W. */
+struct plan_experts {
+    uint32_t experts, hidden, inter;
+    uint32_t tile0, tiles_each, matrix0;
+    uint8_t fused, interleaved, transposed; /* fused: one matrix of 2 * inter: halves, or alternating if interleaved */
+    uint8_t biased;                         /* each matrix has a bias, numbered as the matrices are, from bias0 */
+    uint32_t max_used;                      /* experts chosen for a position */
+    uint32_t bias0;                         /* vectors, at PLAN_STREAMED */
+};
+
+/* Rotary angles: position * inv_freq[i] (float32 product, as the reference does), cos and sin times scale. */
+struct plan_rope {
+    uint64_t inv_freq; /* float index in the constants, dim / 2 of them */
+    uint32_t dim;
+    float scale;
+};
+
+/* Cached columns of one attention operation, for each position. v_width 0 with ATTN_V_IN_K. */
+struct plan_cache {
+    uint32_t k_width, v_width;
+};
+
+/* Recurrent state of one operation, floats for each sequence. */
+struct plan_state {
+    uint64_t floats;
+};
+
+/* ---- the whole ------------------------------------------------------------------------------------------------- */
+
+enum plan_backend { BACKEND_CPU, BACKEND_CUDA };
+enum plan_io { PLAN_IO_AUTO, PLAN_IO_DIRECT, PLAN_IO_BUFFERED };
+enum plan_engine { ENGINE_AUTO, ENGINE_URING, ENGINE_THREADS, ENGINE_NULL };
+enum plan_kv { KV_F32, KV_BF16, KV_F16 };
+
+/* Settings of this run, fixed before the stages start. */
+struct plan_run {
+    uint64_t slot_bytes;        /* of every arena slot, both lanes; a multiple of PLAN_PAGE */
+    uint64_t host_cache_bytes;  /* host home */
+    uint64_t device_pin_bytes;  /* device home */
+    uint64_t io_block_bytes;
+    uint32_t reader_slots[2];   /* arena slots of lane 0 and lane 1 */
+    uint32_t transfer_slots[2]; /* device slots; 0 where transfer hands host slots on */
+    uint32_t entries[2];        /* entries of each lane's rings, a power of two */
+    uint32_t io_depth;
+    uint32_t threads, device, backend, io, engine, kv_type;
+    uint32_t kv_rows;           /* positions that the KV cache holds */
+    uint32_t max_positions;     /* of one sweep */
+    uint32_t max_logits;        /* positions of one sweep that may want logits */
+    uint32_t sequences;         /* recurrent states kept */
+    uint32_t trace;             /* stages report every slot's times */
+    uint32_t log_level;
+    uint64_t expert_cache_bytes; /* host cache for requested tiles, behind the pins: [host_cache_bytes - this, ...) */
+};
+
+struct plan_spec {
+    uint32_t layers, hidden, vocab, context;
+    uint32_t embed_matrix;
+    uint32_t resident_tiles, expert_tiles, pad;
+    uint64_t sweep_tiles;
+    uint64_t resident_floats;
+    char architecture[64];
+};
+
+struct plan_shm {
+    uint64_t magic;
+    uint32_t version, pad;
+    uint64_t bytes;
+    struct plan_spec spec;
+    struct plan_run run;
+    struct plan_table files, matrices, vectors, buffers /* uint32_t widths */, ops, parts, tiles, experts, ropes, caches,
+        states, constants /* float */, strings /* char */;
+};
+
+/* Typed access to the tables; p is a checked plan. */
+#define PLAN_ACCESS(type, table)                                                                                       \
+    static inline const type *plan_##table(const struct plan_shm *p)                                                   \
+    {                                                                                                                  \
+        return (const type *)(const void *)((const char *)p + p->table.offset);                                       \
+    }
+PLAN_ACCESS(struct plan_file, files)
+PLAN_ACCESS(struct plan_matrix, matrices)
+PLAN_ACCESS(struct plan_vector, vectors)
+PLAN_ACCESS(uint32_t, buffers)
+PLAN_ACCESS(struct plan_op, ops)
+PLAN_ACCESS(struct plan_part, parts)
+PLAN_ACCESS(struct plan_tile, tiles)
+PLAN_ACCESS(struct plan_experts, experts)
+PLAN_ACCESS(struct plan_rope, ropes)
+PLAN_ACCESS(struct plan_cache, caches)
+PLAN_ACCESS(struct plan_state, states)
+PLAN_ACCESS(float, constants)
+PLAN_ACCESS(char, strings)
+#undef PLAN_ACCESS
+
+static inline const char *plan_string(const struct plan_shm *p, uint64_t name)
+{
+    return plan_strings(p) + name;
+}
+
+/* Bytes of cols elements. */
+uint64_t plan_row_bytes(uint32_t dtype, uint64_t cols);
+const char *plan_dtype_name(uint32_t dtype);
+const char *plan_op_name(uint32_t kind);
+
+/* Every index, range and size of a plan of map_bytes bytes: 0, or -EPROTO and what is wrong. Stages call it on what
+ * they were given before they use it; nothing in a checked plan leads outside of it. */
+int plan_check(const struct plan_shm *p, uint64_t map_bytes, struct error *e);
+
+_Static_assert(sizeof(struct plan_part) == 48, "plan_part");
+_Static_assert(sizeof(struct plan_tile) == 40, "plan_tile");
+_Static_assert(sizeof(struct plan_view) == 8, "plan_view");

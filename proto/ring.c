@@ -1,0 +1,120 @@
+#include "proto/ring.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "proto/clock.h"
+
+uint64_t ring_bytes(uint32_t depth)
+{
+    return sizeof(struct ring_shm) + (uint64_t)depth * sizeof(struct ring_entry);
+}
+
+void ring_init(struct ring_shm *s, uint32_t depth, uint64_t epoch)
+{
+    s->depth = depth;
+    s->epoch = epoch;
+    atomic_init(&s->reserved, 0);
+    atomic_init(&s->published, 0);
+    atomic_init(&s->taken, 0);
+    atomic_init(&s->released, 0);
+}
+
+void ring_attach(struct ring *ring, struct run_shm *r, int device, enum run_lane lane, enum run_stage peer)
+{
+    ring->shm = (struct ring_shm *)(void *)((char *)r + r->ring_off[device][lane]);
+    ring->peer = &r->bell[peer];
+    ring->mask = ring->shm->depth - 1;
+}
+
+struct ring_entry *ring_reserve(struct ring *ring)
+{
+    struct ring_shm *s = ring->shm;
+    uint64_t n = atomic_load_explicit(&s->reserved, memory_order_relaxed); /* ours */
+    struct ring_entry *x;
+
+    /* acquire: the consumer is done with the entry's payload and line before we write them again */
+    if (n - atomic_load_explicit(&s->released, memory_order_acquire) > ring->mask) return NULL;
+    x = &s->entry[n & ring->mask];
+    x->seq = n;
+    x->fill_ns = clock_ns();
+    atomic_store_explicit(&s->reserved, n + 1, memory_order_relaxed);
+    return x;
+}
+
+void ring_publish(struct ring *ring)
+{
+    struct ring_shm *s = ring->shm;
+    uint64_t n = atomic_load_explicit(&s->published, memory_order_relaxed); /* ours */
+
+    s->entry[n & ring->mask].ready_ns = clock_ns();
+    /* release: line and payload are visible to whoever sees the new count */
+    atomic_store_explicit(&s->published, n + 1, memory_order_release);
+    bell_ring(ring->peer);
+}
+
+uint64_t ring_released(const struct ring *ring)
+{
+    return atomic_load_explicit(&ring->shm->released, memory_order_acquire);
+}
+
+struct ring_entry *ring_peek(struct ring *ring)
+{
+    struct ring_shm *s = ring->shm;
+    uint64_t n = atomic_load_explicit(&s->taken, memory_order_relaxed); /* ours */
+
+    /* acquire: pairs with the release in ring_publish() */
+    if (n == atomic_load_explicit(&s->published, memory_order_acquire)) return NULL;
+    return &s->entry[n & ring->mask];
+}
+
+struct ring_entry *ring_take(struct ring *ring)
+{
+    struct ring_entry *x = ring_peek(ring);
+
+    if (x) {
+        x->take_ns = clock_ns();
+        atomic_store_explicit(&ring->shm->taken, x->seq + 1, memory_order_relaxed);
+    }
+    return x;
+}
+
+void ring_release(struct ring *ring)
+{
+    struct ring_shm *s = ring->shm;
+    uint64_t n = atomic_load_explicit(&s->released, memory_order_relaxed); /* ours */
+
+    s->entry[n & ring->mask].free_ns = clock_ns();
+    /* release: our reads of the payload happen before the producer may overwrite it */
+    atomic_store_explicit(&s->released, n + 1, memory_order_release);
+    bell_ring(ring->peer);
+}
+
+struct ring_entry *ring_at(const struct ring *ring, uint64_t seq)
+{
+    return &ring->shm->entry[seq & ring->mask];
+}
+
+int ring_check(const struct ring_shm *s, struct error *e)
+{
+    /* Read from the oldest counter to the newest: each can only have grown since, so the order still holds. */
+    uint64_t released = atomic_load(&s->released), taken = atomic_load(&s->taken);
+    uint64_t published = atomic_load(&s->published), reserved = atomic_load(&s->reserved);
+    uint64_t now;
+
+    if (!s->depth || (s->depth & (s->depth - 1))) return error_set(e, EPROTO, "ring: depth %u", s->depth);
+    if (released > taken || taken > published || published > reserved)
+        return error_set(e, EPROTO, "ring: released %llu, taken %llu, published %llu, reserved %llu are out of order",
+                         (unsigned long long)released, (unsigned long long)taken, (unsigned long long)published,
+                         (unsigned long long)reserved);
+    now = atomic_load(&s->released);
+    if (reserved - now > s->depth && reserved > now)
+        return error_set(e, EPROTO, "ring: %llu entries in use, depth %u", (unsigned long long)(reserved - now), s->depth);
+    for (uint64_t i = taken; i < published; i++) {
+        uint64_t seq = s->entry[i & (s->depth - 1)].seq;
+
+        if (seq != i && atomic_load(&s->released) <= i)
+            return error_set(e, EPROTO, "ring: entry %llu says it is %llu", (unsigned long long)i, (unsigned long long)seq);
+    }
+    return 0;
+}

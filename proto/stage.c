@@ -1,0 +1,277 @@
+#include "proto/stage.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "proto/clock.h"
+#include "proto/log.h"
+
+#define TRACES 4096u /* a power of two */
+
+struct stage_trace {
+    _Atomic uint64_t head, tail, dropped;
+    struct trace_record at[TRACES];
+};
+
+enum { SHM_PLAN, SHM_RUN, SHM_ARENA, SHM_LOGITS, SHM_CACHE };
+
+static int parse(int argc, char **argv, const char **address, struct error *e)
+{
+    int level = LOG_WARN;
+
+    *address = NULL;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (!strcmp(argv[i], "--control")) *address = argv[i + 1];
+        else if (!strcmp(argv[i], "--log")) level = atoi(argv[i + 1]);
+    }
+    log_setup(argv[0], (enum log_level)level);
+    if (!*address)
+        return error_set(e, EINVAL, "this is a part of sluice and is started by it; run: sluice MODEL");
+    return 0;
+}
+
+static int hello(struct stage *s, struct control_message *setup, struct error *e)
+{
+    struct control_message m = {.type = CONTROL_HELLO,
+                                .hello = {.version = CONTROL_VERSION, .stage = s->me, .pid = (uint64_t)getpid(), .build = SLUICE_VERSION}};
+    int rc = control_send(s->control, 0, &m, e);
+
+    if (rc) return rc;
+    rc = control_receive(s->control, NULL, setup, 30000, e);
+    if (rc == -EAGAIN) return error_set(e, ETIMEDOUT, "the coordinator did not answer");
+    if (rc) return rc;
+    if (setup->type == CONTROL_ERROR) return error_set(e, EPROTO, "%.900s", setup->error.text);
+    if (setup->type == CONTROL_STOP) return -ECANCELED;
+    if (setup->type != CONTROL_SETUP) return error_set(e, EPROTO, "control: expected a setup, got type %d", (int)setup->type);
+    return 0;
+}
+
+static int map_segments(struct stage *s, const struct control_message *m, struct error *e)
+{
+    const struct plan_run *run;
+    uint64_t slots;
+    int rc;
+
+    if ((rc = shm_attach(&s->shm[SHM_PLAN], m->setup.plan, false, e))) return rc;
+    s->plan = s->shm[SHM_PLAN].base;
+    if ((rc = plan_check(s->plan, s->shm[SHM_PLAN].bytes, e))) return rc;
+    if ((rc = shm_attach(&s->shm[SHM_RUN], m->setup.run, true, e))) return rc;
+    s->run = s->shm[SHM_RUN].base;
+    if ((rc = run_check(s->run, s->shm[SHM_RUN].bytes, e))) return rc;
+
+    run = &s->plan->run;
+    if ((rc = shm_attach(&s->shm[SHM_ARENA], m->setup.arena, true, e))) return rc;
+    s->arena = s->shm[SHM_ARENA].base;
+    s->arena_bytes = s->shm[SHM_ARENA].bytes;
+    slots = (uint64_t)run->reader_slots[0] + run->reader_slots[1];
+    if (s->arena_bytes < slots * run->slot_bytes) return error_set(e, EPROTO, "the arena is smaller than its slots");
+    if (s->me == STAGE_COMPUTE) {
+        if ((rc = shm_attach(&s->shm[SHM_LOGITS], m->setup.logits, true, e))) return rc;
+        s->logits = s->shm[SHM_LOGITS].base;
+        if (s->shm[SHM_LOGITS].bytes < (uint64_t)run->max_logits * s->plan->spec.vocab * sizeof(float))
+            return error_set(e, EPROTO, "the logits' segment is too small");
+    }
+    if (run->host_cache_bytes) {
+        rc = shm_attach_fd(&s->shm[SHM_CACHE], m->setup.cache_fd, run->host_cache_bytes, s->me == STAGE_READER, e);
+        if (rc) return rc;
+        s->cache = s->shm[SHM_CACHE].base;
+        s->cache_bytes = run->host_cache_bytes;
+    }
+    return 0;
+}
+
+int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct error *e)
+{
+    struct control_message m;
+    const char *address;
+    int rc;
+
+    memset(s, 0, sizeof *s);
+    s->me = me;
+    for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) s->shm[i].fd = -1;
+    if ((rc = parse(argc, argv, &address, e))) return rc;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the coordinator decides */
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    if ((rc = control_connect(&s->control, address, me, e))) return rc;
+    if ((rc = hello(s, &m, e))) return rc;
+    if ((rc = map_segments(s, &m, e))) return rc;
+    if (s->plan->run.trace && !(s->traces = calloc(1, sizeof *s->traces))) return error_set(e, ENOMEM, "out of memory");
+    return 0;
+}
+
+int stage_receive(struct stage *s, struct control_message *m, int timeout_ms, struct error *e)
+{
+    int rc = control_receive(s->control, NULL, m, timeout_ms, e);
+
+    if (!rc && m->type == CONTROL_STOP) return -ECANCELED;
+    if (rc == -EAGAIN && s->run) {
+        int state = run_state(s->run);
+        if (state) return state;
+    }
+    return rc;
+}
+
+int stage_send(struct stage *s, const struct control_message *m, struct error *e)
+{
+    return control_send(s->control, 0, m, e);
+}
+
+int stage_attached(struct stage *s, const char *description, struct error *e)
+{
+    struct control_message m = {.type = CONTROL_ATTACHED};
+
+    strncpy(m.attached.text, description, sizeof m.attached.text - 1);
+    atomic_store(&s->run->stats[s->me].heartbeat_ns, clock_ns());
+    return control_send(s->control, 0, &m, e);
+}
+
+/* ---- traces ---- */
+
+void stage_trace(struct stage *s, const struct trace_record *r)
+{
+    struct stage_trace *t = s->traces;
+    uint64_t head;
+
+    if (!t) return;
+    head = atomic_load_explicit(&t->head, memory_order_relaxed);
+    if (head - atomic_load_explicit(&t->tail, memory_order_acquire) >= TRACES) {
+        atomic_fetch_add_explicit(&t->dropped, 1, memory_order_relaxed);
+        return;
+    }
+    t->at[head % TRACES] = *r;
+    atomic_store_explicit(&t->head, head + 1, memory_order_release);
+}
+
+void stage_trace_entry(struct stage *s, int ring, enum run_lane lane, const struct ring_entry *x)
+{
+    struct trace_record r = {.sweep = x->sweep, .bytes = x->bytes, .fill_ns = x->fill_ns, .ready_ns = x->ready_ns,
+                             .take_ns = x->take_ns, .free_ns = x->free_ns, .tile = x->tile, .rows = x->rows,
+                             .ring = (uint8_t)ring, .lane = (uint8_t)lane};
+
+    if (s->traces) stage_trace(s, &r);
+}
+
+static void send_traces(struct stage *s)
+{
+    struct stage_trace *t = s->traces;
+    struct control_message m = {.type = CONTROL_TRACE};
+    struct error ignored;
+    uint64_t tail, head;
+
+    if (!t) return;
+    tail = atomic_load_explicit(&t->tail, memory_order_relaxed);
+    head = atomic_load_explicit(&t->head, memory_order_acquire);
+    while (tail < head) {
+        uint64_t n = TRACES - tail % TRACES; /* up to the end of the buffer */
+
+        if (n > head - tail) n = head - tail;
+        if (n > CONTROL_TRACE_MAX) n = CONTROL_TRACE_MAX;
+        m.trace.count = (uint32_t)n;
+        m.trace.record = &t->at[tail % TRACES];
+        control_send(s->control, 0, &m, &ignored);
+        tail += n;
+        atomic_store_explicit(&t->tail, tail, memory_order_release);
+    }
+}
+
+/* ---- the working thread ---- */
+
+struct worker {
+    int (*work)(void *arg, struct error *e);
+    void *arg;
+    struct error *error;
+    int rc;
+    struct stage *stage;
+    _Atomic bool ended;
+};
+
+static void *worker_main(void *p)
+{
+    struct worker *w = p;
+
+    w->rc = w->work(w->arg, w->error);
+    /* The others learn of a failure at once; its text follows by message. */
+    if (w->rc && w->rc != -ECANCELED && w->rc != -EPIPE) run_fail(w->stage->run, w->stage->me);
+    atomic_store(&w->ended, true);
+    return NULL;
+}
+
+int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *arg, struct error *e)
+{
+    struct worker w = {.work = work, .arg = arg, .error = e, .stage = s};
+    struct control_message m;
+    struct error local = {0};
+    pthread_t thread;
+    int rc;
+
+    rc = pthread_create(&thread, NULL, worker_main, &w);
+    if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
+    while (!atomic_load(&w.ended)) {
+        rc = stage_receive(s, &m, 50, &local);
+        if (rc == -ECANCELED) run_stop(s->run);
+        send_traces(s);
+    }
+    pthread_join(thread, NULL);
+    send_traces(s);
+    return w.rc;
+}
+
+/* ---- the end ---- */
+
+static uint64_t own_peak_bytes(void)
+{
+    /* Peak of what is this process's alone: VmHWM would count shared segments once for every process. */
+    char line[256];
+    uint64_t anon = 0, file = 0, value;
+    FILE *f = fopen("/proc/self/status", "re");
+
+    if (!f) return 0;
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "RssAnon: %lu kB", &value) == 1) anon = value;
+        if (sscanf(line, "RssFile: %lu kB", &value) == 1) file = value;
+    }
+    fclose(f);
+    return (anon + file) * 1024;
+}
+
+static void last_words(struct stage *s, int rc, const struct error *e)
+{
+    struct control_message m = {.type = CONTROL_BYE};
+    struct error ignored;
+    struct rusage u;
+
+    if (rc && rc != -ECANCELED && rc != -EPIPE) {
+        m.type = CONTROL_ERROR;
+        m.error.code = (uint32_t)-rc;
+        memcpy(m.error.text, e->text, sizeof m.error.text);
+        m.error.text[sizeof m.error.text - 1] = 0;
+        if (s->run) run_fail(s->run, s->me);
+    } else {
+        getrusage(RUSAGE_SELF, &u);
+        m.bye.cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000u +
+                       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000u;
+        m.bye.peak_bytes = own_peak_bytes();
+    }
+    control_send(s->control, 0, &m, &ignored);
+}
+
+int stage_close(struct stage *s, int rc, const struct error *e)
+{
+    if (s->control) last_words(s, rc, e);
+    else if (rc) log_warn("%s", e->text);
+    control_close(s->control);
+    for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) shm_close(&s->shm[i]);
+    free(s->traces);
+    return rc && rc != -ECANCELED ? 1 : 0;
+}

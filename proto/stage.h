@@ -1,0 +1,45 @@
+/* What every stage's main does the same way: connect, say hello, map the segments, run, say how it ended.
+ *
+ *   int main(argc, argv) { struct stage s; ... stage_open(); <allocate>; stage_attached(); stage_serve(work) or an own loop;
+ *                          return stage_close(&s, rc, &e); }
+ *
+ * A stage is started as:  sluice-reader --control ADDRESS [--log N]   It ends with the coordinator (parent-death signal). */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/control.h"
+#include "proto/plan.h"
+#include "proto/ring.h"
+#include "proto/run.h"
+#include "proto/shm.h"
+
+struct stage {
+    enum run_stage me;
+    struct control *control;      /* used by the thread that opened it only */
+    const struct plan_shm *plan;  /* checked */
+    struct run_shm *run;          /* checked */
+    uint8_t *arena, *cache;       /* cache NULL where it is empty */
+    float *logits;
+    uint64_t arena_bytes, cache_bytes;
+    struct shm shm[5];
+    struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
+};
+
+/* Connects, receives SETUP, maps and checks. reader and transfer get the arena and cache writable as they need. */
+int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct error *e);
+/* The next message, as control_receive(); STOP and a dead run are -ECANCELED or -EPIPE. */
+int stage_receive(struct stage *s, struct control_message *m, int timeout_ms, struct error *e);
+int stage_send(struct stage *s, const struct control_message *m, struct error *e);
+int stage_attached(struct stage *s, const char *description, struct error *e);
+
+/* Runs work(arg) in a second thread while this one listens to the coordinator, sends traces, and gives signs of life.
+ * Returns what work returned (it must end when run_wait() says so). */
+int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *arg, struct error *e);
+
+/* From the working thread: hands a record over; drops it (counted) when the control thread is far behind. */
+void stage_trace(struct stage *s, const struct trace_record *r);
+void stage_trace_entry(struct stage *s, int ring, enum run_lane lane, const struct ring_entry *x); /* a freed entry */
+
+/* Sends ERROR (rc other than 0, -ECANCELED, -EPIPE) and marks the run as failed, or BYE; releases everything. Returns the
+ * exit status: 0 after an orderly stop, else 1. */
+int stage_close(struct stage *s, int rc, const struct error *e);
