@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include "proto/error.h"
 #include "proto/plan.h"
-#include "proto/ring.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -86,6 +85,8 @@ void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, co
 /* positions: n rotary positions in device memory, used with SCALE_BY_POSITION. */
 void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n);
 
+/* x[i][0..width) = 0. */
+void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n);
 /* dst[i] = src[index[i]]; index in device memory. */
 void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width,
                      uint32_t n);
@@ -148,11 +149,13 @@ void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd
 #define OPS_HANDLE_BYTES 64
 /* Exports [p] allocated by ops_alloc() for transfer to open; and one interprocess event. */
 int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], struct error *e);
-/* Events of a slot: ready is recorded by transfer and waited for by compute's stream, freed the other way round. */
-int ops_events_open(struct ops *o, uint32_t slots, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e);
-int ops_events_import(struct ops *o, uint32_t slots, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e);
-void ops_slot_wait(struct ops *o, uint32_t slot);    /* later work waits until the slot's copy is done */
-void ops_slot_release(struct ops *o, uint32_t slot); /* recorded after all work queued so far */
+/* Two events for each entry of the device rings, lane 0's entries first (number: base of the lane + seq % entries).
+ * ready is recorded by transfer before it publishes the entry, and compute's stream waits for it; freed is recorded by
+ * compute before it releases the entry, and transfer's stream waits for it before it overwrites the memory. */
+int ops_events_open(struct ops *o, uint32_t entries, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e);
+int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e);
+void ops_slot_wait(struct ops *o, uint32_t entry);    /* later work waits until the entry's copy is done */
+void ops_slot_release(struct ops *o, uint32_t entry); /* recorded after all work queued so far */
 
 #ifdef __cplusplus
 }

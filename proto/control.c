@@ -4,6 +4,7 @@
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zmq.h>
 
 struct control {
@@ -47,11 +48,11 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
     case CONTROL_SETUP:
         pack_head(p, m, 6);
         msgpack_pack_uint64(p, m->setup.epoch);
-        pack_text(p, m->setup.plan);
-        pack_text(p, m->setup.run);
-        pack_text(p, m->setup.arena);
-        pack_text(p, m->setup.logits);
-        msgpack_pack_int32(p, m->setup.cache_fd);
+        msgpack_pack_int32(p, m->setup.plan);
+        msgpack_pack_int32(p, m->setup.run);
+        msgpack_pack_int32(p, m->setup.arena);
+        msgpack_pack_int32(p, m->setup.logits);
+        msgpack_pack_int32(p, m->setup.cache);
         return 0;
     case CONTROL_EXPORT:
         pack_head(p, m, 3);
@@ -206,11 +207,11 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
         return;
     case CONTROL_SETUP:
         m->setup.epoch = get_u64(f);
-        get_text(f, m->setup.plan, sizeof m->setup.plan);
-        get_text(f, m->setup.run, sizeof m->setup.run);
-        get_text(f, m->setup.arena, sizeof m->setup.arena);
-        get_text(f, m->setup.logits, sizeof m->setup.logits);
-        m->setup.cache_fd = get_fd(f);
+        m->setup.plan = get_fd(f);
+        m->setup.run = get_fd(f);
+        m->setup.arena = get_fd(f);
+        m->setup.logits = get_fd(f);
+        m->setup.cache = get_fd(f);
         return;
     case CONTROL_EXPORT:
         m->export.to = get_u32(f);
@@ -299,6 +300,10 @@ int control_bind(struct control **out, const char *address, struct error *e)
 
     if (rc) return rc;
     zmq_setsockopt((*out)->socket, ZMQ_ROUTER_HANDOVER, &one, sizeof one);
+#ifdef ZMQ_IPC_FILTER_UID
+    uid_t uid = geteuid(); /* the address is abstract: its only guard is who may speak */
+    zmq_setsockopt((*out)->socket, ZMQ_IPC_FILTER_UID, &uid, sizeof uid);
+#endif
     if (zmq_bind((*out)->socket, address)) {
         rc = error_set(e, errno, "control: cannot bind %s: %s", address, zmq_strerror(errno));
         control_close(*out);

@@ -5,7 +5,7 @@
  *                              <-  SETUP segments      the versions match; else ERROR and the end
  *   EXPORT handles             ->  (cuda) relayed to the other stage of the pair
  *   ATTACHED description       ->                      everything is mapped and allocated; when all have said so, the
- *                                                      names are unlinked and the epoch has begun
+ *                                                      epoch has begun
  *                              <-  SWEEP positions     to compute
  *   DONE sweep                 ->                      logits lie in the LOGITS segment until the next SWEEP
  *   TRACE records              ->                      only where the run traces
@@ -68,8 +68,7 @@ struct control_message {
         } hello;
         struct {
             uint64_t epoch;
-            char plan[CONTROL_NAME_MAX], run[CONTROL_NAME_MAX], arena[CONTROL_NAME_MAX], logits[CONTROL_NAME_MAX];
-            int32_t cache_fd; /* inherited; -1 where the cache is empty */
+            int32_t plan, run, arena, logits, cache; /* inherited descriptors; cache -1 where it is empty */
         } setup;
         struct {
             uint32_t to, kind, bytes; /* stage that it is for; what it is, between the two */
@@ -112,7 +111,7 @@ int control_decode(struct control_message *m, const void *data, size_t bytes, st
 
 struct control; /* one end */
 
-/* Coordinator: binds address ("ipc:///.../control"). */
+/* Coordinator: binds address ("ipc://@name", abstract: no file is left behind); only the same user may connect. */
 int control_bind(struct control **out, const char *address, struct error *e);
 /* Stage: connects; its name is its identity. */
 int control_connect(struct control **out, const char *address, enum run_stage me, struct error *e);

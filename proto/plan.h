@@ -20,6 +20,7 @@
  *
  * All offsets are relative to the segment's start; plan_check() verifies every index and range before use. */
 #pragma once
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -353,10 +354,35 @@ uint64_t plan_row_bytes(uint32_t dtype, uint64_t cols);
 const char *plan_dtype_name(uint32_t dtype);
 const char *plan_op_name(uint32_t kind);
 
+/* The buffers that an operation reads or writes; sources first, the destination last. Returns how many. */
+#define PLAN_OP_VIEWS 6
+uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VIEWS]);
+
+/* ---- device memory (cuda): slots of lane 0, slots of lane 1, then the pinned tiles ----
+ * A tile lies there as in its host slot, but every part is moved down to a multiple of 256 bytes, for wide loads. That
+ * stays within the part's own pages, so parts do not meet and a device slot is as long as a host slot. */
+#define PLAN_DEVICE_ALIGN 256u
+
+static inline uint32_t plan_device_offset(const struct plan_shm *p, const struct plan_part *part)
+{
+    (void)p;
+    return part->slot_off & ~(PLAN_DEVICE_ALIGN - 1);
+}
+
+/* Where the pinned tiles begin (a tile's own place is this + home_off), and the bytes of the whole area. */
+static inline uint64_t plan_device_pins_offset(const struct plan_run *run)
+{
+    return ((uint64_t)run->transfer_slots[0] + run->transfer_slots[1]) * run->slot_bytes;
+}
+static inline uint64_t plan_device_bytes(const struct plan_run *run)
+{
+    return plan_device_pins_offset(run) + run->device_pin_bytes;
+}
+
 /* Every index, range and size of a plan of map_bytes bytes: 0, or -EPROTO and what is wrong. Stages call it on what
  * they were given before they use it; nothing in a checked plan leads outside of it. */
 int plan_check(const struct plan_shm *p, uint64_t map_bytes, struct error *e);
 
-_Static_assert(sizeof(struct plan_part) == 48, "plan_part");
-_Static_assert(sizeof(struct plan_tile) == 40, "plan_tile");
-_Static_assert(sizeof(struct plan_view) == 8, "plan_view");
+static_assert(sizeof(struct plan_part) == 48, "plan_part");
+static_assert(sizeof(struct plan_tile) == 40, "plan_tile");
+static_assert(sizeof(struct plan_view) == 8, "plan_view");

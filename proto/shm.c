@@ -19,43 +19,53 @@ uint64_t shm_free_bytes(void)
     return (uint64_t)v.f_bavail * v.f_frsize;
 }
 
-static int map(struct shm *s, int fd, bool writable, struct error *e)
+static int map(struct shm *s, const char *label, bool writable, struct error *e)
 {
     if (!s->bytes) return 0;
-    s->base = mmap(NULL, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+    s->base = mmap(NULL, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, s->fd, 0);
     if (s->base == MAP_FAILED) {
         s->base = NULL;
         return error_set(e, errno, "cannot map %.1f MiB of shared memory (%s): %s; lower --host-memory or raise the limit on "
-                         "address space (ulimit -v)", MIB(s->bytes), s->name, error_name(errno));
+                         "address space (ulimit -v)", MIB(s->bytes), label, error_name(errno));
     }
     /* Large pages where the system grants them: fewer TLB misses on a sequential read of gigabytes. */
     madvise(s->base, s->bytes, MADV_HUGEPAGE);
     return 0;
 }
 
-int shm_create(struct shm *s, const char *name, uint64_t bytes, struct error *e)
+/* A name nobody else has, for as long as it takes to remove it. */
+static int open_nameless(struct error *e)
 {
-    int fd, rc;
+    static _Atomic unsigned serial;
+    char name[64];
+    int fd;
+
+    snprintf(name, sizeof name, "/sluice-%ld-%u", (long)getpid(), serial++);
+    fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return error_set(e, errno, "cannot make the shared memory segment %s: %s", name, error_name(errno));
+    shm_unlink(name);
+    return fd;
+}
+
+int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e)
+{
     uint64_t room = shm_free_bytes();
+    int rc;
 
     *s = (struct shm){.fd = -1, .bytes = bytes};
-    snprintf(s->name, sizeof s->name, "%s", name);
     if (bytes > room)
-        return error_set(e, ENOSPC, "/dev/shm has %.1f MiB free, a ring of %.1f MiB is needed: make it larger (docker run "
+        return error_set(e, ENOSPC, "/dev/shm has %.1f MiB free, %.1f MiB are needed (%s): make it larger (docker run "
                          "--shm-size=1g, or mount -o remount,size=1g /dev/shm), or use a smaller ring (--reader-depth, "
-                         "--slot-mib)", MIB(room), MIB(bytes));
-    fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        s->name[0] = 0;
-        return error_set(e, errno, "cannot make the shared memory segment %s: %s", name, error_name(errno));
-    }
-    if (ftruncate(fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size the segment %s: %s", name, error_name(errno));
-    else if (bytes && (rc = posix_fallocate(fd, 0, (off_t)bytes)))
-        rc = error_set(e, rc, "cannot reserve %.1f MiB in /dev/shm for %s: %s; make /dev/shm larger, or use a smaller ring "
-                       "(--reader-depth, --slot-mib)", MIB(bytes), name, error_name(rc));
-    else rc = map(s, fd, true, e);
-    close(fd);
-    if (rc) shm_unlink_name(s);
+                         "--slot-mib)", MIB(room), MIB(bytes), label);
+    rc = open_nameless(e);
+    if (rc < 0) return rc;
+    s->fd = rc;
+    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a segment (%s): %s", label, error_name(errno));
+    else if (bytes && (rc = posix_fallocate(s->fd, 0, (off_t)bytes)))
+        rc = error_set(e, rc, "cannot reserve %.1f MiB in /dev/shm (%s): %s; make /dev/shm larger, or use a smaller ring "
+                       "(--reader-depth, --slot-mib)", MIB(bytes), label, error_name(rc));
+    else rc = map(s, label, true, e);
+    if (rc) shm_close(s);
     return rc;
 }
 
@@ -64,51 +74,31 @@ int shm_create_anonymous(struct shm *s, const char *label, uint64_t bytes, struc
     int rc;
 
     *s = (struct shm){.bytes = bytes};
-    s->fd = memfd_create(label, 0);
-    if (s->fd < 0) return error_set(e, errno, "cannot make the host cache: %s", error_name(errno));
-    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size the host cache: %s", error_name(errno));
-    else rc = map(s, s->fd, true, e);
+    s->fd = memfd_create(label, MFD_CLOEXEC);
+    if (s->fd < 0) return error_set(e, errno, "cannot make a memory file (%s): %s", label, error_name(errno));
+    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a memory file (%s): %s", label, error_name(errno));
+    else rc = map(s, label, true, e);
     if (rc) shm_close(s);
     return rc;
 }
 
-int shm_attach(struct shm *s, const char *name, bool writable, struct error *e)
+int shm_attach(struct shm *s, int fd, uint64_t bytes, bool writable, struct error *e)
 {
     struct stat st;
-    int fd, rc;
 
     *s = (struct shm){.fd = -1};
-    fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
-    if (fd < 0) return error_set(e, errno, "cannot open the shared memory segment %.60s: %s", name, error_name(errno));
-    if (fstat(fd, &st)) {
-        rc = error_set(e, errno, "cannot look at the segment %.60s: %s", name, error_name(errno));
-    } else {
-        s->bytes = (uint64_t)st.st_size;
-        rc = map(s, fd, writable, e);
-    }
-    close(fd);
-    return rc;
-}
-
-int shm_attach_fd(struct shm *s, int fd, uint64_t bytes, bool writable, struct error *e)
-{
-    struct stat st;
-
-    *s = (struct shm){.fd = -1, .bytes = bytes};
-    if (fstat(fd, &st)) return error_set(e, errno, "host cache: descriptor %d: %s", fd, error_name(errno));
-    if ((uint64_t)st.st_size < bytes) return error_set(e, EPROTO, "host cache: smaller than it should be");
-    return map(s, fd, writable, e);
-}
-
-void shm_unlink_name(struct shm *s)
-{
-    if (s->name[0]) shm_unlink(s->name);
-    s->name[0] = 0;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) || fstat(fd, &st))
+        return error_set(e, errno, "shared memory: descriptor %d: %s", fd, error_name(errno));
+    s->fd = fd;
+    s->bytes = bytes ? bytes : (uint64_t)st.st_size;
+    if ((uint64_t)st.st_size < s->bytes)
+        return error_set(e, EPROTO, "shared memory: descriptor %d has %lld bytes, not %llu", fd, (long long)st.st_size,
+                         (unsigned long long)s->bytes);
+    return map(s, "a segment", writable, e);
 }
 
 void shm_close(struct shm *s)
 {
-    shm_unlink_name(s);
     if (s->base) munmap(s->base, s->bytes);
     if (s->fd >= 0) close(s->fd);
     *s = (struct shm)SHM_NONE;

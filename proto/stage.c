@@ -23,19 +23,22 @@ struct stage_trace {
 
 enum { SHM_PLAN, SHM_RUN, SHM_ARENA, SHM_LOGITS, SHM_CACHE };
 
-static int parse(int argc, char **argv, const char **address, struct error *e)
-{
-    int level = LOG_WARN;
+struct arguments {
+    const char *address;
+    long parent;
+    int log;
+};
 
-    *address = NULL;
+static int parse(int argc, char **argv, struct arguments *a, struct error *e)
+{
+    *a = (struct arguments){.log = LOG_WARN};
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (!strcmp(argv[i], "--control")) *address = argv[i + 1];
-        else if (!strcmp(argv[i], "--log")) level = atoi(argv[i + 1]);
+        if (!strcmp(argv[i], "--control")) a->address = argv[i + 1];
+        else if (!strcmp(argv[i], "--parent")) a->parent = atol(argv[i + 1]);
+        else if (!strcmp(argv[i], "--log")) a->log = atoi(argv[i + 1]);
     }
-    log_setup(argv[0], (enum log_level)level);
-    if (!*address)
-        return error_set(e, EINVAL, "this is a part of sluice and is started by it; run: sluice MODEL");
-    return 0;
+    log_setup(program_invocation_short_name, (enum log_level)a->log);
+    return a->address ? 0 : error_set(e, EINVAL, "this is a part of sluice and is started by it; run: sluice MODEL");
 }
 
 static int hello(struct stage *s, struct control_message *setup, struct error *e)
@@ -60,27 +63,27 @@ static int map_segments(struct stage *s, const struct control_message *m, struct
     uint64_t slots;
     int rc;
 
-    if ((rc = shm_attach(&s->shm[SHM_PLAN], m->setup.plan, false, e))) return rc;
+    if ((rc = shm_attach(&s->shm[SHM_PLAN], m->setup.plan, 0, false, e))) return rc;
     s->plan = s->shm[SHM_PLAN].base;
     if ((rc = plan_check(s->plan, s->shm[SHM_PLAN].bytes, e))) return rc;
-    if ((rc = shm_attach(&s->shm[SHM_RUN], m->setup.run, true, e))) return rc;
+    if ((rc = shm_attach(&s->shm[SHM_RUN], m->setup.run, 0, true, e))) return rc;
     s->run = s->shm[SHM_RUN].base;
     if ((rc = run_check(s->run, s->shm[SHM_RUN].bytes, e))) return rc;
 
     run = &s->plan->run;
-    if ((rc = shm_attach(&s->shm[SHM_ARENA], m->setup.arena, true, e))) return rc;
+    if ((rc = shm_attach(&s->shm[SHM_ARENA], m->setup.arena, 0, true, e))) return rc;
     s->arena = s->shm[SHM_ARENA].base;
     s->arena_bytes = s->shm[SHM_ARENA].bytes;
     slots = (uint64_t)run->reader_slots[0] + run->reader_slots[1];
     if (s->arena_bytes < slots * run->slot_bytes) return error_set(e, EPROTO, "the arena is smaller than its slots");
     if (s->me == STAGE_COMPUTE) {
-        if ((rc = shm_attach(&s->shm[SHM_LOGITS], m->setup.logits, true, e))) return rc;
+        if ((rc = shm_attach(&s->shm[SHM_LOGITS], m->setup.logits, 0, true, e))) return rc;
         s->logits = s->shm[SHM_LOGITS].base;
         if (s->shm[SHM_LOGITS].bytes < (uint64_t)run->max_logits * s->plan->spec.vocab * sizeof(float))
             return error_set(e, EPROTO, "the logits' segment is too small");
     }
     if (run->host_cache_bytes) {
-        rc = shm_attach_fd(&s->shm[SHM_CACHE], m->setup.cache_fd, run->host_cache_bytes, s->me == STAGE_READER, e);
+        rc = shm_attach(&s->shm[SHM_CACHE], m->setup.cache, run->host_cache_bytes, true, e);
         if (rc) return rc;
         s->cache = s->shm[SHM_CACHE].base;
         s->cache_bytes = run->host_cache_bytes;
@@ -91,19 +94,20 @@ static int map_segments(struct stage *s, const struct control_message *m, struct
 int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct error *e)
 {
     struct control_message m;
-    const char *address;
+    struct arguments a;
     int rc;
 
     memset(s, 0, sizeof *s);
     s->me = me;
     for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) s->shm[i].fd = -1;
-    if ((rc = parse(argc, argv, &address, e))) return rc;
+    if ((rc = parse(argc, argv, &a, e))) return rc;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (a.parent && getppid() != a.parent) return error_set(e, ESRCH, "the coordinator is gone");
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the coordinator decides */
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-    if ((rc = control_connect(&s->control, address, me, e))) return rc;
+    if ((rc = control_connect(&s->control, a.address, me, e))) return rc;
     if ((rc = hello(s, &m, e))) return rc;
     if ((rc = map_segments(s, &m, e))) return rc;
     if (s->plan->run.trace && !(s->traces = calloc(1, sizeof *s->traces))) return error_set(e, ENOMEM, "out of memory");
@@ -218,6 +222,7 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     rc = pthread_create(&thread, NULL, worker_main, &w);
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     while (!atomic_load(&w.ended)) {
+        atomic_store_explicit(&s->run->stats[s->me].heartbeat_ns, clock_ns(), memory_order_relaxed);
         rc = stage_receive(s, &m, 50, &local);
         if (rc == -ECANCELED) run_stop(s->run);
         send_traces(s);

@@ -3,7 +3,7 @@
  *   int main(argc, argv) { struct stage s; ... stage_open(); <allocate>; stage_attached(); stage_serve(work) or an own loop;
  *                          return stage_close(&s, rc, &e); }
  *
- * A stage is started as:  sluice-reader --control ADDRESS [--log N]   It ends with the coordinator (parent-death signal). */
+ * A stage is started as:  sluice-reader --control ADDRESS --parent PID [--log N]  It ends with the coordinator (parent-death signal). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

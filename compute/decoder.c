@@ -1,0 +1,428 @@
+#include "compute/decoder.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/experts.h"
+#include "compute/rotary.h"
+#include "proto/clock.h"
+
+/* ---- opening ---- */
+
+/* Buffers first written after OP_SELECT hold selected rows only. */
+static void size_buffers(struct decoder *d)
+{
+    const struct plan_shm *p = d->plan;
+    bool selected = false;
+
+    for (uint64_t b = 0; b < p->buffers.count; b++) d->buffer_rows[b] = p->run.max_positions;
+    for (uint64_t b = 0; b < p->buffers.count; b++) {
+        bool before = false;
+
+        selected = false;
+        for (uint64_t i = 0; i < p->ops.count && !before; i++) {
+            const struct plan_op *op = &plan_ops(p)[i];
+            struct plan_view views[PLAN_OP_VIEWS];
+            uint32_t n = plan_op_views(op, views);
+
+            for (uint32_t v = 0; v < n; v++) {
+                bool is_select_dst = op->kind == OP_SELECT && v == 1;
+                if (views[v].buf == b && !selected && !is_select_dst) before = true;
+            }
+            if (op->kind == OP_SELECT) selected = true;
+        }
+        if (!before) d->buffer_rows[b] = p->run.max_logits;
+    }
+}
+
+static int alloc_buffers(struct decoder *d, struct error *e)
+{
+    const struct plan_shm *p = d->plan;
+
+    d->buffers = calloc(p->buffers.count + 1, sizeof *d->buffers);
+    d->buffer_rows = calloc(p->buffers.count + 1, sizeof *d->buffer_rows);
+    if (!d->buffers || !d->buffer_rows) return error_set(e, ENOMEM, "no memory for activations");
+    size_buffers(d);
+    for (uint64_t b = 0; b < p->buffers.count; b++) {
+        d->buffers[b] = ops_alloc(d->ops, (uint64_t)d->buffer_rows[b] * plan_buffers(p)[b] * 4, e);
+        if (!d->buffers[b]) return error_prefix(e, "activations of %u positions", d->buffer_rows[b]);
+    }
+    return 0;
+}
+
+static uint64_t kv_bytes(const struct plan_shm *p, uint32_t width)
+{
+    return (uint64_t)p->run.kv_rows * width * (p->run.kv_type == KV_F32 ? 4 : 2);
+}
+
+static int alloc_caches(struct decoder *d, struct error *e)
+{
+    const struct plan_shm *p = d->plan;
+
+    d->k_cache = calloc(p->caches.count + 1, sizeof *d->k_cache);
+    d->v_cache = calloc(p->caches.count + 1, sizeof *d->v_cache);
+    d->states = calloc(p->states.count + 1, sizeof *d->states);
+    if (!d->k_cache || !d->v_cache || !d->states) return error_set(e, ENOMEM, "no memory for caches");
+    for (uint64_t i = 0; i < p->caches.count; i++) {
+        const struct plan_cache *c = &plan_caches(p)[i];
+
+        d->k_cache[i] = ops_alloc(d->ops, kv_bytes(p, c->k_width), e);
+        if (c->v_width) d->v_cache[i] = ops_alloc(d->ops, kv_bytes(p, c->v_width), e);
+        if (!d->k_cache[i] || (c->v_width && !d->v_cache[i]))
+            return error_prefix(e, "KV cache of %u positions (lower --context)", p->run.kv_rows);
+    }
+    for (uint64_t i = 0; i < p->states.count; i++) {
+        d->states[i] = ops_alloc(d->ops, plan_states(p)[i].floats * 4 * p->run.sequences, e);
+        if (!d->states[i]) return error_prefix(e, "recurrent states of %u sequences", p->run.sequences);
+    }
+    return 0;
+}
+
+static int alloc_rest(struct decoder *d, struct error *e)
+{
+    const struct plan_shm *p = d->plan;
+    uint32_t widest = 1;
+
+    d->resident = ops_alloc(d->ops, (p->spec.resident_floats + 1) * 4, e);
+    if (!d->resident) return error_prefix(e, "resident tensors");
+    d->rope = calloc(p->ropes.count + 1, sizeof *d->rope);
+    if (!d->rope) return error_set(e, ENOMEM, "no memory");
+    for (uint64_t i = 0; i < p->ropes.count; i++) {
+        const struct plan_rope *r = &plan_ropes(p)[i];
+
+        if (r->dim > widest) widest = r->dim;
+        d->rope[i] = ops_alloc(d->ops, (uint64_t)p->run.max_positions * r->dim * 4, e);
+        if (!d->rope[i]) return error_prefix(e, "rotary tables");
+    }
+    d->rope_host = calloc((uint64_t)p->run.max_positions * widest, 4);
+    if (!d->rope_host) return error_set(e, ENOMEM, "no memory for rotary tables");
+    return 0;
+}
+
+int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct error *e)
+{
+    int rc;
+
+    *d = (struct decoder){.stage = s, .plan = s->plan, .ops = ops};
+    if ((rc = positions_open(&d->positions, d->plan, ops, e))) return rc;
+    if ((rc = alloc_buffers(d, e)) || (rc = alloc_caches(d, e)) || (rc = alloc_rest(d, e))) return rc;
+    if ((rc = experts_open(&d->experts, d, e))) return rc;
+    if (d->plan->run.backend == BACKEND_CUDA) {
+        d->device_bytes = plan_device_bytes(&d->plan->run);
+        d->device = ops_alloc(ops, d->device_bytes, e);
+        if (!d->device) return error_prefix(e, "device slots and pinned tiles");
+    }
+    tiles_open(&d->sweep_tiles, s, ops, LANE_SWEEP, d->device);
+    tiles_open(&d->request_tiles, s, ops, LANE_REQUEST, d->device);
+    return 0;
+}
+
+void decoder_close(struct decoder *d)
+{
+    const struct plan_shm *p = d->plan;
+
+    if (!p) return;
+    experts_close(d->experts, d);
+    positions_close(&d->positions);
+    for (uint64_t b = 0; d->buffers && b < p->buffers.count; b++)
+        ops_free(d->ops, d->buffers[b], (uint64_t)d->buffer_rows[b] * plan_buffers(p)[b] * 4);
+    for (uint64_t i = 0; i < p->caches.count; i++) {
+        if (d->k_cache) ops_free(d->ops, d->k_cache[i], kv_bytes(p, plan_caches(p)[i].k_width));
+        if (d->v_cache) ops_free(d->ops, d->v_cache[i], kv_bytes(p, plan_caches(p)[i].v_width));
+    }
+    for (uint64_t i = 0; d->states && i < p->states.count; i++)
+        ops_free(d->ops, d->states[i], plan_states(p)[i].floats * 4 * p->run.sequences);
+    for (uint64_t i = 0; d->rope && i < p->ropes.count; i++)
+        ops_free(d->ops, d->rope[i], (uint64_t)p->run.max_positions * plan_ropes(p)[i].dim * 4);
+    ops_free(d->ops, d->resident, (p->spec.resident_floats + 1) * 4);
+    ops_free(d->ops, d->device, d->device_bytes);
+    free(d->buffers);
+    free(d->buffer_rows);
+    free(d->k_cache);
+    free(d->v_cache);
+    free(d->states);
+    free(d->rope);
+    free(d->rope_host);
+    *d = (struct decoder){0};
+}
+
+int decoder_load(struct decoder *d, struct error *e)
+{
+    const struct plan_shm *p = d->plan;
+    struct tile_part part;
+    int rc;
+
+    for (uint64_t i = 0; i < p->vectors.count; i++) {
+        const struct plan_vector *v = &plan_vectors(p)[i];
+
+        if (v->file == PLAN_NONE) ops_upload(d->ops, d->resident + v->at, plan_constants(p) + v->file_off, v->elements * 4);
+    }
+    tiles_range(&d->request_tiles, 0, p->spec.sweep_tiles, p->spec.resident_tiles);
+    while (!(rc = tiles_next(&d->request_tiles, &part, e))) {
+        const struct plan_vector *v = &plan_vectors(p)[part.part->index];
+
+        ops_widen(d->ops, d->resident + v->at, part.data, v->dtype, v->elements);
+    }
+    if (rc != -ENODATA) return rc;
+    return ops_sync(d->ops, e);
+}
+
+/* ---- weights ---- */
+
+int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, struct error *e)
+{
+    struct tile_part part;
+    const void *scale = NULL;
+    uint64_t scale_row0 = 0;
+    int rc;
+
+    out->bias_part = NULL;
+    while (!(rc = tiles_next(t, &part, e))) {
+        if (part.part->role == PART_SCALE) {
+            scale = part.data;
+            scale_row0 = part.part->row0;
+        } else if (part.part->role == PART_WEIGHT) {
+            out->part = part.part;
+            out->weight = (struct ops_weight){&plan_matrices(d->plan)[part.part->index], part.data, scale, part.part->row0,
+                                              part.part->rows, scale_row0};
+            return 0;
+        } else {
+            out->bias_part = part.part;
+            out->bias_data = part.data;
+        }
+    }
+    return rc;
+}
+
+static int expect(const struct weight_part *w, uint32_t matrix, uint64_t row0, struct error *e)
+{
+    if (w->part->index != matrix || w->part->row0 != row0)
+        return error_set(e, EPROTO, "expected rows from %llu of matrix %u, got rows from %llu of matrix %u",
+                         (unsigned long long)row0, matrix, (unsigned long long)w->part->row0, w->part->index);
+    return 0;
+}
+
+static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error *e)
+{
+    const struct plan_matrix *m = &plan_matrices(d->plan)[p->matrix];
+    const float *bias = decoder_vector(d, p->bias);
+    struct weight_part w;
+    int rc;
+
+    for (uint64_t row = 0; row < m->rows; row += w.part->rows) {
+        if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, row, e))) return rc;
+        if (d->rows)
+            ops_matmul(d->ops, decoder_at(d, p->dst) + row, decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
+                       &w.weight, bias ? bias + row : NULL, p->flags, d->rows);
+    }
+    return 0;
+}
+
+static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error *e)
+{
+    struct weight_part w;
+    int rc;
+
+    for (uint32_t h = 0; h < p->heads; h++) {
+        uint64_t first = (uint64_t)h * p->row_stride + p->row_off;
+        const float *src = decoder_at(d, p->src) + (uint64_t)h * p->src_stride;
+        float *dst = decoder_at(d, p->dst) + (uint64_t)h * p->dst_stride;
+
+        for (uint64_t r = 0; r < p->rows; r += w.part->rows) {
+            if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, first + r, e))) return rc;
+            if (!d->rows) continue;
+            if (p->transposed)
+                ops_matmul_t(d->ops, dst, decoder_ld(d, p->dst), src + r, decoder_ld(d, p->src), &w.weight, NULL, r == 0, d->rows);
+            else
+                ops_matmul(d->ops, dst + r, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &w.weight, NULL, 0, d->rows);
+        }
+    }
+    return 0;
+}
+
+/* ---- the embedding ---- */
+
+static void request_rows(struct decoder *d)
+{
+    while (d->requested < d->positions.n) {
+        struct run_request q = {.kind = REQUEST_GATHER, .index = d->positions.token[d->requested],
+                                .last = d->requested + 1 == d->positions.n};
+
+        if (request_push(d->stage->run, &q)) return;
+        d->requested++;
+    }
+}
+
+static int idle(void *arg)
+{
+    struct decoder *d = arg;
+
+    request_rows(d);
+    return experts_pump(d);
+}
+
+static int run_embed(struct decoder *d, const struct op_embed *p, struct error *e)
+{
+    uint32_t ld = decoder_ld(d, p->dst), done = 0, n;
+    const void *rows;
+    int rc;
+
+    while (done < d->positions.n) {
+        if ((rc = tiles_gather(&d->request_tiles, &rows, &n, e))) return rc;
+        if (!n || n > d->positions.n - done) return error_set(e, EPROTO, "%u rows of the embedding, %u were missing", n, d->positions.n - done);
+        ops_embed(d->ops, decoder_at(d, p->dst) + (uint64_t)done * ld, ld, rows, plan_matrices(d->plan)[p->matrix].dtype, n, p->width, p->scale);
+        tiles_gather_done(&d->request_tiles);
+        done += n;
+    }
+    return 0;
+}
+
+/* ---- the other operations ---- */
+
+static void run_attention(struct decoder *d, const struct op_attention *p)
+{
+    const struct plan_cache *c = &plan_caches(d->plan)[p->cache];
+    struct ops_rows rows = positions_rows(&d->positions);
+    uint32_t kv = d->plan->run.kv_type;
+    void *k = d->k_cache[p->cache], *v = d->v_cache[p->cache];
+
+    ops_kv_store(d->ops, kv, k, c->k_width, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);
+    if (c->v_width) ops_kv_store(d->ops, kv, v, c->v_width, decoder_at(d, p->v), decoder_ld(d, p->v), &rows);
+    ops_attention(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->q), decoder_ld(d, p->q), k, v ? v : k, kv,
+                  decoder_vector(d, p->sinks), decoder_vector(d, p->alibi), &rows);
+}
+
+static void run_conv(struct decoder *d, const struct op_conv *p)
+{
+    struct ops_chain c = {d->positions.from, d->positions.to, d->positions.n};
+
+    ops_conv(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
+             decoder_vector(d, p->weight), decoder_vector(d, p->bias), d->states[p->state], plan_states(d->plan)[p->state].floats, &c);
+}
+
+static void run_delta(struct decoder *d, const struct op_delta *p)
+{
+    struct ops_chain c = {d->positions.from, d->positions.to, d->positions.n};
+    struct ops_delta_args x = {
+        .q = decoder_at(d, p->q), .k = decoder_at(d, p->k), .v = decoder_at(d, p->v), .a = decoder_at(d, p->a), .b = decoder_at(d, p->b),
+        .ldq = decoder_ld(d, p->q), .ldk = decoder_ld(d, p->k), .ldv = decoder_ld(d, p->v), .lda = decoder_ld(d, p->a),
+        .ldb = decoder_ld(d, p->b), .a_log = decoder_vector(d, p->a_log), .dt_bias = decoder_vector(d, p->dt_bias)};
+
+    ops_delta(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), &x, d->states[p->state], plan_states(d->plan)[p->state].floats, &c);
+}
+
+static void run_act(struct decoder *d, const struct op_act *p)
+{
+    bool has_up = p->up.buf != PLAN_NOBUF;
+
+    ops_act(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->gate), decoder_ld(d, p->gate),
+            has_up ? decoder_at(d, p->up) : NULL, has_up ? decoder_ld(d, p->up) : 0, d->rows);
+}
+
+static void run_select(struct decoder *d, const struct op_select *p)
+{
+    d->rows = d->positions.logits;
+    if (d->rows)
+        ops_gather_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
+                        d->positions.d_select, p->width, d->rows);
+}
+
+static void run_logits(struct decoder *d, const struct op_logits *p)
+{
+    uint32_t vocab = d->plan->spec.vocab, ld = decoder_ld(d, p->src);
+
+    for (uint32_t i = 0; i < d->rows; i++)
+        ops_download(d->ops, d->stage->logits + (uint64_t)i * vocab, decoder_at(d, p->src) + (uint64_t)i * ld, p->width * 4ull);
+}
+
+static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
+{
+    uint32_t n = d->rows;
+
+    switch (op->kind) {
+    case OP_MATMUL: return run_matmul(d, &op->matmul, e);
+    case OP_HEADMM: return run_headmm(d, &op->headmm, e);
+    case OP_EMBED: return run_embed(d, &op->embed, e);
+    case OP_SELECT: run_select(d, &op->select); return 0;
+    default: break;
+    }
+    if (!n) return 0; /* nobody wants logits: what follows only lets its tiles pass */
+    switch (op->kind) {
+    case OP_NORM:
+        ops_norm(d->ops, &op->norm, decoder_at(d, op->norm.dst), decoder_ld(d, op->norm.dst), decoder_at(d, op->norm.src),
+                 decoder_ld(d, op->norm.src), decoder_vector(d, op->norm.weight), decoder_vector(d, op->norm.bias), n);
+        return 0;
+    case OP_ROPE:
+        ops_rope(d->ops, &op->rope, decoder_at(d, op->rope.x), decoder_ld(d, op->rope.x), d->rope[op->rope.rope],
+                 plan_ropes(d->plan)[op->rope.rope].dim, n);
+        return 0;
+    case OP_COPY:
+        ops_copy(d->ops, decoder_at(d, op->copy.dst), decoder_ld(d, op->copy.dst), decoder_at(d, op->copy.src), decoder_ld(d, op->copy.src),
+                 op->copy.blocks, op->copy.width, op->copy.dst_stride, op->copy.src_stride, n);
+        return 0;
+    case OP_ADD:
+        ops_add(d->ops, decoder_at(d, op->add.dst), decoder_ld(d, op->add.dst), decoder_at(d, op->add.a), decoder_ld(d, op->add.a),
+                decoder_at(d, op->add.b), decoder_ld(d, op->add.b), op->add.width, op->add.ca, op->add.cb, n);
+        return 0;
+    case OP_ACT: run_act(d, &op->act); return 0;
+    case OP_SCALE:
+        ops_scale(d->ops, &op->scale, decoder_at(d, op->scale.x), decoder_ld(d, op->scale.x), d->positions.d_place, n);
+        return 0;
+    case OP_ATTENTION: run_attention(d, &op->attention); return 0;
+    case OP_CONV: run_conv(d, &op->conv); return 0;
+    case OP_DELTA: run_delta(d, &op->delta); return 0;
+    case OP_ROUTER: return experts_route(d, &op->router, e);
+    case OP_EXPERTS: return experts_run(d, &op->experts, e);
+    case OP_LOGITS: run_logits(d, &op->logits); return 0;
+    default: return error_set(e, EPROTO, "operation %u is unknown to this stage", op->kind);
+    }
+}
+
+/* ---- a sweep ---- */
+
+static void make_rope_tables(struct decoder *d)
+{
+    for (uint64_t i = 0; i < d->plan->ropes.count; i++) {
+        const struct plan_rope *r = &plan_ropes(d->plan)[i];
+
+        rotary_table(d->rope_host, d->positions.place, d->positions.n, plan_constants(d->plan) + r->inv_freq, r->dim, r->scale);
+        ops_upload(d->ops, d->rope[i], d->rope_host, (uint64_t)d->positions.n * r->dim * 4);
+    }
+}
+
+int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position *s, uint32_t n, uint32_t *logits, struct error *e)
+{
+    struct run_stats *stats = &d->stage->run->stats[STAGE_COMPUTE];
+    uint64_t start = clock_ns(), waited = atomic_load(&stats->wait_ns), now;
+    struct tile_part extra;
+    int rc;
+
+    if ((rc = positions_set(&d->positions, s, n, sweep, e))) return rc;
+    d->sweep = sweep;
+    d->requested = 0;
+    d->rows = n;
+    d->sweep_tiles.idle = d->request_tiles.idle = idle;
+    d->sweep_tiles.idle_arg = d->request_tiles.idle_arg = d;
+    atomic_store_explicit(&stats->sweep, sweep + 1, memory_order_relaxed);
+    request_rows(d);
+    make_rope_tables(d);
+    tiles_range(&d->sweep_tiles, sweep, 0, d->plan->spec.sweep_tiles);
+    for (uint64_t i = 0; i < d->plan->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(d->plan)[i];
+
+        atomic_store_explicit(&stats->layer, op->layer, memory_order_relaxed);
+        atomic_fetch_add_explicit(&stats->calls, 1, memory_order_relaxed);
+        if ((rc = run_op(d, op, e))) return rc == -ENODATA ? error_set(e, EPROTO, "the sweep has too few tiles") : rc;
+    }
+    rc = tiles_next(&d->sweep_tiles, &extra, e);
+    if (rc != -ENODATA) return rc ? rc : error_set(e, EPROTO, "the sweep has more tiles than operations");
+    tiles_done(&d->request_tiles);
+    if ((rc = ops_sync(d->ops, e))) return rc;
+    *logits = d->positions.logits;
+    now = clock_ns();
+    waited = atomic_load(&stats->wait_ns) - waited;
+    atomic_fetch_add_explicit(&stats->busy_ns, now - start > waited ? now - start - waited : 0, memory_order_relaxed);
+    return 0;
+}

@@ -1,0 +1,241 @@
+#include "compute/experts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/router.h"
+
+struct experts {
+    uint64_t n;              /* max_positions */
+    uint32_t experts, hidden, inter, top; /* the most of any table */
+    uint32_t *id;            /* [n][top] of the last router */
+    float *weight;           /* [n][top] */
+    float *logits, *scratch; /* host */
+    uint32_t *members;       /* [n] positions of the current expert, host */
+    float *member_weight;
+    uint8_t *chosen;         /* [experts] */
+    uint32_t *pending;       /* tiles still to ask for */
+    uint64_t pending_count, pending_at, pending_capacity;
+    /* device */
+    uint32_t *d_members;
+    float *d_weight, *d_in, *d_up, *d_act, *d_out, *d_bias;
+    float *bias_host; /* [experts], of the router */
+    uint32_t table, chosen_top; /* of the last router */
+};
+
+static uint64_t up_width(const struct experts *x)
+{
+    return 2ull * x->inter;
+}
+
+static void measure(struct experts *x, const struct plan_shm *plan)
+{
+    for (uint64_t i = 0; i < plan->experts.count; i++) {
+        const struct plan_experts *t = &plan_experts(plan)[i];
+        uint64_t tiles = (uint64_t)t->experts * t->tiles_each;
+
+        if (t->experts > x->experts) x->experts = t->experts;
+        if (t->hidden > x->hidden) x->hidden = t->hidden;
+        if (t->inter > x->inter) x->inter = t->inter;
+        if (tiles > x->pending_capacity) x->pending_capacity = tiles;
+    }
+    for (uint64_t i = 0; i < plan->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(plan)[i];
+
+        if (op->kind == OP_ROUTER && op->router.top > x->top) x->top = op->router.top;
+    }
+}
+
+int experts_open(struct experts **out, struct decoder *d, struct error *e)
+{
+    struct experts *x;
+    uint64_t n = d->plan->run.max_positions, b;
+
+    *out = NULL;
+    if (!d->plan->experts.count) return 0;
+    x = calloc(1, sizeof *x);
+    if (!x) return error_set(e, ENOMEM, "no memory for experts");
+    *out = x;
+    x->n = n;
+    measure(x, d->plan);
+    b = up_width(x) > x->hidden ? up_width(x) : x->hidden;
+    x->id = calloc(n * x->top, 4);
+    x->weight = calloc(n * x->top, 4);
+    x->logits = calloc(n * x->experts, 4);
+    x->scratch = calloc(3ull * x->experts + 1, 4);
+    x->members = calloc(n, 4);
+    x->member_weight = calloc(n, 4);
+    x->chosen = calloc(x->experts, 1);
+    x->bias_host = calloc(x->experts, 4);
+    x->pending = calloc(x->pending_capacity ? x->pending_capacity : 1, 4);
+    if (!x->id || !x->weight || !x->logits || !x->scratch || !x->members || !x->member_weight || !x->chosen || !x->bias_host || !x->pending)
+        return error_set(e, ENOMEM, "no memory for experts");
+    x->d_members = ops_alloc(d->ops, n * 4, e);
+    x->d_weight = ops_alloc(d->ops, n * 4, e);
+    x->d_in = ops_alloc(d->ops, n * x->hidden * 4, e);
+    x->d_up = ops_alloc(d->ops, n * up_width(x) * 4, e);
+    x->d_act = ops_alloc(d->ops, n * x->inter * 4, e);
+    x->d_out = ops_alloc(d->ops, n * x->hidden * 4, e);
+    x->d_bias = ops_alloc(d->ops, b * 4, e);
+    if (!x->d_members || !x->d_weight || !x->d_in || !x->d_up || !x->d_act || !x->d_out || !x->d_bias) return -e->code;
+    return 0;
+}
+
+void experts_close(struct experts *x, struct decoder *d)
+{
+    uint64_t b;
+
+    if (!x) return;
+    b = up_width(x) > x->hidden ? up_width(x) : x->hidden;
+    ops_free(d->ops, x->d_members, x->n * 4);
+    ops_free(d->ops, x->d_weight, x->n * 4);
+    ops_free(d->ops, x->d_in, x->n * x->hidden * 4);
+    ops_free(d->ops, x->d_up, x->n * up_width(x) * 4);
+    ops_free(d->ops, x->d_act, x->n * x->inter * 4);
+    ops_free(d->ops, x->d_out, x->n * x->hidden * 4);
+    ops_free(d->ops, x->d_bias, b * 4);
+    free(x->id);
+    free(x->weight);
+    free(x->logits);
+    free(x->scratch);
+    free(x->members);
+    free(x->member_weight);
+    free(x->chosen);
+    free(x->bias_host);
+    free(x->pending);
+    free(x);
+}
+
+int experts_pump(struct decoder *d)
+{
+    struct experts *x = d->experts;
+
+    while (x && x->pending_at < x->pending_count) {
+        struct run_request q = {.kind = REQUEST_TILE, .index = x->pending[x->pending_at]};
+
+        if (request_push(d->stage->run, &q)) return 0; /* full: the reader rings when it took some */
+        x->pending_at++;
+    }
+    return 0;
+}
+
+int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
+{
+    struct experts *x = d->experts;
+    const struct plan_experts *t = &plan_experts(d->plan)[p->table];
+    uint32_t ld = decoder_ld(d, p->src);
+    const float *bias = decoder_vector(d, p->bias);
+    int rc;
+
+    if (ld == p->experts) {
+        ops_download(d->ops, x->logits, decoder_at(d, p->src), (uint64_t)d->rows * ld * 4);
+    } else {
+        for (uint32_t i = 0; i < d->rows; i++)
+            ops_download(d->ops, x->logits + (uint64_t)i * p->experts, decoder_at(d, p->src) + (uint64_t)i * ld, p->experts * 4ull);
+    }
+    if (bias) ops_download(d->ops, x->bias_host, bias, p->experts * 4ull);
+    if ((rc = ops_sync(d->ops, e))) return rc;
+    router_choose(p, x->logits, p->experts, bias ? x->bias_host : NULL, d->rows, x->id, x->weight, x->scratch);
+    x->table = p->table;
+    memset(x->chosen, 0, x->experts);
+    for (uint64_t i = 0; i < (uint64_t)d->rows * p->top; i++) x->chosen[x->id[i]] = 1;
+    x->pending_count = x->pending_at = 0;
+    for (uint32_t k = 0; k < t->experts; k++)
+        for (uint32_t j = 0; x->chosen[k] && j < t->tiles_each; j++)
+            x->pending[x->pending_count++] = t->tile0 + k * t->tiles_each + j;
+    x->chosen_top = p->top;
+    return experts_pump(d);
+}
+
+static uint32_t gather_members(struct experts *x, uint32_t rows, uint32_t expert)
+{
+    uint32_t m = 0;
+
+    for (uint32_t i = 0; i < rows; i++) {
+        for (uint32_t k = 0; k < x->chosen_top; k++) {
+            if (x->id[(uint64_t)i * x->chosen_top + k] != expert) continue;
+            x->members[m] = i;
+            x->member_weight[m++] = x->weight[(uint64_t)i * x->chosen_top + k];
+            break;
+        }
+    }
+    return m;
+}
+
+/* Product with the rows of one part; bias (float32, whole) where the expert has one. */
+static void multiply(struct decoder *d, const struct plan_experts *t, const struct weight_part *w, float *y, uint32_t ldy,
+                     const float *in, uint32_t ldx, const float *bias, uint32_t m)
+{
+    uint64_t row0 = w->weight.row0;
+
+    if (t->transposed) ops_matmul_t(d->ops, y, ldy, in + row0, ldx, &w->weight, row0 ? NULL : bias, row0 == 0, m);
+    else ops_matmul(d->ops, y + row0, ldy, in, ldx, &w->weight, bias ? bias + row0 : NULL, 0, m);
+}
+
+static void activate(struct decoder *d, const struct op_experts *p, const struct plan_experts *t, uint32_t m)
+{
+    struct experts *x = d->experts;
+    uint32_t ld = (uint32_t)up_width(x);
+    struct op_act a = {.width = t->inter, .kind = p->act, .alpha = p->alpha, .limit = p->limit};
+    const float *up = t->interleaved ? NULL : x->d_up + t->inter;
+
+    if (t->interleaved) a.flags = ACT_INTERLEAVED;
+    ops_act(d->ops, &a, x->d_act, x->inter, x->d_up, ld, up, ld, m);
+}
+
+static int run_one(struct decoder *d, const struct op_experts *p, uint32_t expert, struct error *e)
+{
+    struct experts *x = d->experts;
+    const struct plan_experts *t = &plan_experts(d->plan)[p->table];
+    uint32_t m = gather_members(x, d->rows, expert), each = t->fused ? 2 : 3, down = each - 1;
+    uint32_t matrix0 = t->matrix0 + expert * each, up_ld = (uint32_t)up_width(x);
+    const float *bias[3] = {NULL, NULL, NULL};
+    struct tiles *tiles = &d->request_tiles;
+    bool active = false;
+    int rc;
+
+    ops_upload(d->ops, x->d_members, x->members, m * 4ull);
+    ops_upload(d->ops, x->d_weight, x->member_weight, m * 4ull);
+    ops_gather_rows(d->ops, x->d_in, x->hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members, t->hidden, m);
+    if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->hidden, x->d_weight, t->hidden, m);
+    tiles_range(tiles, 0, t->tile0 + (uint64_t)expert * t->tiles_each, t->tiles_each);
+    for (;;) {
+        struct weight_part w;
+        uint32_t which;
+
+        rc = decoder_weight(d, tiles, &w, e);
+        if (rc == -ENODATA) break;
+        if (rc) return rc;
+        which = w.part->index - matrix0;
+        if (which >= each) return error_set(e, EPROTO, "expert %u: a part of matrix %u", expert, w.part->index);
+        if (w.bias_part) {
+            ops_widen(d->ops, x->d_bias, w.bias_data, plan_vectors(d->plan)[w.bias_part->index].dtype,
+                      plan_vectors(d->plan)[w.bias_part->index].elements);
+            bias[which] = x->d_bias;
+        }
+        if (which == down) {
+            if (!active) activate(d, p, t, m);
+            active = true;
+            multiply(d, t, &w, x->d_out, x->hidden, x->d_act, x->inter, bias[which], m);
+        } else {
+            multiply(d, t, &w, x->d_up + (which ? t->inter : 0), up_ld, x->d_in, x->hidden, bias[which], m);
+        }
+    }
+    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->hidden, x->d_members,
+                         (p->flags & EXPERTS_SCALE_INPUT) ? NULL : x->d_weight, t->hidden, m);
+    return 0;
+}
+
+int experts_run(struct decoder *d, const struct op_experts *p, struct error *e)
+{
+    struct experts *x = d->experts;
+    const struct plan_experts *t = &plan_experts(d->plan)[p->table];
+    int rc;
+
+    if (x->table != p->table) return error_set(e, EPROTO, "experts of table %u without their router", p->table);
+    ops_zero(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), t->hidden, d->rows);
+    for (uint32_t k = 0; k < t->experts; k++)
+        if (x->chosen[k] && (rc = run_one(d, p, k, e))) return rc;
+    return 0;
+}

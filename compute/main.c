@@ -1,0 +1,50 @@
+/* The compute stage: device memory, kernels, KV cache, activations. Tokens in, logits out; sees neither text nor files. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compute/decoder.h"
+#include "compute/exchange.h"
+#include "proto/clock.h"
+
+static int serve(struct stage *s, struct decoder *d, struct error *e)
+{
+    struct control_message m, done = {.type = CONTROL_DONE};
+    int rc;
+
+    if ((rc = decoder_load(d, e))) return rc;
+    for (;;) {
+        rc = stage_receive(s, &m, 100, e);
+        __atomic_store_n(&s->run->stats[STAGE_COMPUTE].heartbeat_ns, clock_ns(), __ATOMIC_RELAXED);
+        if (rc == -EAGAIN) continue;
+        if (rc) return rc;
+        if (m.type != CONTROL_SWEEP) return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);
+        done.done.sweep = m.sweep.sweep;
+        done.done.start_ns = clock_ns();
+        rc = decoder_sweep(d, m.sweep.sweep, m.sweep.position, m.sweep.count, &done.done.logits, e);
+        if (rc) return rc;
+        done.done.end_ns = clock_ns();
+        if ((rc = stage_send(s, &done, e))) return rc;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct stage s;
+    struct decoder d = {0};
+    struct ops *ops = NULL;
+    struct error e = {0};
+    int rc = stage_open(&s, STAGE_COMPUTE, argc, argv, &e);
+
+    if (!rc) {
+        struct ops_options o = {.threads = s.plan->run.threads, .device = s.plan->run.device, .scratch_bytes = ops_scratch_bytes(s.plan)};
+        rc = ops_open(&ops, &o, &e);
+    }
+    if (!rc) rc = decoder_open(&d, &s, ops, &e);
+    if (!rc) rc = exchange_compute(&s, &d, &e);
+    if (!rc) rc = stage_attached(&s, ops_describe(ops), &e);
+    if (!rc) rc = serve(&s, &d, &e);
+    decoder_close(&d);
+    ops_close(ops);
+    return stage_close(&s, rc, &e);
+}

@@ -1,0 +1,209 @@
+#include "compute/positions.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Every position of a sweep may have a long broken chain in theory; device tables hold this many runs for each. */
+#define RUNS_PER_POSITION 16u
+
+int positions_open(struct positions *p, const struct plan_shm *plan, struct ops *ops, struct error *e)
+{
+    uint64_t n = plan->run.max_positions, rows = plan->run.kv_rows, slots = plan->run.sequences;
+    bool recurrent = plan->states.count > 0;
+
+    memset(p, 0, sizeof *p);
+    p->plan = plan;
+    p->ops = ops;
+    p->d_runs_capacity = n * RUNS_PER_POSITION + 4096;
+    p->rows = calloc(rows, sizeof *p->rows);
+    p->token = calloc(n, 4);
+    p->row = calloc(n, 4);
+    p->place = calloc(n, 4);
+    p->first = calloc(n + 1, 4);
+    p->select = calloc(n, 4);
+    p->from = calloc(n, 4);
+    p->to = calloc(n, 4);
+    if (!p->rows || !p->token || !p->row || !p->place || !p->first || !p->select || !p->from || !p->to) goto memory;
+    if (recurrent) {
+        p->state_of_row = malloc(rows * 4);
+        p->row_of_state = malloc(slots * 4);
+        p->state_used = calloc(slots, 8);
+        if (!p->state_of_row || !p->row_of_state || !p->state_used) goto memory;
+        memset(p->state_of_row, 0xff, rows * 4);
+        memset(p->row_of_state, 0xff, slots * 4);
+    }
+    p->d_row = ops_alloc(ops, n * 4, e);
+    p->d_place = ops_alloc(ops, n * 4, e);
+    p->d_first = ops_alloc(ops, (n + 1) * 4, e);
+    p->d_select = ops_alloc(ops, n * 4, e);
+    p->d_runs = ops_alloc(ops, p->d_runs_capacity * sizeof *p->d_runs, e);
+    if (!p->d_row || !p->d_place || !p->d_first || !p->d_select || !p->d_runs) return e->code ? -e->code : -ENOMEM;
+    return 0;
+memory:
+    return error_set(e, ENOMEM, "no memory for the tables of %llu positions and %llu cache rows; lower --context or --chunk",
+                     (unsigned long long)n, (unsigned long long)rows);
+}
+
+void positions_close(struct positions *p)
+{
+    uint64_t n = p->plan ? p->plan->run.max_positions : 0;
+
+    free(p->rows);
+    free(p->runs);
+    free(p->token);
+    free(p->row);
+    free(p->place);
+    free(p->first);
+    free(p->select);
+    free(p->from);
+    free(p->to);
+    free(p->state_of_row);
+    free(p->row_of_state);
+    free(p->state_used);
+    if (p->ops) {
+        ops_free(p->ops, p->d_row, n * 4);
+        ops_free(p->ops, p->d_place, n * 4);
+        ops_free(p->ops, p->d_first, (n + 1) * 4);
+        ops_free(p->ops, p->d_select, n * 4);
+        ops_free(p->ops, p->d_runs, p->d_runs_capacity * sizeof *p->d_runs);
+    }
+    memset(p, 0, sizeof *p);
+}
+
+/* One position's fields, and its place in the chain of rows. */
+static int link_row(struct positions *p, const struct sweep_position *s, struct error *e)
+{
+    const struct kv_row *parent = NULL;
+    struct kv_row *row;
+
+    if (s->token >= p->plan->spec.vocab) return error_set(e, EPROTO, "token %u is outside of the vocabulary", s->token);
+    if (s->row >= p->plan->run.kv_rows) return error_set(e, EPROTO, "cache row %u is outside of the cache", s->row);
+    row = &p->rows[s->row];
+    if (s->parent != ROW_NONE) {
+        if (s->parent >= p->plan->run.kv_rows || s->parent == s->row) return error_set(e, EPROTO, "parent row %u", s->parent);
+        parent = &p->rows[s->parent];
+        if (!parent->used) return error_set(e, EPROTO, "parent row %u was never written", s->parent);
+    }
+    if (s->place != (parent ? parent->place + 1 : 0)) return error_set(e, EPROTO, "place %u does not follow its parent", s->place);
+    *row = (struct kv_row){.parent = s->parent, .place = s->place, .run = s->row, .used = 1};
+    if (parent && s->parent + 1 == s->row) row->run = parent->run;
+    return 0;
+}
+
+static int push_run(struct positions *p, uint64_t at, struct ops_run run, struct error *e)
+{
+    if (at == p->runs_capacity) {
+        uint64_t room = at ? 2 * at : 4096;
+        struct ops_run *more = realloc(p->runs, room * sizeof *more);
+
+        if (!more) return error_set(e, ENOMEM, "no memory for row tables");
+        p->runs = more;
+        p->runs_capacity = room;
+    }
+    p->runs[at] = run;
+    return 0;
+}
+
+/* The runs of one position, from its first ancestor to itself. Appended from *count on. */
+static int list_runs(struct positions *p, uint32_t row, uint64_t *count, struct error *e)
+{
+    uint64_t start = *count, at = start;
+    int rc;
+
+    while (row != ROW_NONE) {
+        uint32_t head = p->rows[row].run;
+
+        if (p->rows[head].place > p->rows[row].place || row - head != p->rows[row].place - p->rows[head].place)
+            return error_set(e, EPROTO, "cache row %u was overwritten while it was still in use", head);
+        if ((rc = push_run(p, at, (struct ops_run){head, row - head + 1}, e))) return rc;
+        at++;
+        row = p->rows[head].parent;
+    }
+    for (uint64_t i = start, j = at - 1; i < j; i++, j--) {
+        struct ops_run t = p->runs[i];
+        p->runs[i] = p->runs[j];
+        p->runs[j] = t;
+    }
+    *count = at;
+    return 0;
+}
+
+/* A slot for the state after a row: its parent's, if nobody later in this sweep needs that, else the one not used for
+ * longest, never one of this sweep. */
+static int place_states(struct positions *p, const struct sweep_position *s, uint64_t sweep, struct error *e)
+{
+    for (uint32_t i = 0; i < p->n; i++) /* what this sweep continues is not given away by it */
+        if (s[i].parent != ROW_NONE && p->state_of_row[s[i].parent] != UINT32_MAX)
+            p->state_used[p->state_of_row[s[i].parent]] = sweep + 1;
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t parent = s[i].parent, slot = UINT32_MAX;
+        bool wanted = false;
+
+        p->from[i] = UINT32_MAX;
+        if (parent != ROW_NONE) {
+            p->from[i] = p->state_of_row[parent];
+            if (p->from[i] == UINT32_MAX)
+                return error_set(e, EPROTO, "the state after cache row %u is gone", parent);
+            for (uint32_t j = i + 1; j < p->n && !wanted; j++) wanted = s[j].parent == parent;
+            if (!wanted) slot = p->from[i];
+        }
+        if (p->state_of_row[s[i].row] != UINT32_MAX) p->row_of_state[p->state_of_row[s[i].row]] = ROW_NONE;
+        if (slot == UINT32_MAX) {
+            for (uint32_t j = 0; j < p->plan->run.sequences; j++) {
+                if (p->row_of_state[j] == ROW_NONE) {
+                    slot = j;
+                    break;
+                }
+                if (p->state_used[j] != sweep + 1 && (slot == UINT32_MAX || p->state_used[j] < p->state_used[slot])) slot = j;
+            }
+            if (slot == UINT32_MAX)
+                return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more", p->plan->run.sequences);
+        }
+        if (p->row_of_state[slot] != ROW_NONE) p->state_of_row[p->row_of_state[slot]] = UINT32_MAX;
+        p->row_of_state[slot] = s[i].row;
+        p->state_of_row[s[i].row] = slot;
+        p->state_used[slot] = sweep + 1;
+        p->to[i] = slot;
+    }
+    return 0;
+}
+
+int positions_set(struct positions *p, const struct sweep_position *s, uint32_t n, uint64_t sweep, struct error *e)
+{
+    uint64_t runs = 0;
+    int rc;
+
+    if (!n || n > p->plan->run.max_positions)
+        return error_set(e, EPROTO, "a sweep of %u positions, the plan allows %u", n, p->plan->run.max_positions);
+    p->n = n;
+    p->logits = 0;
+    p->max_place = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((rc = link_row(p, &s[i], e))) return rc;
+        p->token[i] = s[i].token;
+        p->row[i] = s[i].row;
+        p->place[i] = s[i].place;
+        if (s[i].place > p->max_place) p->max_place = s[i].place;
+        if (s[i].flags & POSITION_LOGITS) p->select[p->logits++] = i;
+        p->first[i] = (uint32_t)runs;
+        if ((rc = list_runs(p, s[i].row, &runs, e))) return rc;
+    }
+    p->first[n] = (uint32_t)runs;
+    if (p->logits > p->plan->run.max_logits)
+        return error_set(e, EPROTO, "%u positions want logits, the plan allows %u", p->logits, p->plan->run.max_logits);
+    if (runs > p->d_runs_capacity)
+        return error_set(e, EPROTO, "the cache rows of this sweep lie in %llu pieces, too many", (unsigned long long)runs);
+    if (p->state_of_row && (rc = place_states(p, s, sweep, e))) return rc;
+    ops_upload(p->ops, p->d_row, p->row, n * 4);
+    ops_upload(p->ops, p->d_place, p->place, n * 4);
+    ops_upload(p->ops, p->d_first, p->first, (n + 1) * 4ull);
+    ops_upload(p->ops, p->d_runs, p->runs, runs * sizeof *p->runs);
+    if (p->logits) ops_upload(p->ops, p->d_select, p->select, p->logits * 4ull);
+    return 0;
+}
+
+struct ops_rows positions_rows(const struct positions *p)
+{
+    return (struct ops_rows){p->d_row, p->d_place, p->d_first, p->d_runs, p->n, p->max_place};
+}

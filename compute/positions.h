@@ -1,0 +1,40 @@
+/* The positions of a sweep: checked, and turned into the tables that the operations want.
+ *
+ * Every KV row remembers its parent, its place, and the first row of the run of consecutive rows that ends in it, so that
+ * the rows which a position sees are found in as many steps as there are runs: one, mostly. */
+#pragma once
+#include <stdint.h>
+#include "compute/ops.h"
+#include "proto/control.h"
+
+struct kv_row {
+    uint32_t parent, place;
+    uint32_t run;  /* first row of its run */
+    uint32_t used; /* 1 once it was written */
+};
+
+struct positions {
+    const struct plan_shm *plan;
+    struct kv_row *rows;    /* [kv_rows] */
+    struct ops_run *runs;   /* grows to what a sweep needs */
+    uint64_t runs_capacity;
+    /* of the current sweep, host: */
+    uint32_t n, logits, max_place;
+    uint32_t *token, *row, *place, *first /* n + 1 */, *select /* logits */;
+    /* device copies */
+    struct ops *ops;
+    uint32_t *d_row, *d_place, *d_first, *d_select;
+    struct ops_run *d_runs;
+    uint64_t d_runs_capacity;
+    /* recurrent states: which slot holds the state after a row */
+    uint32_t *state_of_row; /* [kv_rows], UINT32_MAX: none; NULL where the model has none */
+    uint32_t *row_of_state; /* [slots], ROW_NONE: free */
+    uint64_t *state_used;   /* [slots] sweep of last use */
+    uint32_t *from, *to;    /* of the current sweep */
+};
+
+int positions_open(struct positions *p, const struct plan_shm *plan, struct ops *ops, struct error *e);
+void positions_close(struct positions *p);
+/* Checks and takes a sweep's positions. -EPROTO for what no honest coordinator sends. */
+int positions_set(struct positions *p, const struct sweep_position *s, uint32_t n, uint64_t sweep, struct error *e);
+struct ops_rows positions_rows(const struct positions *p); /* device tables, for attention */

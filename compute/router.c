@@ -1,0 +1,110 @@
+#include "compute/router.h"
+
+#include <math.h>
+#include <stddef.h>
+
+/* Own exponential, so that the choice does not depend on the C library: e^x = 2^k e^r, |r| <= ln 2 / 2, in double. */
+static double exp_fixed(double x)
+{
+    double k, r, p = 1.0;
+
+    if (x < -700.0) return 0.0;
+    if (x > 700.0) x = 700.0;
+    k = floor(x * 1.4426950408889634 + 0.5);
+    r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+    for (int i = 13; i > 0; i--) p = 1.0 + r / i * p;
+    return ldexp(p, (int)k);
+}
+
+static void scores(const struct op_router *p, const float *logits, float *score)
+{
+    double most = logits[0], sum = 0.0;
+
+    if (p->score == SCORE_SIGMOID) {
+        for (uint32_t i = 0; i < p->experts; i++) score[i] = (float)(1.0 / (1.0 + exp_fixed(-(double)logits[i])));
+        return;
+    }
+    if (p->score == SCORE_TOPK_SOFTMAX) {
+        for (uint32_t i = 0; i < p->experts; i++) score[i] = logits[i];
+        return;
+    }
+    for (uint32_t i = 1; i < p->experts; i++)
+        if (logits[i] > most) most = logits[i];
+    for (uint32_t i = 0; i < p->experts; i++) sum += exp_fixed(logits[i] - most);
+    for (uint32_t i = 0; i < p->experts; i++) score[i] = (float)(exp_fixed(logits[i] - most) / sum);
+}
+
+/* Leaves only the experts of the best groups in the running. */
+static void limit_groups(const struct op_router *p, float *choice, float *group)
+{
+    uint32_t each = p->experts / p->groups;
+
+    for (uint32_t g = 0; g < p->groups; g++) {
+        float best = -INFINITY, second = -INFINITY;
+
+        for (uint32_t i = 0; i < each; i++) {
+            float c = choice[g * each + i];
+
+            if (c > best) {
+                second = best;
+                best = c;
+            } else if (c > second) {
+                second = c;
+            }
+        }
+        group[g] = (p->flags & ROUTER_GROUP_TOP2) && each > 1 ? best + second : best;
+    }
+    for (uint32_t g = 0; g < p->groups; g++) {
+        uint32_t better = 0;
+
+        for (uint32_t h = 0; h < p->groups; h++)
+            if (group[h] > group[g] || (group[h] == group[g] && h < g)) better++;
+        if (better < p->top_groups) continue;
+        for (uint32_t i = 0; i < each; i++) choice[g * each + i] = -INFINITY;
+    }
+}
+
+static void weigh(const struct op_router *p, const float *score, const uint32_t *id, float *weight)
+{
+    double sum = 0.0;
+
+    if (p->score == SCORE_TOPK_SOFTMAX) {
+        double most = score[id[0]];
+
+        for (uint32_t k = 1; k < p->top; k++)
+            if (score[id[k]] > most) most = score[id[k]];
+        for (uint32_t k = 0; k < p->top; k++) sum += exp_fixed(score[id[k]] - most);
+        for (uint32_t k = 0; k < p->top; k++) weight[k] = (float)(exp_fixed(score[id[k]] - most) / sum) * p->scale;
+        return;
+    }
+    for (uint32_t k = 0; k < p->top; k++) sum += score[id[k]];
+    sum += p->eps;
+    for (uint32_t k = 0; k < p->top; k++) {
+        float w = score[id[k]];
+
+        if (p->flags & ROUTER_NORMALIZE) w = (float)(w / sum);
+        weight[k] = w * p->scale;
+    }
+}
+
+void router_choose(const struct op_router *p, const float *logits, uint32_t ld, const float *bias, uint32_t n, uint32_t *id,
+                   float *weight, float *scratch)
+{
+    float *score = scratch, *choice = scratch + p->experts, *group = scratch + 2 * (size_t)p->experts;
+
+    for (uint32_t i = 0; i < n; i++, id += p->top, weight += p->top) {
+        scores(p, logits + (size_t)i * ld, score);
+        for (uint32_t j = 0; j < p->experts; j++) choice[j] = bias ? score[j] + bias[j] : score[j];
+        if (p->groups > 1 && p->top_groups < p->groups) limit_groups(p, choice, group);
+        for (uint32_t k = 0; k < p->top; k++) {
+            uint32_t best = UINT32_MAX;
+
+            for (uint32_t j = 0; j < p->experts; j++)
+                if (!isnan(choice[j]) && (best == UINT32_MAX || choice[j] > choice[best])) best = j;
+            if (best == UINT32_MAX) best = k; /* nothing but NaN: any choice gives NaN */
+            id[k] = best;
+            choice[best] = NAN;
+        }
+        weigh(p, score, id, weight);
+    }
+}

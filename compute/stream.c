@@ -1,0 +1,150 @@
+#include "compute/stream.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "proto/clock.h"
+
+static struct run_stats *stats(struct tiles *t)
+{
+    return &t->stage->run->stats[STAGE_COMPUTE];
+}
+
+void tiles_open(struct tiles *t, struct stage *s, struct ops *o, enum run_lane lane, uint8_t *device)
+{
+    *t = (struct tiles){.stage = s, .ops = o, .lane = lane, .device = device};
+    ring_attach(&t->ring, s->run, 1, lane, STAGE_TRANSFER);
+}
+
+void tiles_range(struct tiles *t, uint64_t sweep, uint64_t first, uint64_t count)
+{
+    tiles_done(t);
+    t->sweep = sweep;
+    t->tile = first;
+    t->last = first + count;
+}
+
+/* Events are numbered over both lanes' entries. */
+static uint32_t entry_event(const struct tiles *t, const struct ring_entry *x)
+{
+    uint32_t base = t->lane == LANE_SWEEP ? 0 : t->stage->plan->run.entries[LANE_SWEEP];
+
+    return base + (uint32_t)(x->seq & t->ring.mask);
+}
+
+static int wait_entry(struct tiles *t, struct ring_entry **x)
+{
+    struct run_shm *r = t->stage->run;
+    uint32_t seen;
+    int rc;
+
+    for (;;) {
+        seen = bell_read(&r->bell[STAGE_COMPUTE]);
+        if (t->idle && (rc = t->idle(t->idle_arg))) return rc;
+        if ((*x = ring_take(&t->ring))) return 0;
+        if ((rc = run_wait(r, STAGE_COMPUTE, seen))) return rc;
+    }
+}
+
+/* Where an entry's tile begins, after checking that it lies inside its segment. */
+static int entry_base(struct tiles *t, const struct ring_entry *x, uint64_t span, const uint8_t **base, struct error *e)
+{
+    struct stage *s = t->stage;
+    const uint8_t *segment = x->segment == SEGMENT_ARENA ? s->arena : x->segment == SEGMENT_CACHE ? s->cache : t->device;
+    uint64_t bytes = x->segment == SEGMENT_ARENA ? s->arena_bytes : x->segment == SEGMENT_CACHE ? s->cache_bytes : UINT64_MAX;
+
+    if (!segment || x->segment >= SEGMENTS || x->offset > bytes || bytes - x->offset < span)
+        return error_set(e, EPROTO, "slot of tile %u lies outside of segment %u", x->tile, x->segment);
+    *base = segment + x->offset;
+    if (t->device) ops_slot_wait(t->ops, entry_event(t, x));
+    return 0;
+}
+
+static void release_entry(struct tiles *t)
+{
+    struct ring_shm *s = t->ring.shm;
+    uint64_t oldest = atomic_load_explicit(&s->released, memory_order_relaxed);
+
+    if (t->device) ops_slot_release(t->ops, entry_event(t, ring_at(&t->ring, oldest)));
+    ring_release(&t->ring);
+}
+
+/* A tile that stayed where compute can read it: no entry is sent for it any more. */
+static const uint8_t *kept(const struct tiles *t, const struct plan_tile *tile)
+{
+    const struct plan_run *run = &t->stage->plan->run;
+
+    if (tile->home == HOME_HOST) return t->stage->cache + tile->home_off;
+    return t->device + plan_device_pins_offset(run) + tile->home_off;
+}
+
+static int open_tile(struct tiles *t, struct error *e)
+{
+    const struct plan_tile *tile = &plan_tiles(t->stage->plan)[t->tile];
+    struct ring_entry *x;
+    int rc;
+
+    if (t->lane == LANE_SWEEP && (tile->flags & TILE_STAYS) && t->sweep > 0) {
+        t->base = kept(t, tile);
+        t->held = false;
+    } else {
+        if ((rc = wait_entry(t, &x))) return rc;
+        t->held = true;
+        if (x->tile != t->tile || (t->lane == LANE_SWEEP && x->sweep != t->sweep))
+            return error_set(e, EPROTO, "expected tile %llu of sweep %llu, got tile %u of sweep %llu",
+                             (unsigned long long)t->tile, (unsigned long long)t->sweep, x->tile, (unsigned long long)x->sweep);
+        if ((rc = entry_base(t, x, t->device ? 0 : tile->span, &t->base, e))) return rc;
+    }
+    t->open = true;
+    t->part = tile->part0;
+    t->part_end = tile->part0 + tile->parts;
+    t->tile++;
+    atomic_fetch_add_explicit(&stats(t)->tiles, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats(t)->bytes, tile->bytes, memory_order_relaxed);
+    atomic_store_explicit(&stats(t)->heartbeat_ns, clock_ns(), memory_order_relaxed);
+    return 0;
+}
+
+void tiles_done(struct tiles *t)
+{
+    if (t->open && t->held) release_entry(t);
+    t->open = t->held = false;
+}
+
+int tiles_next(struct tiles *t, struct tile_part *out, struct error *e)
+{
+    const struct plan_shm *plan = t->stage->plan;
+    int rc;
+
+    if (t->open && t->part == t->part_end) tiles_done(t);
+    if (!t->open) {
+        if (t->tile == t->last) return -ENODATA;
+        if ((rc = run_state(t->stage->run)) || (rc = open_tile(t, e))) return rc;
+    }
+    out->part = &plan_parts(plan)[t->part++];
+    out->data = t->base + (t->device ? plan_device_offset(plan, out->part) : out->part->slot_off);
+    return 0;
+}
+
+int tiles_gather(struct tiles *t, const void **rows, uint32_t *count, struct error *e)
+{
+    const struct plan_matrix *m = &plan_matrices(t->stage->plan)[t->stage->plan->spec.embed_matrix];
+    struct ring_entry *x;
+    const uint8_t *base;
+    int rc;
+
+    tiles_done(t);
+    if ((rc = wait_entry(t, &x))) return rc;
+    t->held = t->open = true;
+    if (x->tile != RING_GATHER) return error_set(e, EPROTO, "expected rows of the embedding, got tile %u", x->tile);
+    if ((rc = entry_base(t, x, x->rows * m->row_bytes, &base, e))) return rc;
+    *rows = base;
+    *count = x->rows;
+    return 0;
+}
+
+void tiles_gather_done(struct tiles *t)
+{
+    t->part = t->part_end = 0;
+    tiles_done(t);
+}

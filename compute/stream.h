@@ -1,0 +1,42 @@
+/* The tiles of both lanes as compute sees them: parts in plan order, whatever way their bytes came.
+ *
+ * A part's payload may be used until the next call of tiles_next() on the same lane; work queued on it before that call
+ * is ordered before the slot's reuse. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "compute/ops.h"
+#include "proto/stage.h"
+
+struct tiles {
+    struct stage *stage;
+    struct ops *ops;
+    struct ring ring;
+    enum run_lane lane;
+    uint64_t sweep;      /* lane 0: current sweep; lane 1: not used */
+    uint64_t tile, last; /* next tile to open, first one after the range */
+    uint32_t part, part_end;
+    bool open, held;     /* a tile is open; it holds a ring entry */
+    const uint8_t *base;
+    uint8_t *device;     /* cuda: base of the device area (slots, then pinned tiles) */
+    int (*idle)(void *arg); /* called while waiting; may make requests */
+    void *idle_arg;
+    uint64_t tiles_seen;
+};
+
+struct tile_part {
+    const struct plan_part *part;
+    const void *data;
+};
+
+void tiles_open(struct tiles *t, struct stage *s, struct ops *o, enum run_lane lane, uint8_t *device);
+/* From here on tiles first .. first + count of this sweep, in order. The range before must be finished. */
+void tiles_range(struct tiles *t, uint64_t sweep, uint64_t first, uint64_t count);
+/* The next part. -ENODATA at the end of the range (everything released), -ECANCELED, -EPIPE, -EPROTO. */
+int tiles_next(struct tiles *t, struct tile_part *out, struct error *e);
+/* Gives back the tile that is open, all of whose parts were used. */
+void tiles_done(struct tiles *t);
+
+/* Lane 1 only: an entry of gathered rows; released by tiles_gather_done(). */
+int tiles_gather(struct tiles *t, const void **rows, uint32_t *count, struct error *e);
+void tiles_gather_done(struct tiles *t);
