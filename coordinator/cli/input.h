@@ -1,0 +1,8 @@
+/* Whole files and standard input, for commands that take a text. */
+#pragma once
+#include <stddef.h>
+#include "proto/error.h"
+
+/* path NULL or "-": standard input. *text is the caller's to free, has *bytes bytes and a NUL after them. The message
+ * names the file. */
+int input_read(const char *path, char **text, size_t *bytes, struct error *e);

@@ -1,0 +1,273 @@
+/* Every command and every flag, once. Parser, help, man page and completion read nothing else. */
+#include "coordinator/cli/options.h"
+
+#include <math.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct options, field)
+#define BIT(c)    COMMAND_BIT(COMMAND_##c)
+
+/* who takes what */
+#define EVERY    (~0u)
+#define TALKS    (BIT(CHAT) | BIT(RUN))
+#define TEMPLATE (TALKS | BIT(TEMPLATE))
+#define PIPELINE (TALKS | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
+#define READS    (PIPELINE | BIT(VERIFY))
+#define WORKS    (TALKS | BIT(PROFILE) | BIT(LOGITS))
+
+#define GIB (1024.0 * 1024 * 1024)
+
+const struct options option_defaults = {
+    .max_tokens = -1,
+    .top_k = -1,
+    .temperature = NAN,
+    .top_p = NAN,
+    .min_p = NAN,
+    .repeat_penalty = NAN,
+    .backend = BACKEND_AUTO,
+    .kv_type = KV_F32,
+    .host_memory = UINT64_MAX,
+    .device_memory = UINT64_MAX,
+    .io = PLAN_IO_AUTO,
+    .io_engine = ENGINE_AUTO,
+    .think = THINK_SHOW,
+};
+
+const char *const option_group_titles[GROUPS] = {
+    [GROUP_INPUT] = "Input",     [GROUP_GENERATION] = "Generation", [GROUP_MEMORY] = "Memory",
+    [GROUP_COMPUTE] = "Compute", [GROUP_READING] = "Reading",       [GROUP_OUTPUT] = "Output",
+};
+
+/* clang-format off: a table reads best as one */
+#define MODEL                                                                                                          \
+    {                                                                                                                  \
+        "MODEL", AT(model), false, "a path to a model folder"                                                          \
+    }
+
+const struct option_command_info option_commands[COMMANDS] = {
+    [COMMAND_NONE] =
+        {"",
+         "runs language models larger than memory by streaming their weights from disk",
+         "sluice MODEL is sluice chat MODEL. MODEL is a path to a folder as Hugging Face publishes it, with "
+         "config.json "
+         "and safetensors files; it is used as it lies. Text goes to standard output and nothing else does; progress "
+         "and messages go to standard error.",
+         {{0}},
+         0},
+    [COMMAND_CHAT] =
+        {"chat",
+         "chat with a model in the terminal",
+         "Answers line by line, and keeps what was said. A model without a chat template continues the text instead. "
+         "Lines that begin with a slash are commands, /help lists them; a backslash at the end of a line continues it "
+         "on the next. Ctrl-C stops an answer, Ctrl-D ends the chat. Where standard input is no terminal, each of its "
+         "lines is a question.",
+         {MODEL},
+         0},
+    [COMMAND_RUN] =
+        {"run",
+         "continue a text, or answer one question with --chat",
+         "Prints the continuation and nothing else. The text comes from --prompt, from --file, or from standard input.",
+         {MODEL},
+         0},
+    [COMMAND_PLAN] =
+        {"plan",
+         "what would lie where, and how long a token would take",
+         "Tiles and where they would lie, bytes on every lane, predicted seconds per token, the bottleneck, and what "
+         "one "
+         "more GB of memory would bring. Starts nothing; a folder with config.json and the index of the weights is "
+         "enough.",
+         {MODEL},
+         0},
+    [COMMAND_PROFILE] =
+        {"profile",
+         "measure one stage, or all together, against its ceiling",
+         "reader: from disk into nothing. transfer: from memory to the device. compute: from tiles that are there "
+         "already. pipeline: all three. Each beside what the machine could do, measured in the same minute.",
+         {{"reader|transfer|compute|pipeline", AT(profile_what), false, "what to measure"}, MODEL},
+         0},
+    [COMMAND_LOGITS] = {"logits",
+                        "the numbers that a model computes for token ids",
+                        "Writes little-endian float32 [positions][vocabulary] to --out.",
+                        {MODEL},
+                        COMMAND_NEEDS_TOKENS | COMMAND_NEEDS_OUT},
+    [COMMAND_TOKENIZE] = {"tokenize",
+                          "text on standard input to token ids",
+                          "Prints the ids in one line, separated by spaces.",
+                          {MODEL},
+                          0},
+    [COMMAND_DETOKENIZE] = {"detokenize",
+                            "token ids on standard input to text",
+                            "Reads numbers separated by white space or commas and prints their text.",
+                            {MODEL},
+                            0},
+    [COMMAND_TEMPLATE] =
+        {"template",
+         "the chat template filled in: what a model would be given",
+         "The messages are a JSON list, or an object with messages, tools, add_generation_prompt (default true) and "
+         "any "
+         "further variables, from --file or standard input. A folder with tokenizer_config.json alone is enough.",
+         {MODEL},
+         0},
+    [COMMAND_VERIFY] =
+        {"verify",
+         "read all weights once and check them",
+         "Shapes, NaN and infinity counts, and checksums against published sha256 files where they lie beside the "
+         "weights, or against an earlier manifest.",
+         {MODEL},
+         0},
+    [COMMAND_DOCTOR] = {"doctor",
+                        "look at the machine: what is wrong, and how to mend it",
+                        "Disk, memory, limits, CPU and GPU. With MODEL also the file system that it lies on.",
+                        {{"MODEL", AT(model), true, NULL}},
+                        0},
+    [COMMAND_TRACE] = {"trace",
+                       "draw a trace that --trace has written",
+                       "A Gantt chart of the three stages, and bandwidth over time.",
+                       {{"FILE", AT(trace), false, "a file that `sluice run --trace FILE` has written"}},
+                       COMMAND_NEEDS_SVG},
+    [COMMAND_COMPLETION] = {"completion",
+                            "print a completion script for a shell",
+                            "For bash: sluice completion bash > ~/.local/share/bash-completion/completions/sluice",
+                            {{"bash|zsh|fish", AT(shell), false, "the shell"}},
+                            0},
+    [COMMAND_HELP] = {"help", "what a command does, and its flags", "The same as sluice COMMAND --help.", {{0}}, 0},
+};
+
+/* name, letter | kind, group, commands | field(s) | min, max | argument, default | help */
+const struct option_flag option_flags[] = {
+    {"prompt", 'p', KIND_TEXT, GROUP_INPUT, BIT(RUN), AT(prompt), 0, 0, 0, "TEXT", NULL,
+     "the text to continue, or the question"},
+    {"file", 'f', KIND_FILE, GROUP_INPUT, BIT(RUN), AT(prompt_file), 0, 0, 0, "FILE", NULL, "read the text from FILE"},
+    {"file", 'f', KIND_FILE, GROUP_INPUT, BIT(TEMPLATE), AT(messages_file), 0, 0, 0, "FILE", NULL,
+     "read the messages from FILE"},
+    {"chat", 0, KIND_FLAG, GROUP_INPUT, BIT(RUN), AT(chat), 0, 0, 0, NULL, NULL,
+     "wrap the text with the model's chat template"},
+    {"system", 's', KIND_TEXT, GROUP_INPUT, TALKS, AT(system), 0, 0, 0, "TEXT", NULL, "the system message of a chat"},
+    {"tools", 0, KIND_FILE, GROUP_INPUT, TEMPLATE, AT(tools_file), 0, 0, 0, "FILE", NULL,
+     "a JSON list of tools for the chat template"},
+    {"var", 0, KIND_PAIR, GROUP_INPUT, TEMPLATE, AT(var), AT(vars), 0, 0, "NAME=VALUE", NULL,
+     "a variable for the chat template, JSON or plain text; may be given several times"},
+    {"date", 0, KIND_DATE, GROUP_INPUT, TEMPLATE, AT(date), 0, 0, 0, "DATE", "now",
+     "the date that the chat template is told, as 2025-07-10T12:00:00"},
+    {"no-special", 0, KIND_FLAG, GROUP_INPUT, BIT(TOKENIZE) | BIT(DETOKENIZE), AT(no_special), 0, 0, 0, NULL, NULL,
+     "add no special tokens (beginning of text and the like); detokenize: leave them out"},
+    {"tokens", 0, KIND_NUMBERS, GROUP_INPUT, BIT(LOGITS), AT(tokens), 0, 0, 0, "IDS", NULL, "token ids, as \"1 5 9\""},
+    {"positions", 0, KIND_NUMBERS, GROUP_INPUT, BIT(LOGITS), AT(positions), 0, 0, 0, "LIST", "all",
+     "the positions to write, from 0, as \"0 2\""},
+
+    {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, TALKS, AT(max_tokens), 0, 0, 1e9, "N", "no limit",
+     "stop after N tokens"},
+    {"temperature", 't', KIND_REAL, GROUP_GENERATION, TALKS, AT(temperature), 0, 0, 100, "X", "the model's",
+     "how freely to choose; 0 always takes the likeliest token"},
+    {"top-k", 0, KIND_INT, GROUP_GENERATION, TALKS, AT(top_k), 0, 0, 1e9, "N", "the model's",
+     "choose among the N likeliest tokens; 0: all"},
+    {"top-p", 0, KIND_REAL, GROUP_GENERATION, TALKS, AT(top_p), 0, 0, 1, "X", "the model's",
+     "choose among the likeliest tokens that together reach probability X"},
+    {"min-p", 0, KIND_REAL, GROUP_GENERATION, TALKS, AT(min_p), 0, 0, 1, "X", "the model's",
+     "drop tokens less likely than X times the likeliest"},
+    {"repeat-penalty", 0, KIND_REAL, GROUP_GENERATION, TALKS, AT(repeat_penalty), 0, 0.01, 100, "X", "the model's",
+     "make tokens that were there already less likely; 1: not"},
+    {"seed", 0, KIND_SEED, GROUP_GENERATION, TALKS, AT(seed), AT(has_seed), 0, 0, "N", "random",
+     "the same seed gives the same text"},
+    {"stop", 0, KIND_LIST, GROUP_GENERATION, TALKS, AT(stop), AT(stops), 0, 0, "TEXT", NULL,
+     "end the answer before TEXT; may be given several times"},
+    {"ignore-eos", 0, KIND_FLAG, GROUP_GENERATION, TALKS, AT(ignore_eos), 0, 0, 0, NULL, NULL,
+     "go on where the model would end"},
+    {"think", 0, KIND_CHOICE, GROUP_GENERATION, TALKS, AT(think), 0, THINK_SHOW, 0, "show|hide|off", "show",
+     "what becomes of a model's thinking: shown, not shown, or asked not to happen"},
+
+    {"host-memory", 0, KIND_SIZE, GROUP_MEMORY, PIPELINE, AT(host_memory), 0, 0, 1e18, "SIZE", "auto",
+     "memory for all processes together; auto: what is free, less a margin"},
+    {"device-memory", 0, KIND_SIZE, GROUP_MEMORY, PIPELINE, AT(device_memory), 0, 0, 1e18, "SIZE", "auto",
+     "memory of the GPU that may be used"},
+    {"reader-depth", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(reader_depth), 0, 1, 65536, "N", "auto",
+     "slots of the ring between disk and memory"},
+    {"transfer-depth", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(transfer_depth), 0, 1, 65536, "N", "auto",
+     "slots of the ring between memory and device"},
+    {"slot-mib", 0, KIND_MIB, GROUP_MEMORY, PIPELINE, AT(slot_bytes), 0, 1.0 / 256, 4095, "N", "auto",
+     "size of a slot in MiB, fractions allowed"},
+    {"context", 'c', KIND_INT, GROUP_MEMORY, PIPELINE, AT(context), 0, 1, 1e9, "N", "auto",
+     "room for N tokens, prompt and answer together"},
+    {"chunk", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(batch_tokens), 0, 1, 1e6, "N", "auto",
+     "tokens of the prompt that go through the model together"},
+    {"kv-type", 0, KIND_CHOICE, GROUP_MEMORY, PIPELINE, AT(kv_type), 0, KV_F32, 0, "f32|bf16|f16", "f32",
+     "how keys and values are kept"},
+
+    {"backend", 'b', KIND_CHOICE, GROUP_COMPUTE, PIPELINE, AT(backend), 0, BACKEND_AUTO, 0, "auto|cpu|cuda", "auto",
+     "what computes"},
+    {"device", 'd', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(device), 0, 0, 1023, "N", "0", "which GPU"},
+    {"threads", 'j', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(threads), 0, 1, 4096, "N", "auto",
+     "compute threads of the cpu backend"},
+
+    {"io", 0, KIND_CHOICE, GROUP_READING, READS, AT(io), 0, PLAN_IO_AUTO, 0, "auto|direct|buffered", "auto",
+     "read past the page cache, or through it"},
+    {"io-depth", 0, KIND_INT, GROUP_READING, READS, AT(io_depth), 0, 1, 4096, "N", "auto", "reads in flight"},
+    {"io-block", 0, KIND_SIZE, GROUP_READING, READS, AT(io_block), 0, PLAN_PAGE, GIB, "SIZE", "auto",
+     "bytes of one read"},
+    {"io-engine", 0, KIND_CHOICE, GROUP_READING, READS, AT(io_engine), 0, ENGINE_AUTO, 0, "auto|uring|threads|null",
+     "auto", "how to read: io_uring, a pool of threads, or not at all (to measure what comes after)"},
+#ifdef SLUICE_FAULTS
+    {"fault", 0, KIND_TEXT, GROUP_READING, READS, AT(fault), 0, 0, 0, "WHAT", NULL,
+     "faults that the reader is to meet"},
+#endif
+
+    {"out", 'o', KIND_FILE, GROUP_OUTPUT, BIT(LOGITS), AT(out), 0, 0, 0, "FILE", NULL, "write the numbers to FILE"},
+    {"out", 'o', KIND_FILE, GROUP_OUTPUT, BIT(VERIFY), AT(out), 0, 0, 0, "FILE", NULL,
+     "write a manifest of checksums to FILE"},
+    {"baseline", 0, KIND_FILE, GROUP_OUTPUT, BIT(VERIFY), AT(baseline), 0, 0, 0, "FILE", NULL,
+     "compare with a manifest that --out has written"},
+    {"trace", 0, KIND_FILE, GROUP_OUTPUT, WORKS, AT(trace), 0, 0, 0, "FILE", NULL,
+     "write every transition of every slot to FILE, for Perfetto, Chrome or sluice trace"},
+    {"svg", 0, KIND_FILE, GROUP_OUTPUT, BIT(TRACE), AT(svg), 0, 0, 0, "FILE", NULL, "write the drawing to FILE"},
+    {"json", 0, KIND_FLAG, GROUP_OUTPUT, BIT(RUN) | BIT(PLAN) | BIT(PROFILE) | BIT(VERIFY) | BIT(DOCTOR), AT(json), 0,
+     0, 0, NULL, NULL, "print the results as one JSON object"},
+    {"quiet", 'q', KIND_FLAG, GROUP_OUTPUT, EVERY, AT(quiet), 0, 0, 0, NULL, NULL,
+     "no progress line, and no messages but errors"},
+    {"verbose", 'v', KIND_COUNT, GROUP_OUTPUT, EVERY, AT(verbose), 0, 0, 0, NULL, NULL,
+     "tell what is being done; twice: in detail"},
+    {"help", 'h', KIND_FLAG, GROUP_OUTPUT, EVERY, AT(help), 0, 0, 0, NULL, NULL, "print this and end"},
+    {"man-page", 0, KIND_FLAG, GROUP_OUTPUT, BIT(NONE), AT(man_page), 0, 0, 0, NULL, NULL,
+     "print the man page and end"},
+    {"version", 'V', KIND_FLAG, GROUP_OUTPUT, EVERY, AT(version), 0, 0, 0, NULL, NULL, "print the version and end"},
+};
+/* clang-format on */
+const size_t option_flag_count = sizeof option_flags / sizeof *option_flags;
+
+bool option_applies(const struct option_flag *f, enum option_command c)
+{
+    return c == COMMAND_NONE || (f->commands & COMMAND_BIT(c));
+}
+
+/* The command's own flag goes before another command's of the same name. */
+static const struct option_flag *option_better(const struct option_flag *had, const struct option_flag *f,
+                                               enum option_command c)
+{
+    return had && (option_applies(had, c) || !option_applies(f, c)) ? had : f;
+}
+
+const struct option_flag *option_by_name(enum option_command c, const char *name, size_t bytes)
+{
+    const struct option_flag *found = NULL;
+
+    for (size_t i = 0; i < option_flag_count; i++) {
+        const struct option_flag *f = &option_flags[i];
+        if (strlen(f->name) == bytes && !memcmp(f->name, name, bytes)) found = option_better(found, f, c);
+    }
+    return found;
+}
+
+const struct option_flag *option_by_letter(enum option_command c, char letter)
+{
+    const struct option_flag *found = NULL;
+
+    for (size_t i = 0; letter && i < option_flag_count; i++)
+        if (option_flags[i].letter == letter) found = option_better(found, &option_flags[i], c);
+    return found;
+}
+
+enum option_command option_command_by_name(const char *name)
+{
+    for (int c = COMMAND_NONE + 1; c < COMMANDS; c++)
+        if (!strcmp(option_commands[c].name, name)) return (enum option_command)c;
+    return COMMAND_NONE;
+}

@@ -1,0 +1,97 @@
+/* sluice: reads the command line, runs one command, and says how it ended. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/help.h"
+#include "coordinator/cli/options.h"
+#include "proto/log.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+typedef int command_fn(const struct options *o, struct error *e);
+
+static command_fn *const commands[COMMANDS] = {
+    [COMMAND_TOKENIZE] = command_tokenize,
+    [COMMAND_DETOKENIZE] = command_detokenize,
+    [COMMAND_COMPLETION] = command_completion,
+    [COMMAND_HELP] = command_help,
+};
+
+static void setup_log(const struct options *o)
+{
+    enum log_level level = LOG_WARN;
+
+    if (o->quiet) level = LOG_QUIET;
+    if (o->verbose) level = o->verbose > 1 ? LOG_DEBUG : LOG_INFO;
+    log_setup("sluice", level);
+}
+
+/* One line on standard error. Names from files may be in it, so nothing that a terminal would obey gets through. */
+static void print_error(struct error *e, int rc)
+{
+    if (!e->text[0]) error_set(e, -rc, "%s", error_name(-rc));
+    for (char *p = e->text; *p; p++)
+        if (((unsigned char)*p < ' ' && *p != '\n') || *p == 127) *p = '?';
+    fprintf(stderr, "sluice: %s\n", e->text);
+}
+
+static int version(void)
+{
+    puts("sluice " SLUICE_VERSION);
+    return 0;
+}
+
+static int manual(void)
+{
+    manual_print(stdout);
+    return 0;
+}
+
+static int dispatch(struct options *o, struct error *e)
+{
+    if (o->help) {
+        o->help_topic = o->command;
+        o->command = COMMAND_HELP;
+    }
+    if (o->version) return version();
+    if (o->man_page) return manual();
+    if (!commands[o->command])
+        return error_set(e, ENOSYS, "`sluice %s` is not in this build", option_commands[o->command].name);
+    return commands[o->command](o, e);
+}
+
+/* A full disk or a closed pipe behind standard output is a failure too. */
+static int flush_output(struct error *e)
+{
+    int failed = ferror(stdout);
+
+    errno = EIO;
+    if (fflush(stdout) == 0 && !failed) return 0;
+    return error_set(e, errno, "cannot write to standard output: %s", error_name(errno));
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    struct error e = {0};
+    int rc, status = EXIT_DONE;
+
+    rc = options_parse(&o, argc, argv, &e);
+    if (rc) {
+        print_error(&e, rc);
+        options_free(&o);
+        return rc == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+    }
+    setup_log(&o);
+    rc = dispatch(&o, &e);
+    if (!rc) rc = flush_output(&e);
+    if (rc == -ECANCELED)
+        status = EXIT_INTERRUPTED;
+    else if (rc)
+        status = EXIT_FAILED;
+    if (status == EXIT_FAILED) print_error(&e, rc);
+    options_free(&o);
+    return status;
+}
