@@ -1,0 +1,11 @@
+/* One image of everything: header, tables, tiles. */
+#pragma once
+#include <stdint.h>
+#include "coordinator/plan/cut.h"
+#include "coordinator/plan/program.h"
+#include "proto/error.h"
+#include "proto/plan.h"
+
+uint64_t assemble_bytes(const struct program *p, const struct cut *c);
+/* malloc'ed; not yet checked. NULL: no memory, e filled. */
+struct plan_shm *assemble(const struct program *p, const struct cut *c, const struct plan_run *r, struct error *e);

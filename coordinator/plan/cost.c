@@ -1,0 +1,179 @@
+#include "coordinator/plan/cost.h"
+
+#include "proto/ring.h"
+#include "proto/run.h"
+
+/* Measured resident sizes (private pages), rounded up: libraries, heap, stacks, the trace and request queues. */
+#define COORDINATOR_BYTES (UINT64_C(14) << 20)
+#define STAGE_BYTES       (UINT64_C(7) << 20)  /* each of the three, cpu backend */
+#define CUDA_STAGE_BYTES  (UINT64_C(320) << 20) /* transfer and compute: the driver's host side */
+#define TEXT_BYTES        (UINT64_C(64) << 20) /* a tokenizer of 128k entries while it is being read */
+#define DEVICE_CONTEXT    (UINT64_C(640) << 20) /* two contexts and the libraries' workspace */
+#define RUNS_PER_POSITION 16u /* compute/positions.c */
+
+/* The tables that matter, wherever they lie. */
+struct source {
+    const struct plan_op *ops;
+    const uint32_t *buffers;
+    const struct plan_cache *caches;
+    const struct plan_state *states;
+    const struct plan_rope *ropes;
+    const struct plan_experts *experts;
+    const struct plan_matrix *matrices;
+    uint64_t op_count, buffer_count, cache_count, state_count, rope_count, expert_count, matrix_count;
+};
+
+/* Buffers that no operation touches before OP_SELECT has chosen positions hold those positions only. */
+static bool used_before_select(const struct source *s, uint64_t buffer)
+{
+    for (uint64_t i = 0; i < s->op_count; i++) {
+        struct plan_view views[PLAN_OP_VIEWS];
+        bool select = s->ops[i].kind == OP_SELECT;
+        uint32_t n = plan_op_views(s->ops + i, views);
+
+        for (uint32_t v = 0; v < n; v++)
+            if (views[v].buf == buffer && !(select && v == 1)) return true;
+        if (select) return false;
+    }
+    return true;
+}
+
+static void count_buffers(struct cost_shape *z, const struct source *s)
+{
+    for (uint64_t b = 0; b < s->buffer_count; b++) {
+        if (used_before_select(s, b)) z->position_floats += s->buffers[b];
+        else z->logit_floats += s->buffers[b];
+    }
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void count_experts(struct cost_shape *z, const struct source *s)
+{
+    uint64_t hidden = 0, inter = 0, experts = 0, top = 0, tiles = 0;
+
+    for (uint64_t i = 0; i < s->expert_count; i++) {
+        const struct plan_experts *x = s->experts + i;
+
+        hidden = most(hidden, x->hidden);
+        inter = most(inter, x->inter);
+        experts = most(experts, x->experts);
+        top = most(top, x->max_used);
+        tiles = most(tiles, (uint64_t)x->experts * most(x->tiles_each, 8));
+    }
+    if (!experts) return;
+    z->position_floats += 2 * hidden + 3 * inter + 2 * top + experts + 4;
+    z->fixed_bytes += 4 * (most(2 * inter, hidden) + 5 * experts + tiles);
+}
+
+static void count_attention(struct cost_shape *z, const struct source *s)
+{
+    for (uint64_t i = 0; i < s->op_count; i++) {
+        const struct op_attention *a = &s->ops[i].attention;
+
+        if (s->ops[i].kind != OP_ATTENTION) continue;
+        z->heads = most(z->heads, a->heads);
+        z->attention_width = most(z->attention_width, (uint64_t)a->heads * (a->dv + 2ull));
+    }
+}
+
+static void count_shape(struct cost_shape *z, const struct source *s)
+{
+    uint64_t rope = 0;
+
+    count_buffers(z, s);
+    count_experts(z, s);
+    count_attention(z, s);
+    for (uint64_t i = 0; i < s->cache_count; i++) z->kv_width += (uint64_t)s->caches[i].k_width + s->caches[i].v_width;
+    for (uint64_t i = 0; i < s->state_count; i++) z->state_floats += s->states[i].floats;
+    for (uint64_t i = 0; i < s->rope_count; i++) {
+        z->position_floats += s->ropes[i].dim;
+        rope = most(rope, s->ropes[i].dim);
+    }
+    for (uint64_t i = 0; i < s->matrix_count; i++) z->widest = most(z->widest, most(s->matrices[i].cols, s->matrices[i].row_bytes / 4));
+    z->position_floats += rope + 12 + 2 * RUNS_PER_POSITION; /* the host's angles, tables of positions and runs */
+}
+
+void cost_shape_of_program(struct cost_shape *z, const struct program *p)
+{
+    struct source s = {
+        p->ops.data,         p->buffers.data,  p->caches.data,     p->states.data,     p->ropes.data,
+        p->experts.data,     p->matrices.data, p->ops.count,       p->buffers.count,   p->caches.count,
+        p->states.count,     p->ropes.count,   p->experts.count,   p->matrices.count,
+    };
+    const struct program_table *tables[] = {&p->files, &p->matrices, &p->vectors, &p->buffers, &p->ops, &p->experts,
+                                            &p->ropes, &p->caches, &p->states, &p->constants, &p->strings};
+
+    *z = (struct cost_shape){.vocab = p->spec.vocab};
+    count_shape(z, &s);
+    for (size_t i = 0; i < p->vectors.count; i++)
+        z->resident_floats += (PROGRAM_AT(p, vectors, struct plan_vector, i)->elements + 63) / 64 * 64;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) z->table_bytes += tables[i]->count * tables[i]->size + 64;
+    z->table_bytes += sizeof(struct plan_shm);
+}
+
+void cost_shape_of_plan(struct cost_shape *z, const struct plan_shm *p)
+{
+    struct source s = {
+        plan_ops(p),     plan_buffers(p),  plan_caches(p),   plan_states(p),   plan_ropes(p),
+        plan_experts(p), plan_matrices(p), p->ops.count,     p->buffers.count, p->caches.count,
+        p->states.count, p->ropes.count,   p->experts.count, p->matrices.count,
+    };
+
+    *z = (struct cost_shape){.vocab = p->spec.vocab, .resident_floats = p->spec.resident_floats};
+    count_shape(z, &s);
+    z->table_bytes = p->bytes - p->tiles.count * sizeof(struct plan_tile) - p->parts.count * sizeof(struct plan_part);
+}
+
+uint64_t cost_kv_position(const struct cost_shape *z, uint32_t kv_type)
+{
+    return z->kv_width * (kv_type == KV_F32 ? 4 : 2);
+}
+
+/* An upper bound of ops_scratch_bytes(): blocks of widened rows and partial sums of attention for each thread. */
+static uint64_t scratch_bytes(const struct cost_shape *z, const struct plan_run *r)
+{
+    uint64_t threads = r->backend == BACKEND_CPU ? r->threads : 1;
+
+    return threads * (z->widest * 4 * 32 + (UINT64_C(256) << 10)) + r->max_positions * z->widest * 4 +
+           r->max_positions * z->attention_width * 4;
+}
+
+static void count_totals(struct cost *c, const struct plan_run *r)
+{
+    uint64_t model = c->kv + c->state + c->activation + c->scratch + c->resident;
+
+    c->shm = c->arena + c->logits + c->plan + c->run;
+    c->host = c->shm + c->cache + c->tables + c->process;
+    c->device = 0;
+    if (r->backend == BACKEND_CPU) c->host += model;
+    else c->device = model + c->device_slots + c->device_pins + c->device_context;
+}
+
+void cost_count(struct cost *c, const struct cost_shape *z, const struct plan_run *r, uint64_t plan_bytes,
+                uint64_t text_bytes)
+{
+    bool cuda = r->backend == BACKEND_CUDA;
+
+    *c = (struct cost){0};
+    c->arena = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes;
+    c->cache = r->host_cache_bytes;
+    c->kv = (r->kv_rows + UINT64_C(1)) * (cost_kv_position(z, r->kv_type) + sizeof(uint32_t) * 6);
+    c->state = r->sequences * z->state_floats * 4;
+    c->activation = (uint64_t)r->max_positions * z->position_floats * 4 + r->max_logits * z->logit_floats * 4 + z->fixed_bytes;
+    c->scratch = scratch_bytes(z, r);
+    c->resident = z->resident_floats * 4;
+    c->logits = (uint64_t)r->max_logits * z->vocab * 4;
+    c->plan = plan_bytes;
+    c->run = sizeof(struct run_shm) + 2 * (ring_bytes(r->entries[0]) + ring_bytes(r->entries[1]));
+    c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3; /* page tables of three stages */
+    c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) + plan_bytes /* the image it copied from */ +
+                 STAGE_BYTES + 2 * (cuda ? CUDA_STAGE_BYTES : STAGE_BYTES);
+    c->device_slots = ((uint64_t)r->transfer_slots[0] + r->transfer_slots[1]) * r->slot_bytes;
+    c->device_pins = r->device_pin_bytes;
+    c->device_context = cuda ? DEVICE_CONTEXT : 0;
+    count_totals(c, r);
+}

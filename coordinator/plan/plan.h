@@ -1,0 +1,83 @@
+/* Planning: a program (plan/program.h) and what this run may use become one struct plan_shm.
+ *
+ *   settings   what the user asked for and what the machine has   plan_settings_from_options()
+ *   cut        ops -> tiles and parts                             plan/cut.h
+ *   homes      budgets -> slots, cache, pins                      plan/homes.h
+ *   assemble   everything -> one image that passes plan_check()   plan_build()
+ *   summary    image -> bytes per lane, predicted seconds         plan_summarize()
+ *
+ * All sizes are bytes, all times seconds. Nothing here starts a process or maps shared memory. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "coordinator/plan/program.h"
+#include "proto/error.h"
+#include "proto/plan.h"
+
+struct options;
+struct speeds;
+
+#define PLAN_AUTO UINT64_MAX
+
+/* 0 in a number means: choose. Filled from the command line by plan_settings_from_options(), then changed freely by
+ * whoever knows more (want_tokens, max_logits, ...) before plan_build(). */
+struct plan_settings {
+    /* budgets of all processes together, known numbers */
+    uint64_t host_memory;    /* what the run may use; shared memory, page tables and the processes themselves included */
+    uint64_t device_memory;  /* cuda: of the chosen device */
+    bool host_memory_given, device_memory_given; /* by the user: messages then name the flag */
+    uint64_t shm_free;       /* room for the arena in /dev/shm; UINT64_MAX: no matter */
+    uint64_t text_bytes;     /* what tokenizer and templates take in the coordinator; 0: a guess */
+    /* cutting and rings */
+    uint64_t slot_bytes;
+    uint32_t reader_depth, transfer_depth;
+    /* reading */
+    uint64_t io_block;
+    uint32_t io_depth;
+    uint32_t io, engine;     /* enum plan_io, enum plan_engine */
+    /* computing */
+    uint32_t backend, device, threads, kv_type;
+    uint32_t context;        /* positions of a sequence */
+    uint32_t want_tokens;    /* prompt and tokens to come, if known */
+    uint32_t prompt_tokens;  /* if known: no chunk is longer than the prompt */
+    uint32_t chunk;          /* positions of a sweep */
+    uint32_t max_logits;     /* 0: 1 */
+    uint32_t sequences;      /* 0: 1; each may be as long as the context */
+    uint32_t branches;       /* further positions that the KV cache holds beside the sequences */
+    uint32_t trace, log_level;
+};
+
+/* The options' flags; what they leave open comes from the machine: free memory less a margin, /dev/shm, cpus, a GPU.
+ * Reads /proc and /sys, and the GPU's driver where one lies; starts nothing. -EINVAL, -ENODEV: what and the remedy. */
+int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e);
+
+/* malloc'ed image of *bytes bytes, to be copied into a segment; passes plan_check(). p's vectors and expert tables get
+ * their places; it may be planned again with other settings. -EINVAL or -ENOMEM (a budget that cannot work) name the
+ * nearest settings that would do. */
+int plan_build(struct plan_shm **out, uint64_t *bytes, struct program *p, const struct plan_settings *s, struct error *e);
+
+/* What the plan's settings cost and bring. */
+struct plan_summary {
+    uint64_t weight_bytes;   /* stored bytes of everything that the plan reads, the embedding table too */
+    uint64_t sweep_bytes;    /* read from disk in a one-position sweep, once the pins are filled (experts: expected) */
+    uint64_t dense_bytes;    /* payload of the sweep's tiles */
+    uint64_t disk_bytes, host_bytes, device_bytes, resident_bytes; /* by home; experts are counted at the disk */
+    uint64_t expert_bytes, expert_used_bytes; /* of all experts; of those that one position chooses */
+    uint64_t active_bytes;   /* weights that one position needs */
+    uint64_t expert_cache_bytes;
+    double expert_hits;      /* expected share of expert bytes found in the host cache, choices being even */
+    uint64_t kv_bytes, kv_bytes_per_position, state_bytes;
+    uint64_t arena_bytes, cache_bytes, activation_bytes, scratch_bytes, logits_bytes, plan_bytes, process_bytes;
+    uint64_t host_total_bytes, device_total_bytes;
+    uint64_t slot_bytes, sweep_tiles, resident_tiles, expert_tiles;
+    uint64_t disk_tiles, host_tiles, device_tiles;
+    uint32_t context, max_positions;
+    double flops_per_position;
+    /* seconds of a one-position sweep on each lane */
+    double disk_seconds, memory_seconds, link_seconds, device_seconds, compute_seconds, overhead_seconds;
+    double predicted_seconds_per_token, predicted_seconds_per_prompt_token;
+    const char *bottleneck;  /* "disk", "memory", "link", "device memory", "compute": static */
+    double host_gain, device_gain; /* seconds per token saved by one more GB (1e9) of host or device memory */
+};
+
+void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct speeds *v);
