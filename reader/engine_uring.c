@@ -1,0 +1,185 @@
+/* io_uring. The ring is made disabled and enabled by the thread that first uses it, so that it can be opened by another
+ * one and still be single-issuer, which spares the kernel its locks. Files and the arena are registered where the limits
+ * allow it: a registered buffer is pinned once, not at each read. */
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "reader/engine.h"
+
+#define BUFFER_MAX (UINT64_C(1) << 30) /* the kernel's limit for one registered buffer */
+#define BUFFERS    (1u << 14)          /* and for their number */
+#define CLOSE_NS   1000000000u
+
+struct uring {
+    struct engine engine;
+    struct io_uring ring;
+    bool enabled, files_registered;
+    uint32_t files, under_way;
+    uint64_t arena, arena_bytes, piece_bytes; /* piece_bytes 0: no registered buffers */
+    bool *file_added;
+    char text[64];
+};
+
+static int make_ring(struct uring *u, uint32_t depth)
+{
+    static const unsigned flags[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED, /* Linux 6.1 */
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_R_DISABLED,                               /* Linux 5.19 */
+        IORING_SETUP_R_DISABLED,
+    };
+    struct io_uring_params p;
+    int rc = -EINVAL;
+
+    for (size_t i = 0; i < sizeof flags / sizeof *flags && rc == -EINVAL; i++) {
+        p = (struct io_uring_params){.flags = flags[i]};
+        rc = io_uring_queue_init_params(depth, &u->ring, &p);
+    }
+    if (rc) return rc;
+    if (p.features & IORING_FEAT_EXT_ARG) return 0; /* waiting with a time limit; Linux 5.11 */
+    io_uring_queue_exit(&u->ring);
+    return -ENOSYS;
+}
+
+/* As many slots to a buffer as the kernel's limit allows. Does nothing where that is not possible. */
+static void register_arena(struct uring *u, const struct engine_options *o)
+{
+    uint64_t piece, count;
+    struct iovec *v;
+
+    if (!o->arena || !o->slot_bytes || o->slot_bytes > BUFFER_MAX) return;
+    piece = BUFFER_MAX / o->slot_bytes * o->slot_bytes;
+    count = (o->arena_bytes + piece - 1) / piece;
+    if (!count || count > BUFFERS || !(v = calloc(count, sizeof *v))) return;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t left = o->arena_bytes - i * piece;
+
+        v[i] = (struct iovec){.iov_base = (char *)o->arena + i * piece, .iov_len = left < piece ? left : piece};
+    }
+    if (!io_uring_register_buffers(&u->ring, v, (unsigned)count)) {
+        u->arena = (uint64_t)(uintptr_t)o->arena;
+        u->arena_bytes = o->arena_bytes;
+        u->piece_bytes = piece;
+    }
+    free(v);
+}
+
+static int uring_open(struct engine **out, const struct engine_options *o, struct error *e)
+{
+    struct uring *u = calloc(1, sizeof *u);
+    int rc;
+
+    if (!u || !(u->file_added = calloc(o->files + 1, sizeof *u->file_added))) {
+        free(u);
+        return error_set(e, ENOMEM, "no memory for reads");
+    }
+    u->engine.ops = &engine_uring;
+    u->files = o->files;
+    rc = make_ring(u, o->depth);
+    if (rc) {
+        free(u->file_added);
+        free(u);
+        return error_set(e, ENOTSUP, "io_uring is not allowed or too old here (%s)", error_name(-rc));
+    }
+    u->files_registered = o->files && !io_uring_register_files_sparse(&u->ring, o->files);
+    register_arena(u, o);
+    snprintf(u->text, sizeof u->text, "io_uring%s%s", u->files_registered ? "" : ", files not registered",
+             u->piece_bytes ? "" : ", memory not registered");
+    *out = &u->engine;
+    return 0;
+}
+
+static void uring_add_file(struct engine *g, uint32_t file, int fd)
+{
+    struct uring *u = (struct uring *)g;
+
+    if (u->files_registered && file < u->files) u->file_added[file] = io_uring_register_files_update(&u->ring, file, &fd, 1) == 1;
+}
+
+static void uring_submit(struct engine *g, const struct engine_read *r)
+{
+    struct uring *u = (struct uring *)g;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring); /* there is one: at most depth are under way */
+    bool registered = r->file < u->files && u->file_added[r->file];
+    uint64_t at = (uint64_t)(uintptr_t)r->dest - u->arena;
+    int fd = registered ? (int)r->file : r->fd;
+
+    if (u->piece_bytes && at < u->arena_bytes)
+        io_uring_prep_read_fixed(sqe, fd, r->dest, r->bytes, r->offset, (int)(at / u->piece_bytes));
+    else
+        io_uring_prep_read(sqe, fd, r->dest, r->bytes, r->offset);
+    if (registered) sqe->flags |= IOSQE_FIXED_FILE;
+    sqe->user_data = r->tag;
+    u->under_way++;
+}
+
+static int enable(struct uring *u)
+{
+    /* io_uring_enable_rings() by hand: liburing 2.3 declares it and does not export it. */
+    if (syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0) return -errno;
+    u->enabled = true;
+    io_uring_register_ring_fd(&u->ring); /* spares a look-up at each call; no matter where it fails */
+    return 0;
+}
+
+static int collect(struct uring *u, struct engine_done *done, uint32_t max)
+{
+    struct io_uring_cqe *cqe;
+    uint32_t n = 0;
+    unsigned head;
+
+    io_uring_for_each_cqe(&u->ring, head, cqe) {
+        if (n == max) break;
+        done[n++] = (struct engine_done){.tag = (uint32_t)cqe->user_data, .result = cqe->res};
+    }
+    io_uring_cq_advance(&u->ring, n);
+    u->under_way -= n;
+    return (int)n;
+}
+
+/* The kernel is short of something, for now: the queue stays as it is, the next call tries again. */
+static bool transient(int rc)
+{
+    return rc == -ETIME || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY;
+}
+
+static int uring_reap(struct engine *g, struct engine_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
+{
+    struct uring *u = (struct uring *)g;
+    struct __kernel_timespec t = {.tv_sec = (long long)(timeout_ns / 1000000000u), .tv_nsec = (long long)(timeout_ns % 1000000000u)};
+    struct io_uring_cqe *cqe;
+    int rc;
+
+    if (!u->enabled && (rc = enable(u))) return rc;
+    if (min && io_uring_cq_ready(&u->ring) < min) rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, min, &t, NULL);
+    else rc = io_uring_submit_and_get_events(&u->ring);
+    if (rc == -EAGAIN || rc == -EBUSY) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if (rc < 0 && !transient(rc)) return rc;
+    return collect(u, done, max);
+}
+
+static const char *uring_describe(const struct engine *g)
+{
+    return ((const struct uring *)g)->text;
+}
+
+static void uring_close(struct engine *g)
+{
+    struct uring *u = (struct uring *)g;
+    struct engine_done done[64];
+
+    /* What is still queued is submitted too, and then waited for: nothing may land in memory that is about to go. */
+    if (u->under_way) uring_reap(g, done, 64, u->under_way, CLOSE_NS);
+    io_uring_queue_exit(&u->ring);
+    free(u->file_added);
+    free(u);
+}
+
+const struct engine_ops engine_uring = {
+    .name = "uring", .open = uring_open, .add_file = uring_add_file, .submit = uring_submit, .reap = uring_reap,
+    .describe = uring_describe, .close = uring_close,
+};

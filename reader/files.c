@@ -1,0 +1,202 @@
+#include "reader/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "proto/log.h"
+#include "reader/pagecache.h"
+
+#define REVIEW_NS   1000000000u
+#define SMALL_BYTES (UINT64_C(1) << 30) /* of all files together: read in about a second, worth keeping for the next run */
+
+struct one {
+    const struct plan_file *plan;
+    const char *path;
+    int fd[FILES_WAYS]; /* -1: not open */
+    enum files_way way;
+    bool refused; /* direct reads */
+};
+
+struct files {
+    struct engine *engine;
+    uint32_t io; /* enum plan_io */
+    bool small;
+    uint64_t reviewed_ns;
+    uint32_t count;
+    struct one one[];
+};
+
+static int changed(const struct one *o, const char *what, struct error *e)
+{
+    return error_set(e, ESTALE, "%s: %s since this run was planned; let the copy or download end and start again", o->path, what);
+}
+
+static int check_stat(const struct one *o, int fd, struct error *e)
+{
+    const struct plan_file *p = o->plan;
+    struct stat st;
+    uint64_t mtime;
+
+    if (fstat(fd, &st)) return error_set(e, errno, "%s: %s", o->path, error_name(errno));
+    mtime = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    if ((uint64_t)st.st_size != p->bytes) {
+        error_set(e, ESTALE, "%s: has %llu bytes now, had %llu when this run was planned; let the copy or download end and "
+                  "start again", o->path, (unsigned long long)st.st_size, (unsigned long long)p->bytes);
+        return -ESTALE;
+    }
+    if ((uint64_t)st.st_ino != p->inode) return changed(o, "was replaced by another file", e);
+    if (mtime != p->mtime_ns) return changed(o, "was written to", e);
+    return 0;
+}
+
+static int open_failed(const struct files *f, const struct one *o, int code, struct error *e)
+{
+    if (code == EMFILE || code == ENFILE)
+        return error_set(e, code, "%s: too many open files (the model has %u); raise the limit (ulimit -n)", o->path, f->count);
+    if (code == ENOENT) return error_set(e, code, "%s: is gone since this run was planned", o->path);
+    return error_set(e, code, "%s: cannot be opened: %s", o->path, error_name(code));
+}
+
+int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e)
+{
+    static const int advice[FILES_WAYS] = {POSIX_FADV_NORMAL, POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM};
+    struct one *o = &f->one[file];
+    int fd = o->fd[way], rc;
+
+    if (fd >= 0) return fd;
+    fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (way == FILES_DIRECT ? O_DIRECT : 0));
+    if (fd < 0 && errno == EINVAL && way == FILES_DIRECT) return -EINVAL; /* no error yet: the caller goes another way */
+    if (fd < 0) return open_failed(f, o, errno, e);
+    if ((rc = check_stat(o, fd, e))) {
+        close(fd);
+        return rc;
+    }
+    posix_fadvise(fd, 0, 0, advice[way]);
+    o->fd[way] = fd;
+    engine_add_file(f->engine, files_number(file, way), fd);
+    return fd;
+}
+
+/* Chooses between direct and buffered, and opens what was chosen. */
+static int choose(struct files *f, uint32_t file, struct error *e)
+{
+    struct one *o = &f->one[file];
+    bool direct = f->io != PLAN_IO_BUFFERED && !o->refused;
+    int fd;
+
+    if (direct && f->io == PLAN_IO_AUTO) {
+        fd = o->fd[FILES_DIRECT] >= 0 ? o->fd[FILES_DIRECT] : files_fd(f, file, FILES_BUFFERED, e);
+        if (fd < 0) return fd;
+        direct = !f->small && !pagecache_holds(fd, o->plan->bytes);
+    }
+    o->way = direct ? FILES_DIRECT : FILES_BUFFERED;
+    fd = files_fd(f, file, o->way, e);
+    if (fd == -EINVAL && direct) {
+        files_refuse_direct(f, file);
+        fd = files_fd(f, file, o->way, e);
+    }
+    return fd < 0 ? fd : 0;
+}
+
+/* Two descriptors for each file, and a few. */
+static void raise_limit(uint32_t files)
+{
+    struct rlimit l;
+    rlim_t want = (rlim_t)files * 2 + 64;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur >= want) return;
+    l.rlim_cur = l.rlim_max < want ? l.rlim_max : want;
+    setrlimit(RLIMIT_NOFILE, &l);
+}
+
+int files_open(struct files **out, const struct plan_shm *p, struct engine *g, struct error *e)
+{
+    uint32_t count = (uint32_t)p->files.count;
+    struct files *f = calloc(1, sizeof *f + count * sizeof *f->one);
+    uint64_t total = 0;
+    int rc = 0;
+
+    if (!f) return error_set(e, ENOMEM, "no memory for %u files", count);
+    f->engine = g;
+    f->io = p->run.io;
+    f->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        f->one[i] = (struct one){.plan = &plan_files(p)[i], .path = plan_string(p, plan_files(p)[i].name), .fd = {-1, -1, -1}};
+        total += f->one[i].plan->bytes;
+    }
+    f->small = total <= SMALL_BYTES && total <= pagecache_room() / 4;
+    raise_limit(count);
+    for (uint32_t i = 0; i < count && !rc; i++) rc = choose(f, i, e);
+    if (rc) {
+        files_close(f);
+        return rc;
+    }
+    *out = f;
+    return 0;
+}
+
+void files_close(struct files *f)
+{
+    if (!f) return;
+    for (uint32_t i = 0; i < f->count; i++) {
+        for (int w = 0; w < FILES_WAYS; w++) {
+            if (f->one[i].fd[w] >= 0) close(f->one[i].fd[w]);
+        }
+    }
+    free(f);
+}
+
+enum files_way files_way(const struct files *f, uint32_t file)
+{
+    return f->one[file].way;
+}
+
+void files_refuse_direct(struct files *f, uint32_t file)
+{
+    if (!f->one[file].refused)
+        log_info("%s: this file system does not take direct reads; they go through the page cache", f->one[file].path);
+    f->one[file].refused = true;
+    f->one[file].way = FILES_BUFFERED;
+}
+
+int files_unchanged(struct files *f, uint32_t file, struct error *e)
+{
+    struct one *o = &f->one[file];
+
+    for (int w = 0; w < FILES_WAYS; w++) {
+        if (o->fd[w] >= 0) return check_stat(o, o->fd[w], e);
+    }
+    return 0;
+}
+
+int files_review(struct files *f, uint64_t now_ns, struct error *e)
+{
+    int rc = 0;
+
+    if (!f->reviewed_ns) f->reviewed_ns = now_ns; /* they were just opened */
+    if (now_ns - f->reviewed_ns < REVIEW_NS) return 0;
+    f->reviewed_ns = now_ns;
+    for (uint32_t i = 0; i < f->count && !rc; i++) {
+        rc = files_unchanged(f, i, e);
+        if (!rc && f->io == PLAN_IO_AUTO) rc = choose(f, i, e);
+    }
+    return rc;
+}
+
+const char *files_path(const struct files *f, uint32_t file)
+{
+    return f->one[file].path;
+}
+
+const char *files_describe(const struct files *f)
+{
+    uint32_t ways[FILES_WAYS] = {0};
+
+    for (uint32_t i = 0; i < f->count; i++) ways[f->one[i].way]++;
+    if (ways[FILES_DIRECT] && ways[FILES_BUFFERED]) return "direct and buffered";
+    return ways[FILES_BUFFERED] ? "buffered" : "direct";
+}

@@ -1,0 +1,45 @@
+/* The plan's files, opened for reading: checked against what was planned, direct or buffered by what is best for each.
+ *
+ * A file is read direct (O_DIRECT: no copy, no page cache) or buffered:
+ *   io direct, buffered   as told; direct falls back where the file system refuses it, at open or at the first read
+ *   io auto               buffered where the file lies in the page cache already, or where all files together are so
+ *                         small that the next run should find them there; else direct. Looked at again now and then.
+ * Rows of an embedding are always read buffered, through a descriptor of their own (FILES_ROWS, no read-ahead). */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/error.h"
+#include "proto/plan.h"
+#include "reader/engine.h"
+
+enum files_way { FILES_DIRECT, FILES_BUFFERED, FILES_ROWS, FILES_WAYS };
+
+/* Number under which a descriptor is added to the engine. */
+static inline uint32_t files_number(uint32_t file, enum files_way way)
+{
+    return file * FILES_WAYS + (uint32_t)way;
+}
+
+struct files;
+
+/* Opens every file. p: checked, outlives *out, as does the engine (opened for files_number(count, 0) files). Errors:
+ * missing, not readable, changed since it was planned (size, time, inode), too many for the limit on descriptors. */
+int files_open(struct files **out, const struct plan_shm *p, struct engine *g, struct error *e);
+void files_close(struct files *f); /* NULL is allowed */
+
+/* How tiles of a file are read now. */
+enum files_way files_way(const struct files *f, uint32_t file);
+/* Its descriptor; opened at the first call for the ways that are seldom used. -errno. */
+int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e);
+/* A direct read of this file was refused (EINVAL): buffered from now on. */
+void files_refuse_direct(struct files *f, uint32_t file);
+
+/* At the start of a sweep: at most once a second, sees whether a file was changed since it was planned (an error), and
+ * whether the page cache holds other files than before. */
+int files_review(struct files *f, uint64_t now_ns, struct error *e);
+/* Is this file still what was planned? 0, or the error that says what changed. */
+int files_unchanged(struct files *f, uint32_t file, struct error *e);
+
+const char *files_path(const struct files *f, uint32_t file);
+/* "direct", "buffered", "direct and buffered": what they are read by now. */
+const char *files_describe(const struct files *f);

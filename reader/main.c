@@ -1,0 +1,41 @@
+/* sluice-reader: files to host slots. Knows extents; parses no format and knows no tensor's meaning. */
+#include "proto/stage.h"
+#include "reader/engine.h"
+#include "reader/stream.h"
+
+static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry *x)
+{
+    stage_trace_entry(stage, 0, lane, x);
+}
+
+static int run(void *stream, struct error *e)
+{
+    return stream_run(stream, e);
+}
+
+static int serve(struct stage *s, struct error *e)
+{
+    struct engine_options eo = stream_engine_options(s->plan, s->arena);
+    struct stream_options so = {.plan = s->plan, .run = s->run, .arena = s->arena, .cache = s->cache, .freed_arg = s,
+                                .freed = s->plan->run.trace ? trace_freed : NULL};
+    struct stream *stream = NULL;
+    int rc;
+
+    if ((rc = engine_open(&so.engine, s->plan->run.engine, &eo, e))) return rc;
+    rc = stream_open(&stream, &so, e);
+    if (!rc) rc = stage_attached(s, stream_describe(stream), e);
+    if (!rc) rc = stage_serve(s, run, stream, e);
+    engine_close(so.engine);
+    stream_close(stream);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct error e = {0};
+    struct stage s;
+    int rc = stage_open(&s, STAGE_READER, argc, argv, &e);
+
+    if (!rc) rc = serve(&s, &e);
+    return stage_close(&s, rc, &e);
+}

@@ -1,0 +1,11 @@
+/* What the page cache holds of a file. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Looks at samples spread over the file: true where nearly all of them are in memory. Reads nothing; false when the
+ * system does not tell. */
+bool pagecache_holds(int fd, uint64_t bytes);
+
+/* Memory that could be had without swapping, of the machine or of this process's cgroup if that is less. 0: unknown. */
+uint64_t pagecache_room(void);

@@ -1,0 +1,46 @@
+/* The plan's order to ring entries. Two lanes, each filling its own ring and its own slots of the arena:
+ *
+ *   lane 0   tiles [0, sweep_tiles), sweep after sweep for ever, as far ahead as entries and slots allow
+ *   lane 1   resident tiles, once; then what compute asks for: tiles of experts, rows of the embedding
+ *
+ * Where a tile's payload lies, by its home:
+ *   disk     an arena slot, read each time
+ *   host     its place in the cache, read at its first visit, from then on published without a read
+ *   device   an arena slot at its first visit, never sent again (TILE_STAYS)
+ *   expert   a place in the expert cache (reader/cache.h), or an arena slot
+ *
+ * Entries are reserved in order, filled at once with many others, and published in order. Reads of lane 1 go first.
+ * After stream_open() nothing is allocated. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/error.h"
+#include "proto/plan.h"
+#include "proto/ring.h"
+#include "proto/run.h"
+#include "reader/engine.h"
+
+struct stream;
+
+struct stream_options {
+    const struct plan_shm *plan; /* checked */
+    struct run_shm *run;         /* checked */
+    uint8_t *arena, *cache;      /* cache NULL where the plan has none */
+    struct engine *engine;       /* opened with stream_engine_options() */
+    /* Told of every entry that became free, before it is used again; NULL: nobody wants to know. */
+    void (*freed)(void *arg, enum run_lane lane, const struct ring_entry *x);
+    void *freed_arg;
+};
+
+/* What the engine has to be opened with for this plan. */
+struct engine_options stream_engine_options(const struct plan_shm *p, uint8_t *arena);
+
+/* Opens and checks the plan's files. */
+int stream_open(struct stream **out, const struct stream_options *o, struct error *e);
+void stream_close(struct stream *s); /* NULL is allowed; the engine is closed before */
+
+/* Works until the run stops (-ECANCELED), another stage fails (-EPIPE), or an error. */
+int stream_run(struct stream *s, struct error *e);
+
+/* "io_uring, 32 reads of 1 MiB, direct": one line, valid until the next call. */
+const char *stream_describe(struct stream *s);
