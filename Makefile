@@ -12,7 +12,9 @@ WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvl
 CFLAGS   := -std=gnu17 -O2 -g -ffp-contract=off -fno-math-errno -pthread $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS  := -pthread $(EXTRA_LDFLAGS)
 
-LIBS_proto       := -lzmq -lmsgpackc -lrt
+# The C library of msgpack is called msgpackc up to Debian 12, msgpack-c after it.
+MSGPACK          := $(if $(filter /%,$(shell $(CC) -print-file-name=libmsgpack-c.so 2>/dev/null)),-lmsgpack-c,-lmsgpackc)
+LIBS_proto       := -lzmq $(MSGPACK) -lrt
 LIBS_reader      := -luring
 LIBS_coordinator := -ljansson -lpcre2-8 -lutf8proc -ledit -ldl -lm
 LIBS_compute     := -lm
@@ -93,6 +95,78 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
+
+# As many jobs as processors, unless make was told a number.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+AGAIN = $(MAKE) --no-print-directory $(JOBS)
+
+deps: ## install the Debian packages that are missing
+	@bash tests/deps.sh
+
+DEMO := tests/data/demo-model
+STORY := Once upon a time
+QUESTION := Please tell me about Karl and the bell.
+demo: ## install what is missing, build, and let the demo model tell a story and answer a question
+	@bash tests/deps.sh --quiet
+	@$(AGAIN) all
+	@printf '\n$$ %s\n%s' '$(B)/sluice run $(DEMO) --prompt "$(STORY)" --temperature 0' '$(STORY)'
+	@$(B)/sluice run $(DEMO) --prompt "$(STORY)" --temperature 0
+	@printf '\n$$ %s\n' '$(B)/sluice run $(DEMO) --chat --prompt "$(QUESTION)" --temperature 0'
+	@$(B)/sluice run $(DEMO) --chat --prompt "$(QUESTION)" --temperature 0
+	@printf '\nNow yours: %s\n' '$(B)/sluice MODEL, or $(B)/sluice $(DEMO)'
+
+.PHONY: test-programs
+test-programs: $(BINARIES) $(TESTS)
+test: ## install what is missing, build, and run every test
+	@bash tests/deps.sh --quiet
+	@$(AGAIN) test-programs
+	@bash tests/run.sh $(B)
+
+# The sanitizers' own builds. Their instrumentation makes gcc see ghosts of uninitialized variables.
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+asan: ## build and test with the address and undefined-behaviour sanitizers
+	@$(AGAIN) B=$(B)/asan CUDA=no EXTRA_CFLAGS="$(ASAN) -Wno-maybe-uninitialized" EXTRA_LDFLAGS="$(ASAN)" test-programs
+	@TEST_SECONDS=300 bash tests/run.sh $(B)/asan
+TSAN := -fsanitize=thread
+TSAN_TESTS = $(filter $(B)/tests/test_ring%,$(TESTS))
+tsan: ## test the rings with the thread sanitizer
+	@$(AGAIN) B=$(B)/tsan CUDA=no EXTRA_CFLAGS="$(TSAN) -Wno-tsan" EXTRA_LDFLAGS="$(TSAN)" tsan-programs
+	@TEST_SECONDS=300 bash tests/run.sh $(B)/tsan $(patsubst $(B)/%,$(B)/tsan/%,$(TSAN_TESTS))
+.PHONY: tsan-programs
+tsan-programs: $(TSAN_TESTS)
+
+check-deps: ## prove that a process includes proto/ and itself only
+	@bash tests/check_deps.sh $(wildcard $(B))
+LINTED = $(sort $(shell find proto reader transfer compute coordinator -name '*.c' -not -path '*/cuda/*'))
+lint: ## clang-tidy or cppcheck without a finding
+	@if command -v clang-tidy >/dev/null; then \
+	    printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu17 2>/dev/null' lint; \
+	elif command -v cppcheck >/dev/null; then \
+	    cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability -I. -D_GNU_SOURCE $(LINTED); \
+	else echo 'lint: please install clang-tidy or cppcheck' >&2; exit 1; fi
+	@echo 'lint: no finding'
+format: ## clang-format over everything
+	@find proto reader transfer compute coordinator tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
+
+$(B)/sluice.1: $(B)/sluice
+	$< --man-page > $@.new && mv $@.new $@
+INSTALLED := $(DESTDIR)$(PREFIX)
+STAGES    := $(filter-out $(B)/sluice,$(BINARIES))
+BASH_COMPLETION := $(INSTALLED)/share/bash-completion/completions/sluice
+ZSH_COMPLETION  := $(INSTALLED)/share/zsh/site-functions/_sluice
+FISH_COMPLETION := $(INSTALLED)/share/fish/vendor_completions.d/sluice.fish
+install: all $(B)/sluice.1 ## install below PREFIX (and DESTDIR): sluice, its stages, man page, completions
+	install -D -m 755 $(B)/sluice $(INSTALLED)/bin/sluice
+	install -D -m 755 -t $(INSTALLED)/libexec/sluice $(STAGES)
+	install -D -m 644 $(B)/sluice.1 $(INSTALLED)/share/man/man1/sluice.1
+	mkdir -p $(dir $(BASH_COMPLETION)) $(dir $(ZSH_COMPLETION)) $(dir $(FISH_COMPLETION))
+	$(B)/sluice completion bash > $(BASH_COMPLETION)
+	$(B)/sluice completion zsh > $(ZSH_COMPLETION)
+	$(B)/sluice completion fish > $(FISH_COMPLETION)
+uninstall: ## remove what install has put there
+	rm -f $(INSTALLED)/bin/sluice $(INSTALLED)/share/man/man1/sluice.1 \
+	    $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
+	rm -rf $(INSTALLED)/libexec/sluice
 
 clean: ## remove build/
 	rm -rf $(B)
