@@ -22,7 +22,8 @@ struct program_table {
 struct program {
     struct plan_spec spec; /* tile counts and resident_floats are filled by the cutting */
     struct program_table files, matrices, vectors, buffers, ops, experts, ropes, caches, states, constants, strings;
-    bool failed; /* out of memory once: program_check() tells */
+    bool failed;         /* out of memory once: program_done() tells */
+    struct plan_op lost; /* what program_op() hands out then */
 };
 
 void program_init(struct program *p);
@@ -42,3 +43,14 @@ uint32_t program_experts(struct program *p, const struct plan_experts *x);
 struct plan_op *program_op(struct program *p, enum plan_op_kind kind, uint32_t layer); /* zeroed, valid until the next */
 uint64_t program_string(struct program *p, const char *s);
 int program_done(const struct program *p, struct error *e); /* 0, or -ENOMEM */
+
+/* A buffer's width becomes at least width: layers of different sizes share their buffers. */
+void program_buffer_widen(struct program *p, uint16_t buf, uint32_t width);
+
+/* Every view lies inside its buffer, every matrix has the columns of what it multiplies, every index names a record:
+ * 0, or -EPROTO naming the operation. A program that passes can be cut; what fails is a family's mistake or a folder
+ * whose sizes contradict each other. */
+int program_check(const struct program *p, struct error *e);
+
+/* Typed access to a table's records, for who walks the whole program. */
+#define PROGRAM_AT(p, table, type, i) (&((type *)(p)->table.data)[i])

@@ -1,0 +1,63 @@
+#include "coordinator/model/family.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct family families[] = {
+    {"LlamaForCausalLM", "llama", family_llama, false},
+    {"YiForCausalLM", "Yi", family_llama, false},
+    {"MistralForCausalLM", "mistral", family_mistral, false},
+    {"Qwen2ForCausalLM", "qwen2", family_qwen2, false},
+    {"Qwen3ForCausalLM", "qwen3", family_qwen3, false},
+};
+#define FAMILIES (sizeof families / sizeof *families)
+
+static const struct family *by_architecture(const json_t *list)
+{
+    size_t n = json_array_size(list);
+
+    for (size_t k = 0; k < n; k++) {
+        const char *name = json_string_value(json_array_get(list, k));
+        for (size_t i = 0; i < FAMILIES && name; i++)
+            if (!strcmp(families[i].architecture, name)) return &families[i];
+    }
+    return NULL;
+}
+
+static const struct family *by_type(const json_t *type)
+{
+    const char *name = json_string_value(type);
+
+    for (size_t i = 0; i < FAMILIES && name; i++)
+        if (families[i].model_type && !strcmp(families[i].model_type, name)) return &families[i];
+    return NULL;
+}
+
+static void unknown(const struct config *c, struct error *e)
+{
+    const char *name = json_string_value(json_array_get(json_object_get(c->root, "architectures"), 0));
+    char list[800];
+    size_t n = 0;
+
+    if (!name) name = json_string_value(json_object_get(c->root, "model_type"));
+    for (size_t i = 0; i < FAMILIES && n < sizeof list - 64; i++) {
+        size_t bare = strcspn(families[i].architecture, "F"); /* ...ForCausalLM says nothing */
+        const char *cut = strstr(families[i].architecture, "For");
+        if (cut) bare = (size_t)(cut - families[i].architecture);
+        if (families[i].multimodal) continue;
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", n ? ", " : "", (int)bare, families[i].architecture);
+    }
+    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known; known are %s", c->path, name ? name : "(not given)", list);
+}
+
+const struct family *family_find(const struct config *c, struct error *e)
+{
+    const struct family *f = by_architecture(json_object_get(c->root, "architectures"));
+
+    if (!f) f = by_type(json_object_get(c->root, "model_type"));
+    if (!f) f = by_architecture(json_object_get(c->text, "architectures"));
+    if (!f) f = by_type(json_object_get(c->text, "model_type"));
+    if (!f) unknown(c, e);
+    return f;
+}

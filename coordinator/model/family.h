@@ -1,0 +1,19 @@
+/* The families: which architecture of config.json is written by which function. To add one, write a file in families/
+ * that fills a struct stack (stack.h), and add its lines here. */
+#pragma once
+#include "coordinator/model/build.h"
+
+struct family {
+    const char *architecture; /* config.json: architectures[0] */
+    const char *model_type;   /* where architectures are not given; NULL: not used */
+    void (*write)(struct build *b);
+    bool multimodal; /* only the text part runs */
+};
+
+/* The family of a config, NULL and a fault that lists the known ones. */
+const struct family *family_find(const struct config *c, struct error *e);
+
+void family_llama(struct build *b);
+void family_mistral(struct build *b);
+void family_qwen2(struct build *b);
+void family_qwen3(struct build *b);

@@ -1,0 +1,158 @@
+#include "coordinator/model/model.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "coordinator/model/build.h"
+#include "coordinator/model/family.h"
+#include "coordinator/model/generation.h"
+
+struct model {
+    struct program program;
+    struct config *config;
+    struct tensors *tensors;
+    struct model_generation generation;
+    uint64_t weight_bytes, parameters;
+    char notice[256];
+};
+
+/* What stands before the language model's tensors: found by the embedding's name. Families with names of their own set
+ * b->prefix themselves. */
+static void find_prefix(struct build *b)
+{
+    static const char *const prefixes[] = {"model.", "model.language_model.", "language_model.model.", "model.language_model.model.",
+                                           "language_model.", "model.text_model.", ""};
+    char name[BUILD_NAME_BYTES];
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
+        if (!tensors_find(b->t, name)) continue;
+        snprintf(b->prefix, sizeof b->prefix, "%s", prefixes[i]);
+        return;
+    }
+    snprintf(b->prefix, sizeof b->prefix, "model.");
+}
+
+static int init_build(struct build *b, struct model *m, const struct model_options *o, struct error *e)
+{
+    *b = (struct build){.p = &m->program, .c = m->config, .t = m->tensors, .o = o, .e = e};
+    for (int i = 0; i < BUFS; i++)
+        b->buf[i] = PLAN_NOBUF;
+    b->file_of = calloc(m->tensors->file_count + 1, sizeof *b->file_of);
+    if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
+    for (uint32_t i = 0; i < m->tensors->file_count; i++)
+        b->file_of[i] = PLAN_NONE;
+    snprintf(b->layers_name, sizeof b->layers_name, "layers");
+    find_prefix(b);
+    b->quant = quant_read(m->config, e);
+    return -e->code;
+}
+
+/* Positions that a sequence may have. */
+static void choose_context(struct build *b, struct model *m)
+{
+    struct plan_spec *s = &m->program.spec;
+    uint32_t limit = b->limit;
+
+    /* longrope's short factors serve the trained length only */
+    if (b->trained && b->trained < limit) limit = b->trained;
+    if (b->o->context > b->limit)
+        config_fault(b->c, b->e, "max_position_embeddings", "the model takes %u positions, and a context of %u was asked for", b->limit,
+                     b->o->context);
+    s->context = b->o->context ? b->o->context : limit;
+}
+
+static void fill_spec(struct build *b, struct model *m)
+{
+    struct plan_spec *s = &m->program.spec;
+
+    s->layers = b->layers;
+    s->hidden = b->hidden;
+    s->vocab = b->vocab;
+    snprintf(s->architecture, sizeof s->architecture, "%s", b->family);
+    choose_context(b, m);
+    m->weight_bytes = b->weight_bytes;
+    m->parameters = b->parameters;
+    snprintf(m->notice, sizeof m->notice, "%s", b->notice);
+}
+
+static int write_program(struct model *m, const struct model_options *o, struct error *e)
+{
+    const struct family *f = family_find(m->config, e);
+    struct build b;
+    int rc = f ? init_build(&b, m, o, e) : -e->code;
+
+    if (rc) return rc;
+    b.family = f->architecture;
+    if (f->multimodal)
+        snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", f->architecture);
+    f->write(&b);
+    if (build_ok(&b)) fill_spec(&b, m);
+    free(b.file_of);
+    if (e->code) return -e->code;
+    rc = program_done(&m->program, e);
+    if (!rc) rc = program_check(&m->program, e);
+    return rc;
+}
+
+int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e)
+{
+    static const struct model_options plain = {0};
+    struct model *m = calloc(1, sizeof *m);
+    struct error unread;
+    int rc;
+
+    *out = NULL;
+    if (!o) o = &plain;
+    if (!e) e = &unread;
+    e->code = 0;
+    if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", folder);
+    program_init(&m->program);
+    rc = config_open(&m->config, folder, e);
+    if (!rc) rc = family_find(m->config, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
+    if (!rc) rc = tensors_open(&m->tensors, folder, o->allow_missing_weights, e);
+    if (!rc) rc = write_program(m, o, e);
+    if (!rc) rc = generation_read(&m->generation, folder, m->config, e);
+    if (rc) {
+        model_close(m);
+        return rc;
+    }
+    *out = m;
+    return 0;
+}
+
+void model_close(struct model *m)
+{
+    if (!m) return;
+    generation_free(&m->generation);
+    program_free(&m->program);
+    tensors_close(m->tensors);
+    config_close(m->config);
+    free(m);
+}
+
+struct program *model_program(struct model *m)
+{
+    return &m->program;
+}
+
+uint64_t model_weight_bytes(const struct model *m)
+{
+    return m->weight_bytes;
+}
+
+uint64_t model_parameters(const struct model *m)
+{
+    return m->parameters;
+}
+
+const char *model_notice(const struct model *m)
+{
+    return m->notice[0] ? m->notice : NULL;
+}
+
+const struct model_generation *model_generation(const struct model *m)
+{
+    return &m->generation;
+}
