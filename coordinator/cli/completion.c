@@ -9,6 +9,12 @@ static bool is_file(const struct option_flag *f)
     return f->kind == KIND_FILE;
 }
 
+/* A flag that stands without a command; shells offer it where a chat may begin. */
+static bool is_alone(const struct option_flag *f)
+{
+    return f->commands == COMMAND_BIT(COMMAND_NONE);
+}
+
 /* The words of a CHOICE or of an operand, separated by blanks. */
 static void words(FILE *out, const char *alternatives)
 {
@@ -156,7 +162,8 @@ static void zsh_command(FILE *out, enum option_command c)
         fputs(")'", out);
     }
     for (size_t i = 0; i < option_flag_count; i++)
-        if (option_applies(&option_flags[i], c)) zsh_flag(out, &option_flags[i]);
+        if (option_applies(&option_flags[i], c) || (c == COMMAND_CHAT && is_alone(&option_flags[i])))
+            zsh_flag(out, &option_flags[i]);
     fputs("\n            ;;\n", out);
 }
 
@@ -197,7 +204,7 @@ static void fish_flag(FILE *out, const struct option_flag *f)
     fputs("complete -c sluice -n '__sluice_is", out);
     for (int c = COMMAND_NONE + 1; c < COMMANDS; c++)
         if (f->commands & COMMAND_BIT(c)) fprintf(out, " %s", option_commands[c].name);
-    if (f->commands == COMMAND_BIT(COMMAND_NONE)) fputs(" chat", out);
+    if (is_alone(f)) fputs(" chat", out);
     fprintf(out, "' -l %s", f->name);
     if (f->letter) fprintf(out, " -s %c", f->letter);
     if (f->kind == KIND_CHOICE) {

@@ -127,8 +127,11 @@ void help_print(FILE *out, enum option_command c, int columns, bool color)
         wrap(&p, "sluice COMMAND ... [flags]", 0, 7);
         snprintf(text, sizeof text, "sluice " SLUICE_VERSION " %s.", info->summary);
     } else {
-        command_text(info, text, sizeof text);
-        fprintf(out, "usage: sluice %s [flags]\n", text);
+        int n = snprintf(text, sizeof text, "sluice ");
+        n += command_text(info, text + n, sizeof text - (size_t)n);
+        snprintf(text + n, sizeof text - (size_t)n, " [flags]");
+        fputs("usage: ", out);
+        wrap(&p, text, 7, 7);
         snprintf(text, sizeof text, "sluice %s: %s.", info->name, info->summary);
     }
     fputc('\n', out);
