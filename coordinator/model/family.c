@@ -10,6 +10,23 @@ static const struct family families[] = {
     {"MistralForCausalLM", "mistral", family_mistral, false},
     {"Qwen2ForCausalLM", "qwen2", family_qwen2, false},
     {"Qwen3ForCausalLM", "qwen3", family_qwen3, false},
+    {"GemmaForCausalLM", "gemma", family_gemma, false},
+    {"Gemma2ForCausalLM", "gemma2", family_gemma2, false},
+    {"Gemma3ForCausalLM", "gemma3_text", family_gemma3, false},
+    {"Phi3ForCausalLM", "phi3", family_phi3, false},
+    {"GlmForCausalLM", "glm", family_glm, false},
+    {"Glm4ForCausalLM", "glm4", family_glm4, false},
+    {"Olmo2ForCausalLM", "olmo2", family_olmo2, false},
+    {"GraniteForCausalLM", "granite", family_granite, false},
+    {"GraniteMoeForCausalLM", "granitemoe", family_granite_moe, false},
+    {"CohereForCausalLM", "cohere", family_cohere, false},
+    {"Cohere2ForCausalLM", "cohere2", family_cohere2, false},
+    {"Starcoder2ForCausalLM", "starcoder2", family_starcoder2, false},
+    {"StableLmForCausalLM", "stablelm", family_stablelm, false},
+    {"SmolLM3ForCausalLM", "smollm3", family_smollm3, false},
+    {"Ernie4_5ForCausalLM", "ernie4_5", family_ernie45, false},
+    {"SeedOssForCausalLM", "seed_oss", family_seed_oss, false},
+    {"Exaone4ForCausalLM", "exaone4", family_exaone4, false},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

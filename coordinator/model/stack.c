@@ -30,6 +30,15 @@ static void qk_norm(struct build *b, const struct attention *a, const char *name
     uint64_t elements = b->head_dim;
     char full[BUILD_NAME_BYTES];
 
+    for (uint32_t h = 0; h < heads && a->norm == QK_LIST; h++) {
+        o.groups = 1;
+        o.src = view_at(src, (uint64_t)h * src_stride);
+        o.dst = view_at(dst, (uint64_t)h * b->head_dim);
+        snprintf(full, sizeof full, "%s.norms.%u.weight", name, h);
+        o.weight = build_vector(b, full, elements);
+        build_norm_op(b, &o);
+    }
+    if (a->norm == QK_LIST) return;
     if (a->norm == QK_FULL) {
         o.groups = 1;
         o.width = o.src_stride = o.dst_stride = heads * b->head_dim;

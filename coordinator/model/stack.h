@@ -15,7 +15,8 @@ enum qk_norm {
     QK_NONE,
     QK_HEAD, /* one weight [head_dim] for all heads */
     QK_OWN,  /* a weight for each head, [heads][head_dim] */
-    QK_FULL  /* over all heads together, [heads * head_dim] */
+    QK_FULL, /* over all heads together, [heads * head_dim] */
+    QK_LIST  /* NAME.norms.H for head H, [head_dim] each */
 };
 
 struct attention {
@@ -25,7 +26,7 @@ struct attention {
     bool q_bias, k_bias, v_bias, o_bias;
     const char *q_norm, *k_norm;
     enum qk_norm norm;
-    uint32_t qk_kind, norm_eps_zero; /* kind of that norm: enum plan_norm */
+    uint32_t qk_kind;                /* kind of that norm: enum plan_norm */
     bool norm_last;                  /* after rotation, without weights (Llama 4) */
     const struct rope_table *rope;   /* NULL: no rotation */
     uint32_t rope_style;
