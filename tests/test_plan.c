@@ -1,0 +1,531 @@
+/* Cutting, budgets, pins and the image, over odd shapes, smallest slots and the shapes of the largest models. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "coordinator/plan/cost.h"
+#include "coordinator/plan/cut.h"
+#include "coordinator/plan/homes.h"
+#include "coordinator/plan/plan.h"
+#include "proto/plan.h"
+#include "tests/support_program.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+static struct plan_shm *build_settings(struct program *p, const struct plan_settings *s)
+{
+    struct error e = {0};
+    struct plan_shm *plan;
+    uint64_t bytes;
+
+    if (plan_build(&plan, &bytes, p, s, &e)) fail_msg("%s", e.text);
+    assert_int_equal(bytes, plan->bytes);
+    return plan;
+}
+
+static struct plan_shm *build(const struct test_shape *shape, const struct plan_settings *s)
+{
+    struct program p;
+    struct plan_shm *plan;
+
+    test_program(&p, shape);
+    plan = build_settings(&p, s);
+    program_free(&p);
+    return plan;
+}
+
+static uint64_t host_cost(const struct plan_shm *p, uint64_t text, struct cost *c)
+{
+    struct cost_shape z;
+
+    cost_shape_of_plan(&z, p);
+    cost_count(c, &z, &p->run, p->bytes, text);
+    return c->host;
+}
+
+/* ---- names ---- */
+
+static void test_row_bytes(void **state)
+{
+    (void)state;
+    assert_int_equal(plan_row_bytes(PLAN_F32, 3), 12);
+    assert_int_equal(plan_row_bytes(PLAN_F16, 3), 6);
+    assert_int_equal(plan_row_bytes(PLAN_BF16, 3), 6);
+    assert_int_equal(plan_row_bytes(PLAN_F8_E4M3, 3), 3);
+    assert_int_equal(plan_row_bytes(PLAN_MXFP4, 64), 32);
+    assert_int_equal(plan_row_bytes(99, 64), 0);
+    assert_string_equal(plan_dtype_name(PLAN_MXFP4), "MXFP4");
+    assert_string_equal(plan_dtype_name(99), "unknown");
+    for (uint32_t k = 0; k < OP_KINDS; k++) assert_string_not_equal(plan_op_name(k), "unknown");
+    assert_string_equal(plan_op_name(OP_KINDS), "unknown");
+}
+
+/* ---- cutting ---- */
+
+static void expect_whole_sweep(const struct plan_shm *p, const struct program *prog)
+{
+    uint64_t bytes = 0, short_tiles = 0;
+
+    for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
+        bytes += plan_tiles(p)[i].bytes;
+        assert_true(plan_tiles(p)[i].span <= p->run.slot_bytes);
+        assert_true(plan_tiles(p)[i].layer < p->spec.layers + 1);
+        if (plan_tiles(p)[i].span < p->run.slot_bytes / 8) short_tiles++;
+    }
+    assert_true(bytes >= cut_sweep_bytes(prog)); /* a block of scales may be read for two pieces */
+    assert_true(bytes <= cut_sweep_bytes(prog) + p->parts.count * 4096);
+    if (p->run.slot_bytes > 16 * cut_slot_least(prog)) assert_true(short_tiles <= 1 + p->spec.sweep_tiles / 16);
+}
+
+static void cut_at_all_sizes(const struct test_shape *shape)
+{
+    struct plan_settings s = test_settings(GIB);
+    struct program p;
+    uint64_t least;
+
+    test_program(&p, shape);
+    least = cut_slot_least(&p);
+    assert_int_equal(least % PLAN_PAGE, 0);
+    for (uint64_t i = 0; i < 24; i++) {
+        struct plan_shm *plan;
+
+        s.slot_bytes = i < 12 ? least + i * PLAN_PAGE : least << (i - 12);
+        if (s.slot_bytes > 16 * MIB) break;
+        plan = build_settings(&p, &s);
+        assert_int_equal(plan->run.slot_bytes, s.slot_bytes);
+        expect_whole_sweep(plan, &p);
+        free(plan);
+    }
+    program_free(&p);
+}
+
+static void test_cut_dense(void **state)
+{
+    struct test_shape s = test_shape_small;
+
+    (void)state;
+    cut_at_all_sizes(&s);
+    s.gap = 13, s.hidden = 50, s.vocab = 1;
+    cut_at_all_sizes(&s);
+    s = test_shape_small;
+    s.layers = 1, s.hidden = 1500, s.inter = 4099, s.vocab = 10007, s.heads = 12, s.kv_heads = 1, s.head_dim = 126;
+    cut_at_all_sizes(&s);
+    s.dtype = PLAN_F32;
+    cut_at_all_sizes(&s);
+}
+
+static void test_cut_scaled(void **state)
+{
+    struct test_shape s = test_shape_small;
+
+    (void)state;
+    s.dtype = PLAN_F8_E4M3;
+    for (uint32_t block = 1; block <= 128; block *= 2) {
+        s.block = block;
+        cut_at_all_sizes(&s);
+    }
+    s.dtype = PLAN_MXFP4, s.hidden = 64, s.inter = 96, s.head_dim = 16;
+    cut_at_all_sizes(&s);
+    s.hidden = 1024, s.inter = 2880 / 32 * 32, s.heads = 8, s.kv_heads = 8, s.head_dim = 64, s.latent = true;
+    cut_at_all_sizes(&s);
+}
+
+static void test_cut_heads_and_states(void **state)
+{
+    struct test_shape s = test_shape_small;
+
+    (void)state;
+    s.latent = s.recurrent = true;
+    cut_at_all_sizes(&s);
+    s.dtype = PLAN_F8_E4M3, s.block = 7;
+    cut_at_all_sizes(&s);
+    s.heads = 128, s.kv_heads = 128, s.hidden = 512;
+    cut_at_all_sizes(&s);
+}
+
+static void test_cut_experts(void **state)
+{
+    struct test_shape s = test_shape_small;
+
+    (void)state;
+    s.experts = 7, s.top = 2;
+    for (int form = 0; form < 8; form++) {
+        s.fused = form & 1, s.transposed = form & 2, s.biased = form & 4;
+        s.gap = (uint64_t)form * 1001;
+        cut_at_all_sizes(&s);
+    }
+    s.hidden = 128, s.inter = 96, s.dtype = PLAN_MXFP4, s.head_dim = 16, s.heads = 8;
+    s.transposed = false;
+    cut_at_all_sizes(&s);
+    s.dtype = PLAN_F8_E4M3, s.block = 32;
+    cut_at_all_sizes(&s);
+}
+
+static void test_experts_are_alike(void **state)
+{
+    struct test_shape s = test_shape_small;
+    struct plan_settings set = test_settings(GIB);
+    struct plan_shm *p;
+
+    (void)state;
+    s.experts = 9, s.top = 3, s.biased = true, s.inter = 1000, s.gap = 333;
+    set.slot_bytes = 32 << 10;
+    p = build(&s, &set);
+    for (uint64_t t = 0; t < p->experts.count; t++) {
+        const struct plan_experts *x = plan_experts(p) + t;
+
+        for (uint32_t e = 1; e < x->experts; e++)
+            for (uint32_t i = 0; i < x->tiles_each; i++) {
+                const struct plan_tile *a = plan_tiles(p) + x->tile0 + i, *b = a + (uint64_t)e * x->tiles_each;
+
+                assert_int_equal(a->parts, b->parts);
+                assert_int_equal(a->bytes, b->bytes);
+                for (uint32_t k = 0; k < a->parts; k++) assert_int_equal(plan_parts(p)[a->part0 + k].rows, plan_parts(p)[b->part0 + k].rows);
+            }
+    }
+    free(p);
+}
+
+static void test_tied_and_replanned(void **state)
+{
+    struct plan_settings s = test_settings(GIB);
+    struct program p;
+
+    (void)state;
+    test_program(&p, &test_shape_small);
+    for (size_t i = 0; i < p.ops.count; i++) { /* the head is the embedding table */
+        struct plan_op *o = PROGRAM_AT(&p, ops, struct plan_op, i);
+
+        if (o->kind == OP_MATMUL && i + 2 == p.ops.count) o->matmul.matrix = p.spec.embed_matrix;
+    }
+    for (s.slot_bytes = cut_slot_least(&p); s.slot_bytes < MIB; s.slot_bytes *= 2) {
+        struct plan_shm *a = build_settings(&p, &s), *b = build_settings(&p, &s);
+
+        assert_int_equal(a->bytes, b->bytes);
+        assert_memory_equal(a, b, a->bytes);
+        free(a);
+        free(b);
+    }
+    program_free(&p);
+}
+
+static void expect_refused(const struct test_shape *shape, const struct plan_settings *s, int code, const char *text)
+{
+    struct error e = {0};
+    struct plan_shm *plan;
+    struct program p;
+    uint64_t bytes;
+
+    test_program(&p, shape);
+    assert_int_equal(plan_build(&plan, &bytes, &p, s, &e), -code);
+    assert_null(plan);
+    if (!strstr(e.text, text)) fail_msg("\"%s\" does not say \"%s\"", e.text, text);
+    program_free(&p);
+}
+
+static void test_values_refused(void **state)
+{
+    struct plan_settings s = test_settings(GIB), base = s;
+    struct test_shape shape = test_shape_small;
+
+    (void)state;
+    shape.hidden = 1 << 15;
+    s.slot_bytes = 4096;
+    expect_refused(&shape, &s, EINVAL, "--slot-mib 0.067");
+    s = base, s.slot_bytes = 4 * GIB;
+    expect_refused(&shape, &s, EINVAL, "--slot-mib 1024");
+    s = base, s.context = 257;
+    expect_refused(&shape, &s, EINVAL, "--context 256");
+    s = base, s.reader_depth = 1 << 20;
+    expect_refused(&shape, &s, EINVAL, "--reader-depth");
+    s = base, s.io_depth = 5000;
+    expect_refused(&shape, &s, EINVAL, "4096");
+    s = base, s.sequences = 1 << 30;
+    expect_refused(&shape, &s, EINVAL, "sequences");
+}
+
+static void test_broken_programs(void **state)
+{
+    struct plan_settings s = test_settings(GIB);
+    struct test_shape shape = test_shape_small;
+    struct error e;
+    struct program p;
+    struct plan_shm *plan;
+    uint64_t bytes;
+
+    (void)state;
+    shape.experts = 4, shape.top = 2, shape.biased = true;
+    for (size_t broken = 0; broken < 5; broken++) {
+        test_program(&p, &shape);
+        struct plan_experts *x = PROGRAM_AT(&p, experts, struct plan_experts, 1);
+
+        if (broken == 0) x->matrix0 = UINT32_MAX - 2;
+        if (broken == 1) x->bias0 = UINT32_MAX - 2;
+        if (broken == 2) x->experts = 1 << 30;
+        if (broken == 3) PROGRAM_AT(&p, matrices, struct plan_matrix, x->matrix0 + 4)->rows--;
+        if (broken == 4) PROGRAM_AT(&p, files, struct plan_file, 0)->bytes = 100;
+        memset(&e, 0, sizeof e);
+        assert_true(plan_build(&plan, &bytes, &p, &s, &e) < 0);
+        assert_true(strlen(e.text) > 15);
+        program_free(&p);
+    }
+}
+
+/* ---- budgets ---- */
+
+static void test_budget_holds(void **state)
+{
+    struct test_shape shape = test_shape_small;
+    struct cost c;
+
+    (void)state;
+    shape.layers = 8, shape.hidden = 2048, shape.inter = 5632, shape.heads = 16, shape.kv_heads = 4, shape.head_dim = 128, shape.vocab = 32000;
+    shape.context = 8192;
+    for (uint64_t budget = 48 * MIB; budget < 4 * GIB; budget += budget / 3) {
+        struct plan_settings s = test_settings(budget);
+        struct plan_shm *p;
+        struct program prog;
+        struct error e = {0};
+        uint64_t bytes;
+        int rc;
+
+        test_program(&prog, &shape);
+        rc = plan_build(&p, &bytes, &prog, &s, &e);
+        program_free(&prog);
+        if (rc) { /* the one that it names does, and is more than this */
+            const char *named = strstr(e.text, "would do is ");
+
+            assert_non_null(named);
+            s.host_memory = strtoull(named + strlen("would do is "), NULL, 10) * 1000000;
+            assert_true(s.host_memory > budget);
+            p = build(&shape, &s);
+        }
+        assert_true(host_cost(p, s.text_bytes, &c) <= s.host_memory);
+        if (s.host_memory > 2 * GIB) assert_int_equal(plan_tiles(p)[0].home, HOME_HOST);
+        free(p);
+    }
+}
+
+static void test_automatic_settings(void **state)
+{
+    struct plan_settings s = test_settings(16 * GIB);
+    struct test_shape shape = test_shape_small;
+    struct plan_shm *p;
+
+    (void)state;
+    shape.context = 131072;
+    p = build(&shape, &s);
+    assert_int_equal(p->run.kv_rows, 4096);
+    assert_int_equal(p->run.max_positions, 1024);
+    assert_int_equal(p->run.max_logits, 1);
+    assert_true(p->run.slot_bytes <= 256 << 10);
+    free(p);
+    s.want_tokens = 9000, s.prompt_tokens = 100, s.max_logits = 100;
+    p = build(&shape, &s);
+    assert_int_equal(p->run.kv_rows, 9000);
+    assert_int_equal(p->run.max_positions, 100);
+    assert_int_equal(p->run.max_logits, 100);
+    free(p);
+    s.chunk = 7, s.sequences = 3, s.branches = 64, s.context = 50;
+    p = build(&shape, &s);
+    assert_int_equal(p->run.max_positions, 7);
+    assert_int_equal(p->run.max_logits, 7);
+    assert_int_equal(p->run.kv_rows, 3 * 50 + 64);
+    free(p);
+    s.reader_depth = 1, s.slot_bytes = 1000001;
+    p = build(&shape, &s);
+    assert_int_equal(p->run.reader_slots[0], 1);
+    assert_int_equal(p->run.slot_bytes, 1003520);
+    free(p);
+}
+
+static void test_small_dev_shm(void **state)
+{
+    struct test_shape shape = test_shape_small;
+    struct plan_settings s = test_settings(64 * GIB);
+    struct plan_shm *p;
+    struct cost c;
+
+    (void)state;
+    shape.layers = 32, shape.hidden = 4096, shape.inter = 14336, shape.heads = 32, shape.kv_heads = 8, shape.head_dim = 128;
+    shape.vocab = 128256, shape.context = 8192;
+    for (uint64_t shm = 16 * MIB; shm < 256 * MIB; shm *= 2) {
+        s.shm_free = shm;
+        p = build(&shape, &s);
+        host_cost(p, s.text_bytes, &c);
+        assert_true(c.shm <= shm);
+        free(p);
+    }
+    s.shm_free = 64 * MIB;
+    s.reader_depth = 100, s.slot_bytes = MIB;
+    expect_refused(&shape, &s, ENOMEM, "--shm-size");
+    s = test_settings(64 * GIB);
+    s.shm_free = 64 << 10;
+    expect_refused(&shape, &s, ENOMEM, "/dev/shm");
+}
+
+/* 126 layers, hidden 16384, vocabulary 128256: all processes together within 2 GiB, and no less than it says. */
+static void test_largest_dense_shape(void **state)
+{
+    const struct test_shape shape = {.layers = 126, .hidden = 16384, .inter = 53248, .heads = 128, .kv_heads = 8, .head_dim = 128,
+                                     .vocab = 128256, .context = 131072, .dtype = PLAN_BF16};
+    struct plan_settings s = test_settings(2 * GIB);
+    struct plan_shm *p;
+    struct cost c;
+
+    (void)state;
+    s.text_bytes = 0;
+    p = build(&shape, &s);
+    assert_true(host_cost(p, 0, &c) <= 2 * GIB);
+    assert_true(p->run.kv_rows >= 512 && p->run.max_positions >= 32);
+    assert_true(c.arena >= 16 * MIB);
+    free(p);
+    s.host_memory = 64 * MIB;
+    expect_refused(&shape, &s, ENOMEM, "smallest that would do");
+}
+
+static void test_largest_sparse_shape(void **state)
+{
+    struct test_shape shape = {.layers = 61, .hidden = 7168, .inter = 2048, .heads = 128, .kv_heads = 1, .head_dim = 128,
+                               .vocab = 129280, .context = 163840, .dtype = PLAN_F8_E4M3, .block = 128, .experts = 256, .top = 8};
+    struct plan_settings s = test_settings(3 * GIB);
+    struct plan_shm *p;
+    struct cost c;
+
+    (void)state;
+    p = build(&shape, &s);
+    assert_true(host_cost(p, s.text_bytes, &c) <= 3 * GIB);
+    assert_int_equal(p->spec.expert_tiles % (61 * 256), 0);
+    free(p);
+    shape.experts = 384;
+    s.host_memory = 4 * GIB;
+    p = build(&shape, &s);
+    assert_true(host_cost(p, s.text_bytes, &c) <= 4 * GIB);
+    free(p);
+}
+
+/* ---- pins ---- */
+
+static void test_spread_is_even(void **state)
+{
+    enum { N = 1000 };
+    static struct plan_tile tiles[N];
+
+    (void)state;
+    for (uint32_t step = 1; step <= 40; step++) {
+        uint64_t total = 0, used, pinned = 0, passed = 0, widest = 0;
+
+        memset(tiles, 0, sizeof tiles);
+        for (uint32_t i = 0; i < N; i++) {
+            tiles[i].span = PLAN_PAGE * (1 + (i * 7919 * step) % 97);
+            total += tiles[i].span;
+            if (tiles[i].span > widest) widest = tiles[i].span;
+        }
+        used = homes_spread(tiles, N, total * step / 40, HOME_HOST, TILE_STAYS);
+        assert_true(used <= total * step / 40 && used + widest >= total * step / 40);
+        for (uint32_t i = 0; i < N; i++) { /* at no point is the pinned share further off than one tile */
+            passed += tiles[i].span;
+            if (tiles[i].home == HOME_HOST) {
+                assert_int_equal(tiles[i].home_off, pinned);
+                pinned += tiles[i].span;
+            }
+            assert_true(pinned * 40 <= passed * step);
+            assert_true((pinned + widest) * 40 >= passed * step);
+        }
+        if (step == 40) assert_int_equal(used, total);
+    }
+    assert_int_equal(homes_spread(tiles, 0, 100, HOME_HOST, 0), 0);
+}
+
+static void test_pins_host(void **state)
+{
+    struct plan_settings s = test_settings(UINT64_MAX);
+    struct test_shape shape = test_shape_small;
+    struct plan_shm *p = build(&shape, &s);
+    uint64_t least;
+    struct cost c;
+
+    (void)state;
+    for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
+        assert_int_equal(plan_tiles(p)[i].home, HOME_HOST);
+        assert_int_equal(plan_tiles(p)[i].flags, TILE_STAYS);
+    }
+    least = host_cost(p, s.text_bytes, &c) - p->run.host_cache_bytes;
+    free(p);
+    s.host_memory = least - (64 << 10);
+    s.context = 256, s.chunk = 256, s.reader_depth = 32, s.slot_bytes = 128 << 10;
+    expect_refused(&shape, &s, ENOMEM, "would do is");
+}
+
+static void test_pins_device(void **state)
+{
+    struct plan_settings s = test_settings(4 * GIB);
+    struct test_shape shape = test_shape_small;
+    uint64_t homes[3] = {0};
+    struct plan_shm *p;
+
+    (void)state;
+    shape.layers = 8, shape.hidden = 2048, shape.inter = 5632, shape.heads = 16, shape.kv_heads = 4, shape.head_dim = 128, shape.vocab = 32000;
+    s.backend = BACKEND_CUDA, s.device_memory = 900 * MIB, s.host_memory = 950 * MIB, s.context = 256, s.chunk = 32;
+    p = build(&shape, &s);
+    assert_true(p->run.transfer_slots[0] >= 1 && p->run.transfer_slots[1] >= 1);
+    for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
+        const struct plan_tile *t = plan_tiles(p) + i;
+
+        homes[t->home] += t->span;
+        assert_int_equal(t->flags, t->home == HOME_DEVICE ? TILE_STAYS : 0);
+    }
+    assert_true(homes[HOME_DEVICE] > 50 * MIB && homes[HOME_HOST] > 50 * MIB && homes[HOME_DISK] > 50 * MIB);
+    assert_int_equal(homes[HOME_DEVICE], p->run.device_pin_bytes);
+    assert_int_equal(homes[HOME_HOST], p->run.host_cache_bytes);
+    free(p);
+    s.device_memory = 100 * MIB, s.device_memory_given = true;
+    expect_refused(&shape, &s, ENOMEM, "--device-memory");
+}
+
+static void test_expert_cache(void **state)
+{
+    struct test_shape shape = test_shape_small;
+    struct plan_settings s = test_settings(UINT64_MAX);
+    struct plan_shm *p;
+    uint64_t experts = 0, dense, fixed;
+    struct cost c;
+
+    (void)state;
+    shape.hidden = 256, shape.inter = 512, shape.experts = 16, shape.top = 2;
+    p = build(&shape, &s);
+    for (uint64_t i = p->tiles.count - p->spec.expert_tiles; i < p->tiles.count; i++) experts += plan_tiles(p)[i].span;
+    assert_int_equal(p->run.expert_cache_bytes, experts);
+    dense = p->run.host_cache_bytes - experts;
+    fixed = host_cost(p, s.text_bytes, &c) - c.cache - c.tables;
+    assert_true(p->run.reader_slots[1] >= 4);
+    s.slot_bytes = p->run.slot_bytes, s.reader_depth = p->run.reader_slots[0], s.chunk = p->run.max_positions, s.context = p->run.kv_rows;
+    free(p);
+    s.host_memory = fixed + (dense + experts / 2) / 1000 * 1010; /* all of the sweep, half of the experts */
+    p = build(&shape, &s);
+    assert_int_equal(p->run.host_cache_bytes - p->run.expert_cache_bytes, dense);
+    assert_true(p->run.expert_cache_bytes > experts / 4 && p->run.expert_cache_bytes < experts);
+    free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_row_bytes),          cmocka_unit_test(test_cut_dense),
+        cmocka_unit_test(test_cut_scaled),         cmocka_unit_test(test_cut_heads_and_states),
+        cmocka_unit_test(test_cut_experts),        cmocka_unit_test(test_experts_are_alike),
+        cmocka_unit_test(test_tied_and_replanned), cmocka_unit_test(test_values_refused),
+        cmocka_unit_test(test_broken_programs),    cmocka_unit_test(test_budget_holds),
+        cmocka_unit_test(test_automatic_settings), cmocka_unit_test(test_small_dev_shm),
+        cmocka_unit_test(test_largest_dense_shape), cmocka_unit_test(test_largest_sparse_shape),
+        cmocka_unit_test(test_spread_is_even),     cmocka_unit_test(test_pins_host),
+        cmocka_unit_test(test_pins_device),        cmocka_unit_test(test_expert_cache),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
