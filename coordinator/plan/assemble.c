@@ -83,6 +83,7 @@ int plan_build(struct plan_shm **out, uint64_t *bytes, struct program *p, const 
     int rc = program_done(p, e);
 
     *out = NULL;
+    if (!rc) rc = cut_check(p, e);
     if (!rc) rc = homes_settle(&run, p, s, e);
     if (!rc) rc = cut_program(&cut, p, run.slot_bytes, e);
     if (!rc) rc = homes_pin(&cut, &run, p, s, assemble_bytes(p, &cut), e);

@@ -29,6 +29,11 @@ static uint64_t worst_pages(uint64_t bytes)
     return pages(bytes + PLAN_PAGE - 1);
 }
 
+static uint64_t matrices_of(const struct plan_experts *x)
+{
+    return x->experts * (x->fused ? UINT64_C(2) : UINT64_C(3));
+}
+
 static uint64_t charge_of(const struct cutter *k, uint64_t file_off, uint64_t bytes)
 {
     return k->alike ? worst_pages(bytes) : pages(file_off % PLAN_PAGE + bytes);
@@ -211,10 +216,8 @@ static int cut_rows(struct cutter *k, struct rows r)
 
 static int cut_matrix(struct cutter *k, uint32_t matrix, uint64_t row, uint64_t rows)
 {
-    const struct plan_matrix *m;
+    const struct plan_matrix *m = PROGRAM_AT(k->p, matrices, struct plan_matrix, matrix);
 
-    if (matrix >= k->p->matrices.count) return error_set(k->e, EINVAL, "an operation asks for matrix %u, which is not there", matrix);
-    m = PROGRAM_AT(k->p, matrices, struct plan_matrix, matrix);
     if (row > m->rows || rows > m->rows - row)
         return error_set(k->e, EINVAL, "an operation asks for rows beyond the end of %s", PROGRAM_AT(k->p, strings, char, m->name));
     return cut_rows(k, (struct rows){.m = m, .matrix = matrix, .row = row, .count = rows});
@@ -227,11 +230,8 @@ static int cut_op(struct cutter *k, const struct plan_op *o)
     int rc = 0;
 
     k->layer = o->layer;
-    if (o->kind == OP_MATMUL) {
-        uint32_t m = o->matmul.matrix;
-
-        return cut_matrix(k, m, 0, m < k->p->matrices.count ? PROGRAM_AT(k->p, matrices, struct plan_matrix, m)->rows : 0);
-    }
+    if (o->kind == OP_MATMUL)
+        return cut_matrix(k, o->matmul.matrix, 0, PROGRAM_AT(k->p, matrices, struct plan_matrix, o->matmul.matrix)->rows);
     if (o->kind != OP_HEADMM) return 0;
     for (uint64_t h = 0; h < o->headmm.heads && !rc; h++)
         rc = cut_matrix(k, o->headmm.matrix, h * o->headmm.row_stride + o->headmm.row_off, o->headmm.rows);
@@ -249,18 +249,15 @@ static int cut_sweep(struct cutter *k)
 }
 
 /* Places of the vectors in the resident area; biases of experts have none. */
-static int place_vectors(struct cutter *k)
+static void place_vectors(struct program *p)
 {
-    struct program *p = k->p;
     uint64_t at = 0;
 
     for (size_t i = 0; i < p->vectors.count; i++) PROGRAM_AT(p, vectors, struct plan_vector, i)->at = 0;
     for (size_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
-        uint64_t n = x->biased ? (uint64_t)x->experts * (x->fused ? 2 : 3) : 0;
+        uint64_t n = x->biased ? matrices_of(x) : 0;
 
-        if (n > p->vectors.count || x->bias0 > p->vectors.count - n)
-            return error_set(k->e, EINVAL, "experts %zu: biases are missing", i);
         for (uint64_t v = 0; v < n; v++) PROGRAM_AT(p, vectors, struct plan_vector, x->bias0 + v)->at = PLAN_STREAMED;
     }
     for (size_t i = 0; i < p->vectors.count; i++) {
@@ -271,13 +268,13 @@ static int place_vectors(struct cutter *k)
         at = (at + v->elements + FLOAT_ALIGN - 1) / FLOAT_ALIGN * FLOAT_ALIGN;
     }
     p->spec.resident_floats = at;
-    return 0;
 }
 
 static int cut_vectors(struct cutter *k)
 {
-    int rc = place_vectors(k);
+    int rc = 0;
 
+    place_vectors(k->p);
     for (size_t i = 0; i < k->p->vectors.count && !rc; i++) {
         const struct plan_vector *v = PROGRAM_AT(k->p, vectors, struct plan_vector, i);
         uint64_t charge;
@@ -342,10 +339,7 @@ static int cut_experts(struct cutter *k)
     k->alike = true;
     for (size_t i = 0; i < k->p->experts.count; i++) {
         struct plan_experts *x = PROGRAM_AT(k->p, experts, struct plan_experts, i);
-        uint64_t n = (uint64_t)x->experts * (x->fused ? 2 : 3);
 
-        if (n > k->p->matrices.count || x->matrix0 > k->p->matrices.count - n)
-            return error_set(k->e, EINVAL, "experts %zu: matrices are missing", i);
         k->layer = layer_of_experts(k->p, (uint32_t)i);
         x->tile0 = (uint32_t)k->c->tiles.count;
         for (uint32_t expert = 0; expert < x->experts; expert++) {
@@ -391,6 +385,54 @@ void cut_free(struct cut *c)
 
 /* ---- what cutting will need ---- */
 
+static int check_matrix(const struct program *p, size_t i, struct error *e)
+{
+    const struct plan_matrix *m = PROGRAM_AT(p, matrices, struct plan_matrix, i);
+    bool scaled = m->scale_file != PLAN_NONE;
+
+    if (m->name >= p->strings.count) return error_set(e, EINVAL, "matrix %zu has no name", i);
+    if (!m->rows || m->rows > UINT32_MAX || !m->row_bytes || m->row_bytes > (UINT64_C(1) << 32) ||
+        (scaled && (!m->block_rows || !m->scale_row_bytes || m->scale_row_bytes > (UINT64_C(1) << 32))))
+        return error_set(e, EINVAL, "%s: %llu rows of %llu bytes cannot be cut", PROGRAM_AT(p, strings, char, m->name),
+                         (unsigned long long)m->rows, (unsigned long long)m->row_bytes);
+    return 0;
+}
+
+static int check_ranges(const struct program *p, size_t i, struct error *e)
+{
+    const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
+    uint64_t n = matrices_of(x);
+
+    if (!n || n > p->matrices.count || x->matrix0 > p->matrices.count - n)
+        return error_set(e, EINVAL, "table %zu of %u experts lacks matrices", i, x->experts);
+    if (x->biased && (n > p->vectors.count || x->bias0 > p->vectors.count - n))
+        return error_set(e, EINVAL, "table %zu of %u experts lacks biases", i, x->experts);
+    return 0;
+}
+
+int cut_check(const struct program *p, struct error *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < p->matrices.count && !rc; i++) rc = check_matrix(p, i, e);
+    for (size_t i = 0; i < p->experts.count && !rc; i++) rc = check_ranges(p, i, e);
+    for (size_t i = 0; i < p->vectors.count && !rc; i++) {
+        const struct plan_vector *v = PROGRAM_AT(p, vectors, struct plan_vector, i);
+
+        if (v->name >= p->strings.count || !v->elements || v->elements > UINT32_MAX)
+            rc = error_set(e, EINVAL, "vector %zu of %llu elements cannot be placed", i, (unsigned long long)v->elements);
+    }
+    for (size_t i = 0; i < p->ops.count && !rc; i++) {
+        const struct plan_op *o = PROGRAM_AT(p, ops, struct plan_op, i);
+        uint32_t m = o->kind == OP_MATMUL ? o->matmul.matrix : o->kind == OP_HEADMM ? o->headmm.matrix : 0;
+
+        if (m && m >= p->matrices.count)
+            rc = error_set(e, EINVAL, "operation %zu asks for matrix %u, which is not there", i, m);
+    }
+    if (!rc && p->spec.embed_matrix >= p->matrices.count) rc = error_set(e, EINVAL, "there is no embedding table");
+    return rc;
+}
+
 static uint64_t least_for_matrix(const struct plan_matrix *m)
 {
     uint64_t bytes = worst_pages(m->row_bytes);
@@ -402,9 +444,8 @@ static uint64_t least_for_matrix(const struct plan_matrix *m)
 
 static uint64_t least_with_bias(const struct program *p, const struct plan_experts *x)
 {
-    uint64_t n = (uint64_t)x->experts * (x->fused ? 2 : 3), most = 0;
+    uint64_t n = x->biased ? matrices_of(x) : 0, most = 0;
 
-    if (!x->biased || x->matrix0 + n > p->matrices.count || x->bias0 + n > p->vectors.count) return 0;
     for (uint64_t i = 0; i < n; i++) {
         uint64_t bytes = least_for_matrix(PROGRAM_AT(p, matrices, struct plan_matrix, x->matrix0 + i)) +
                          worst_pages(bias_bytes(PROGRAM_AT(p, vectors, struct plan_vector, x->bias0 + i)));
@@ -437,10 +478,8 @@ uint64_t cut_slot_least(const struct program *p)
 
 static uint64_t bytes_of_rows(const struct program *p, uint32_t matrix, uint64_t rows)
 {
-    const struct plan_matrix *m;
+    const struct plan_matrix *m = PROGRAM_AT(p, matrices, struct plan_matrix, matrix);
 
-    if (matrix >= p->matrices.count) return 0;
-    m = PROGRAM_AT(p, matrices, struct plan_matrix, matrix);
     if (rows > m->rows) rows = m->rows;
     return rows * m->row_bytes + (m->scale_file == PLAN_NONE ? 0 : scale_count(m, 0, rows) * m->scale_row_bytes);
 }
@@ -464,9 +503,8 @@ uint64_t cut_expert_bytes(const struct program *p)
 
     for (size_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
-        uint64_t n = (uint64_t)x->experts * (x->fused ? 2 : 3);
 
-        for (uint64_t m = 0; m < n; m++) sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
+        for (uint64_t m = 0; m < matrices_of(x); m++) sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
     }
     return sum;
 }

@@ -16,6 +16,10 @@ struct cut {
 
 #define SLOT_BYTES_MAX (UINT64_C(1) << 30)
 
+/* Every index that the functions here follow names a record, every size is one that can be cut: 0 or -EINVAL. To be
+ * called once before any of the others. */
+int cut_check(const struct program *p, struct error *e);
+
 /* Fills c (which owns its tables), p->spec's tile counts and resident_floats, vectors' at, experts' tile0, tiles_each.
  * slot_bytes: a multiple of PLAN_PAGE, at least cut_slot_least(). */
 int cut_program(struct cut *c, struct program *p, uint64_t slot_bytes, struct error *e);

@@ -90,7 +90,6 @@ static uint64_t expert_slot(const struct program *p)
         uint32_t each = x->fused ? 2 : 3;
         uint64_t whole = 0, widest = 0;
 
-        if (x->matrix0 + each > p->matrices.count) continue;
         for (uint32_t k = 0; k < each; k++) {
             const struct plan_matrix *m = PROGRAM_AT(p, matrices, struct plan_matrix, x->matrix0 + k);
             uint64_t bytes = pages(m->rows * m->row_bytes) + PLAN_PAGE;
@@ -205,7 +204,7 @@ static int check_slot(const struct draft *d)
         return error_set(d->e, EINVAL, "slots of %s are larger than any can be: --slot-mib %llu would do",
                          mib(d->s->slot_bytes, a), (unsigned long long)(SLOT_BYTES_MAX / MIB));
     return error_set(d->e, EINVAL, "slots of %llu KiB do not hold this model's widest row: --slot-mib %.3f would do",
-                     (unsigned long long)(d->s->slot_bytes >> 10), (double)((d->slot_least + 1023) / 1024) / 1024);
+                     (unsigned long long)(d->s->slot_bytes >> 10), (double)((d->slot_least * 1000 + MIB - 1) / MIB) / 1000);
 }
 
 static int check_given(const struct draft *d)
@@ -248,10 +247,16 @@ static bool shrink_slots(struct draft *d, uint64_t lane0, uint64_t lane1)
 
 static bool shrink_slot_bytes(struct draft *d, uint64_t least)
 {
+    uint64_t slot = d->r->slot_bytes, shm = d->cost.shm;
+
     least = most_of(least, d->slot_least);
     if (d->s->slot_bytes || d->r->slot_bytes <= least) return false;
-    d->r->slot_bytes = most_of(pages(d->r->slot_bytes / 2), least);
-    return true;
+    d->r->slot_bytes = most_of(pages(slot / 2), least);
+    price(d);
+    if (d->cost.shm < shm) return true;
+    d->r->slot_bytes = slot; /* more tiles make a larger plan */
+    price(d);
+    return false;
 }
 
 static bool shrink_context(struct draft *d, uint64_t least)
