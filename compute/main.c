@@ -15,7 +15,6 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
     if ((rc = decoder_load(d, e))) return rc;
     for (;;) {
         rc = stage_receive(s, &m, 100, e);
-        __atomic_store_n(&s->run->stats[STAGE_COMPUTE].heartbeat_ns, clock_ns(), __ATOMIC_RELAXED);
         if (rc == -EAGAIN) continue;
         if (rc) return rc;
         if (m.type != CONTROL_SWEEP) return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);

@@ -7,6 +7,10 @@
 
 #define ERROR_TEXT_BYTES 1024
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct error {
     int code;                    /* a positive errno, 0 while all is well */
     char text[ERROR_TEXT_BYTES]; /* one message, no newline at its end */
@@ -20,3 +24,7 @@ int error_prefix(struct error *e, const char *fmt, ...) __attribute__((format(pr
 
 /* A name for an errno, "no space left on device" and so on. Thread-safe. */
 const char *error_name(int code);
+
+#ifdef __cplusplus
+}
+#endif

@@ -70,10 +70,8 @@ int run_wait(struct run_shm *r, enum run_stage me, uint32_t seen)
     int rc = run_state(r);
 
     if (rc) return rc;
-    atomic_store_explicit(&s->heartbeat_ns, t0, memory_order_relaxed);
     bell_wait(&r->bell[me], seen, RUN_NAP_NS);
     t1 = clock_ns();
-    atomic_store_explicit(&s->heartbeat_ns, t1, memory_order_relaxed);
     atomic_fetch_add_explicit(&s->wait_ns, t1 - t0, memory_order_relaxed);
     return run_state(r);
 }

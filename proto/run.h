@@ -39,7 +39,7 @@ struct run_stats {
     _Atomic uint64_t busy_ns, wait_ns;    /* working; waiting for a slot or for data */
     _Atomic uint64_t first_ns;            /* when the first byte was there (reader: first read completed) */
     _Atomic uint64_t sweep, layer;        /* compute: where it is */
-    _Atomic uint64_t heartbeat_ns;        /* last sign of life */
+    _Atomic uint64_t heartbeat_ns;        /* last sign of life of the process (proto/stage.c) */
     _Atomic uint64_t calls;               /* reader: reads; transfer: copies; compute: kernels */
     _Atomic uint64_t hit_bytes;           /* reader: requested bytes that were in the host cache */
     _Atomic uint64_t miss_bytes;
@@ -82,7 +82,7 @@ uint32_t bell_read(struct bell *b);
 void bell_wait(struct bell *b, uint32_t seen, uint64_t timeout_ns);
 
 /* The usual wait: until rung or 100 ms. -ECANCELED once the run is stopping, -EPIPE once a stage failed, else 0. Adds the
- * time spent to stats->wait_ns and gives a sign of life. */
+ * time spent to stats->wait_ns. */
 int run_wait(struct run_shm *r, enum run_stage me, uint32_t seen);
 int run_state(const struct run_shm *r); /* 0, -ECANCELED or -EPIPE, at once */
 void run_stop(struct run_shm *r);       /* sets stop and rings every bell */

@@ -131,12 +131,28 @@ int stage_send(struct stage *s, const struct control_message *m, struct error *e
     return control_send(s->control, 0, m, e);
 }
 
+/* Signs of life of the process as a whole: a thread of its own, so that neither a long kernel nor a slow disk looks like
+ * a process that was stopped. */
+static void *pulse_main(void *p)
+{
+    struct stage *s = p;
+
+    while (!atomic_load(&s->ending)) {
+        atomic_store_explicit(&s->run->stats[s->me].heartbeat_ns, clock_ns(), memory_order_relaxed);
+        usleep(50000);
+    }
+    return NULL;
+}
+
 int stage_attached(struct stage *s, const char *description, struct error *e)
 {
     struct control_message m = {.type = CONTROL_ATTACHED};
 
+    int rc = pthread_create(&s->pulse, NULL, pulse_main, s);
+
+    if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
+    s->has_pulse = true;
     strncpy(m.attached.text, description, sizeof m.attached.text - 1);
-    atomic_store(&s->run->stats[s->me].heartbeat_ns, clock_ns());
     return control_send(s->control, 0, &m, e);
 }
 
@@ -222,7 +238,6 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     rc = pthread_create(&thread, NULL, worker_main, &w);
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     while (!atomic_load(&w.ended)) {
-        atomic_store_explicit(&s->run->stats[s->me].heartbeat_ns, clock_ns(), memory_order_relaxed);
         rc = stage_receive(s, &m, 50, &local);
         if (rc == -ECANCELED) run_stop(s->run);
         send_traces(s);
@@ -273,9 +288,11 @@ static void last_words(struct stage *s, int rc, const struct error *e)
 
 int stage_close(struct stage *s, int rc, const struct error *e)
 {
+    atomic_store(&s->ending, true);
     if (s->control) last_words(s, rc, e);
     else if (rc) log_warn("%s", e->text);
     control_close(s->control);
+    if (s->has_pulse) pthread_join(s->pulse, NULL);
     for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) shm_close(&s->shm[i]);
     free(s->traces);
     return rc && rc != -ECANCELED ? 1 : 0;

@@ -5,6 +5,7 @@
  *
  * A stage is started as:  sluice-reader --control ADDRESS --parent PID [--log N]  It ends with the coordinator (parent-death signal). */
 #pragma once
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "proto/control.h"
@@ -23,6 +24,9 @@ struct stage {
     uint64_t arena_bytes, cache_bytes;
     struct shm shm[5];
     struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
+    pthread_t pulse;              /* gives signs of life from stage_attached() on */
+    bool has_pulse;
+    _Atomic bool ending;
 };
 
 /* Connects, receives SETUP, maps and checks. reader and transfer get the arena and cache writable as they need. */

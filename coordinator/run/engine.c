@@ -1,0 +1,432 @@
+#include "coordinator/run/engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "coordinator/run/interrupt.h"
+#include "coordinator/run/stages.h"
+#include "proto/clock.h"
+#include "proto/log.h"
+#include "proto/shm.h"
+
+#define START_LIMIT_NS UINT64_C(120000000000) /* a CUDA context on a busy machine takes its time */
+#define HANG_NS        UINT64_C(2000000000)   /* forty signs of life missed */
+#define TICK_NS        UINT64_C(100000000)
+#define WORDS_MS       300                    /* how long a dead stage's last message may take to arrive */
+
+enum { SEG_PLAN, SEG_RUN, SEG_ARENA, SEG_LOGITS, SEG_CACHE, SEGS };
+
+struct engine {
+    struct engine_config config;
+    struct control *control;
+    struct shm shm[SEGS];
+    struct run_shm *run;
+    struct child child[STAGES];
+    bool started[STAGES], attached[STAGES];
+    uint64_t epoch, epoch_ns, tick_ns, loop_ns, next_sweep;
+    struct engine_stats total;      /* of epochs that ended, and peaks */
+    char compute[128];
+    /* the failure of this epoch */
+    int failed;                     /* stage, or -1 */
+    bool mendable;
+    char last_words[STAGES][ERROR_TEXT_BYTES];
+    uint32_t words_code[STAGES];
+    /* the sweep under way */
+    uint64_t waiting_for;
+    bool in_flight, done;
+    uint32_t done_rows;
+};
+
+static bool wanted(const struct engine *g, int stage)
+{
+    return !g->config.only || (g->config.only >> stage & 1);
+}
+
+/* ---- an epoch's beginning ---- */
+
+static int make_segments(struct engine *g, struct error *e)
+{
+    const struct plan_shm *p = g->config.plan;
+    const struct plan_run *r = &p->run;
+    uint64_t slots = (uint64_t)r->reader_slots[0] + r->reader_slots[1];
+    int rc;
+
+    if ((rc = shm_create(&g->shm[SEG_PLAN], "the plan", g->config.plan_bytes, e))) return rc;
+    memcpy(g->shm[SEG_PLAN].base, p, g->config.plan_bytes);
+    if ((rc = shm_create(&g->shm[SEG_RUN], "rings", run_bytes(r), e))) return rc;
+    g->run = g->shm[SEG_RUN].base;
+    run_init(g->run, r, g->epoch);
+    if ((rc = shm_create(&g->shm[SEG_ARENA], "host slots", slots * r->slot_bytes, e))) return rc;
+    rc = shm_create_anonymous(&g->shm[SEG_LOGITS], "sluice-logits", (uint64_t)r->max_logits * p->spec.vocab * sizeof(float), e);
+    if (rc) return rc;
+    if (r->host_cache_bytes) rc = shm_create_anonymous(&g->shm[SEG_CACHE], "sluice-cache", r->host_cache_bytes, e);
+    return rc;
+}
+
+static int start_stages(struct engine *g, struct error *e)
+{
+    char address[96];
+    int fds[STAGE_FDS], rc;
+
+    snprintf(address, sizeof address, "ipc://@sluice-%ld-%llu-%llx", (long)getpid(), (unsigned long long)g->epoch,
+             (unsigned long long)clock_ns());
+    if ((rc = control_bind(&g->control, address, e))) return rc;
+    for (int i = 0; i < STAGE_FDS; i++) fds[i] = g->shm[i].fd;
+    for (int i = 0; i < STAGES; i++) {
+        if (!wanted(g, i)) continue;
+        rc = child_start(&g->child[i], (enum run_stage)i, g->config.plan->run.backend == BACKEND_CUDA, address, (int)g->config.plan->run.log_level, fds, e);
+        if (rc) return rc;
+        g->started[i] = true;
+    }
+    return 0;
+}
+
+static int begin_epoch(struct engine *g, struct error *e)
+{
+    int rc;
+
+    g->epoch++;
+    g->epoch_ns = g->loop_ns = clock_ns();
+    g->failed = -1;
+    g->next_sweep = 0;
+    g->in_flight = g->done = g->mendable = false;
+    memset(g->attached, 0, sizeof g->attached);
+    memset(g->started, 0, sizeof g->started);
+    memset(g->last_words, 0, sizeof g->last_words);
+    memset(g->words_code, 0, sizeof g->words_code);
+    for (int i = 0; i < STAGES; i++) g->child[i] = (struct child){.pidfd = -1, .ended = true};
+    if ((rc = make_segments(g, e))) return rc;
+    return start_stages(g, e);
+}
+
+/* ---- statistics ---- */
+
+static uint64_t own_memory(pid_t pid)
+{
+    char path[64], line[128];
+    unsigned long kb, sum = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
+    f = fopen(path, "re");
+    if (!f) return 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %lu kB", &kb) == 1 || sscanf(line, "RssFile: %lu kB", &kb) == 1) sum += kb;
+    fclose(f);
+    return (uint64_t)sum * 1024;
+}
+
+static void sample_memory(struct engine *g)
+{
+    uint64_t sum = own_memory(getpid());
+    struct stat st;
+
+    for (int i = 0; i < STAGES; i++)
+        if (!g->child[i].ended) sum += own_memory(g->child[i].pid);
+    for (int i = 0; i < SEGS; i++)
+        if (g->shm[i].fd >= 0 && !fstat(g->shm[i].fd, &st)) sum += (uint64_t)st.st_blocks * 512;
+    if (sum > g->total.peak_host_bytes) g->total.peak_host_bytes = sum;
+}
+
+static void add_stats(struct engine_stats *to, const struct engine *g)
+{
+    for (int i = 0; g->run && i < STAGES; i++) {
+        const struct run_stats *s = &g->run->stats[i];
+        struct engine_stage_stats *t = &to->stage[i];
+        uint64_t first = atomic_load(&s->first_ns);
+
+        t->bytes += atomic_load(&s->bytes);
+        t->tiles += atomic_load(&s->tiles);
+        t->calls += atomic_load(&s->calls);
+        t->busy_ns += atomic_load(&s->busy_ns);
+        t->wait_ns += atomic_load(&s->wait_ns);
+        t->retries += atomic_load(&s->retries);
+        if (!t->first_ns) t->first_ns = first;
+        t->cpu_ns += g->child[i].cpu_ns;
+    }
+    if (!g->run) return;
+    to->hit_bytes += atomic_load(&g->run->stats[STAGE_READER].hit_bytes);
+    to->miss_bytes += atomic_load(&g->run->stats[STAGE_READER].miss_bytes);
+    to->sweep = atomic_load(&g->run->stats[STAGE_COMPUTE].sweep);
+    to->layer = atomic_load(&g->run->stats[STAGE_COMPUTE].layer);
+    if (!to->first_byte_ns) to->first_byte_ns = to->stage[STAGE_READER].first_ns;
+}
+
+void engine_stats(struct engine *g, struct engine_stats *out)
+{
+    *out = g->total;
+    add_stats(out, g);
+    out->epochs = g->epoch;
+    snprintf(out->compute, sizeof out->compute, "%s", g->compute);
+}
+
+/* ---- an epoch's end ---- */
+
+static void end_epoch(struct engine *g, int patience_ms)
+{
+    struct control_message stop = {.type = CONTROL_STOP};
+    struct error ignored;
+
+    sample_memory(g);
+    if (g->run) run_stop(g->run);
+    for (int i = 0; i < STAGES; i++)
+        if (!g->child[i].ended) {
+            control_send(g->control, (enum run_stage)i, &stop, &ignored);
+            if (g->failed >= 0) child_kill(&g->child[i], SIGCONT); /* one that was stopped cannot end */
+        }
+    for (int i = 0; i < STAGES; i++) {
+        if (!g->started[i]) continue;
+        child_wait(&g->child[i], patience_ms);
+        if (patience_ms > 50) patience_ms = 50;
+    }
+    add_stats(&g->total, g);
+    control_close(g->control);
+    g->control = NULL;
+    g->run = NULL;
+    for (int i = 0; i < SEGS; i++) shm_close(&g->shm[i]);
+}
+
+int engine_open(struct engine **out, const struct engine_config *c, struct error *e)
+{
+    struct engine *g = calloc(1, sizeof *g);
+    int rc;
+
+    if (!g) return error_set(e, ENOMEM, "out of memory");
+    g->config = *c;
+    g->total.start_ns = clock_ns();
+    for (int i = 0; i < SEGS; i++) g->shm[i].fd = -1;
+    rc = begin_epoch(g, e);
+    if (rc) {
+        engine_close(g);
+        return rc;
+    }
+    *out = g;
+    return 0;
+}
+
+void engine_close(struct engine *g)
+{
+    if (!g) return;
+    end_epoch(g, 400);
+    free(g);
+}
+
+int engine_restart(struct engine *g, struct error *e)
+{
+    end_epoch(g, 100);
+    return begin_epoch(g, e);
+}
+
+bool engine_mendable(const struct engine *g)
+{
+    return g->mendable;
+}
+
+struct run_shm *engine_run(struct engine *g)
+{
+    return g->run;
+}
+
+uint8_t *engine_arena(struct engine *g)
+{
+    return g->shm[SEG_ARENA].base;
+}
+
+/* ---- messages ---- */
+
+static int greet(struct engine *g, enum run_stage from, const struct control_message *m, struct error *e)
+{
+    struct control_message r = {.type = CONTROL_SETUP, .setup = {.epoch = g->epoch, .plan = STAGE_FD0 + SEG_PLAN, .run = STAGE_FD0 + SEG_RUN,
+                                .arena = STAGE_FD0 + SEG_ARENA, .logits = STAGE_FD0 + SEG_LOGITS,
+                                .cache = g->shm[SEG_CACHE].fd >= 0 ? STAGE_FD0 + SEG_CACHE : -1}};
+
+    if (m->hello.version == CONTROL_VERSION && !strcmp(m->hello.build, SLUICE_VERSION)) return control_send(g->control, from, &r, e);
+    r = (struct control_message){.type = CONTROL_ERROR, .error.code = EPROTO};
+    snprintf(r.error.text, sizeof r.error.text, "sluice %s and sluice-%s %.32s are of different builds (control protocol %u and %u); "
+             "install them together", SLUICE_VERSION, stage_name(from), m->hello.build, CONTROL_VERSION, m->hello.version);
+    return control_send(g->control, from, &r, e);
+}
+
+static void handle(struct engine *g, enum run_stage from, const struct control_message *m)
+{
+    struct error ignored;
+
+    switch (m->type) {
+    case CONTROL_HELLO: greet(g, from, m, &ignored); return;
+    case CONTROL_EXPORT: control_send(g->control, (enum run_stage)m->export.to, m, &ignored); return;
+    case CONTROL_ATTACHED:
+        g->attached[from] = true;
+        if (from == STAGE_COMPUTE) snprintf(g->compute, sizeof g->compute, "%.127s", m->attached.text);
+        return;
+    case CONTROL_DONE:
+        if (m->done.sweep == g->waiting_for) {
+            g->done = true;
+            g->done_rows = m->done.logits;
+        }
+        return;
+    case CONTROL_TRACE:
+        if (g->config.trace) g->config.trace(g->config.trace_arg, from, m->trace.record, m->trace.count);
+        return;
+    case CONTROL_ERROR:
+        memcpy(g->last_words[from], m->error.text, sizeof g->last_words[from]);
+        g->words_code[from] = m->error.code;
+        if (g->failed < 0) g->failed = (int)from;
+        return;
+    default: return;
+    }
+}
+
+static void drain(struct engine *g)
+{
+    struct control_message m;
+    enum run_stage from;
+    struct error e;
+    int rc;
+
+    while ((rc = control_receive(g->control, &from, &m, 0, &e)) != -EAGAIN)
+        if (!rc) handle(g, from, &m);
+        else log_warn("%s", e.text);
+}
+
+/* ---- watching ---- */
+
+static bool all_attached(const struct engine *g)
+{
+    for (int i = 0; i < STAGES; i++)
+        if (g->started[i] && !g->attached[i]) return false;
+    return true;
+}
+
+static void watch_pulse(struct engine *g, uint64_t now)
+{
+    /* Were we stopped ourselves, everybody's last sign of life is old: count from now on. */
+    bool own_gap = now - g->loop_ns > HANG_NS / 4;
+
+    g->loop_ns = now;
+    if (own_gap) g->epoch_ns = now;
+    for (int i = 0; i < STAGES; i++) {
+        uint64_t last;
+
+        if (!g->attached[i] || g->child[i].ended) continue;
+        last = atomic_load(&g->run->stats[i].heartbeat_ns);
+        if (last < g->epoch_ns) last = g->epoch_ns;
+        if (now > last && now - last > HANG_NS && g->failed < 0) {
+            g->failed = i;
+            g->mendable = true;
+            snprintf(g->last_words[i], sizeof g->last_words[i], "gave no sign of life for %.1f s", (double)(now - last) / 1e9);
+            child_kill(&g->child[i], SIGKILL);
+            child_kill(&g->child[i], SIGCONT);
+        }
+    }
+}
+
+static void watch_children(struct engine *g)
+{
+    for (int i = 0; i < STAGES; i++) {
+        if (!g->started[i] || g->child[i].ended || !child_poll(&g->child[i])) continue;
+        if (g->failed < 0 || child_crashed(&g->child[i])) g->failed = i;
+    }
+}
+
+/* What the user is told of a failed epoch; collects last words first. */
+static int failure(struct engine *g, struct error *e)
+{
+    char how[96];
+    struct pollfd p = {.fd = control_fd(g->control), .events = POLLIN};
+    uint64_t end = clock_ns() + (uint64_t)WORDS_MS * 1000000u;
+    uint32_t said;
+
+    if (g->failed < 0) { /* a stage marked the run as failed; who it was comes by message */
+        said = atomic_load(&g->run->failed);
+        g->failed = said && said <= STAGES ? (int)said - 1 : 0;
+    }
+    while (!g->last_words[g->failed][0] && clock_ns() < end) {
+        poll(&p, 1, 20);
+        drain(g);
+        child_poll(&g->child[g->failed]);
+        if (child_crashed(&g->child[g->failed])) {
+            drain(g);
+            break;
+        }
+    }
+    child_poll(&g->child[g->failed]);
+    child_describe(&g->child[g->failed], how, sizeof how);
+    if (child_crashed(&g->child[g->failed]) || g->words_code[g->failed] == EREMOTEIO) g->mendable = true;
+    if (!g->mendable && g->last_words[g->failed][0])
+        return error_set(e, EPIPE, "%.990s", g->last_words[g->failed]);
+    return error_set(e, EPIPE, "the %s stage (pid %ld) ended: %s%s%.800s", stage_name((enum run_stage)g->failed),
+                     (long)g->child[g->failed].pid, how, g->last_words[g->failed][0] ? "; its last words: " : "",
+                     g->last_words[g->failed]);
+}
+
+int engine_poll(struct engine *g, int timeout_ms, struct error *e)
+{
+    struct pollfd p[STAGES + 2] = {{.fd = control_fd(g->control), .events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
+    uint64_t now;
+
+    for (int i = 0; i < STAGES; i++) p[2 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
+    drain(g);
+    if (timeout_ms && !g->done) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
+    drain(g);
+    now = clock_ns();
+    watch_children(g);
+    watch_pulse(g, now);
+    if (now - g->tick_ns > TICK_NS) {
+        g->tick_ns = now;
+        sample_memory(g);
+        if (g->config.tick) g->config.tick(g->config.tick_arg);
+    }
+    if (g->failed >= 0 || atomic_load(&g->run->failed)) return failure(g, e);
+    if (interrupted()) return error_set(e, ECANCELED, "interrupted");
+    return 0;
+}
+
+int engine_ready(struct engine *g, struct error *e)
+{
+    uint64_t start = clock_ns();
+    int rc;
+
+    while (!all_attached(g)) {
+        if ((rc = engine_poll(g, 50, e))) return rc;
+        if (clock_ns() - start > START_LIMIT_NS)
+            return error_set(e, ETIMEDOUT, "the stages did not start within %d s", (int)(START_LIMIT_NS / 1000000000u));
+    }
+    return 0;
+}
+
+/* Until the sweep that was sent last is done. */
+static int finish_sweep(struct engine *g, struct error *e)
+{
+    int rc;
+
+    while (!g->done)
+        if ((rc = engine_poll(g, 50, e))) return rc;
+    g->in_flight = g->done = false;
+    g->next_sweep++;
+    return 0;
+}
+
+int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e)
+{
+    struct control_message m = {.type = CONTROL_SWEEP, .sweep = {.count = n, .position = s}};
+    int rc = engine_ready(g, e);
+
+    /* An interrupted one is still on its way through compute. */
+    if (!rc && g->in_flight) rc = finish_sweep(g, e);
+    if (rc) return rc;
+    m.sweep.sweep = g->waiting_for = g->next_sweep;
+    g->done = false;
+    if ((rc = control_send(g->control, STAGE_COMPUTE, &m, e))) return rc;
+    g->in_flight = true;
+    if ((rc = finish_sweep(g, e))) return rc;
+    *logits = g->shm[SEG_LOGITS].base;
+    *rows = g->done_rows;
+    return 0;
+}

@@ -1,0 +1,64 @@
+/* The running pipeline: three stages, their segments, and sweeps.
+ *
+ *   engine_open()      makes the segments, starts the stages, returns while they are still starting: the reader reads its
+ *                      first tiles while the coordinator loads the tokenizer
+ *   engine_sweep()     positions in, logits out; waits, and meanwhile listens, watches and calls tick
+ *   engine_restart()   after -EPIPE: a new epoch, empty caches; the caller sends its tokens again
+ *   engine_close()     stops everything; nothing is left
+ *
+ * An epoch is one life of the three stages. If one dies, or hangs, the epoch is over and the others are ended. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/control.h"
+#include "proto/error.h"
+#include "proto/plan.h"
+#include "proto/run.h"
+
+struct engine;
+
+struct engine_config {
+    const struct plan_shm *plan; /* must outlive the engine */
+    uint64_t plan_bytes;
+    void (*tick)(void *arg);     /* about ten times a second while waiting; may be NULL */
+    void *tick_arg;
+    void (*trace)(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n); /* may be NULL */
+    void *trace_arg;
+    uint32_t only;               /* bits of enum run_stage to start; 0: all. The coordinator plays the others (profile). */
+};
+
+struct engine_stage_stats {
+    uint64_t bytes, tiles, calls, busy_ns, wait_ns, first_ns, cpu_ns, retries;
+};
+struct engine_stats {
+    struct engine_stage_stats stage[STAGES]; /* over all epochs */
+    uint64_t start_ns;         /* engine_open() */
+    uint64_t first_byte_ns;    /* first read completed; 0: not yet */
+    uint64_t peak_host_bytes;  /* of all processes, shared memory counted once */
+    uint64_t sweep, layer;     /* where compute is; sweep counts from 1 */
+    uint64_t hit_bytes, miss_bytes; /* expert cache */
+    uint64_t epochs;
+    char compute[128];         /* what compute runs on */
+};
+
+int engine_open(struct engine **out, const struct engine_config *c, struct error *e);
+void engine_close(struct engine *g);
+
+/* Waits until all stages are attached. 0, -ECANCELED (Ctrl-C), -EPIPE (a stage failed; e says which, how, and its last
+ * words). */
+int engine_ready(struct engine *g, struct error *e);
+
+/* One sweep. *logits: [*rows][vocab], valid until the next call. Results as engine_ready(). */
+int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e);
+
+/* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
+ * the model or the machine (a file truncated, no memory)? */
+bool engine_mendable(const struct engine *g);
+int engine_restart(struct engine *g, struct error *e);
+
+void engine_stats(struct engine *g, struct engine_stats *out);
+/* For profiling: the segments of the current epoch. */
+struct run_shm *engine_run(struct engine *g);
+uint8_t *engine_arena(struct engine *g);
+/* Listens and watches for up to timeout_ms without a sweep; results as engine_ready(). */
+int engine_poll(struct engine *g, int timeout_ms, struct error *e);

@@ -1,0 +1,278 @@
+#include "coordinator/run/session.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "coordinator/run/interrupt.h"
+#include "coordinator/plan/speeds.h"
+#include "coordinator/view/view.h"
+#include "proto/clock.h"
+#include "proto/log.h"
+
+#define DEATHS_MAX 3
+
+/* ---- opening ---- */
+
+struct tokenizer_job {
+    struct tokenizer **out;
+    const char *folder;
+    struct error error;
+    int rc;
+};
+
+static void *open_tokenizer(void *p)
+{
+    struct tokenizer_job *j = p;
+
+    j->rc = tokenizer_open(j->out, j->folder, &j->error);
+    return NULL;
+}
+
+int session_load(struct session *s, const struct session_config *c, struct error *e)
+{
+    struct model_options mo = {.context = (uint32_t)c->options->context};
+    struct tokenizer_job job = {.out = &s->tokenizer, .folder = c->options->model};
+    pthread_t thread;
+    bool threaded = c->text && !pthread_create(&thread, NULL, open_tokenizer, &job);
+    int rc;
+
+    if (c->options->max_tokens > 0 && c->prompt_tokens) mo.want_tokens = c->prompt_tokens + (uint32_t)c->options->max_tokens;
+    if (!c->text && c->prompt_tokens) mo.want_tokens = c->prompt_tokens;
+    rc = model_open(&s->model, c->options->model, &mo, e);
+    if (threaded) pthread_join(thread, NULL);
+    else if (c->text) open_tokenizer(&job);
+    if (!rc && job.rc) {
+        *e = job.error;
+        rc = job.rc;
+    }
+    if (!rc && model_notice(s->model) && !c->options->quiet) log_at(LOG_WARN, "%s", model_notice(s->model));
+    return rc;
+}
+
+static double given(double option, double model, double fallback)
+{
+    return !isnan(option) ? option : !isnan(model) ? model : fallback;
+}
+
+static int set_sampling(struct session *s, const struct options *o, struct error *e)
+{
+    const struct model_generation *g = model_generation(s->model);
+    bool sample = g->has_do_sample ? g->do_sample : !isnan(g->temperature);
+    struct sampler_settings *p = &s->sampling;
+
+    p->temperature = !isnan(o->temperature) ? o->temperature : sample ? given(NAN, g->temperature, 1.0) : 0.0;
+    p->top_p = given(o->top_p, g->top_p, 1.0);
+    p->min_p = given(o->min_p, g->min_p, 0.0);
+    p->repeat_penalty = given(o->repeat_penalty, g->repeat_penalty, 1.0);
+    p->top_k = o->top_k >= 0 ? o->top_k : g->top_k > 0 ? (int)g->top_k : 0;
+    p->seed = o->seed;
+    if (!o->has_seed && getrandom(&p->seed, sizeof p->seed, GRND_NONBLOCK) < 0) p->seed = clock_ns();
+    s->eos = g->eos;
+    s->eos_count = g->eos_count;
+    s->ignore_eos = o->ignore_eos;
+    return sampler_open(&s->sampler, s->plan->spec.vocab, e);
+}
+
+static void on_tick(void *arg)
+{
+    struct session *s = arg;
+
+    if (s->view) view_tick(s->view, s);
+}
+
+static void on_trace(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n)
+{
+    struct session *s = arg;
+
+    (void)from;
+    if (s->view) view_trace(s->view, r, n);
+}
+
+int session_start(struct session *s, const struct session_config *c, struct error *e)
+{
+    struct plan_settings settings;
+    struct engine_config config = {.tick = on_tick, .tick_arg = s, .trace = on_trace, .trace_arg = s};
+    struct speeds speeds;
+    int rc = plan_settings_from_options(&settings, c->options, e);
+
+    if (rc) return rc;
+    settings.max_logits = c->max_logits;
+    settings.prompt_tokens = c->prompt_tokens;
+    if (c->prompt_tokens)
+        settings.want_tokens = c->prompt_tokens + (uint32_t)(c->options->max_tokens > 0 ? c->options->max_tokens : c->text ? 1024 : 0);
+    if ((rc = plan_build(&s->plan, &s->plan_bytes, model_program(s->model), &settings, e))) return rc;
+    if (c->prompt_tokens > s->plan->spec.context)
+        return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was made for its own limit)",
+                         c->prompt_tokens, s->plan->spec.context);
+    speeds_cached(&speeds, c->options->model);
+    plan_summarize(&s->summary, s->plan, &speeds);
+    config.plan = s->plan;
+    config.plan_bytes = s->plan_bytes;
+    if ((rc = engine_open(&s->engine, &config, e))) return rc;
+    return set_sampling(s, c->options, e);
+}
+
+void session_close(struct session *s)
+{
+    engine_close(s->engine);
+    sampler_close(s->sampler);
+    free(s->plan);
+    tokenizer_close(s->tokenizer);
+    model_close(s->model);
+    token_ids_free(&s->tokens);
+    memset(s, 0, sizeof *s);
+}
+
+/* ---- the sequence ---- */
+
+uint32_t session_context(const struct session *s)
+{
+    return s->plan->spec.context;
+}
+
+int session_append(struct session *s, const uint32_t *id, size_t n, struct error *e)
+{
+    if (s->tokens.count + n > session_context(s))
+        return error_set(e, E2BIG, "%zu tokens do not fit the context of %u: shorten the prompt, or raise --context", s->tokens.count + n,
+                         session_context(s));
+    for (size_t i = 0; i < n; i++) {
+        if (id[i] >= s->plan->spec.vocab)
+            return error_set(e, EINVAL, "token %u is outside of the model's vocabulary of %u: tokenizer and model do not belong together",
+                             id[i], s->plan->spec.vocab);
+        if (token_ids_push(&s->tokens, id[i])) return error_set(e, ENOMEM, "out of memory");
+    }
+    return 0;
+}
+
+/* A recurrent state cannot be taken back; attention just forgets the later rows. */
+static void forget_rows(struct session *s, uint64_t n)
+{
+    if (s->cached > n) s->cached = s->plan->states.count ? 0 : n;
+}
+
+void session_truncate(struct session *s, uint64_t n)
+{
+    if (n < s->tokens.count) s->tokens.count = n;
+    forget_rows(s, n);
+}
+
+/* ---- sweeps ---- */
+
+/* What to do about a failed sweep: 0 to try again in a new epoch. */
+static int recover(struct session *s, int rc, struct error *e)
+{
+    struct error first = *e;
+
+    if (rc != -EPIPE || !engine_mendable(s->engine)) return rc;
+    if (++s->deaths >= DEATHS_MAX) return error_prefix(e, "gave up after %u failures in a row without a new token", s->deaths);
+    log_info("%s; starting the stages again", first.text);
+    if (s->view) view_note(s->view, "a stage ended, starting again");
+    s->cached = 0;
+    return engine_restart(s->engine, e);
+}
+
+static void fill(const struct session *s, struct sweep_position *p, uint64_t from, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t place = (uint32_t)from + i;
+
+        p[i] = (struct sweep_position){.token = s->tokens.id[place], .place = place, .row = place, .parent = place ? place - 1 : ROW_NONE};
+    }
+}
+
+int session_logits(struct session *s, const float **logits, struct error *e)
+{
+    uint32_t most = s->plan->run.max_positions, rows = 0;
+    struct sweep_position *p = malloc(most * sizeof *p);
+    int rc = 0;
+
+    if (!p) return error_set(e, ENOMEM, "out of memory");
+    if (s->cached == s->tokens.count) forget_rows(s, s->tokens.count - 1);
+    while (s->cached < s->tokens.count) {
+        uint64_t left = s->tokens.count - s->cached, t0 = clock_ns(), t;
+        uint32_t n = left < most ? (uint32_t)left : most;
+
+        fill(s, p, s->cached, n);
+        if (n == left) p[n - 1].flags = POSITION_LOGITS;
+        if (s->view) view_sweep(s->view, s, s->cached, n);
+        rc = engine_sweep(s->engine, p, n, logits, &rows, e);
+        t = clock_ns() - t0;
+        if (rc) {
+            /* what was interrupted moves recurrent states on all the same */
+            if (rc == -ECANCELED && s->plan->states.count) s->cached = 0;
+            if ((rc = recover(s, rc, e))) break;
+            continue;
+        }
+        if (n == 1 && left == 1) {
+            s->decode_ns += t;
+            s->decode_sweeps++;
+        } else {
+            s->prompt_ns += t;
+        }
+        s->cached += n;
+    }
+    free(p);
+    if (!rc && rows != 1) return error_set(e, EPROTO, "the last sweep gave %u rows of logits", rows);
+    return rc;
+}
+
+int session_next(struct session *s, uint32_t *token, bool *end, struct error *e)
+{
+    const float *logits;
+    int rc = session_logits(s, &logits, e);
+
+    if (rc) return rc;
+    rc = sampler_choose(s->sampler, &s->sampling, logits, s->tokens.id, s->tokens.count, 0, s->tokens.count, token, e);
+    if (rc) return rc;
+    if (token_ids_push(&s->tokens, *token)) return error_set(e, ENOMEM, "out of memory");
+    s->deaths = 0;
+    *end = false;
+    for (size_t i = 0; i < s->eos_count && !s->ignore_eos; i++) *end |= *token == s->eos[i];
+    return 0;
+}
+
+int session_logits_at(struct session *s, const uint32_t *position, size_t n, int (*row)(void *arg, const float *logits, struct error *e),
+                      void *arg, struct error *e)
+{
+    uint32_t most = s->plan->run.max_positions, most_logits = s->plan->run.max_logits, vocab = s->plan->spec.vocab;
+    struct sweep_position *p = malloc(most * sizeof *p);
+    const float *logits;
+    size_t next = 0;
+    int rc = 0;
+
+    if (!p) return error_set(e, ENOMEM, "out of memory");
+    while (next < n && !rc) {
+        uint64_t left = position[n - 1] + 1 - s->cached;
+        uint32_t count = left < most ? (uint32_t)left : most, wanted = 0, rows;
+
+        fill(s, p, s->cached, count);
+        for (uint32_t i = 0; i < count && next + wanted < n; i++) {
+            if (position[next + wanted] != s->cached + i) continue;
+            p[i].flags = POSITION_LOGITS;
+            if (++wanted == most_logits) count = i + 1;
+        }
+        rc = engine_sweep(s->engine, p, count, &logits, &rows, e);
+        if (rc) {
+            uint64_t had = s->cached;
+            if ((rc = recover(s, rc, e))) break;
+            /* rows that were handed out already are computed again without asking for logits */
+            for (s->cached = 0; s->cached < had && !rc; s->cached += count) {
+                count = had - s->cached < most ? (uint32_t)(had - s->cached) : most;
+                fill(s, p, s->cached, count);
+                rc = engine_sweep(s->engine, p, count, &logits, &rows, e);
+            }
+            continue;
+        }
+        s->deaths = 0;
+        s->cached += count;
+        for (uint32_t i = 0; i < rows && !rc; i++) rc = row(arg, logits + (uint64_t)i * vocab, e);
+        next += wanted;
+    }
+    free(p);
+    return rc;
+}

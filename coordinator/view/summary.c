@@ -1,0 +1,87 @@
+#include "coordinator/view/summary.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "proto/clock.h"
+
+static double share(uint64_t part, uint64_t whole)
+{
+    return whole ? (double)part / (double)whole : 0;
+}
+
+static json_t *stage_json(const struct engine_stage_stats *t, uint64_t span_ns)
+{
+    double seconds = (double)span_ns / 1e9;
+
+    return json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "bytes", (json_int_t)t->bytes, "tiles", (json_int_t)t->tiles, "calls",
+                     (json_int_t)t->calls, "bytes_per_second", seconds > 0 ? (double)t->bytes / seconds : 0.0, "busy",
+                     share(t->busy_ns, span_ns), "waiting", share(t->wait_ns, span_ns), "cpu_seconds", (double)t->cpu_ns / 1e9);
+}
+
+static json_t *stages_json(const struct engine_stats *t, uint64_t span_ns)
+{
+    json_t *o = json_object();
+
+    for (int i = 0; i < STAGES; i++) json_object_set_new(o, stage_name((enum run_stage)i), stage_json(&t->stage[i], span_ns));
+    return o;
+}
+
+json_t *summary_json(const struct summary_input *x)
+{
+    const struct session *s = x->session;
+    struct engine_stats t;
+    double decode = (double)s->decode_ns / 1e9;
+    uint64_t first;
+    json_t *o;
+
+    engine_stats(s->engine, &t);
+    first = t.first_byte_ns > x->start_ns ? t.first_byte_ns - x->start_ns : 0;
+    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:s,s:s,s:I,s:I,s:I}",
+                  "text", x->text ? x->text : "", x->text_bytes,
+                  "end", generate_end_name(x->result->end),
+                  "prompt_tokens", (json_int_t)x->prompt_tokens,
+                  "tokens", (json_int_t)x->result->tokens,
+                  "seconds", (double)(x->end_ns - x->start_ns) / 1e9,
+                  "prompt_seconds", (double)s->prompt_ns / 1e9,
+                  "first_byte_seconds", (double)first / 1e9,
+                  "bytes_read", (json_int_t)t.stage[STAGE_READER].bytes,
+                  "peak_host_bytes", (json_int_t)t.peak_host_bytes,
+                  "stages", stages_json(&t, clock_ns() - t.start_ns),
+                  "predicted_seconds_per_token", s->summary.predicted_seconds_per_token,
+                  "seconds_per_token", s->decode_sweeps ? decode / (double)s->decode_sweeps : 0.0,
+                  "bottleneck", s->summary.bottleneck ? s->summary.bottleneck : "",
+                  "compute", t.compute,
+                  "seed", (json_int_t)s->sampling.seed,
+                  "restarts", (json_int_t)(t.epochs - 1),
+                  "sweep_bytes", (json_int_t)s->summary.sweep_bytes);
+    if (o && s->plan->experts.count)
+        json_object_set_new(o, "expert_hit_rate", json_real(share(t.hit_bytes, t.hit_bytes + t.miss_bytes)));
+    return o;
+}
+
+int summary_print_json(const struct summary_input *x, struct error *e)
+{
+    json_t *o = summary_json(x);
+    int rc = 0;
+
+    if (!o || json_dumpf(o, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII)) rc = error_set(e, EIO, "cannot write the summary");
+    json_decref(o);
+    if (!rc && (putchar('\n') == EOF || fflush(stdout))) rc = error_set(e, errno, "cannot write the summary: %s", error_name(errno));
+    return rc;
+}
+
+void summary_print(const struct summary_input *x)
+{
+    const struct session *s = x->session;
+    struct engine_stats t;
+
+    engine_stats(s->engine, &t);
+    fprintf(stderr, "sluice: %llu prompt tokens in %.2f s, %llu tokens", (unsigned long long)x->prompt_tokens, (double)s->prompt_ns / 1e9,
+            (unsigned long long)x->result->tokens);
+    if (s->decode_sweeps)
+        fprintf(stderr, ", %.3f s each (%.3f predicted)", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
+                s->summary.predicted_seconds_per_token);
+    fprintf(stderr, "; %.3f GB read; peak memory %.0f MB; %s\n", (double)t.stage[STAGE_READER].bytes / 1e9, (double)t.peak_host_bytes / 1e6,
+            t.compute);
+}

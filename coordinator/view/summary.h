@@ -1,0 +1,18 @@
+/* What a run did, for --json and for --verbose. */
+#pragma once
+#include <jansson.h>
+#include "coordinator/run/generate.h"
+
+struct summary_input {
+    const struct session *session;
+    uint64_t start_ns, end_ns;      /* of the whole command */
+    uint64_t prompt_tokens;
+    const struct generate_result *result;
+    const char *text;               /* the answer */
+    size_t text_bytes;
+};
+
+/* Keys as README.md lists them, SI units. NULL where memory runs out. */
+json_t *summary_json(const struct summary_input *x);
+int summary_print_json(const struct summary_input *x, struct error *e); /* to stdout */
+void summary_print(const struct summary_input *x);                      /* one paragraph to stderr */

@@ -1,0 +1,27 @@
+/* What people see while it works: one live line on stderr when that is a terminal, and nothing else.
+ *
+ *   prompt 512/2048  layer 37/80  1.83 GB/s  0.12 tok/s  ETA 0:41
+ *
+ * When the answer goes to the same terminal, the line stands below it and is taken away before text is written. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "proto/control.h"
+#include "proto/error.h"
+
+struct view;
+struct session;
+
+/* quiet: never a line. trace: path of a trace to write, or NULL. */
+int view_open(struct view **out, bool quiet, const char *trace, struct error *e);
+int view_close(struct view *v, struct error *e); /* writes the trace's end; -errno where it could not be written */
+
+void view_total(struct view *v, uint64_t prompt, uint64_t answer); /* tokens expected, for the ETA */
+void view_sweep(struct view *v, const struct session *s, uint64_t done, uint32_t positions); /* a sweep begins */
+void view_tick(struct view *v, struct session *s);  /* about ten times a second */
+void view_note(struct view *v, const char *text);   /* a word beside the line, until the next sweep ends */
+/* Text of the answer: written to stdout at once. -errno where stdout cannot be written to. */
+int view_text(struct view *v, const char *text, size_t bytes, struct error *e);
+void view_hide(struct view *v);                     /* takes the line away: something else is going to be printed */
+void view_trace(struct view *v, const struct trace_record *r, uint32_t n);
