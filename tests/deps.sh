@@ -9,22 +9,19 @@ set -euo pipefail
 packages=(
     "gcc|compiler"
     "make|builds the rest"
+    "g++|compiler of the bridge to sentencepiece"
     "libc6-dev|headers of the C library"
     "liburing-dev|reader: many reads in flight"
     "libzmq3-dev|control messages between the processes"
     "libmsgpack-c-dev libmsgpack-dev|form of the control messages"
     "libjansson-dev|config.json, safetensors headers, tokenizer.json"
     "libpcre2-dev|patterns of tokenizers"
+    "libsentencepiece-dev|tokenizer.model files"
     "libutf8proc-dev|Unicode normal forms"
     "libedit-dev|line editing in the chat"
     "libcmocka-dev|tests"
     "procps|ps, to look at the processes"
 )
-# A C++ compiler only where there is C++ to compile (CUDA brings its own rules).
-if [ -n "$(find coordinator -name '*.cc' -print -quit 2>/dev/null)" ]; then
-    packages+=("g++|compiler of the bridge to sentencepiece" "libsentencepiece-dev|tokenizer.model files")
-fi
-
 say() { echo "deps: $*"; }
 die() { say "$*" >&2; exit 1; }
 
@@ -46,7 +43,8 @@ present() {
 probe_headers() {
     command -v gcc >/dev/null && printf '#include <%s>\n' stdio.h liburing.h zmq.h msgpack.h jansson.h utf8proc.h histedit.h \
         | gcc -fsyntax-only -xc - 2>/dev/null &&
-        printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | gcc -fsyntax-only -xc - 2>/dev/null
+        printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | gcc -fsyntax-only -xc - 2>/dev/null &&
+        printf '#include <sentencepiece_processor.h>\n' | g++ -fsyntax-only -xc++ - 2>/dev/null
 }
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -54,8 +52,8 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
         [ "${1:-}" = --quiet ] || say "nothing is missing"
         exit 0
     fi
-    die "this is no Debian or Ubuntu; please install with their headers: gcc make liburing libzmq msgpack-c jansson" \
-        "pcre2 (8 bit) utf8proc libedit cmocka"
+    die "this is no Debian or Ubuntu; please install with their headers: gcc g++ make liburing libzmq msgpack-c jansson" \
+        "pcre2 (8 bit) utf8proc sentencepiece libedit cmocka"
 fi
 
 missing=()
