@@ -16,7 +16,7 @@ LDFLAGS  := -pthread $(EXTRA_LDFLAGS)
 MSGPACK          := $(if $(filter /%,$(shell $(CC) -print-file-name=libmsgpack-c.so 2>/dev/null)),-lmsgpack-c,-lmsgpackc)
 LIBS_proto       := -lzmq $(MSGPACK) -lrt
 LIBS_reader      := -luring
-LIBS_coordinator := -ljansson -lpcre2-8 -lutf8proc -ledit -ldl -lm
+LIBS_coordinator := -ljansson -lpcre2-8 -lutf8proc -lsentencepiece -lstdc++ -ledit -ldl -lm
 LIBS_compute     := -lm
 
 # One archive per room; main.c of a process is linked into its binary alone.
@@ -30,6 +30,8 @@ SRC_compute      := $(call src,compute)
 SRC_compute_cpu  := $(call src,compute/cpu)
 SRC_coordinator  := $(call src,coordinator coordinator/cli coordinator/model coordinator/model/families \
                       coordinator/text coordinator/plan coordinator/run coordinator/view)
+# libsentencepiece speaks C++: one thin bridge to it.
+CXX_coordinator  := $(sort $(wildcard coordinator/text/*.cc))
 ROOMS := proto reader transfer transfer_cpu compute compute_cpu coordinator
 LIB    = $(B)/lib$(1).a
 
@@ -54,7 +56,7 @@ LIBS_cuda := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcubla
 endif
 
 define room
-OBJ_$(1) := $(call obj,$(SRC_$(1))) $(patsubst %.cu,$(B)/obj/%.cu.o,$(CU_$(1)))
+OBJ_$(1) := $(call obj,$(SRC_$(1))) $(patsubst %.cu,$(B)/obj/%.cu.o,$(CU_$(1))) $(patsubst %.cc,$(B)/obj/%.cc.o,$(CXX_$(1)))
 $(B)/lib$(1).a: $$(OBJ_$(1))
 	@rm -f $$@; ar rcsD $$@ $$^
 endef
@@ -66,6 +68,9 @@ all: $(BINARIES) ## build everything into build/
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+$(B)/obj/%.cc.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) -std=c++17 -O2 -g -pthread -Wall -Wextra -Werror $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
@@ -140,7 +145,8 @@ check-deps: ## prove that a process includes proto/ and itself only
 LINTED = $(sort $(shell find proto reader transfer compute coordinator -name '*.c' -not -path '*/cuda/*'))
 lint: ## clang-tidy or cppcheck without a finding
 	@if command -v clang-tidy >/dev/null; then \
-	    printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu17 2>/dev/null' lint; \
+	    printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 4 clang-tidy --quiet \
+	        $(foreach f,$(CPPFLAGS) -std=gnu17,--extra-arg=$(f)) 2>/dev/null; \
 	elif command -v cppcheck >/dev/null; then \
 	    cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability -I. -D_GNU_SOURCE $(LINTED); \
 	else echo 'lint: please install clang-tidy or cppcheck' >&2; exit 1; fi
