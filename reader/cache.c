@@ -6,6 +6,7 @@
 #define NONE     UINT32_MAX
 #define SAMPLE   16u
 #define COUNT    16u /* of one request; halving keeps fractions */
+#define MARGIN   COUNT /* a tile must be asked for more than once more: who goes round all of them changes nothing */
 #define AGE_EACH 8u  /* requests for each tile, on average, after which counts are halved */
 
 struct place {
@@ -108,7 +109,7 @@ enum cache_answer cache_find(struct cache *c, uint32_t tile, uint64_t released, 
         at = c->used++;
     } else {
         at = c->places ? victim(c, released) : NONE;
-        if (at == NONE || c->count[c->place[at].tile] >= c->count[tile]) return CACHE_PASS;
+        if (at == NONE || c->count[tile] <= c->count[c->place[at].tile] + MARGIN) return CACHE_PASS;
         c->place_of[c->place[at].tile] = NONE;
     }
     c->place[at].tile = tile;

@@ -1,0 +1,119 @@
+#include "tests/support_play.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "proto/clock.h"
+
+static void on_freed(void *arg, enum run_lane lane, const struct ring_entry *x)
+{
+    struct play *p = arg;
+
+    assert_int_equal(x->seq, p->freed[lane]);
+    assert_true(x->fill_ns <= x->ready_ns && x->ready_ns <= x->take_ns && x->take_ns <= x->free_ns);
+    p->freed[lane]++;
+}
+
+static void *play_main(void *arg)
+{
+    struct play *p = arg;
+
+    p->rc = stream_run(p->stream, &p->error);
+    if (p->rc != -ECANCELED) run_fail(p->run, STAGE_READER);
+    return NULL;
+}
+
+static uint64_t arena_bytes(const struct plan_shm *p)
+{
+    return ((uint64_t)p->run.reader_slots[0] + p->run.reader_slots[1]) * p->run.slot_bytes;
+}
+
+int play_open(struct play *p, struct plan_shm *plan, struct engine *engine)
+{
+    struct stream_options o = {.plan = plan, .freed = on_freed, .freed_arg = p};
+    struct engine_options eo;
+
+    memset(p, 0, sizeof *p);
+    p->plan = plan;
+    p->run = run_make(plan);
+    p->arena = pages_make(arena_bytes(plan));
+    p->cache = pages_make(plan->run.host_cache_bytes);
+    eo = stream_engine_options(plan, p->arena);
+    p->engine = engine;
+    if (!engine) assert_int_equal(engine_open(&p->engine, plan->run.engine, &eo, &p->error), 0);
+    o.run = p->run;
+    o.arena = p->arena;
+    o.cache = p->cache;
+    o.engine = p->engine;
+    for (int i = 0; i < LANES; i++) ring_attach(&p->ring[i], p->run, 0, (enum run_lane)i, STAGE_READER);
+    return stream_open(&p->stream, &o, &p->error);
+}
+
+void play_free(struct play *p)
+{
+    engine_close(p->engine);
+    stream_close(p->stream);
+    free(p->plan);
+    free(p->run);
+    free(p->arena);
+    free(p->cache);
+}
+
+void play_start(struct play *p, struct plan_shm *plan, struct engine *engine)
+{
+    int rc = play_open(p, plan, engine);
+
+    if (rc) fail_msg("%s", p->error.text);
+    assert_int_equal(pthread_create(&p->thread, NULL, play_main, p), 0);
+}
+
+void play_stop(struct play *p)
+{
+    uint64_t t0 = clock_ns();
+
+    run_stop(p->run);
+    pthread_join(p->thread, NULL);
+    assert_true(clock_ns() - t0 < 1000000000u);
+    if (p->rc != -ECANCELED) fail_msg("%s", p->error.text);
+    for (int i = 0; i < LANES; i++) assert_int_equal(ring_check(p->ring[i].shm, &p->error), 0);
+    play_free(p);
+}
+
+void play_expect_failure(struct play *p, int code, const char *words)
+{
+    pthread_join(p->thread, NULL);
+    if (p->rc != -code || !strstr(p->error.text, words)) fail_msg("%d: %s", p->rc, p->error.text);
+    play_free(p);
+}
+
+uint8_t *play_payload(const struct play *p, const struct ring_entry *x)
+{
+    return (x->segment == SEGMENT_CACHE ? p->cache : p->arena) + x->offset;
+}
+
+struct ring_entry *play_next(struct play *p, enum run_lane lane)
+{
+    struct ring_entry *x;
+
+    for (;;) {
+        uint32_t seen = bell_read(&p->run->bell[STAGE_TRANSFER]);
+
+        if ((x = ring_take(&p->ring[lane]))) return x;
+        if (run_state(p->run)) return NULL;
+        bell_wait(&p->run->bell[STAGE_TRANSFER], seen, 10000000u);
+    }
+}
+
+void play_check_tile(const struct play *p, const struct ring_entry *x, uint32_t tile)
+{
+    const struct plan_tile *t = &plan_tiles(p->plan)[tile];
+
+    assert_int_equal(x->tile, tile);
+    assert_int_equal(x->bytes, t->bytes);
+    assert_int_equal(tile_wrong_bytes(p->plan, t, play_payload(p, x)), 0);
+}

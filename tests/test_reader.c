@@ -1,0 +1,420 @@
+/* The reader's stream over plans made by hand; the test plays transfer and compute and looks at every byte. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "proto/clock.h"
+#include "proto/ring.h"
+#include "reader/stream.h"
+#include "tests/support_play.h"
+
+#define SLOT    (128u << 10)
+#define ROW     4100u /* bytes of an embedding row */
+#define ROWS    97u
+#define RESIDENTS 3u
+#define EXPERTS 12u
+
+/* Walks sweeps on lane 0, holding entries for a while before they are released; bytes are looked at when an entry is
+ * taken and, again, right before it is released. */
+static void walk_sweeps(struct play *p, uint64_t sweeps, uint64_t hold)
+{
+    uint64_t released = 0, taken = 0;
+
+    for (uint64_t s = 0; s < sweeps; s++) {
+        for (uint32_t t = 0; t < p->plan->spec.sweep_tiles; t++) {
+            const struct plan_tile *tile = &plan_tiles(p->plan)[t];
+            struct ring_entry *x;
+
+            if (s && (tile->flags & TILE_STAYS)) continue;
+            while (taken - released >= hold) {
+                x = ring_at(&p->ring[0], released++);
+                play_check_tile(p, x, x->tile);
+                ring_release(&p->ring[0]);
+            }
+            x = play_next(p, LANE_SWEEP);
+            if (!x) fail_msg("%s", p->error.text);
+            assert_int_equal(x->sweep, s);
+            assert_int_equal(x->segment, tile->home == HOME_HOST ? SEGMENT_CACHE : SEGMENT_ARENA);
+            play_check_tile(p, x, t);
+            taken++;
+        }
+    }
+    for (; released < taken; released++) ring_release(&p->ring[0]);
+}
+
+/* ---- the plan that most tests use ---- */
+
+static const uint64_t SIZES[] = {1500001, 800000, 4096 * 30, 70001};
+
+static void add_tile(struct builder *b, uint32_t i, uint16_t home, uint16_t flags)
+{
+    builder_tile(b, home, flags);
+    for (uint32_t k = 0; k <= i % 3; k++) {
+        uint32_t file = (i + k) % 4;
+        uint64_t bytes = i % 5 ? 1 + (i * 7919 + k * 104729) % 30000 : 1 + i, last = SIZES[file] - bytes;
+
+        builder_part(b, file, i % 7 ? (i * 611953 + k * 15486) % last : last, bytes); /* some end where the file ends */
+    }
+}
+
+/* 20 sweep tiles, residents, experts and an embedding. */
+static struct builder *make_plan(const struct folder *d, uint32_t slots, uint32_t entries, bool homes)
+{
+    struct builder *b = calloc(1, sizeof *b);
+
+    builder_init(b, d, SLOT);
+    for (uint32_t i = 0; i < 20; i++) {
+        uint16_t home = !homes ? HOME_DISK : i % 5 == 1 || i == 12 ? HOME_HOST : i % 5 == 2 ? HOME_DEVICE : HOME_DISK;
+
+        add_tile(b, i, home, home == HOME_DEVICE || i == 12 ? TILE_STAYS * homes : 0);
+    }
+    for (uint32_t i = 20; i < 20 + RESIDENTS + EXPERTS; i++) add_tile(b, i, HOME_DISK, 0);
+    builder_embedding(b, 0, 777, ROWS, ROW);
+    b->head.spec.sweep_tiles = 20;
+    b->head.spec.resident_tiles = RESIDENTS;
+    b->head.spec.expert_tiles = EXPERTS;
+    b->head.run.reader_slots[0] = b->head.run.reader_slots[1] = slots;
+    b->head.run.entries[0] = b->head.run.entries[1] = entries;
+    return b;
+}
+
+static struct plan_shm *finish(struct builder *b)
+{
+    struct plan_shm *p = builder_finish(b);
+
+    free(b);
+    return p;
+}
+
+static int setup_folder(void **state)
+{
+    static struct folder d;
+
+    folder_make(&d, "/var/tmp", 4, SIZES);
+    *state = &d;
+    return 0;
+}
+
+static int teardown_folder(void **state)
+{
+    folder_remove(*state);
+    return 0;
+}
+
+/* ---- lane 0 ---- */
+
+static void sweeps_at_every_depth(void **state)
+{
+    struct play p;
+
+    for (uint32_t slots = 1; slots <= 8; slots++) {
+        for (uint32_t engine = ENGINE_AUTO; engine <= ENGINE_THREADS; engine++) {
+            struct builder *b = make_plan(*state, slots, slots > 4 ? 8 : 4, slots & 1);
+
+            b->head.run.engine = engine;
+            b->head.run.io = slots % 3;
+            b->head.run.io_depth = slots == 3 ? 1 : 8;
+            b->head.run.io_block_bytes = slots == 2 ? 4096 : slots == 4 ? 5000 : 0;
+            play_start(&p, finish(b), NULL);
+            walk_sweeps(&p, 3, (slots + 1) / 2);
+            play_stop(&p);
+        }
+    }
+}
+
+static void runs_ahead_over_the_end_of_a_sweep(void **state)
+{
+    struct builder *b = make_plan(*state, 8, 16, false);
+    struct play p;
+    uint64_t t0 = clock_ns();
+
+    b->head.spec.sweep_tiles = 3;
+    b->head.spec.resident_tiles = b->head.spec.expert_tiles = 0;
+    play_start(&p, finish(b), NULL);
+    while (atomic_load(&p.ring[0].shm->published) < 8 && clock_ns() - t0 < 5000000000u) {}
+    assert_int_equal(atomic_load(&p.ring[0].shm->published), 8); /* as many as there are slots: three sweeps begun */
+    assert_int_equal(ring_at(&p.ring[0], 7)->sweep, 2);
+    play_stop(&p);
+}
+
+/* From the second sweep on, tiles at the host are not read, and those that stay are not sent. */
+static void pinned_tiles_are_read_once(void **state)
+{
+    struct builder *b = make_plan(*state, 2, 8, false);
+    struct play p;
+    uint64_t calls;
+
+    for (uint32_t i = 0; i < 20; i++) {
+        b->tile[i].home = HOME_HOST;
+        b->tile[i].home_off = b->home_end;
+        b->home_end += b->tile[i].span;
+    }
+    play_start(&p, finish(b), NULL);
+    walk_sweeps(&p, 1, 2);
+    calls = atomic_load(&p.run->stats[STAGE_READER].calls);
+    for (uint32_t i = 0; i < 40; i++) {
+        struct ring_entry *x = play_next(&p, LANE_SWEEP);
+
+        play_check_tile(&p, x, i % 20);
+        ring_release(&p.ring[0]);
+    }
+    assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].calls), calls);
+    play_stop(&p);
+}
+
+static void nothing_moves_after_the_first_sweep(void **state)
+{
+    struct builder *b = make_plan(*state, 3, 4, false);
+    struct play p;
+
+    for (uint32_t i = 0; i < 20; i++) b->tile[i].flags = TILE_STAYS;
+    play_start(&p, finish(b), NULL);
+    walk_sweeps(&p, 1, 1);
+    bell_wait(&p.run->bell[STAGE_TRANSFER], bell_read(&p.run->bell[STAGE_TRANSFER]), 20000000u);
+    assert_null(ring_peek(&p.ring[0]));
+    play_stop(&p);
+}
+
+/* Parts that touch in the file and in the slot are one read. */
+static void touching_parts_are_one_read(void **state)
+{
+    struct builder *b = calloc(1, sizeof *b);
+    struct play p;
+
+    builder_init(b, *state, SLOT);
+    builder_tile(b, HOME_DISK, TILE_STAYS);
+    builder_part(b, 0, 4000, 96 + 4096);
+    builder_touching_part(b, 8192);
+    builder_touching_part(b, 100);
+    builder_part(b, 1, 50, 60);
+    b->head.spec.sweep_tiles = 1;
+    play_start(&p, finish(b), NULL);
+    walk_sweeps(&p, 1, 1);
+    assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].calls), 2);
+    play_stop(&p);
+}
+
+/* ---- lane 1 ---- */
+
+static void ask(struct play *p, uint32_t kind, uint32_t index, bool last)
+{
+    struct run_request q = {.kind = kind, .index = index, .last = last};
+
+    assert_int_equal(request_push(p->run, &q), 0);
+}
+
+static void take_residents(struct play *p)
+{
+    for (uint32_t i = 0; i < RESIDENTS; i++) {
+        struct ring_entry *x = play_next(p, LANE_REQUEST);
+
+        if (!x) fail_msg("%s", p->error.text);
+        play_check_tile(p, x, 20 + i);
+        ring_release(&p->ring[1]);
+    }
+}
+
+static void take_rows(struct play *p, const uint32_t *rows, uint32_t count)
+{
+    const struct plan_matrix *m = plan_matrices(p->plan);
+    uint32_t done = 0, each = SLOT / ROW;
+
+    while (done < count) {
+        struct ring_entry *x = play_next(p, LANE_REQUEST);
+        uint64_t wrong = 0;
+
+        if (!x) fail_msg("%s", p->error.text);
+        assert_int_equal(x->tile, RING_GATHER);
+        assert_int_equal(x->rows, count - done < each ? count - done : each);
+        assert_int_equal(x->bytes, x->rows * ROW);
+        for (uint32_t r = 0; r < x->rows; r++) {
+            for (uint32_t k = 0; k < ROW; k++)
+                wrong += play_payload(p, x)[r * ROW + k] != content_byte(m->file, m->file_off + rows[done + r] * m->row_bytes + k);
+        }
+        assert_int_equal(wrong, 0);
+        done += x->rows;
+        ring_release(&p->ring[1]);
+    }
+}
+
+static void embedding_rows_are_gathered(void **state)
+{
+    static const uint32_t counts[] = {1, 30, 31, 32, 62, 500};
+    uint32_t rows[500];
+    struct play p;
+
+    for (uint32_t slots = 1; slots <= 4; slots++) {
+        struct builder *b = make_plan(*state, slots, 4, false);
+
+        b->head.run.engine = slots & 1 ? ENGINE_THREADS : ENGINE_AUTO;
+        play_start(&p, finish(b), NULL);
+        take_residents(&p);
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            for (uint32_t i = 0; i < counts[c]; i++) {
+                rows[i] = (i * 37 + (uint32_t)c) % ROWS;
+                ask(&p, REQUEST_GATHER, rows[i], i + 1 == counts[c]);
+            }
+            take_rows(&p, rows, counts[c]);
+        }
+        play_stop(&p);
+    }
+}
+
+/* Experts asked for in a random order, several held at once; cache_places of them fit into the cache. */
+static void ask_experts(void **state, uint32_t places, uint32_t rounds)
+{
+    struct builder *b = make_plan(*state, 2, 4, false);
+    struct play p;
+    uint64_t largest = 0, hits, misses, asked = 0;
+    uint32_t order[64];
+
+    for (uint32_t i = 0; i < EXPERTS; i++) {
+        if (b->tile[20 + RESIDENTS + i].span > largest) largest = b->tile[20 + RESIDENTS + i].span;
+    }
+    b->head.run.expert_cache_bytes = places * largest + places % 2 * 100;
+    b->tile[4].home = HOME_HOST; /* the cache has another tenant */
+    b->home_end = b->tile[4].span;
+    play_start(&p, finish(b), NULL);
+    take_residents(&p);
+    srandom(places);
+    for (uint32_t round = 0; round < rounds; round++) {
+        uint32_t n = 1 + (uint32_t)random() % 8, held = 0;
+
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t skewed = (uint32_t)(random() % EXPERTS * (random() % EXPERTS) / EXPERTS);
+
+            order[i] = 20 + RESIDENTS + skewed;
+            ask(&p, REQUEST_TILE, order[i], false);
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            struct ring_entry *x = play_next(&p, LANE_REQUEST);
+
+            if (!x) fail_msg("%s", p.error.text);
+            play_check_tile(&p, x, order[i]);
+            asked += x->bytes;
+            if (++held == 2) {
+                x = ring_at(&p.ring[1], x->seq - 1);
+                play_check_tile(&p, x, order[i - 1]); /* nobody wrote over it while it was held */
+                ring_release(&p.ring[1]);
+                held--;
+            }
+        }
+        ring_release(&p.ring[1]);
+    }
+    hits = atomic_load(&p.run->stats[STAGE_READER].hit_bytes);
+    misses = atomic_load(&p.run->stats[STAGE_READER].miss_bytes);
+    assert_int_equal(hits + misses, asked);
+    if (!places) assert_int_equal(hits, 0);
+    if (places == EXPERTS) {
+        uint64_t all = 0;
+
+        for (uint32_t i = 0; i < EXPERTS; i++) all += plan_tiles(p.plan)[20 + RESIDENTS + i].bytes;
+        assert_true(misses <= all); /* each was read once */
+    }
+    play_stop(&p);
+}
+
+static void experts_without_a_cache(void **state) { ask_experts(state, 0, 40); }
+static void experts_with_a_tiny_cache(void **state) { ask_experts(state, 1, 100); }
+static void experts_with_a_small_cache(void **state) { ask_experts(state, 5, 200); }
+static void experts_all_in_the_cache(void **state) { ask_experts(state, EXPERTS, 100); }
+
+/* Both lanes at once: nobody takes from lane 0 for a while, and lane 1 still answers. */
+static void lanes_do_not_wait_for_each_other(void **state)
+{
+    struct play p;
+    uint32_t row = 5;
+
+    play_start(&p, finish(make_plan(*state, 2, 2, true)), NULL);
+    take_residents(&p);
+    for (int i = 0; i < 10; i++) {
+        ask(&p, REQUEST_GATHER, row, true);
+        take_rows(&p, &row, 1);
+    }
+    walk_sweeps(&p, 2, 1);
+    ask(&p, REQUEST_GATHER, row, true);
+    take_rows(&p, &row, 1);
+    play_stop(&p);
+}
+
+/* A batch that is not yet complete is not shown, and rows that come later join it. */
+static void a_batch_grows(void **state)
+{
+    uint32_t rows[3] = {1, 2, 96};
+    struct play p;
+
+    play_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
+    take_residents(&p);
+    ask(&p, REQUEST_GATHER, 1, false);
+    ask(&p, REQUEST_GATHER, 2, false);
+    bell_wait(&p.run->bell[STAGE_TRANSFER], bell_read(&p.run->bell[STAGE_TRANSFER]), 30000000u);
+    assert_null(ring_peek(&p.ring[1]));
+    ask(&p, REQUEST_GATHER, 96, true);
+    take_rows(&p, rows, 3);
+    play_stop(&p);
+}
+
+static void bad_requests_are_refused(void **state)
+{
+    static const struct {
+        struct run_request q[2];
+        const char *words;
+    } bad[] = {
+        {{{.kind = REQUEST_GATHER, .index = ROWS}}, "row 97"},
+        {{{.kind = REQUEST_TILE, .index = 3}}, "tile 3"},
+        {{{.kind = REQUEST_TILE, .index = 20 + RESIDENTS + EXPERTS}}, "not an expert"},
+        {{{.kind = 9}}, "unknown request"},
+        {{{.kind = REQUEST_GATHER, .index = 1}, {.kind = REQUEST_TILE, .index = 20 + RESIDENTS}}, "amid a batch"},
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct play p;
+
+        play_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
+        take_residents(&p);
+        ask(&p, bad[i].q[0].kind, bad[i].q[0].index, false);
+        if (bad[i].q[1].index) ask(&p, bad[i].q[1].kind, bad[i].q[1].index, false);
+        play_expect_failure(&p, EPROTO, bad[i].words);
+    }
+}
+
+static void null_engine_fills_nothing_but_goes_on(void **state)
+{
+    struct builder *b = make_plan(*state, 2, 2, false);
+    struct play p;
+
+    b->head.run.engine = ENGINE_NULL;
+    play_start(&p, finish(b), NULL);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(play_next(&p, LANE_SWEEP)->tile, i % 20);
+        ring_release(&p.ring[0]);
+    }
+    play_stop(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sweeps_at_every_depth),
+        cmocka_unit_test(runs_ahead_over_the_end_of_a_sweep),
+        cmocka_unit_test(pinned_tiles_are_read_once),
+        cmocka_unit_test(nothing_moves_after_the_first_sweep),
+        cmocka_unit_test(touching_parts_are_one_read),
+        cmocka_unit_test(embedding_rows_are_gathered),
+        cmocka_unit_test(experts_without_a_cache),
+        cmocka_unit_test(experts_with_a_tiny_cache),
+        cmocka_unit_test(experts_with_a_small_cache),
+        cmocka_unit_test(experts_all_in_the_cache),
+        cmocka_unit_test(lanes_do_not_wait_for_each_other),
+        cmocka_unit_test(a_batch_grows),
+        cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
+    };
+
+    return cmocka_run_group_tests(tests, setup_folder, teardown_folder);
+}
