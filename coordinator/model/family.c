@@ -27,6 +27,19 @@ static const struct family families[] = {
     {"Ernie4_5ForCausalLM", "ernie4_5", family_ernie45, false},
     {"SeedOssForCausalLM", "seed_oss", family_seed_oss, false},
     {"Exaone4ForCausalLM", "exaone4", family_exaone4, false},
+    {"MixtralForCausalLM", "mixtral", family_mixtral, false},
+    {"MiniMaxM2ForCausalLM", "minimax_m2", family_minimax_m2, false},
+    {"Qwen2MoeForCausalLM", "qwen2_moe", family_qwen2_moe, false},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", family_qwen3_moe, false},
+    {"Qwen3NextForCausalLM", "qwen3_next", family_qwen3_next, false},
+    {"Qwen3_5ForCausalLM", "qwen3_5_text", family_qwen35, false},
+    {"Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", family_qwen35_moe, false},
+    {"OlmoeForCausalLM", "olmoe", family_olmoe, false},
+    {"Glm4MoeForCausalLM", "glm4_moe", family_glm4_moe, false},
+    {"DeepseekV2ForCausalLM", "deepseek_v2", family_deepseek_v2, false},
+    {"DeepseekV3ForCausalLM", "deepseek_v3", family_deepseek_v3, false},
+    {"GptOssForCausalLM", "gpt_oss", family_gpt_oss, false},
+    {"Llama4ForCausalLM", "llama4_text", family_llama4, false},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

@@ -92,3 +92,16 @@ struct moe {
 };
 
 void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src);
+
+/* Sizes under the names that families give them: num_experts, num_local_experts or n_routed_experts; num_experts_per_tok. */
+uint32_t moe_experts(struct build *b);
+uint32_t moe_experts_chosen(struct build *b);
+/* Qwen's experts (mlp.gate, mlp.experts): normalize where norm_topk_prob is absent. Files hold one matrix for each
+ * expert, or all of them fused. */
+struct moe moe_qwen(struct build *b, bool normalize);
+/* And the shared one with its gate. */
+void moe_qwen_shared(struct build *b, struct moe *m);
+/* Whether layer i has experts: decoder_sparse_step, mlp_only_layers. */
+bool moe_qwen_layer(struct build *b, uint32_t i);
+/* Whether the experts are fused tensors: looks at layer i. */
+bool moe_fused(struct build *b, uint32_t i, const char *name);

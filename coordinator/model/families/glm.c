@@ -1,5 +1,6 @@
-/* GLM-4-9b and GLM-4-0414 in the layout of transformers: half of a head rotates, in pairs; one matrix for gate and up;
+/* GLM-4.5 (below), and GLM-4-9b and GLM-4-0414 in the layout of transformers: half of a head rotates, in pairs; one matrix for gate and up;
  * the later one norms the outputs of its blocks too. Reference: transformers, modeling_glm.py, modeling_glm4.py. */
+#include "coordinator/model/families/deepseek.h"
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
@@ -36,5 +37,29 @@ void family_glm4(struct build *b)
 
     s.after_attention = "post_self_attn_layernorm";
     s.after_mlp = "post_mlp_layernorm";
+    stack_build(b, &s);
+}
+
+/* GLM-4.5 and 4.6: Llama whose heads rotate by halves, in part, with DeepSeek V3's experts. Reference:
+ * modeling_glm4_moe.py. */
+void family_glm4_moe(struct build *b)
+{
+    struct rope_request q = {.partial = 0.5, .length = build_length(b)};
+    struct rope_table rope;
+    struct deepseek_moe d;
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    q.head_dim = b->head_dim;
+    rope = rope_make(b->p, b->c, &q, b->e);
+    s = stack_llama(b, &rope);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    if (config_bool_or(b->c, "use_qk_norm", false, b->e)) s.attention.norm = QK_HEAD;
+    d = deepseek_v3_moe(b);
+    s.mlp.act = d.moe.act;
+    s.tied = build_tied(b, false);
+    s.own = &d;
+    s.feed = deepseek_feed;
     stack_build(b, &s);
 }
