@@ -1,0 +1,559 @@
+#include "tests/interpret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct run {
+    const struct program *p;
+    const uint8_t **file;
+    size_t *file_bytes;
+    double **buf;
+    uint32_t n, rows; /* positions; rows of the operation: all, then the selected ones */
+    const uint32_t *tokens, *positions;
+    uint32_t wanted;
+    double *logits;
+    /* what the last router chose, [n][top] */
+    uint32_t *chosen;
+    double *weight;
+    uint32_t top;
+};
+
+/* ---- weights ---- */
+
+static double f16(uint16_t h)
+{
+    int e = h >> 10 & 31, m = h & 1023;
+    double v = e == 31 ? INFINITY : e ? ldexp(1 + m / 1024.0, e - 15) : ldexp(m / 1024.0, -14);
+
+    return h & 0x8000 ? -v : v;
+}
+
+static double bf16(const uint8_t *p)
+{
+    uint32_t b = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 24;
+    float f;
+
+    memcpy(&f, &b, 4);
+    return (double)f;
+}
+
+static double e4m3(uint8_t b)
+{
+    int e = b >> 3 & 15, m = b & 7;
+    double v = e ? ldexp(1 + m / 8.0, e - 7) : ldexp(m / 8.0, -6);
+
+    return b & 128 ? -v : v;
+}
+
+static double number(const uint8_t *base, uint32_t dtype, uint64_t i)
+{
+    uint16_t h;
+    float f;
+
+    switch (dtype) {
+    case PLAN_F32: memcpy(&f, base + i * 4, 4); return (double)f;
+    case PLAN_F16: memcpy(&h, base + i * 2, 2); return f16(h);
+    case PLAN_BF16: return bf16(base + i * 2);
+    default: return e4m3(base[i]);
+    }
+}
+
+static double fp4(const uint8_t *row, uint64_t c)
+{
+    static const double values[16] = {0, .5, 1, 1.5, 2, 3, 4, 6, -0.0, -.5, -1, -1.5, -2, -3, -4, -6};
+
+    return values[c % 2 ? row[c / 2] >> 4 : row[c / 2] & 15];
+}
+
+static double element(const struct run *r, const struct plan_matrix *m, uint64_t row, uint64_t col)
+{
+    const uint8_t *at = r->file[m->file] + m->file_off + row * m->row_bytes, *scale;
+    double x = m->dtype == PLAN_MXFP4 ? fp4(at, col) : number(at, m->dtype, col);
+
+    if (m->scale_file == PLAN_NONE) return x;
+    scale = r->file[m->scale_file] + m->scale_off + row / m->block_rows * m->scale_row_bytes;
+    if (m->scale_dtype == PLAN_MXFP4) return ldexp(x, scale[col / m->block_cols] - 127);
+    return x * number(scale, m->scale_dtype, col / m->block_cols);
+}
+
+static const struct plan_matrix *matrix(const struct run *r, uint32_t i)
+{
+    return PROGRAM_AT(r->p, matrices, struct plan_matrix, i);
+}
+
+static double vector(const struct run *r, uint32_t i, uint64_t k)
+{
+    const struct plan_vector *v = PROGRAM_AT(r->p, vectors, struct plan_vector, i);
+
+    if (v->file == PLAN_NONE) return (double)*PROGRAM_AT(r->p, constants, float, v->file_off + k);
+    return number(r->file[v->file] + v->file_off, v->dtype, k);
+}
+
+/* ---- activations ---- */
+
+static double *at(const struct run *r, struct plan_view v, uint32_t row)
+{
+    return r->buf[v.buf] + (uint64_t)row * *PROGRAM_AT(r->p, buffers, uint32_t, v.buf) + v.col;
+}
+
+static double act(uint32_t kind, double x)
+{
+    switch (kind) {
+    case ACT_SILU: return x / (1 + exp(-x));
+    case ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACT_GELU_ERF: return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case ACT_RELU: return x > 0 ? x : 0;
+    case ACT_SIGMOID: return 1 / (1 + exp(-x));
+    case ACT_SOFTPLUS: return log1p(exp(x));
+    case ACT_RELU2: return x > 0 ? x * x : 0;
+    default: return x;
+    }
+}
+
+static double gated(uint32_t kind, double gate, double up, double alpha, double limit)
+{
+    if (kind != ACT_SWIGLU_OAI) return act(kind, gate) * up;
+    gate = gate < limit ? gate : limit;
+    up = up < -limit ? -limit : up > limit ? limit : up;
+    return gate / (1 + exp(-alpha * gate)) * (up + 1);
+}
+
+/* ---- operations ---- */
+
+static void do_embed(const struct run *r, const struct op_embed *o)
+{
+    for (uint32_t i = 0; i < r->n; i++)
+        for (uint32_t c = 0; c < o->width; c++)
+            at(r, o->dst, i)[c] = (double)o->scale * element(r, matrix(r, o->matrix), r->tokens[i], c);
+}
+
+static void norm_group(const struct run *r, const struct op_norm *o, const double *x, double *y, uint32_t g)
+{
+    double mean = 0, sum = 0, k;
+
+    for (uint32_t c = 0; c < o->width && o->kind == NORM_LAYER; c++)
+        mean += x[c] / o->width;
+    for (uint32_t c = 0; c < o->width; c++)
+        sum += (x[c] - mean) * (x[c] - mean);
+    k = 1 / sqrt((o->kind == NORM_L2 ? sum : sum / o->width) + (double)o->eps);
+    for (uint32_t c = 0; c < o->width; c++) {
+        uint64_t w = (uint64_t)g * o->weight_stride + c;
+        y[c] = (x[c] - mean) * k;
+        if (o->weight != PLAN_NONE) y[c] *= (double)o->weight_add + vector(r, o->weight, w);
+        if (o->bias != PLAN_NONE) y[c] += vector(r, o->bias, w);
+    }
+}
+
+static void do_norm(const struct run *r, const struct op_norm *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t g = 0; g < o->groups; g++)
+            norm_group(r, o, at(r, o->src, i) + (uint64_t)g * o->src_stride, at(r, o->dst, i) + (uint64_t)g * o->dst_stride, g);
+}
+
+static double dot_row(const struct run *r, const struct plan_matrix *m, uint64_t row, const double *x)
+{
+    double sum = 0;
+
+    for (uint64_t c = 0; c < m->cols; c++)
+        sum += x[c] * element(r, m, row, c);
+    return sum;
+}
+
+static void do_matmul(const struct run *r, const struct op_matmul *o)
+{
+    const struct plan_matrix *m = matrix(r, o->matrix);
+
+    for (uint64_t row = 0; row < m->rows; row++) {
+        double length = 1;
+        if (o->flags & MATMUL_ROW_NORM) {
+            length = 0;
+            for (uint64_t c = 0; c < m->cols; c++)
+                length += pow(element(r, m, row, c), 2);
+            length = sqrt(length);
+        }
+        for (uint32_t i = 0; i < r->rows; i++)
+            at(r, o->dst, i)[row] = dot_row(r, m, row, at(r, o->src, i)) / length + (o->bias == PLAN_NONE ? 0 : vector(r, o->bias, row));
+    }
+}
+
+static void head_row(const struct run *r, const struct op_headmm *o, const double *x, double *y, uint32_t h)
+{
+    const struct plan_matrix *m = matrix(r, o->matrix);
+    uint64_t row0 = (uint64_t)h * o->row_stride + o->row_off;
+
+    for (uint32_t k = 0; k < o->rows && !o->transposed; k++)
+        y[k] = dot_row(r, m, row0 + k, x);
+    for (uint64_t c = 0; c < m->cols && o->transposed; c++) {
+        y[c] = 0;
+        for (uint32_t k = 0; k < o->rows; k++)
+            y[c] += x[k] * element(r, m, row0 + k, c);
+    }
+}
+
+static void do_headmm(const struct run *r, const struct op_headmm *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t h = 0; h < o->heads; h++)
+            head_row(r, o, at(r, o->src, i) + (uint64_t)h * o->src_stride, at(r, o->dst, i) + (uint64_t)h * o->dst_stride, h);
+}
+
+static void do_rope(const struct run *r, const struct op_rope *o)
+{
+    const struct plan_rope *t = PROGRAM_AT(r->p, ropes, struct plan_rope, o->rope);
+    uint32_t half = o->dim / 2;
+
+    for (uint32_t i = 0; i < r->rows; i++) {
+        for (uint32_t k = 0; k < half; k++) {
+            double angle = (double)((float)i * *PROGRAM_AT(r->p, constants, float, t->inv_freq + k));
+            double c = cos(angle) * (double)t->scale, s = sin(angle) * (double)t->scale;
+            uint32_t a = o->style == ROPE_PAIRS ? 2 * k : k, b = o->style == ROPE_PAIRS ? 2 * k + 1 : k + half;
+            for (uint32_t h = 0; h < o->heads; h++) {
+                double *x = at(r, o->x, i) + (uint64_t)h * o->head_stride, u = x[a], v = x[b];
+                x[a] = u * c - v * s;
+                x[b] = v * c + u * s;
+            }
+        }
+    }
+}
+
+static void do_copy(const struct run *r, const struct op_copy *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t k = 0; k < o->blocks; k++)
+            memmove(at(r, o->dst, i) + (uint64_t)k * o->dst_stride, at(r, o->src, i) + (uint64_t)k * o->src_stride,
+                    o->width * sizeof(double));
+}
+
+static void do_add(const struct run *r, const struct op_add *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t c = 0; c < o->width; c++)
+            at(r, o->dst, i)[c] = (double)o->ca * at(r, o->a, i)[c] + (double)o->cb * at(r, o->b, i)[c];
+}
+
+static void do_act(const struct run *r, const struct op_act *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++) {
+        const double *gate = at(r, o->gate, i);
+        double *dst = at(r, o->dst, i);
+        for (uint32_t c = 0; c < o->width; c++) {
+            bool pairs = o->flags & ACT_INTERLEAVED;
+            double g = pairs ? gate[2 * c] : gate[o->flags & ACT_BROADCAST ? 0 : c];
+            double up = pairs ? gate[2 * c + 1] : o->up.buf == PLAN_NOBUF ? 1 : at(r, o->up, i)[c];
+            dst[c] = gated(o->kind, g, up, (double)o->alpha, (double)o->limit);
+        }
+    }
+}
+
+static void do_scale(const struct run *r, const struct op_scale *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++) {
+        double mul = (double)o->mul, cap = (double)o->cap, *x = at(r, o->x, i);
+        if (o->flags & SCALE_BY_POSITION) mul = 1 + mul * log1p(floor((i + 1.0) / (double)o->floor));
+        for (uint32_t c = 0; c < o->width; c++)
+            x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
+    }
+}
+
+static void attend_head(const struct run *r, const struct op_attention *o, uint32_t i, uint32_t h, double *p)
+{
+    uint32_t g = h / (o->heads / o->kv_heads), first = 0;
+    const double *q = at(r, o->q, i) + (uint64_t)h * o->dk;
+    double *dst = at(r, o->dst, i) + (uint64_t)h * o->dv, top = -INFINITY, sum = 0;
+
+    if (o->window && i + 1 > o->window) first = i + 1 - o->window;
+    if (o->chunk && i / o->chunk * o->chunk > first) first = i / o->chunk * o->chunk;
+    for (uint32_t j = first; j <= i; j++) {
+        p[j] = 0;
+        for (uint32_t c = 0; c < o->dk; c++)
+            p[j] += q[c] * at(r, o->k, j)[(uint64_t)g * o->dk + c];
+        p[j] *= (double)o->scale;
+        if (o->cap != 0) p[j] = (double)o->cap * tanh(p[j] / (double)o->cap);
+        if (o->alibi != PLAN_NONE) p[j] += vector(r, o->alibi, h) * ((double)j - i);
+        top = fmax(top, p[j]);
+    }
+    if (o->sinks != PLAN_NONE) top = fmax(top, vector(r, o->sinks, h));
+    for (uint32_t j = first; j <= i; j++)
+        sum += p[j] = exp(p[j] - top);
+    if (o->sinks != PLAN_NONE) sum += exp(vector(r, o->sinks, h) - top);
+    for (uint32_t c = 0; c < o->dv; c++) {
+        dst[c] = 0;
+        for (uint32_t j = first; j <= i; j++)
+            dst[c] += p[j] / sum * (o->flags & ATTN_V_IN_K ? at(r, o->k, j)[(uint64_t)g * o->dk + c] : at(r, o->v, j)[(uint64_t)g * o->dv + c]);
+    }
+}
+
+static void do_attention(const struct run *r, const struct op_attention *o)
+{
+    double *p = calloc(r->n, sizeof *p);
+
+    for (uint32_t i = 0; i < r->n && p; i++)
+        for (uint32_t h = 0; h < o->heads; h++)
+            attend_head(r, o, i, h, p);
+    free(p);
+}
+
+static void do_conv(const struct run *r, const struct op_conv *o)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        for (uint32_t c = 0; c < o->width; c++) {
+            double sum = o->bias == PLAN_NONE ? 0 : vector(r, o->bias, c);
+            for (uint32_t t = 0; t < o->taps; t++)
+                if (i + t + 1 >= o->taps) sum += vector(r, o->weight, (uint64_t)c * o->taps + t) * at(r, o->src, i + t + 1 - o->taps)[c];
+            at(r, o->dst, i)[c] = act(o->act, sum);
+        }
+    }
+}
+
+static double inverse_length(const double *x, uint32_t n)
+{
+    double sum = 0;
+
+    for (uint32_t c = 0; c < n; c++)
+        sum += x[c] * x[c];
+    return 1 / sqrt(sum + 1e-6);
+}
+
+/* One step of one head: state [dk][dv]. */
+static void delta_step(const struct run *r, const struct op_delta *o, uint32_t i, uint32_t h, double *state)
+{
+    uint32_t kh = h / (o->heads / o->key_heads);
+    const double *q = at(r, o->q, i) + (uint64_t)kh * o->dk, *k = at(r, o->k, i) + (uint64_t)kh * o->dk;
+    const double *v = at(r, o->v, i) + (uint64_t)h * o->dv;
+    double *dst = at(r, o->dst, i) + (uint64_t)h * o->dv, ql = inverse_length(q, o->dk), kl = inverse_length(k, o->dk);
+    double g = exp(-exp(vector(r, o->a_log, h)) * act(ACT_SOFTPLUS, at(r, o->a, i)[h] + vector(r, o->dt_bias, h)));
+    double beta = act(ACT_SIGMOID, at(r, o->b, i)[h]);
+
+    for (uint32_t c = 0; c < o->dv; c++) {
+        double seen = 0, out = 0, d;
+        for (uint32_t a = 0; a < o->dk; a++)
+            seen += g * state[(uint64_t)a * o->dv + c] * k[a] * kl;
+        d = beta * (v[c] - seen);
+        for (uint32_t a = 0; a < o->dk; a++) {
+            double *s = &state[(uint64_t)a * o->dv + c];
+            *s = g * *s + k[a] * kl * d;
+            out += *s * q[a] * ql;
+        }
+        dst[c] = out * (double)o->scale;
+    }
+}
+
+static void do_delta(const struct run *r, const struct op_delta *o)
+{
+    for (uint32_t h = 0; h < o->heads; h++) {
+        double *state = calloc((size_t)o->dk * o->dv, sizeof *state);
+        for (uint32_t i = 0; i < r->n && state; i++)
+            delta_step(r, o, i, h, state);
+        free(state);
+    }
+}
+
+/* ---- experts ---- */
+
+/* The best of n scores that are not yet taken; taken ones are NaN. */
+static uint32_t best(const double *s, uint32_t n)
+{
+    uint32_t k = 0;
+
+    while (k < n && isnan(s[k]))
+        k++;
+    for (uint32_t i = k + 1; i < n; i++)
+        if (!isnan(s[i]) && s[i] > s[k]) k = i;
+    return k;
+}
+
+static void mask_groups(const struct op_router *o, double *choice)
+{
+    uint32_t each = o->experts / o->groups;
+    double *group = calloc(o->groups, sizeof *group);
+
+    for (uint32_t g = 0; g < o->groups; g++) {
+        double a = -INFINITY, b = -INFINITY;
+        for (uint32_t k = 0; k < each; k++) {
+            double s = choice[g * each + k];
+            if (s > a) {
+                b = a;
+                a = s;
+            } else if (s > b) {
+                b = s;
+            }
+        }
+        group[g] = o->flags & ROUTER_GROUP_TOP2 ? a + b : a;
+    }
+    for (uint32_t t = 0; t < o->top_groups; t++)
+        group[best(group, o->groups)] = NAN;
+    for (uint32_t e = 0; e < o->experts; e++)
+        if (!isnan(group[e / each])) choice[e] = NAN;
+    free(group);
+}
+
+static void route(struct run *r, const struct op_router *o, uint32_t i, double *score, double *choice)
+{
+    const double *x = at(r, o->src, i);
+    double top = -INFINITY, sum = 0;
+
+    for (uint32_t e = 0; e < o->experts; e++)
+        top = fmax(top, x[e]);
+    for (uint32_t e = 0; e < o->experts; e++)
+        sum += exp(x[e] - top);
+    for (uint32_t e = 0; e < o->experts; e++) {
+        score[e] = o->score == SCORE_SIGMOID ? act(ACT_SIGMOID, x[e]) : o->score == SCORE_SOFTMAX ? exp(x[e] - top) / sum : exp(x[e] - top);
+        choice[e] = score[e] + (o->bias == PLAN_NONE ? 0 : vector(r, o->bias, e));
+    }
+    if (o->groups) mask_groups(o, choice);
+    sum = 0;
+    for (uint32_t t = 0; t < o->top; t++) {
+        uint32_t e = best(choice, o->experts);
+        r->chosen[i * o->top + t] = e;
+        sum += r->weight[i * o->top + t] = score[e];
+        choice[e] = NAN;
+    }
+    for (uint32_t t = 0; t < o->top; t++) {
+        double *w = &r->weight[i * o->top + t];
+        if (o->flags & ROUTER_NORMALIZE || o->score == SCORE_TOPK_SOFTMAX) *w /= sum + (double)o->eps;
+        *w *= (double)o->scale;
+    }
+}
+
+static void do_router(struct run *r, const struct op_router *o)
+{
+    double *score = calloc(2 * (size_t)o->experts, sizeof *score);
+
+    free(r->chosen);
+    free(r->weight);
+    r->top = o->top;
+    r->chosen = calloc((size_t)r->n * o->top, sizeof *r->chosen);
+    r->weight = calloc((size_t)r->n * o->top, sizeof *r->weight);
+    for (uint32_t i = 0; i < r->n; i++)
+        route(r, o, i, score, score + o->experts);
+    free(score);
+}
+
+static void expert_product(const struct run *r, const struct plan_experts *t, uint32_t m, const double *x, uint64_t in, uint64_t out,
+                           double *y)
+{
+    const struct plan_matrix *w = matrix(r, m);
+
+    for (uint64_t k = 0; k < out; k++) {
+        y[k] = t->biased ? vector(r, t->bias0 + (m - t->matrix0), k) : 0;
+        for (uint64_t c = 0; c < in; c++)
+            y[k] += x[c] * (t->transposed ? element(r, w, c, k) : element(r, w, k, c));
+    }
+}
+
+/* y += weight * expert(x); room: hidden + 3 * inter */
+static void run_expert(const struct run *r, const struct op_experts *o, const struct plan_experts *t, uint32_t e, double weight,
+                       const double *src, double *dst, double *room)
+{
+    double *x = room, *gate = x + t->hidden, *up = gate + t->inter, *mid = up + t->inter, *y = mid + t->inter;
+    uint32_t m = t->matrix0 + e * (t->fused ? 2 : 3);
+    bool pre = o->flags & EXPERTS_SCALE_INPUT;
+
+    for (uint32_t c = 0; c < t->hidden; c++)
+        x[c] = src[c] * (pre ? weight : 1);
+    expert_product(r, t, m, x, t->hidden, t->fused ? 2 * (uint64_t)t->inter : t->inter, gate);
+    if (!t->fused) expert_product(r, t, m + 1, x, t->hidden, t->inter, up);
+    for (uint32_t c = 0; c < t->inter; c++)
+        mid[c] = gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c], (double)o->alpha, (double)o->limit);
+    expert_product(r, t, m + (t->fused ? 1 : 2), mid, t->inter, t->hidden, y);
+    for (uint32_t c = 0; c < t->hidden; c++)
+        dst[c] += y[c] * (pre ? 1 : weight);
+}
+
+static void do_experts(const struct run *r, const struct op_experts *o)
+{
+    const struct plan_experts *t = PROGRAM_AT(r->p, experts, struct plan_experts, o->table);
+    double *room = calloc(2 * (size_t)t->hidden + 3 * (size_t)t->inter, sizeof *room);
+
+    for (uint32_t i = 0; i < r->n; i++) {
+        memset(at(r, o->dst, i), 0, t->hidden * sizeof(double));
+        for (uint32_t k = 0; k < r->top; k++)
+            run_expert(r, o, t, r->chosen[i * r->top + k], r->weight[i * r->top + k], at(r, o->src, i), at(r, o->dst, i), room);
+    }
+    free(room);
+}
+
+/* ---- the whole ---- */
+
+static void do_select(struct run *r, const struct op_select *o)
+{
+    for (uint32_t i = 0; i < r->wanted; i++)
+        memcpy(at(r, o->dst, i), at(r, o->src, r->positions[i]), o->width * sizeof(double));
+    r->rows = r->wanted;
+}
+
+static void step(struct run *r, const struct plan_op *op)
+{
+    switch (op->kind) {
+    case OP_EMBED: return do_embed(r, &op->embed);
+    case OP_NORM: return do_norm(r, &op->norm);
+    case OP_MATMUL: return do_matmul(r, &op->matmul);
+    case OP_HEADMM: return do_headmm(r, &op->headmm);
+    case OP_ROPE: return do_rope(r, &op->rope);
+    case OP_COPY: return do_copy(r, &op->copy);
+    case OP_ADD: return do_add(r, &op->add);
+    case OP_ACT: return do_act(r, &op->act);
+    case OP_SCALE: return do_scale(r, &op->scale);
+    case OP_ATTENTION: return do_attention(r, &op->attention);
+    case OP_CONV: return do_conv(r, &op->conv);
+    case OP_DELTA: return do_delta(r, &op->delta);
+    case OP_ROUTER: return do_router(r, &op->router);
+    case OP_EXPERTS: return do_experts(r, &op->experts);
+    case OP_SELECT: return do_select(r, &op->select);
+    case OP_LOGITS:
+        for (uint32_t i = 0; i < r->rows; i++)
+            memcpy(r->logits + (uint64_t)i * op->logits.width, at(r, op->logits.src, i), op->logits.width * sizeof(double));
+        return;
+    default: return;
+    }
+}
+
+static int map_files(struct run *r, struct error *e)
+{
+    for (size_t i = 0; i < r->p->files.count; i++) {
+        const char *path = PROGRAM_AT(r->p, strings, char, PROGRAM_AT(r->p, files, struct plan_file, i)->name);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        struct stat st;
+        void *base = MAP_FAILED;
+        if (fd >= 0 && !fstat(fd, &st)) base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (fd >= 0) close(fd);
+        if (base == MAP_FAILED) return error_set(e, EIO, "%s: cannot be mapped", path);
+        r->file[i] = base;
+        r->file_bytes[i] = (size_t)st.st_size;
+    }
+    return 0;
+}
+
+int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted, double *logits,
+              struct error *e)
+{
+    struct run r = {.p = p, .n = n, .rows = n, .tokens = tokens, .positions = positions, .wanted = wanted, .logits = logits};
+    int rc;
+
+    r.file = calloc(p->files.count + 1, sizeof *r.file);
+    r.file_bytes = calloc(p->files.count + 1, sizeof *r.file_bytes);
+    r.buf = calloc(p->buffers.count + 1, sizeof *r.buf);
+    for (size_t i = 0; i < p->buffers.count; i++)
+        r.buf[i] = calloc((size_t)n * *PROGRAM_AT(p, buffers, uint32_t, i), sizeof(double));
+    rc = map_files(&r, e);
+    for (size_t i = 0; i < p->ops.count && !rc; i++)
+        step(&r, PROGRAM_AT(p, ops, struct plan_op, i));
+    for (size_t i = 0; i < p->files.count; i++)
+        if (r.file[i]) munmap((void *)(uintptr_t)r.file[i], r.file_bytes[i]);
+    for (size_t i = 0; i < p->buffers.count; i++)
+        free(r.buf[i]);
+    free(r.buf);
+    free(r.file);
+    free(r.file_bytes);
+    free(r.chosen);
+    free(r.weight);
+    return rc;
+}
