@@ -5,13 +5,13 @@
 
 struct family {
     const char *architecture; /* config.json: architectures[0] */
-    const char *model_type;   /* where architectures are not given; NULL: not used */
+    const char *model_type;   /* where architectures are not given, and of a nested text_config; NULL: not used */
     void (*write)(struct build *b);
-    bool multimodal; /* only the text part runs */
 };
 
-/* The family of a config, NULL and a fault that lists the known ones. */
-const struct family *family_find(const struct config *c, struct error *e);
+/* The family of a config, NULL and a fault that lists the known ones. *multimodal: NULL, or what the folder calls itself
+ * where only its text part runs. */
+const struct family *family_find(const struct config *c, const char **multimodal, struct error *e);
 
 void family_llama(struct build *b);
 void family_mistral(struct build *b);
@@ -47,3 +47,7 @@ void family_deepseek_v2(struct build *b);
 void family_deepseek_v3(struct build *b);
 void family_gpt_oss(struct build *b);
 void family_llama4(struct build *b);
+void family_internlm2(struct build *b);
+void family_baichuan(struct build *b);
+void family_qwen1(struct build *b);
+void family_chatglm(struct build *b);

@@ -79,14 +79,14 @@ static void fill_spec(struct build *b, struct model *m)
 
 static int write_program(struct model *m, const struct model_options *o, struct error *e)
 {
-    const struct family *f = family_find(m->config, e);
+    const char *text_of = NULL;
+    const struct family *f = family_find(m->config, &text_of, e);
     struct build b;
     int rc = f ? init_build(&b, m, o, e) : -e->code;
 
     if (rc) return rc;
     b.family = f->architecture;
-    if (f->multimodal)
-        snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", f->architecture);
+    if (text_of) snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", text_of);
     f->write(&b);
     if (build_ok(&b)) fill_spec(&b, m);
     free(b.file_of);
@@ -101,6 +101,7 @@ int model_open(struct model **out, const char *folder, const struct model_option
     static const struct model_options plain = {0};
     struct model *m = calloc(1, sizeof *m);
     struct error unread;
+    const char *text_of;
     int rc;
 
     *out = NULL;
@@ -110,7 +111,7 @@ int model_open(struct model **out, const char *folder, const struct model_option
     if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", folder);
     program_init(&m->program);
     rc = config_open(&m->config, folder, e);
-    if (!rc) rc = family_find(m->config, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
+    if (!rc) rc = family_find(m->config, &text_of, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
     if (!rc) rc = tensors_open(&m->tensors, folder, o->allow_missing_weights, e);
     if (!rc) rc = write_program(m, o, e);
     if (!rc) rc = generation_read(&m->generation, folder, m->config, e);

@@ -1,6 +1,8 @@
 /* What several families with experts have in common. */
 #include "coordinator/model/stack.h"
 
+#include <stdio.h>
+
 #define EXPERTS_LIMIT 65536u
 
 uint32_t moe_experts(struct build *b)
@@ -27,14 +29,18 @@ bool moe_qwen_layer(struct build *b, uint32_t i)
     return (i + 1) % step == 0;
 }
 
-bool moe_fused(struct build *b, uint32_t i, const char *name)
+/* Fused experts are stored [experts][2 inter][hidden], or the other way round. */
+static void find_fused(struct build *b, struct moe *m, uint32_t i)
 {
-    bool has;
+    char name[BUILD_NAME_BYTES];
+    const struct tensor *t;
 
-    build_layer(b, i);
-    has = build_has(b, name);
-    build_top(b);
-    return has;
+    snprintf(name, sizeof name, "%s%s.%u.mlp.experts.gate_up_proj", b->prefix, b->layers_name, i);
+    t = tensors_find(b->t, name);
+    if (!t) return;
+    m->fused_gate_up = "mlp.experts.gate_up_proj";
+    m->fused_down = "mlp.experts.down_proj";
+    m->transposed = t->dims == 3 && t->shape[1] == b->hidden && t->shape[2] == 2 * (uint64_t)m->inter;
 }
 
 struct moe moe_qwen(struct build *b, bool normalize)
@@ -47,10 +53,7 @@ struct moe moe_qwen(struct build *b, bool normalize)
     if (config_bool_or(b->c, "norm_topk_prob", normalize, b->e)) m.flags = ROUTER_NORMALIZE;
     for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
         if (!moe_qwen_layer(b, i)) continue;
-        if (moe_fused(b, i, "mlp.experts.gate_up_proj")) {
-            m.fused_gate_up = "mlp.experts.gate_up_proj";
-            m.fused_down = "mlp.experts.down_proj";
-        }
+        find_fused(b, &m, i);
         break;
     }
     return m;

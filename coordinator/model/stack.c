@@ -242,8 +242,8 @@ static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t emb
     char full[BUILD_NAME_BYTES];
 
     if (s->tied) return embed;
-    if (s->head) return build_matrix(b, s->head, b->vocab, b->hidden);
     b->base[0] = 0;
+    if (s->head) return build_matrix(b, s->head, b->vocab, b->hidden);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(full, sizeof full, "%s.weight", names[i]);
         if (build_has(b, full)) return build_matrix(b, names[i], b->vocab, b->hidden);

@@ -48,7 +48,7 @@ struct mlp {
 struct stack {
     struct attention attention;
     struct mlp mlp;
-    const char *embed, *final_norm, *head; /* head NULL: lm_head beside the prefix */
+    const char *embed, *final_norm, *head; /* head: a whole name; NULL: lm_head */
     const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
     bool parallel, tied, head_bias;
     float residual, embed_scale, logit_mul, logit_cap;
@@ -103,5 +103,3 @@ struct moe moe_qwen(struct build *b, bool normalize);
 void moe_qwen_shared(struct build *b, struct moe *m);
 /* Whether layer i has experts: decoder_sparse_step, mlp_only_layers. */
 bool moe_qwen_layer(struct build *b, uint32_t i);
-/* Whether the experts are fused tensors: looks at layer i. */
-bool moe_fused(struct build *b, uint32_t i, const char *name);
