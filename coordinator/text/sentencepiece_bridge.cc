@@ -1,0 +1,95 @@
+#include "coordinator/text/sentencepiece_bridge.h"
+
+#include <cerrno>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <sentencepiece_processor.h>
+
+extern "C" int token_ids_push(struct token_ids *ids, uint32_t id);
+
+struct piece_model {
+    sentencepiece::SentencePieceProcessor processor;
+    bool adds_space = false;
+};
+
+/* The "▁" that stands for a space. */
+static const char space_mark[] = "\xE2\x96\x81";
+
+extern "C" int sentencepiece_open(struct piece_model **out, const char *path, struct error *e)
+{
+    try {
+        std::unique_ptr<struct piece_model> s(new struct piece_model);
+        const auto status = s->processor.Load(path);
+        if (!status.ok() || s->processor.GetPieceSize() <= 0)
+            return error_set(e, EINVAL, "%s: libsentencepiece cannot read it: %s; fetch the file again", path, status.ToString().c_str());
+        std::vector<std::string> pieces;
+        s->adds_space = s->processor.Encode("a", &pieces).ok() && !pieces.empty() && pieces[0].compare(0, 3, space_mark) == 0;
+        *out = s.release();
+        return 0;
+    } catch (const std::bad_alloc &) {
+        return error_set(e, ENOMEM, "%s: no memory to read it", path);
+    } catch (const std::exception &x) {
+        return error_set(e, EINVAL, "%s: libsentencepiece cannot read it: %s", path, x.what());
+    }
+}
+
+extern "C" void sentencepiece_close(struct piece_model *s)
+{
+    delete s;
+}
+
+extern "C" uint32_t sentencepiece_size(const struct piece_model *s)
+{
+    return (uint32_t)s->processor.GetPieceSize();
+}
+
+extern "C" const char *sentencepiece_piece(const struct piece_model *s, uint32_t id, size_t *bytes, enum sentencepiece_kind *kind)
+{
+    const int i = (int)id;
+    const std::string &piece = s->processor.IdToPiece(i);
+    *kind = s->processor.IsUnknown(i)   ? SENTENCEPIECE_UNKNOWN
+            : s->processor.IsControl(i) ? SENTENCEPIECE_CONTROL
+            : s->processor.IsByte(i)    ? SENTENCEPIECE_BYTE
+            : s->processor.IsUnused(i)  ? SENTENCEPIECE_UNUSED
+                                        : SENTENCEPIECE_NORMAL;
+    *bytes = piece.size();
+    return piece.c_str();
+}
+
+extern "C" int64_t sentencepiece_bos(const struct piece_model *s)
+{
+    return s->processor.bos_id();
+}
+
+extern "C" int64_t sentencepiece_eos(const struct piece_model *s)
+{
+    return s->processor.eos_id();
+}
+
+extern "C" bool sentencepiece_adds_space(const struct piece_model *s)
+{
+    return s->adds_space;
+}
+
+extern "C" int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e)
+{
+    try {
+        std::vector<int> ids;
+        const auto status = s->processor.Encode({text, bytes}, &ids);
+        if (!status.ok())
+            return error_set(e, EINVAL, "libsentencepiece cannot encode the text: %s", status.ToString().c_str());
+        for (const int id : ids) {
+            if (id < 0 || token_ids_push(out, (uint32_t)id) != 0)
+                return error_set(e, ENOMEM, "no memory for token ids");
+        }
+        return 0;
+    } catch (const std::bad_alloc &) {
+        return error_set(e, ENOMEM, "no memory to encode a text of %zu bytes", bytes);
+    } catch (const std::exception &x) {
+        return error_set(e, EINVAL, "libsentencepiece cannot encode the text: %s", x.what());
+    }
+}

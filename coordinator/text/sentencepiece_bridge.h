@@ -1,0 +1,35 @@
+/* libsentencepiece, a C++ library, in C's words. A model is read-only once open; threads may share it. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "proto/error.h"
+
+struct token_ids;
+
+struct piece_model;
+
+enum sentencepiece_kind { SENTENCEPIECE_NORMAL, SENTENCEPIECE_UNKNOWN, SENTENCEPIECE_CONTROL, SENTENCEPIECE_BYTE, SENTENCEPIECE_UNUSED };
+
+int sentencepiece_open(struct piece_model **out, const char *path, struct error *e);
+void sentencepiece_close(struct piece_model *s); /* NULL: nothing to do */
+
+uint32_t sentencepiece_size(const struct piece_model *s);
+/* The piece of an id < size: its bytes, NUL behind them, valid while it is open. */
+const char *sentencepiece_piece(const struct piece_model *s, uint32_t id, size_t *bytes, enum sentencepiece_kind *kind);
+int64_t sentencepiece_bos(const struct piece_model *s); /* id, or -1 */
+int64_t sentencepiece_eos(const struct piece_model *s);
+/* Whether it puts a space before a text, which decoding takes away again. */
+bool sentencepiece_adds_space(const struct piece_model *s);
+
+/* Appends the ids of a text, valid UTF-8. */
+int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e);
+
+#ifdef __cplusplus
+}
+#endif

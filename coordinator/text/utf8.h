@@ -1,0 +1,39 @@
+/* UTF-8: checking, walking and the character classes that tokenizers ask for.
+ *
+ * Text is checked once where it enters (utf8_valid_bytes) and trusted afterwards: utf8_decode reads valid text only. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Length of the longest valid prefix of s[0..bytes): equal to `bytes` if all is valid (Unicode 15, table 3-7). */
+size_t utf8_valid_bytes(const char *s, size_t bytes);
+
+/* How many bytes the broken sequence at s[0..bytes) spans that one U+FFFD stands for (its "maximal subpart", at least 1).
+ * *incomplete is set where the sequence is cut off by the end of the text and could still become a character. */
+size_t utf8_broken_bytes(const char *s, size_t bytes, bool *incomplete);
+
+/* The code point at s, its length in *bytes. s must be valid and not at its end. */
+uint32_t utf8_decode(const char *s, size_t *bytes);
+
+/* Writes the code point and returns the number of bytes, 1 to 4. */
+size_t utf8_encode(uint32_t c, char out[4]);
+
+/* Bytes of the character that starts with this byte. */
+static inline size_t utf8_char_bytes(char lead)
+{
+    unsigned char b = (unsigned char)lead;
+    return b < 0x80 ? 1 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : 4;
+}
+
+/* Start of the character that ends before s + at (at > 0). */
+size_t utf8_previous(const char *s, size_t at);
+
+/* Unicode classes, as Rust's standard library and regex crate define them (tokenizers is written in it). */
+bool utf8_is_space(uint32_t c);       /* White_Space */
+bool utf8_is_word(uint32_t c);        /* \w of the regex crate: Alphabetic, M, Nd, Pc, Join_Control */
+bool utf8_is_numeric(uint32_t c);     /* Nd, Nl, No */
+bool utf8_is_punctuation(uint32_t c); /* ASCII punctuation and P* */
+bool utf8_is_mark(uint32_t c);        /* M* */
+bool utf8_is_nonspacing(uint32_t c);  /* Mn */
+bool utf8_is_other(uint32_t c);       /* C*: control, format, private, unassigned */
