@@ -11,7 +11,7 @@ enum { SOURCE_MAX = 8 << 20 };
 struct jinja_limits jinja_limits_default(void)
 {
     return (struct jinja_limits){
-        .steps = 50 * 1000 * 1000, .held_bytes = (size_t)1 << 30, .text_bytes = (size_t)256 << 20, .depth = 2000};
+        .steps = 20 * 1000 * 1000, .held_bytes = (size_t)512 << 20, .text_bytes = (size_t)128 << 20, .depth = 2000};
 }
 
 /* Numbers and names of months are written as in C whatever the user's language. */

@@ -375,6 +375,16 @@ static size_t tag_end(const struct lexer *l, bool variable)
     return at(l, l->pos, "}}") ? l->pos + 2 : 0;
 }
 
+static _Noreturn void fail_character(struct lexer *l)
+{
+    struct jbuf c = {0};
+    size_t end = l->pos;
+    jutf8_next(l->s, l->n, &end);
+    jbuf_repr(l->r, &c, jval_str(l->r, l->s + l->pos, end - l->pos));
+    l->r->line = line_at(l, l->pos);
+    jrun_fail(l->r, "unexpected char %.*s%s", (int)c.n, c.s, strchr("'\"", l->s[l->pos]) ? " (a string without its end)" : "");
+}
+
 static void lex_tag(struct lexer *l, bool variable)
 {
     l->open = 0;
@@ -389,7 +399,7 @@ static void lex_tag(struct lexer *l, bool variable)
         if ((space = skip_space(l, l->pos)) > l->pos)
             consume(l, space);
         else if (!lex_number(l) && !lex_name(l) && !lex_string(l) && !lex_operator(l))
-            fail_at(l, l->pos, "unexpected character in a tag");
+            fail_character(l);
     }
 }
 

@@ -54,17 +54,19 @@ size_t jloop_length(struct jinja_run *r, struct jloop *loop)
     return loop->length;
 }
 
-/* One round after the other; whether there was any is in *any. */
+/* One round after the other; whether any came to its end is in *any (a round cut short by break or continue does not
+ * keep Jinja from the else part). */
 static void iterate(struct jinja_run *r, struct jloop *loop, bool *any)
 {
     struct jscope *scope = jscope_new(r, loop->outer);
     const struct jnode *node = loop->node;
     while (advance(r, loop)) {
-        *any = true;
         scope->n = 0; /* what a round sets is gone in the next */
         jexec_assign(r, scope, node->a, loop->current);
         jscope_set(r, scope, r->program->loop, (struct jval){.kind = J_LOOP, .loop = loop});
-        if (jexec(r, &node->body, scope) == FLOW_BREAK)
+        enum jflow flow = jexec(r, &node->body, scope);
+        *any |= flow == FLOW_NEXT;
+        if (flow == FLOW_BREAK)
             break;
     }
 }

@@ -128,6 +128,7 @@ struct jparser {
     const struct jtoken *tok; /* the current one */
     struct jdict *names;
     unsigned depth;
+    unsigned tag_line; /* where the innermost open tag stands */
     unsigned loops;   /* for loops around this place */
     unsigned in_loop; /* those that break can leave: not through a macro or call block */
     unsigned uses;    /* of caller, kwargs, varargs, seen so far */

@@ -40,10 +40,13 @@ static struct jnode *parse_statement(struct jparser *p)
     const struct tag *tag = find_tag(p);
     if (!tag)
         jparse_fail(p, name->line, "Encountered unknown tag '%.*s'.", name->n < 100 ? (int)name->n : 100, name->s);
+    unsigned outer = p->tag_line;
+    p->tag_line = name->line;
     jparse_enter(p);
     jparse_next(p);
     struct jnode *node = tag->parse(p, name->line);
     p->depth--;
+    p->tag_line = outer;
     if (p->tok->type != T_BLOCK_END)
         jparse_unexpected(p, "end of statement block");
     jparse_next(p);
@@ -58,14 +61,22 @@ static const char *ends_with(const struct jparser *p, const char *const *ends)
     return NULL;
 }
 
-/* Statements up to one of the tags in ends, which is skipped and returned; ends NULL: the whole template. */
+static _Noreturn void fail_open(struct jparser *p, const char *const *ends)
+{
+    while (ends[1])
+        ends++;
+    jparse_fail(p, p->tok->line, "unexpected end of template: '%s' is missing for the tag in line %u", *ends, p->tag_line);
+}
+
+/* Statements up to one of the tags in ends, the closing one last, which is skipped and returned; ends NULL: the whole
+ * template. */
 static const char *parse_body(struct jparser *p, struct jnodes *body, const char *const *ends)
 {
     for (;;) {
         const char *end;
         if (p->tok->type == T_EOF) {
             if (ends)
-                jparse_fail(p, p->tok->line, "Unexpected end of template: '%s' is missing.", ends[0]);
+                fail_open(p, ends);
             return NULL;
         }
         if (p->tok->type == T_DATA) {
@@ -190,7 +201,7 @@ static struct jnode *tag_for(struct jparser *p, unsigned line)
         node->c = jparse_expression(p);
     node->flag = jparse_skip_name(p, "recursive");
     p->in_loop++;
-    const char *end = parse_block(p, &node->body, ENDS("endfor", "else"));
+    const char *end = parse_block(p, &node->body, ENDS("else", "endfor"));
     p->in_loop = node->flag ? 0 : in_loop; /* a break in the else part leaves the loop outside */
     if (!strcmp(end, "else"))
         parse_block(p, &node->orelse, ENDS("endfor"));

@@ -94,7 +94,7 @@ static void *take(struct jinja_run *r, size_t bytes)
 
 void *jrun_alloc(struct jinja_run *r, size_t bytes)
 {
-    bytes = (bytes + 7) & ~(size_t)7;
+    bytes = bytes ? (bytes + 7) & ~(size_t)7 : 8;
     size_t pad = (8 - ((uintptr_t)r->arena.free & 7)) & 7;
     if (pad && pad <= r->arena.left) {
         r->arena.free += pad;

@@ -1,6 +1,7 @@
 /* Text of values: buffers, code points, str() and repr() as Python writes them. */
 #include "coordinator/text/jinja_value.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,10 +83,13 @@ void jbuf_char(struct jinja_run *r, struct jbuf *b, char c)
 
 void jbuf_fill(struct jinja_run *r, struct jbuf *b, const char *s, size_t n, int64_t times)
 {
-    for (int64_t i = 0; n && i < times; i++) {
-        jrun_charge(r, (i & 15) == 0);
+    if (!n || times <= 0)
+        return;
+    if ((uint64_t)times > r->limits.held_bytes / n)
+        jrun_fail_code(r, E2BIG, "a text of %lld times %zu bytes is past the limit", (long long)times, n);
+    jrun_charge(r, (uint64_t)times / 16);
+    for (int64_t i = 0; i < times; i++)
         jbuf_put(r, b, s, n);
-    }
 }
 
 void jbuf_code(struct jinja_run *r, struct jbuf *b, uint32_t c)

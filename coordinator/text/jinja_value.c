@@ -116,7 +116,7 @@ static uint64_t hash_value(struct jinja_run *r, struct jval v)
     uint64_t h = 0x345678;
     switch (v.kind) {
     case J_STR: jrun_charge_bytes(r, v.s->n); return hash_bytes(v.s->s, v.s->n);
-    case J_BOOL: return v.b;
+    case J_BOOL: return hash_value(r, jval_int(v.b));
     case J_INT: return (uint64_t)v.i * 0x9e3779b97f4a7c15u >> 7 ^ (uint64_t)v.i;
     case J_FLOAT:
         if (v.f == floor(v.f) && fabs(v.f) < 0x1p62)
