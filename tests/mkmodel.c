@@ -116,8 +116,10 @@ static void fill(const struct row *r, uint64_t seed, uint64_t start, uint64_t n,
         uint8_t u = (uint8_t)(splitmix64(seed + start + i) >> 56);
         if (r->rule == RULE_LIN)
             put_float(out + i * r->size, r->dtype, bf16_value(bf16_bits(r->mean + r->scale * ((2 * (float)u - 255) / 256))));
+        else if (r->rule == RULE_E4M3)
+            out[i] = (uint8_t)((u & 0x80) | (0x20 + (u & 0x1f)));
         else
-            out[i] = r->rule == RULE_E4M3 ? (uint8_t)((u & 0x80) | (0x20 + (u & 0x1f))) : (uint8_t)(r->lo + u % r->n);
+            out[i] = (uint8_t)(r->lo + u % r->n);
     }
 }
 

@@ -1,0 +1,227 @@
+#include "tests/support_model.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "tests/interpret.h"
+#include "tests/mkmodel.h"
+
+const char *scratch_path(const char *folder, const char *name)
+{
+    static char path[4096];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+char *scratch_make(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *path = NULL;
+
+    assert_true(asprintf(&path, "%s/sluice-test-XXXXXX", tmp ? tmp : "/tmp") > 0);
+    assert_non_null(mkdtemp(path));
+    return path;
+}
+
+void scratch_remove(char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *x;
+
+    while (d && (x = readdir(d))) {
+        if (!strcmp(x->d_name, ".") || !strcmp(x->d_name, "..")) continue;
+        if (unlink(scratch_path(path, x->d_name))) rmdir(scratch_path(path, x->d_name));
+    }
+    if (d) closedir(d);
+    rmdir(path);
+    free(path);
+}
+
+void scratch_write(const char *folder, const char *name, const char *text)
+{
+    struct error e;
+
+    assert_int_equal(mkmodel_write_file(folder, name, text, strlen(text), &e), 0);
+}
+
+char *reference_make(const char *name)
+{
+    char *path = scratch_make(), from[512];
+    struct error e = {0};
+
+    snprintf(from, sizeof from, "%s/%s", REFERENCE_MODELS, name);
+    if (mkmodel_reference(from, path, &e)) fail_msg("%s: %s", name, e.text);
+    return path;
+}
+
+static uint32_t *numbers(const json_t *list, uint32_t *n)
+{
+    uint32_t *x = calloc(json_array_size(list) + 1, sizeof *x);
+
+    assert_non_null(x);
+    *n = (uint32_t)json_array_size(list);
+    for (uint32_t i = 0; i < *n; i++)
+        x[i] = (uint32_t)json_integer_value(json_array_get(list, i));
+    return x;
+}
+
+struct golden golden_load(const char *name)
+{
+    struct golden g = {0};
+    char path[512];
+    json_t *o;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s/golden.json", REFERENCE_MODELS, name);
+    o = json_load_file(path, 0, NULL);
+    assert_non_null(o);
+    g.tokens = numbers(json_object_get(o, "prompt"), &g.n);
+    g.positions = numbers(json_object_get(o, "positions"), &g.wanted);
+    g.vocab = (uint32_t)json_integer_value(json_object_get(o, "vocab"));
+    json_decref(o);
+    g.logits = calloc((size_t)g.wanted * g.vocab, sizeof *g.logits);
+    snprintf(path, sizeof path, "%s/%s/logits.f32", REFERENCE_MODELS, name);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fread(g.logits, sizeof *g.logits, (size_t)g.wanted * g.vocab, f), (size_t)g.wanted * g.vocab);
+    fclose(f);
+    return g;
+}
+
+void golden_free(struct golden *g)
+{
+    free(g->tokens);
+    free(g->positions);
+    free(g->logits);
+}
+
+double golden_difference(const struct golden *g, const char *folder)
+{
+    struct model_options o = {.want_tokens = g->n + 24};
+    double *got = calloc((size_t)g->wanted * g->vocab, sizeof *got), worst = 0;
+    struct model *m = NULL;
+    struct error e = {0};
+
+    if (model_open(&m, folder, &o, &e)) fail_msg("%s", e.text);
+    assert_int_equal(model_program(m)->spec.vocab, g->vocab);
+    if (interpret(model_program(m), g->tokens, g->n, g->positions, g->wanted, got, &e)) fail_msg("%s", e.text);
+    for (size_t i = 0; i < (size_t)g->wanted * g->vocab; i++) {
+        double d = fabs(got[i] - (double)g->logits[i]);
+        if (!(d <= worst)) worst = d; /* a NaN is the worst there is */
+    }
+    free(got);
+    model_close(m);
+    return worst;
+}
+
+/* ---- renaming ---- */
+
+void renamer_open(struct renamer *r, const char *folder)
+{
+    struct error e = {0};
+
+    *r = (struct renamer){0};
+    if (tensors_open(&r->from, folder, false, &e)) fail_msg("%s", e.text);
+    r->bytes = calloc(r->from->file_count, sizeof *r->bytes);
+    for (uint32_t i = 0; i < r->from->file_count; i++) {
+        uint64_t n = r->from->files[i].info.bytes;
+        FILE *f = fopen(r->from->files[i].path, "re");
+        r->bytes[i] = malloc(n);
+        assert_non_null(f);
+        assert_int_equal(fread(r->bytes[i], 1, n, f), n);
+        fclose(f);
+    }
+    r->header = strdup("{");
+    r->header_bytes = 1;
+}
+
+static void add_header(struct renamer *r, const char *text)
+{
+    size_t n = strlen(text);
+
+    r->header = realloc(r->header, r->header_bytes + n + 1);
+    memcpy(r->header + r->header_bytes, text, n + 1);
+    r->header_bytes += n;
+}
+
+void renamer_begin(struct renamer *r, const char *name)
+{
+    char text[600];
+
+    snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"BF16\",\"data_offsets\":[%zu,", r->count++ ? "," : "", name, r->data_bytes);
+    add_header(r, text);
+}
+
+void renamer_append(struct renamer *r, const char *source, uint64_t row0, uint64_t rows)
+{
+    const struct tensor *t = tensors_find(r->from, source);
+    uint64_t row;
+
+    if (!t) fail_msg("no tensor %s", source);
+    assert_int_equal(t->dtype, TENSOR_BF16);
+    row = t->bytes / t->shape[0];
+    assert_true(row0 + rows <= t->shape[0]);
+    r->data = realloc(r->data, r->data_bytes + rows * row);
+    memcpy(r->data + r->data_bytes, r->bytes[t->file] + t->offset + row0 * row, rows * row);
+    r->data_bytes += rows * row;
+}
+
+static void end_shape(struct renamer *r, const uint64_t *shape, uint32_t dims)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "%zu],\"shape\":[", r->data_bytes);
+    add_header(r, text);
+    for (uint32_t i = 0; i < dims; i++) {
+        snprintf(text, sizeof text, "%s%llu", i ? "," : "", (unsigned long long)shape[i]);
+        add_header(r, text);
+    }
+    add_header(r, "]}");
+}
+
+void renamer_end(struct renamer *r, uint64_t rows, uint64_t cols)
+{
+    uint64_t shape[2] = {rows, cols};
+
+    end_shape(r, shape, cols ? 2 : 1);
+}
+
+void renamer_copy(struct renamer *r, const char *name, const char *source)
+{
+    const struct tensor *t = tensors_find(r->from, source);
+
+    if (!t) fail_msg("no tensor %s", source);
+    renamer_begin(r, name);
+    renamer_append(r, source, 0, t->shape[0]);
+    end_shape(r, t->shape, t->dims);
+}
+
+void renamer_close(struct renamer *r, const char *folder)
+{
+    FILE *f = fopen(scratch_path(folder, "model.safetensors"), "we");
+    uint64_t n;
+
+    assert_non_null(f);
+    add_header(r, "}");
+    n = r->header_bytes;
+    fwrite(&n, 8, 1, f);
+    fwrite(r->header, 1, n, f);
+    fwrite(r->data, 1, r->data_bytes, f);
+    fclose(f);
+    for (uint32_t i = 0; i < r->from->file_count; i++)
+        free(r->bytes[i]);
+    tensors_close(r->from);
+    free(r->bytes);
+    free(r->header);
+    free(r->data);
+}

@@ -1,0 +1,44 @@
+/* Model folders for tests: reference models with their published logits, and the same weights under other names. */
+#pragma once
+#include <stdint.h>
+#include "coordinator/model/model.h"
+#include "coordinator/model/tensors.h"
+
+#define REFERENCE_MODELS "tests/data/models"
+
+/* A fresh folder in the temporary one; the caller frees the path after scratch_remove(). Fails the test. */
+char *scratch_make(void);
+void scratch_remove(char *path); /* with its files, and frees path */
+/* FOLDER/name, in a buffer that the next call overwrites. */
+const char *scratch_path(const char *folder, const char *name);
+void scratch_write(const char *folder, const char *name, const char *text);
+/* A scratch folder with the reference model's config.json and weights. */
+char *reference_make(const char *name);
+
+struct golden {
+    uint32_t *tokens, n, *positions, wanted, vocab;
+    float *logits; /* [wanted][vocab] */
+};
+struct golden golden_load(const char *name);
+void golden_free(struct golden *g);
+/* Largest difference of the model in folder from the golden's logits; runs it by interpret(). */
+double golden_difference(const struct golden *g, const char *folder);
+
+/* ---- the same weights under other names ---- */
+
+struct renamer {
+    struct tensors *from;
+    uint8_t **bytes; /* of each of its files */
+    char *header;    /* of the file being made */
+    size_t header_bytes, data_bytes;
+    uint8_t *data;
+    uint32_t count;
+};
+void renamer_open(struct renamer *r, const char *folder);
+/* name becomes rows [row0, row0 + rows) of source; further calls of renamer_append() add rows of other tensors to it. */
+void renamer_begin(struct renamer *r, const char *name);
+void renamer_append(struct renamer *r, const char *source, uint64_t row0, uint64_t rows);
+void renamer_end(struct renamer *r, uint64_t rows, uint64_t cols); /* cols 0: a vector */
+void renamer_copy(struct renamer *r, const char *name, const char *source);
+/* Writes FOLDER/model.safetensors and lets everything go. */
+void renamer_close(struct renamer *r, const char *folder);
