@@ -4,7 +4,9 @@
  * environment with trim_blocks, lstrip_blocks and loop controls, its own tojson, raise_exception, strftime_now and
  * {% generation %} blocks.  Source of the semantics: Jinja2 3.1 and transformers 5 (utils/chat_template_utils.py).
  * What differs: integers have 64 bits (an overflow is an error, not a larger number); filters that make lazy
- * generators work at once; import, include and extends are errors, since a model folder has no loader.
+ * generators work at once; a filter or test that is not known is an error where it is reached; import, include and
+ * extends are errors, since a model folder has no loader; the rarer filters pprint, random, striptags, urlize, wordwrap,
+ * xmlattr and filesizeformat are not there.
  *
  * Templates are untrusted.  Parsing and rendering are bounded in steps, bytes and depth; values live in one arena
  * that is freed at the end whatever happened.  Only these functions cross the border of the interpreter; inside,

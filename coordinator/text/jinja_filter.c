@@ -123,12 +123,14 @@ static struct jval filter_truncate(struct jinja_run *r, struct jval v, struct ja
     size_t n;
     int64_t length = jarg_int(r, a->v[0], 255, "length"), leeway = jarg_int(r, a->v[3], 5, "leeway");
     struct jval end = a->v[2].kind == J_MISSING ? jval_cstr(r, "...") : a->v[2];
-    if (end.kind != J_STR || v.kind != J_STR)
+    if (end.kind != J_STR || !jval_length(v, r, &n))
         jrun_fail(r, "truncate wants a str");
     if (length < (int64_t)jstr_chars(r, end.s) || leeway < 0)
         jrun_fail(r, "expected length >= %zu, got %lld", jstr_chars(r, end.s), (long long)length);
-    if (!jval_length(v, r, &n) || (int64_t)n - leeway <= length)
+    if ((int64_t)n - leeway <= length)
         return v;
+    if (v.kind != J_STR)
+        jrun_fail(r, "truncate wants a str, not %s", jval_type(v));
     struct jval head = jop_slice(r, v, jval_none(), jval_int(length - (int64_t)jstr_chars(r, end.s)), jval_none());
     const char *space = jarg_truth(r, a->v[1], false) ? NULL : memrchr(head.s->s, ' ', head.s->n);
     if (space)

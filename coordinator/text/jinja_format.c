@@ -162,7 +162,7 @@ struct jval jformat_percent(struct jinja_run *r, struct jval format, struct jval
             percent_item(&p);
         jrun_charge(r, 1);
     }
-    bool is_mapping = args.kind == J_DICT || args.kind == J_LIST || args.kind == J_UNDEFINED;
+    bool is_mapping = args.kind == J_DICT || args.kind == J_LIST || args.kind == J_RANGE || args.kind == J_UNDEFINED;
     if (p.next < p.n && !is_mapping)
         jrun_fail(r, "not all arguments converted during string formatting");
     struct jval v = jbuf_value(r, &p.out);

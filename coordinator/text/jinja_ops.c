@@ -343,7 +343,7 @@ static int64_t slice_bound(struct jinja_run *r, struct jval v, int64_t missing, 
 }
 
 struct span {
-    int64_t start, step;
+    int64_t start, stop, step; /* as slice.indices() gives them */
     size_t n;
 };
 
@@ -359,18 +359,20 @@ static struct span slice_span(struct jinja_run *r, size_t length, struct jval st
     int64_t from = slice_bound(r, start, back ? high : low, low, high, n);
     int64_t to = slice_bound(r, stop, back ? low : high, low, high, n);
     if (back ? from <= to : from >= to)
-        return (struct span){0, 1, 0};
+        return (struct span){from, to, by, 0};
     uint64_t distance = back ? (uint64_t)(from - to) : (uint64_t)(to - from);
     uint64_t stride = back ? -(uint64_t)by : (uint64_t)by;
-    return (struct span){from, by, (size_t)((distance - 1) / stride + 1)};
+    return (struct span){from, to, by, (size_t)((distance - 1) / stride + 1)};
 }
 
 static struct jval slice_string(struct jinja_run *r, struct jval v, struct span sp)
 {
     struct jval text;
-    if (sp.step == 1) {
+    if (!sp.n) {
+        text = jval_cstr(r, "");
+    } else if (sp.step == 1) {
         size_t from = jstr_offset(r, v.s, (size_t)sp.start), to = jstr_offset(r, v.s, (size_t)sp.start + sp.n);
-        text = jval_str(r, v.s->s + from, sp.n ? to - from : 0);
+        text = jval_str(r, v.s->s + from, to - from);
     } else {
         const struct jseq *chars = jval_elements(r, v);
         struct jbuf b = {0};
@@ -398,6 +400,23 @@ static struct jval slice_sequence(struct jinja_run *r, struct jval v, struct spa
     return (struct jval){.kind = v.kind, .q = q};
 }
 
+static int64_t range_at(struct jinja_run *r, const struct jrange *range, int64_t idx)
+{
+    int64_t i;
+    if (__builtin_mul_overflow(idx, range->step, &i) || __builtin_add_overflow(i, range->start, &i))
+        fail_overflow(r, JOP_MUL);
+    return i;
+}
+
+static struct jval slice_range(struct jinja_run *r, const struct jrange *of, struct span sp)
+{
+    struct jrange *range = jrun_alloc(r, sizeof *range);
+    *range = (struct jrange){range_at(r, of, sp.start), range_at(r, of, sp.stop), 0, sp.n};
+    if (__builtin_mul_overflow(of->step, sp.step, &range->step))
+        fail_overflow(r, JOP_MUL);
+    return (struct jval){.kind = J_RANGE, .range = range};
+}
+
 struct jval jop_slice(struct jinja_run *r, struct jval v, struct jval start, struct jval stop, struct jval step)
 {
     if (v.kind == J_UNDEFINED)
@@ -408,10 +427,5 @@ struct jval jop_slice(struct jinja_run *r, struct jval v, struct jval start, str
     struct span sp = slice_span(r, n, start, stop, step);
     if (v.kind == J_STR)
         return slice_string(r, v, sp);
-    if (v.kind != J_RANGE)
-        return slice_sequence(r, v, sp);
-    struct jseq *q = jseq_new(r, sp.n);
-    for (size_t i = 0; i < sp.n; i++)
-        jseq_push(r, q, jval_int(v.range->start + (sp.start + (int64_t)i * sp.step) * v.range->step));
-    return jval_of_list(q);
+    return v.kind == J_RANGE ? slice_range(r, v.range, sp) : slice_sequence(r, v, sp);
 }
