@@ -13,6 +13,11 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 typedef int command_fn(const struct options *o, struct error *e);
 
 static command_fn *const commands[COMMANDS] = {
+    [COMMAND_CHAT] = command_chat,
+    [COMMAND_RUN] = command_run,
+    [COMMAND_PLAN] = command_plan,
+    [COMMAND_LOGITS] = command_logits,
+    [COMMAND_TEMPLATE] = command_template,
     [COMMAND_TOKENIZE] = command_tokenize,
     [COMMAND_DETOKENIZE] = command_detokenize,
     [COMMAND_COMPLETION] = command_completion,

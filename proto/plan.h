@@ -349,6 +349,10 @@ static inline const char *plan_string(const struct plan_shm *p, uint64_t name)
     return plan_strings(p) + name;
 }
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Bytes of cols elements. */
 uint64_t plan_row_bytes(uint32_t dtype, uint64_t cols);
 const char *plan_dtype_name(uint32_t dtype);
@@ -382,6 +386,10 @@ static inline uint64_t plan_device_bytes(const struct plan_run *run)
 /* Every index, range and size of a plan of map_bytes bytes: 0, or -EPROTO and what is wrong. Stages call it on what
  * they were given before they use it; nothing in a checked plan leads outside of it. */
 int plan_check(const struct plan_shm *p, uint64_t map_bytes, struct error *e);
+
+#ifdef __cplusplus
+}
+#endif
 
 static_assert(sizeof(struct plan_part) == 48, "plan_part");
 static_assert(sizeof(struct plan_tile) == 40, "plan_tile");

@@ -133,13 +133,12 @@ uint64_t cost_kv_position(const struct cost_shape *z, uint32_t kv_type)
     return z->kv_width * (kv_type == KV_F32 ? 4 : 2);
 }
 
-/* An upper bound of ops_scratch_bytes(): blocks of widened rows and partial sums of attention for each thread. */
+/* An upper bound of ops_scratch_bytes(): blocks of widened rows, sums and attention for each thread, packed tokens. */
 static uint64_t scratch_bytes(const struct cost_shape *z, const struct plan_run *r)
 {
-    uint64_t threads = r->backend == BACKEND_CPU ? r->threads : 1;
+    uint64_t threads = r->backend == BACKEND_CPU ? r->threads : 1, tokens = r->max_positions < 96 ? r->max_positions : 96;
 
-    return threads * (z->widest * 4 * 32 + (UINT64_C(256) << 10)) + r->max_positions * z->widest * 4 +
-           r->max_positions * z->attention_width * 4;
+    return threads * ((UINT64_C(768) << 10) + z->attention_width * 256) + (tokens + 1) * (z->widest + 16) * 4;
 }
 
 static void count_totals(struct cost *c, const struct plan_run *r)

@@ -56,7 +56,7 @@ bool tokenizer_is_special(const struct tokenizer *t, uint32_t id)
 
 const char *tokenizer_token(const struct tokenizer *t, uint32_t id, size_t *bytes)
 {
-    const char *text = vocab_text(&t->added.vocab, id, bytes);
+    const char *text = added_tokens_text(&t->added, id, bytes);
     return text ? text : vocab_text(&t->model.vocab, id, bytes);
 }
 

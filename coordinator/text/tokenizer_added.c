@@ -6,16 +6,24 @@
 
 int added_tokens_add(struct added_tokens *a, struct added_token token, const char *content, size_t bytes)
 {
-    struct added_token *grown = array_grow(a->token, sizeof *grown, &a->capacity, a->count + 1);
-    if (!grown)
-        return -ENOMEM;
-    a->token = grown;
+    uint64_t index = map_get(&a->by_id, token.id);
+    if (index == MAP_NONE) {
+        struct added_token *grown = array_grow(a->token, sizeof *grown, &a->capacity, a->count + 1);
+        if (!grown)
+            return -ENOMEM;
+        a->token = grown;
+        index = a->count;
+    }
     int rc = vocab_put(&a->vocab, content, bytes, token.id);
     if (rc == 0 && token.special)
         rc = map_put(&a->special, token.id, 1);
     if (rc == 0)
-        a->token[a->count++] = token;
-    return rc;
+        rc = map_put(&a->by_id, token.id, index);
+    if (rc != 0)
+        return rc;
+    a->token[index] = token;
+    a->count += index == a->count;
+    return 0;
 }
 
 static int set_add(struct added_set *set, const char *content, size_t bytes, size_t index)
@@ -36,9 +44,20 @@ static int set_add(struct added_set *set, const char *content, size_t bytes, siz
     return 0;
 }
 
+/* Decoding shows the normalized content, if it is another one. */
+static void show(struct added_tokens *a, struct added_token *t, const struct buffer *normal, const char *content, size_t bytes)
+{
+    if (normal->bytes == 0 || (normal->bytes == bytes && memcmp(normal->data, content, bytes) == 0))
+        return;
+    t->shown = a->shown.bytes;
+    t->shown_bytes = normal->bytes;
+    buffer_append(&a->shown, normal->data, normal->bytes);
+    buffer_append_byte(&a->shown, 0);
+}
+
 static int index_token(struct added_tokens *a, size_t index, const struct normalizer *n, struct pattern_match *m, struct error *e)
 {
-    const struct added_token *t = &a->token[index];
+    struct added_token *t = &a->token[index];
     struct buffer text = {0}, spare = {0};
     size_t bytes;
     bool cut = false;
@@ -47,7 +66,9 @@ static int index_token(struct added_tokens *a, size_t index, const struct normal
         return 0; /* its id went to a later token */
     buffer_append(&text, content, bytes);
     int rc = t->normalized ? normalizer_apply(n, m, &text, &spare, &cut, e) : 0;
-    if (rc == 0 && (text.failed || set_add(t->normalized ? &a->normalized : &a->raw, text.data, text.bytes, index) != 0))
+    if (rc == 0)
+        show(a, t, &text, content, bytes);
+    if (rc == 0 && (text.failed || a->shown.failed || set_add(t->normalized ? &a->normalized : &a->raw, text.data, text.bytes, index) != 0))
         rc = error_set(e, ENOMEM, "no memory for the added tokens");
     buffer_free(&text);
     buffer_free(&spare);
@@ -74,9 +95,21 @@ void added_tokens_free(struct added_tokens *a)
     free(a->token);
     vocab_free(&a->vocab);
     map_free(&a->special);
+    map_free(&a->by_id);
+    buffer_free(&a->shown);
     map_free(&a->raw.trie);
     map_free(&a->normalized.trie);
     *a = (struct added_tokens){0};
+}
+
+const char *added_tokens_text(const struct added_tokens *a, uint32_t id, size_t *bytes)
+{
+    uint64_t index = map_get(&a->by_id, id);
+    if (index == MAP_NONE || !a->token[index].shown_bytes)
+        return vocab_text(&a->vocab, id, bytes);
+    if (bytes)
+        *bytes = a->token[index].shown_bytes;
+    return a->shown.data + a->token[index].shown;
 }
 
 /* The longest content that starts at text[at]: its token, and where it ends. */
@@ -125,7 +158,7 @@ bool added_tokens_next(const struct added_tokens *a, const struct added_set *set
         const struct added_token *t = longest_at(a, set, text, bytes, at, &end);
         if (!t)
             continue;
-        if (t->single_word && touches_word(text, bytes, at, end)) {
+        if (at < w->covered || (t->single_word && touches_word(text, bytes, at, end))) {
             at = end - 1; /* the search goes on behind it */
             continue;
         }

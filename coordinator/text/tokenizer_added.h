@@ -12,6 +12,7 @@
 struct added_token {
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    size_t shown, shown_bytes;  /* what decoding gives, in added_tokens.shown; no bytes: the content */
 };
 
 /* What is searched for in one go: the raw contents, or the normalized ones. */
@@ -26,14 +27,19 @@ struct added_tokens {
     size_t count, capacity;
     struct vocab vocab;      /* contents */
     struct map special;      /* ids */
+    struct map by_id;        /* id -> index of its token */
+    struct buffer shown;     /* normalized contents, where they differ; NUL behind each */
     struct added_set raw, normalized;
 };
 
-/* Adds a token with this id; its content is found in texts once added_tokens_index has run. */
+/* Adds a token with this id, in place of one with the same id; its content is found in texts once added_tokens_index has run. */
 int added_tokens_add(struct added_tokens *a, struct added_token token, const char *content, size_t bytes);
 /* Builds what finds them; the normalizer is applied to the contents of those marked normalized. */
 int added_tokens_index(struct added_tokens *a, const struct normalizer *n, struct error *e);
 void added_tokens_free(struct added_tokens *a);
+/* What a decoder takes the token for: its content, normalized if it is a normalized one (as Hugging Face since 0.22).
+ * NULL: no such id. */
+const char *added_tokens_text(const struct added_tokens *a, uint32_t id, size_t *bytes);
 
 struct added_match {
     size_t start, end; /* with the white space that it swallows */

@@ -77,7 +77,8 @@ static int read_parts(struct tokenizer *t, const struct json_document *d, struct
     if (model_read(&t->model, d, e) != 0)
         return error_prefix(e, "model");
     const struct pretokenizer *p = &t->pretokenizer;
-    if (t->model.kind == MODEL_BPE && p->count && p->step[p->count - 1].kind == PRETOKENIZER_BYTE_LEVEL) {
+    bool plain = t->model.kind == MODEL_BPE && !t->model.bpe.prefix.bytes && !t->model.bpe.suffix.bytes;
+    if (plain && p->count && p->step[p->count - 1].kind == PRETOKENIZER_BYTE_LEVEL) {
         t->pretokenizer.keep_bytes = true;
         model_take_bytes(&t->model);
     }

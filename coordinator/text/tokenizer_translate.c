@@ -12,7 +12,9 @@
 
 /* Inside of a class. White_Space: Oniguruma's \s knows U+0085 and not U+180E, PCRE2's the other way round. */
 static const char space_set[] = "\\x09-\\x0d \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
-static const char word_set[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"; /* Latin-1's numbers too */
+static const char word_set[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+/* \w by itself has Latin-1's numbers too, within brackets it does not: so does Oniguruma. */
+static const char word_set_alone[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 static const char word_set_rust[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}";
 static const char hex_set[] = "0-9a-fA-F";
 
@@ -45,9 +47,9 @@ static bool starts(const struct translation *t, const char *text)
     return t->bytes - t->at >= n && memcmp(t->s + t->at, text, n) == 0;
 }
 
-static const char *words(const struct translation *t)
+static const char *words(const struct translation *t, bool in_class)
 {
-    return t->dialect == PATTERN_ONIGURUMA ? word_set : word_set_rust;
+    return t->dialect != PATTERN_ONIGURUMA ? word_set_rust : in_class ? word_set : word_set_alone;
 }
 
 /* General categories by their long names, which PCRE2 does not know, and the names that both mean differently. */
@@ -73,7 +75,7 @@ static const char *known_property(const char *name)
     if (!strcmp(name, "space") || !strcmp(name, "whitespace"))
         return space_set;
     if (!strcmp(name, "word"))
-        return "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+        return word_set;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (!strcmp(name, names[i][0]))
             return names[i][1];
@@ -135,7 +137,7 @@ static int read_property(struct translation *t, char *set, size_t set_bytes, boo
 }
 
 /* A class escape (\s \w \h \d \p and their opposites): its set. 1 with t->at behind it, 0 if it is another escape. */
-static int read_set_escape(struct translation *t, char *set, size_t set_bytes, bool *negated)
+static int read_set_escape(struct translation *t, bool in_class, char *set, size_t set_bytes, bool *negated)
 {
     char c = t->s[t->at];
     bool onig = t->dialect == PATTERN_ONIGURUMA;
@@ -148,7 +150,7 @@ static int read_set_escape(struct translation *t, char *set, size_t set_bytes, b
         break;
     case 'w':
     case 'W':
-        known = words(t);
+        known = words(t, in_class);
         break;
     case 'h':
     case 'H':
@@ -267,7 +269,7 @@ static int class_escape(struct translation *t, struct operand *o)
     t->at++;
     if (!more(t))
         return damaged(t, "it ends with a backslash");
-    int rc = read_set_escape(t, set, sizeof set, &negated);
+    int rc = read_set_escape(t, true, set, sizeof set, &negated);
     if (rc == 0)
         return copy_escape(t, &o->plain);
     if (rc > 0)
@@ -364,14 +366,15 @@ static int translate_escape(struct translation *t)
         return damaged(t, "it ends with a backslash");
     char c = t->s[t->at];
     if (c == 'b' || c == 'B') { /* a border of \w as the dialect has it */
-        char border[400];
+        char border[500];
+        const char *w = words(t, false);
         snprintf(border, sizeof border, c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))" : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))",
-                 words(t), words(t), words(t), words(t));
+                 w, w, w, w);
         buffer_append_text(t->out, border);
         t->at++;
         return 0;
     }
-    int rc = read_set_escape(t, set, sizeof set, &negated);
+    int rc = read_set_escape(t, false, set, sizeof set, &negated);
     if (rc == 0)
         return copy_escape(t, t->out);
     if (rc < 0)

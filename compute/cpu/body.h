@@ -1,0 +1,19 @@
+/* All kernels, on the vector type that the including file chose, and their table. */
+#pragma once
+#include "compute/cpu/body_attention.h"
+#include "compute/cpu/body_few.h"
+#include "compute/cpu/body_rows.h"
+#include "compute/cpu/body_state.h"
+#include "compute/cpu/body_sums.h"
+#include "compute/cpu/body_tiles.h"
+#include "compute/cpu/body_weights.h"
+
+#define KERNEL_TABLE(variant)                                                                                          \
+    {                                                                                                                  \
+        .name = variant, .few_tokens = TILE_TOKENS, .widen = kernel_widen, .matmul_few = kernel_matmul_few,            \
+        .pack = kernel_pack, .matmul_many = kernel_matmul_many, .groups = kernel_groups,                               \
+        .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm, .rope = kernel_rope,      \
+        .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,                        \
+        .add_scaled = kernel_add_scaled, .narrow = kernel_narrow, .attention = kernel_attention, .conv = kernel_conv,  \
+        .delta = kernel_delta                                                                                          \
+    }

@@ -1,0 +1,106 @@
+/* Sums over rows, y[c] += x[r] W[r][c]: each column is one chain over the rows in order. A block of rows is widened once,
+ * columns of several tokens are held in registers. */
+#pragma once
+#include "compute/cpu/body_weights.h"
+
+/* V vectors of columns of T tokens over rows widened rows; y is loaded, carried on and stored. */
+INLINE void sum_columns(const int T, const int V, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
+                        size_t rows)
+{
+    vf acc[TILE_TOKENS][TILE_VECS];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            acc[t][v] = vf_load(y + (size_t)t * ldy + v * (int)STEP);
+    for (size_t r = 0; r < rows; r++, w += ldw) {
+        vf wv[TILE_VECS];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            wv[v] = vf_load(w + v * (int)STEP);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) {
+            vf xv = vf_set1(x[(size_t)t * ldx + r]);
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                acc[t][v] = vf_fma(xv, wv[v], acc[t][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            vf_store(y + (size_t)t * ldy + v * (int)STEP, acc[t][v]);
+}
+
+/* The same for width columns, a multiple of 16, of T <= TILE_TOKENS tokens. */
+static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw, size_t rows, size_t width)
+{
+    size_t c = 0;
+#define SUM_CASE(T)                                                                                                    \
+    case T:                                                                                                            \
+        for (; c + TILE_VECS * STEP <= width; c += TILE_VECS * STEP)                                                   \
+            sum_columns(T, TILE_VECS, y + c, ldy, x, ldx, w + c, ldw, rows);                                           \
+        for (; c < width; c += STEP)                                                                                   \
+            sum_columns(T, 1, y + c, ldy, x, ldx, w + c, ldw, rows);                                                   \
+        break
+    switch (T) {
+        SUM_CASE(1);
+        SUM_CASE(2);
+#if TILE_TOKENS > 2
+        SUM_CASE(3);
+#endif
+#if TILE_TOKENS > 3
+        SUM_CASE(4);
+        SUM_CASE(5);
+        SUM_CASE(6);
+#endif
+    default:
+        break;
+    }
+#undef SUM_CASE
+}
+
+/* Columns [c0, c1) with c1 - c0 <= SUM_COLS, in one pass over all rows. The last columns go by way of a copy, so that
+ * nothing beyond them is touched. */
+static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
+{
+    const size_t width = c1 - c0, padded = cpu_round_up(width, STEP);
+    float *w = work, *edge = work + (size_t)SUM_ROWS * SUM_COLS;
+    for (uint32_t t = 0; t < a->n && a->init; t++) {
+        float *y = a->y + t * a->ldy + c0;
+        if (a->bias)
+            memcpy(y, a->bias + c0, width * sizeof *y);
+        else
+            memset(y, 0, width * sizeof *y);
+    }
+    for (size_t r = 0; r < rows; r += SUM_ROWS) {
+        const size_t count = rows - r < SUM_ROWS ? rows - r : SUM_ROWS;
+        for (size_t i = 0; i < count; i++) {
+            const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_stored_bytes(a->dtype, c0);
+            for (size_t b = 0; b < cpu_stored_bytes(a->dtype, width); b += 64)
+                prefetch_near(next + b);
+            widen_row(a, r + i, c0, c1, w + i * padded, STEP);
+        }
+        for (uint32_t t = 0; t < a->n; t += TILE_TOKENS) {
+            const int T = (int)(a->n - t < TILE_TOKENS ? a->n - t : TILE_TOKENS);
+            float *y = a->y + t * a->ldy + c0;
+            const float *x = a->x + t * a->ldx + r;
+            if (width == padded) {
+                sum_group(T, y, a->ldy, x, a->ldx, w, padded, count, width);
+                continue;
+            }
+            for (int i = 0; i < T; i++)
+                memcpy(edge + (size_t)i * SUM_COLS, y + (size_t)i * a->ldy, width * sizeof *y);
+            sum_group(T, edge, SUM_COLS, x, a->ldx, w, padded, count, padded);
+            for (int i = 0; i < T; i++)
+                memcpy(y + (size_t)i * a->ldy, edge + (size_t)i * SUM_COLS, width * sizeof *y);
+        }
+    }
+}
+
+static void kernel_matmul_t(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
+{
+    for (; c0 < c1; c0 += SUM_COLS)
+        sum_block(a, rows, c0, c1 - c0 < SUM_COLS ? c1 : c0 + SUM_COLS, work);
+}

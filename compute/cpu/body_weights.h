@@ -1,0 +1,147 @@
+/* Stored weights to float32: exactly, and where they have scales, value times scale rounded once. Any block of a scale, any
+ * first byte. */
+#pragma once
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/scalar.h"
+
+#define STEP 16u /* columns of one step of a sum */
+
+/* 16 elements from p on, without their scale. */
+INLINE vf stored_vec(uint32_t dtype, const unsigned char *p)
+{
+    switch (dtype) {
+    case PLAN_F32:
+        return vf_load((const float *)(const void *)p);
+    case PLAN_F16:
+        return vf_load_f16(p);
+    case PLAN_BF16:
+        return vf_load_bf16(p);
+    case PLAN_F8_E4M3:
+        return vf_load_e4m3_256th(p);
+    default:
+        return vf_load_e2m1(p);
+    }
+}
+
+/* The first n < 16 elements, the others zero. */
+INLINE vf stored_vec_n(uint32_t dtype, const unsigned char *p, unsigned n)
+{
+    unsigned char bytes[64] = {0};
+    memcpy(bytes, p, cpu_stored_bytes(dtype, n));
+    return vf_sel(vm_first(n), stored_vec(dtype, bytes), vf_zero());
+}
+
+INLINE int dtype_scaled(uint32_t dtype)
+{
+    return dtype == PLAN_F8_E4M3 || dtype == PLAN_MXFP4;
+}
+
+INLINE const unsigned char *scale_row(const struct cpu_product *a, size_t r)
+{
+    return a->scale ? a->scale + ((a->row0 + r) / a->block_rows - a->scale_row0) * a->scale_row_bytes : NULL;
+}
+
+/* The factor of a block of columns, with the 256 that stored_vec() leaves out of e4m3 (exact below 2^120). */
+INLINE float block_scale(const struct cpu_product *a, uint32_t dtype, const unsigned char *row, size_t block)
+{
+    float s = 1.0f;
+    if (row && a->scale_dtype == PLAN_MXFP4) {
+        s = e8m0_value(row[block]);
+    } else if (row && a->scale_dtype == PLAN_F32) {
+        memcpy(&s, row + 4 * block, sizeof s);
+    } else if (row) {
+        uint16_t h;
+        memcpy(&h, row + 2 * block, sizeof h);
+        s = float_of_bits((uint32_t)h << 16);
+    }
+    return dtype == PLAN_F8_E4M3 ? s * 256.0f : s;
+}
+
+/* Up to 16 scaled elements of a row at column k: any block size, any number. */
+INLINE vf weight_vec(const struct cpu_product *a, uint32_t dtype, const unsigned char *row, const unsigned char *scales, size_t k,
+                     unsigned n)
+{
+    const unsigned char *p = row + cpu_stored_bytes(dtype, k);
+    vf w = n < STEP ? stored_vec_n(dtype, p, n) : stored_vec(dtype, p);
+    if (!dtype_scaled(dtype))
+        return w;
+    float s[STEP];
+    for (unsigned i = 0; i < STEP; i++)
+        s[i] = i < n ? block_scale(a, dtype, scales, (k + i) / a->block_cols) : 0.0f;
+    return vf_sel(vm_first(n), vf_mul(w, vf_load(s)), vf_zero());
+}
+
+/* Elements [k0, k1) of a row to float32 at dst, dst + stride, ... in steps of 16; the last filled up with zeros. */
+INLINE void widen_typed(const struct cpu_product *a, uint32_t dtype, size_t r, size_t k0, size_t k1, float *dst, size_t stride)
+{
+    const unsigned char *row = a->data + r * a->row_bytes, *scales = scale_row(a, r);
+    const int by_lane = dtype_scaled(dtype) && (a->block_cols % STEP != 0 || k0 % STEP != 0);
+    size_t k = k0;
+    while (!by_lane && k + STEP <= k1) {
+        size_t end = k1, block = 0;
+        if (dtype_scaled(dtype)) {
+            block = k / a->block_cols;
+            end = (block + 1) * a->block_cols < k1 ? (block + 1) * a->block_cols : k1;
+        }
+        vf s = vf_set1(dtype_scaled(dtype) ? block_scale(a, dtype, scales, block) : 1.0f);
+        for (; k + STEP <= end; k += STEP, dst += stride) {
+            vf w = stored_vec(dtype, row + cpu_stored_bytes(dtype, k));
+            vf_store(dst, dtype_scaled(dtype) ? vf_mul(w, s) : w);
+        }
+    }
+    for (; k < k1; k += STEP, dst += stride)
+        vf_store(dst, weight_vec(a, dtype, row, scales, k, k1 - k < STEP ? (unsigned)(k1 - k) : STEP));
+}
+
+static void widen_row(const struct cpu_product *a, size_t r, size_t k0, size_t k1, float *dst, size_t stride)
+{
+    switch (a->dtype) {
+    case PLAN_F32:
+        widen_typed(a, PLAN_F32, r, k0, k1, dst, stride);
+        break;
+    case PLAN_F16:
+        widen_typed(a, PLAN_F16, r, k0, k1, dst, stride);
+        break;
+    case PLAN_BF16:
+        widen_typed(a, PLAN_BF16, r, k0, k1, dst, stride);
+        break;
+    case PLAN_F8_E4M3:
+        widen_typed(a, PLAN_F8_E4M3, r, k0, k1, dst, stride);
+        break;
+    default:
+        widen_typed(a, PLAN_MXFP4, r, k0, k1, dst, stride);
+        break;
+    }
+}
+
+static void kernel_widen(float *dst, const void *src, uint32_t dtype, size_t elements, float scale)
+{
+    const struct cpu_product a = {.dtype = dtype, .data = src, .cols = elements, .block_rows = 1, .block_cols = 32};
+    const vf s = vf_set1(scale);
+    size_t k = 0;
+    for (; k + STEP <= elements; k += STEP) {
+        float tmp[STEP];
+        widen_row(&a, 0, k, k + STEP, tmp, STEP);
+        vf_store(dst + k, vf_mul(vf_load(tmp), s));
+    }
+    if (k < elements) {
+        float tmp[STEP];
+        widen_row(&a, 0, k, elements, tmp, STEP);
+        vf_store_n(dst + k, vf_mul(vf_load(tmp), s), (unsigned)(elements - k));
+    }
+}
+
+static void kernel_row_squares(const struct cpu_product *a, size_t r0, size_t r1, float *sums)
+{
+    for (size_t r = r0; r < r1; r++) {
+        vf acc = vf_zero();
+        for (size_t k = 0; k < a->cols; k += BLOCK_COLS) {
+            float w[BLOCK_COLS];
+            size_t end = k + BLOCK_COLS < a->cols ? k + BLOCK_COLS : a->cols;
+            widen_row(a, r, k, end, w, STEP);
+            for (size_t i = 0; i < end - k; i += STEP)
+                acc = vf_fma(vf_load(w + i), vf_load(w + i), acc);
+        }
+        sums[r - r0] = vf_sum(acc);
+    }
+}

@@ -1,0 +1,152 @@
+/* Inside of the cpu backend: the backend's own state, and the table of kernels that each variant (AVX-512, AVX2, plain C)
+ * fills. All variants give the same bits; tests/test_kernels.c compares them byte by byte.
+ *
+ *   ops_*.c       the operations of compute/ops.h: cut work into tasks for the pool, know no instruction set
+ *   body_*.h      the kernels, written once on the vector type of vec_*.h
+ *   kernels_*.c   compile the bodies for one instruction set each
+ *
+ * The order of every sum is part of this interface: see compute/ops.h. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "compute/cpu/pool.h"
+#include "compute/ops.h"
+#include "proto/error.h"
+
+/* Sizes of the many-token product, in floats: a task widens BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
+ * with BLOCK_TOKENS tokens; its sums rest in memory between two blocks of columns. */
+#define BLOCK_ROWS   64u
+#define BLOCK_COLS   512u
+#define BLOCK_TOKENS 96u
+#define MATMUL_WORK_FLOATS ((size_t)BLOCK_ROWS * BLOCK_COLS + (size_t)BLOCK_ROWS * BLOCK_TOKENS * 16)
+
+/* A product with transposed weights widens SUM_ROWS x SUM_COLS at a time. */
+#define SUM_ROWS 32u
+#define SUM_COLS 512u
+
+#define ATTENTION_BLOCK   64u /* places of the sequence that are reduced together */
+#define ATTENTION_QUERIES 48u /* queries (positions x heads) of a task */
+
+/* One matrix product over the rows of one call; see ops_matmul() and ops_matmul_t(). */
+struct cpu_product {
+    float *y;
+    const float *x;
+    const float *bias; /* or NULL */
+    size_t ldy, ldx;
+    uint32_t n;        /* tokens */
+    uint32_t dtype, scale_dtype;
+    size_t cols;       /* of the matrix */
+    const unsigned char *data, *scale; /* row 0 of the call; scale NULL: none */
+    size_t row_bytes, scale_row_bytes;
+    uint64_t row0, scale_row0;         /* in the matrix */
+    uint32_t block_rows, block_cols;   /* elements that share a scale; never 0 */
+    bool init;         /* ops_matmul_t */
+};
+
+/* One attention; see ops_attention(). */
+struct cpu_attention {
+    const struct op_attention *p;
+    float *dst;
+    const float *q;
+    size_t ldd, ldq;
+    const unsigned char *k, *v;
+    size_t k_row_bytes, v_row_bytes;   /* of the caches */
+    size_t k_head_bytes, v_head_bytes; /* from one kv head to the next */
+    uint32_t kv_dtype;                 /* PLAN_F32, PLAN_BF16, PLAN_F16 */
+    const float *sinks, *alibi;
+    const struct ops_rows *rows;
+};
+
+/* Part of an attention: positions [i0, i1), kv heads [g0, g1), of each the query heads [h0, h1) of its group. */
+struct cpu_attention_task {
+    uint32_t i0, i1, g0, g1, h0, h1;
+};
+
+struct cpu_kernels {
+    const char *name;
+    uint32_t few_tokens; /* matmul_few takes at most so many */
+
+    void (*widen)(float *dst, const void *src, uint32_t dtype, size_t elements, float scale);
+
+    /* Rows [r0, r1) of the call. few: straight from the stored weights; scales of a block need not be handled where
+     * block_cols is no multiple of 16. many: x as pack() left it, tokens [t0, t0 + n) of the call, n <= BLOCK_TOKENS;
+     * work: MATMUL_WORK_FLOATS, 64 byte aligned. */
+    void (*matmul_few)(const struct cpu_product *a, size_t r0, size_t r1);
+    void (*pack)(float *dst, const float *x, size_t ldx, uint32_t n, size_t cols, uint32_t group);
+    void (*matmul_many)(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
+                        float *work);
+    uint32_t (*groups)(uint32_t n); /* of tokens; pack() does one of them */
+    void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float *sums); /* sum of W[r][k]^2 */
+    /* Columns [c0, c1), c0 a multiple of 16, over rows rows; work as above. */
+    void (*matmul_t)(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work);
+
+    /* One position each. */
+    void (*norm)(const struct op_norm *p, float *y, const float *x, const float *weight, const float *bias);
+    void (*rope)(const struct op_rope *p, float *x, const float *cs, uint32_t dim);
+    void (*add)(float *dst, const float *a, const float *b, size_t width, float ca, float cb);
+    void (*act)(const struct op_act *p, float *dst, const float *gate, const float *up);
+    void (*scale)(float *x, size_t width, float mul);
+    void (*softcap)(float *x, size_t width, float mul, float cap);
+    void (*add_scaled)(float *dst, const float *src, size_t width, float weight); /* dst += weight * src */
+    void (*narrow)(void *dst, const float *src, uint32_t kv_type, size_t width);
+
+    void (*attention)(const struct cpu_attention *a, const struct cpu_attention_task *t, float *work);
+
+    /* Columns [c0, c1) of all positions; head h of all positions. */
+    void (*conv)(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds, const float *weight,
+                 const float *bias, float *states, size_t state_floats, const struct ops_chain *c, size_t c0, size_t c1);
+    void (*delta)(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x, float *states,
+                  size_t state_floats, const struct ops_chain *c, uint32_t head, float *work);
+};
+
+extern const struct cpu_kernels cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;
+
+enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_VARIANTS };
+
+/* The kernels of a variant; NULL if this machine cannot run them. */
+const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v);
+
+struct ops {
+    const struct cpu_kernels *kernels;
+    struct pool *pool;
+    uint32_t threads;
+    uint64_t scratch_bytes;
+    unsigned char *scratch;
+    struct error error; /* first failure since the last ops_sync() */
+    char description[64];
+};
+
+/* For tests and benches: from now on this variant. -ENOTSUP if the machine cannot run it. */
+int ops_cpu_force(struct ops *o, enum cpu_variant v);
+
+/* Floats of work that one attention task needs. */
+size_t cpu_attention_floats(uint32_t dk, uint32_t dv);
+/* Floats of work that one head of a delta rule needs. */
+size_t cpu_delta_floats(uint32_t dk, uint32_t dv);
+
+/* Runs on all threads, or on the caller alone where the work (multiplications or so) is not worth waking others. */
+void cpu_run(struct ops *o, pool_fn *fn, void *arg, uint32_t tasks, uint64_t work);
+/* Scratch: each worker's own bytes lie in front, one after the other; behind them what all share. */
+void *cpu_worker_scratch(const struct ops *o, uint32_t worker, uint64_t bytes_each);
+void *cpu_shared_scratch(const struct ops *o, uint64_t bytes_each, uint64_t *left);
+
+/* Bytes of elements of a stored type, from plan_row_bytes()'s definition. */
+static inline size_t cpu_stored_bytes(uint32_t dtype, size_t elements)
+{
+    switch (dtype) {
+    case PLAN_F32:
+        return elements * 4;
+    case PLAN_F8_E4M3:
+        return elements;
+    case PLAN_MXFP4:
+        return (elements + 1) / 2;
+    default:
+        return elements * 2;
+    }
+}
+
+static inline size_t cpu_round_up(size_t x, size_t to)
+{
+    return (x + to - 1) / to * to;
+}

@@ -1,0 +1,224 @@
+/* The cpu backend: opened, closed, its memory, and how work reaches the threads. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "compute/cpu/cpu.h"
+
+#define ALONE_BELOW  65536u             /* multiplications or so that are not worth waking others, some 4 us */
+#define HUGE_PAGE    (UINT64_C(2) << 20)
+#define SMALLEST_EACH (sizeof(float) * MATMUL_WORK_FLOATS)
+
+const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
+{
+#if defined(__x86_64__)
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (v == CPU_AVX2 && avx2)
+        return &cpu_kernels_avx2;
+    if (v == CPU_AVX512 && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return &cpu_kernels_avx512;
+#endif
+    return v == CPU_PLAIN ? &cpu_kernels_plain : NULL;
+}
+
+static void use_kernels(struct ops *o, const struct cpu_kernels *k)
+{
+    o->kernels = k;
+    snprintf(o->description, sizeof o->description, "%s, %u thread%s", k->name, o->threads, o->threads == 1 ? "" : "s");
+}
+
+int ops_cpu_force(struct ops *o, enum cpu_variant v)
+{
+    const struct cpu_kernels *k = cpu_variant_kernels(v);
+    if (!k)
+        return -ENOTSUP;
+    use_kernels(o, k);
+    return 0;
+}
+
+static uint64_t mapped_bytes(uint64_t bytes)
+{
+    return bytes ? cpu_round_up(bytes, 4096) : 4096;
+}
+
+static void *map_memory(uint64_t bytes, struct error *e)
+{
+    void *p = mmap(NULL, mapped_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        error_set(e, errno, "cannot allocate %llu bytes for compute: %s; a smaller --context or --host-memory needs less",
+                  (unsigned long long)bytes, error_name(errno));
+        return NULL;
+    }
+    if (bytes >= 4 * HUGE_PAGE)
+        madvise(p, mapped_bytes(bytes), MADV_HUGEPAGE); /* fewer page walks; a refusal costs speed only */
+    return p;
+}
+
+int ops_open(struct ops **out, const struct ops_options *options, struct error *e)
+{
+    *out = NULL;
+    struct ops *o = calloc(1, sizeof *o);
+    if (!o)
+        return error_set(e, ENOMEM, "no memory for the cpu backend");
+    o->threads = options->threads ? options->threads : 1;
+    int err = pool_open(&o->pool, o->threads, e);
+    if (err) {
+        ops_close(o);
+        return err;
+    }
+    o->scratch_bytes = cpu_round_up(options->scratch_bytes, 64);
+    if (o->scratch_bytes < 2 * o->threads * SMALLEST_EACH)
+        o->scratch_bytes = 2 * o->threads * SMALLEST_EACH;
+    o->scratch = map_memory(o->scratch_bytes, e);
+    if (!o->scratch) {
+        ops_close(o);
+        return -ENOMEM;
+    }
+    for (int v = CPU_AVX512; v >= CPU_PLAIN; v--)
+        if (cpu_variant_kernels((enum cpu_variant)v)) {
+            use_kernels(o, cpu_variant_kernels((enum cpu_variant)v));
+            break;
+        }
+    *out = o;
+    return 0;
+}
+
+void ops_close(struct ops *o)
+{
+    if (!o)
+        return;
+    pool_close(o->pool);
+    if (o->scratch)
+        munmap(o->scratch, mapped_bytes(o->scratch_bytes));
+    free(o);
+}
+
+const char *ops_describe(const struct ops *o)
+{
+    return o->description;
+}
+
+/* ---- memory ---- */
+
+void *ops_alloc(struct ops *o, uint64_t bytes, struct error *e)
+{
+    (void)o;
+    return map_memory(bytes, e);
+}
+
+void ops_free(struct ops *o, void *p, uint64_t bytes)
+{
+    (void)o;
+    if (p)
+        munmap(p, mapped_bytes(bytes));
+}
+
+void ops_upload(struct ops *o, void *dst, const void *host_src, uint64_t bytes)
+{
+    (void)o;
+    memcpy(dst, host_src, bytes);
+}
+
+void ops_download(struct ops *o, void *host_dst, const void *src, uint64_t bytes)
+{
+    (void)o;
+    memcpy(host_dst, src, bytes);
+}
+
+int ops_sync(struct ops *o, struct error *e)
+{
+    if (!o->error.code)
+        return 0;
+    int err = error_set(e, o->error.code, "%s", o->error.text);
+    o->error.code = 0;
+    return err;
+}
+
+/* ---- threads and scratch ---- */
+
+void cpu_run(struct ops *o, pool_fn *fn, void *arg, uint32_t tasks, uint64_t work)
+{
+    if (work < ALONE_BELOW) {
+        for (uint32_t i = 0; i < tasks; i++)
+            fn(arg, 0, i);
+        return;
+    }
+    pool_run(o->pool, fn, arg, tasks);
+}
+
+void *cpu_worker_scratch(const struct ops *o, uint32_t worker, uint64_t bytes_each)
+{
+    return o->scratch + worker * cpu_round_up(bytes_each, 64);
+}
+
+void *cpu_shared_scratch(const struct ops *o, uint64_t bytes_each, uint64_t *left)
+{
+    uint64_t front = o->threads * cpu_round_up(bytes_each, 64);
+    *left = front < o->scratch_bytes ? o->scratch_bytes - front : 0;
+    return o->scratch + front;
+}
+
+size_t cpu_attention_floats(uint32_t dk, uint32_t dv)
+{
+    const size_t dk16 = cpu_round_up(dk, 16), dv16 = cpu_round_up(dv, 16);
+    return (ATTENTION_BLOCK + ATTENTION_QUERIES) * (dk16 + dv16) + ATTENTION_QUERIES * (ATTENTION_BLOCK + 2);
+}
+
+size_t cpu_delta_floats(uint32_t dk, uint32_t dv)
+{
+    (void)dv;
+    return 2 * cpu_round_up(dk, 16);
+}
+
+uint64_t ops_scratch_bytes(const struct plan_shm *p)
+{
+    uint64_t each = SMALLEST_EACH, cols = 0;
+    for (uint64_t i = 0; i < p->ops.count; i++) {
+        const struct plan_op *op = plan_ops(p) + i;
+        uint64_t floats = 0;
+        if (op->kind == OP_ATTENTION)
+            floats = cpu_attention_floats(op->attention.dk, op->attention.dv);
+        else if (op->kind == OP_DELTA)
+            floats = cpu_delta_floats(op->delta.dk, op->delta.dv);
+        each = floats * sizeof(float) > each ? floats * sizeof(float) : each;
+    }
+    for (uint64_t i = 0; i < p->matrices.count; i++)
+        if (plan_matrices(p)[i].cols > cols && i != p->spec.embed_matrix)
+            cols = plan_matrices(p)[i].cols;
+    uint64_t tokens = p->run.max_positions < BLOCK_TOKENS ? p->run.max_positions : BLOCK_TOKENS;
+    uint64_t threads = p->run.threads ? p->run.threads : 1;
+    return threads * cpu_round_up(each, 64) + tokens * cpu_round_up(cols, 16) * sizeof(float);
+}
+
+/* ---- device memory across processes: none of it ---- */
+
+int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], struct error *e)
+{
+    (void)o, (void)p, (void)handle;
+    return error_set(e, ENOTSUP, "the cpu backend has no device memory to export");
+}
+
+int ops_events_open(struct ops *o, uint32_t slots, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e)
+{
+    (void)o, (void)slots, (void)freed_handles;
+    return error_set(e, ENOTSUP, "the cpu backend has no device slots");
+}
+
+int ops_events_import(struct ops *o, uint32_t slots, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e)
+{
+    (void)o, (void)slots, (void)ready_handles;
+    return error_set(e, ENOTSUP, "the cpu backend has no device slots");
+}
+
+void ops_slot_wait(struct ops *o, uint32_t slot)
+{
+    (void)o, (void)slot;
+}
+
+void ops_slot_release(struct ops *o, uint32_t slot)
+{
+    (void)o, (void)slot;
+}

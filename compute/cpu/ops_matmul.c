@@ -1,0 +1,157 @@
+/* Products with stored weights: which kernel, cut into tasks of rows (or columns, where weights are transposed). The cut
+ * decides nothing but who computes what. */
+#include <errno.h>
+#include <math.h>
+
+#include "compute/cpu/cpu.h"
+
+#define LINE_FLOATS 16u /* outputs of a cache line: no two tasks write the same line of y */
+
+struct job {
+    struct ops *o;
+    struct cpu_product a;
+    size_t rows, grain; /* of rows, or of columns */
+    const float *norm_bias; /* MATMUL_ROW_NORM: the bias, added after the division */
+    bool row_norm;
+    const float *packed;
+    float *pack_to;
+    uint32_t t0, n;     /* tokens of this block */
+};
+
+static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                                     const float *bias, uint32_t n)
+{
+    const struct plan_matrix *m = w->matrix;
+    return (struct cpu_product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .bias = bias, .n = n, .dtype = m->dtype,
+                                .scale_dtype = m->scale_dtype, .cols = m->cols, .data = w->data, .scale = w->scale,
+                                .row_bytes = m->row_bytes, .scale_row_bytes = m->scale_row_bytes, .row0 = w->row0,
+                                .scale_row0 = w->scale_row0,
+                                .block_rows = m->dtype == PLAN_MXFP4 || !m->block_rows ? 1 : m->block_rows,
+                                .block_cols = m->dtype == PLAN_MXFP4 ? 32 : m->block_cols ? m->block_cols : (uint32_t)-16};
+}
+
+/* Some tasks for each thread, so that one that was held up costs little; whole cache lines of y. */
+static size_t grain_of(const struct ops *o, size_t rows, size_t each, size_t least, size_t most)
+{
+    size_t grain = cpu_round_up((rows + o->threads * each - 1) / (o->threads * each), LINE_FLOATS);
+    return grain < least ? least : grain > most ? most : grain;
+}
+
+/* y = y / |W_r| + bias: the lengths are summed like every product. */
+static void divide_by_length(const struct job *j, uint32_t t0, uint32_t n, size_t r0, size_t r1)
+{
+    float sums[LINE_FLOATS];
+    for (size_t r = r0; r < r1; r += LINE_FLOATS) {
+        const size_t end = r1 - r < LINE_FLOATS ? r1 : r + LINE_FLOATS;
+        j->o->kernels->row_squares(&j->a, r, end, sums);
+        for (size_t i = r; i < end; i++) {
+            float length = sqrtf(sums[i - r]);
+            if (length < 1e-12f)
+                length = 1e-12f;
+            for (uint32_t t = t0; t < t0 + n; t++) {
+                float *y = j->a.y + t * j->a.ldy + i;
+                *y = j->norm_bias ? *y / length + j->norm_bias[i] : *y / length;
+            }
+        }
+    }
+}
+
+static void few_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct job *j = arg;
+    (void)worker;
+    const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
+    j->o->kernels->matmul_few(&j->a, r0, r1);
+    if (j->row_norm)
+        divide_by_length(j, 0, j->a.n, r0, r1);
+}
+
+static void pack_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct job *j = arg;
+    (void)worker;
+    j->o->kernels->pack(j->pack_to, j->a.x + j->t0 * j->a.ldx, j->a.ldx, j->n, j->a.cols, task);
+}
+
+static void many_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct job *j = arg;
+    float *work = cpu_worker_scratch(j->o, worker, MATMUL_WORK_FLOATS * sizeof(float));
+    const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
+    j->o->kernels->matmul_many(&j->a, j->packed, j->t0, j->n, r0, r1, work);
+    if (j->row_norm)
+        divide_by_length(j, j->t0, j->n, r0, r1);
+}
+
+static uint32_t tasks_of(const struct job *j)
+{
+    return (uint32_t)((j->rows + j->grain - 1) / j->grain);
+}
+
+static void matmul_few(struct job *j)
+{
+    const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1, most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
+    j->grain = grain_of(j->o, j->rows, 8, LINE_FLOATS, most);
+    cpu_run(j->o, few_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->a.n);
+}
+
+static void matmul_many(struct job *j)
+{
+    uint64_t left;
+    const size_t width = cpu_round_up(j->a.cols, 16);
+    j->pack_to = cpu_shared_scratch(j->o, MATMUL_WORK_FLOATS * sizeof(float), &left);
+    j->packed = j->pack_to;
+    size_t block = width ? left / (width * sizeof(float)) : BLOCK_TOKENS;
+    block = block > BLOCK_TOKENS ? BLOCK_TOKENS : block;
+    if (block == 0) {
+        error_set(&j->o->error, ENOMEM, "scratch of %llu bytes is too small for a product with %llu columns",
+                  (unsigned long long)j->o->scratch_bytes, (unsigned long long)j->a.cols);
+        return;
+    }
+    /* Blocks as even as can be: 100 tokens are 50 and 50. */
+    const uint32_t blocks = (j->a.n + (uint32_t)block - 1) / (uint32_t)block;
+    j->grain = grain_of(j->o, j->rows, 2, BLOCK_ROWS, 4 * BLOCK_ROWS);
+    for (uint32_t i = 0; i < blocks; i++) {
+        j->t0 = (uint32_t)((uint64_t)j->a.n * i / blocks);
+        j->n = (uint32_t)((uint64_t)j->a.n * (i + 1) / blocks) - j->t0;
+        cpu_run(j->o, pack_task, j, j->o->kernels->groups(j->n), (uint64_t)j->n * j->a.cols);
+        cpu_run(j->o, many_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->n);
+    }
+}
+
+void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                uint32_t flags, uint32_t n)
+{
+    if (n == 0 || w->rows == 0)
+        return;
+    struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
+    if (flags & MATMUL_ROW_NORM) {
+        j.row_norm = true;
+        j.norm_bias = bias;
+        j.a.bias = NULL;
+    }
+    const bool scaled_by_vec = j.a.block_cols % 16 == 0 || j.a.dtype != PLAN_F8_E4M3;
+    if (n <= o->kernels->few_tokens && scaled_by_vec)
+        matmul_few(&j);
+    else
+        matmul_many(&j);
+}
+
+static void sums_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct job *j = arg;
+    float *work = cpu_worker_scratch(j->o, worker, MATMUL_WORK_FLOATS * sizeof(float));
+    const size_t c0 = task * j->grain, c1 = j->a.cols - c0 < j->grain ? j->a.cols : c0 + j->grain;
+    j->o->kernels->matmul_t(&j->a, j->rows, c0, c1, work);
+}
+
+void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                  bool init, uint32_t n)
+{
+    if (n == 0)
+        return;
+    struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
+    j.a.init = init;
+    j.grain = grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
+    cpu_run(o, sums_task, &j, (uint32_t)((j.a.cols + j.grain - 1) / j.grain), (uint64_t)j.rows * j.a.cols * n);
+}

@@ -1,0 +1,127 @@
+/* Scalar arithmetic with one result on every machine: number formats, and exp and log in double precision from additions,
+ * multiplications and divisions only (a C library's own may differ in the last bit between machines). */
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+static inline uint32_t bits_of_float(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+static inline float float_of_bits(uint32_t u)
+{
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+static inline double double_of_bits(uint64_t u)
+{
+    double x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+static inline uint64_t bits_of_double(double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+
+/* IEEE half to float, exact; signalling NaNs become quiet. */
+static inline float float_of_half(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
+    if (mag >= 0x7c00)
+        return float_of_bits(sign | 0x7f800000u | (mag & 0x3ff) << 13 | (mag > 0x7c00 ? 0x400000u : 0));
+    if (mag < 0x400) /* subnormal: mag * 2^-24 */
+        return float_of_bits(sign | bits_of_float((float)mag * 0x1p-24f));
+    return float_of_bits(sign | ((mag << 13) + 0x38000000u));
+}
+
+/* Float to IEEE half, to the nearest, ties to even. */
+static inline uint16_t half_of_float(float x)
+{
+    uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
+    if (mag > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00 | (mag >> 13 & 0x3ff));
+    if (mag >= 0x477ff000u) /* 65520 and more */
+        return (uint16_t)(sign | 0x7c00);
+    if (mag < 0x38800000u) /* below 2^-14: adding 0.5 leaves mag / 2^-24, rounded, in the low bits */
+        return (uint16_t)(sign | (bits_of_float(float_of_bits(mag) + 0.5f) - 0x3f000000u));
+    return (uint16_t)(sign | ((mag - 0x38000000u + 0xfff + (mag >> 13 & 1)) >> 13));
+}
+
+/* Float to bfloat16, to the nearest, ties to even. */
+static inline uint16_t bf16_of_float(float x)
+{
+    uint32_t u = bits_of_float(x);
+    if ((u & 0x7fffffff) > 0x7f800000u)
+        return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+/* FP8 e4m3 (no infinities; 0x7f and 0xff are not numbers), divided by 256. */
+static inline float e4m3_256th(uint8_t b)
+{
+    uint32_t h = (uint32_t)(b & 0x80) << 8 | (uint32_t)(b & 0x7f) << 7;
+    return float_of_half((uint16_t)((b & 0x7f) == 0x7f ? h | 0x7f80 : h));
+}
+
+/* FP4 e2m1. */
+static inline float e2m1_value(int nibble)
+{
+    static const float values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                     -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+    return values[nibble];
+}
+
+/* e8m0: 2^(b - 127); 255 is not a number. */
+static inline float e8m0_value(uint8_t b)
+{
+    return float_of_bits(b == 0 ? 0x00400000u : b == 255 ? 0x7fc00000u : (uint32_t)b << 23);
+}
+
+/* exp(x), a few units of 1e-16; saturates below -700 and above 700. */
+static inline double exp_exact(double x)
+{
+    if (x != x)
+        return x;
+    x = x < -700 ? -700 : x > 700 ? 700 : x;
+    double t = x * 1.4426950408889634 + 0x1.8p52; /* the nearest integer in the low bits */
+    double n = t - 0x1.8p52, r = (x - n * 0x1.62e42fefap-1) - n * 0x1.cf79abc9e3b39p-40;
+    double sum = 1.0;
+    for (int i = 14; i > 0; i--)
+        sum = 1.0 + sum * r / i;
+    return sum * double_of_bits((uint64_t)((int64_t)n + 1023) << 52);
+}
+
+/* log(x) of a positive normal x, a few units of 1e-16 times log(x). */
+static inline double log_exact(double x)
+{
+    uint64_t u = bits_of_double(x);
+    int64_t n = (int64_t)(u >> 52) - 1023;
+    double m = double_of_bits((u & 0xfffffffffffffu) | 0x3ff0000000000000u);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        n++;
+    }
+    double s = (m - 1) / (m + 1), s2 = s * s, sum = 0;
+    for (int i = 23; i > 0; i -= 2) /* 2 atanh(s) */
+        sum = sum * s2 + 1.0 / i;
+    return (double)n * 0x1.cf79abc9e3b39p-40 + (2 * s * sum + (double)n * 0x1.62e42fefap-1);
+}
+
+/* log(1 + exp(x)), x itself above 20 as torch has it. */
+static inline float softplus(float x)
+{
+    if (!(x <= 20.0f))
+        return x;
+    double e = exp_exact(x);
+    return (float)(e < 1e-8 ? e : log_exact(1 + e));
+}
+static inline float sigmoid_exact(float x)
+{
+    return (float)(1.0 / (1.0 + exp_exact(-(double)x)));
+}

@@ -1,0 +1,176 @@
+/* Sixteen float32 lanes in one AVX-512 register: the vector type of the kernel bodies. The three vec_*.h offer the same
+ * functions, and every one of them gives the same bits in all three; what each does is said in vec_plain.h. */
+#pragma once
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+#define TILE_ROWS   4 /* accumulators of a product: 4 rows x 6 tokens, 24 of the 32 registers */
+#define TILE_TOKENS 6
+#define FEW_ROWS    8 /* rows walked together by one token */
+#define TILE_VECS   4 /* columns of sums over rows, in vectors: 4 x 6 tokens */
+
+typedef __m512 vf;
+typedef __mmask16 vm;
+
+INLINE vm vm_first(unsigned n)
+{
+    return (vm)((1u << n) - 1u);
+}
+INLINE vf vf_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+INLINE vf vf_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+INLINE vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+INLINE vf vf_load_n(const float *p, unsigned n)
+{
+    return _mm512_maskz_loadu_ps(vm_first(n), p);
+}
+INLINE void vf_store(float *p, vf x)
+{
+    _mm512_storeu_ps(p, x);
+}
+INLINE void vf_store_n(float *p, vf x, unsigned n)
+{
+    _mm512_mask_storeu_ps(p, vm_first(n), x);
+}
+INLINE vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+INLINE vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+INLINE vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+INLINE vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+INLINE vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+INLINE vf vf_and_bits(vf a, uint32_t bits)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32((int)bits)));
+}
+INLINE vf vf_or(vf a, vf b)
+{
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+INLINE vm vf_lt(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+INLINE vf vf_sel(vm m, vf yes, vf no)
+{
+    return _mm512_mask_blend_ps(m, no, yes);
+}
+INLINE vf vf_pow2_magic(vf t)
+{
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000)));
+}
+
+/* ---- lanes to one number: 8 + 8, 4 + 4, 2 + 2, 1 + 1 ---- */
+
+/* Out: the four sums of a, b, c, d, at lanes 0, 4, 8, 12. */
+INLINE __m512 vf_sum4_lanes(vf a, vf b, vf c, vf d)
+{
+    __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    __m512 s = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4e));
+    return _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+}
+INLINE void vf_sum4(float out[4], vf a, vf b, vf c, vf d)
+{
+    __m512 s = vf_sum4_lanes(a, b, c, d);
+    __m512i idx = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(idx, s)));
+}
+INLINE float vf_sum(vf a)
+{
+    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+INLINE float vf_top(vf a) /* the largest lane */
+{
+    __m256 s8 = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* ---- stored forms ---- */
+
+INLINE vf vf_load_bf16(const void *p)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
+}
+INLINE vf vf_load_f16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+/* e4m3 / 256: the codes moved into half floats, whose exponent is larger by 8. */
+INLINE vf vf_load_e4m3_256th(const void *p)
+{
+    __m128i b = _mm_loadu_si128((const __m128i *)p);
+    __mmask16 nan = _mm_cmpeq_epi8_mask(_mm_or_si128(b, _mm_set1_epi8((char)0x80)), _mm_set1_epi8((char)0xff));
+    __m256i h = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(b), 7), _mm256_set1_epi16((short)0xbf80));
+    h = _mm256_mask_blend_epi16(nan, h, _mm256_or_si256(h, _mm256_set1_epi16(0x7f80)));
+    return _mm512_cvtph_ps(h);
+}
+INLINE vf vf_load_e2m1(const void *p)
+{
+    const __m512 values = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f,
+                                         -3.0f, -4.0f, -6.0f);
+    __m128i b = _mm_loadl_epi64((const __m128i *)p);
+    __m128i nibbles = _mm_unpacklo_epi8(b, _mm_srli_epi16(b, 4)); /* the permutation looks at 4 bits only */
+    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), values);
+}
+INLINE void vf_store_bf16(void *p, vf x)
+{
+    __m512i u = _mm512_castps_si512(x);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i r = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
+    __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+    r = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(r));
+}
+INLINE void vf_store_f16(void *p, vf x)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+INLINE void prefetch_near(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+INLINE void prefetch_far(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T1);
+}

@@ -1,0 +1,191 @@
+/* Sixteen float32 lanes in plain C: the vector type of the kernel bodies where the machine has no better one, and the
+ * definition of what the other two (vec_avx512.h, vec_avx2.h) compute. fmaf() rounds once, as their instructions do.
+ *
+ *   vf  sixteen floats          vm  a yes or no for each of them
+ *   vf_max(a, b) is a > b ? a : b and vf_min(a, b) is a < b ? a : b: where one is not a number, it is b.
+ *   vf_load_n, vf_store_n touch n lanes only, 0 <= n <= 16; the others load as zeros. */
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include "compute/cpu/scalar.h"
+
+#define VEC    static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((unused)) /* bodies: as the compiler likes, or it would be long about it */
+
+#define TILE_ROWS   1
+#define TILE_TOKENS 2
+#define FEW_ROWS    1
+#define TILE_VECS   1
+
+typedef struct {
+    float v[16];
+} vf;
+typedef struct {
+    uint16_t bits;
+} vm;
+
+#define VF_EACH(expr)                                                                                                  \
+    vf r;                                                                                                              \
+    for (int i = 0; i < 16; i++)                                                                                       \
+        r.v[i] = (expr);                                                                                               \
+    return r
+
+VEC vm vm_first(unsigned n)
+{
+    vm m = {(uint16_t)((1u << n) - 1u)};
+    return m;
+}
+VEC vf vf_set1(float x)
+{
+    VF_EACH(x);
+}
+VEC vf vf_zero(void)
+{
+    return vf_set1(0.0f);
+}
+VEC vf vf_load(const float *p)
+{
+    vf r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+VEC vf vf_load_n(const float *p, unsigned n)
+{
+    vf r = vf_zero();
+    memcpy(&r, p, n * sizeof *p);
+    return r;
+}
+VEC void vf_store(float *p, vf x)
+{
+    memcpy(p, &x, sizeof x);
+}
+VEC void vf_store_n(float *p, vf x, unsigned n)
+{
+    memcpy(p, &x, n * sizeof *p);
+}
+VEC vf vf_add(vf a, vf b)
+{
+    VF_EACH(a.v[i] + b.v[i]);
+}
+VEC vf vf_sub(vf a, vf b)
+{
+    VF_EACH(a.v[i] - b.v[i]);
+}
+VEC vf vf_mul(vf a, vf b)
+{
+    VF_EACH(a.v[i] * b.v[i]);
+}
+VEC vf vf_div(vf a, vf b)
+{
+    VF_EACH(a.v[i] / b.v[i]);
+}
+VEC vf vf_fma(vf a, vf b, vf c) /* a * b + c, rounded once */
+{
+    VF_EACH(fmaf(a.v[i], b.v[i], c.v[i]));
+}
+VEC vf vf_max(vf a, vf b)
+{
+    VF_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+VEC vf vf_min(vf a, vf b)
+{
+    VF_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+VEC vf vf_and_bits(vf a, uint32_t bits)
+{
+    VF_EACH(float_of_bits(bits_of_float(a.v[i]) & bits));
+}
+VEC vf vf_or(vf a, vf b)
+{
+    VF_EACH(float_of_bits(bits_of_float(a.v[i]) | bits_of_float(b.v[i])));
+}
+VEC vm vf_lt(vf a, vf b)
+{
+    vm m = {0};
+    for (int i = 0; i < 16; i++)
+        m.bits = (uint16_t)(m.bits | (a.v[i] < b.v[i]) << i);
+    return m;
+}
+VEC vf vf_sel(vm m, vf yes, vf no)
+{
+    VF_EACH(m.bits >> i & 1 ? yes.v[i] : no.v[i]);
+}
+/* 2^n from t = n + 1.5 * 2^23, whose low bits are n. */
+VEC vf vf_pow2_magic(vf t)
+{
+    VF_EACH(float_of_bits((bits_of_float(t.v[i]) << 23) + 0x3f800000u));
+}
+
+/* ---- lanes to one number: 8 + 8, 4 + 4, 2 + 2, 1 + 1 ---- */
+
+VEC float vf_sum(vf a)
+{
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            a.v[i] = a.v[i] + a.v[i + half];
+    return a.v[0];
+}
+VEC void vf_sum4(float out[4], vf a, vf b, vf c, vf d)
+{
+    out[0] = vf_sum(a);
+    out[1] = vf_sum(b);
+    out[2] = vf_sum(c);
+    out[3] = vf_sum(d);
+}
+VEC float vf_top(vf a)
+{
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
+    return a.v[0];
+}
+
+/* ---- stored forms: 16 elements from any byte ---- */
+
+VEC vf vf_load_bf16(const void *p)
+{
+    uint16_t h[16];
+    memcpy(h, p, sizeof h);
+    VF_EACH(float_of_bits((uint32_t)h[i] << 16));
+}
+VEC vf vf_load_f16(const void *p)
+{
+    uint16_t h[16];
+    memcpy(h, p, sizeof h);
+    VF_EACH(float_of_half(h[i]));
+}
+VEC vf vf_load_e4m3_256th(const void *p) /* the value / 256 */
+{
+    uint8_t b[16];
+    memcpy(b, p, sizeof b);
+    VF_EACH(e4m3_256th(b[i]));
+}
+VEC vf vf_load_e2m1(const void *p) /* 8 bytes, low nibble first */
+{
+    uint8_t b[8];
+    memcpy(b, p, sizeof b);
+    VF_EACH(e2m1_value(i & 1 ? b[i / 2] >> 4 : b[i / 2] & 15));
+}
+VEC void vf_store_bf16(void *p, vf x) /* to the nearest, ties to even */
+{
+    uint16_t h[16];
+    for (int i = 0; i < 16; i++)
+        h[i] = bf16_of_float(x.v[i]);
+    memcpy(p, h, sizeof h);
+}
+VEC void vf_store_f16(void *p, vf x) /* to the nearest, ties to even */
+{
+    uint16_t h[16];
+    for (int i = 0; i < 16; i++)
+        h[i] = half_of_float(x.v[i]);
+    memcpy(p, h, sizeof h);
+}
+VEC void prefetch_near(const void *p)
+{
+    __builtin_prefetch(p, 0, 3);
+}
+VEC void prefetch_far(const void *p)
+{
+    __builtin_prefetch(p, 0, 2);
+}

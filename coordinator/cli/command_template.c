@@ -1,0 +1,79 @@
+/* sluice template: a chat template filled in. */
+#include "coordinator/cli/commands.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "coordinator/cli/input.h"
+#include "coordinator/cli/template_vars.h"
+#include "coordinator/cli/values.h"
+#include "coordinator/text/template.h"
+#include "coordinator/view/terminal.h"
+
+static int read_json(const char *path, json_t **out, struct error *e)
+{
+    const char *name = path && strcmp(path, "-") ? path : "standard input";
+    json_error_t why;
+    char *text;
+    size_t bytes;
+    int rc = input_read(path, &text, &bytes, e);
+
+    if (rc) return rc;
+    *out = json_loadb(text, bytes, JSON_ALLOW_NUL, &why);
+    free(text);
+    if (*out) return 0;
+    return error_set(e, EINVAL, "%s:%d:%d: %s", name, why.line, why.column, why.text);
+}
+
+/* A list is the messages; an object is all variables. *json becomes an object, or NULL without memory. */
+static int to_variables(json_t **json, const char *path, struct error *e)
+{
+    const char *name = path && strcmp(path, "-") ? path : "standard input";
+    json_t *vars;
+
+    if (json_is_array(*json)) *json = json_pack("{s:o}", "messages", *json);
+    if (!*json) return error_set(e, ENOMEM, "no memory for the messages");
+    vars = *json;
+    if (!json_is_object(vars))
+        return error_set(e, EINVAL, "%s: must be a list of messages, or an object with messages in it", name);
+    if (!json_is_array(json_object_get(vars, "messages")))
+        return error_set(e, EINVAL, "%s: \"messages\" must be a list of messages", name);
+    if (!json_object_get(vars, "add_generation_prompt") &&
+        json_object_set_new(vars, "add_generation_prompt", json_true()))
+        return error_set(e, ENOMEM, "no memory for the messages");
+    return 0;
+}
+
+static int variables(json_t **vars, const struct options *o, struct error *e)
+{
+    int rc = read_json(o->messages_file, vars, e);
+
+    if (!rc) rc = to_variables(vars, o->messages_file, e);
+    return rc ? rc : template_vars_given(o, *vars, e);
+}
+
+int command_template(const struct options *o, struct error *e)
+{
+    struct template *t = NULL;
+    json_t *vars = NULL;
+    char *text = NULL;
+    struct tm date;
+    size_t bytes;
+    int rc;
+
+    rc = template_open(&t, o->model, NULL, e);
+    if (!rc) rc = variables(&vars, o, e);
+    if (!rc && o->date) value_date(o->date, &date); /* was checked */
+    if (!rc) rc = template_render(t, vars, o->date ? &date : NULL, &text, &bytes, e);
+    if (!rc) {
+        fwrite(text, 1, bytes, stdout);
+        if (terminal_is(1) && (!bytes || text[bytes - 1] != '\n')) putchar('\n');
+    }
+    free(text);
+    json_decref(vars);
+    template_close(t);
+    return rc;
+}

@@ -1,0 +1,15 @@
+/* What this machine has to give: memory, processors, shared memory, a GPU. Reads /proc, /sys and cgroups (v1 and v2). */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct machine {
+    uint64_t memory_total, memory_available; /* of the whole machine */
+    uint64_t cgroup_limit, cgroup_free;      /* tightest limit of the own cgroup and its parents; UINT64_MAX: none */
+    uint64_t free_bytes;                     /* what a run may take: the least of these */
+    uint64_t shm_free, memlock;
+    uint32_t cpus;                           /* by affinity and quota */
+    bool has_gpu;                            /* an NVIDIA device and its driver */
+};
+
+void machine_look(struct machine *m);

@@ -1,0 +1,110 @@
+#include "coordinator/plan/cost.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/plan/speeds.h"
+
+#define TILE_OVERHEAD_SECONDS 8e-6  /* hand-overs of a tile between three processes */
+#define OP_OVERHEAD_SECONDS   2e-6
+#define SWEEP_OVERHEAD_SECONDS 150e-6
+
+static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
+{
+    const struct plan_tile *t = plan_tiles(p);
+    uint64_t sweep = p->spec.sweep_tiles;
+
+    for (uint64_t i = 0; i < sweep; i++) {
+        uint64_t *bytes[] = {&z->disk_bytes, &z->host_bytes, &z->device_bytes}, *tiles[] = {&z->disk_tiles, &z->host_tiles, &z->device_tiles};
+
+        *bytes[t[i].home] += t[i].bytes;
+        ++*tiles[t[i].home];
+        z->dense_bytes += t[i].bytes;
+    }
+    for (uint64_t i = 0; i < p->spec.resident_tiles; i++) z->resident_bytes += t[sweep + i].bytes;
+    for (uint64_t i = 0; i < p->spec.expert_tiles; i++) z->expert_bytes += t[sweep + p->spec.resident_tiles + i].bytes;
+    z->sweep_tiles = sweep;
+    z->resident_tiles = p->spec.resident_tiles;
+    z->expert_tiles = p->spec.expert_tiles;
+}
+
+static void count_experts(struct plan_summary *z, const struct plan_shm *p)
+{
+    for (uint64_t i = 0; i < p->experts.count; i++) {
+        const struct plan_experts *x = &plan_experts(p)[i];
+        uint64_t bytes = 0;
+
+        for (uint64_t k = 0; k < (uint64_t)x->experts * x->tiles_each; k++) bytes += plan_tiles(p)[x->tile0 + k].bytes;
+        if (x->experts) z->expert_used_bytes += bytes / x->experts * x->max_used;
+    }
+    z->expert_cache_bytes = p->run.expert_cache_bytes;
+    z->expert_hits = z->expert_bytes ? (double)z->expert_cache_bytes / (double)z->expert_bytes : 0;
+    if (z->expert_hits > 1) z->expert_hits = 1;
+    z->disk_bytes += z->expert_bytes;
+}
+
+static void count_memory(struct plan_summary *z, const struct plan_shm *p)
+{
+    struct cost_shape shape;
+    struct cost c;
+
+    cost_shape_of_plan(&shape, p);
+    cost_count(&c, &shape, &p->run, p->bytes, 0);
+    z->kv_bytes = c.kv;
+    z->kv_bytes_per_position = cost_kv_position(&shape, p->run.kv_type);
+    z->state_bytes = c.state;
+    z->arena_bytes = c.arena;
+    z->cache_bytes = c.cache;
+    z->activation_bytes = c.activation;
+    z->scratch_bytes = c.scratch;
+    z->logits_bytes = c.logits;
+    z->plan_bytes = c.plan;
+    z->process_bytes = c.process;
+    z->host_total_bytes = c.host;
+    z->device_total_bytes = c.device;
+}
+
+static void predict(struct plan_summary *z, const struct plan_shm *p, const struct speeds *v)
+{
+    bool cuda = p->run.backend == BACKEND_CUDA;
+    double compute_bytes = (double)z->dense_bytes + (double)z->expert_used_bytes;
+    double link_bytes = cuda ? compute_bytes - (double)z->device_bytes : 0;
+    double chunk = p->run.max_positions, slowest;
+
+    z->disk_seconds = (double)z->sweep_bytes / v->disk;
+    z->memory_seconds = cuda ? 0 : compute_bytes / v->memory;
+    z->link_seconds = link_bytes / v->link;
+    z->device_seconds = cuda ? compute_bytes / v->device_memory : 0;
+    z->flops_per_position = compute_bytes; /* two operations a weight, two bytes a weight */
+    z->compute_seconds = cuda ? 0 : z->flops_per_position / v->flops;
+    z->overhead_seconds = SWEEP_OVERHEAD_SECONDS + (double)z->sweep_tiles * TILE_OVERHEAD_SECONDS + (double)p->ops.count * OP_OVERHEAD_SECONDS;
+    slowest = z->disk_seconds;
+    z->bottleneck = "disk";
+    if (z->memory_seconds > slowest) slowest = z->memory_seconds, z->bottleneck = "memory";
+    if (z->link_seconds > slowest) slowest = z->link_seconds, z->bottleneck = "link";
+    if (z->device_seconds > slowest) slowest = z->device_seconds, z->bottleneck = "device memory";
+    if (z->overhead_seconds > slowest) slowest = z->overhead_seconds, z->bottleneck = "hand-overs";
+    z->predicted_seconds_per_token = slowest;
+    slowest = z->disk_seconds > z->compute_seconds * chunk ? z->disk_seconds : z->compute_seconds * chunk;
+    z->predicted_seconds_per_prompt_token = (slowest + z->overhead_seconds) / chunk;
+    z->host_gain = z->sweep_bytes ? (z->sweep_bytes < 1000000000u ? z->disk_seconds : 1e9 / v->disk) : 0;
+    z->device_gain = cuda && link_bytes > 0 ? 1e9 / v->link : 0;
+}
+
+void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct speeds *v)
+{
+    const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix];
+    uint64_t dense_disk;
+
+    *out = (struct plan_summary){.context = p->spec.context, .max_positions = p->run.max_positions, .slot_bytes = p->run.slot_bytes};
+    count_tiles(out, p);
+    dense_disk = out->disk_bytes;
+    count_experts(out, p);
+    count_memory(out, p);
+    out->sweep_bytes = dense_disk + (uint64_t)((double)out->expert_used_bytes * (1.0 - out->expert_hits));
+    out->active_bytes = out->dense_bytes + out->resident_bytes + out->expert_used_bytes + embed->row_bytes;
+    out->weight_bytes = out->dense_bytes + out->resident_bytes + out->expert_bytes;
+    /* a tied table is streamed as the head already */
+    for (uint64_t i = 0, tied = 0; i <= p->ops.count; i++) {
+        if (i == p->ops.count && !tied) out->weight_bytes += embed->rows * embed->row_bytes;
+        else if (i < p->ops.count && plan_ops(p)[i].kind == OP_MATMUL && plan_ops(p)[i].matmul.matrix == p->spec.embed_matrix) tied = 1;
+    }
+    predict(out, p, v);
+}
