@@ -15,11 +15,11 @@
 #define CLOSE_NS    1000000000u
 
 struct threads {
-    struct engine engine;
+    struct io_engine engine;
     pthread_mutex_t lock;
     pthread_cond_t todo_cond, done_cond;
-    struct engine_read *todo; /* [depth], circular */
-    struct engine_done *done; /* [depth] */
+    struct io_read *todo; /* [depth], circular */
+    struct io_done *done; /* [depth] */
     uint32_t depth, todo_head, todo_count, done_count, busy;
     uint32_t wanted; /* done_count for which the reaper sleeps */
     uint32_t idle;   /* threads that sleep */
@@ -36,7 +36,7 @@ static struct timespec deadline(uint64_t timeout_ns)
     return (struct timespec){.tv_sec = (time_t)(t / 1000000000u), .tv_nsec = (long)(t % 1000000000u)};
 }
 
-static int32_t read_once(const struct engine_read *r)
+static int32_t read_once(const struct io_read *r)
 {
     ssize_t n;
 
@@ -48,7 +48,7 @@ static int32_t read_once(const struct engine_read *r)
 static void *thread_main(void *arg)
 {
     struct threads *t = arg;
-    struct engine_read r;
+    struct io_read r;
     int32_t result;
 
     pthread_mutex_lock(&t->lock);
@@ -67,7 +67,7 @@ static void *thread_main(void *arg)
         result = read_once(&r);
         pthread_mutex_lock(&t->lock);
         t->busy--;
-        t->done[t->done_count++] = (struct engine_done){.tag = r.tag, .result = result};
+        t->done[t->done_count++] = (struct io_done){.tag = r.tag, .result = result};
         if ((t->wanted && t->done_count >= t->wanted) || (t->stop && !t->busy)) pthread_cond_signal(&t->done_cond);
     }
     pthread_mutex_unlock(&t->lock);
@@ -102,7 +102,7 @@ static void threads_free(struct threads *t)
     free(t);
 }
 
-static void threads_close(struct engine *g)
+static void threads_close(struct io_engine *g)
 {
     struct threads *t = (struct threads *)g;
     struct timespec until = deadline(CLOSE_NS);
@@ -120,14 +120,14 @@ static void threads_close(struct engine *g)
     if (!stuck) threads_free(t);
 }
 
-static int threads_open(struct engine **out, const struct engine_options *o, struct error *e)
+static int threads_open(struct io_engine **out, const struct io_options *o, struct error *e)
 {
     struct threads *t = calloc(1, sizeof *t);
     pthread_condattr_t attr;
     int rc;
 
     if (!t) return error_set(e, ENOMEM, "no memory for reads");
-    t->engine.ops = &engine_threads;
+    t->engine.ops = &io_engine_threads;
     t->depth = o->depth;
     pthread_mutex_init(&t->lock, NULL);
     pthread_condattr_init(&attr);
@@ -148,14 +148,14 @@ static int threads_open(struct engine **out, const struct engine_options *o, str
     return 0;
 }
 
-static void threads_add_file(struct engine *g, uint32_t file, int fd)
+static void threads_add_file(struct io_engine *g, uint32_t file, int fd)
 {
     (void)g;
     (void)file;
     (void)fd;
 }
 
-static void threads_submit(struct engine *g, const struct engine_read *r)
+static void threads_submit(struct io_engine *g, const struct io_read *r)
 {
     struct threads *t = (struct threads *)g;
 
@@ -165,7 +165,7 @@ static void threads_submit(struct engine *g, const struct engine_read *r)
     pthread_mutex_unlock(&t->lock);
 }
 
-static int threads_reap(struct engine *g, struct engine_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
+static int threads_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
 {
     struct threads *t = (struct threads *)g;
     struct timespec until;
@@ -183,12 +183,12 @@ static int threads_reap(struct engine *g, struct engine_done *done, uint32_t max
     return (int)n;
 }
 
-static const char *threads_describe(const struct engine *g)
+static const char *threads_describe(const struct io_engine *g)
 {
     return ((const struct threads *)g)->text;
 }
 
-const struct engine_ops engine_threads = {
+const struct io_ops io_engine_threads = {
     .name = "threads", .open = threads_open, .add_file = threads_add_file, .submit = threads_submit, .reap = threads_reap,
     .describe = threads_describe, .close = threads_close,
 };

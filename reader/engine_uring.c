@@ -16,7 +16,7 @@
 #define CLOSE_NS   1000000000u
 
 struct uring {
-    struct engine engine;
+    struct io_engine engine;
     struct io_uring ring;
     bool enabled, files_registered;
     uint32_t files, under_way;
@@ -46,7 +46,7 @@ static int make_ring(struct uring *u, uint32_t depth)
 }
 
 /* As many slots to a buffer as the kernel's limit allows. Does nothing where that is not possible. */
-static void register_arena(struct uring *u, const struct engine_options *o)
+static void register_arena(struct uring *u, const struct io_options *o)
 {
     uint64_t piece, count;
     struct iovec *v;
@@ -68,7 +68,7 @@ static void register_arena(struct uring *u, const struct engine_options *o)
     free(v);
 }
 
-static int uring_open(struct engine **out, const struct engine_options *o, struct error *e)
+static int uring_open(struct io_engine **out, const struct io_options *o, struct error *e)
 {
     struct uring *u = calloc(1, sizeof *u);
     int rc;
@@ -77,7 +77,7 @@ static int uring_open(struct engine **out, const struct engine_options *o, struc
         free(u);
         return error_set(e, ENOMEM, "no memory for reads");
     }
-    u->engine.ops = &engine_uring;
+    u->engine.ops = &io_engine_uring;
     u->files = o->files;
     rc = make_ring(u, o->depth);
     if (rc) {
@@ -93,14 +93,14 @@ static int uring_open(struct engine **out, const struct engine_options *o, struc
     return 0;
 }
 
-static void uring_add_file(struct engine *g, uint32_t file, int fd)
+static void uring_add_file(struct io_engine *g, uint32_t file, int fd)
 {
     struct uring *u = (struct uring *)g;
 
     if (u->files_registered && file < u->files) u->file_added[file] = io_uring_register_files_update(&u->ring, file, &fd, 1) == 1;
 }
 
-static void uring_submit(struct engine *g, const struct engine_read *r)
+static void uring_submit(struct io_engine *g, const struct io_read *r)
 {
     struct uring *u = (struct uring *)g;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring); /* there is one: at most depth are under way */
@@ -126,7 +126,7 @@ static int enable(struct uring *u)
     return 0;
 }
 
-static int collect(struct uring *u, struct engine_done *done, uint32_t max)
+static int collect(struct uring *u, struct io_done *done, uint32_t max)
 {
     struct io_uring_cqe *cqe;
     uint32_t n = 0;
@@ -134,7 +134,7 @@ static int collect(struct uring *u, struct engine_done *done, uint32_t max)
 
     io_uring_for_each_cqe(&u->ring, head, cqe) {
         if (n == max) break;
-        done[n++] = (struct engine_done){.tag = (uint32_t)cqe->user_data, .result = cqe->res};
+        done[n++] = (struct io_done){.tag = (uint32_t)cqe->user_data, .result = cqe->res};
     }
     io_uring_cq_advance(&u->ring, n);
     u->under_way -= n;
@@ -147,7 +147,7 @@ static bool transient(int rc)
     return rc == -ETIME || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY;
 }
 
-static int uring_reap(struct engine *g, struct engine_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
+static int uring_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
 {
     struct uring *u = (struct uring *)g;
     struct __kernel_timespec t = {.tv_sec = (long long)(timeout_ns / 1000000000u), .tv_nsec = (long long)(timeout_ns % 1000000000u)};
@@ -162,15 +162,15 @@ static int uring_reap(struct engine *g, struct engine_done *done, uint32_t max, 
     return collect(u, done, max);
 }
 
-static const char *uring_describe(const struct engine *g)
+static const char *uring_describe(const struct io_engine *g)
 {
     return ((const struct uring *)g)->text;
 }
 
-static void uring_close(struct engine *g)
+static void uring_close(struct io_engine *g)
 {
     struct uring *u = (struct uring *)g;
-    struct engine_done done[64];
+    struct io_done done[64];
 
     /* What is still queued is submitted too, and then waited for: nothing may land in memory that is about to go. */
     if (u->under_way) uring_reap(g, done, 64, u->under_way, CLOSE_NS);
@@ -179,7 +179,7 @@ static void uring_close(struct engine *g)
     free(u);
 }
 
-const struct engine_ops engine_uring = {
+const struct io_ops io_engine_uring = {
     .name = "uring", .open = uring_open, .add_file = uring_add_file, .submit = uring_submit, .reap = uring_reap,
     .describe = uring_describe, .close = uring_close,
 };

@@ -26,11 +26,11 @@ struct read {
 struct fetch {
     const struct plan_shm *plan;
     struct run_stats *stats;
-    struct engine *engine;
+    struct io_engine *engine;
     struct files *files;
     uint32_t depth, block, in_flight, free_head;
     uint64_t busy_since_ns, ended_ns, hinted_ns;
-    struct engine_done done[BATCH];
+    struct io_done done[BATCH];
     struct read read[];
 };
 
@@ -104,11 +104,11 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 static int queue(struct fetch *f, struct read *r, struct error *e)
 {
     int fd = files_fd(f->files, r->file, r->way, e);
-    struct engine_read q = {.dest = r->dest + r->got, .offset = r->offset + r->got, .bytes = r->bytes - r->got,
+    struct io_read q = {.dest = r->dest + r->got, .offset = r->offset + r->got, .bytes = r->bytes - r->got,
                             .tag = (uint32_t)(r - f->read), .file = files_number(r->file, r->way), .fd = fd};
 
     if (fd < 0) return fd;
-    engine_submit(f->engine, &q);
+    io_engine_submit(f->engine, &q);
     add(&f->stats->calls, 1);
     return 0;
 }
@@ -245,7 +245,7 @@ static int go_on(struct fetch *f, struct read *r, uint32_t came, struct error *e
                      files_path(f->files, r->file), (unsigned long long)(r->offset + r->got + came));
 }
 
-static int handle(struct fetch *f, const struct engine_done *d, struct error *e)
+static int handle(struct fetch *f, const struct io_done *d, struct error *e)
 {
     struct read *r = d->tag < f->depth ? &f->read[d->tag] : NULL;
 
@@ -282,10 +282,10 @@ static int watch(struct fetch *f, uint64_t now, struct error *e)
 
 int fetch_reap(struct fetch *f, uint32_t min, uint64_t timeout_ns, struct error *e)
 {
-    int n = engine_reap(f->engine, f->done, BATCH, min < BATCH ? min : BATCH, timeout_ns), rc = 0;
+    int n = io_engine_reap(f->engine, f->done, BATCH, min < BATCH ? min : BATCH, timeout_ns), rc = 0;
     uint64_t now = clock_ns();
 
-    if (n < 0) return error_set(e, -n, "reading with %s failed: %s; try --io buffered or another engine", f->engine->ops->name, error_name(-n));
+    if (n < 0) return error_set(e, -n, "reading with %s failed: %s; try --io-engine threads", f->engine->ops->name, error_name(-n));
     add(&f->stats->busy_ns, now - f->busy_since_ns);
     f->busy_since_ns = now;
     if (n) f->ended_ns = now;

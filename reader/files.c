@@ -22,7 +22,7 @@ struct one {
 };
 
 struct files {
-    struct engine *engine;
+    struct io_engine *engine;
     uint32_t io; /* enum plan_io */
     bool small;
     uint64_t reviewed_ns;
@@ -77,7 +77,7 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
     }
     posix_fadvise(fd, 0, 0, advice[way]);
     o->fd[way] = fd;
-    engine_add_file(f->engine, files_number(file, way), fd);
+    io_engine_add_file(f->engine, files_number(file, way), fd);
     return fd;
 }
 
@@ -113,7 +113,7 @@ static void raise_limit(uint32_t files)
     setrlimit(RLIMIT_NOFILE, &l);
 }
 
-int files_open(struct files **out, const struct plan_shm *p, struct engine *g, struct error *e)
+int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g, struct error *e)
 {
     uint32_t count = (uint32_t)p->files.count;
     struct files *f = calloc(1, sizeof *f + count * sizeof *f->one);

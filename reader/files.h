@@ -24,7 +24,7 @@ struct files;
 
 /* Opens every file. p: checked, outlives *out, as does the engine (opened for files_number(count, 0) files). Errors:
  * missing, not readable, changed since it was planned (size, time, inode), too many for the limit on descriptors. */
-int files_open(struct files **out, const struct plan_shm *p, struct engine *g, struct error *e);
+int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g, struct error *e);
 void files_close(struct files *f); /* NULL is allowed */
 
 /* How tiles of a file are read now. */

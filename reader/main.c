@@ -15,17 +15,17 @@ static int run(void *stream, struct error *e)
 
 static int serve(struct stage *s, struct error *e)
 {
-    struct engine_options eo = stream_engine_options(s->plan, s->arena);
+    struct io_options eo = stream_engine_options(s->plan, s->arena);
     struct stream_options so = {.plan = s->plan, .run = s->run, .arena = s->arena, .cache = s->cache, .freed_arg = s,
                                 .freed = s->plan->run.trace ? trace_freed : NULL};
     struct stream *stream = NULL;
     int rc;
 
-    if ((rc = engine_open(&so.engine, s->plan->run.engine, &eo, e))) return rc;
+    if ((rc = io_engine_open(&so.engine, s->plan->run.engine, &eo, e))) return rc;
     rc = stream_open(&stream, &so, e);
     if (!rc) rc = stage_attached(s, stream_describe(stream), e);
     if (!rc) rc = stage_serve(s, run, stream, e);
-    engine_close(so.engine);
+    io_engine_close(so.engine);
     stream_close(stream);
     return rc;
 }

@@ -38,11 +38,11 @@ struct stream {
 
 /* ---- opening ---- */
 
-struct engine_options stream_engine_options(const struct plan_shm *p, uint8_t *arena)
+struct io_options stream_engine_options(const struct plan_shm *p, uint8_t *arena)
 {
     const struct plan_run *r = &p->run;
 
-    return (struct engine_options){.depth = fetch_depth(r), .files = files_number((uint32_t)p->files.count, 0), .arena = arena,
+    return (struct io_options){.depth = fetch_depth(r), .files = files_number((uint32_t)p->files.count, 0), .arena = arena,
                                    .arena_bytes = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes,
                                    .slot_bytes = r->slot_bytes};
 }
@@ -129,7 +129,7 @@ const char *stream_describe(struct stream *s)
 {
     uint64_t block = s->o.plan->run.io_block_bytes ? s->o.plan->run.io_block_bytes : FETCH_BLOCK_AUTO;
 
-    snprintf(s->text, sizeof s->text, "%s, %u reads of %llu KiB, %s", engine_describe(s->o.engine), fetch_depth(&s->o.plan->run),
+    snprintf(s->text, sizeof s->text, "%s, %u reads of %llu KiB, %s", io_engine_describe(s->o.engine), fetch_depth(&s->o.plan->run),
              (unsigned long long)block >> 10, files_describe(s->files));
     return s->text;
 }

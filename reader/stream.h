@@ -26,14 +26,14 @@ struct stream_options {
     const struct plan_shm *plan; /* checked */
     struct run_shm *run;         /* checked */
     uint8_t *arena, *cache;      /* cache NULL where the plan has none */
-    struct engine *engine;       /* opened with stream_engine_options() */
+    struct io_engine *engine;       /* opened with stream_engine_options() */
     /* Told of every entry that became free, before it is used again; NULL: nobody wants to know. */
     void (*freed)(void *arg, enum run_lane lane, const struct ring_entry *x);
     void *freed_arg;
 };
 
 /* What the engine has to be opened with for this plan. */
-struct engine_options stream_engine_options(const struct plan_shm *p, uint8_t *arena);
+struct io_options stream_engine_options(const struct plan_shm *p, uint8_t *arena);
 
 /* Opens and checks the plan's files. */
 int stream_open(struct stream **out, const struct stream_options *o, struct error *e);

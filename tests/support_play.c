@@ -33,10 +33,10 @@ static uint64_t arena_bytes(const struct plan_shm *p)
     return ((uint64_t)p->run.reader_slots[0] + p->run.reader_slots[1]) * p->run.slot_bytes;
 }
 
-int play_open(struct play *p, struct plan_shm *plan, struct engine *engine)
+int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine)
 {
     struct stream_options o = {.plan = plan, .freed = on_freed, .freed_arg = p};
-    struct engine_options eo;
+    struct io_options eo;
 
     memset(p, 0, sizeof *p);
     p->plan = plan;
@@ -45,7 +45,7 @@ int play_open(struct play *p, struct plan_shm *plan, struct engine *engine)
     p->cache = pages_make(plan->run.host_cache_bytes);
     eo = stream_engine_options(plan, p->arena);
     p->engine = engine;
-    if (!engine) assert_int_equal(engine_open(&p->engine, plan->run.engine, &eo, &p->error), 0);
+    if (!engine) assert_int_equal(io_engine_open(&p->engine, plan->run.engine, &eo, &p->error), 0);
     o.run = p->run;
     o.arena = p->arena;
     o.cache = p->cache;
@@ -56,7 +56,7 @@ int play_open(struct play *p, struct plan_shm *plan, struct engine *engine)
 
 void play_free(struct play *p)
 {
-    engine_close(p->engine);
+    io_engine_close(p->engine);
     stream_close(p->stream);
     free(p->plan);
     free(p->run);
@@ -64,7 +64,7 @@ void play_free(struct play *p)
     free(p->cache);
 }
 
-void play_start(struct play *p, struct plan_shm *plan, struct engine *engine)
+void play_start(struct play *p, struct plan_shm *plan, struct io_engine *engine)
 {
     int rc = play_open(p, plan, engine);
 

@@ -13,7 +13,7 @@ struct play {
     struct run_shm *run;
     uint8_t *arena, *cache;
     struct stream *stream;
-    struct engine *engine;
+    struct io_engine *engine;
     struct ring ring[LANES];
     pthread_t thread;
     struct error error;
@@ -22,9 +22,9 @@ struct play {
 };
 
 /* Opens everything and starts nothing. Takes plan over, and the engine (NULL: the plan's own). */
-int play_open(struct play *p, struct plan_shm *plan, struct engine *engine);
+int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine);
 void play_free(struct play *p);
-void play_start(struct play *p, struct plan_shm *plan, struct engine *engine);
+void play_start(struct play *p, struct plan_shm *plan, struct io_engine *engine);
 void play_stop(struct play *p); /* it must end at once, and well */
 /* The stream must end by itself with this errno and these words. */
 void play_expect_failure(struct play *p, int code, const char *words);

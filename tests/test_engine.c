@@ -1,12 +1,17 @@
 /* Read engines: every byte of reads at odd places, what comes back at the end of a file, and waiting. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -20,7 +25,7 @@
 
 struct bench {
     struct folder folder;
-    struct engine *engine;
+    struct io_engine *engine;
     uint8_t *memory;
     uint64_t bytes[2];
 };
@@ -28,7 +33,7 @@ struct bench {
 /* Returns false where the system does not allow the engine, with the reason printed. */
 static bool bench_open(struct bench *b, uint32_t kind, const char *base, bool registered)
 {
-    struct engine_options o = {.depth = DEPTH, .files = 4, .slot_bytes = SLOT, .arena_bytes = DEPTH * SLOT};
+    struct io_options o = {.depth = DEPTH, .files = 4, .slot_bytes = SLOT, .arena_bytes = DEPTH * SLOT};
     struct error e = {0};
     int rc;
 
@@ -36,7 +41,7 @@ static bool bench_open(struct bench *b, uint32_t kind, const char *base, bool re
     b->bytes[1] = 4096 * 20;
     b->memory = pages_make(DEPTH * SLOT);
     if (registered) o.arena = b->memory;
-    rc = engine_open(&b->engine, kind, &o, &e);
+    rc = io_engine_open(&b->engine, kind, &o, &e);
     if (rc) {
         print_message("skipped: %s\n", e.text);
         assert_int_equal(rc, -ENOTSUP);
@@ -49,7 +54,7 @@ static bool bench_open(struct bench *b, uint32_t kind, const char *base, bool re
 
 static void bench_close(struct bench *b)
 {
-    engine_close(b->engine);
+    io_engine_close(b->engine);
     folder_remove(&b->folder);
     free(b->memory);
 }
@@ -65,8 +70,8 @@ static uint64_t wrong(const uint8_t *data, uint32_t file, uint64_t offset, uint3
 /* Many rounds of DEPTH reads, all checked. step: offsets and lengths are multiples of it. */
 static void read_all(struct bench *b, uint32_t file, int fd, uint32_t step)
 {
-    struct engine_done done[DEPTH];
-    struct engine_read q[DEPTH];
+    struct io_done done[DEPTH];
+    struct io_read q[DEPTH];
 
     srandom(1);
     for (int round = 0; round < 20; round++) {
@@ -77,15 +82,15 @@ static void read_all(struct bench *b, uint32_t file, int fd, uint32_t step)
             uint32_t bytes = ((uint32_t)random() % SLOT / step + 1) * step;
 
             if (bytes > SLOT) bytes = SLOT;
-            q[i] = (struct engine_read){.dest = b->memory + i * SLOT, .offset = offset, .bytes = bytes, .tag = i, .file = file, .fd = fd};
-            engine_submit(b->engine, &q[i]);
+            q[i] = (struct io_read){.dest = b->memory + i * SLOT, .offset = offset, .bytes = bytes, .tag = i, .file = file, .fd = fd};
+            io_engine_submit(b->engine, &q[i]);
         }
         while (got < DEPTH) {
-            int n = engine_reap(b->engine, done, DEPTH, 1, 1000000000u);
+            int n = io_engine_reap(b->engine, done, DEPTH, 1, 1000000000u);
 
             assert_true(n > 0);
             for (int k = 0; k < n; k++) {
-                const struct engine_read *r = &q[done[k].tag];
+                const struct io_read *r = &q[done[k].tag];
                 uint64_t left = b->bytes[file] - r->offset;
 
                 assert_int_equal(done[k].result, left < r->bytes ? left : r->bytes);
@@ -106,12 +111,12 @@ static void run_engine(uint32_t kind, const char *base, bool registered)
         int fd = open(b.folder.name[file], O_RDONLY), direct = open(b.folder.name[file], O_RDONLY | O_DIRECT);
 
         assert_true(fd >= 0);
-        if (registered) engine_add_file(b.engine, file, fd);
+        if (registered) io_engine_add_file(b.engine, file, fd);
         read_all(&b, file, fd, 1);
         if (direct < 0) {
             print_message("skipped: no direct reads in %s\n", base);
         } else {
-            engine_add_file(b.engine, file, direct);
+            io_engine_add_file(b.engine, file, direct);
             read_all(&b, file, direct, 4096);
             close(direct);
         }
@@ -130,22 +135,22 @@ static void some_engine_always(void **state) { (void)state; run_engine(ENGINE_AU
 static void errors_come_back(void **state)
 {
     static const uint32_t kinds[] = {ENGINE_URING, ENGINE_THREADS};
-    struct engine_done done[DEPTH];
+    struct io_done done[DEPTH];
     struct bench b;
 
     (void)state;
     for (size_t k = 0; k < 2; k++) {
         if (!bench_open(&b, kinds[k], "/var/tmp", true)) continue;
         int fd = open(b.folder.name[0], O_RDONLY);
-        struct engine_read q = {.dest = b.memory, .bytes = 4096, .tag = 3, .file = 9, .fd = -1};
+        struct io_read q = {.dest = b.memory, .bytes = 4096, .tag = 3, .file = 9, .fd = -1};
 
-        engine_submit(b.engine, &q);
-        assert_int_equal(engine_reap(b.engine, done, DEPTH, 1, 1000000000u), 1);
+        io_engine_submit(b.engine, &q);
+        assert_int_equal(io_engine_reap(b.engine, done, DEPTH, 1, 1000000000u), 1);
         assert_int_equal(done[0].result, -EBADF);
         q.fd = fd;
         q.offset = b.bytes[0];
-        engine_submit(b.engine, &q);
-        assert_int_equal(engine_reap(b.engine, done, DEPTH, 1, 1000000000u), 1);
+        io_engine_submit(b.engine, &q);
+        assert_int_equal(io_engine_reap(b.engine, done, DEPTH, 1, 1000000000u), 1);
         assert_int_equal(done[0].result, 0);
         assert_int_equal(done[0].tag, 3);
         close(fd);
@@ -165,7 +170,7 @@ static void closes_while_busy(void **state)
         int fd = open(b.folder.name[0], O_RDONLY);
 
         for (uint32_t i = 0; i < DEPTH; i++)
-            engine_submit(b.engine, &(struct engine_read){.dest = b.memory + i * SLOT, .bytes = SLOT, .tag = i, .file = 9, .fd = fd});
+            io_engine_submit(b.engine, &(struct io_read){.dest = b.memory + i * SLOT, .bytes = SLOT, .tag = i, .file = 9, .fd = fd});
         bench_close(&b);
         close(fd);
     }
@@ -174,28 +179,28 @@ static void closes_while_busy(void **state)
 static void waits_no_longer_than_told(void **state)
 {
     static const uint32_t kinds[] = {ENGINE_URING, ENGINE_THREADS};
-    struct engine_done done[DEPTH];
+    struct io_done done[DEPTH];
     struct bench b;
 
     (void)state;
     for (size_t k = 0; k < 2; k++) {
         if (!bench_open(&b, kinds[k], "/var/tmp", true)) continue;
-        assert_int_equal(engine_reap(b.engine, done, DEPTH, 0, 0), 0);
-        assert_int_equal(engine_reap(b.engine, done, DEPTH, 1, 20000000u), 0); /* nothing is under way */
+        assert_int_equal(io_engine_reap(b.engine, done, DEPTH, 0, 0), 0);
+        assert_int_equal(io_engine_reap(b.engine, done, DEPTH, 1, 20000000u), 0); /* nothing is under way */
         bench_close(&b);
     }
 }
 
 static void null_fills_nothing(void **state)
 {
-    struct engine_done done[DEPTH];
+    struct io_done done[DEPTH];
     struct bench b;
 
     (void)state;
     assert_true(bench_open(&b, ENGINE_NULL, "/dev/shm", false));
     for (uint32_t i = 0; i < DEPTH; i++)
-        engine_submit(b.engine, &(struct engine_read){.dest = b.memory, .bytes = 100 + i, .tag = i, .fd = -1});
-    assert_int_equal(engine_reap(b.engine, done, DEPTH, 1, 0), DEPTH);
+        io_engine_submit(b.engine, &(struct io_read){.dest = b.memory, .bytes = 100 + i, .tag = i, .fd = -1});
+    assert_int_equal(io_engine_reap(b.engine, done, DEPTH, 1, 0), DEPTH);
     for (uint32_t i = 0; i < DEPTH; i++) assert_int_equal(done[i].result, 100 + done[i].tag);
     assert_int_equal(b.memory[0], 0);
     bench_close(&b);
@@ -203,12 +208,45 @@ static void null_fills_nothing(void **state)
 
 static void unknown_engine(void **state)
 {
-    struct engine_options o = {.depth = 1};
-    struct engine *g = NULL;
+    struct io_options o = {.depth = 1};
+    struct io_engine *g = NULL;
     struct error e = {0};
 
     (void)state;
-    assert_int_equal(engine_open(&g, 77, &o, &e), -EPROTO);
+    assert_int_equal(io_engine_open(&g, 77, &o, &e), -EPROTO);
+}
+
+/* As in most containers: io_uring_setup() is answered with EPERM. Run in a child, since a filter stays. */
+static int without_uring(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {.len = sizeof code / sizeof *code, .filter = code};
+    struct io_options o = {.depth = 4};
+    struct io_engine *g = NULL;
+    struct error e = {0};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)) return 77;
+    if (io_engine_open(&g, ENGINE_URING, &o, &e) != -ENOTSUP || !strstr(e.text, "--io-engine threads")) return 1;
+    if (io_engine_open(&g, ENGINE_AUTO, &o, &e) || strcmp(g->ops->name, "threads")) return 2;
+    io_engine_close(g);
+    return 0;
+}
+
+static void threads_where_uring_is_forbidden(void **state)
+{
+    pid_t child = fork();
+    int status = 0;
+
+    (void)state;
+    if (!child) _exit(without_uring());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) print_message("skipped: system call filters are not allowed here\n");
+    else assert_int_equal(status, 0);
 }
 
 static void page_cache_is_seen(void **state)
@@ -235,6 +273,7 @@ int main(void)
         cmocka_unit_test(uring_on_disk),     cmocka_unit_test(uring_on_tmpfs),     cmocka_unit_test(uring_unregistered),
         cmocka_unit_test(threads_on_disk),   cmocka_unit_test(threads_on_tmpfs),   cmocka_unit_test(some_engine_always),
         cmocka_unit_test(errors_come_back),  cmocka_unit_test(closes_while_busy),  cmocka_unit_test(waits_no_longer_than_told),
+        cmocka_unit_test(threads_where_uring_is_forbidden),
         cmocka_unit_test(null_fills_nothing), cmocka_unit_test(unknown_engine),    cmocka_unit_test(page_cache_is_seen),
     };
 

@@ -24,9 +24,9 @@
 /* ---- an engine that reads at once, with faults ---- */
 
 struct faulty {
-    struct engine engine;
+    struct io_engine engine;
     uint32_t count;
-    struct engine_done done[64];
+    struct io_done done[64];
     /* plan of faults, for reads that begin in [from, to) */
     uint64_t from, to;
     int code;           /* -errno of the next `times` reads */
@@ -38,14 +38,14 @@ struct faulty {
     uint32_t reads;
 };
 
-static void faulty_add_file(struct engine *g, uint32_t file, int fd)
+static void faulty_add_file(struct io_engine *g, uint32_t file, int fd)
 {
     struct faulty *f = (struct faulty *)g;
 
     if (file % FILES_WAYS == FILES_DIRECT) f->first_fd = fd;
 }
 
-static void faulty_submit(struct engine *g, const struct engine_read *r)
+static void faulty_submit(struct io_engine *g, const struct io_read *r)
 {
     struct faulty *f = (struct faulty *)g;
     uint32_t bytes = f->at_most && f->at_most < r->bytes ? f->at_most : r->bytes;
@@ -56,10 +56,10 @@ static void faulty_submit(struct engine *g, const struct engine_read *r)
     if (f->refuse_direct && r->fd == f->first_fd) n = -EINVAL;
     else if (f->times && r->offset >= f->from && r->offset < f->to) n = f->code, f->times--;
     else n = pread(r->fd, r->dest, bytes, (off_t)r->offset);
-    f->done[f->count++] = (struct engine_done){.tag = r->tag, .result = (int32_t)(n == -1 ? -errno : n)};
+    f->done[f->count++] = (struct io_done){.tag = r->tag, .result = (int32_t)(n == -1 ? -errno : n)};
 }
 
-static int faulty_reap(struct engine *g, struct engine_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
+static int faulty_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
 {
     struct faulty *f = (struct faulty *)g;
     uint32_t n = 0;
@@ -69,18 +69,18 @@ static int faulty_reap(struct engine *g, struct engine_done *done, uint32_t max,
     return (int)n;
 }
 
-static const char *faulty_describe(const struct engine *g)
+static const char *faulty_describe(const struct io_engine *g)
 {
     (void)g;
     return "faulty";
 }
 
-static void faulty_close(struct engine *g)
+static void faulty_close(struct io_engine *g)
 {
     (void)g;
 }
 
-static const struct engine_ops faulty_ops = {.name = "faulty", .add_file = faulty_add_file, .submit = faulty_submit,
+static const struct io_ops faulty_ops = {.name = "faulty", .add_file = faulty_add_file, .submit = faulty_submit,
                                              .reap = faulty_reap, .describe = faulty_describe, .close = faulty_close};
 
 static void faulty_init(struct faulty *f)

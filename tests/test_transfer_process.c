@@ -1,0 +1,184 @@
+/* Reader and transfer as the processes that a run starts; the test plays compute behind them, over a real plan. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "coordinator/plan/plan.h"
+#include "coordinator/run/engine.h"
+#include "proto/clock.h"
+#include "proto/ring.h"
+#include "tests/support_files.h"
+#include "tests/support_program.h"
+
+struct play {
+    struct folder folder;
+    struct program program;
+    struct plan_shm *plan;
+    struct engine *engine;
+    struct ring device[LANES];
+    struct error error;
+    uint64_t traced[2]; /* records of the host and the device rings */
+};
+
+static void on_trace(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n)
+{
+    struct play *p = arg;
+
+    assert_true(from == STAGE_READER || from == STAGE_TRANSFER);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(r[i].ring, from == STAGE_TRANSFER);
+        assert_true(r[i].fill_ns <= r[i].ready_ns && r[i].ready_ns <= r[i].take_ns && r[i].take_ns <= r[i].free_ns);
+    }
+    p->traced[from == STAGE_TRANSFER] += n;
+}
+
+/* A program whose tensors lie in a file that is there. */
+static void make_files(struct play *p)
+{
+    struct test_shape shape = test_shape_small;
+    struct plan_file *f;
+    struct stat st;
+    uint64_t bytes;
+
+    shape.layers = 20;
+    shape.experts = 4;
+    shape.top = 2;
+    test_program(&p->program, &shape);
+    f = (struct plan_file *)p->program.files.data;
+    bytes = f->bytes;
+    folder_make(&p->folder, "/var/tmp", 1, &bytes);
+    assert_int_equal(stat(p->folder.name[0], &st), 0);
+    *f = (struct plan_file){.name = program_string(&p->program, p->folder.name[0]), .bytes = bytes, .inode = (uint64_t)st.st_ino,
+                            .mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec};
+}
+
+/* The model is so small that all of it would be pinned: two of three tiles of the sweep come from the disk each time. */
+static void stream_some(struct plan_shm *p)
+{
+    struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
+
+    for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
+        if (i % 3) t[i].home = HOME_DISK, t[i].flags = 0, t[i].home_off = 0;
+    }
+}
+
+/* Starts both stages and waits for the epoch. */
+static int play_start(struct play *p)
+{
+    struct plan_settings s = test_settings(UINT64_C(256) << 20);
+    struct engine_config c = {.trace = on_trace, .trace_arg = p, .only = 1u << STAGE_READER | 1u << STAGE_TRANSFER};
+    int rc;
+
+    s.trace = 1;
+    s.slot_bytes = 16384;
+    if ((rc = plan_build(&p->plan, &c.plan_bytes, &p->program, &s, &p->error))) fail_msg("%s", p->error.text);
+    stream_some(p->plan);
+    c.plan = p->plan;
+    if ((rc = engine_open(&p->engine, &c, &p->error))) return rc;
+    if ((rc = engine_ready(p->engine, &p->error))) return rc;
+    for (int i = 0; i < LANES; i++) ring_attach(&p->device[i], engine_run(p->engine), 1, (enum run_lane)i, STAGE_TRANSFER);
+    return 0;
+}
+
+static void play_end(struct play *p)
+{
+    engine_close(p->engine);
+    program_free(&p->program);
+    free(p->plan);
+    folder_remove(&p->folder);
+}
+
+static struct ring_entry *take(struct play *p, int lane)
+{
+    struct bell *b = &engine_run(p->engine)->bell[STAGE_COMPUTE];
+    uint64_t t0 = clock_ns();
+    struct ring_entry *x;
+
+    for (;;) {
+        uint32_t seen = bell_read(b);
+
+        if ((x = ring_take(&p->device[lane]))) return x;
+        if (clock_ns() - t0 > UINT64_C(5000000000)) fail_msg("nothing on lane %d", lane);
+        bell_wait(b, seen, 10000000u);
+    }
+}
+
+/* Only tiles in the arena are looked at: the test does not map the cache. */
+static void check_and_release(struct play *p, int lane, uint32_t tile)
+{
+    struct ring_entry *x = take(p, lane);
+
+    assert_int_equal(x->tile, tile);
+    if (x->segment == SEGMENT_ARENA) assert_int_equal(tile_wrong_bytes(p->plan, &plan_tiles(p->plan)[tile], engine_arena(p->engine) + x->offset), 0);
+    ring_release(&p->device[lane]);
+}
+
+static void tiles_pass_through_both_processes(void **state)
+{
+    struct play p = {0};
+    const struct plan_spec *s;
+    uint32_t first, seen = 0;
+    struct ring_entry *x;
+    struct run_request q;
+
+    (void)state;
+    make_files(&p);
+    if (play_start(&p)) fail_msg("%s", p.error.text);
+    s = &p.plan->spec;
+    for (uint32_t i = 0; i < s->resident_tiles; i++) check_and_release(&p, 1, (uint32_t)s->sweep_tiles + i);
+    for (uint32_t sweep = 0; sweep < 3; sweep++) {
+        for (uint32_t i = 0; i < s->sweep_tiles; i++) {
+            if (sweep && (plan_tiles(p.plan)[i].flags & TILE_STAYS)) continue;
+            check_and_release(&p, 0, i);
+            seen++;
+        }
+    }
+    first = (uint32_t)s->sweep_tiles + s->resident_tiles;
+    for (uint32_t i = 0; i < s->expert_tiles; i++) {
+        q = (struct run_request){.kind = REQUEST_TILE, .index = first + i};
+        assert_int_equal(request_push(engine_run(p.engine), &q), 0);
+        check_and_release(&p, 1, first + i);
+    }
+    q = (struct run_request){.kind = REQUEST_GATHER, .index = 5, .last = 1};
+    assert_int_equal(request_push(engine_run(p.engine), &q), 0);
+    x = take(&p, 1);
+    assert_true(x->tile == RING_GATHER && x->rows == 1);
+    ring_release(&p.device[1]);
+    assert_true(seen > s->sweep_tiles && s->sweep_tiles > 9);
+    for (int i = 0; i < 100 && (p.traced[0] < seen || p.traced[1] < seen); i++) assert_int_equal(engine_poll(p.engine, 50, &p.error), 0);
+    assert_true(p.traced[0] >= seen && p.traced[1] >= seen);
+    play_end(&p);
+}
+
+static void a_truncated_file_ends_the_run(void **state)
+{
+    struct play p = {0};
+
+    (void)state;
+    make_files(&p);
+    assert_int_equal(truncate(p.folder.name[0], 5000), 0);
+    assert_int_equal(play_start(&p), -EPIPE);
+    if (!strstr(p.error.text, "5000 bytes now") || !strstr(p.error.text, p.folder.name[0])) fail_msg("%s", p.error.text);
+    assert_false(engine_mendable(p.engine));
+    play_end(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiles_pass_through_both_processes),
+        cmocka_unit_test(a_truncated_file_ends_the_run),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
