@@ -25,7 +25,7 @@ struct row {
 
 struct list {
     struct row *rows;
-    size_t count;
+    size_t count, capacity;
 };
 
 /* ---- elements ---- */
@@ -170,20 +170,30 @@ static int parse_line(struct row *r, char *line)
     return parse_rule(r, rule);
 }
 
+static int add_row(struct list *l, const struct row *r)
+{
+    if (l->count == l->capacity) {
+        size_t capacity = l->capacity ? l->capacity * 2 : 256;
+        struct row *rows = reallocarray(l->rows, capacity, sizeof *rows);
+        if (!rows) return -ENOMEM;
+        l->rows = rows;
+        l->capacity = capacity;
+    }
+    l->rows[l->count++] = *r;
+    return 0;
+}
+
 static int parse_list(struct list *l, char *text, struct error *e)
 {
     char *line;
     size_t n = 0;
 
     while ((line = strsep(&text, "\n"))) {
-        struct row *rows = reallocarray(l->rows, l->count + 1, sizeof *rows);
         struct row r = {0};
         n++;
-        if (rows) l->rows = rows;
-        if (!rows) return error_set(e, ENOMEM, "no memory for a list of tensors");
         if (!*line) continue;
         if (parse_line(&r, line)) return error_set(e, EINVAL, "list of tensors, line %zu: file, name, dtype, shape, rule expected", n);
-        l->rows[l->count++] = r;
+        if (add_row(l, &r)) return error_set(e, ENOMEM, "no memory for a list of tensors");
     }
     return 0;
 }

@@ -81,10 +81,13 @@ static int write_program(struct model *m, const struct model_options *o, struct 
 {
     const char *text_of = NULL;
     const struct family *f = family_find(m->config, &text_of, e);
-    struct build b;
+    struct build b = {0};
     int rc = f ? init_build(&b, m, o, e) : -e->code;
 
-    if (rc) return rc;
+    if (rc) {
+        free(b.file_of);
+        return rc;
+    }
     b.family = f->architecture;
     if (text_of) snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", text_of);
     f->write(&b);

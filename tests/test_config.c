@@ -1,0 +1,335 @@
+/* config.json with every kind of fault: the field is named, nothing hangs, nothing leaks. And rope tables by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <math.h>
+#include <cmocka.h>
+#include <jansson.h>
+#include "coordinator/model/rope.h"
+#include "tests/mkmodel.h"
+#include "tests/support_model.h"
+
+static char *folder; /* of the plain Llama, whose config the tests change */
+
+static int setup(void **state)
+{
+    (void)state;
+    folder = reference_make("llama");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+static void refuse(const char *const *words)
+{
+    struct model *m = NULL;
+    struct error e = {0};
+
+    assert_true(model_open(&m, folder, NULL, &e) < 0);
+    assert_null(m);
+    assert_int_not_equal(e.code, 0);
+    for (; *words; words++)
+        if (!strstr(e.text, *words)) fail_msg("\"%s\" does not say \"%s\"", e.text, *words);
+}
+#define REFUSE(...) refuse((const char *const[]){__VA_ARGS__, NULL})
+
+/* The reference's config with a field replaced by this JSON, or taken out (NULL). */
+static void change(const char *key, const char *value)
+{
+    json_t *o = json_load_file(REFERENCE_MODELS "/llama/config.json", 0, NULL);
+    char *text;
+
+    if (value)
+        json_object_set_new(o, key, json_loads(value, JSON_DECODE_ANY, NULL));
+    else
+        json_object_del(o, key);
+    text = json_dumps(o, 0);
+    scratch_write(folder, "config.json", text);
+    free(text);
+    json_decref(o);
+}
+
+static void files_that_are_no_config(void **state)
+{
+    char *deep = malloc(200001);
+    struct model *m = NULL;
+    struct error e = {0};
+
+    (void)state;
+    scratch_write(folder, "config.json", "");
+    REFUSE("config.json", "JSON");
+    scratch_write(folder, "config.json", "{nope");
+    REFUSE("config.json", "line 1");
+    scratch_write(folder, "config.json", "[]");
+    REFUSE("config.json", "object");
+    memset(deep, '[', 200000);
+    deep[200000] = 0;
+    scratch_write(folder, "config.json", deep);
+    REFUSE("config.json", "depth");
+    free(deep);
+    remove(scratch_path(folder, "config.json"));
+    REFUSE("config.json", "no such file");
+    assert_true(model_open(&m, "/no-such-folder", NULL, &e) < 0);
+    assert_non_null(strstr(e.text, "/no-such-folder"));
+    assert_true(model_open(&m, "/etc/passwd", NULL, &e) < 0);
+    assert_non_null(strstr(e.text, "not a folder"));
+}
+
+static void fields_that_make_no_sense(void **state)
+{
+    static const struct {
+        const char *key, *value, *word;
+    } cases[] = {
+        {"num_attention_heads", "0", "num_attention_heads"},
+        {"num_attention_heads", "3", "divisible"},
+        {"num_attention_heads", "null", "missing"},
+        {"num_key_value_heads", "3", "divisible"},
+        {"num_hidden_layers", "1000000000", "num_hidden_layers"},
+        {"num_hidden_layers", NULL, "missing"},
+        {"num_hidden_layers", "4", "model.layers.3."},
+        {"hidden_size", "\"80\"", "hidden_size"},
+        {"hidden_size", "80.5", "whole number"},
+        {"hidden_size", "1e300", "whole number"},
+        {"intermediate_size", "-4", "intermediate_size"},
+        {"intermediate_size", NULL, "intermediate_size"},
+        {"vocab_size", "300", "[272, 80]"},
+        {"vocab_size", "[272]", "vocab_size"},
+        {"rms_norm_eps", "\"small\"", "rms_norm_eps"},
+        {"rms_norm_eps", "-1", "rms_norm_eps"},
+        {"tie_word_embeddings", "3", "tie_word_embeddings"},
+        {"attention_bias", "true", "q_proj.bias"},
+        {"hidden_act", "\"wobble\"", "wobble"},
+        {"head_dim", "22", "shape"},
+        {"head_dim", "21", "even number"},
+        {"rope_theta", "-1", "rope_theta"},
+        {"rope_theta", "true", "rope_theta"},
+        {"rope_scaling", "{\"rope_type\":\"weird\",\"factor\":2.0}", "weird"},
+        {"rope_scaling", "[1]", "rope_scaling"},
+        {"rope_scaling", "{\"type\":\"linear\",\"factor\":0}", "factor"},
+        {"rope_scaling", "{\"type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}", "short_factor"},
+        {"rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4}", "high_freq_factor"},
+        {"partial_rotary_factor", "1.5", "partial_rotary_factor"},
+        {"quantization_config", "{\"quant_method\":\"awq\",\"bits\":4}", "awq"},
+        {"quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"}", "pack-quantized"},
+        {"quantization_config", "{\"quant_method\":\"fp8\",\"weight_block_size\":[0,128]}", "weight_block_size"},
+        {"eos_token_id", "\"</s>\"", "eos_token_id"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        change(cases[i].key, cases[i].value);
+        REFUSE(cases[i].word);
+    }
+    change("architectures", "[\"FooForCausalLM\"]");
+    {
+        json_t *o = json_load_file(scratch_path(folder, "config.json"), 0, NULL);
+        char *text;
+        json_object_set_new(o, "model_type", json_string("foo"));
+        text = json_dumps(o, 0);
+        scratch_write(folder, "config.json", text);
+        free(text);
+        json_decref(o);
+    }
+    REFUSE("FooForCausalLM", "Llama", "Qwen3");
+}
+
+/* Weights that do not fit their config: tensor, file and both shapes are named. */
+static void weights_that_do_not_fit(void **state)
+{
+    char *list = NULL, *cut;
+    size_t n = 0;
+    FILE *f = fopen(REFERENCE_MODELS "/llama/tensors.tsv", "re");
+    struct error e = {0};
+
+    (void)state;
+    change("bos_token_id", "1");
+    assert_true(getdelim(&list, &n, 0, f) > 0);
+    fclose(f);
+    cut = strstr(list, "layers.1.mlp.up_proj.weight\tBF16\t176x80");
+    assert_non_null(cut);
+    memcpy(strstr(cut, "176x80"), "80x176", 6);
+    assert_int_equal(mkmodel_from_text(list, folder, &e), 0);
+    REFUSE("model.safetensors", "layers.1.mlp.up_proj.weight", "[80, 176]", "[176, 80]");
+    memcpy(strstr(cut, "80x176"), "176x80", 6);
+    memcpy(cut, "layers.9", 8);
+    assert_int_equal(mkmodel_from_text(list, folder, &e), 0);
+    REFUSE("layers.1.mlp.up_proj.weight", "missing", "[176, 80]");
+    free(list);
+    scratch_write(folder, "generation_config.json", "{\"temperature\":\"hot\"}");
+    assert_int_equal(mkmodel_from_list(REFERENCE_MODELS "/llama/tensors.tsv", folder, &e), 0);
+    REFUSE("generation_config.json", "temperature");
+    remove(scratch_path(folder, "generation_config.json"));
+}
+
+/* Scales and experts that are not there, or not of the right shape. */
+static void parts_of_quantized_and_sparse_models(void **state)
+{
+    static const struct {
+        const char *model, *from, *to, *word;
+    } cases[] = {
+        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32\t2x2", "layers.1.mlp.up_proj.weight_scale_inv\tF32\t3x2", "up_proj.weight_scale_inv"},
+        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv", "layers.1.mlp.up_proj.weight_scale_xyz", "up_proj.weight_scale_inv"},
+        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32", "layers.1.mlp.up_proj.weight_scale_inv\tF16", "F16"},
+        {"mixtral", "layers.1.block_sparse_moe.experts.3.w2.", "layers.1.block_sparse_moe.experts.9.w2.", "layers.1.block_sparse_moe.experts.3.w2.weight"},
+        {"gpt-oss-mxfp4", "layers.2.mlp.experts.down_proj_scales\tU8\t6x96x2", "layers.2.mlp.experts.down_proj_scales\tU8\t6x48x4", "down_proj_scales"},
+        {"gpt-oss", "layers.2.mlp.experts.down_proj_bias\tBF16\t6x80", "layers.2.mlp.experts.down_proj_bias\tBF16\t6x81", "down_proj_bias"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *list = NULL, *at, path[256], *saved = folder;
+        size_t n = 0;
+        struct error e = {0};
+        FILE *f;
+        snprintf(path, sizeof path, REFERENCE_MODELS "/%s/tensors.tsv", cases[i].model);
+        f = fopen(path, "re");
+        assert_true(getdelim(&list, &n, 0, f) > 0);
+        fclose(f);
+        at = strstr(list, cases[i].from);
+        assert_non_null(at);
+        assert_int_equal(strlen(cases[i].from), strlen(cases[i].to));
+        memcpy(at, cases[i].to, strlen(cases[i].to));
+        folder = reference_make(cases[i].model);
+        if (mkmodel_from_text(list, folder, &e)) fail_msg("%s", e.text);
+        REFUSE(cases[i].word);
+        scratch_remove(folder);
+        folder = saved;
+        free(list);
+    }
+}
+
+static void routing_sizes_that_contradict(void **state)
+{
+    char *saved = folder, *text;
+    json_t *o;
+
+    (void)state;
+    folder = reference_make("deepseek-v3");
+    o = json_load_file(scratch_path(folder, "config.json"), 0, NULL);
+    json_object_set_new(o, "num_experts_per_tok", json_integer(5));
+    text = json_dumps(o, 0);
+    scratch_write(folder, "config.json", text);
+    REFUSE("contradict", "8 experts in 4 groups");
+    free(text);
+    json_object_set_new(o, "num_experts_per_tok", json_integer(3));
+    json_object_set_new(o, "n_group", json_integer(3));
+    text = json_dumps(o, 0);
+    scratch_write(folder, "config.json", text);
+    REFUSE("contradict");
+    free(text);
+    json_decref(o);
+    scratch_remove(folder);
+    folder = saved;
+}
+
+static void several_ends_and_defaults(void **state)
+{
+    struct model *m = NULL;
+    struct error e = {0};
+    const struct model_generation *g;
+
+    (void)state;
+    change("eos_token_id", "[2, 5]");
+    assert_int_equal(model_open(&m, folder, NULL, &e), 0);
+    assert_int_equal(model_generation(m)->eos_count, 2);
+    model_close(m);
+    scratch_write(folder, "generation_config.json",
+                  "{\"eos_token_id\":[7,8,9],\"temperature\":0.6,\"top_p\":0.9,\"top_k\":20,\"do_sample\":true,\"repetition_penalty\":1.05}");
+    assert_int_equal(model_open(&m, folder, NULL, &e), 0);
+    g = model_generation(m);
+    assert_int_equal(g->eos_count, 3);
+    assert_int_equal(g->eos[2], 9);
+    assert_int_equal(g->bos, 1);
+    assert_int_equal(g->top_k, 20);
+    assert_true(g->has_do_sample && g->do_sample);
+    assert_true(fabs(g->temperature - 0.6) < 1e-12 && fabs(g->top_p - 0.9) < 1e-12 && fabs(g->repeat_penalty - 1.05) < 1e-12);
+    assert_true(isnan(g->min_p));
+    model_close(m);
+    remove(scratch_path(folder, "generation_config.json"));
+}
+
+/* ---- rope ---- */
+
+static struct rope_table make(const char *config, struct program *p, const struct rope_request *q)
+{
+    struct config c = {.path = (char *)(uintptr_t) "test"};
+    struct error e = {0};
+    struct rope_table t;
+
+    c.root = c.text = json_loads(config, 0, NULL);
+    assert_non_null(c.root);
+    program_init(p);
+    t = rope_make(p, &c, q, &e);
+    if (e.code) fail_msg("%s", e.text);
+    json_decref(c.root);
+    return t;
+}
+
+static double frequency(const struct program *p, uint32_t i)
+{
+    return (double)*PROGRAM_AT(p, constants, float, i);
+}
+
+static void near(double have, double want)
+{
+    if (!(fabs(have - want) <= fabs(want) * 1e-6)) fail_msg("%.9g is not %.9g", have, want);
+}
+
+static void rope_tables(void **state)
+{
+    struct rope_request q = {.head_dim = 8};
+    struct rope_table t;
+    struct program p;
+
+    (void)state;
+    make("{\"rope_theta\":10000.0}", &p, &q);
+    near(frequency(&p, 0), 1);
+    near(frequency(&p, 1), 0.1);
+    near(frequency(&p, 3), 0.001);
+    program_free(&p);
+    make("{\"rope_parameters\":{\"rope_type\":\"linear\",\"rope_theta\":10000.0,\"factor\":4}}", &p, &q);
+    near(frequency(&p, 1), 0.025);
+    program_free(&p);
+    t = make("{\"rope_theta\":10000.0,\"partial_rotary_factor\":0.5}", &p, &q);
+    assert_int_equal(t.dim, 4);
+    near(frequency(&p, 1), 0.01);
+    program_free(&p);
+    /* yarn keeps fast frequencies and divides slow ones; cos and sin grow by 0.1 ln factor + 1 */
+    t = make("{\"rope_theta\":10000.0,\"max_position_embeddings\":16384,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+             "\"original_max_position_embeddings\":4096}}", &p, &q);
+    near(frequency(&p, 0), 1);
+    near(frequency(&p, 2), 0.01 / 4 * 0.5 + 0.01 * 0.5); /* the ramp goes from 1 to 3 */
+    near(frequency(&p, 3), 0.001 / 4);
+    near((double)PROGRAM_AT(&p, ropes, struct plan_rope, t.index)->scale, 0.1 * log(4) + 1);
+    program_free(&p);
+    /* NTK: nothing within the trained length, a larger theta beyond it */
+    make("{\"rope_theta\":10000.0,\"max_position_embeddings\":100,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", &p, &q);
+    near(frequency(&p, 1), 0.1);
+    program_free(&p);
+    q.length = 200;
+    make("{\"rope_theta\":10000.0,\"max_position_embeddings\":100,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", &p, &q);
+    near(frequency(&p, 1), pow(10000.0 * pow(3, 8.0 / 6), -0.25));
+    program_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(files_that_are_no_config, setup, teardown),
+        cmocka_unit_test_setup_teardown(fields_that_make_no_sense, setup, teardown),
+        cmocka_unit_test_setup_teardown(weights_that_do_not_fit, setup, teardown),
+        cmocka_unit_test_setup_teardown(parts_of_quantized_and_sparse_models, setup, teardown),
+        cmocka_unit_test_setup_teardown(routing_sizes_that_contradict, setup, teardown),
+        cmocka_unit_test_setup_teardown(several_ends_and_defaults, setup, teardown),
+        cmocka_unit_test(rope_tables),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
