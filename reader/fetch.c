@@ -191,11 +191,12 @@ static void finish(struct fetch *f, struct read *r)
 static int failed(const struct fetch *f, const struct read *r, int code, struct error *e)
 {
     const char *remedy = "look into the system's log (dmesg)";
+    uint64_t at = r->offset + r->got;
 
     if (code == EIO || code == EREMOTEIO) remedy = "the disk or its connection fails: look into the system's log (dmesg), copy the model to another disk";
     if (code == ENOMEM) remedy = "free some memory, or lower --io-depth";
     return error_set(e, code, "%s: %u bytes at offset %llu could not be read: %s (tried %u times); %s", files_path(f->files, r->file),
-                     r->need - r->got, (unsigned long long)(r->offset + r->got), error_name(code), r->tries + 1, remedy);
+                     r->need - r->got, (unsigned long long)at, error_name(code), r->tries + 1, remedy);
 }
 
 /* Waits a little longer each time: 1, 4, 16 ms. False when the limit is reached. */
@@ -231,6 +232,7 @@ static int end_with_error(struct fetch *f, struct read *r, int code, struct erro
 static int go_on(struct fetch *f, struct read *r, uint32_t came, struct error *e)
 {
     uint32_t got = r->got + came;
+    uint64_t end = r->offset + got;
     int rc;
 
     if (r->way == FILES_DIRECT) got = (uint32_t)page_down(got); /* direct reads begin at a page */
@@ -242,7 +244,7 @@ static int go_on(struct fetch *f, struct read *r, uint32_t came, struct error *e
     if ((rc = files_unchanged(f->files, r->file, e))) return rc; /* it ends here: truncated */
     if (again(f, r)) return queue(f, r, e);
     return error_set(e, EIO, "%s: ends at offset %llu, though its size says otherwise; copy the model again",
-                     files_path(f->files, r->file), (unsigned long long)(r->offset + r->got + came));
+                     files_path(f->files, r->file), (unsigned long long)end);
 }
 
 static int handle(struct fetch *f, const struct io_done *d, struct error *e)

@@ -141,6 +141,8 @@ static bool touches_word(const char *text, size_t bytes, size_t start, size_t en
 static void swallow(const struct added_token *t, const char *text, size_t bytes, size_t covered, struct added_match *match)
 {
     size_t n;
+    if (t->lstrip && match->start < covered)
+        match->start = covered; /* the one before has swallowed its beginning, perhaps all of it */
     while (t->lstrip && match->start > covered && utf8_is_space(utf8_decode(text + utf8_previous(text, match->start), &n)))
         match->start -= n;
     while (t->rstrip && match->end < bytes && utf8_is_space(utf8_decode(text + match->end, &n)))
@@ -158,15 +160,16 @@ bool added_tokens_next(const struct added_tokens *a, const struct added_set *set
         const struct added_token *t = longest_at(a, set, text, bytes, at, &end);
         if (!t)
             continue;
-        if (at < w->covered || (t->single_word && touches_word(text, bytes, at, end))) {
-            at = end - 1; /* the search goes on behind it */
-            continue;
+        bool stands = !t->single_word || !touches_word(text, bytes, at, end);
+        if (stands) {
+            *match = (struct added_match){at, end, t->id};
+            swallow(t, text, bytes, w->covered, match);
+            w->covered = match->end;
+            w->from = end;
         }
-        *match = (struct added_match){at, end, t->id};
-        w->from = end;
-        swallow(t, text, bytes, w->covered, match);
-        w->covered = match->end;
-        return true;
+        if (stands && match->start < match->end)
+            return true;
+        at = end - 1; /* the search goes on behind it */
     }
     w->from = bytes;
     return false;

@@ -3,6 +3,7 @@
 #include "coordinator/text/utf8.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -275,25 +276,45 @@ void json_cursor_string(struct json_cursor *c)
     unescape(c, &c->text);
 }
 
+/* Digits as an integer, then one multiplication or division by a power of ten: not always the nearest double, but the one
+ * that serde_json makes of it, so that scores which tie in Hugging Face tie here. */
 double json_cursor_number(struct json_cursor *c)
 {
-    char digits_[64];
     space(c->s, c->bytes, &c->at);
-    size_t n = 0, from = c->at;
-    while (c->at < c->bytes && strchr("+-.eE0123456789", c->s[c->at]) && c->s[c->at])
-        c->at++;
-    bool whole = c->at - from <= 15;
-    double v = 0;
-    for (size_t i = from; whole && i < c->at; i++) {
-        whole = c->s[i] >= '0' && c->s[i] <= '9';
-        v = v * 10 + (c->s[i] - '0');
+    const char *s = c->s + c->at, *end = c->s + c->bytes;
+    uint64_t digits_ = 0;
+    long power = 0, exponent = 0;
+    bool negative = *s == '-', fraction = false, full = false;
+    for (s += negative; s < end && (*s == '.' || (*s >= '0' && *s <= '9')); s++) {
+        if (*s == '.') {
+            fraction = true;
+            continue;
+        }
+        uint64_t digit = (uint64_t)(*s - '0');
+        full |= digits_ > (UINT64_MAX - digit) / 10;
+        if (full) {
+            power += !fraction;
+            continue;
+        }
+        digits_ = digits_ * 10 + digit;
+        power -= fraction;
     }
-    if (whole)
-        return v;
-    n = c->at - from < sizeof digits_ - 1 ? c->at - from : sizeof digits_ - 1;
-    memcpy(digits_, c->s + from, n);
-    digits_[n] = 0;
-    return strtod(digits_, NULL);
+    if (s < end && (*s == 'e' || *s == 'E')) {
+        char *rest;
+        exponent = strtol(s + 1, &rest, 10); /* saturates */
+        s = rest;
+    }
+    c->at = (size_t)(s - c->s);
+    exponent = exponent > 10000 ? 10000 : exponent < -10000 ? -10000 : exponent;
+    power = power > 10000 ? 10000 : power < -10000 ? -10000 : power;
+    double v = (double)digits_, scale = (double)powl(10, labs(power + exponent) > 308 ? 308 : labs(power + exponent));
+    for (long left = labs(power + exponent); left > 308 && v != 0 && !isinf(v); left -= 308) {
+        v = power + exponent < 0 ? v / scale : v * scale;
+        if (left - 308 <= 308)
+            scale = (double)powl(10, left - 308);
+    }
+    v = power + exponent < 0 ? v / scale : v * scale;
+    return negative ? -v : v;
 }
 
 void json_cursor_skip(struct json_cursor *c)

@@ -36,4 +36,4 @@ bool utf8_is_numeric(uint32_t c);     /* Nd, Nl, No */
 bool utf8_is_punctuation(uint32_t c); /* ASCII punctuation and P* */
 bool utf8_is_mark(uint32_t c);        /* M* */
 bool utf8_is_nonspacing(uint32_t c);  /* Mn */
-bool utf8_is_other(uint32_t c);       /* C*: control, format, private, unassigned */
+bool utf8_is_other(uint32_t c);       /* C* but unassigned: control, format, private */

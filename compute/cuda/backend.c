@@ -1,0 +1,312 @@
+#include "compute/cuda/backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB(x) ((unsigned long long)((x) >> 20))
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- failures ---- */
+
+void backend_fail(struct ops *o, int code, const char *what)
+{
+    if (!o->failed.code) error_set(&o->failed, code, "cuda: %s", what);
+}
+
+bool backend_check(struct ops *o, cudaError_t rc, const char *what)
+{
+    if (rc == cudaSuccess) return true;
+    if (!o->failed.code)
+        error_set(&o->failed, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s: %s (%s)", what,
+                  cudaGetErrorString(rc), cudaGetErrorName(rc));
+    return false;
+}
+
+bool backend_check_cublas(struct ops *o, cublasStatus_t rc, const char *what)
+{
+    if (rc == CUBLAS_STATUS_SUCCESS) return true;
+    if (!o->failed.code)
+        error_set(&o->failed, rc == CUBLAS_STATUS_ALLOC_FAILED ? ENOMEM : EIO, "cuda: %s: %s (%s)", what,
+                  cublasGetStatusString(rc), cublasGetStatusName(rc));
+    return false;
+}
+
+/* ---- scratch ---- */
+
+void backend_scratch_begin(struct ops *o)
+{
+    o->scratch_used = 0;
+}
+
+void *backend_scratch(struct ops *o, uint64_t bytes)
+{
+    uint64_t at = o->scratch_used, end;
+
+    bytes = (bytes + 255) & ~UINT64_C(255);
+    end = at + bytes;
+    if (end < at || end > o->scratch_bytes) {
+        if (!o->failed.code)
+            error_set(&o->failed, ENOMEM, "cuda: an operation wants %llu bytes of scratch, there are %llu",
+                      (unsigned long long)end, (unsigned long long)o->scratch_bytes);
+        return NULL;
+    }
+    o->scratch_used = end;
+    return o->scratch + at;
+}
+
+/* The longest row of inputs of any product. */
+static uint64_t longest_input(const struct plan_shm *p)
+{
+    const struct plan_matrix *m = plan_matrices(p);
+    const struct plan_experts *x = plan_experts(p);
+    const struct plan_op *op = plan_ops(p);
+    uint64_t k = 0;
+
+    for (uint64_t i = 0; i < p->matrices.count; i++) k = most(k, m[i].cols);
+    for (uint64_t i = 0; i < p->experts.count; i++) k = most(k, most(x[i].hidden, x[i].inter));
+    for (uint64_t i = 0; i < p->ops.count; i++)
+        if (op[i].kind == OP_HEADMM) k = most(k, op[i].headmm.rows);
+    return k;
+}
+
+static uint64_t product_scratch(const struct plan_shm *p)
+{
+    uint64_t k = longest_input(p) + 64, n = least(p->run.max_positions, CUDA_MANY_TOKENS);
+    uint64_t tokens = most(n, 1), norms = UINT64_C(65536) * sizeof(float) + 256;
+
+    if (p->run.max_positions <= CUDA_FEW_TOKENS) return tokens * k * sizeof(float) + norms;
+    /* three bf16 terms of each input, and widened weights: at least one row of them */
+    return tokens * k * 3 * sizeof(uint16_t) + most(CUDA_WIDEN_FLOATS, k) * sizeof(float) + norms + 4096;
+}
+
+static uint64_t attention_scratch(const struct plan_shm *p)
+{
+    const struct plan_op *op = plan_ops(p);
+    uint64_t spans = (uint64_t)p->run.kv_rows / CUDA_SPAN_PLACES + 1, all = 0, one;
+
+    for (uint64_t i = 0; i < p->ops.count; i++) {
+        if (op[i].kind != OP_ATTENTION) continue;
+        one = spans * op[i].attention.heads * (op[i].attention.dv + 2ull) * sizeof(float);
+        all = most(all, most(one, least(one * most(p->run.max_positions, 1), CUDA_ATTENTION_SCRATCH)) + 256);
+    }
+    return all;
+}
+
+uint64_t ops_scratch_bytes(const struct plan_shm *p)
+{
+    uint64_t chains = 4 * (uint64_t)p->run.max_positions * sizeof(uint32_t) + 1024;
+
+    return most(chains, most(product_scratch(p), attention_scratch(p)));
+}
+
+/* ---- opening ---- */
+
+static int no_device(cudaError_t rc, struct error *e)
+{
+    int driver = 0, runtime = 0;
+
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (!driver)
+        return error_set(e, ENODEV, "cuda: no NVIDIA driver is loaded on this machine (%s); use --backend cpu", cudaGetErrorString(rc));
+    if (rc == cudaErrorInsufficientDriver)
+        return error_set(e, ENODEV, "cuda: the NVIDIA driver serves CUDA up to %d.%d and this build needs %d.%d: install a newer "
+                         "driver, or use --backend cpu", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    return error_set(e, ENODEV, "cuda: no usable device: %s (%s); see nvidia-smi, or use --backend cpu", cudaGetErrorString(rc),
+                     cudaGetErrorName(rc));
+}
+
+static int choose_device(struct ops *o, struct error *e)
+{
+    struct cudaDeviceProp d;
+    int count = 0;
+    cudaError_t rc = cudaGetDeviceCount(&count);
+
+    if (rc != cudaSuccess || !count) return no_device(rc != cudaSuccess ? rc : cudaErrorNoDevice, e);
+    if (o->device >= (uint32_t)count)
+        return error_set(e, ENODEV, "cuda: there is no device %u, this machine has %d; see --device", o->device, count);
+    /* Sleeping waits: the processor's cores belong to the reader. */
+    if ((rc = cudaSetDevice((int)o->device)) != cudaSuccess || (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
+        (rc = cudaGetDeviceProperties(&d, (int)o->device)) != cudaSuccess)
+        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", o->device, cudaGetErrorString(rc), cudaGetErrorName(rc));
+    o->capability = d.major * 10 + d.minor;
+    snprintf(o->description, sizeof o->description, "%s, sm_%d, %llu MiB", d.name, o->capability, MIB((uint64_t)d.totalGlobalMem));
+    if ((rc = backend_probe()) != cudaSuccess)
+        return error_set(e, ENOTSUP, "cuda: %s (sm_%d) cannot run this build's kernels: %s; build with CUDA_ARCHS=%d, or use "
+                         "--backend cpu", d.name, o->capability, cudaGetErrorString(rc), o->capability);
+    return 0;
+}
+
+static int device_alloc(void **out, uint64_t bytes, const char *what, const char *remedy, struct error *e)
+{
+    size_t available = 0, total = 0;
+    cudaError_t rc = cudaMalloc(out, bytes ? bytes : 256);
+
+    if (rc == cudaSuccess) return 0;
+    *out = NULL;
+    cudaGetLastError(); /* a refused allocation is no lasting error */
+    cudaMemGetInfo(&available, &total);
+    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO,
+                     "cuda: %llu MiB of device memory for %s: %s; %llu MiB of %llu MiB are free: %s", MIB(bytes + (1 << 20) - 1), what,
+                     cudaGetErrorString(rc), MIB((uint64_t)available), MIB((uint64_t)total), remedy);
+}
+
+/* cuBLAS gets its workspace from us, and loads its kernels with a first small product, so that nothing is allocated
+ * while tokens flow. Float32 products never use TF32: the default mode keeps to the type's own precision. */
+static int open_cublas(struct ops *o, struct error *e)
+{
+    float *x = (float *)(void *)o->scratch, one = 1, zero = 0;
+
+    if (!backend_check_cublas(o, cublasCreate(&o->cublas), "cublasCreate") ||
+        !backend_check_cublas(o, cublasSetStream(o->cublas, o->stream), "cublasSetStream") ||
+        !backend_check_cublas(o, cublasSetWorkspace(o->cublas, o->workspace, CUDA_WORKSPACE), "cublasSetWorkspace") ||
+        !backend_check_cublas(o, cublasSetPointerMode(o->cublas, CUBLAS_POINTER_MODE_HOST), "cublasSetPointerMode") ||
+        !backend_check_cublas(o, cublasSetMathMode(o->cublas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode") ||
+        !backend_check(o, cudaMemsetAsync(x, 0, 3 * 256 * sizeof *x, o->stream), "cudaMemsetAsync") ||
+        !backend_check_cublas(o, cublasSgemm(o->cublas, CUBLAS_OP_T, CUBLAS_OP_N, 16, 16, 16, &one, x, 16, x + 256, 16, &zero, x + 512, 16),
+                              "the first product of cuBLAS"))
+        return error_set(e, o->failed.code, "%s", o->failed.text);
+    return ops_sync(o, e);
+}
+
+static int open_staging(struct ops *o, struct error *e)
+{
+    if (backend_check(o, cudaHostAlloc((void **)&o->staging, CUDA_STAGING, cudaHostAllocDefault), "pinned memory for uploads") &&
+        backend_check(o, cudaEventCreateWithFlags(&o->staged[0], cudaEventDisableTiming), "cudaEventCreate") &&
+        backend_check(o, cudaEventCreateWithFlags(&o->staged[1], cudaEventDisableTiming), "cudaEventCreate"))
+        return 0;
+    return error_set(e, o->failed.code, "%s", o->failed.text);
+}
+
+int ops_open(struct ops **out, const struct ops_options *options, struct error *e)
+{
+    struct ops *o = calloc(1, sizeof *o);
+    int rc;
+
+    *out = NULL;
+    if (!o) return error_set(e, ENOMEM, "cuda: out of memory");
+    o->device = options->device;
+    o->scratch_bytes = most(options->scratch_bytes, 65536);
+    if ((rc = choose_device(o, e))) goto fail;
+    if (!backend_check(o, cudaStreamCreateWithFlags(&o->stream, cudaStreamNonBlocking), "cudaStreamCreate")) {
+        rc = error_set(e, o->failed.code, "%s", o->failed.text);
+        goto fail;
+    }
+    if ((rc = device_alloc((void **)&o->scratch, o->scratch_bytes, "scratch", "lower --device-memory or --context", e))) goto fail;
+    if ((rc = device_alloc(&o->workspace, CUDA_WORKSPACE, "the workspace of cuBLAS", "lower --device-memory", e))) goto fail;
+    if ((rc = open_staging(o, e)) || (rc = open_cublas(o, e))) goto fail;
+    *out = o;
+    return 0;
+fail:
+    ops_close(o);
+    return rc;
+}
+
+void ops_close(struct ops *o)
+{
+    if (!o) return;
+    if (o->stream) cudaStreamSynchronize(o->stream);
+    for (uint32_t i = 0; i < o->entries; i++) {
+        if (o->ready && o->ready[i]) cudaEventDestroy(o->ready[i]);
+        if (o->freed && o->freed[i]) cudaEventDestroy(o->freed[i]);
+    }
+    free(o->ready);
+    free(o->freed);
+    if (o->cublas) cublasDestroy(o->cublas);
+    for (int i = 0; i < 2; i++)
+        if (o->staged[i]) cudaEventDestroy(o->staged[i]);
+    cudaFreeHost(o->staging);
+    cudaFree(o->workspace);
+    cudaFree(o->scratch);
+    if (o->stream) cudaStreamDestroy(o->stream);
+    free(o);
+}
+
+const char *ops_describe(const struct ops *o)
+{
+    return o->description;
+}
+
+/* ---- memory ---- */
+
+void *ops_alloc(struct ops *o, uint64_t bytes, struct error *e)
+{
+    void *p = NULL;
+    cudaError_t rc;
+
+    if (device_alloc(&p, bytes, "weights, cache and activations", "lower --device-memory, --context or --transfer-depth", e)) return NULL;
+    rc = cudaMemsetAsync(p, 0, bytes, o->stream);
+    if (rc != cudaSuccess || (rc = cudaStreamSynchronize(o->stream)) != cudaSuccess) {
+        cudaFree(p);
+        error_set(e, EIO, "cuda: clearing %llu MiB: %s (%s)", MIB(bytes), cudaGetErrorString(rc), cudaGetErrorName(rc));
+        return NULL;
+    }
+    o->allocated += bytes;
+    return p;
+}
+
+void ops_free(struct ops *o, void *p, uint64_t bytes)
+{
+    if (!p) return;
+    o->allocated -= bytes;
+    backend_check(o, cudaStreamSynchronize(o->stream), "waiting before cudaFree");
+    backend_check(o, cudaFree(p), "cudaFree");
+}
+
+/* Room for bytes in the staging area: the half that is left is marked, the one that is entered must have been copied. */
+static void *stage(struct ops *o, uint64_t bytes)
+{
+    const uint64_t half = CUDA_STAGING / 2;
+    void *p;
+
+    if (o->staging_used + bytes > half) {
+        if (!backend_check(o, cudaEventRecord(o->staged[o->staging_half], o->stream), "marking the staging area")) return NULL;
+        o->staging_half ^= 1;
+        o->staging_used = 0;
+        if (!backend_check(o, cudaEventSynchronize(o->staged[o->staging_half]), "waiting for the staging area")) return NULL;
+    }
+    p = o->staging + o->staging_half * half + o->staging_used;
+    o->staging_used += (bytes + 63) & ~UINT64_C(63);
+    return p;
+}
+
+void ops_upload(struct ops *o, void *dst, const void *host_src, uint64_t bytes)
+{
+    /* Both ways the bytes are taken before this returns, so the caller may change them at once. A copy from pageable
+     * memory may wait for all work queued before it; one from the staging area does not. */
+    if (!bytes) return;
+    if (bytes <= CUDA_STAGING / 4) {
+        void *staged = stage(o, bytes);
+
+        if (!staged) return;
+        host_src = memcpy(staged, host_src, bytes);
+    }
+    backend_check(o, cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, o->stream), "upload");
+}
+
+void ops_download(struct ops *o, void *host_dst, const void *src, uint64_t bytes)
+{
+    if (!bytes) return;
+    if (!backend_check(o, cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, o->stream), "download") ||
+        !backend_check(o, cudaStreamSynchronize(o->stream), "kernels before a download"))
+        memset(host_dst, 0, bytes); /* never what happened to lie there */
+}
+
+int ops_sync(struct ops *o, struct error *e)
+{
+    backend_check(o, cudaStreamSynchronize(o->stream), "kernels");
+    if (!o->failed.code) return 0;
+    error_set(e, o->failed.code, "%s", o->failed.text);
+    return -o->failed.code; /* stays: what was computed since cannot be trusted */
+}

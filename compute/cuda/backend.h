@@ -1,0 +1,59 @@
+/* The CUDA backend's own state, shared by the files of this folder. C and C++.
+ *
+ * One stream, in order. All memory is taken by ops_open(), ops_alloc() and ops_events_open(): plain cudaMalloc at the
+ * start, none later. The first thing that fails is kept and reported by ops_sync(); calls after it are queued in vain. */
+#pragma once
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+#include "compute/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Up to this many tokens our own kernels run, whose results depend on nothing but the row and the token. */
+#define CUDA_FEW_TOKENS 16u
+/* Products of many tokens are cut into pieces of so many tokens and widened elements, to bound the scratch. */
+#define CUDA_MANY_TOKENS   1024u
+#define CUDA_WIDEN_FLOATS  (UINT64_C(16) << 20)
+#define CUDA_STAGING       (UINT64_C(1) << 20)  /* pinned, two halves: small uploads that do not hold the caller up */
+#define CUDA_WORKSPACE     (UINT64_C(32) << 20) /* cuBLAS: what NVIDIA recommends for Hopper */
+/* Attention: places of a sequence that one thread block reduces; and its partial results in scratch. */
+#define CUDA_SPAN_PLACES       512u
+#define CUDA_ATTENTION_SCRATCH (UINT64_C(64) << 20)
+
+struct ops {
+    cudaStream_t stream;
+    cublasHandle_t cublas;
+    void *workspace;
+    uint8_t *scratch;
+    uint64_t scratch_bytes, scratch_used; /* used: by the call that runs now */
+    uint32_t device;
+    int capability;         /* 90 for 9.0 */
+    uint64_t allocated;     /* by ops_alloc() */
+    uint8_t *staging;
+    uint64_t staging_used;  /* of its current half */
+    uint32_t staging_half;
+    cudaEvent_t staged[2];  /* the half's last copy */
+    cudaEvent_t *ready, *freed;
+    uint32_t entries;
+    struct error failed;    /* code 0: nothing yet */
+    char description[320];
+};
+
+/* Keeps the first failure: what it was, in which call. Returns whether all is well. */
+bool backend_check(struct ops *o, cudaError_t rc, const char *what);
+bool backend_check_cublas(struct ops *o, cublasStatus_t rc, const char *what);
+void backend_fail(struct ops *o, int code, const char *what);
+
+/* Scratch of one call: begin, then take as often as needed, 256-byte aligned. NULL (and a kept failure) where it is too
+ * small. Work queued by an earlier call that uses the same bytes is ordered before: there is one stream. */
+void backend_scratch_begin(struct ops *o);
+void *backend_scratch(struct ops *o, uint64_t bytes);
+
+/* Can this device run the kernels that were compiled? cudaErrorNoKernelImageForDevice where not. */
+cudaError_t backend_probe(void);
+
+#ifdef __cplusplus
+}
+#endif

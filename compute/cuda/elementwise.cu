@@ -1,0 +1,205 @@
+/* What works on each element, or on each row as a whole. Threads along a row, rows along y. */
+#include <errno.h>
+
+#include "compute/cuda/act.h"
+#include "compute/cuda/element.h"
+#include "compute/cuda/launch.cuh"
+
+namespace {
+
+const unsigned THREADS = 256;
+
+dim3 grid_for(uint64_t width, uint32_t n)
+{
+    return dim3(blocks_for(width, THREADS), grid_rows(n));
+}
+
+#define COLUMN() (blockIdx.x * blockDim.x + threadIdx.x)
+#define EACH_ROW(i, n) for (uint32_t i = blockIdx.y; i < (n); i += gridDim.y)
+
+__global__ void embed_kernel(float *dst, uint32_t ld, const uint8_t *rows, uint64_t row_bytes, uint32_t dtype, uint32_t n, uint32_t width,
+                             float scale)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= width) return;
+    EACH_ROW(i, n) dst[(uint64_t)i * ld + c] = scale * element_load(dtype, rows + i * row_bytes, c);
+}
+
+__global__ void widen_kernel(float *dst, const void *src, uint32_t dtype, uint64_t elements)
+{
+    for (uint64_t i = COLUMN(); i < elements; i += (uint64_t)gridDim.x * blockDim.x) dst[i] = element_load(dtype, src, i);
+}
+
+/* One pair of a head: column c counts pairs over all heads. */
+__global__ void rope_kernel(const op_rope p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)
+{
+    uint32_t c = COLUMN(), half = p.dim / 2, head, j, a, b;
+
+    if (c >= p.heads * half) return;
+    head = c / half;
+    j = c % half;
+    a = p.style == ROPE_HALVES ? j : 2 * j;
+    b = p.style == ROPE_HALVES ? j + half : 2 * j + 1;
+    EACH_ROW(i, n)
+    {
+        float *h = x + (uint64_t)i * ldx + (uint64_t)head * p.head_stride;
+        float cosine = cs[(uint64_t)i * dim + j], sine = cs[(uint64_t)i * dim + dim / 2 + j], xa = h[a], xb = h[b];
+
+        h[a] = xa * cosine - xb * sine;
+        h[b] = xb * cosine + xa * sine;
+    }
+}
+
+__global__ void copy_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width, uint32_t dst_stride,
+                            uint32_t src_stride, uint32_t n)
+{
+    uint64_t c = COLUMN();
+    uint64_t block = c / width, at = c % width;
+
+    if (block >= blocks) return;
+    EACH_ROW(i, n) dst[(uint64_t)i * ldd + block * dst_stride + at] = src[(uint64_t)i * lds + block * src_stride + at];
+}
+
+__global__ void add_kernel(float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width, float ca,
+                           float cb, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= width) return;
+    EACH_ROW(i, n) dst[(uint64_t)i * ldd + c] = ca * a[(uint64_t)i * lda + c] + cb * b[(uint64_t)i * ldb + c];
+}
+
+__global__ void act_kernel(const op_act p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= p.width) return;
+    EACH_ROW(i, n)
+    {
+        const float *g = gate + (uint64_t)i * ldg, *u = up ? up + (uint64_t)i * ldu : NULL;
+        float gv, uv = 0;
+
+        if (p.flags & ACT_INTERLEAVED) {
+            gv = g[2 * c];
+            uv = g[2 * c + 1];
+        } else {
+            gv = p.flags & ACT_BROADCAST ? g[0] : g[c];
+            if (u) uv = u[c];
+        }
+        dst[(uint64_t)i * ldd + c] = act_pair(p.kind, gv, uv, u || p.flags & ACT_INTERLEAVED, p.alpha, p.limit);
+    }
+}
+
+__global__ void scale_kernel(const op_scale p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= p.width) return;
+    EACH_ROW(i, n)
+    {
+        float *at = x + (uint64_t)i * ldx + c;
+        float mul = p.mul;
+
+        if (p.flags & SCALE_BY_POSITION) mul = 1.0f + p.mul * logf(1.0f + floorf(((float)positions[i] + 1.0f) / p.floor));
+        *at = p.cap != 0.0f ? p.cap * tanhf(mul * *at / p.cap) : mul * *at;
+    }
+}
+
+__global__ void gather_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= width) return;
+    EACH_ROW(i, n) dst[(uint64_t)i * ldd + c] = src[(uint64_t)index[i] * lds + c];
+}
+
+__global__ void scatter_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, const float *weight,
+                               uint32_t width, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= width) return;
+    EACH_ROW(i, n) dst[(uint64_t)index[i] * ldd + c] += (weight ? weight[i] : 1.0f) * src[(uint64_t)i * lds + c];
+}
+
+__global__ void scale_rows_kernel(float *x, uint32_t ldx, const float *weight, uint32_t width, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= width) return;
+    EACH_ROW(i, n) x[(uint64_t)i * ldx + c] *= weight[i];
+}
+
+bool known(struct ops *o, uint32_t dtype)
+{
+    if (dtype < PLAN_DTYPES) return true;
+    backend_fail(o, ENOTSUP, "elements of unknown type");
+    return false;
+}
+
+} /* namespace */
+
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale)
+{
+    if (known(o, dtype))
+        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, (const uint8_t *)rows, plan_row_bytes(dtype, width),
+               dtype, n, width, scale);
+}
+
+void ops_widen(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
+{
+    uint64_t blocks = (elements + THREADS - 1) / THREADS;
+
+    if (known(o, dtype)) launch(o, "widening", widen_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, dtype, elements);
+}
+
+void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)
+{
+    launch(o, "rotary", rope_kernel, grid_for((uint64_t)p->heads * (p->dim / 2), n), THREADS, 0, *p, x, ldx, cs, dim, n);
+}
+
+void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width, uint32_t dst_stride,
+              uint32_t src_stride, uint32_t n)
+{
+    launch(o, "copy", copy_kernel, grid_for((uint64_t)blocks * width, n), THREADS, 0, dst, ldd, src, lds, blocks, width, dst_stride, src_stride, n);
+}
+
+void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width, float ca,
+             float cb, uint32_t n)
+{
+    launch(o, "add", add_kernel, grid_for(width, n), THREADS, 0, dst, ldd, a, lda, b, ldb, width, ca, cb, n);
+}
+
+void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu,
+             uint32_t n)
+{
+    launch(o, "activation", act_kernel, grid_for(p->width, n), THREADS, 0, *p, dst, ldd, gate, ldg, up, ldu, n);
+}
+
+void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+{
+    launch(o, "scale", scale_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, positions, n);
+}
+
+void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width, uint32_t n)
+{
+    launch(o, "gathering rows", gather_kernel, grid_for(width, n), THREADS, 0, dst, ldd, src, lds, index, width, n);
+}
+
+void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, const float *weight,
+                          uint32_t width, uint32_t n)
+{
+    launch(o, "adding rows", scatter_kernel, grid_for(width, n), THREADS, 0, dst, ldd, src, lds, index, weight, width, n);
+}
+
+void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, uint32_t width, uint32_t n)
+{
+    launch(o, "scaling rows", scale_rows_kernel, grid_for(width, n), THREADS, 0, x, ldx, weight, width, n);
+}
+
+void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n)
+{
+    if (n && width)
+        backend_check(o, cudaMemset2DAsync(x, (size_t)ldx * sizeof *x, 0, (size_t)width * sizeof *x, n, o->stream), "clearing rows");
+}

@@ -1,0 +1,174 @@
+/* ops_matmul() and ops_matmul_t(): which kernels serve which product. */
+#include <errno.h>
+
+#include "compute/cuda/launch.cuh"
+#include "compute/cuda/matmul.h"
+
+namespace {
+
+const unsigned THREADS = 256;
+const uint32_t NORM_ROWS = 65536; /* rows whose lengths are kept at once */
+
+/* 1 / |row|, at least 1e-12 long as torch.nn.functional.normalize() has it; a warp a row. */
+__global__ void lengths_kernel(float *inverse, const weight_rows w)
+{
+    uint64_t r = (uint64_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    float sum = 0;
+
+    if (r >= w.rows) return;
+    for (uint32_t c = threadIdx.x % 32; c < w.cols; c += 32) {
+        float x = weight_at(&w, r, c);
+        sum = fmaf(x, x, sum);
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) inverse[r] = 1.0f / fmaxf(sqrtf(sum), 1e-12f);
+}
+
+/* y[i][c] = y[i][c] * factor[c] + bias[c]; either may be absent. */
+__global__ void finish_kernel(float *y, uint32_t ldy, const float *factor, const float *bias, uint32_t width, uint32_t n)
+{
+    uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (c >= width) return;
+    for (uint32_t i = blockIdx.y; i < n; i += gridDim.y) {
+        float *at = y + (uint64_t)i * ldy + c;
+        float x = factor ? *at * factor[c] : *at;
+
+        *at = bias ? x + bias[c] : x;
+    }
+}
+
+__global__ void fill_kernel(float *y, uint32_t ldy, const float *bias, uint32_t width, uint32_t n)
+{
+    uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (c >= width) return;
+    for (uint32_t i = blockIdx.y; i < n; i += gridDim.y) y[(uint64_t)i * ldy + c] = bias ? bias[c] : 0.0f;
+}
+
+/* y[i][c] += sum_r x[i][r] W[r][c], a thread a column, r ascending: one chain however the rows are cut into calls. */
+template <int TOKENS>
+__global__ void transposed_kernel(float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows w, uint32_t n)
+{
+    uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
+    float acc[TOKENS];
+
+    if (c >= w.cols) return;
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++) acc[t] = t < (int)n ? y[(uint64_t)t * ldy + c] : 0.0f;
+#pragma unroll 8
+    for (uint32_t r = 0; r < w.rows; r++) {
+        float e = weight_at(&w, r, c);
+
+#pragma unroll
+        for (int t = 0; t < TOKENS; t++)
+            if (t < (int)n) acc[t] = fmaf(e, x[(uint64_t)t * ldx + r], acc[t]);
+    }
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++)
+        if (t < (int)n) y[(uint64_t)t * ldy + c] = acc[t];
+}
+
+void few_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, uint32_t n)
+{
+    dim3 grid(blocks_for(w.cols, 64));
+
+    for (uint32_t i = 0; i < n; i += 8) {
+        uint32_t count = n - i < 8 ? n - i : 8;
+        float *out = y + (uint64_t)i * ldy;
+        const float *in = x + (uint64_t)i * ldx;
+
+        if (count == 1) launch(o, "transposed product", transposed_kernel<1>, grid, 64, 0, out, ldy, in, ldx, w, count);
+        else launch(o, "transposed product", transposed_kernel<8>, grid, 64, 0, out, ldy, in, ldx, w, count);
+    }
+}
+
+bool sound(struct ops *o, const struct ops_weight *w)
+{
+    if (w->matrix->dtype < PLAN_DTYPES && w->rows <= UINT32_MAX && w->matrix->cols <= UINT32_MAX && w->matrix->cols) return true;
+    backend_fail(o, ENOTSUP, "a matrix of a size or type that the kernels do not know");
+    return false;
+}
+
+} /* namespace */
+
+struct weight_rows weight_rows_of(const struct ops_weight *w)
+{
+    const struct plan_matrix *m = w->matrix;
+    bool mx = m->dtype == PLAN_MXFP4;
+    struct weight_rows v = {};
+
+    v.data = (const uint8_t *)w->data;
+    v.scale = (const uint8_t *)w->scale;
+    v.row_bytes = m->row_bytes;
+    v.scale_row_bytes = m->scale_row_bytes;
+    v.row0 = w->row0;
+    v.scale_row0 = w->scale_row0;
+    v.rows = (uint32_t)w->rows;
+    v.cols = (uint32_t)m->cols;
+    v.block_rows = mx || !m->block_rows ? 1 : m->block_rows;
+    v.block_cols = mx ? 32 : m->block_cols ? m->block_cols : 1;
+    v.dtype = m->dtype;
+    v.scale_dtype = m->scale_dtype;
+    return v;
+}
+
+struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first, uint32_t count)
+{
+    struct weight_rows v = *w;
+
+    v.data += first * w->row_bytes;
+    v.row0 += first;
+    v.rows = count;
+    if (v.scale) {
+        uint64_t scale_row = v.row0 / v.block_rows;
+
+        v.scale += (scale_row - v.scale_row0) * v.scale_row_bytes;
+        v.scale_row0 = scale_row;
+    }
+    return v;
+}
+
+void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                uint32_t flags, uint32_t n)
+{
+    bool few = n <= CUDA_FEW_TOKENS, norm = flags & MATMUL_ROW_NORM;
+    weight_rows v;
+
+    if (!n || !w->rows || !sound(o, w)) return;
+    v = weight_rows_of(w);
+    backend_scratch_begin(o);
+    if (few) matmul_few(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
+    else matmul_many(o, y, ldy, x, ldx, &v, n);
+    if (!norm) {
+        if (!few && bias)
+            launch(o, "bias", finish_kernel, dim3(blocks_for(v.rows, THREADS), grid_rows(n)), THREADS, 0, y, ldy, (const float *)NULL, bias, v.rows, n);
+        return;
+    }
+    for (uint32_t r = 0; r < v.rows; r += NORM_ROWS) {
+        weight_rows part = weight_rows_slice(&v, r, v.rows - r < NORM_ROWS ? v.rows - r : NORM_ROWS);
+        float *inverse;
+
+        backend_scratch_begin(o);
+        inverse = (float *)backend_scratch(o, part.rows * sizeof *inverse);
+        if (!inverse) return;
+        launch(o, "lengths of rows", lengths_kernel, dim3(blocks_for(part.rows, THREADS / 32)), THREADS, 0, inverse, part);
+        launch(o, "rows to length 1", finish_kernel, dim3(blocks_for(part.rows, THREADS), grid_rows(n)), THREADS, 0, y + r, ldy, inverse,
+               bias ? bias + r : NULL, part.rows, n);
+    }
+}
+
+void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                  bool init, uint32_t n)
+{
+    weight_rows v;
+
+    if (!n || !sound(o, w)) return;
+    v = weight_rows_of(w);
+    if (init)
+        launch(o, "bias", fill_kernel, dim3(blocks_for(v.cols, THREADS), grid_rows(n)), THREADS, 0, y, ldy, bias, v.cols, n);
+    if (!w->rows) return;
+    backend_scratch_begin(o);
+    if (n <= CUDA_FEW_TOKENS) few_t(o, y, ldy, x, ldx, v, n);
+    else matmul_many_t(o, y, ldy, x, ldx, &v, n);
+}

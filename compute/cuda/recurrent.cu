@@ -1,0 +1,160 @@
+/* Short convolutions and the gated delta rule: positions in order inside a thread block, channels and heads in parallel. */
+#include <errno.h>
+
+#include "compute/cuda/act.h"
+#include "compute/cuda/launch.cuh"
+
+namespace {
+
+const unsigned THREADS = 128;
+const uint32_t COLUMNS = 32; /* of a head's state that one block owns */
+
+struct chain {
+    const uint32_t *from, *to; /* device copies */
+    uint32_t n;
+};
+
+chain upload_chain(struct ops *o, const struct ops_chain *c)
+{
+    uint32_t *tables = (uint32_t *)backend_scratch(o, 2 * (uint64_t)c->n * sizeof *tables);
+
+    if (!tables) return chain{};
+    ops_upload(o, tables, c->from, c->n * sizeof *tables);
+    ops_upload(o, tables + c->n, c->to, c->n * sizeof *tables);
+    return chain{tables, tables + c->n, c->n};
+}
+
+/* A thread a channel. */
+__global__ void conv_kernel(const op_conv p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight, const float *bias,
+                            float *states, uint64_t state_floats, const chain c)
+{
+    const uint32_t ch = blockIdx.x * blockDim.x + threadIdx.x, kept = p.taps - 1;
+
+    if (ch >= p.width) return;
+    for (uint32_t i = 0; i < c.n; i++) {
+        const float x = src[(uint64_t)i * lds + ch], *w = weight + (uint64_t)ch * p.taps;
+        const float *from = c.from[i] == UINT32_MAX ? NULL : states + c.from[i] * state_floats + ch;
+        float *to = states + c.to[i] * state_floats + ch;
+        float sum = 0.0f;
+
+        for (uint32_t t = 0; t < kept; t++) { /* moving down by one: reads stay ahead of writes, so to may be from */
+            float in = from ? from[(uint64_t)t * p.width] : 0.0f;
+
+            sum = fmaf(w[t], in, sum);
+            if (t) to[(uint64_t)(t - 1) * p.width] = in;
+        }
+        sum = fmaf(w[kept], x, sum);
+        if (kept) to[(uint64_t)(kept - 1) * p.width] = x;
+        dst[(uint64_t)i * ldd + ch] = act_one(p.act, bias ? sum + bias[ch] : sum);
+    }
+}
+
+/* x / sqrt(sum x^2 + 1e-6) into out, by one warp. */
+__device__ void normalize(float *out, const float *x, uint32_t width, uint32_t lane)
+{
+    float sum = 0.0f, factor;
+
+    for (uint32_t d = lane; d < width; d += 32) sum = fmaf(x[d], x[d], sum);
+    factor = 1.0f / sqrtf(warp_sum(sum) + 1e-6f);
+    for (uint32_t d = lane; d < width; d += 32) out[d] = x[d] * factor;
+}
+
+/* Sum of the four warps' shares of each column, in order. */
+__device__ float over_warps(float x, float *shared)
+{
+    float sum;
+
+    __syncthreads();
+    shared[threadIdx.x] = x;
+    __syncthreads();
+    sum = shared[threadIdx.x % 32];
+    for (unsigned w = 1; w < THREADS / 32; w++) sum += shared[w * 32 + threadIdx.x % 32];
+    return sum;
+}
+
+/* A block for each head and COLUMNS columns of its state S [dk][dv], which stays in shared memory as long as positions
+ * continue one another. Lane: column; warp w owns the rows w, w + 4, ... of S. */
+__global__ void __launch_bounds__(THREADS) delta_kernel(const op_delta p, float *dst, uint32_t ldd, const ops_delta_args x, float *states,
+                                                        uint64_t state_floats, const chain c)
+{
+    DYNAMIC_SHARED(shared);
+    const uint32_t head = blockIdx.x, key_head = head / (p.heads / p.key_heads), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t col = blockIdx.y * COLUMNS + lane, warps = THREADS / 32;
+    const bool inside = col < p.dv;
+    float *S = shared, *q = S + (uint64_t)p.dk * COLUMNS, *k = q + p.dk, *sums = k + p.dk;
+    uint32_t held = UINT32_MAX; /* state slot whose contents are in S */
+
+    for (uint32_t i = 0; i < c.n; i++) {
+        const uint32_t from = c.from[i], to = c.to[i];
+        const float a = x.a[(uint64_t)i * x.lda + head] + x.dt_bias[head], b = x.b[(uint64_t)i * x.ldb + head];
+        const float g = expf(-expf(x.a_log[head]) * act_softplus(a)), beta = act_sigmoid(b);
+        float recalled = 0.0f, change, sum = 0.0f;
+
+        if (from == UINT32_MAX || from != held) {
+            const float *slot = states + (from == UINT32_MAX ? 0 : from) * state_floats + (uint64_t)head * p.dk * p.dv;
+
+            for (uint32_t d = warp; d < p.dk; d += warps)
+                S[d * COLUMNS + lane] = from != UINT32_MAX && inside ? slot[(uint64_t)d * p.dv + col] : 0.0f;
+        }
+        __syncthreads(); /* q and k of the last position were used by all */
+        if (warp == 0) normalize(q, x.q + (uint64_t)i * x.ldq + (uint64_t)key_head * p.dk, p.dk, lane);
+        if (warp == 1) normalize(k, x.k + (uint64_t)i * x.ldk + (uint64_t)key_head * p.dk, p.dk, lane);
+        __syncthreads();
+        for (uint32_t d = warp; d < p.dk; d += warps) {
+            float s = S[d * COLUMNS + lane] * g;
+
+            S[d * COLUMNS + lane] = s;
+            recalled = fmaf(s, k[d], recalled);
+        }
+        recalled = over_warps(recalled, sums);
+        change = inside ? beta * (x.v[(uint64_t)i * x.ldv + (uint64_t)head * p.dv + col] - recalled) : 0.0f;
+        for (uint32_t d = warp; d < p.dk; d += warps) {
+            float s = fmaf(k[d], change, S[d * COLUMNS + lane]);
+
+            S[d * COLUMNS + lane] = s;
+            sum = fmaf(s, q[d], sum);
+        }
+        sum = over_warps(sum, sums);
+        if (warp == 0 && inside) dst[(uint64_t)i * ldd + (uint64_t)head * p.dv + col] = sum * p.scale;
+        held = to;
+        if (i + 1 < c.n && c.from[i + 1] == to && c.to[i + 1] == to) continue; /* goes on in place: written later */
+        if (inside) {
+            float *slot = states + to * state_floats + (uint64_t)head * p.dk * p.dv;
+
+            for (uint32_t d = warp; d < p.dk; d += warps) slot[(uint64_t)d * p.dv + col] = S[d * COLUMNS + lane];
+        }
+    }
+}
+
+} /* namespace */
+
+void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
+              const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
+{
+    chain on_device;
+
+    if (!c->n) return;
+    backend_scratch_begin(o);
+    on_device = upload_chain(o, c);
+    if (on_device.n)
+        launch(o, "convolution", conv_kernel, dim3(blocks_for(p->width, 64)), 64, 0, *p, dst, ldd, src, lds, weight, bias, states,
+               state_floats, on_device);
+}
+
+void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
+               uint64_t state_floats, const struct ops_chain *c)
+{
+    size_t shared = ((uint64_t)p->dk * (COLUMNS + 2) + THREADS) * sizeof(float);
+    chain on_device;
+
+    if (!c->n) return;
+    if (shared > (48 << 10)) {
+        backend_fail(o, ENOTSUP, "key heads of the delta rule are too wide for the kernels");
+        return;
+    }
+    backend_scratch_begin(o);
+    on_device = upload_chain(o, c);
+    if (on_device.n)
+        launch(o, "delta rule", delta_kernel, dim3(p->heads, blocks_for(p->dv, COLUMNS)), THREADS, shared, *p, dst, ldd, *x, states,
+               state_floats, on_device);
+}

@@ -1,0 +1,309 @@
+/* The built program from outside: exit status, what goes to which stream, and the commands that work on text alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "tests/support_process.h"
+
+#define DEMO    "tests/data/demo-model"
+#define SECONDS 20
+
+static struct process_result last;
+
+static const struct process_result *sluice_with(const char *text, const char *const *arg)
+{
+    process_result_free(&last);
+    last = process_run("sluice", arg, text, text ? strlen(text) : 0, SECONDS);
+    return &last;
+}
+
+#define SLUICE(text, ...) sluice_with(text, (const char *const[]){__VA_ARGS__, NULL})
+
+static void assert_status(int status, int line)
+{
+    if (last.status != status) fail_msg("line %d: exit %d, not %d: %s", line, last.status, status, last.err);
+}
+
+/* One message on standard error that says so, nothing on standard output. */
+static void assert_message(int status, const char *says, int line)
+{
+    assert_status(status, line);
+    if (last.out_bytes) fail_msg("line %d: standard output has: %s", line, last.out);
+    if (strncmp(last.err, "sluice: ", 8) || !strstr(last.err, says))
+        fail_msg("line %d: the message should say '%s': %s", line, says, last.err);
+}
+
+#define DONE(text, ...)                                                                                                \
+    do {                                                                                                               \
+        SLUICE(text, __VA_ARGS__);                                                                                     \
+        assert_status(0, __LINE__);                                                                                    \
+        assert_string_equal(last.err, "");                                                                             \
+    } while (0)
+#define FAILED(text, says, ...)                                                                                        \
+    do {                                                                                                               \
+        SLUICE(text, __VA_ARGS__);                                                                                     \
+        assert_message(1, says, __LINE__);                                                                             \
+    } while (0)
+#define WRONG_USAGE(says, ...)                                                                                         \
+    do {                                                                                                               \
+        SLUICE(NULL, __VA_ARGS__);                                                                                     \
+        assert_message(2, says, __LINE__);                                                                             \
+    } while (0)
+
+static void told_on_stdout(void **state)
+{
+    (void)state;
+    DONE(NULL, "--version");
+    assert_int_equal(strncmp(last.out, "sluice ", 7), 0);
+    DONE(NULL, "--help");
+    assert_non_null(strstr(last.out, "usage: sluice MODEL"));
+    assert_null(strchr(last.out, '\033')); /* colours are for terminals */
+    DONE(NULL, "run", "--help");
+    assert_non_null(strstr(last.out, "--temperature"));
+    DONE(NULL, "help", "logits");
+    assert_non_null(strstr(last.out, "--positions"));
+    DONE(NULL, "--man-page");
+    assert_non_null(strstr(last.out, ".TH SLUICE 1"));
+    DONE(NULL, "completion", "bash");
+    assert_non_null(strstr(last.out, "complete "));
+}
+
+static void wrong_usage(void **state)
+{
+    (void)state;
+    WRONG_USAGE("sluice --help", "--json");
+    WRONG_USAGE("needs MODEL", "run");
+    WRONG_USAGE("did you mean --temperature", "run", DEMO, "--temprature", "0");
+    WRONG_USAGE("did you mean 'plan'", "paln", DEMO);
+    WRONG_USAGE("from 0 to 1", "run", DEMO, "--top-p", "2");
+    WRONG_USAGE("is no flag of", "plan", DEMO, "--svg", "x");
+    WRONG_USAGE("needs --tokens", "logits", DEMO, "--out", "/dev/null");
+    process_result_free(&last);
+    last = process_run("sluice", (const char *const[]){NULL}, NULL, 0, SECONDS);
+    assert_message(2, "sluice --help", __LINE__);
+}
+
+/* A model that is not there is no wrong usage: the command was right. */
+static void no_such_model(void **state)
+{
+    (void)state;
+    FAILED("text", "/no/such/folder", "tokenize", "/no/such/folder");
+    FAILED("1 2", "/no/such/folder", "detokenize", "/no/such/folder");
+    FAILED("[]", "/no/such/folder", "template", "/no/such/folder");
+}
+
+/* What a terminal would obey must not reach it by way of a message. */
+static void no_control_characters(void **state)
+{
+    (void)state;
+    FAILED("text", "/no/such", "tokenize", "/no/such\033[31m\007folder");
+    assert_null(strchr(last.err, '\033'));
+    assert_null(strchr(last.err, '\007'));
+    WRONG_USAGE("unknown flag", "run", DEMO, "--\033[2J");
+    assert_null(strchr(last.err, '\033'));
+}
+
+static void full_output(void **state)
+{
+    char path[4096];
+    const char *const shell[] = {"-c", "exec \"$0\" --help >/dev/full", path, NULL};
+    int fd = open("/dev/full", O_WRONLY);
+
+    (void)state;
+    if (fd < 0) {
+        print_message("skipped: there is no /dev/full\n");
+        skip();
+    }
+    close(fd);
+    snprintf(path, sizeof path, "%s/sluice", process_build());
+    process_result_free(&last);
+    last = process_run("/bin/sh", shell, NULL, 0, SECONDS);
+    assert_message(1, "standard output", __LINE__);
+}
+
+/* ---- tokenize, detokenize -------------------------------------------------------------------------------------- */
+
+static char *golden_ids(const json_t *ids)
+{
+    char *text = NULL;
+    size_t bytes, i;
+    FILE *f = open_memstream(&text, &bytes);
+    json_t *id;
+
+    assert_non_null(f);
+    json_array_foreach(ids, i, id) fprintf(f, "%s%lld", i ? " " : "", (long long)json_integer_value(id));
+    fputc('\n', f);
+    fclose(f);
+    return text;
+}
+
+static void tokenize(void **state)
+{
+    json_t *golden = json_load_file(DEMO "/golden.json", 0, NULL), *one;
+    size_t i, seen = 0;
+
+    (void)state;
+    assert_non_null(golden);
+    json_array_foreach(golden, i, one)
+    {
+        const char *prompt = json_string_value(json_object_get(one, "prompt"));
+        char *want;
+        if (!prompt) continue;
+        want = golden_ids(json_object_get(one, "ids"));
+        DONE(prompt, "tokenize", DEMO);
+        assert_string_equal(last.out, want);
+        free(want);
+        seen++;
+    }
+    assert_true(seen > 2);
+    json_decref(golden);
+}
+
+static void there_and_back(void **state)
+{
+    static const char *const text[] = {"Once upon a time", "", " two  blanks \n\ttab\n",
+                                       "Gr\303\274\303\237e \360\237\246\212!"};
+    char *ids;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+        DONE(text[i], "tokenize", DEMO, "--no-special");
+        assert_int_equal(last.out[last.out_bytes - 1], '\n');
+        ids = strdup(last.out);
+        DONE(ids, "detokenize", DEMO);
+        if (last.out_bytes != strlen(text[i]) || (last.out && memcmp(last.out, text[i], last.out_bytes)))
+            fail_msg("'%s' became '%s'", text[i], last.out);
+        free(ids);
+    }
+}
+
+static void special_tokens(void **state)
+{
+    char *ids;
+
+    (void)state;
+    DONE("Hello", "tokenize", DEMO);
+    ids = strdup(last.out);
+    DONE(ids, "detokenize", DEMO);
+    assert_string_equal(last.out, "<|begin_of_text|>Hello");
+    DONE(ids, "detokenize", DEMO, "--no-special");
+    assert_string_equal(last.out, "Hello");
+    free(ids);
+}
+
+static void text_that_is_none(void **state)
+{
+    (void)state;
+    FAILED("abc\377def", "3", "tokenize", DEMO);
+    FAILED("1 two 3", "'two' at byte 2", "detokenize", DEMO);
+    FAILED("1 99999999999", "too large", "detokenize", DEMO);
+}
+
+/* ---- template -------------------------------------------------------------------------------------------------- */
+
+#define HELLO "[{\"role\": \"user\", \"content\": \"Hello!\"}]"
+
+static void template(void **state)
+{
+    char *plain;
+
+    (void)state;
+    DONE(HELLO, "template", DEMO);
+    assert_non_null(strstr(last.out, "Hello!"));
+    plain = strdup(last.out);
+    DONE("{\"messages\": " HELLO "}", "template", DEMO);
+    assert_string_equal(last.out, plain);
+    DONE("{\"messages\": " HELLO ", \"add_generation_prompt\": true}", "template", DEMO, "-f", "-");
+    assert_string_equal(last.out, plain);
+    DONE("{\"messages\": " HELLO ", \"add_generation_prompt\": false}", "template", DEMO);
+    assert_true(last.out_bytes < strlen(plain));
+    assert_int_equal(memcmp(last.out, plain, last.out_bytes), 0);
+    DONE("{\"messages\": " HELLO ", \"bos_token\": \"<BOS>\"}", "template", DEMO);
+    assert_non_null(strstr(last.out, "<BOS>"));
+    DONE(HELLO, "template", DEMO, "--var", "add_generation_prompt=false");
+    assert_true(last.out_bytes < strlen(plain));
+    free(plain);
+}
+
+static void template_that_fails(void **state)
+{
+    (void)state;
+    FAILED("[{\"role\": ]", "standard input:1", "template", DEMO);
+    FAILED("", "standard input", "template", DEMO);
+    FAILED("\"text\"", "list of messages", "template", DEMO);
+    FAILED("{\"messages\": 3}", "list of messages", "template", DEMO);
+    FAILED(NULL, "/no/such/file", "template", DEMO, "-f", "/no/such/file");
+    FAILED(HELLO, "/no/such/tools", "template", DEMO, "--tools", "/no/such/tools");
+}
+
+/* ---- a folder that a test fills ---------------------------------------------------------------------------------- */
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/test-cli-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    char path[128];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    unlink(path);
+    return rmdir(folder);
+}
+
+static void write_template(const char *source)
+{
+    json_t *o = json_pack("{s:s, s:s}", "chat_template", source, "bos_token", "<s>");
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    assert_int_equal(json_dump_file(o, path, 0), 0);
+    json_decref(o);
+}
+
+static void variables(void **state)
+{
+    (void)state;
+    write_template("{{ bos_token }}{{ a }},{{ b }},{{ c is string }}{{ strftime_now('%d %b %Y') }}");
+    DONE(HELLO, "template", folder, "--var", "a=3", "--var", "b=plain text", "--var", "c=\"3\"", "--date",
+         "2025-07-10T12:00:00");
+    assert_string_equal(last.out, "<s>3,plain text,True10 Jul 2025");
+    write_template("{{ raise_exception('no such role') }}");
+    FAILED(HELLO, "no such role", "template", folder);
+    write_template("{% for x in %}");
+    FAILED(HELLO, folder, "template", folder);
+}
+
+static int free_last(void **state)
+{
+    (void)state;
+    process_result_free(&last);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(told_on_stdout),      cmocka_unit_test(wrong_usage),
+        cmocka_unit_test(no_such_model),       cmocka_unit_test(no_control_characters),
+        cmocka_unit_test(full_output),         cmocka_unit_test(tokenize),
+        cmocka_unit_test(there_and_back),      cmocka_unit_test(special_tokens),
+        cmocka_unit_test(text_that_is_none),   cmocka_unit_test(template),
+        cmocka_unit_test(template_that_fails), cmocka_unit_test_setup_teardown(variables, make_folder, remove_folder),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, free_last);
+}

@@ -1,0 +1,119 @@
+#include "transfer/cuda/device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/export.h"
+
+_Static_assert(sizeof(cudaIpcMemHandle_t) == EXPORT_HANDLE_BYTES, "memory handle");
+_Static_assert(sizeof(cudaIpcEventHandle_t) == EXPORT_HANDLE_BYTES, "event handle");
+
+int device_error(cudaError_t rc, const char *what, struct error *e)
+{
+    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s: %s (%s)", what, cudaGetErrorString(rc),
+                     cudaGetErrorName(rc));
+}
+
+static int shared_error(cudaError_t rc, const char *what, struct error *e)
+{
+    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO,
+                     "cuda: %s: %s (%s); device memory is shared between processes here, which needs Linux on the bare machine or a "
+                     "container that allows it (--ipc=host); --backend cpu does without",
+                     what, cudaGetErrorString(rc), cudaGetErrorName(rc));
+}
+
+/* Waits for compute's next message, which must be this export of this many bytes. */
+static int expect(struct stage *s, uint32_t kind, void *out, uint32_t bytes, struct error *e)
+{
+    struct control_message m;
+    int rc;
+
+    do rc = stage_receive(s, &m, 100, e);
+    while (rc == -EAGAIN);
+    if (rc) return rc;
+    if (m.type != CONTROL_EXPORT || m.export.kind != kind || m.export.bytes != bytes)
+        return error_set(e, EPROTO, "control: expected export %u of %u bytes from compute, got message %d", kind, bytes, (int)m.type);
+    memcpy(out, m.export.data, bytes);
+    return 0;
+}
+
+static int open_freed(struct device_area *a, const cudaIpcEventHandle_t *handles, struct error *e)
+{
+    cudaError_t rc;
+
+    for (uint32_t i = 0; i < a->entries; i++)
+        if ((rc = cudaIpcOpenEventHandle(&a->freed[i], handles[i])) != cudaSuccess) return shared_error(rc, "opening compute's event", e);
+    return 0;
+}
+
+static int make_ready(struct device_area *a, cudaIpcEventHandle_t *handles, struct error *e)
+{
+    for (uint32_t i = 0; i < a->entries; i++) {
+        cudaError_t rc = cudaEventCreateWithFlags(&a->ready[i], cudaEventDisableTiming | cudaEventInterprocess);
+
+        if (rc == cudaSuccess) rc = cudaIpcGetEventHandle(&handles[i], a->ready[i]);
+        if (rc != cudaSuccess) return shared_error(rc, "making an interprocess event", e);
+    }
+    return 0;
+}
+
+static int exchange(struct device_area *a, struct stage *s, cudaIpcEventHandle_t *handles, struct error *e)
+{
+    uint32_t bytes = a->entries * EXPORT_HANDLE_BYTES;
+    struct control_message m = {.type = CONTROL_EXPORT,
+                                .export = {.to = STAGE_COMPUTE, .kind = EXPORT_READY_EVENTS, .bytes = bytes, .data = (const uint8_t *)handles}};
+    cudaIpcMemHandle_t memory;
+    cudaError_t error;
+    int rc;
+
+    if ((rc = expect(s, EXPORT_MEMORY, &memory, sizeof memory, e))) return rc;
+    error = cudaIpcOpenMemHandle((void **)&a->base, memory, cudaIpcMemLazyEnablePeerAccess);
+    if (error != cudaSuccess) return shared_error(error, "opening compute's memory", e);
+    if ((rc = expect(s, EXPORT_FREED_EVENTS, handles, bytes, e)) || (rc = open_freed(a, handles, e))) return rc;
+    if ((rc = make_ready(a, handles, e))) return rc;
+    return stage_send(s, &m, e);
+}
+
+static int choose_device(uint32_t device, struct error *e)
+{
+    int count = 0;
+    cudaError_t rc = cudaGetDeviceCount(&count);
+
+    if (rc != cudaSuccess || device >= (uint32_t)count)
+        return error_set(e, ENODEV, "cuda: no device %u: %s; see nvidia-smi and --device, or use --backend cpu", device,
+                         rc == cudaSuccess ? "this machine has fewer" : cudaGetErrorString(rc));
+    if ((rc = cudaSetDevice((int)device)) != cudaSuccess || (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
+        (rc = cudaFree(NULL)) != cudaSuccess) /* makes the context now */
+        return device_error(rc, "opening the device", e);
+    return 0;
+}
+
+int device_open(struct device_area *a, struct stage *s, struct error *e)
+{
+    const struct plan_run *run = &s->plan->run;
+    cudaIpcEventHandle_t *handles;
+    int rc;
+
+    *a = (struct device_area){.entries = run->entries[LANE_SWEEP] + run->entries[LANE_REQUEST]};
+    if ((rc = choose_device(run->device, e))) return rc;
+    a->ready = calloc(a->entries, sizeof *a->ready);
+    a->freed = calloc(a->entries, sizeof *a->freed);
+    handles = calloc(a->entries, sizeof *handles);
+    if (!a->ready || !a->freed || !handles) rc = error_set(e, ENOMEM, "cuda: no memory for %u events", a->entries);
+    else rc = exchange(a, s, handles, e);
+    free(handles);
+    return rc;
+}
+
+void device_close(struct device_area *a)
+{
+    for (uint32_t i = 0; i < a->entries; i++) {
+        if (a->ready && a->ready[i]) cudaEventDestroy(a->ready[i]);
+        if (a->freed && a->freed[i]) cudaEventDestroy(a->freed[i]);
+    }
+    if (a->base) cudaIpcCloseMemHandle(a->base);
+    free(a->ready);
+    free(a->freed);
+    *a = (struct device_area){0};
+}

@@ -1,0 +1,24 @@
+/* The device memory that compute exported, and the events of both sides.
+ *
+ *   compute                                transfer
+ *   EXPORT memory, freed events    ->      device_open()  : opens them, makes the ready events
+ *   (opens them)                   <-      EXPORT ready events
+ *
+ * Events come one for each entry of the device rings, lane 0's first. */
+#pragma once
+#include <cuda_runtime.h>
+#include <stdint.h>
+#include "proto/error.h"
+#include "proto/stage.h"
+
+struct device_area {
+    uint8_t *base; /* slots of lane 0, slots of lane 1, pinned tiles: see plan_device_offset() */
+    cudaEvent_t *ready, *freed;
+    uint32_t entries;
+};
+
+/* Chooses the plan's device and fills a. -ENODEV and the remedy where there is none. */
+int device_open(struct device_area *a, struct stage *s, struct error *e);
+void device_close(struct device_area *a);
+
+int device_error(cudaError_t rc, const char *what, struct error *e); /* -EIO and "cuda: what: text (name)" */
