@@ -5,13 +5,13 @@
 
 #define NONE     UINT32_MAX
 #define SAMPLE   16u
-#define COUNT    16u /* of one request; halving keeps fractions */
+#define COUNT    16u   /* of one request; halving keeps fractions */
 #define MARGIN   COUNT /* a tile must be asked for more than once more: who goes round all of them changes nothing */
-#define AGE_EACH 8u  /* requests for each tile, on average, after which counts are halved */
+#define AGE_EACH 8u    /* requests for each tile, on average, after which counts are halved */
 
 struct place {
-    uint32_t tile;     /* or NONE */
-    uint64_t shown;    /* 1 + seq of the last entry that showed it */
+    uint32_t tile;  /* or NONE */
+    uint64_t shown; /* 1 + seq of the last entry that showed it */
 };
 
 struct cache {
@@ -86,7 +86,9 @@ static uint32_t victim(struct cache *c, uint64_t released)
     uint32_t at = c->places <= SAMPLE ? 0 : next_random(c) % c->places;
 
     for (uint32_t i = 0; i < n; i++) {
-        if (c->place[at].shown <= released && (best == NONE || c->count[c->place[at].tile] < c->count[c->place[best].tile])) best = at;
+        if (c->place[at].shown <= released &&
+            (best == NONE || c->count[c->place[at].tile] < c->count[c->place[best].tile]))
+            best = at;
         at = c->places <= SAMPLE ? at + 1 : next_random(c) % c->places;
     }
     return best;

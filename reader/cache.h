@@ -21,7 +21,8 @@ enum cache_answer {
 
 /* tiles: they are numbered from 0; place_bytes: of the largest; bytes: of the area, which begins at base. An area of
  * less than one place holds nothing. */
-int cache_open(struct cache **out, uint32_t tiles, uint64_t place_bytes, uint64_t base, uint64_t bytes, struct error *e);
+int cache_open(struct cache **out, uint32_t tiles, uint64_t place_bytes, uint64_t base, uint64_t bytes,
+               struct error *e);
 void cache_close(struct cache *c); /* NULL is allowed */
 
 void cache_count(struct cache *c, uint32_t tile); /* it was asked for: once for each request */

@@ -67,7 +67,8 @@ static inline void io_engine_submit(struct io_engine *g, const struct io_read *r
 {
     g->ops->submit(g, r);
 }
-static inline int io_engine_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
+static inline int io_engine_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min,
+                                 uint64_t timeout_ns)
 {
     return g->ops->reap(g, done, max, min, timeout_ns);
 }

@@ -58,6 +58,11 @@ static void null_close(struct io_engine *g)
 }
 
 const struct io_ops io_engine_null = {
-    .name = "null", .open = null_open, .add_file = null_add_file, .submit = null_submit, .reap = null_reap,
-    .describe = null_describe, .close = null_close,
+    .name = "null",
+    .open = null_open,
+    .add_file = null_add_file,
+    .submit = null_submit,
+    .reap = null_reap,
+    .describe = null_describe,
+    .close = null_close,
 };

@@ -88,7 +88,8 @@ static int start_threads(struct threads *t, uint32_t n, struct error *e)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
     if (!t->started)
-        return error_set(e, rc, "cannot start a thread for reading: %s; raise the limit on processes (ulimit -u)", error_name(rc));
+        return error_set(e, rc, "cannot start a thread for reading: %s; raise the limit on processes (ulimit -u)",
+                         error_name(rc));
     return 0;
 }
 
@@ -111,7 +112,8 @@ static void threads_close(struct io_engine *g)
     pthread_mutex_lock(&t->lock);
     t->stop = true;
     pthread_cond_broadcast(&t->todo_cond);
-    while (t->busy && pthread_cond_timedwait(&t->done_cond, &t->lock, &until) != ETIMEDOUT) {}
+    while (t->busy && pthread_cond_timedwait(&t->done_cond, &t->lock, &until) != ETIMEDOUT) {
+    }
     stuck = t->busy != 0;
     pthread_mutex_unlock(&t->lock);
     /* A read that the kernel never ends must not hold up the end of the process: its thread is left behind with all
@@ -137,8 +139,10 @@ static int threads_open(struct io_engine **out, const struct io_options *o, stru
     pthread_condattr_destroy(&attr);
     t->todo = calloc(o->depth, sizeof *t->todo);
     t->done = calloc(o->depth, sizeof *t->done);
-    if (!t->todo || !t->done) rc = error_set(e, ENOMEM, "no memory for %u reads", o->depth);
-    else rc = start_threads(t, o->depth < THREADS_MAX ? o->depth : THREADS_MAX, e);
+    if (!t->todo || !t->done)
+        rc = error_set(e, ENOMEM, "no memory for %u reads", o->depth);
+    else
+        rc = start_threads(t, o->depth < THREADS_MAX ? o->depth : THREADS_MAX, e);
     if (rc) {
         threads_free(t);
         return rc;
@@ -175,7 +179,8 @@ static int threads_reap(struct io_engine *g, struct io_done *done, uint32_t max,
     if (t->done_count < min) {
         until = deadline(timeout_ns);
         t->wanted = min;
-        while (t->done_count < min && pthread_cond_timedwait(&t->done_cond, &t->lock, &until) != ETIMEDOUT) {}
+        while (t->done_count < min && pthread_cond_timedwait(&t->done_cond, &t->lock, &until) != ETIMEDOUT) {
+        }
         t->wanted = 0;
     }
     while (n < max && t->done_count) done[n++] = t->done[--t->done_count];
@@ -189,6 +194,11 @@ static const char *threads_describe(const struct io_engine *g)
 }
 
 const struct io_ops io_engine_threads = {
-    .name = "threads", .open = threads_open, .add_file = threads_add_file, .submit = threads_submit, .reap = threads_reap,
-    .describe = threads_describe, .close = threads_close,
+    .name = "threads",
+    .open = threads_open,
+    .add_file = threads_add_file,
+    .submit = threads_submit,
+    .reap = threads_reap,
+    .describe = threads_describe,
+    .close = threads_close,
 };

@@ -97,7 +97,8 @@ static void uring_add_file(struct io_engine *g, uint32_t file, int fd)
 {
     struct uring *u = (struct uring *)g;
 
-    if (u->files_registered && file < u->files) u->file_added[file] = io_uring_register_files_update(&u->ring, file, &fd, 1) == 1;
+    if (u->files_registered && file < u->files)
+        u->file_added[file] = io_uring_register_files_update(&u->ring, file, &fd, 1) == 1;
 }
 
 static void uring_submit(struct io_engine *g, const struct io_read *r)
@@ -132,7 +133,8 @@ static int collect(struct uring *u, struct io_done *done, uint32_t max)
     uint32_t n = 0;
     unsigned head;
 
-    io_uring_for_each_cqe(&u->ring, head, cqe) {
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
         if (n == max) break;
         done[n++] = (struct io_done){.tag = (uint32_t)cqe->user_data, .result = cqe->res};
     }
@@ -150,13 +152,16 @@ static bool transient(int rc)
 static int uring_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
 {
     struct uring *u = (struct uring *)g;
-    struct __kernel_timespec t = {.tv_sec = (long long)(timeout_ns / 1000000000u), .tv_nsec = (long long)(timeout_ns % 1000000000u)};
+    struct __kernel_timespec t = {.tv_sec = (long long)(timeout_ns / 1000000000u),
+                                  .tv_nsec = (long long)(timeout_ns % 1000000000u)};
     struct io_uring_cqe *cqe;
     int rc;
 
     if (!u->enabled && (rc = enable(u))) return rc;
-    if (min && io_uring_cq_ready(&u->ring) < min) rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, min, &t, NULL);
-    else rc = io_uring_submit_and_get_events(&u->ring);
+    if (min && io_uring_cq_ready(&u->ring) < min)
+        rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, min, &t, NULL);
+    else
+        rc = io_uring_submit_and_get_events(&u->ring);
     if (rc == -EAGAIN || rc == -EBUSY) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (rc < 0 && !transient(rc)) return rc;
     return collect(u, done, max);
@@ -180,6 +185,11 @@ static void uring_close(struct io_engine *g)
 }
 
 const struct io_ops io_engine_uring = {
-    .name = "uring", .open = uring_open, .add_file = uring_add_file, .submit = uring_submit, .reap = uring_reap,
-    .describe = uring_describe, .close = uring_close,
+    .name = "uring",
+    .open = uring_open,
+    .add_file = uring_add_file,
+    .submit = uring_submit,
+    .reap = uring_reap,
+    .describe = uring_describe,
+    .close = uring_close,
 };

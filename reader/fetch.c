@@ -8,7 +8,7 @@
 #include "proto/clock.h"
 #include "proto/log.h"
 
-#define BATCH      64u
+#define BATCH        64u
 #define HANG_HINT_NS UINT64_C(10000000000)
 
 /* One read that is under way: [offset, offset + bytes) of the file to dest, of which the first need bytes matter. */
@@ -104,8 +104,12 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
 static int queue(struct fetch *f, struct read *r, struct error *e)
 {
     int fd = files_fd(f->files, r->file, r->way, e);
-    struct io_read q = {.dest = r->dest + r->got, .offset = r->offset + r->got, .bytes = r->bytes - r->got,
-                            .tag = (uint32_t)(r - f->read), .file = files_number(r->file, r->way), .fd = fd};
+    struct io_read q = {.dest = r->dest + r->got,
+                        .offset = r->offset + r->got,
+                        .bytes = r->bytes - r->got,
+                        .tag = (uint32_t)(r - f->read),
+                        .file = files_number(r->file, r->way),
+                        .fd = fd};
 
     if (fd < 0) return fd;
     io_engine_submit(f->engine, &q);
@@ -149,8 +153,12 @@ int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e)
         while (j->at < end) {
             /* An odd page at the end goes with the block before it. */
             uint64_t left = page_up(end) - j->at, bytes = left <= f->block + f->block / 4 ? left : f->block;
-            struct read r = {.job = j, .file = p->file, .way = files_way(f->files, p->file), .offset = j->at,
-                             .dest = j->dest + page_down(p->slot_off) + (j->at - begin), .bytes = (uint32_t)bytes,
+            struct read r = {.job = j,
+                             .file = p->file,
+                             .way = files_way(f->files, p->file),
+                             .offset = j->at,
+                             .dest = j->dest + page_down(p->slot_off) + (j->at - begin),
+                             .bytes = (uint32_t)bytes,
                              .need = (uint32_t)(end - j->at < bytes ? end - j->at : bytes)};
             int rc;
 
@@ -165,9 +173,11 @@ int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e)
     return 1;
 }
 
-int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest, struct error *e)
+int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest,
+              struct error *e)
 {
-    struct read r = {.job = j, .file = file, .way = FILES_ROWS, .offset = offset, .dest = dest, .bytes = bytes, .need = bytes};
+    struct read r = {
+        .job = j, .file = file, .way = FILES_ROWS, .offset = offset, .dest = dest, .bytes = bytes, .need = bytes};
     int rc;
 
     if (f->free_head == NONE) return 0;
@@ -193,10 +203,12 @@ static int failed(const struct fetch *f, const struct read *r, int code, struct 
     const char *remedy = "look into the system's log (dmesg)";
     uint64_t at = r->offset + r->got;
 
-    if (code == EIO || code == EREMOTEIO) remedy = "the disk or its connection fails: look into the system's log (dmesg), copy the model to another disk";
+    if (code == EIO || code == EREMOTEIO)
+        remedy = "the disk or its connection fails: look into the system's log (dmesg), copy the model to another disk";
     if (code == ENOMEM) remedy = "free some memory, or lower --io-depth";
-    return error_set(e, code, "%s: %u bytes at offset %llu could not be read: %s (tried %u times); %s", files_path(f->files, r->file),
-                     r->need - r->got, (unsigned long long)at, error_name(code), r->tries + 1, remedy);
+    return error_set(e, code, "%s: %u bytes at offset %llu could not be read: %s (tried %u times); %s",
+                     files_path(f->files, r->file), r->need - r->got, (unsigned long long)at, error_name(code),
+                     r->tries + 1, remedy);
 }
 
 /* Waits a little longer each time: 1, 4, 16 ms. False when the limit is reached. */
@@ -271,9 +283,11 @@ static int watch(struct fetch *f, uint64_t now, struct error *e)
     if (now - f->ended_ns < HANG_HINT_NS) return 0;
     while (!r->active) r++;
     if (now - f->ended_ns >= FETCH_HANG_NS)
-        return error_set(e, ETIMEDOUT, "%s: no answer from the disk for %llu s (%u reads wait, one at offset %llu); see whether "
-                         "the disk or the network file system hangs", files_path(f->files, r->file),
-                         (unsigned long long)(FETCH_HANG_NS / 1000000000u), f->in_flight, (unsigned long long)r->offset);
+        return error_set(e, ETIMEDOUT,
+                         "%s: no answer from the disk for %llu s (%u reads wait, one at offset %llu); see whether "
+                         "the disk or the network file system hangs",
+                         files_path(f->files, r->file), (unsigned long long)(FETCH_HANG_NS / 1000000000u), f->in_flight,
+                         (unsigned long long)r->offset);
     if (now - f->hinted_ns >= HANG_HINT_NS) {
         f->hinted_ns = now;
         log_warn("%s: no answer from the disk for %llu s", files_path(f->files, r->file),
@@ -287,11 +301,15 @@ int fetch_reap(struct fetch *f, uint32_t min, uint64_t timeout_ns, struct error 
     int n = io_engine_reap(f->engine, f->done, BATCH, min < BATCH ? min : BATCH, timeout_ns), rc = 0;
     uint64_t now = clock_ns();
 
-    if (n < 0) return error_set(e, -n, "reading with %s failed: %s; try --io-engine threads", f->engine->ops->name, error_name(-n));
+    if (n < 0)
+        return error_set(e, -n, "reading with %s failed: %s; try --io-engine threads", f->engine->ops->name,
+                         error_name(-n));
     add(&f->stats->busy_ns, now - f->busy_since_ns);
     f->busy_since_ns = now;
-    if (n) f->ended_ns = now;
-    else if (min && (rc = watch(f, now, e))) return rc;
+    if (n)
+        f->ended_ns = now;
+    else if (min && (rc = watch(f, now, e)))
+        return rc;
     for (int i = 0; i < n && !rc; i++) rc = handle(f, &f->done[i], e);
     return rc ? rc : n;
 }

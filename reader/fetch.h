@@ -17,12 +17,12 @@
 #include "reader/engine.h"
 #include "reader/files.h"
 
-#define FETCH_DEPTH_AUTO  32u
-#define FETCH_DEPTH_MAX   4096u
-#define FETCH_BLOCK_AUTO  (1u << 20)
-#define FETCH_BLOCK_MAX   (1u << 28)
-#define FETCH_RETRIES     3u   /* of one read that makes no progress */
-#define FETCH_HANG_NS     UINT64_C(120000000000) /* without any read ending: given up */
+#define FETCH_DEPTH_AUTO 32u
+#define FETCH_DEPTH_MAX  4096u
+#define FETCH_BLOCK_AUTO (1u << 20)
+#define FETCH_BLOCK_MAX  (1u << 28)
+#define FETCH_RETRIES    3u                     /* of one read that makes no progress */
+#define FETCH_HANG_NS    UINT64_C(120000000000) /* without any read ending: given up */
 
 struct fetch_job {
     uint8_t *dest; /* the tile's first byte (slot_off 0) */
@@ -37,8 +37,8 @@ struct fetch;
 
 struct fetch_options {
     const struct plan_shm *plan;
-    struct run_stats *stats; /* bytes, calls, retries, busy_ns, first_ns are counted here */
-    struct io_engine *engine;   /* opened for at least fetch_depth() reads */
+    struct run_stats *stats;  /* bytes, calls, retries, busy_ns, first_ns are counted here */
+    struct io_engine *engine; /* opened for at least fetch_depth() reads */
     struct files *files;
 };
 
@@ -57,7 +57,8 @@ static inline bool fetch_done(const struct fetch_job *j)
 /* 1: all reads of the job are queued; 0: no room, call again after fetch_reap(); -errno. */
 int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e);
 /* bytes at offset of a file to dest, as they are, through the page cache. 1, 0 or -errno as above. */
-int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest, struct error *e);
+int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest,
+              struct error *e);
 
 uint32_t fetch_in_flight(const struct fetch *f);
 /* Hands queued reads to the kernel and waits until min of those in flight have ended, timeout_ns at most. Returns how

@@ -10,8 +10,9 @@
 #include "proto/log.h"
 #include "reader/pagecache.h"
 
-#define REVIEW_NS   1000000000u
-#define SMALL_BYTES (UINT64_C(1) << 30) /* of all files together: read in about a second, worth keeping for the next run */
+#define REVIEW_NS 1000000000u
+#define SMALL_BYTES                                                                                                    \
+    (UINT64_C(1) << 30) /* of all files together: read in about a second, worth keeping for the next run */
 
 struct one {
     const struct plan_file *plan;
@@ -32,7 +33,8 @@ struct files {
 
 static int changed(const struct one *o, const char *what, struct error *e)
 {
-    return error_set(e, ESTALE, "%s: %s since this run was planned; let the copy or download end and start again", o->path, what);
+    return error_set(e, ESTALE, "%s: %s since this run was planned; let the copy or download end and start again",
+                     o->path, what);
 }
 
 static int check_stat(const struct one *o, int fd, struct error *e)
@@ -44,8 +46,10 @@ static int check_stat(const struct one *o, int fd, struct error *e)
     if (fstat(fd, &st)) return error_set(e, errno, "%s: %s", o->path, error_name(errno));
     mtime = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     if ((uint64_t)st.st_size != p->bytes) {
-        error_set(e, ESTALE, "%s: has %llu bytes now, had %llu when this run was planned; let the copy or download end and "
-                  "start again", o->path, (unsigned long long)st.st_size, (unsigned long long)p->bytes);
+        error_set(e, ESTALE,
+                  "%s: has %llu bytes now, had %llu when this run was planned; let the copy or download end and "
+                  "start again",
+                  o->path, (unsigned long long)st.st_size, (unsigned long long)p->bytes);
         return -ESTALE;
     }
     if ((uint64_t)st.st_ino != p->inode) return changed(o, "was replaced by another file", e);
@@ -56,7 +60,8 @@ static int check_stat(const struct one *o, int fd, struct error *e)
 static int open_failed(const struct files *f, const struct one *o, int code, struct error *e)
 {
     if (code == EMFILE || code == ENFILE)
-        return error_set(e, code, "%s: too many open files (the model has %u); raise the limit (ulimit -n)", o->path, f->count);
+        return error_set(e, code, "%s: too many open files (the model has %u); raise the limit (ulimit -n)", o->path,
+                         f->count);
     if (code == ENOENT) return error_set(e, code, "%s: is gone since this run was planned", o->path);
     return error_set(e, code, "%s: cannot be opened: %s", o->path, error_name(code));
 }
@@ -69,7 +74,8 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
 
     if (fd >= 0) return fd;
     fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (way == FILES_DIRECT ? O_DIRECT : 0));
-    if (fd < 0 && errno == EINVAL && way == FILES_DIRECT) return -EINVAL; /* no error yet: the caller goes another way */
+    if (fd < 0 && errno == EINVAL && way == FILES_DIRECT)
+        return -EINVAL; /* no error yet: the caller goes another way */
     if (fd < 0) return open_failed(f, o, errno, e);
     if ((rc = check_stat(o, fd, e))) {
         close(fd);
@@ -125,7 +131,8 @@ int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g
     f->io = p->run.io;
     f->count = count;
     for (uint32_t i = 0; i < count; i++) {
-        f->one[i] = (struct one){.plan = &plan_files(p)[i], .path = plan_string(p, plan_files(p)[i].name), .fd = {-1, -1, -1}};
+        f->one[i] =
+            (struct one){.plan = &plan_files(p)[i], .path = plan_string(p, plan_files(p)[i].name), .fd = {-1, -1, -1}};
         total += f->one[i].plan->bytes;
     }
     f->small = total <= SMALL_BYTES && total <= pagecache_room() / 4;

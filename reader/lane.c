@@ -3,14 +3,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int lane_open(struct lane *l, struct run_shm *r, const struct plan_run *p, enum run_lane id, uint32_t slot0, struct error *e)
+int lane_open(struct lane *l, struct run_shm *r, const struct plan_run *p, enum run_lane id, uint32_t slot0,
+              struct error *e)
 {
     *l = (struct lane){.id = id, .slot0 = slot0, .slots = p->reader_slots[id], .slot_bytes = p->slot_bytes};
     ring_attach(&l->ring, r, 0, id, STAGE_TRANSFER);
     l->mask = l->ring.mask;
     l->job = calloc(l->mask + 1, sizeof *l->job);
     l->slot_user = calloc(l->slots + 1u, sizeof *l->slot_user);
-    if (!l->job || !l->slot_user) return error_set(e, ENOMEM, "no memory for %llu ring entries", (unsigned long long)l->mask + 1);
+    if (!l->job || !l->slot_user)
+        return error_set(e, ENOMEM, "no memory for %llu ring entries", (unsigned long long)l->mask + 1);
     return 0;
 }
 
@@ -69,6 +71,7 @@ uint32_t lane_publish(struct lane *l)
 {
     uint32_t n = 0;
 
-    for (; l->published < l->issue && fetch_done(lane_job(l, l->published)); l->published++, n++) ring_publish(&l->ring);
+    for (; l->published < l->issue && fetch_done(lane_job(l, l->published)); l->published++, n++)
+        ring_publish(&l->ring);
     return n;
 }

@@ -22,7 +22,8 @@ struct lane {
 };
 
 /* slot0: of its slots, the first in the arena. */
-int lane_open(struct lane *l, struct run_shm *r, const struct plan_run *p, enum run_lane id, uint32_t slot0, struct error *e);
+int lane_open(struct lane *l, struct run_shm *r, const struct plan_run *p, enum run_lane id, uint32_t slot0,
+              struct error *e);
 void lane_close(struct lane *l);
 
 static inline uint64_t lane_room(const struct lane *l) /* entries that may be reserved now */

@@ -16,7 +16,11 @@ static int run(void *stream, struct error *e)
 static int serve(struct stage *s, struct error *e)
 {
     struct io_options eo = stream_engine_options(s->plan, s->arena);
-    struct stream_options so = {.plan = s->plan, .run = s->run, .arena = s->arena, .cache = s->cache, .freed_arg = s,
+    struct stream_options so = {.plan = s->plan,
+                                .run = s->run,
+                                .arena = s->arena,
+                                .cache = s->cache,
+                                .freed_arg = s,
                                 .freed = s->plan->run.trace ? trace_freed : NULL};
     struct stream *stream = NULL;
     int rc;

@@ -104,7 +104,8 @@ uint64_t pagecache_room(void)
     FILE *f = fopen("/proc/meminfo", "re");
 
     if (!f) return 0;
-    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1) {}
+    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1) {
+    }
     fclose(f);
     room = (uint64_t)kib << 10;
     return group < room ? group : room;

@@ -27,11 +27,11 @@ struct stream {
     bool any_moves; /* a tile that is sent in every sweep */
 
     /* lane 1 */
-    uint32_t resident;           /* tiles sent so far */
-    bool pending;                /* asked, taken from the queue, and not yet begun */
+    uint32_t resident; /* tiles sent so far */
+    bool pending;      /* asked, taken from the queue, and not yet begun */
     struct run_request asked;
-    struct ring_entry *gather;   /* the entry that rows are added to; NULL: none */
-    uint32_t rows_each;          /* rows that a slot holds */
+    struct ring_entry *gather; /* the entry that rows are added to; NULL: none */
+    uint32_t rows_each;        /* rows that a slot holds */
     const struct plan_matrix *embedding;
     char text[128];
 };
@@ -42,9 +42,11 @@ struct io_options stream_engine_options(const struct plan_shm *p, uint8_t *arena
 {
     const struct plan_run *r = &p->run;
 
-    return (struct io_options){.depth = fetch_depth(r), .files = files_number((uint32_t)p->files.count, 0), .arena = arena,
-                                   .arena_bytes = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes,
-                                   .slot_bytes = r->slot_bytes};
+    return (struct io_options){.depth = fetch_depth(r),
+                               .files = files_number((uint32_t)p->files.count, 0),
+                               .arena = arena,
+                               .arena_bytes = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes,
+                               .slot_bytes = r->slot_bytes};
 }
 
 static uint32_t first_expert(const struct plan_shm *p)
@@ -109,8 +111,10 @@ int stream_open(struct stream **out, const struct stream_options *o, struct erro
         }
     }
     rc = open_parts(s, e);
-    if (rc) stream_close(s);
-    else *out = s;
+    if (rc)
+        stream_close(s);
+    else
+        *out = s;
     return rc;
 }
 
@@ -129,19 +133,21 @@ const char *stream_describe(struct stream *s)
 {
     uint64_t block = s->o.plan->run.io_block_bytes ? s->o.plan->run.io_block_bytes : FETCH_BLOCK_AUTO;
 
-    snprintf(s->text, sizeof s->text, "%s, %u reads of %llu KiB, %s", io_engine_describe(s->o.engine), fetch_depth(&s->o.plan->run),
-             (unsigned long long)block >> 10, files_describe(s->files));
+    snprintf(s->text, sizeof s->text, "%s, %u reads of %llu KiB, %s", io_engine_describe(s->o.engine),
+             fetch_depth(&s->o.plan->run), (unsigned long long)block >> 10, files_describe(s->files));
     return s->text;
 }
 
 /* ---- lane 0 ---- */
 
-static void begin_job(struct stream *s, struct lane *l, const struct ring_entry *x, const struct plan_tile *t, uint8_t *dest)
+static void begin_job(struct stream *s, struct lane *l, const struct ring_entry *x, const struct plan_tile *t,
+                      uint8_t *dest)
 {
     fetch_tile(lane_job(l, x->seq), dest, plan_parts(s->o.plan) + t->part0, dest ? t->parts : 0);
 }
 
-static void begin_in_cache(struct stream *s, struct lane *l, struct ring_entry *x, const struct plan_tile *t, uint64_t offset, bool read)
+static void begin_in_cache(struct stream *s, struct lane *l, struct ring_entry *x, const struct plan_tile *t,
+                           uint64_t offset, bool read)
 {
     x->segment = SEGMENT_CACHE;
     x->offset = offset;
@@ -180,8 +186,10 @@ static int fill_sweep(struct stream *s, struct error *e)
         }
         if (!lane_room(l) || (!in_cache && !lane_slot_free(l))) return 0;
         struct ring_entry *x = lane_reserve(l, s->sweep_number, (uint32_t)s->tile, t->bytes);
-        if (in_cache) begin_in_cache(s, l, x, t, t->home_off, !s->sweep_number);
-        else begin_in_slot(s, l, x, t);
+        if (in_cache)
+            begin_in_cache(s, l, x, t, t->home_off, !s->sweep_number);
+        else
+            begin_in_slot(s, l, x, t);
         rc = step(s, e);
     }
     return rc;
@@ -249,7 +257,8 @@ static int begin_row(struct stream *s, const struct run_request *q, struct error
         fetch_rows(lane_job(&s->request, x->seq));
     }
     dest = s->o.arena + x->offset + x->rows * m->row_bytes;
-    rc = fetch_row(s->fetch, lane_job(&s->request, x->seq), m->file, m->file_off + q->index * m->row_bytes, (uint32_t)m->row_bytes, dest, e);
+    rc = fetch_row(s->fetch, lane_job(&s->request, x->seq), m->file, m->file_off + q->index * m->row_bytes,
+                   (uint32_t)m->row_bytes, dest, e);
     if (rc != 1) return rc;
     x->rows++;
     x->bytes += m->row_bytes;

@@ -63,8 +63,11 @@ void builder_init(struct builder *b, const struct folder *d, uint64_t slot_bytes
     b->files = d->files;
     for (uint32_t i = 0; i < d->files; i++) {
         need(!stat(d->name[i], &st), d->name[i]);
-        b->file[i] = (struct plan_file){.name = i * sizeof d->name[0], .bytes = (uint64_t)st.st_size, .inode = (uint64_t)st.st_ino,
-                                        .mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec};
+        b->file[i] =
+            (struct plan_file){.name = i * sizeof d->name[0],
+                               .bytes = (uint64_t)st.st_size,
+                               .inode = (uint64_t)st.st_ino,
+                               .mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec};
     }
     b->head.strings.offset = (uint64_t)(uintptr_t)d->name; /* until it is finished */
 }
@@ -79,8 +82,11 @@ static void add_part(struct builder *b, uint32_t file, uint64_t offset, uint64_t
 {
     struct plan_tile *t = &b->tile[b->tiles - 1];
 
-    need(b->parts < PARTS_MAX && UP(slot_off + bytes) <= b->head.run.slot_bytes && offset + bytes <= b->file[file].bytes, "part does not fit");
-    b->part[b->parts++] = (struct plan_part){.file = file, .file_off = offset, .bytes = bytes, .slot_off = (uint32_t)slot_off};
+    need(b->parts < PARTS_MAX && UP(slot_off + bytes) <= b->head.run.slot_bytes &&
+             offset + bytes <= b->file[file].bytes,
+         "part does not fit");
+    b->part[b->parts++] =
+        (struct plan_part){.file = file, .file_off = offset, .bytes = bytes, .slot_off = (uint32_t)slot_off};
     t->parts++;
     t->bytes += bytes;
     t->span = (uint32_t)UP(slot_off + bytes);
@@ -102,8 +108,13 @@ void builder_touching_part(struct builder *b, uint64_t bytes)
 void builder_embedding(struct builder *b, uint32_t file, uint64_t offset, uint64_t rows, uint64_t row_bytes)
 {
     need(offset + rows * row_bytes <= b->file[file].bytes, "embedding does not fit");
-    b->matrix = (struct plan_matrix){.rows = rows, .cols = row_bytes / 2, .row_bytes = row_bytes, .file = file, .file_off = offset,
-                                     .scale_file = PLAN_NONE, .dtype = PLAN_BF16};
+    b->matrix = (struct plan_matrix){.rows = rows,
+                                     .cols = row_bytes / 2,
+                                     .row_bytes = row_bytes,
+                                     .file = file,
+                                     .file_off = offset,
+                                     .scale_file = PLAN_NONE,
+                                     .dtype = PLAN_BF16};
     b->head.spec.embed_matrix = 0;
 }
 
@@ -119,7 +130,8 @@ static struct plan_table put(uint8_t *image, uint64_t *at, const void *data, uin
 struct plan_shm *builder_finish(struct builder *b)
 {
     uint64_t name_bytes = b->files * sizeof((struct folder *)0)->name[0], at = UP(sizeof b->head);
-    uint8_t *image = calloc(1, at + sizeof b->file + sizeof b->part + sizeof b->tile + sizeof b->matrix + name_bytes + 4096);
+    uint8_t *image =
+        calloc(1, at + sizeof b->file + sizeof b->part + sizeof b->tile + sizeof b->matrix + name_bytes + 4096);
     struct plan_shm *p = (struct plan_shm *)(void *)image;
 
     need(image, "plan");
@@ -158,7 +170,8 @@ uint64_t tile_wrong_bytes(const struct plan_shm *p, const struct plan_tile *t, c
     for (uint32_t i = 0; i < t->parts; i++) {
         const struct plan_part *x = &plan_parts(p)[t->part0 + i];
 
-        for (uint64_t k = 0; k < x->bytes; k++) wrong += base[x->slot_off + k] != content_byte(x->file, x->file_off + k);
+        for (uint64_t k = 0; k < x->bytes; k++)
+            wrong += base[x->slot_off + k] != content_byte(x->file, x->file_off + k);
     }
     return wrong;
 }

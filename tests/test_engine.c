@@ -82,7 +82,8 @@ static void read_all(struct bench *b, uint32_t file, int fd, uint32_t step)
             uint32_t bytes = ((uint32_t)random() % SLOT / step + 1) * step;
 
             if (bytes > SLOT) bytes = SLOT;
-            q[i] = (struct io_read){.dest = b->memory + i * SLOT, .offset = offset, .bytes = bytes, .tag = i, .file = file, .fd = fd};
+            q[i] = (struct io_read){
+                .dest = b->memory + i * SLOT, .offset = offset, .bytes = bytes, .tag = i, .file = file, .fd = fd};
             io_engine_submit(b->engine, &q[i]);
         }
         while (got < DEPTH) {
@@ -125,12 +126,36 @@ static void run_engine(uint32_t kind, const char *base, bool registered)
     bench_close(&b);
 }
 
-static void uring_on_disk(void **state) { (void)state; run_engine(ENGINE_URING, "/var/tmp", true); }
-static void uring_on_tmpfs(void **state) { (void)state; run_engine(ENGINE_URING, "/dev/shm", true); }
-static void uring_unregistered(void **state) { (void)state; run_engine(ENGINE_URING, "/var/tmp", false); }
-static void threads_on_disk(void **state) { (void)state; run_engine(ENGINE_THREADS, "/var/tmp", true); }
-static void threads_on_tmpfs(void **state) { (void)state; run_engine(ENGINE_THREADS, "/dev/shm", false); }
-static void some_engine_always(void **state) { (void)state; run_engine(ENGINE_AUTO, "/var/tmp", true); }
+static void uring_on_disk(void **state)
+{
+    (void)state;
+    run_engine(ENGINE_URING, "/var/tmp", true);
+}
+static void uring_on_tmpfs(void **state)
+{
+    (void)state;
+    run_engine(ENGINE_URING, "/dev/shm", true);
+}
+static void uring_unregistered(void **state)
+{
+    (void)state;
+    run_engine(ENGINE_URING, "/var/tmp", false);
+}
+static void threads_on_disk(void **state)
+{
+    (void)state;
+    run_engine(ENGINE_THREADS, "/var/tmp", true);
+}
+static void threads_on_tmpfs(void **state)
+{
+    (void)state;
+    run_engine(ENGINE_THREADS, "/dev/shm", false);
+}
+static void some_engine_always(void **state)
+{
+    (void)state;
+    run_engine(ENGINE_AUTO, "/var/tmp", true);
+}
 
 static void errors_come_back(void **state)
 {
@@ -170,7 +195,8 @@ static void closes_while_busy(void **state)
         int fd = open(b.folder.name[0], O_RDONLY);
 
         for (uint32_t i = 0; i < DEPTH; i++)
-            io_engine_submit(b.engine, &(struct io_read){.dest = b.memory + i * SLOT, .bytes = SLOT, .tag = i, .file = 9, .fd = fd});
+            io_engine_submit(
+                b.engine, &(struct io_read){.dest = b.memory + i * SLOT, .bytes = SLOT, .tag = i, .file = 9, .fd = fd});
         bench_close(&b);
         close(fd);
     }
@@ -245,8 +271,10 @@ static void threads_where_uring_is_forbidden(void **state)
     (void)state;
     if (!child) _exit(without_uring());
     assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) print_message("skipped: system call filters are not allowed here\n");
-    else assert_int_equal(status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        print_message("skipped: system call filters are not allowed here\n");
+    else
+        assert_int_equal(status, 0);
 }
 
 static void page_cache_is_seen(void **state)
@@ -270,11 +298,19 @@ static void page_cache_is_seen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(uring_on_disk),     cmocka_unit_test(uring_on_tmpfs),     cmocka_unit_test(uring_unregistered),
-        cmocka_unit_test(threads_on_disk),   cmocka_unit_test(threads_on_tmpfs),   cmocka_unit_test(some_engine_always),
-        cmocka_unit_test(errors_come_back),  cmocka_unit_test(closes_while_busy),  cmocka_unit_test(waits_no_longer_than_told),
+        cmocka_unit_test(uring_on_disk),
+        cmocka_unit_test(uring_on_tmpfs),
+        cmocka_unit_test(uring_unregistered),
+        cmocka_unit_test(threads_on_disk),
+        cmocka_unit_test(threads_on_tmpfs),
+        cmocka_unit_test(some_engine_always),
+        cmocka_unit_test(errors_come_back),
+        cmocka_unit_test(closes_while_busy),
+        cmocka_unit_test(waits_no_longer_than_told),
         cmocka_unit_test(threads_where_uring_is_forbidden),
-        cmocka_unit_test(null_fills_nothing), cmocka_unit_test(unknown_engine),    cmocka_unit_test(page_cache_is_seen),
+        cmocka_unit_test(null_fills_nothing),
+        cmocka_unit_test(unknown_engine),
+        cmocka_unit_test(page_cache_is_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,11 +13,11 @@
 #include "reader/stream.h"
 #include "tests/support_play.h"
 
-#define SLOT    (128u << 10)
-#define ROW     4100u /* bytes of an embedding row */
-#define ROWS    97u
+#define SLOT      (128u << 10)
+#define ROW       4100u /* bytes of an embedding row */
+#define ROWS      97u
 #define RESIDENTS 3u
-#define EXPERTS 12u
+#define EXPERTS   12u
 
 /* Walks sweeps on lane 0, holding entries for a while before they are released; bytes are looked at when an entry is
  * taken and, again, right before it is released. */
@@ -136,7 +136,8 @@ static void runs_ahead_over_the_end_of_a_sweep(void **state)
     b->head.spec.sweep_tiles = 3;
     b->head.spec.resident_tiles = b->head.spec.expert_tiles = 0;
     play_start(&p, finish(b), NULL);
-    while (atomic_load(&p.ring[0].shm->published) < 8 && clock_ns() - t0 < 5000000000u) {}
+    while (atomic_load(&p.ring[0].shm->published) < 8 && clock_ns() - t0 < 5000000000u) {
+    }
     assert_int_equal(atomic_load(&p.ring[0].shm->published), 8); /* as many as there are slots: three sweeps begun */
     assert_int_equal(ring_at(&p.ring[0], 7)->sweep, 2);
     play_stop(&p);
@@ -234,7 +235,8 @@ static void take_rows(struct play *p, const uint32_t *rows, uint32_t count)
         assert_int_equal(x->bytes, x->rows * ROW);
         for (uint32_t r = 0; r < x->rows; r++) {
             for (uint32_t k = 0; k < ROW; k++)
-                wrong += play_payload(p, x)[r * ROW + k] != content_byte(m->file, m->file_off + rows[done + r] * m->row_bytes + k);
+                wrong += play_payload(p, x)[r * ROW + k] !=
+                         content_byte(m->file, m->file_off + rows[done + r] * m->row_bytes + k);
         }
         assert_int_equal(wrong, 0);
         done += x->rows;
@@ -319,10 +321,22 @@ static void ask_experts(void **state, uint32_t places, uint32_t rounds)
     play_stop(&p);
 }
 
-static void experts_without_a_cache(void **state) { ask_experts(state, 0, 40); }
-static void experts_with_a_tiny_cache(void **state) { ask_experts(state, 1, 100); }
-static void experts_with_a_small_cache(void **state) { ask_experts(state, 5, 200); }
-static void experts_all_in_the_cache(void **state) { ask_experts(state, EXPERTS, 100); }
+static void experts_without_a_cache(void **state)
+{
+    ask_experts(state, 0, 40);
+}
+static void experts_with_a_tiny_cache(void **state)
+{
+    ask_experts(state, 1, 100);
+}
+static void experts_with_a_small_cache(void **state)
+{
+    ask_experts(state, 5, 200);
+}
+static void experts_all_in_the_cache(void **state)
+{
+    ask_experts(state, EXPERTS, 100);
+}
 
 /* Both lanes at once: nobody takes from lane 0 for a while, and lane 1 still answers. */
 static void lanes_do_not_wait_for_each_other(void **state)

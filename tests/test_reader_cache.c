@@ -122,8 +122,10 @@ static void hot_tiles_stay_and_fade(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(places_are_apart),         cmocka_unit_test(shown_tiles_are_not_thrown_out),
-        cmocka_unit_test(an_empty_cache_passes_everything), cmocka_unit_test(going_round_keeps_a_part),
+        cmocka_unit_test(places_are_apart),
+        cmocka_unit_test(shown_tiles_are_not_thrown_out),
+        cmocka_unit_test(an_empty_cache_passes_everything),
+        cmocka_unit_test(going_round_keeps_a_part),
         cmocka_unit_test(hot_tiles_stay_and_fade),
     };
 

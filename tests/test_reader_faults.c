@@ -29,12 +29,12 @@ struct faulty {
     struct io_done done[64];
     /* plan of faults, for reads that begin in [from, to) */
     uint64_t from, to;
-    int code;           /* -errno of the next `times` reads */
+    int code; /* -errno of the next `times` reads */
     uint32_t times;
     uint32_t at_most;   /* bytes that one read brings; 0: all */
     bool refuse_direct; /* -EINVAL for reads of whole pages through the descriptor that was added first */
     int first_fd;
-    bool silent;        /* no read ever ends */
+    bool silent; /* no read ever ends */
     uint32_t reads;
 };
 
@@ -53,9 +53,12 @@ static void faulty_submit(struct io_engine *g, const struct io_read *r)
 
     f->reads++;
     if (f->silent) return;
-    if (f->refuse_direct && r->fd == f->first_fd) n = -EINVAL;
-    else if (f->times && r->offset >= f->from && r->offset < f->to) n = f->code, f->times--;
-    else n = pread(r->fd, r->dest, bytes, (off_t)r->offset);
+    if (f->refuse_direct && r->fd == f->first_fd)
+        n = -EINVAL;
+    else if (f->times && r->offset >= f->from && r->offset < f->to)
+        n = f->code, f->times--;
+    else
+        n = pread(r->fd, r->dest, bytes, (off_t)r->offset);
     f->done[f->count++] = (struct io_done){.tag = r->tag, .result = (int32_t)(n == -1 ? -errno : n)};
 }
 
@@ -80,8 +83,12 @@ static void faulty_close(struct io_engine *g)
     (void)g;
 }
 
-static const struct io_ops faulty_ops = {.name = "faulty", .add_file = faulty_add_file, .submit = faulty_submit,
-                                             .reap = faulty_reap, .describe = faulty_describe, .close = faulty_close};
+static const struct io_ops faulty_ops = {.name = "faulty",
+                                         .add_file = faulty_add_file,
+                                         .submit = faulty_submit,
+                                         .reap = faulty_reap,
+                                         .describe = faulty_describe,
+                                         .close = faulty_close};
 
 static void faulty_init(struct faulty *f)
 {
@@ -229,7 +236,8 @@ static void a_hanging_read_lets_the_run_stop(void **state)
     faulty_init(&f);
     f.silent = true;
     play_start(&p, make_plan(*state, PLAN_IO_BUFFERED), &f.engine);
-    while (!atomic_load(&p.run->stats[STAGE_READER].calls)) {}
+    while (!atomic_load(&p.run->stats[STAGE_READER].calls)) {
+    }
     play_stop(&p);
 }
 
@@ -240,7 +248,8 @@ static void expect_open_failure(const struct folder *d, struct plan_shm *plan, i
     struct play p;
     int rc = play_open(&p, plan, NULL);
 
-    if (rc != -code || !strstr(p.error.text, words) || !strstr(p.error.text, d->name[0])) fail_msg("%d: %s", rc, p.error.text);
+    if (rc != -code || !strstr(p.error.text, words) || !strstr(p.error.text, d->name[0]))
+        fail_msg("%d: %s", rc, p.error.text);
     play_free(&p);
 }
 
@@ -283,7 +292,8 @@ static void changed_before_it_was_opened(void **state)
     write_all(d->name[0], BYTES);
 
     plan = make_plan(d, PLAN_IO_AUTO);
-    if (!geteuid()) print_message("skipped: permissions do not bind root\n");
+    if (!geteuid())
+        print_message("skipped: permissions do not bind root\n");
     else {
         chmod(d->name[0], 0);
         expect_open_failure(d, plan, EACCES, "cannot be opened");
@@ -384,16 +394,11 @@ static void many_shards(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transient_errors_are_tried_again),
-        cmocka_unit_test(lasting_errors_name_file_and_place),
-        cmocka_unit_test(short_reads_are_continued),
-        cmocka_unit_test(direct_reads_that_are_refused_go_buffered),
-        cmocka_unit_test(a_hanging_read_lets_the_run_stop),
-        cmocka_unit_test(changed_before_it_was_opened),
-        cmocka_unit_test(truncated_while_it_was_read),
-        cmocka_unit_test(written_to_between_sweeps),
-        cmocka_unit_test(deleted_while_it_was_read),
-        cmocka_unit_test(many_shards),
+        cmocka_unit_test(transient_errors_are_tried_again), cmocka_unit_test(lasting_errors_name_file_and_place),
+        cmocka_unit_test(short_reads_are_continued),        cmocka_unit_test(direct_reads_that_are_refused_go_buffered),
+        cmocka_unit_test(a_hanging_read_lets_the_run_stop), cmocka_unit_test(changed_before_it_was_opened),
+        cmocka_unit_test(truncated_while_it_was_read),      cmocka_unit_test(written_to_between_sweeps),
+        cmocka_unit_test(deleted_while_it_was_read),        cmocka_unit_test(many_shards),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

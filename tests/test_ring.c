@@ -152,7 +152,8 @@ static void *produce(void *arg)
     ring_attach(&a, p->run, 0, LANE_SWEEP, STAGE_TRANSFER);
     while (published < RING_TEST_ENTRIES) {
         uint32_t seen = bell_read(&p->run->bell[STAGE_READER]);
-        struct ring_entry *x = reserved - published < p->ahead && reserved < RING_TEST_ENTRIES ? ring_reserve(&a) : NULL;
+        struct ring_entry *x =
+            reserved - published < p->ahead && reserved < RING_TEST_ENTRIES ? ring_reserve(&a) : NULL;
 
         if (x) {
             x->bytes = x->seq * 3;
@@ -267,8 +268,10 @@ static void *push_requests(void *arg)
         uint32_t seen = bell_read(&r->bell[STAGE_COMPUTE]);
         struct run_request q = {.kind = REQUEST_GATHER, .index = i, .last = i % 7 == 0};
 
-        if (!request_push(r, &q)) i++;
-        else bell_wait(&r->bell[STAGE_COMPUTE], seen, 1000000000u);
+        if (!request_push(r, &q))
+            i++;
+        else
+            bell_wait(&r->bell[STAGE_COMPUTE], seen, 1000000000u);
     }
     return NULL;
 }
@@ -284,13 +287,16 @@ static void requests_arrive_in_order(void **state)
     assert_false(request_pop(r, &q));
     for (uint32_t i = 0; i < RUN_REQUESTS; i++) assert_int_equal(request_push(r, &(struct run_request){.index = i}), 0);
     assert_int_equal(request_push(r, &q), -EAGAIN);
-    while (request_pop(r, &q)) {}
+    while (request_pop(r, &q)) {
+    }
     pthread_create(&t, NULL, push_requests, r);
     for (uint32_t i = 0; i < REQUESTS_MADE;) {
         uint32_t seen = bell_read(&r->bell[STAGE_READER]);
 
-        if (request_pop(r, &q)) wrong += q.index != i || q.last != (i % 7 == 0), i++;
-        else bell_wait(&r->bell[STAGE_READER], seen, 1000000000u);
+        if (request_pop(r, &q))
+            wrong += q.index != i || q.last != (i % 7 == 0), i++;
+        else
+            bell_wait(&r->bell[STAGE_READER], seen, 1000000000u);
     }
     pthread_join(t, NULL);
     assert_int_equal(wrong, 0);
@@ -317,10 +323,14 @@ static void stop_and_failure_end_waits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(steps_of_one_entry),       cmocka_unit_test(the_four_rings_are_apart),
-        cmocka_unit_test(broken_rings_are_noticed), cmocka_unit_test(broken_run_segments_are_refused),
-        cmocka_unit_test(two_threads),              cmocka_unit_test(bells_wake_and_time_out),
-        cmocka_unit_test(requests_arrive_in_order), cmocka_unit_test(stop_and_failure_end_waits),
+        cmocka_unit_test(steps_of_one_entry),
+        cmocka_unit_test(the_four_rings_are_apart),
+        cmocka_unit_test(broken_rings_are_noticed),
+        cmocka_unit_test(broken_run_segments_are_refused),
+        cmocka_unit_test(two_threads),
+        cmocka_unit_test(bells_wake_and_time_out),
+        cmocka_unit_test(requests_arrive_in_order),
+        cmocka_unit_test(stop_and_failure_end_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

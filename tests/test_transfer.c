@@ -55,7 +55,8 @@ static struct plan_shm *make_plan(uint32_t entries)
 
     *p = (struct plan_shm){.run = {.slot_bytes = SLOT, .reader_slots = {4, 4}, .entries = {entries, entries}}};
     p->tiles = (struct plan_table){.offset = at, .count = TILES};
-    for (uint32_t i = 0; i < TILES; i++) ((struct plan_tile *)(void *)((char *)p + at))[i] = (struct plan_tile){.span = SLOT, .bytes = SLOT - i};
+    for (uint32_t i = 0; i < TILES; i++)
+        ((struct plan_tile *)(void *)((char *)p + at))[i] = (struct plan_tile){.span = SLOT, .bytes = SLOT - i};
     return p;
 }
 
@@ -68,8 +69,13 @@ static void play_start(struct play *p, uint32_t entries)
     p->plan = make_plan(entries);
     p->run = run_make(p->plan);
     assert_int_equal(backend_open(&p->backend, &unused, &p->error), 0);
-    o = (struct lanes_options){.plan = p->plan, .run = p->run, .arena_bytes = 8 * SLOT, .cache_bytes = CACHE_BYTES,
-                               .backend = p->backend, .freed = on_freed, .freed_arg = p};
+    o = (struct lanes_options){.plan = p->plan,
+                               .run = p->run,
+                               .arena_bytes = 8 * SLOT,
+                               .cache_bytes = CACHE_BYTES,
+                               .backend = p->backend,
+                               .freed = on_freed,
+                               .freed_arg = p};
     for (int i = 0; i < LANES; i++) {
         ring_attach(&p->host[i], p->run, 0, (enum run_lane)i, STAGE_TRANSFER);
         ring_attach(&p->device[i], p->run, 1, (enum run_lane)i, STAGE_TRANSFER);
@@ -134,14 +140,16 @@ static void entries_are_handed_on(void **state)
     assert_true(publish(&p, 1, RING_GATHER, SEGMENT_ARENA, 5 * SLOT));
     assert_true(publish(&p, 0, 1, SEGMENT_CACHE, 9 * SLOT));
     x = take(&p, 0);
-    assert_true(x->tile == 3 && x->segment == SEGMENT_ARENA && x->offset == 2 * SLOT && x->bytes == SLOT - 3 && !x->rows);
+    assert_true(x->tile == 3 && x->segment == SEGMENT_ARENA && x->offset == 2 * SLOT && x->bytes == SLOT - 3 &&
+                !x->rows);
     x = take(&p, 0);
     assert_true(x->tile == 1 && x->segment == SEGMENT_CACHE && x->offset == 9 * SLOT && x->seq == 1);
     x = take(&p, 1);
     assert_true(x->tile == RING_GATHER && x->rows == 9 && x->bytes == 900);
     assert_int_equal(ring_released(&p.host[0]), 0); /* compute still has them */
     ring_release(&p.device[0]);
-    while (ring_released(&p.host[0]) < 1) {}
+    while (ring_released(&p.host[0]) < 1) {
+    }
     assert_int_equal(ring_released(&p.host[0]), 1);
     assert_int_equal(ring_released(&p.host[1]), 0);
     play_stop(&p);
@@ -157,9 +165,11 @@ static void lanes_do_not_wait_for_each_other(void **state)
         int busy = !idle;
 
         play_start(&p, 2);
-        while (publish(&p, idle, 0, SEGMENT_ARENA, 0)) {}
+        while (publish(&p, idle, 0, SEGMENT_ARENA, 0)) {
+        }
         for (uint32_t i = 0; i < 100; i++) {
-            while (!publish(&p, busy, i % TILES, SEGMENT_ARENA, 0)) {}
+            while (!publish(&p, busy, i % TILES, SEGMENT_ARENA, 0)) {
+            }
             assert_int_equal(take(&p, busy)->tile, i % TILES);
             ring_release(&p.device[busy]);
         }
@@ -182,15 +192,19 @@ static void many_entries_through_both_lanes(void **state)
             for (int lane = 0; lane < LANES; lane++) {
                 struct ring_entry *x;
 
-                if (sent[lane] < n && publish(&p, lane, (uint32_t)(sent[lane] % TILES), SEGMENT_ARENA, sent[lane] % 8 * SLOT)) sent[lane]++;
+                if (sent[lane] < n &&
+                    publish(&p, lane, (uint32_t)(sent[lane] % TILES), SEGMENT_ARENA, sent[lane] % 8 * SLOT))
+                    sent[lane]++;
                 if (!(x = ring_take(&p.device[lane]))) continue;
-                if (x->seq != got[lane] || x->tile != got[lane] % TILES || x->offset != got[lane] % 8 * SLOT || x->sweep != got[lane] / 3)
+                if (x->seq != got[lane] || x->tile != got[lane] % TILES || x->offset != got[lane] % 8 * SLOT ||
+                    x->sweep != got[lane] / 3)
                     fail_msg("entry %llu of lane %d is another one", (unsigned long long)got[lane], lane);
                 got[lane]++;
                 ring_release(&p.device[lane]);
             }
         }
-        while (ring_released(&p.host[0]) < n || ring_released(&p.host[1]) < n) {}
+        while (ring_released(&p.host[0]) < n || ring_released(&p.host[1]) < n) {
+        }
         assert_int_equal(atomic_load(&p.run->stats[STAGE_TRANSFER].tiles), 2 * n);
         play_stop(&p);
     }
@@ -202,8 +216,12 @@ static void bad_entries_are_refused(void **state)
         uint32_t tile, segment;
         uint64_t offset;
     } bad[] = {
-        {TILES, SEGMENT_ARENA, 0},          {0, SEGMENT_DEVICE, 0},           {0, 77, 0},
-        {0, SEGMENT_ARENA, 7 * SLOT + 4096}, {0, SEGMENT_CACHE, CACHE_BYTES},  {0, SEGMENT_ARENA, UINT64_MAX - 4095},
+        {TILES, SEGMENT_ARENA, 0},
+        {0, SEGMENT_DEVICE, 0},
+        {0, 77, 0},
+        {0, SEGMENT_ARENA, 7 * SLOT + 4096},
+        {0, SEGMENT_CACHE, CACHE_BYTES},
+        {0, SEGMENT_ARENA, UINT64_MAX - 4095},
         {RING_GATHER, SEGMENT_ARENA, 8 * SLOT - 899},
     };
 

@@ -58,7 +58,9 @@ static void make_files(struct play *p)
     bytes = f->bytes;
     folder_make(&p->folder, "/var/tmp", 1, &bytes);
     assert_int_equal(stat(p->folder.name[0], &st), 0);
-    *f = (struct plan_file){.name = program_string(&p->program, p->folder.name[0]), .bytes = bytes, .inode = (uint64_t)st.st_ino,
+    *f = (struct plan_file){.name = program_string(&p->program, p->folder.name[0]),
+                            .bytes = bytes,
+                            .inode = (uint64_t)st.st_ino,
                             .mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec};
 }
 
@@ -86,7 +88,8 @@ static int play_start(struct play *p)
     c.plan = p->plan;
     if ((rc = engine_open(&p->engine, &c, &p->error))) return rc;
     if ((rc = engine_ready(p->engine, &p->error))) return rc;
-    for (int i = 0; i < LANES; i++) ring_attach(&p->device[i], engine_run(p->engine), 1, (enum run_lane)i, STAGE_TRANSFER);
+    for (int i = 0; i < LANES; i++)
+        ring_attach(&p->device[i], engine_run(p->engine), 1, (enum run_lane)i, STAGE_TRANSFER);
     return 0;
 }
 
@@ -119,7 +122,8 @@ static void check_and_release(struct play *p, int lane, uint32_t tile)
     struct ring_entry *x = take(p, lane);
 
     assert_int_equal(x->tile, tile);
-    if (x->segment == SEGMENT_ARENA) assert_int_equal(tile_wrong_bytes(p->plan, &plan_tiles(p->plan)[tile], engine_arena(p->engine) + x->offset), 0);
+    if (x->segment == SEGMENT_ARENA)
+        assert_int_equal(tile_wrong_bytes(p->plan, &plan_tiles(p->plan)[tile], engine_arena(p->engine) + x->offset), 0);
     ring_release(&p->device[lane]);
 }
 
@@ -155,7 +159,8 @@ static void tiles_pass_through_both_processes(void **state)
     assert_true(x->tile == RING_GATHER && x->rows == 1);
     ring_release(&p.device[1]);
     assert_true(seen > s->sweep_tiles && s->sweep_tiles > 9);
-    for (int i = 0; i < 100 && (p.traced[0] < seen || p.traced[1] < seen); i++) assert_int_equal(engine_poll(p.engine, 50, &p.error), 0);
+    for (int i = 0; i < 100 && (p.traced[0] < seen || p.traced[1] < seen); i++)
+        assert_int_equal(engine_poll(p.engine, 50, &p.error), 0);
     assert_true(p.traced[0] >= seen && p.traced[1] >= seen);
     play_end(&p);
 }
@@ -168,7 +173,8 @@ static void a_truncated_file_ends_the_run(void **state)
     make_files(&p);
     assert_int_equal(truncate(p.folder.name[0], 5000), 0);
     assert_int_equal(play_start(&p), -EPIPE);
-    if (!strstr(p.error.text, "5000 bytes now") || !strstr(p.error.text, p.folder.name[0])) fail_msg("%s", p.error.text);
+    if (!strstr(p.error.text, "5000 bytes now") || !strstr(p.error.text, p.folder.name[0]))
+        fail_msg("%s", p.error.text);
     assert_false(engine_mendable(p.engine));
     play_end(&p);
 }

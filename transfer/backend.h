@@ -39,7 +39,7 @@ struct backend_place {
  * messages of the pair (stage_receive(), stage_send()), in this call only. Everything that is ever allocated is
  * allocated here. */
 int backend_open(struct backend **out, struct stage *s, struct error *e);
-void backend_close(struct backend *b); /* NULL is allowed; waits for copies that run */
+void backend_close(struct backend *b);                 /* NULL is allowed; waits for copies that run */
 const char *backend_describe(const struct backend *b); /* for ATTACHED, one short line */
 
 /* Does backend_begin() copy? Then an entry's time of readiness is when backend_done() was first true, and time with

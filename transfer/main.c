@@ -15,8 +15,12 @@ static int run(void *lanes, struct error *e)
 
 static int serve(struct stage *s, struct error *e)
 {
-    struct lanes_options o = {.plan = s->plan, .run = s->run, .arena_bytes = s->arena_bytes, .cache_bytes = s->cache_bytes,
-                              .freed = s->plan->run.trace ? trace_freed : NULL, .freed_arg = s};
+    struct lanes_options o = {.plan = s->plan,
+                              .run = s->run,
+                              .arena_bytes = s->arena_bytes,
+                              .cache_bytes = s->cache_bytes,
+                              .freed = s->plan->run.trace ? trace_freed : NULL,
+                              .freed_arg = s};
     struct lanes *lanes = NULL;
     int rc;
 
