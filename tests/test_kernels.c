@@ -288,7 +288,7 @@ static void test_not_a_number(void **state)
 static void test_narrow(void **state)
 {
     (void)state;
-    const float halves[] = {1.0f + 0x1p-11f, 1.0f + 0x3p-11f, 65519.996f, 65520.0f, 0x1p-25f, 0x1.8p-25f, 0x1p-24f, -0.0f, 6.1e-5f};
+    const float halves[] = {1.0f + 0x1p-11f, 1.0f + 0x3p-11f, 65519.996f, 65520.0f, 0x1p-25f, 0x1.8p-25f, 0x1p-24f, -0.0f, 6.1035e-5f};
     const uint16_t expected[] = {0x3c00, 0x3c02, 0x7bff, 0x7c00, 0, 1, 1, 0x8000, 0x0400};
     for (size_t i = 0; i < COUNT(halves); i++)
         assert_int_equal(half_of_float(halves[i]), expected[i]);

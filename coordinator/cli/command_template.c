@@ -22,7 +22,7 @@ static int read_json(const char *path, json_t **out, struct error *e)
     int rc = input_read(path, &text, &bytes, e);
 
     if (rc) return rc;
-    *out = json_loadb(text, bytes, JSON_ALLOW_NUL, &why);
+    *out = json_loadb(text, bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
     free(text);
     if (*out) return 0;
     return error_set(e, EINVAL, "%s:%d:%d: %s", name, why.line, why.column, why.text);

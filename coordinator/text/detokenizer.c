@@ -216,8 +216,7 @@ static void pass_lossy(struct detokenizer *d, struct stage *s, bool end)
         buffer_append(&s->made, replacement, 3);
         from += broken;
     }
-    memmove(s->held.data, s->held.data + from, s->held.bytes - from);
-    s->held.bytes -= from;
+    buffer_drop(&s->held, from);
     pass(d, s, s->made.data, s->made.bytes);
 }
 
@@ -285,8 +284,7 @@ static void strip_part(struct detokenizer *d, struct stage *s, const char *text,
         keep = utf8_previous(s->held.data, keep);
     s->made.bytes = 0;
     buffer_append(&s->made, s->held.data, keep);
-    memmove(s->held.data, s->held.data + keep, s->held.bytes - keep);
-    s->held.bytes -= keep;
+    buffer_drop(&s->held, keep);
     pass(d, s, s->made.data, s->made.bytes);
 }
 
@@ -307,11 +305,9 @@ static void replace_part(struct detokenizer *d, struct stage *s, const char *tex
     wait = wait < rest ? wait : rest;
     while (wait > 0 && memcmp(s->held.data + s->held.bytes - wait, what->data, wait) != 0)
         wait--;
-    if (s->held.bytes) {
+    if (rest > wait)
         buffer_append(&s->made, s->held.data + from, rest - wait);
-        memmove(s->held.data, s->held.data + s->held.bytes - wait, wait);
-    }
-    s->held.bytes = wait;
+    buffer_drop(&s->held, s->held.bytes - wait);
     pass(d, s, s->made.data, s->made.bytes);
 }
 

@@ -44,15 +44,14 @@ static int set_add(struct added_set *set, const char *content, size_t bytes, siz
     return 0;
 }
 
-/* Decoding shows the normalized content, if it is another one. */
-static void show(struct added_tokens *a, struct added_token *t, const struct buffer *normal, const char *content, size_t bytes)
+int added_tokens_show(struct added_tokens *a, uint32_t id, const char *text, size_t bytes)
 {
-    if (normal->bytes == 0 || (normal->bytes == bytes && memcmp(normal->data, content, bytes) == 0))
-        return;
+    struct added_token *t = &a->token[map_get(&a->by_id, id)];
     t->shown = a->shown.bytes;
-    t->shown_bytes = normal->bytes;
-    buffer_append(&a->shown, normal->data, normal->bytes);
+    t->shown_bytes = bytes;
+    buffer_append(&a->shown, text, bytes);
     buffer_append_byte(&a->shown, 0);
+    return a->shown.failed ? -ENOMEM : 0;
 }
 
 static int index_token(struct added_tokens *a, size_t index, const struct normalizer *n, struct pattern_match *m, struct error *e)
@@ -66,9 +65,10 @@ static int index_token(struct added_tokens *a, size_t index, const struct normal
         return 0; /* its id went to a later token */
     buffer_append(&text, content, bytes);
     int rc = t->normalized ? normalizer_apply(n, m, &text, &spare, &cut, e) : 0;
-    if (rc == 0)
-        show(a, t, &text, content, bytes);
-    if (rc == 0 && (text.failed || a->shown.failed || set_add(t->normalized ? &a->normalized : &a->raw, text.data, text.bytes, index) != 0))
+    bool changed = t->normalized && text.bytes && (text.bytes != bytes || memcmp(text.data, content, bytes) != 0);
+    if (rc == 0 && changed && added_tokens_show(a, t->id, text.data, text.bytes) != 0)
+        rc = error_set(e, ENOMEM, "no memory for the added tokens");
+    if (rc == 0 && (text.failed || set_add(t->normalized ? &a->normalized : &a->raw, text.data, text.bytes, index) != 0))
         rc = error_set(e, ENOMEM, "no memory for the added tokens");
     buffer_free(&text);
     buffer_free(&spare);

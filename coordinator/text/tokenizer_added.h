@@ -37,6 +37,8 @@ int added_tokens_add(struct added_tokens *a, struct added_token token, const cha
 /* Builds what finds them; the normalizer is applied to the contents of those marked normalized. */
 int added_tokens_index(struct added_tokens *a, const struct normalizer *n, struct error *e);
 void added_tokens_free(struct added_tokens *a);
+/* Makes decoding give this text for the id, which must be there. 0 or -ENOMEM. */
+int added_tokens_show(struct added_tokens *a, uint32_t id, const char *text, size_t bytes);
 /* What a decoder takes the token for: its content, normalized if it is a normalized one (as Hugging Face since 0.22).
  * NULL: no such id. */
 const char *added_tokens_text(const struct added_tokens *a, uint32_t id, size_t *bytes);

@@ -59,6 +59,15 @@ static inline void buffer_insert(struct buffer *b, size_t at, const char *data, 
     }
 }
 
+/* Takes bytes away at the front. */
+static inline void buffer_drop(struct buffer *b, size_t bytes)
+{
+    if (bytes == 0)
+        return;
+    b->bytes -= bytes;
+    memmove(b->data, b->data + bytes, b->bytes);
+}
+
 static inline void buffer_swap(struct buffer *a, struct buffer *b)
 {
     struct buffer keep = *a;

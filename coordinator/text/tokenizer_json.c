@@ -305,15 +305,12 @@ double json_cursor_number(struct json_cursor *c)
         s = rest;
     }
     c->at = (size_t)(s - c->s);
-    exponent = exponent > 10000 ? 10000 : exponent < -10000 ? -10000 : exponent;
-    power = power > 10000 ? 10000 : power < -10000 ? -10000 : power;
-    double v = (double)digits_, scale = (double)powl(10, labs(power + exponent) > 308 ? 308 : labs(power + exponent));
-    for (long left = labs(power + exponent); left > 308 && v != 0 && !isinf(v); left -= 308) {
-        v = power + exponent < 0 ? v / scale : v * scale;
-        if (left - 308 <= 308)
-            scale = (double)powl(10, left - 308);
+    long shift = power + (exponent > 10000 ? 10000 : exponent < -10000 ? -10000 : exponent);
+    double v = (double)digits_;
+    for (long left = labs(shift); left > 0 && v != 0 && isfinite(v); left -= 308) {
+        double scale = (double)powl(10, left > 308 ? 308 : left);
+        v = shift < 0 ? v / scale : v * scale;
     }
-    v = power + exponent < 0 ? v / scale : v * scale;
     return negative ? -v : v;
 }
 

@@ -209,8 +209,8 @@ static void strip(const struct normalizer_step *s, struct buffer *text, bool *cu
     while (s->right && end > start && utf8_is_space(utf8_decode(text->data + utf8_previous(text->data, end), &n)))
         end -= n;
     *cut |= start > 0;
-    memmove(text->data, text->data + start, end - start);
-    text->bytes = end - start;
+    text->bytes = end;
+    buffer_drop(text, start);
 }
 
 static int replace(const struct normalizer_step *s, struct pattern_match *m, const struct buffer *text, struct buffer *out,

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 static const char mark[] = "\xE2\x96\x81";
+static const char unknown[] = " \xE2\x81\x87 "; /* what SentencePiece decodes its unknown piece to */
 
 static int read_pieces(struct tokenizer *t, struct error *e)
 {
@@ -86,6 +87,8 @@ int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const js
     rc = rc != 0 ? rc : tokenizer_read_config_tokens(t, config, e);
     if (rc != 0)
         return rc;
+    if (t->model.unk >= 0 && added_tokens_show(&t->added, (uint32_t)t->model.unk, unknown, sizeof unknown - 1) != 0)
+        return error_set(e, ENOMEM, "no memory for the tokenizer");
     const struct piece_model *s = t->model.sentencepiece;
     const char *class = tokenizer_config_content(config, "tokenizer_class");
     if (class && !strcmp(class, "ChatGLMTokenizer")) {

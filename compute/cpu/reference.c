@@ -1,0 +1,326 @@
+#include "compute/cpu/reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static float bf16(const unsigned char *p)
+{
+    uint32_t u = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 24;
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+static float f32(const unsigned char *p)
+{
+    float x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* sign, bits of exponent, bits of mantissa; the largest exponent is an ordinary one. */
+static double small_float(unsigned code, int exponent_bits, int mantissa_bits, int bias)
+{
+    const unsigned mantissa = code & ((1u << mantissa_bits) - 1), exponent = code >> mantissa_bits & ((1u << exponent_bits) - 1);
+    const double sign = code >> (exponent_bits + mantissa_bits) & 1 ? -1 : 1;
+    if (exponent == 0)
+        return sign * ldexp(mantissa, 1 - bias - mantissa_bits);
+    return sign * ldexp(1 + ldexp(mantissa, -mantissa_bits), (int)exponent - bias);
+}
+
+static float f16(const unsigned char *p)
+{
+    const unsigned code = p[0] | (unsigned)p[1] << 8;
+    if ((code & 0x7c00) == 0x7c00)
+        return code & 0x3ff ? NAN : code & 0x8000 ? -INFINITY : INFINITY;
+    return (float)small_float(code, 5, 10, 15);
+}
+
+static double stored(uint32_t dtype, const unsigned char *row, uint64_t k)
+{
+    switch (dtype) {
+    case PLAN_F32:
+        return f32(row + 4 * k);
+    case PLAN_F16:
+        return f16(row + 2 * k);
+    case PLAN_BF16:
+        return bf16(row + 2 * k);
+    case PLAN_F8_E4M3:
+        return (row[k] & 0x7f) == 0x7f ? NAN : small_float(row[k], 4, 3, 7);
+    default:
+        return small_float(row[k / 2] >> (k % 2 ? 4 : 0) & 15, 2, 1, 1);
+    }
+}
+
+float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
+{
+    const struct plan_matrix *m = w->matrix;
+    double value = stored(m->dtype, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
+    if (w->scale) {
+        const uint64_t block_rows = m->dtype == PLAN_MXFP4 ? 1 : m->block_rows, block_cols = m->dtype == PLAN_MXFP4 ? 32 : m->block_cols;
+        const unsigned char *row = (const unsigned char *)w->scale +
+                                   ((w->row0 + r) / block_rows - w->scale_row0) * m->scale_row_bytes;
+        const uint64_t at = k / block_cols;
+        if (m->scale_dtype == PLAN_MXFP4)
+            scale = row[at] == 255 ? NAN : ldexp(1, row[at] - 127);
+        else
+            scale = m->scale_dtype == PLAN_F32 ? f32(row + 4 * at) : bf16(row + 2 * at);
+    }
+    return (float)(value * scale); /* exact in double precision before */
+}
+
+void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                      uint32_t flags, uint32_t n, float *size)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint64_t r = 0; r < w->rows; r++) {
+            double sum = 0, squares = 0, magnitude = 0;
+            for (uint64_t k = 0; k < w->matrix->cols; k++) {
+                const double weight = reference_weight(w, r, k), term = weight * x[(uint64_t)i * ldx + k];
+                sum += term;
+                magnitude += fabs(term);
+                squares += weight * weight;
+            }
+            const double by = flags & MATMUL_ROW_NORM ? 1 / sqrt(squares) : 1;
+            y[(uint64_t)i * ldy + r] = (float)(sum * by + (bias ? bias[r] : 0));
+            if (size)
+                size[(uint64_t)i * ldy + r] = (float)(magnitude * by + (bias ? fabs(bias[r]) : 0));
+        }
+}
+
+void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                        bool init, uint32_t n, float *size)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint64_t c = 0; c < w->matrix->cols; c++) {
+            double sum = !init ? y[(uint64_t)i * ldy + c] : bias ? bias[c] : 0, magnitude = fabs(sum);
+            for (uint64_t r = 0; r < w->rows; r++) {
+                const double term = (double)reference_weight(w, r, c) * x[(uint64_t)i * ldx + r];
+                sum += term;
+                magnitude += fabs(term);
+            }
+            y[(uint64_t)i * ldy + c] = (float)sum;
+            if (size)
+                size[(uint64_t)i * ldy + c] = (float)magnitude;
+        }
+}
+
+void reference_norm(const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
+                    const float *bias, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t g = 0; g < p->groups; g++) {
+            const float *from = x + (uint64_t)i * ldx + (uint64_t)g * p->src_stride;
+            float *to = y + (uint64_t)i * ldy + (uint64_t)g * p->dst_stride;
+            double mean = 0, squares = 0;
+            for (uint32_t c = 0; c < p->width && p->kind == NORM_LAYER; c++)
+                mean += (double)from[c] / p->width;
+            for (uint32_t c = 0; c < p->width; c++)
+                squares += (from[c] - mean) * (from[c] - mean);
+            const double by = 1 / sqrt((p->kind == NORM_L2 ? squares : squares / p->width) + p->eps);
+            for (uint32_t c = 0; c < p->width; c++) {
+                const uint32_t at = g * p->weight_stride + c;
+                to[c] = (float)((from[c] - mean) * by * (weight ? (double)p->weight_add + weight[at] : 1) + (bias ? bias[at] : 0));
+            }
+        }
+}
+
+void reference_rope(const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)
+{
+    const uint32_t half = p->dim / 2;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            for (uint32_t c = 0; c < half; c++) {
+                float *head = x + (uint64_t)i * ldx + (uint64_t)h * p->head_stride;
+                float *a = p->style == ROPE_PAIRS ? head + 2 * c : head + c, *b = p->style == ROPE_PAIRS ? a + 1 : a + half;
+                const double cosine = cs[(uint64_t)i * dim + c], sine = cs[(uint64_t)i * dim + dim / 2 + c], u = *a, v = *b;
+                *a = (float)(u * cosine - v * sine);
+                *b = (float)(v * cosine + u * sine);
+            }
+}
+
+static double act(const struct op_act *p, uint32_t kind, double x)
+{
+    switch (kind) {
+    case ACT_SILU:
+        return x / (1 + exp(-x));
+    case ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACT_GELU_ERF:
+        return 0.5 * x * erfc(-x / sqrt(2));
+    case ACT_RELU:
+        return x > 0 ? x : 0;
+    case ACT_RELU2:
+        return x > 0 ? x * x : 0;
+    case ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case ACT_SOFTPLUS:
+        return x > 20 ? x : log1p(exp(x));
+    case ACT_SWIGLU_OAI:
+        return x / (1 + exp(-(double)p->alpha * x));
+    default:
+        return x;
+    }
+}
+
+void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu,
+                   uint32_t n)
+{
+    const bool pairs = p->flags & ACT_INTERLEAVED;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t c = 0; c < p->width; c++) {
+            const uint32_t at = p->flags & ACT_BROADCAST ? 0 : pairs ? 2 * c : c;
+            double g = gate[(uint64_t)i * ldg + at], u = 1;
+            if (pairs || up)
+                u = pairs ? gate[(uint64_t)i * ldg + at + 1] : up[(uint64_t)i * ldu + c];
+            if (p->kind == ACT_SWIGLU_OAI) {
+                g = fmin(g, p->limit);
+                u = fmax(-(double)p->limit, fmin(u, p->limit)) + 1;
+            }
+            dst[(uint64_t)i * ldd + c] = (float)(act(p, p->kind, g) * u);
+        }
+}
+
+void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t c = 0; c < p->width; c++) {
+            float *at = x + (uint64_t)i * ldx + c;
+            double mul = p->mul;
+            if (p->flags & SCALE_BY_POSITION)
+                mul = 1 + mul * log(1 + floor((positions[i] + 1.0) / p->floor));
+            *at = (float)(p->cap != 0 ? p->cap * tanh(mul * *at / p->cap) : mul * *at);
+        }
+}
+
+static double cached(uint32_t kv_type, const void *cache, uint64_t at)
+{
+    static const uint32_t dtypes[] = {[KV_F32] = PLAN_F32, [KV_BF16] = PLAN_BF16, [KV_F16] = PLAN_F16};
+    return stored(dtypes[kv_type], cache, at);
+}
+
+static uint32_t row_of_place(const struct ops_rows *r, uint32_t i, uint32_t place)
+{
+    const struct ops_run *run = r->runs + r->first[i];
+    for (; place >= run->length; run++)
+        place -= run->length;
+    return run->row + place;
+}
+
+static bool sees(const struct op_attention *p, uint32_t place, uint32_t other)
+{
+    return !(p->window && place - other >= p->window) && !(p->chunk && place / p->chunk != other / p->chunk);
+}
+
+/* One head of one position; weights: room for every place. */
+static void attend(const struct op_attention *p, float *dst, const float *q, const void *k_cache, const void *v_cache,
+                   uint32_t kv_type, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r, uint32_t i,
+                   double *weights)
+{
+    const uint32_t kv_head = head / (p->heads / p->kv_heads), place = r->place[i];
+    const bool v_in_k = p->flags & ATTN_V_IN_K;
+    double top = sinks ? sinks[head] : -INFINITY, sum = 0;
+    for (uint32_t j = 0; j <= place; j++) {
+        const uint64_t row = row_of_place(r, i, j);
+        double s = 0;
+        if (!sees(p, place, j)) {
+            weights[j] = -INFINITY;
+            continue;
+        }
+        for (uint32_t c = 0; c < p->dk; c++)
+            s += q[c] * cached(kv_type, k_cache, (row * p->kv_heads + kv_head) * p->dk + c);
+        s *= p->scale;
+        if (p->cap != 0)
+            s = p->cap * tanh(s / p->cap);
+        weights[j] = s + (alibi ? alibi[head] * ((double)j - place) : 0);
+        top = fmax(top, weights[j]);
+    }
+    for (uint32_t j = 0; j <= place; j++)
+        sum += weights[j] = exp(weights[j] - top);
+    if (sinks)
+        sum += exp(sinks[head] - top);
+    for (uint32_t c = 0; c < p->dv; c++) {
+        double out = 0;
+        for (uint32_t j = 0; j <= place; j++) {
+            const uint64_t row = row_of_place(r, i, j);
+            if (weights[j] > 0)
+                out += weights[j] * cached(kv_type, v_in_k ? k_cache : v_cache,
+                                           (row * p->kv_heads + kv_head) * (v_in_k ? p->dk : p->dv) + c);
+        }
+        dst[c] = (float)(out / sum);
+    }
+}
+
+void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
+                         const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi, const struct ops_rows *r)
+{
+    double *weights = calloc((size_t)r->max_place + 1, sizeof *weights);
+    for (uint32_t i = 0; i < r->n && weights; i++)
+        for (uint32_t h = 0; h < p->heads; h++)
+            attend(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, q + (uint64_t)i * ldq + (uint64_t)h * p->dk, k_cache, v_cache,
+                   kv_type, h, sinks, alibi, r, i, weights);
+    free(weights);
+}
+
+void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
+                    const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
+{
+    const struct op_act a = {.kind = p->act};
+    for (uint32_t i = 0; i < c->n; i++)
+        for (uint32_t ch = 0; ch < p->width; ch++) {
+            float *to = states + c->to[i] * state_floats + ch;
+            const float *from = states + c->from[i] * state_floats + ch, now = src[(uint64_t)i * lds + ch];
+            double sum = bias ? bias[ch] : 0;
+            for (uint32_t t = 0; t < p->taps; t++) {
+                float x = t + 1 == p->taps ? now : c->from[i] == UINT32_MAX ? 0 : from[(uint64_t)t * p->width];
+                sum += (double)weight[(uint64_t)ch * p->taps + t] * x;
+                if (t > 0)
+                    to[(uint64_t)(t - 1) * p->width] = x;
+            }
+            dst[(uint64_t)i * ldd + ch] = (float)act(&a, p->act, sum);
+        }
+}
+
+/* One position of one head; s: the state after decay and before the update, in place. */
+static void delta(const struct op_delta *p, float *dst, const float *q, const float *k, const float *v, double decay, double beta,
+                  float *s)
+{
+    double q_by = 1e-6, k_by = 1e-6;
+    for (uint32_t r = 0; r < p->dk; r++) {
+        q_by += (double)q[r] * q[r];
+        k_by += (double)k[r] * k[r];
+    }
+    q_by = p->scale / sqrt(q_by);
+    k_by = 1 / sqrt(k_by);
+    for (uint32_t c = 0; c < p->dv; c++) {
+        double found = 0, out = 0;
+        for (uint32_t r = 0; r < p->dk; r++)
+            found += decay * s[(uint64_t)r * p->dv + c] * k[r] * k_by;
+        for (uint32_t r = 0; r < p->dk; r++) {
+            double now = decay * s[(uint64_t)r * p->dv + c] + k[r] * k_by * beta * (v[c] - found);
+            s[(uint64_t)r * p->dv + c] = (float)now;
+            out += now * q[r] * q_by;
+        }
+        dst[c] = (float)out;
+    }
+}
+
+void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
+                     uint64_t state_floats, const struct ops_chain *c)
+{
+    const uint64_t each = (uint64_t)p->dk * p->dv;
+    for (uint32_t i = 0; i < c->n; i++)
+        for (uint32_t h = 0; h < p->heads; h++) {
+            const uint64_t key = h / (p->heads / p->key_heads) * (uint64_t)p->dk;
+            float *s = states + c->to[i] * state_floats + h * each;
+            if (c->from[i] == UINT32_MAX)
+                memset(s, 0, each * sizeof *s);
+            else if (c->from[i] != c->to[i])
+                memcpy(s, states + c->from[i] * state_floats + h * each, each * sizeof *s);
+            const double a = (double)x->a[(uint64_t)i * x->lda + h] + x->dt_bias[h];
+            const double decay = exp(-exp(x->a_log[h]) * (a > 20 ? a : log1p(exp(a))));
+            delta(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, x->q + (uint64_t)i * x->ldq + key, x->k + (uint64_t)i * x->ldk + key,
+                  x->v + (uint64_t)i * x->ldv + (uint64_t)h * p->dv, decay, 1 / (1 + exp(-(double)x->b[(uint64_t)i * x->ldb + h])), s);
+        }
+}

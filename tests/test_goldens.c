@@ -1,0 +1,218 @@
+/* Logits of the reference models through all four processes, held against those of other implementations, and byte by
+ * byte against each other over slot sizes, depths, threads, chunks and budgets. */
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "coordinator/run/session.h"
+#include "tests/mkmodel.h"
+
+#define TOLERANCE 2e-4f /* as tests/data/models/README.md states it */
+
+struct golden {
+    char folder[160];
+    uint32_t prompt[64], greedy[64], position[64];
+    size_t prompts, greedies, positions, vocab;
+    float *logits;
+};
+
+static size_t numbers(json_t *o, const char *key, uint32_t *to)
+{
+    json_t *a = json_object_get(o, key), *x;
+    size_t i;
+
+    json_array_foreach(a, i, x) to[i] = (uint32_t)json_integer_value(x);
+    return json_array_size(a);
+}
+
+static void load(struct golden *g, const char *name)
+{
+    char path[256], source[160];
+    struct error e = {0};
+    json_t *o;
+    FILE *f;
+
+    snprintf(source, sizeof source, "tests/data/models/%s", name);
+    snprintf(g->folder, sizeof g->folder, "/tmp/sluice-golden-%ld-%s", (long)getpid(), name);
+    if (mkmodel_reference(source, g->folder, &e)) fail_msg("%s", e.text);
+    snprintf(path, sizeof path, "%s/golden.json", source);
+    o = json_load_file(path, 0, NULL);
+    assert_non_null(o);
+    g->prompts = numbers(o, "prompt", g->prompt);
+    g->greedies = numbers(o, "greedy", g->greedy);
+    g->positions = numbers(o, "positions", g->position);
+    g->vocab = (size_t)json_integer_value(json_object_get(o, "vocab"));
+    json_decref(o);
+    g->logits = malloc(g->positions * g->vocab * sizeof(float));
+    snprintf(path, sizeof path, "%s/logits.f32", source);
+    f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(g->logits, sizeof(float), g->positions * g->vocab, f), g->positions * g->vocab);
+    fclose(f);
+}
+
+static void unload(struct golden *g)
+{
+    char command[256];
+
+    free(g->logits);
+    snprintf(command, sizeof command, "rm -rf '%s'", g->folder);
+    assert_int_equal(system(command), 0);
+}
+
+static struct options options_of(const struct golden *g)
+{
+    struct options o = option_defaults;
+
+    o.model = g->folder;
+    o.quiet = true;
+    o.temperature = 0;
+    o.threads = 2;
+    return o;
+}
+
+struct rows {
+    float *at;
+    size_t vocab;
+};
+
+static int keep_row(void *arg, const float *logits, struct error *e)
+{
+    struct rows *r = arg;
+
+    (void)e;
+    memcpy(r->at, logits, r->vocab * sizeof(float));
+    r->at += r->vocab;
+    return 0;
+}
+
+/* Logits of the kept positions under these options; the caller frees them. */
+static float *logits_of(const struct golden *g, const struct options *o)
+{
+    struct session s = {0};
+    struct session_config c = {.options = o, .prompt_tokens = (uint32_t)g->prompts, .max_logits = (uint32_t)g->positions};
+    float *out = malloc(g->positions * g->vocab * sizeof(float));
+    struct rows r = {out, g->vocab};
+    struct error e = {0};
+    int rc = session_load(&s, &c, &e);
+
+    if (!rc) rc = session_start(&s, &c, &e);
+    if (!rc) rc = session_append(&s, g->prompt, g->prompts, &e);
+    if (!rc) rc = session_logits_at(&s, g->position, g->positions, keep_row, &r, &e);
+    if (rc) fail_msg("%s: %s", g->folder, e.text);
+    session_close(&s);
+    return out;
+}
+
+static void check_logits(const struct golden *g)
+{
+    struct options o = options_of(g);
+    float *got = logits_of(g, &o), most = 0;
+
+    for (size_t i = 0; i < g->positions * g->vocab; i++) {
+        float d = fabsf(got[i] - g->logits[i]);
+        if (!(d <= most)) most = d;
+    }
+    if (!(most <= TOLERANCE)) fail_msg("%s: off by %g", g->folder, (double)most);
+    free(got);
+}
+
+static void check_greedy(const struct golden *g)
+{
+    struct options o = options_of(g);
+    struct session s = {0};
+    struct session_config c = {.options = &o, .prompt_tokens = (uint32_t)g->prompts};
+    struct error e = {0};
+    uint32_t token;
+    bool end;
+    int rc;
+
+    o.max_tokens = (int)g->greedies;
+    rc = session_load(&s, &c, &e);
+    if (!rc) rc = session_start(&s, &c, &e);
+    if (!rc) rc = session_append(&s, g->prompt, g->prompts, &e);
+    for (size_t i = 0; i < g->greedies && !rc; i++) {
+        rc = session_next(&s, &token, &end, &e);
+        if (!rc && token != g->greedy[i]) fail_msg("%s: token %zu is %u, not %u", g->folder, i, token, g->greedy[i]);
+    }
+    if (rc) fail_msg("%s: %s", g->folder, e.text);
+    session_close(&s);
+}
+
+static void check_settings(const struct golden *g)
+{
+    static const struct {
+        uint64_t slot, memory;
+        int reader_depth, transfer_depth, threads, chunk;
+    } ways[] = {{8192, UINT64_MAX, 1, 0, 1, 0},  {12288, UINT64_MAX, 2, 0, 2, 1},     {65536, UINT64_MAX, 8, 0, 1, 7},
+                {0, UINT64_MAX, 3, 0, 2, 13},    {16384, UINT64_MAX, 5, 0, 2, 40}};
+    struct options o = options_of(g);
+    float *first = logits_of(g, &o);
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        float *got;
+
+        o = options_of(g);
+        o.slot_bytes = ways[i].slot;
+        o.reader_depth = ways[i].reader_depth;
+        o.threads = ways[i].threads;
+        o.batch_tokens = ways[i].chunk;
+        o.host_memory = ways[i].memory;
+        got = logits_of(g, &o);
+        if (memcmp(first, got, g->positions * g->vocab * sizeof(float))) fail_msg("%s: way %zu gives other bytes", g->folder, i);
+        free(got);
+    }
+    free(first);
+}
+
+static void check(const char *name, void (*f)(const struct golden *))
+{
+    struct golden g = {0};
+
+    load(&g, name);
+    f(&g);
+    unload(&g);
+}
+
+static const char *const all[] = {
+    "llama", "llama-tied-f32", "llama-bias-f16-sharded", "llama3-rope", "llama-newconfig", "llama-rope-linear", "llama-rope-yarn", "mistral",
+    "mistral-window", "qwen2", "qwen2-tied", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "phi3-longrope", "phi3-longrope-short",
+    "phi4-partial", "glm", "glm4", "olmo2", "granite", "cohere", "cohere2", "starcoder2", "stablelm", "smollm3", "ernie4.5", "seed-oss",
+    "exaone4", "mixtral", "qwen2-moe", "qwen3-moe", "qwen3-next", "qwen3.5", "glm4-moe", "deepseek-v2", "deepseek-v3", "deepseek-v3-yarn",
+    "deepseek-v3-fp8", "qwen3-fp8", "gpt-oss", "gpt-oss-mxfp4", "llama4", "olmoe", "granite-moe", "minimax-m2"};
+
+static void logits_of_all(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) check(all[i], check_logits);
+}
+
+static void greedy_text_of_all(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) check(all[i], check_greedy);
+}
+
+static void same_bytes_at_any_setting(void **state)
+{
+    static const char *const some[] = {"llama-bias-f16-sharded", "mistral-window", "qwen3", "mixtral", "qwen3-next", "deepseek-v3-fp8", "gpt-oss-mxfp4"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) check(some[i], check_settings);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_of_all), cmocka_unit_test(greedy_text_of_all), cmocka_unit_test(same_bytes_at_any_setting)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

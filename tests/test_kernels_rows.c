@@ -1,0 +1,347 @@
+/* Operations on one position's columns, the recurrences and the threads of the cpu backend: against the scalar references, and
+ * the same bytes from every variant and thread count. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "compute/cpu/reference.h"
+#include "compute/cpu/scalar.h"
+#include "tests/support_kernels.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static float *copy_of(const float *p, size_t n)
+{
+    float *c = malloc(n * sizeof *c);
+    assert_non_null(c);
+    memcpy(c, p, n * sizeof *c);
+    return c;
+}
+
+static void check_norm(uint32_t kind, uint32_t groups, uint32_t width, bool affine)
+{
+    enum { N = 40 };
+    uint64_t seed = kind + width;
+    const struct op_norm p = {.groups = groups, .width = width, .src_stride = width + 1, .dst_stride = width + 2, .kind = kind,
+                              .weight_stride = groups > 1 && affine ? width : 0, .eps = 1e-5f, .weight_add = affine ? 1.0f : 0.0f};
+    const uint32_t ldx = groups * (width + 1), ldy = groups * (width + 2);
+    float *x = kernels_floats(&seed, (size_t)N * ldx), *weight = kernels_floats(&seed, groups * width);
+    float *bias = kernels_floats(&seed, groups * width), *want = calloc((size_t)N * ldy, 4), *base = calloc((size_t)N * ldy, 4);
+    for (size_t i = 0; i < (size_t)N * ldx; i++)
+        x[i] += kind == NORM_LAYER ? 3.0f : 0.0f;
+    reference_norm(&p, want, ldy, x, ldx, weight, affine ? bias : NULL, N);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = calloc((size_t)N * ldy, 4);
+        for (uint32_t n = way == 0 ? 1 : N, i = 0; i < N; i += n) /* the first way: one at a time */
+            ops_norm(o, &p, y + i * ldy, ldy, x + i * ldx, ldx, weight, affine ? bias : NULL, n);
+        if (way == 0) {
+            memcpy(base, y, (size_t)N * ldy * 4);
+            kernels_assert_near(y, want, (size_t)N * ldy, 2e-6, NULL, 1, "norm");
+        }
+        kernels_assert_same(y, base, (size_t)N * ldy, kernels_way_name(way));
+        free(y);
+        ops_close(o);
+    }
+    free(x), free(weight), free(bias), free(want), free(base);
+}
+
+static void test_norm(void **state)
+{
+    (void)state;
+    static const uint32_t widths[] = {1, 15, 16, 64, 100, 1031};
+    for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++)
+        for (size_t w = 0; w < COUNT(widths); w++) {
+            if (kind == NORM_LAYER && widths[w] == 1)
+                continue; /* nothing is left of one column */
+            check_norm(kind, 1, widths[w], false);
+            check_norm(kind, 3, widths[w], true);
+        }
+}
+
+static void test_rope(void **state)
+{
+    (void)state;
+    enum { N = 9, LD = 5 * 70 };
+    static const uint32_t dims[] = {2, 32, 48, 64, 70};
+    for (size_t d = 0; d < COUNT(dims); d++)
+        for (uint32_t style = ROPE_HALVES; style <= ROPE_PAIRS; style++) {
+            uint64_t seed = d;
+            const struct op_rope p = {.heads = 5, .head_stride = 70, .dim = dims[d], .style = style};
+            float *x = kernels_floats(&seed, N * LD), *cs = kernels_floats(&seed, N * dims[d]), *want = copy_of(x, N * LD), *base = NULL;
+            reference_rope(&p, want, LD, cs, dims[d], N);
+            for (size_t way = 0; way < kernels_ways(); way++) {
+                struct ops *o = kernels_open(way);
+                float *y = copy_of(x, N * LD);
+                ops_rope(o, &p, y, LD, cs, dims[d], N);
+                kernels_assert_near(y, want, N * LD, 1e-6, NULL, 1, "rope");
+                base = base ? base : copy_of(y, N * LD);
+                kernels_assert_same(y, base, N * LD, kernels_way_name(way));
+                free(y);
+                ops_close(o);
+            }
+            free(x), free(cs), free(want), free(base);
+        }
+}
+
+/* Values that matter: dense near zero, up to where everything has saturated. */
+static float *wide_floats(uint64_t *seed, size_t n, float most)
+{
+    float *p = kernels_floats(seed, n);
+    for (size_t i = 0; i < n; i++)
+        p[i] *= i % 3 == 0 ? most : i % 3 == 1 ? 4.0f : 0.1f;
+    return p;
+}
+
+static void check_act(uint32_t kind, uint32_t flags, bool up, double tolerance)
+{
+    enum { N = 7, WIDTH = 1003, LD = 2 * WIDTH + 1 };
+    uint64_t seed = kind * 8 + flags;
+    const struct op_act p = {.width = WIDTH, .kind = kind, .flags = flags, .alpha = 1.702f, .limit = 7.0f};
+    float *gate = wide_floats(&seed, N * LD, 100.0f), *ups = wide_floats(&seed, N * LD, 8.0f), *want = calloc(N * LD, 4), *base = NULL;
+    reference_act(&p, want, LD, gate, LD, up ? ups : NULL, LD, N);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = calloc(N * LD, 4);
+        ops_act(o, &p, y, LD, gate, LD, up ? ups : NULL, LD, N);
+        kernels_assert_near(y, want, N * LD, tolerance, NULL, 1e-3, "act");
+        base = base ? base : copy_of(y, N * LD);
+        kernels_assert_same(y, base, N * LD, kernels_way_name(way));
+        if (!(flags & ACT_BROADCAST)) { /* in place */
+            memcpy(y, gate, N * LD * 4);
+            ops_act(o, &p, y, LD, y, LD, up ? ups : NULL, LD, N);
+            for (uint32_t i = 0; i < N; i++)
+                kernels_assert_same(y + i * LD, base + i * LD, WIDTH, "in place");
+        }
+        free(y);
+        ops_close(o);
+    }
+    free(gate), free(ups), free(want), free(base);
+}
+
+static void test_act(void **state)
+{
+    (void)state;
+    for (uint32_t kind = ACT_NONE; kind <= ACT_SOFTPLUS; kind++) {
+        check_act(kind, 0, false, 1e-6);
+        check_act(kind, 0, true, 1e-6);
+        check_act(kind, ACT_INTERLEAVED, false, 1e-6);
+        check_act(kind, ACT_BROADCAST, true, 1e-6);
+    }
+    check_act(ACT_SWIGLU_OAI, 0, true, 1e-6);
+    check_act(ACT_SWIGLU_OAI, ACT_INTERLEAVED, false, 1e-6);
+}
+
+static void test_scale(void **state)
+{
+    (void)state;
+    enum { N = 5, WIDTH = 205 };
+    const struct op_scale ps[] = {{.width = WIDTH, .mul = 0.3f}, {.width = WIDTH, .mul = 1.0f, .cap = 30.0f}, {.width = WIDTH, .mul = 2.5f, .cap = 5.0f},
+                                  {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION, .floor = 8192.0f}};
+    const uint32_t positions[N] = {0, 8190, 8191, 100000, 4000000};
+    for (size_t i = 0; i < COUNT(ps); i++) {
+        uint64_t seed = i;
+        float *x = wide_floats(&seed, N * WIDTH, 300.0f), *want = copy_of(x, N * WIDTH), *base = NULL;
+        reference_scale(&ps[i], want, WIDTH, positions, N);
+        for (size_t way = 0; way < kernels_ways(); way++) {
+            struct ops *o = kernels_open(way);
+            float *y = copy_of(x, N * WIDTH);
+            ops_scale(o, &ps[i], y, WIDTH, positions, N);
+            kernels_assert_near(y, want, N * WIDTH, 1e-6, NULL, 0, "scale");
+            base = base ? base : copy_of(y, N * WIDTH);
+            kernels_assert_same(y, base, N * WIDTH, kernels_way_name(way));
+            free(y);
+            ops_close(o);
+        }
+        free(x), free(want), free(base);
+    }
+}
+
+/* Copies, sums, gathered and scattered rows. */
+static void test_moves(void **state)
+{
+    (void)state;
+    enum { N = 6, LD = 103 };
+    uint64_t seed = 3;
+    const uint32_t index[N] = {4, 0, 5, 2, 1, 3};
+    float *a = kernels_floats(&seed, N * LD), *b = kernels_floats(&seed, N * LD), weight[N] = {1, 2, 0.5f, -1, 0, 3};
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = copy_of(a, N * LD);
+        ops_copy(o, y, LD, b, LD, 3, 7, 20, 30, N);
+        for (uint32_t i = 0; i < N; i++)
+            for (uint32_t c = 0; c < LD; c++)
+                assert_true(y[i * LD + c] == (c < 60 && c % 20 < 7 ? b[i * LD + c / 20 * 30 + c % 20] : a[i * LD + c]));
+        ops_add(o, y, LD, a, LD, b, LD, LD, 0.5f, 3.0f, N);
+        for (uint32_t i = 0; i < N * LD; i++)
+            assert_true(y[i] == a[i] * 0.5f + b[i] * 3.0f);
+        ops_gather_rows(o, y, LD, a, LD, index, LD, N);
+        for (uint32_t i = 0; i < N; i++)
+            assert_memory_equal(y + i * LD, a + index[i] * LD, LD * 4);
+        memcpy(y, a, N * LD * 4);
+        ops_scatter_add_rows(o, y, LD, b, LD, index, weight, LD, N);
+        for (uint32_t i = 0; i < N * LD; i++)
+            assert_true(y[index[i / LD] * LD + i % LD] == a[index[i / LD] * LD + i % LD] + weight[i / LD] * b[i]);
+        memcpy(y, a, N * LD * 4);
+        ops_scale_rows(o, y, LD, weight, LD, N);
+        for (uint32_t i = 0; i < N * LD; i++)
+            assert_true(y[i] == a[i] * weight[i / LD]);
+        ops_zero(o, y, LD, 50, N);
+        for (uint32_t i = 0; i < N * LD; i++)
+            assert_true(y[i] == (i % LD < 50 ? 0.0f : a[i] * weight[i / LD]));
+        free(y);
+        ops_close(o);
+    }
+    free(a), free(b);
+}
+
+/* Two sequences, one of which forks; slot 3 is a copy that goes on differently. */
+enum { CHAIN = 9, SLOTS = 5 };
+static const uint32_t chain_from[CHAIN] = {UINT32_MAX, 0, UINT32_MAX, 0, 1, 3, 0, 3, 2};
+static const uint32_t chain_to[CHAIN] = {0, 0, 1, 3, 1, 3, 0, 2, 4};
+
+static void check_conv(uint32_t width, uint32_t taps, uint32_t act, bool biased)
+{
+    uint64_t seed = width + taps;
+    const struct op_conv p = {.width = width, .taps = taps, .act = act};
+    const struct ops_chain chain = {chain_from, chain_to, CHAIN};
+    const size_t floats = (size_t)(taps - 1) * width + 5;
+    float *x = kernels_floats(&seed, (size_t)CHAIN * width), *weight = kernels_floats(&seed, (size_t)width * taps);
+    float *bias = kernels_floats(&seed, width), *start = kernels_floats(&seed, SLOTS * floats), *states = copy_of(start, SLOTS * floats);
+    float *want = calloc((size_t)CHAIN * width, 4), *base = NULL, *base_states = NULL;
+    reference_conv(&p, want, width, x, width, weight, biased ? bias : NULL, states, floats, &chain);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = calloc((size_t)CHAIN * width, 4), *got = copy_of(start, SLOTS * floats);
+        ops_conv(o, &p, y, width, x, width, weight, biased ? bias : NULL, got, floats, &chain);
+        kernels_assert_near(y, want, (size_t)CHAIN * width, 1e-6, NULL, 1, "conv");
+        kernels_assert_same(got, states, SLOTS * floats, "conv states");
+        base = base ? base : copy_of(y, (size_t)CHAIN * width);
+        kernels_assert_same(y, base, (size_t)CHAIN * width, kernels_way_name(way));
+        memcpy(got, start, SLOTS * floats * 4);
+        for (uint32_t i = 0; i < CHAIN; i++) { /* one position a call */
+            const struct ops_chain one = {chain_from + i, chain_to + i, 1};
+            ops_conv(o, &p, y + i * width, width, x + i * width, width, weight, biased ? bias : NULL, got, floats, &one);
+        }
+        kernels_assert_same(y, base, (size_t)CHAIN * width, "conv, one by one");
+        free(y), free(got);
+        ops_close(o);
+    }
+    free(x), free(weight), free(bias), free(start), free(states), free(want), free(base), free(base_states);
+}
+
+static void test_conv(void **state)
+{
+    (void)state;
+    check_conv(300, 4, ACT_SILU, false);
+    check_conv(17, 4, ACT_NONE, true);
+    check_conv(64, 2, ACT_SILU, true);
+    check_conv(3, 1, ACT_NONE, false);
+}
+
+static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_t dv)
+{
+    uint64_t seed = heads + dk;
+    const struct op_delta p = {.heads = heads, .key_heads = key_heads, .dk = dk, .dv = dv, .scale = 0.125f};
+    const struct ops_chain chain = {chain_from, chain_to, CHAIN};
+    const size_t floats = (size_t)heads * dk * dv, out = (size_t)heads * dv;
+    float *q = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk), *k = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk);
+    float *v = kernels_floats(&seed, CHAIN * out), *a = kernels_floats(&seed, CHAIN * heads), *b = kernels_floats(&seed, CHAIN * heads);
+    float *a_log = kernels_floats(&seed, heads), *dt_bias = kernels_floats(&seed, heads);
+    a[0] = 25.0f;
+    a[CHAIN * heads - 1] = -30.0f;
+    const struct ops_delta_args x = {q, k, v, a, b, key_heads * dk, key_heads * dk, heads * dv, heads, heads, a_log, dt_bias};
+    float *start = kernels_floats(&seed, SLOTS * floats), *states = copy_of(start, SLOTS * floats), *want = calloc(CHAIN * out, 4);
+    float *base = NULL, *base_states = NULL;
+    reference_delta(&p, want, heads * dv, &x, states, floats, &chain);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = calloc(CHAIN * out, 4), *got = copy_of(start, SLOTS * floats);
+        ops_delta(o, &p, y, heads * dv, &x, got, floats, &chain);
+        kernels_assert_near(y, want, CHAIN * out, 5e-6, NULL, 1, "delta");
+        kernels_assert_near(got, states, SLOTS * floats, 5e-6, NULL, 1, "delta states");
+        base = base ? base : copy_of(y, CHAIN * out);
+        base_states = base_states ? base_states : copy_of(got, SLOTS * floats);
+        kernels_assert_same(y, base, CHAIN * out, kernels_way_name(way));
+        kernels_assert_same(got, base_states, SLOTS * floats, kernels_way_name(way));
+        free(y), free(got);
+        ops_close(o);
+    }
+    free(q), free(k), free(v), free(a), free(b), free(a_log), free(dt_bias);
+    free(start), free(states), free(want), free(base), free(base_states);
+}
+
+static void test_delta(void **state)
+{
+    (void)state;
+    check_delta(4, 2, 32, 64);
+    check_delta(3, 3, 17, 21);
+    check_delta(2, 1, 128, 128);
+}
+
+/* The arithmetic that takes no library function's word for it. */
+static void test_exact(void **state)
+{
+    (void)state;
+    for (double x = -700; x <= 700; x += 0.37)
+        assert_true(fabs(exp_exact(x) / exp(x) - 1) < 2e-15);
+    for (double x = 1e-30; x < 1e30; x *= 1.37)
+        assert_true(fabs(log_exact(x) - log(x)) <= 1e-15 * (1 + fabs(log(x))));
+    assert_true(isnan(exp_exact(NAN)));
+    for (float x = -40; x < 40; x += 0.13f)
+        assert_true(fabs((double)softplus(x) - (x > 20 ? (double)x : log1p(exp(x)))) <= 1e-7 * log1p(exp(x)));
+}
+
+/* ---- the pool ---- */
+
+struct sums {
+    _Atomic uint32_t calls[257];
+    _Atomic uint32_t workers;
+};
+
+static void count_task(void *arg, uint32_t worker, uint32_t task)
+{
+    struct sums *s = arg;
+    atomic_fetch_add(&s->calls[task], 1);
+    atomic_fetch_or(&s->workers, 1u << worker);
+}
+
+/* Every task of every job is done once and before pool_run() returns, with pauses in which the threads fall asleep. */
+static void test_pool(void **state)
+{
+    (void)state;
+    for (uint32_t threads = 1; threads <= 4; threads++) {
+        struct error e = {0};
+        struct pool *p;
+        assert_int_equal(pool_open(&p, threads, &e), 0);
+        assert_int_equal(pool_threads(p), threads);
+        for (uint32_t job = 0; job < 3000; job++) {
+            static struct sums s;
+            const uint32_t tasks = job % 257;
+            memset(&s, 0, sizeof s);
+            pool_run(p, count_task, &s, tasks);
+            for (uint32_t i = 0; i < 257; i++)
+                assert_int_equal(s.calls[i], i < tasks);
+            assert_true(s.workers < 1u << threads);
+            if (job % 300 == 0)
+                usleep(200);
+        }
+        pool_close(p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_norm),  cmocka_unit_test(test_rope), cmocka_unit_test(test_act),   cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_moves), cmocka_unit_test(test_conv), cmocka_unit_test(test_delta), cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_pool),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
