@@ -101,6 +101,11 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS)
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
 
+# Programs for measuring: bench/NAME.c, made one by one (make build/bench/NAME).
+$(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/tests/mkmodel.o $(call LIB,coordinator) $(call LIB,proto)
+	@mkdir -p $(@D)
+	$(link) $(LIBS_coordinator) $(LIBS_proto)
+
 # As many jobs as processors, unless make was told a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 AGAIN = $(MAKE) --no-print-directory $(JOBS)
