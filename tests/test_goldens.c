@@ -1,5 +1,6 @@
 /* Logits of the reference models through all four processes, held against those of other implementations, and byte by
  * byte against each other over slot sizes, depths, threads, chunks and budgets. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
@@ -148,12 +149,31 @@ static void check_greedy(const struct golden *g)
     session_close(&s);
 }
 
+static uint64_t smallest_slot(const struct golden *g)
+{
+    for (uint64_t slot = 4096;; slot += 4096) {
+        struct options o = options_of(g);
+        struct session s = {0};
+        struct session_config c = {.options = &o, .prompt_tokens = (uint32_t)g->prompts};
+        struct error e = {0};
+        int rc;
+
+        o.slot_bytes = slot;
+        rc = session_load(&s, &c, &e);
+        if (!rc) rc = session_start(&s, &c, &e);
+        session_close(&s);
+        if (!rc) return slot;
+        if (rc != -EINVAL || slot > 65536) fail_msg("%s: %s", g->folder, e.text);
+    }
+}
+
+/* slot 1 stands for the smallest that the model allows, which the refusal of a smaller one leads to. */
 static void check_settings(const struct golden *g)
 {
     static const struct {
         uint64_t slot, memory;
         int reader_depth, transfer_depth, threads, chunk;
-    } ways[] = {{8192, UINT64_MAX, 1, 0, 1, 0},  {12288, UINT64_MAX, 2, 0, 2, 1},     {65536, UINT64_MAX, 8, 0, 1, 7},
+    } ways[] = {{1, UINT64_MAX, 1, 0, 1, 0},  {12288, UINT64_MAX, 2, 0, 2, 1},     {65536, UINT64_MAX, 8, 0, 1, 7},
                 {0, UINT64_MAX, 3, 0, 2, 13},    {16384, UINT64_MAX, 5, 0, 2, 40}};
     struct options o = options_of(g);
     float *first = logits_of(g, &o);
@@ -162,7 +182,7 @@ static void check_settings(const struct golden *g)
         float *got;
 
         o = options_of(g);
-        o.slot_bytes = ways[i].slot;
+        o.slot_bytes = ways[i].slot && ways[i].slot < smallest_slot(g) ? smallest_slot(g) : ways[i].slot;
         o.reader_depth = ways[i].reader_depth;
         o.threads = ways[i].threads;
         o.batch_tokens = ways[i].chunk;
