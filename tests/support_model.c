@@ -105,22 +105,29 @@ void golden_free(struct golden *g)
     free(g->logits);
 }
 
-double golden_difference(const struct golden *g, const char *folder)
+double *golden_logits(const struct golden *g, const char *folder)
 {
     struct model_options o = {.want_tokens = g->n + 24};
-    double *got = calloc((size_t)g->wanted * g->vocab, sizeof *got), worst = 0;
+    double *got = calloc((size_t)g->wanted * g->vocab, sizeof *got);
     struct model *m = NULL;
     struct error e = {0};
 
     if (model_open(&m, folder, &o, &e)) fail_msg("%s", e.text);
     assert_int_equal(model_program(m)->spec.vocab, g->vocab);
     if (interpret(model_program(m), g->tokens, g->n, g->positions, g->wanted, got, &e)) fail_msg("%s", e.text);
+    model_close(m);
+    return got;
+}
+
+double golden_difference(const struct golden *g, const char *folder)
+{
+    double *got = golden_logits(g, folder), worst = 0;
+
     for (size_t i = 0; i < (size_t)g->wanted * g->vocab; i++) {
         double d = fabs(got[i] - (double)g->logits[i]);
         if (!(d <= worst)) worst = d; /* a NaN is the worst there is */
     }
     free(got);
-    model_close(m);
     return worst;
 }
 
@@ -176,7 +183,7 @@ void renamer_append(struct renamer *r, const char *source, uint64_t row0, uint64
     r->data_bytes += rows * row;
 }
 
-static void end_shape(struct renamer *r, const uint64_t *shape, uint32_t dims)
+void renamer_end_shape(struct renamer *r, const uint64_t *shape, uint32_t dims)
 {
     char text[64];
 
@@ -193,7 +200,7 @@ void renamer_end(struct renamer *r, uint64_t rows, uint64_t cols)
 {
     uint64_t shape[2] = {rows, cols};
 
-    end_shape(r, shape, cols ? 2 : 1);
+    renamer_end_shape(r, shape, cols ? 2 : 1);
 }
 
 void renamer_copy(struct renamer *r, const char *name, const char *source)
@@ -203,7 +210,7 @@ void renamer_copy(struct renamer *r, const char *name, const char *source)
     if (!t) fail_msg("no tensor %s", source);
     renamer_begin(r, name);
     renamer_append(r, source, 0, t->shape[0]);
-    end_shape(r, t->shape, t->dims);
+    renamer_end_shape(r, t->shape, t->dims);
 }
 
 void renamer_close(struct renamer *r, const char *folder)

@@ -21,7 +21,9 @@ struct golden {
 };
 struct golden golden_load(const char *name);
 void golden_free(struct golden *g);
-/* Largest difference of the model in folder from the golden's logits; runs it by interpret(). */
+/* Logits [wanted][vocab] of the model in folder for the golden's tokens, by interpret(); the caller's. */
+double *golden_logits(const struct golden *g, const char *folder);
+/* Largest difference of the model in folder from the golden's logits. */
 double golden_difference(const struct golden *g, const char *folder);
 
 /* ---- the same weights under other names ---- */
@@ -39,6 +41,7 @@ void renamer_open(struct renamer *r, const char *folder);
 void renamer_begin(struct renamer *r, const char *name);
 void renamer_append(struct renamer *r, const char *source, uint64_t row0, uint64_t rows);
 void renamer_end(struct renamer *r, uint64_t rows, uint64_t cols); /* cols 0: a vector */
+void renamer_end_shape(struct renamer *r, const uint64_t *shape, uint32_t dims);
 void renamer_copy(struct renamer *r, const char *name, const char *source);
 /* Writes FOLDER/model.safetensors and lets everything go. */
 void renamer_close(struct renamer *r, const char *folder);
