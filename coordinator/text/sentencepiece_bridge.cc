@@ -13,11 +13,22 @@ extern "C" int token_ids_push(struct token_ids *ids, uint32_t id);
 
 struct piece_model {
     sentencepiece::SentencePieceProcessor processor;
-    bool adds_space = false;
+    size_t strips = 0;
 };
 
 /* The "▁" that stands for a space. */
 static const char space_mark[] = "\xE2\x96\x81";
+
+/* What decoding takes off the front, found by trying: nothing, one space, or all. */
+static size_t strips_of(const sentencepiece::SentencePieceProcessor &processor)
+{
+    const std::string mark = space_mark;
+    const std::vector<std::string> pieces = {mark, mark, mark + "a"};
+    std::string text;
+    if (!processor.Decode(pieces, &text).ok() || text == "   a")
+        return 0;
+    return text == "  a" ? 1 : SIZE_MAX;
+}
 
 extern "C" int sentencepiece_open(struct piece_model **out, const char *path, struct error *e)
 {
@@ -26,8 +37,7 @@ extern "C" int sentencepiece_open(struct piece_model **out, const char *path, st
         const auto status = s->processor.Load(path);
         if (!status.ok() || s->processor.GetPieceSize() <= 0)
             return error_set(e, EINVAL, "%s: libsentencepiece cannot read it: %s; fetch the file again", path, status.ToString().c_str());
-        std::vector<std::string> pieces;
-        s->adds_space = s->processor.Encode("a", &pieces).ok() && !pieces.empty() && pieces[0].compare(0, 3, space_mark) == 0;
+        s->strips = strips_of(s->processor);
         *out = s.release();
         return 0;
     } catch (const std::bad_alloc &) {
@@ -70,9 +80,9 @@ extern "C" int64_t sentencepiece_eos(const struct piece_model *s)
     return s->processor.eos_id();
 }
 
-extern "C" bool sentencepiece_adds_space(const struct piece_model *s)
+extern "C" size_t sentencepiece_strips(const struct piece_model *s)
 {
-    return s->adds_space;
+    return s->strips;
 }
 
 extern "C" int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e)

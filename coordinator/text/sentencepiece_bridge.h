@@ -1,6 +1,5 @@
 /* libsentencepiece, a C++ library, in C's words. A model is read-only once open; threads may share it. */
 #pragma once
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,8 +23,8 @@ uint32_t sentencepiece_size(const struct piece_model *s);
 const char *sentencepiece_piece(const struct piece_model *s, uint32_t id, size_t *bytes, enum sentencepiece_kind *kind);
 int64_t sentencepiece_bos(const struct piece_model *s); /* id, or -1 */
 int64_t sentencepiece_eos(const struct piece_model *s);
-/* Whether it puts a space before a text, which decoding takes away again. */
-bool sentencepiece_adds_space(const struct piece_model *s);
+/* How many spaces decoding takes off the front of a text: 0, 1, or SIZE_MAX for all. */
+size_t sentencepiece_strips(const struct piece_model *s);
 
 /* Appends the ids of a text, valid UTF-8. */
 int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e);

@@ -56,26 +56,24 @@ static int push_around(struct tokenizer *t, const json_t *config, const char *fl
     return !add || id < 0 ? 0 : token_ids_push(to, (uint32_t)id) != 0 ? error_set(e, ENOMEM, "no memory for the tokenizer") : 0;
 }
 
-/* ▁ to spaces, <0xNN> to bytes, and the space that was put before the text taken away. */
+/* <0xNN> to bytes, off with the marks at the front that SentencePiece takes away, the others to spaces. In this order, so
+ * that the space before the unknown piece's text stays. */
 static int make_decoder(struct tokenizer *t, struct error *e)
 {
     struct decoder_step *s;
-    int rc = decoder_add(&t->decoder, DECODER_REPLACE, &s, e);
+    size_t strips = sentencepiece_strips(t->model.sentencepiece);
+    int rc = decoder_add(&t->decoder, DECODER_BYTE_FALLBACK, &s, e);
+    rc = rc != 0 ? rc : decoder_add(&t->decoder, DECODER_FUSE, &s, e);
+    if (rc == 0 && strips && (rc = decoder_add(&t->decoder, DECODER_STRIP, &s, e)) == 0) {
+        buffer_append_text(&s->content, mark);
+        s->start = strips;
+    }
+    rc = rc != 0 ? rc : decoder_add(&t->decoder, DECODER_REPLACE, &s, e);
     if (rc != 0)
         return rc;
     buffer_append_text(&s->literal, mark);
     buffer_append_text(&s->content, " ");
-    rc = pattern_literal(&s->pattern, mark, 3, e);
-    rc = rc != 0 ? rc : decoder_add(&t->decoder, DECODER_BYTE_FALLBACK, &s, e);
-    rc = rc != 0 ? rc : decoder_add(&t->decoder, DECODER_FUSE, &s, e);
-    if (rc != 0 || !sentencepiece_adds_space(t->model.sentencepiece))
-        return rc;
-    rc = decoder_add(&t->decoder, DECODER_STRIP, &s, e);
-    if (rc == 0) {
-        buffer_append_text(&s->content, " ");
-        s->start = 1;
-    }
-    return rc;
+    return pattern_literal(&s->pattern, mark, 3, e);
 }
 
 int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const json_t *config, struct error *e)

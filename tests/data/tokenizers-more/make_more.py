@@ -122,7 +122,9 @@ def piece_model(name, **how):
     os.remove(corpus)
     os.remove(model + ".vocab")
     m = sentencepiece.SentencePieceProcessor(model_file=model + ".model")
-    cases = [(s, [m.bos_id()] + m.encode(s), m.encode(s), m.decode(m.encode(s))) for s in CASES if "<s>" not in s and "</s>" not in s and "<unk>" not in s]
+    # left out: special tokens, which the library does not look for, and a text with two cuts of one score, where its versions differ
+    out = ("<s>", "</s>", "<unk>", "--- *** ###")
+    cases = [(s, [m.bos_id()] + m.encode(s), m.encode(s), m.decode(m.encode(s))) for s in CASES if not any(x in s for x in out)]
     write(name, "tokenizer.model", open(model + ".model", "rb").read(), cases)
 
 
