@@ -235,6 +235,7 @@ bool config_bool_or(const struct config *c, const char *key, bool otherwise, str
 
     if (e->code || !v) return otherwise;
     if (json_is_boolean(v)) return json_is_true(v);
+    if (json_is_integer(v)) return json_integer_value(v) != 0; /* Python's truth: Llama 4 says 4 */
     show(text, sizeof text, v);
     config_fault(c, e, key, "%s is neither true nor false", text);
     return otherwise;
