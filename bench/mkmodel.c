@@ -27,16 +27,17 @@ static const struct shape shapes[] = {
     {"llama", "LlamaForCausalLM", "llama", 4096, 32, 32000, 32, 8, 128, 14336, 0, 0, 0, 0, false},
     {"mixtral", "MixtralForCausalLM", "mixtral", 4096, 32, 32000, 32, 8, 128, 14336, 8, 2, 14336, 0, false},
     {"qwen3-moe", "Qwen3MoeForCausalLM", "qwen3_moe", 2048, 48, 151936, 32, 4, 128, 6144, 128, 8, 768, 0, false},
-    {"deepseek-v3", "DeepseekV3ForCausalLM", "deepseek_v3", 7168, 61, 129280, 128, 128, 0, 18432, 256, 8, 2048, 3, true},
+    {"deepseek-v3", "DeepseekV3ForCausalLM", "deepseek_v3", 7168, 61, 129280, 128, 128, 0, 18432, 256, 8, 2048, 3,
+     true},
     {"kimi-k2", "DeepseekV3ForCausalLM", "kimi_k2", 7168, 61, 163840, 64, 64, 0, 18432, 384, 8, 2048, 1, true},
 };
 
-#define Q_RANK 1536u
+#define Q_RANK  1536u
 #define KV_RANK 512u
-#define NOPE 128u
+#define NOPE    128u
 #define ROTATED 64u
-#define VALUE 128u
-#define BLOCK 128u
+#define VALUE   128u
+#define BLOCK   128u
 
 struct maker {
     struct shape s;
@@ -94,7 +95,8 @@ static void matrix(struct maker *m, const char *base, const char *name, uint64_t
     snprintf(full, sizeof full, "%s%s.weight", base, name);
     add(m, full, "F8_E4M3", rows, cols, m->sparse ? "sparse" : "e4m3");
     snprintf(full, sizeof full, "%s%s.weight_scale_inv", base, name);
-    add(m, full, "F32", (rows + BLOCK - 1) / BLOCK, (cols + BLOCK - 1) / BLOCK, m->sparse ? "sparse" : "lin 0.01 0.005");
+    add(m, full, "F32", (rows + BLOCK - 1) / BLOCK, (cols + BLOCK - 1) / BLOCK,
+        m->sparse ? "sparse" : "lin 0.01 0.005");
 }
 
 static void gated(struct maker *m, const char *base, const char *const name[3], uint64_t inter)
@@ -182,24 +184,38 @@ static int write_config(const struct maker *m, const char *out, struct error *e)
     int rc;
 
     if (!f) return error_set(e, ENOMEM, "no memory");
-    fprintf(f, "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"hidden_size\":%u,\"num_hidden_layers\":%u,\"vocab_size\":%u,"
-               "\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"intermediate_size\":%u,\"hidden_act\":\"silu\","
-               "\"rms_norm_eps\":1e-6,\"rope_theta\":10000.0,\"max_position_embeddings\":32768,\"tie_word_embeddings\":false,"
-               "\"torch_dtype\":\"bfloat16\",\"bos_token_id\":1,\"eos_token_id\":2",
-            s->architecture, s->model_type, s->hidden, s->layers, s->vocab, s->heads, s->kv_heads,
-            s->experts && !latent(m) && !strcmp(s->architecture, "MixtralForCausalLM") ? s->expert_inter : s->inter);
+    fprintf(
+        f,
+        "{\"architectures\":[\"%s\"],\"model_type\":\"%s\",\"hidden_size\":%u,\"num_hidden_layers\":%u,\"vocab_size\":%"
+        "u,"
+        "\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"intermediate_size\":%u,\"hidden_act\":\"silu\","
+        "\"rms_norm_eps\":1e-6,\"rope_theta\":10000.0,\"max_position_embeddings\":32768,\"tie_word_embeddings\":false,"
+        "\"torch_dtype\":\"bfloat16\",\"bos_token_id\":1,\"eos_token_id\":2",
+        s->architecture, s->model_type, s->hidden, s->layers, s->vocab, s->heads, s->kv_heads,
+        s->experts && !latent(m) && !strcmp(s->architecture, "MixtralForCausalLM") ? s->expert_inter : s->inter);
     if (s->head_dim) fprintf(f, ",\"head_dim\":%u", s->head_dim);
     if (s->experts)
         fprintf(f, ",\"num_%s\":%u,\"num_experts_per_tok\":%u,\"moe_intermediate_size\":%u,\"norm_topk_prob\":true",
-                !strcmp(s->architecture, "MixtralForCausalLM") ? "local_experts" : "experts", s->experts, s->top, s->expert_inter);
+                !strcmp(s->architecture, "MixtralForCausalLM") ? "local_experts" : "experts", s->experts, s->top,
+                s->expert_inter);
     if (latent(m))
-        fprintf(f, ",\"n_shared_experts\":1,\"n_group\":%u,\"topk_group\":%u,\"routed_scaling_factor\":2.5,\"first_k_dense_replace\":%u,"
-                   "\"q_lora_rank\":%u,\"kv_lora_rank\":%u,\"qk_nope_head_dim\":%u,\"qk_rope_head_dim\":%u,\"v_head_dim\":%u",
-                s->experts % 8 ? 1 : strcmp(s->name, "kimi-k2") ? 8 : 1, s->experts % 8 ? 1 : strcmp(s->name, "kimi-k2") ? 4 : 1,
-                s->dense_layers, Q_RANK, KV_RANK, NOPE, ROTATED, VALUE);
+        fprintf(
+            f,
+            ",\"n_shared_experts\":1,\"n_group\":%u,\"topk_group\":%u,\"routed_scaling_factor\":2.5,\"first_k_dense_"
+            "replace\":%u,"
+            "\"q_lora_rank\":%u,\"kv_lora_rank\":%u,\"qk_nope_head_dim\":%u,\"qk_rope_head_dim\":%u,\"v_head_dim\":%u",
+            s->experts % 8               ? 1
+            : strcmp(s->name, "kimi-k2") ? 8
+                                         : 1,
+            s->experts % 8               ? 1
+            : strcmp(s->name, "kimi-k2") ? 4
+                                         : 1,
+            s->dense_layers, Q_RANK, KV_RANK, NOPE, ROTATED, VALUE);
     if (s->fp8)
-        fprintf(f, ",\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\",\"activation_scheme\":\"dynamic\","
-                   "\"weight_block_size\":[%u,%u]}", BLOCK, BLOCK);
+        fprintf(f,
+                ",\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\",\"activation_scheme\":\"dynamic\","
+                "\"weight_block_size\":[%u,%u]}",
+                BLOCK, BLOCK);
     fputs("}\n", f);
     fclose(f);
     rc = mkmodel_write_file(out, "config.json", text, n, e);
@@ -211,21 +227,34 @@ static int write_config(const struct maker *m, const char *out, struct error *e)
 
 enum { OPT_SHAPE = 256, OPT_SPARSE, OPT_SHARD, OPT_FP8, OPT_BF16, OPT_SIZE };
 static const struct option options[] = {
-    {"shape", 1, 0, OPT_SHAPE},        {"sparse", 0, 0, OPT_SPARSE},     {"shard-gib", 1, 0, OPT_SHARD},
-    {"fp8", 0, 0, OPT_FP8},            {"bf16", 0, 0, OPT_BF16},         {"hidden", 1, 0, OPT_SIZE},
-    {"layers", 1, 0, OPT_SIZE + 1},    {"vocab", 1, 0, OPT_SIZE + 2},    {"heads", 1, 0, OPT_SIZE + 3},
-    {"kv-heads", 1, 0, OPT_SIZE + 4},  {"head-dim", 1, 0, OPT_SIZE + 5}, {"inter", 1, 0, OPT_SIZE + 6},
-    {"experts", 1, 0, OPT_SIZE + 7},   {"top", 1, 0, OPT_SIZE + 8},      {"expert-inter", 1, 0, OPT_SIZE + 9},
-    {"dense-layers", 1, 0, OPT_SIZE + 10}, {0, 0, 0, 0},
+    {"shape", 1, 0, OPT_SHAPE},
+    {"sparse", 0, 0, OPT_SPARSE},
+    {"shard-gib", 1, 0, OPT_SHARD},
+    {"fp8", 0, 0, OPT_FP8},
+    {"bf16", 0, 0, OPT_BF16},
+    {"hidden", 1, 0, OPT_SIZE},
+    {"layers", 1, 0, OPT_SIZE + 1},
+    {"vocab", 1, 0, OPT_SIZE + 2},
+    {"heads", 1, 0, OPT_SIZE + 3},
+    {"kv-heads", 1, 0, OPT_SIZE + 4},
+    {"head-dim", 1, 0, OPT_SIZE + 5},
+    {"inter", 1, 0, OPT_SIZE + 6},
+    {"experts", 1, 0, OPT_SIZE + 7},
+    {"top", 1, 0, OPT_SIZE + 8},
+    {"expert-inter", 1, 0, OPT_SIZE + 9},
+    {"dense-layers", 1, 0, OPT_SIZE + 10},
+    {0, 0, 0, 0},
 };
 
 static int usage(const char *me)
 {
     fprintf(stderr,
             "usage: %s TENSORS.tsv OUT\n"
-            "       %s --shape llama|mixtral|qwen3-moe|deepseek-v3|kimi-k2 [--hidden N] [--layers N] [--vocab N] [--heads N]\n"
+            "       %s --shape llama|mixtral|qwen3-moe|deepseek-v3|kimi-k2 [--hidden N] [--layers N] [--vocab N] "
+            "[--heads N]\n"
             "           [--kv-heads N] [--head-dim N] [--inter N] [--experts N] [--top N] [--expert-inter N]\n"
-            "           [--dense-layers N] [--fp8|--bf16] [--shard-gib N] [--sparse] OUT\n", me, me);
+            "           [--dense-layers N] [--fp8|--bf16] [--shard-gib N] [--sparse] OUT\n",
+            me, me);
     return 2;
 }
 
@@ -241,8 +270,8 @@ static bool set_shape(struct maker *m, const char *name)
 
 static bool set_size(struct shape *s, int which, const char *text)
 {
-    uint32_t *const sizes[] = {&s->hidden,   &s->layers, &s->vocab,        &s->heads,       &s->kv_heads, &s->head_dim,
-                               &s->inter,    &s->experts, &s->top,         &s->expert_inter, &s->dense_layers};
+    uint32_t *const sizes[] = {&s->hidden, &s->layers,  &s->vocab, &s->heads,        &s->kv_heads,    &s->head_dim,
+                               &s->inter,  &s->experts, &s->top,   &s->expert_inter, &s->dense_layers};
     char *end;
     unsigned long n = strtoul(text, &end, 10);
 

@@ -138,10 +138,8 @@ static void norm_group(const struct run *r, const struct op_norm *o, const doubl
 {
     double mean = 0, sum = 0, k;
 
-    for (uint32_t c = 0; c < o->width && o->kind == NORM_LAYER; c++)
-        mean += x[c] / o->width;
-    for (uint32_t c = 0; c < o->width; c++)
-        sum += (x[c] - mean) * (x[c] - mean);
+    for (uint32_t c = 0; c < o->width && o->kind == NORM_LAYER; c++) mean += x[c] / o->width;
+    for (uint32_t c = 0; c < o->width; c++) sum += (x[c] - mean) * (x[c] - mean);
     k = 1 / sqrt((o->kind == NORM_L2 ? sum : sum / o->width) + (double)o->eps);
     for (uint32_t c = 0; c < o->width; c++) {
         uint64_t w = (uint64_t)g * o->weight_stride + c;
@@ -155,15 +153,15 @@ static void do_norm(const struct run *r, const struct op_norm *o)
 {
     for (uint32_t i = 0; i < r->rows; i++)
         for (uint32_t g = 0; g < o->groups; g++)
-            norm_group(r, o, at(r, o->src, i) + (uint64_t)g * o->src_stride, at(r, o->dst, i) + (uint64_t)g * o->dst_stride, g);
+            norm_group(r, o, at(r, o->src, i) + (uint64_t)g * o->src_stride,
+                       at(r, o->dst, i) + (uint64_t)g * o->dst_stride, g);
 }
 
 static double dot_row(const struct run *r, const struct plan_matrix *m, uint64_t row, const double *x)
 {
     double sum = 0;
 
-    for (uint64_t c = 0; c < m->cols; c++)
-        sum += x[c] * element(r, m, row, c);
+    for (uint64_t c = 0; c < m->cols; c++) sum += x[c] * element(r, m, row, c);
     return sum;
 }
 
@@ -175,12 +173,12 @@ static void do_matmul(const struct run *r, const struct op_matmul *o)
         double length = 1;
         if (o->flags & MATMUL_ROW_NORM) {
             length = 0;
-            for (uint64_t c = 0; c < m->cols; c++)
-                length += pow(element(r, m, row, c), 2);
+            for (uint64_t c = 0; c < m->cols; c++) length += pow(element(r, m, row, c), 2);
             length = sqrt(length);
         }
         for (uint32_t i = 0; i < r->rows; i++)
-            at(r, o->dst, i)[row] = dot_row(r, m, row, at(r, o->src, i)) / length + (o->bias == PLAN_NONE ? 0 : vector(r, o->bias, row));
+            at(r, o->dst, i)[row] =
+                dot_row(r, m, row, at(r, o->src, i)) / length + (o->bias == PLAN_NONE ? 0 : vector(r, o->bias, row));
     }
 }
 
@@ -189,12 +187,10 @@ static void head_row(const struct run *r, const struct op_headmm *o, const doubl
     const struct plan_matrix *m = matrix(r, o->matrix);
     uint64_t row0 = (uint64_t)h * o->row_stride + o->row_off;
 
-    for (uint32_t k = 0; k < o->rows && !o->transposed; k++)
-        y[k] = dot_row(r, m, row0 + k, x);
+    for (uint32_t k = 0; k < o->rows && !o->transposed; k++) y[k] = dot_row(r, m, row0 + k, x);
     for (uint64_t c = 0; c < m->cols && o->transposed; c++) {
         y[c] = 0;
-        for (uint32_t k = 0; k < o->rows; k++)
-            y[c] += x[k] * element(r, m, row0 + k, c);
+        for (uint32_t k = 0; k < o->rows; k++) y[c] += x[k] * element(r, m, row0 + k, c);
     }
 }
 
@@ -202,7 +198,8 @@ static void do_headmm(const struct run *r, const struct op_headmm *o)
 {
     for (uint32_t i = 0; i < r->rows; i++)
         for (uint32_t h = 0; h < o->heads; h++)
-            head_row(r, o, at(r, o->src, i) + (uint64_t)h * o->src_stride, at(r, o->dst, i) + (uint64_t)h * o->dst_stride, h);
+            head_row(r, o, at(r, o->src, i) + (uint64_t)h * o->src_stride,
+                     at(r, o->dst, i) + (uint64_t)h * o->dst_stride, h);
 }
 
 static void do_rope(const struct run *r, const struct op_rope *o)
@@ -258,8 +255,7 @@ static void do_scale(const struct run *r, const struct op_scale *o)
     for (uint32_t i = 0; i < r->rows; i++) {
         double mul = (double)o->mul, cap = (double)o->cap, *x = at(r, o->x, i);
         if (o->flags & SCALE_BY_POSITION) mul = 1 + mul * log1p(floor((i + 1.0) / (double)o->floor));
-        for (uint32_t c = 0; c < o->width; c++)
-            x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
+        for (uint32_t c = 0; c < o->width; c++) x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
     }
 }
 
@@ -273,21 +269,21 @@ static void attend_head(const struct run *r, const struct op_attention *o, uint3
     if (o->chunk && i / o->chunk * o->chunk > first) first = i / o->chunk * o->chunk;
     for (uint32_t j = first; j <= i; j++) {
         p[j] = 0;
-        for (uint32_t c = 0; c < o->dk; c++)
-            p[j] += q[c] * at(r, o->k, j)[(uint64_t)g * o->dk + c];
+        for (uint32_t c = 0; c < o->dk; c++) p[j] += q[c] * at(r, o->k, j)[(uint64_t)g * o->dk + c];
         p[j] *= (double)o->scale;
         if (o->cap != 0) p[j] = (double)o->cap * tanh(p[j] / (double)o->cap);
         if (o->alibi != PLAN_NONE) p[j] += vector(r, o->alibi, h) * ((double)j - i);
         top = fmax(top, p[j]);
     }
     if (o->sinks != PLAN_NONE) top = fmax(top, vector(r, o->sinks, h));
-    for (uint32_t j = first; j <= i; j++)
-        sum += p[j] = exp(p[j] - top);
+    for (uint32_t j = first; j <= i; j++) sum += p[j] = exp(p[j] - top);
     if (o->sinks != PLAN_NONE) sum += exp(vector(r, o->sinks, h) - top);
     for (uint32_t c = 0; c < o->dv; c++) {
         dst[c] = 0;
         for (uint32_t j = first; j <= i; j++)
-            dst[c] += p[j] / sum * (o->flags & ATTN_V_IN_K ? at(r, o->k, j)[(uint64_t)g * o->dk + c] : at(r, o->v, j)[(uint64_t)g * o->dv + c]);
+            dst[c] += p[j] / sum *
+                      (o->flags & ATTN_V_IN_K ? at(r, o->k, j)[(uint64_t)g * o->dk + c]
+                                              : at(r, o->v, j)[(uint64_t)g * o->dv + c]);
     }
 }
 
@@ -296,8 +292,7 @@ static void do_attention(const struct run *r, const struct op_attention *o)
     double *p = calloc(r->n, sizeof *p);
 
     for (uint32_t i = 0; i < r->n && p; i++)
-        for (uint32_t h = 0; h < o->heads; h++)
-            attend_head(r, o, i, h, p);
+        for (uint32_t h = 0; h < o->heads; h++) attend_head(r, o, i, h, p);
     free(p);
 }
 
@@ -307,7 +302,8 @@ static void do_conv(const struct run *r, const struct op_conv *o)
         for (uint32_t c = 0; c < o->width; c++) {
             double sum = o->bias == PLAN_NONE ? 0 : vector(r, o->bias, c);
             for (uint32_t t = 0; t < o->taps; t++)
-                if (i + t + 1 >= o->taps) sum += vector(r, o->weight, (uint64_t)c * o->taps + t) * at(r, o->src, i + t + 1 - o->taps)[c];
+                if (i + t + 1 >= o->taps)
+                    sum += vector(r, o->weight, (uint64_t)c * o->taps + t) * at(r, o->src, i + t + 1 - o->taps)[c];
             at(r, o->dst, i)[c] = act(o->act, sum);
         }
     }
@@ -317,8 +313,7 @@ static double inverse_length(const double *x, uint32_t n)
 {
     double sum = 0;
 
-    for (uint32_t c = 0; c < n; c++)
-        sum += x[c] * x[c];
+    for (uint32_t c = 0; c < n; c++) sum += x[c] * x[c];
     return 1 / sqrt(sum + 1e-6);
 }
 
@@ -334,8 +329,7 @@ static void delta_step(const struct run *r, const struct op_delta *o, uint32_t i
 
     for (uint32_t c = 0; c < o->dv; c++) {
         double seen = 0, out = 0, d;
-        for (uint32_t a = 0; a < o->dk; a++)
-            seen += g * state[(uint64_t)a * o->dv + c] * k[a] * kl;
+        for (uint32_t a = 0; a < o->dk; a++) seen += g * state[(uint64_t)a * o->dv + c] * k[a] * kl;
         d = beta * (v[c] - seen);
         for (uint32_t a = 0; a < o->dk; a++) {
             double *s = &state[(uint64_t)a * o->dv + c];
@@ -350,8 +344,7 @@ static void do_delta(const struct run *r, const struct op_delta *o)
 {
     for (uint32_t h = 0; h < o->heads; h++) {
         double *state = calloc((size_t)o->dk * o->dv, sizeof *state);
-        for (uint32_t i = 0; i < r->n && state; i++)
-            delta_step(r, o, i, h, state);
+        for (uint32_t i = 0; i < r->n && state; i++) delta_step(r, o, i, h, state);
         free(state);
     }
 }
@@ -363,8 +356,7 @@ static uint32_t best(const double *s, uint32_t n)
 {
     uint32_t k = 0;
 
-    while (k < n && isnan(s[k]))
-        k++;
+    while (k < n && isnan(s[k])) k++;
     for (uint32_t i = k + 1; i < n; i++)
         if (!isnan(s[i]) && s[i] > s[k]) k = i;
     return k;
@@ -388,8 +380,7 @@ static void mask_groups(const struct op_router *o, double *choice)
         }
         group[g] = o->flags & ROUTER_GROUP_TOP2 ? a + b : a;
     }
-    for (uint32_t t = 0; t < o->top_groups; t++)
-        group[best(group, o->groups)] = NAN;
+    for (uint32_t t = 0; t < o->top_groups; t++) group[best(group, o->groups)] = NAN;
     for (uint32_t e = 0; e < o->experts; e++)
         if (!isnan(group[e / each])) choice[e] = NAN;
     free(group);
@@ -400,12 +391,12 @@ static void route(struct run *r, const struct op_router *o, uint32_t i, double *
     const double *x = at(r, o->src, i);
     double top = -INFINITY, sum = 0;
 
-    for (uint32_t e = 0; e < o->experts; e++)
-        top = fmax(top, x[e]);
-    for (uint32_t e = 0; e < o->experts; e++)
-        sum += exp(x[e] - top);
+    for (uint32_t e = 0; e < o->experts; e++) top = fmax(top, x[e]);
+    for (uint32_t e = 0; e < o->experts; e++) sum += exp(x[e] - top);
     for (uint32_t e = 0; e < o->experts; e++) {
-        score[e] = o->score == SCORE_SIGMOID ? act(ACT_SIGMOID, x[e]) : o->score == SCORE_SOFTMAX ? exp(x[e] - top) / sum : exp(x[e] - top);
+        score[e] = o->score == SCORE_SIGMOID   ? act(ACT_SIGMOID, x[e])
+                   : o->score == SCORE_SOFTMAX ? exp(x[e] - top) / sum
+                                               : exp(x[e] - top);
         choice[e] = score[e] + (o->bias == PLAN_NONE ? 0 : vector(r, o->bias, e));
     }
     if (o->groups) mask_groups(o, choice);
@@ -432,40 +423,37 @@ static void do_router(struct run *r, const struct op_router *o)
     r->top = o->top;
     r->chosen = calloc((size_t)r->n * o->top, sizeof *r->chosen);
     r->weight = calloc((size_t)r->n * o->top, sizeof *r->weight);
-    for (uint32_t i = 0; i < r->n; i++)
-        route(r, o, i, score, score + o->experts);
+    for (uint32_t i = 0; i < r->n; i++) route(r, o, i, score, score + o->experts);
     free(score);
 }
 
-static void expert_product(const struct run *r, const struct plan_experts *t, uint32_t m, const double *x, uint64_t in, uint64_t out,
-                           double *y)
+static void expert_product(const struct run *r, const struct plan_experts *t, uint32_t m, const double *x, uint64_t in,
+                           uint64_t out, double *y)
 {
     const struct plan_matrix *w = matrix(r, m);
 
     for (uint64_t k = 0; k < out; k++) {
         y[k] = t->biased ? vector(r, t->bias0 + (m - t->matrix0), k) : 0;
-        for (uint64_t c = 0; c < in; c++)
-            y[k] += x[c] * (t->transposed ? element(r, w, c, k) : element(r, w, k, c));
+        for (uint64_t c = 0; c < in; c++) y[k] += x[c] * (t->transposed ? element(r, w, c, k) : element(r, w, k, c));
     }
 }
 
 /* y += weight * expert(x); room: hidden + 3 * inter */
-static void run_expert(const struct run *r, const struct op_experts *o, const struct plan_experts *t, uint32_t e, double weight,
-                       const double *src, double *dst, double *room)
+static void run_expert(const struct run *r, const struct op_experts *o, const struct plan_experts *t, uint32_t e,
+                       double weight, const double *src, double *dst, double *room)
 {
     double *x = room, *gate = x + t->hidden, *up = gate + t->inter, *mid = up + t->inter, *y = mid + t->inter;
     uint32_t m = t->matrix0 + e * (t->fused ? 2 : 3);
     bool pre = o->flags & EXPERTS_SCALE_INPUT;
 
-    for (uint32_t c = 0; c < t->hidden; c++)
-        x[c] = src[c] * (pre ? weight : 1);
+    for (uint32_t c = 0; c < t->hidden; c++) x[c] = src[c] * (pre ? weight : 1);
     expert_product(r, t, m, x, t->hidden, t->fused ? 2 * (uint64_t)t->inter : t->inter, gate);
     if (!t->fused) expert_product(r, t, m + 1, x, t->hidden, t->inter, up);
     for (uint32_t c = 0; c < t->inter; c++)
-        mid[c] = gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c], (double)o->alpha, (double)o->limit);
+        mid[c] = gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c],
+                       (double)o->alpha, (double)o->limit);
     expert_product(r, t, m + (t->fused ? 1 : 2), mid, t->inter, t->hidden, y);
-    for (uint32_t c = 0; c < t->hidden; c++)
-        dst[c] += y[c] * (pre ? 1 : weight);
+    for (uint32_t c = 0; c < t->hidden; c++) dst[c] += y[c] * (pre ? 1 : weight);
 }
 
 static void do_experts(const struct run *r, const struct op_experts *o)
@@ -476,7 +464,8 @@ static void do_experts(const struct run *r, const struct op_experts *o)
     for (uint32_t i = 0; i < r->n; i++) {
         memset(at(r, o->dst, i), 0, t->hidden * sizeof(double));
         for (uint32_t k = 0; k < r->top; k++)
-            run_expert(r, o, t, r->chosen[i * r->top + k], r->weight[i * r->top + k], at(r, o->src, i), at(r, o->dst, i), room);
+            run_expert(r, o, t, r->chosen[i * r->top + k], r->weight[i * r->top + k], at(r, o->src, i),
+                       at(r, o->dst, i), room);
     }
     free(room);
 }
@@ -510,7 +499,8 @@ static void step(struct run *r, const struct plan_op *op)
     case OP_SELECT: return do_select(r, &op->select);
     case OP_LOGITS:
         for (uint32_t i = 0; i < r->rows; i++)
-            memcpy(r->logits + (uint64_t)i * op->logits.width, at(r, op->logits.src, i), op->logits.width * sizeof(double));
+            memcpy(r->logits + (uint64_t)i * op->logits.width, at(r, op->logits.src, i),
+                   op->logits.width * sizeof(double));
         return;
     default: return;
     }
@@ -532,10 +522,11 @@ static int map_files(struct run *r, struct error *e)
     return 0;
 }
 
-int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted, double *logits,
-              struct error *e)
+int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted,
+              double *logits, struct error *e)
 {
-    struct run r = {.p = p, .n = n, .rows = n, .tokens = tokens, .positions = positions, .wanted = wanted, .logits = logits};
+    struct run r = {
+        .p = p, .n = n, .rows = n, .tokens = tokens, .positions = positions, .wanted = wanted, .logits = logits};
     int rc;
 
     r.file = calloc(p->files.count + 1, sizeof *r.file);
@@ -544,12 +535,10 @@ int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const
     for (size_t i = 0; i < p->buffers.count; i++)
         r.buf[i] = calloc((size_t)n * *PROGRAM_AT(p, buffers, uint32_t, i), sizeof(double));
     rc = map_files(&r, e);
-    for (size_t i = 0; i < p->ops.count && !rc; i++)
-        step(&r, PROGRAM_AT(p, ops, struct plan_op, i));
+    for (size_t i = 0; i < p->ops.count && !rc; i++) step(&r, PROGRAM_AT(p, ops, struct plan_op, i));
     for (size_t i = 0; i < p->files.count; i++)
         if (r.file[i]) munmap((void *)(uintptr_t)r.file[i], r.file_bytes[i]);
-    for (size_t i = 0; i < p->buffers.count; i++)
-        free(r.buf[i]);
+    for (size_t i = 0; i < p->buffers.count; i++) free(r.buf[i]);
     free(r.buf);
     free(r.file);
     free(r.file_bytes);

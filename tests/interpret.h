@@ -6,5 +6,5 @@
 #include "proto/error.h"
 
 /* Logits [wanted][vocabulary] of the positions listed, for n tokens from position 0. */
-int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted, double *logits,
-              struct error *e);
+int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted,
+              double *logits, struct error *e);

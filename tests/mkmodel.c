@@ -34,8 +34,7 @@ static uint64_t fnv1a64(const char *s)
 {
     uint64_t h = UINT64_C(14695981039346656037);
 
-    while (*s)
-        h = (h ^ (uint8_t)*s++) * UINT64_C(1099511628211);
+    while (*s) h = (h ^ (uint8_t)*s++) * UINT64_C(1099511628211);
     return h;
 }
 
@@ -115,7 +114,8 @@ static void fill(const struct row *r, uint64_t seed, uint64_t start, uint64_t n,
     for (uint64_t i = 0; i < n; i++) {
         uint8_t u = (uint8_t)(splitmix64(seed + start + i) >> 56);
         if (r->rule == RULE_LIN)
-            put_float(out + i * r->size, r->dtype, bf16_value(bf16_bits(r->mean + r->scale * ((2 * (float)u - 255) / 256))));
+            put_float(out + i * r->size, r->dtype,
+                      bf16_value(bf16_bits(r->mean + r->scale * ((2 * (float)u - 255) / 256))));
         else if (r->rule == RULE_E4M3)
             out[i] = (uint8_t)((u & 0x80) | (0x20 + (u & 0x1f)));
         else
@@ -192,7 +192,8 @@ static int parse_list(struct list *l, char *text, struct error *e)
         struct row r = {0};
         n++;
         if (!*line) continue;
-        if (parse_line(&r, line)) return error_set(e, EINVAL, "list of tensors, line %zu: file, name, dtype, shape, rule expected", n);
+        if (parse_line(&r, line))
+            return error_set(e, EINVAL, "list of tensors, line %zu: file, name, dtype, shape, rule expected", n);
         if (add_row(l, &r)) return error_set(e, ENOMEM, "no memory for a list of tensors");
     }
     return 0;
@@ -239,8 +240,7 @@ static char *make_header(struct list *l, const char *file, uint64_t *bytes, uint
         struct row *r = &l->rows[i];
         if (strcmp(r->file, file)) continue;
         fprintf(f, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", r->name, r->dtype);
-        for (uint32_t d = 0; d < r->dims; d++)
-            fprintf(f, "%s%" PRIu64, d ? "," : "", r->shape[d]);
+        for (uint32_t d = 0; d < r->dims; d++) fprintf(f, "%s%" PRIu64, d ? "," : "", r->shape[d]);
         r->offset = *data;
         *data += r->elements * r->size;
         fprintf(f, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", r->offset, *data);
@@ -278,7 +278,8 @@ static int write_file(struct list *l, const char *file, const char *out, uint64_
     if (!rc) rc = write_at(fd, &header_bytes, 8, 0);
     if (!rc) rc = write_at(fd, header, header_bytes, 8);
     for (size_t i = 0; i < l->count && !rc; i++)
-        if (!strcmp(l->rows[i].file, file)) rc = write_tensor(fd, &l->rows[i], 8 + header_bytes + l->rows[i].offset, scratch);
+        if (!strcmp(l->rows[i].file, file))
+            rc = write_tensor(fd, &l->rows[i], 8 + header_bytes + l->rows[i].offset, scratch);
     *total += data;
     free(header);
     free(scratch);

@@ -70,8 +70,7 @@ static uint32_t *numbers(const json_t *list, uint32_t *n)
 
     assert_non_null(x);
     *n = (uint32_t)json_array_size(list);
-    for (uint32_t i = 0; i < *n; i++)
-        x[i] = (uint32_t)json_integer_value(json_array_get(list, i));
+    for (uint32_t i = 0; i < *n; i++) x[i] = (uint32_t)json_integer_value(json_array_get(list, i));
     return x;
 }
 
@@ -165,7 +164,8 @@ void renamer_begin(struct renamer *r, const char *name)
 {
     char text[600];
 
-    snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"BF16\",\"data_offsets\":[%zu,", r->count++ ? "," : "", name, r->data_bytes);
+    snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"BF16\",\"data_offsets\":[%zu,", r->count++ ? "," : "", name,
+             r->data_bytes);
     add_header(r, text);
 }
 
@@ -225,8 +225,7 @@ void renamer_close(struct renamer *r, const char *folder)
     fwrite(r->header, 1, n, f);
     fwrite(r->data, 1, r->data_bytes, f);
     fclose(f);
-    for (uint32_t i = 0; i < r->from->file_count; i++)
-        free(r->bytes[i]);
+    for (uint32_t i = 0; i < r->from->file_count; i++) free(r->bytes[i]);
     tensors_close(r->from);
     free(r->bytes);
     free(r->header);

@@ -115,10 +115,12 @@ static void fields_that_make_no_sense(void **state)
         {"rope_scaling", "[1]", "rope_scaling"},
         {"rope_scaling", "{\"type\":\"linear\",\"factor\":0}", "factor"},
         {"rope_scaling", "{\"type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}", "short_factor"},
-        {"rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4}", "high_freq_factor"},
+        {"rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4}",
+         "high_freq_factor"},
         {"partial_rotary_factor", "1.5", "partial_rotary_factor"},
         {"quantization_config", "{\"quant_method\":\"awq\",\"bits\":4}", "awq"},
-        {"quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"}", "pack-quantized"},
+        {"quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"}",
+         "pack-quantized"},
         {"quantization_config", "{\"quant_method\":\"fp8\",\"weight_block_size\":[0,128]}", "weight_block_size"},
         {"eos_token_id", "\"</s>\"", "eos_token_id"},
     };
@@ -175,12 +177,18 @@ static void parts_of_quantized_and_sparse_models(void **state)
     static const struct {
         const char *model, *from, *to, *word;
     } cases[] = {
-        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32\t2x2", "layers.1.mlp.up_proj.weight_scale_inv\tF32\t3x2", "up_proj.weight_scale_inv"},
-        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv", "layers.1.mlp.up_proj.weight_scale_xyz", "up_proj.weight_scale_inv"},
-        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32", "layers.1.mlp.up_proj.weight_scale_inv\tF16", "F16"},
-        {"mixtral", "layers.1.block_sparse_moe.experts.3.w2.", "layers.1.block_sparse_moe.experts.9.w2.", "layers.1.block_sparse_moe.experts.3.w2.weight"},
-        {"gpt-oss-mxfp4", "layers.2.mlp.experts.down_proj_scales\tU8\t6x96x2", "layers.2.mlp.experts.down_proj_scales\tU8\t6x48x4", "down_proj_scales"},
-        {"gpt-oss", "layers.2.mlp.experts.down_proj_bias\tBF16\t6x80", "layers.2.mlp.experts.down_proj_bias\tBF16\t6x81", "down_proj_bias"},
+        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32\t2x2",
+         "layers.1.mlp.up_proj.weight_scale_inv\tF32\t3x2", "up_proj.weight_scale_inv"},
+        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv", "layers.1.mlp.up_proj.weight_scale_xyz",
+         "up_proj.weight_scale_inv"},
+        {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32", "layers.1.mlp.up_proj.weight_scale_inv\tF16",
+         "F16"},
+        {"mixtral", "layers.1.block_sparse_moe.experts.3.w2.", "layers.1.block_sparse_moe.experts.9.w2.",
+         "layers.1.block_sparse_moe.experts.3.w2.weight"},
+        {"gpt-oss-mxfp4", "layers.2.mlp.experts.down_proj_scales\tU8\t6x96x2",
+         "layers.2.mlp.experts.down_proj_scales\tU8\t6x48x4", "down_proj_scales"},
+        {"gpt-oss", "layers.2.mlp.experts.down_proj_bias\tBF16\t6x80",
+         "layers.2.mlp.experts.down_proj_bias\tBF16\t6x81", "down_proj_bias"},
     };
 
     (void)state;
@@ -242,7 +250,8 @@ static void several_ends_and_defaults(void **state)
     assert_int_equal(model_generation(m)->eos_count, 2);
     model_close(m);
     scratch_write(folder, "generation_config.json",
-                  "{\"eos_token_id\":[7,8,9],\"temperature\":0.6,\"top_p\":0.9,\"top_k\":20,\"do_sample\":true,\"repetition_penalty\":1.05}");
+                  "{\"eos_token_id\":[7,8,9],\"temperature\":0.6,\"top_p\":0.9,\"top_k\":20,\"do_sample\":true,"
+                  "\"repetition_penalty\":1.05}");
     assert_int_equal(model_open(&m, folder, NULL, &e), 0);
     g = model_generation(m);
     assert_int_equal(g->eos_count, 3);
@@ -250,7 +259,8 @@ static void several_ends_and_defaults(void **state)
     assert_int_equal(g->bos, 1);
     assert_int_equal(g->top_k, 20);
     assert_true(g->has_do_sample && g->do_sample);
-    assert_true(fabs(g->temperature - 0.6) < 1e-12 && fabs(g->top_p - 0.9) < 1e-12 && fabs(g->repeat_penalty - 1.05) < 1e-12);
+    assert_true(fabs(g->temperature - 0.6) < 1e-12 && fabs(g->top_p - 0.9) < 1e-12 &&
+                fabs(g->repeat_penalty - 1.05) < 1e-12);
     assert_true(isnan(g->min_p));
     model_close(m);
     remove(scratch_path(folder, "generation_config.json"));
@@ -303,19 +313,25 @@ static void rope_tables(void **state)
     near(frequency(&p, 1), 0.01);
     program_free(&p);
     /* yarn keeps fast frequencies and divides slow ones; cos and sin grow by 0.1 ln factor + 1 */
-    t = make("{\"rope_theta\":10000.0,\"max_position_embeddings\":16384,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
-             "\"original_max_position_embeddings\":4096}}", &p, &q);
+    t = make(
+        "{\"rope_theta\":10000.0,\"max_position_embeddings\":16384,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+        "\"original_max_position_embeddings\":4096}}",
+        &p, &q);
     near(frequency(&p, 0), 1);
     near(frequency(&p, 2), 0.01 / 4 * 0.5 + 0.01 * 0.5); /* the ramp goes from 1 to 3 */
     near(frequency(&p, 3), 0.001 / 4);
     near((double)PROGRAM_AT(&p, ropes, struct plan_rope, t.index)->scale, 0.1 * log(4) + 1);
     program_free(&p);
     /* NTK: nothing within the trained length, a larger theta beyond it */
-    make("{\"rope_theta\":10000.0,\"max_position_embeddings\":100,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", &p, &q);
+    make(
+        "{\"rope_theta\":10000.0,\"max_position_embeddings\":100,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}",
+        &p, &q);
     near(frequency(&p, 1), 0.1);
     program_free(&p);
     q.length = 200;
-    make("{\"rope_theta\":10000.0,\"max_position_embeddings\":100,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", &p, &q);
+    make(
+        "{\"rope_theta\":10000.0,\"max_position_embeddings\":100,\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}",
+        &p, &q);
     near(frequency(&p, 1), pow(10000.0 * pow(3, 8.0 / 6), -0.25));
     program_free(&p);
 }

@@ -60,8 +60,8 @@ static void copy_layer(struct renamer *r, const char *to, const char *new_name, 
 }
 
 /* Rows of q, k and v one after the other; cols 0: their biases. */
-static void concat_qkv(struct renamer *r, const char *to, const char *new_name, uint32_t i, const char *kind, uint64_t q, uint64_t kv,
-                       uint64_t cols)
+static void concat_qkv(struct renamer *r, const char *to, const char *new_name, uint32_t i, const char *kind,
+                       uint64_t q, uint64_t kv, uint64_t cols)
 {
     char a[256], b[300];
     static const char *const part[3] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
@@ -92,12 +92,10 @@ static void check_renamed(struct renamer *r, char *source, const char *golden, c
 static void internlm2_is_llama_with_grouped_rows(void **state)
 {
     char *source = reference_make("llama"), a[256];
-    static const char *const names[][2] = {{"attention.wo.weight", "self_attn.o_proj.weight"},
-                                           {"feed_forward.w1.weight", "mlp.gate_proj.weight"},
-                                           {"feed_forward.w3.weight", "mlp.up_proj.weight"},
-                                           {"feed_forward.w2.weight", "mlp.down_proj.weight"},
-                                           {"attention_norm.weight", "input_layernorm.weight"},
-                                           {"ffn_norm.weight", "post_attention_layernorm.weight"}};
+    static const char *const names[][2] = {
+        {"attention.wo.weight", "self_attn.o_proj.weight"},  {"feed_forward.w1.weight", "mlp.gate_proj.weight"},
+        {"feed_forward.w3.weight", "mlp.up_proj.weight"},    {"feed_forward.w2.weight", "mlp.down_proj.weight"},
+        {"attention_norm.weight", "input_layernorm.weight"}, {"ffn_norm.weight", "post_attention_layernorm.weight"}};
     struct renamer r;
 
     (void)state;
@@ -116,18 +114,20 @@ static void internlm2_is_llama_with_grouped_rows(void **state)
         }
         renamer_end(&r, 160, 80);
     }
-    check_renamed(&r, source, "llama",
-                  "{\"architectures\":[\"InternLM2ForCausalLM\"],\"bias\":false,\"hidden_act\":\"silu\",\"hidden_size\":80,"
-                  "\"intermediate_size\":176,\"max_position_embeddings\":512,\"num_attention_heads\":4,\"num_hidden_layers\":3,"
-                  "\"num_key_value_heads\":2,\"rms_norm_eps\":1e-6,\"rope_theta\":10000,\"vocab_size\":272,"
-                  "\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2.0},\"eos_token_id\":2}");
+    check_renamed(
+        &r, source, "llama",
+        "{\"architectures\":[\"InternLM2ForCausalLM\"],\"bias\":false,\"hidden_act\":\"silu\",\"hidden_size\":80,"
+        "\"intermediate_size\":176,\"max_position_embeddings\":512,\"num_attention_heads\":4,\"num_hidden_layers\":3,"
+        "\"num_key_value_heads\":2,\"rms_norm_eps\":1e-6,\"rope_theta\":10000,\"vocab_size\":272,"
+        "\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2.0},\"eos_token_id\":2}");
 }
 
 static void baichuan_7b_is_llama_with_w_pack(void **state)
 {
     char *source = reference_make("llama");
-    static const char *const same[] = {"self_attn.o_proj.weight", "mlp.gate_proj.weight",   "mlp.up_proj.weight",
-                                       "mlp.down_proj.weight",    "input_layernorm.weight", "post_attention_layernorm.weight"};
+    static const char *const same[] = {"self_attn.o_proj.weight", "mlp.gate_proj.weight",
+                                       "mlp.up_proj.weight",      "mlp.down_proj.weight",
+                                       "input_layernorm.weight",  "post_attention_layernorm.weight"};
     struct renamer r;
 
     (void)state;
@@ -136,22 +136,24 @@ static void baichuan_7b_is_llama_with_w_pack(void **state)
     renamer_copy(&r, "model.norm.weight", "model.norm.weight");
     renamer_copy(&r, "lm_head.weight", "lm_head.weight");
     for (uint32_t i = 0; i < LAYERS; i++) {
-        for (size_t k = 0; k < sizeof same / sizeof *same; k++)
-            copy_layer(&r, "model.layers.", same[k], i, same[k]);
+        for (size_t k = 0; k < sizeof same / sizeof *same; k++) copy_layer(&r, "model.layers.", same[k], i, same[k]);
         concat_qkv(&r, "model.layers.", "self_attn.W_pack.weight", i, "weight", 80, 40, 80);
     }
-    check_renamed(&r, source, "llama",
-                  "{\"architectures\":[\"BaiChuanForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":80,\"intermediate_size\":176,"
-                  "\"max_position_embeddings\":512,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"num_hidden_layers\":3,"
-                  "\"rms_norm_eps\":1e-6,\"vocab_size\":272}");
+    check_renamed(
+        &r, source, "llama",
+        "{\"architectures\":[\"BaiChuanForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":80,\"intermediate_size\":"
+        "176,"
+        "\"max_position_embeddings\":512,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"num_hidden_layers\":3,"
+        "\"rms_norm_eps\":1e-6,\"vocab_size\":272}");
 }
 
 static void qwen1_is_qwen2_under_other_names(void **state)
 {
     char *source = reference_make("qwen2");
-    static const char *const names[][2] = {{"attn.c_proj.weight", "self_attn.o_proj.weight"}, {"mlp.w2.weight", "mlp.gate_proj.weight"},
-                                           {"mlp.w1.weight", "mlp.up_proj.weight"},           {"mlp.c_proj.weight", "mlp.down_proj.weight"},
-                                           {"ln_1.weight", "input_layernorm.weight"},         {"ln_2.weight", "post_attention_layernorm.weight"}};
+    static const char *const names[][2] = {
+        {"attn.c_proj.weight", "self_attn.o_proj.weight"}, {"mlp.w2.weight", "mlp.gate_proj.weight"},
+        {"mlp.w1.weight", "mlp.up_proj.weight"},           {"mlp.c_proj.weight", "mlp.down_proj.weight"},
+        {"ln_1.weight", "input_layernorm.weight"},         {"ln_2.weight", "post_attention_layernorm.weight"}};
     struct renamer r;
 
     (void)state;
@@ -165,10 +167,11 @@ static void qwen1_is_qwen2_under_other_names(void **state)
         concat_qkv(&r, "transformer.h.", "attn.c_attn.weight", i, "weight", 80, 40, 80);
         concat_qkv(&r, "transformer.h.", "attn.c_attn.bias", i, "bias", 80, 40, 0);
     }
-    check_renamed(&r, source, "qwen2",
-                  "{\"architectures\":[\"QWenLMHeadModel\"],\"hidden_size\":80,\"intermediate_size\":352,\"kv_channels\":20,"
-                  "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"num_hidden_layers\":3,\"layer_norm_epsilon\":1e-6,"
-                  "\"rotary_emb_base\":1000000,\"rotary_pct\":1.0,\"seq_length\":512,\"no_bias\":true,\"vocab_size\":272}");
+    check_renamed(
+        &r, source, "qwen2",
+        "{\"architectures\":[\"QWenLMHeadModel\"],\"hidden_size\":80,\"intermediate_size\":352,\"kv_channels\":20,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"num_hidden_layers\":3,\"layer_norm_epsilon\":1e-6,"
+        "\"rotary_emb_base\":1000000,\"rotary_pct\":1.0,\"seq_length\":512,\"no_bias\":true,\"vocab_size\":272}");
 }
 
 static void chatglm_is_glm_under_other_names(void **state)
@@ -192,11 +195,12 @@ static void chatglm_is_glm_under_other_names(void **state)
         concat_qkv(&r, "transformer.encoder.layers.", "self_attention.query_key_value.weight", i, "weight", 96, 48, 80);
         concat_qkv(&r, "transformer.encoder.layers.", "self_attention.query_key_value.bias", i, "bias", 96, 48, 0);
     }
-    check_renamed(&r, source, "glm",
-                  "{\"architectures\":[\"ChatGLMModel\"],\"model_type\":\"chatglm\",\"hidden_size\":80,\"ffn_hidden_size\":176,"
-                  "\"kv_channels\":24,\"num_attention_heads\":4,\"num_layers\":3,\"multi_query_attention\":true,"
-                  "\"multi_query_group_num\":2,\"padded_vocab_size\":272,\"seq_length\":512,\"layernorm_epsilon\":1.5625e-07,"
-                  "\"rmsnorm\":true,\"add_qkv_bias\":true,\"add_bias_linear\":false,\"rope_ratio\":1}");
+    check_renamed(
+        &r, source, "glm",
+        "{\"architectures\":[\"ChatGLMModel\"],\"model_type\":\"chatglm\",\"hidden_size\":80,\"ffn_hidden_size\":176,"
+        "\"kv_channels\":24,\"num_attention_heads\":4,\"num_layers\":3,\"multi_query_attention\":true,"
+        "\"multi_query_group_num\":2,\"padded_vocab_size\":272,\"seq_length\":512,\"layernorm_epsilon\":1.5625e-07,"
+        "\"rmsnorm\":true,\"add_qkv_bias\":true,\"add_bias_linear\":false,\"rope_ratio\":1}");
 }
 
 /* ---- multimodal folders ---- */
@@ -311,7 +315,8 @@ static void plans_without_weights(void **state)
         struct error e = {0};
         assert_int_equal(model_open(&whole, folder, NULL, &e), 0);
         for (uint32_t k = 0; k < model_program(whole)->files.count; k++)
-            remove(PROGRAM_AT(model_program(whole), strings, char, PROGRAM_AT(model_program(whole), files, struct plan_file, k)->name));
+            remove(PROGRAM_AT(model_program(whole), strings, char,
+                              PROGRAM_AT(model_program(whole), files, struct plan_file, k)->name));
         assert_int_not_equal(model_open(&part, folder, NULL, &e), 0);
         if (model_open(&part, folder, &o, &e)) fail_msg("%s: %s", names[i], e.text);
         assert_int_equal(model_program(part)->ops.count, model_program(whole)->ops.count);

@@ -37,8 +37,7 @@ static void product(const struct weights *w, const char *name, const double *x, 
 {
     for (int r = 0; r < rows; r++) {
         y[r] = 0;
-        for (int c = 0; c < cols; c++)
-            y[r] += x[c] * weight(w, name, (uint64_t)(r * cols + c));
+        for (int c = 0; c < cols; c++) y[r] += x[c] * weight(w, name, (uint64_t)(r * cols + c));
     }
 }
 
@@ -46,10 +45,8 @@ static void rms(const struct weights *w, const char *name, const double *x, doub
 {
     double sum = 0;
 
-    for (int c = 0; c < HIDDEN; c++)
-        sum += x[c] * x[c];
-    for (int c = 0; c < HIDDEN; c++)
-        y[c] = x[c] / sqrt(sum / HIDDEN + 1e-6) * weight(w, name, (uint64_t)c);
+    for (int c = 0; c < HIDDEN; c++) sum += x[c] * x[c];
+    for (int c = 0; c < HIDDEN; c++) y[c] = x[c] / sqrt(sum / HIDDEN + 1e-6) * weight(w, name, (uint64_t)c);
 }
 
 /* Six heads: four slopes of the series for four, then the first and third of the series for eight. */
@@ -61,14 +58,12 @@ static void attend(double qkv[TOKENS][3 * HIDDEN], int i, double *out)
         double p[TOKENS], sum = 0;
         for (int j = 0; j <= i; j++) {
             p[j] = slopes[h] * j;
-            for (int c = 0; c < DIM; c++)
-                p[j] += qkv[i][h * DIM + c] * qkv[j][HIDDEN + h * DIM + c] / sqrt(DIM);
+            for (int c = 0; c < DIM; c++) p[j] += qkv[i][h * DIM + c] * qkv[j][HIDDEN + h * DIM + c] / sqrt(DIM);
             sum += p[j] = exp(p[j]);
         }
         for (int c = 0; c < DIM; c++) {
             out[h * DIM + c] = 0;
-            for (int j = 0; j <= i; j++)
-                out[h * DIM + c] += p[j] / sum * qkv[j][2 * HIDDEN + h * DIM + c];
+            for (int j = 0; j <= i; j++) out[h * DIM + c] += p[j] / sum * qkv[j][2 * HIDDEN + h * DIM + c];
         }
     }
 }
@@ -92,16 +87,13 @@ static void block(const struct weights *w, int layer, double x[TOKENS][HIDDEN])
     for (int i = 0; i < TOKENS; i++) {
         attend(qkv, i, n);
         product(w, in_layer(a, layer, "self_attn.o_proj"), n, HIDDEN, HIDDEN, y);
-        for (int c = 0; c < HIDDEN; c++)
-            x[i][c] += y[c];
+        for (int c = 0; c < HIDDEN; c++) x[i][c] += y[c];
         rms(w, in_layer(a, layer, "post_attention_layernorm"), x[i], n);
         product(w, in_layer(a, layer, "mlp.gate_proj"), n, INTER, HIDDEN, gate);
         product(w, in_layer(a, layer, "mlp.up_proj"), n, INTER, HIDDEN, up);
-        for (int c = 0; c < INTER; c++)
-            gate[c] = gate[c] / (1 + exp(-gate[c])) * up[c];
+        for (int c = 0; c < INTER; c++) gate[c] = gate[c] / (1 + exp(-gate[c])) * up[c];
         product(w, in_layer(a, layer, "mlp.down_proj"), gate, HIDDEN, INTER, y);
-        for (int c = 0; c < HIDDEN; c++)
-            x[i][c] += y[c];
+        for (int c = 0; c < HIDDEN; c++) x[i][c] += y[c];
     }
 }
 
@@ -113,8 +105,7 @@ static void baichuan_by_formula(const struct weights *w, const struct golden *g,
     for (int i = 0; i < TOKENS; i++)
         for (int c = 0; c < HIDDEN; c++)
             x[i][c] = weight(w, "model.embed_tokens.weight", (uint64_t)g->tokens[i] * HIDDEN + (uint64_t)c);
-    for (int l = 0; l < LAYERS; l++)
-        block(w, l, x);
+    for (int l = 0; l < LAYERS; l++) block(w, l, x);
     for (uint32_t k = 0; k < g->wanted; k++) {
         rms(w, "model.norm.weight", x[g->positions[k]], n);
         for (int v = 0; v < VOCAB; v++) {
@@ -141,18 +132,25 @@ static void write_baichuan(const char *folder)
     fprintf(f, "model.safetensors\tlm_head.weight\tBF16\t%dx%d\tlin 0 0.25\n", VOCAB, HIDDEN);
     for (int i = 0; i < LAYERS; i++) {
         fprintf(f, "model.safetensors\tmodel.layers.%d.input_layernorm.weight\tBF16\t%d\tlin 1 0.25\n", i, HIDDEN);
-        fprintf(f, "model.safetensors\tmodel.layers.%d.post_attention_layernorm.weight\tBF16\t%d\tlin 1 0.25\n", i, HIDDEN);
-        fprintf(f, "model.safetensors\tmodel.layers.%d.self_attn.W_pack.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, 3 * HIDDEN, HIDDEN);
-        fprintf(f, "model.safetensors\tmodel.layers.%d.self_attn.o_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, HIDDEN, HIDDEN);
-        fprintf(f, "model.safetensors\tmodel.layers.%d.mlp.gate_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, INTER, HIDDEN);
-        fprintf(f, "model.safetensors\tmodel.layers.%d.mlp.up_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, INTER, HIDDEN);
-        fprintf(f, "model.safetensors\tmodel.layers.%d.mlp.down_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, HIDDEN, INTER);
+        fprintf(f, "model.safetensors\tmodel.layers.%d.post_attention_layernorm.weight\tBF16\t%d\tlin 1 0.25\n", i,
+                HIDDEN);
+        fprintf(f, "model.safetensors\tmodel.layers.%d.self_attn.W_pack.weight\tBF16\t%dx%d\tlin 0 0.25\n", i,
+                3 * HIDDEN, HIDDEN);
+        fprintf(f, "model.safetensors\tmodel.layers.%d.self_attn.o_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, HIDDEN,
+                HIDDEN);
+        fprintf(f, "model.safetensors\tmodel.layers.%d.mlp.gate_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, INTER,
+                HIDDEN);
+        fprintf(f, "model.safetensors\tmodel.layers.%d.mlp.up_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, INTER,
+                HIDDEN);
+        fprintf(f, "model.safetensors\tmodel.layers.%d.mlp.down_proj.weight\tBF16\t%dx%d\tlin 0 0.25\n", i, HIDDEN,
+                INTER);
     }
     fclose(f);
     assert_int_equal(mkmodel_from_text(list, folder, &e), 0);
     free(list);
     scratch_write(folder, "config.json",
-                  "{\"architectures\":[\"BaichuanForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":48,\"intermediate_size\":64,"
+                  "{\"architectures\":[\"BaichuanForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":48,"
+                  "\"intermediate_size\":64,"
                   "\"model_max_length\":64,\"num_attention_heads\":6,\"num_hidden_layers\":2,\"rms_norm_eps\":1e-6,"
                   "\"vocab_size\":40,\"z_loss_weight\":0}");
 }
@@ -168,8 +166,7 @@ static void baichuan2_13b_follows_its_formulas(void **state)
     FILE *f;
 
     (void)state;
-    for (uint32_t i = 0; i < TOKENS; i++)
-        tokens[i] = i * 7 % VOCAB;
+    for (uint32_t i = 0; i < TOKENS; i++) tokens[i] = i * 7 % VOCAB;
     write_baichuan(folder);
     assert_int_equal(tensors_open(&w.t, folder, false, &e), 0);
     w.bytes = malloc(w.t->files[0].info.bytes);
@@ -199,8 +196,7 @@ static char *edited(const char *model, const char *config, void (*edit)(FILE *ou
     snprintf(path, sizeof path, REFERENCE_MODELS "/%s/tensors.tsv", model);
     in = fopen(path, "re");
     assert_non_null(in);
-    while (getline(&line, &n, in) > 0)
-        edit(out, line, form);
+    while (getline(&line, &n, in) > 0) edit(out, line, form);
     fclose(in);
     fclose(out);
     if (mkmodel_from_text(list, folder, &e)) fail_msg("%s", e.text);
@@ -250,10 +246,11 @@ static void scales_of_blocks_rows_and_matrices(void **state)
         if (form == 1) memcpy(at, "ignored", 7);
         folder = edited("qwen3-fp8", config, same_scales, form);
         got = golden_logits(&g, folder);
-        for (uint32_t i = 0; i < g.wanted * g.vocab && want; i++)
-            assert_true(fabs(got[i] - want[i]) < 1e-9);
-        if (form) free(got);
-        else want = got;
+        for (uint32_t i = 0; i < g.wanted * g.vocab && want; i++) assert_true(fabs(got[i] - want[i]) < 1e-9);
+        if (form)
+            free(got);
+        else
+            want = got;
         scratch_remove(folder);
     }
     free(want);

@@ -77,7 +77,14 @@ static void products(void **state)
 
 static void norms_and_ropes(void **state)
 {
-    struct op_norm n = {.src = a, .dst = a, .groups = 2, .width = 4, .src_stride = 4, .dst_stride = 4, .weight = PLAN_NONE, .bias = PLAN_NONE};
+    struct op_norm n = {.src = a,
+                        .dst = a,
+                        .groups = 2,
+                        .width = 4,
+                        .src_stride = 4,
+                        .dst_stride = 4,
+                        .weight = PLAN_NONE,
+                        .bias = PLAN_NONE};
     float f[2] = {1, 0.5f};
     uint32_t rope = program_rope(&p, f, 4, 1);
 
@@ -101,7 +108,16 @@ static void norms_and_ropes(void **state)
 
 static void attention_and_its_cache(void **state)
 {
-    struct op_attention o = {.q = a, .k = b, .v = b, .dst = a, .heads = 2, .kv_heads = 1, .dk = 4, .dv = 4, .sinks = PLAN_NONE, .alibi = PLAN_NONE};
+    struct op_attention o = {.q = a,
+                             .k = b,
+                             .v = b,
+                             .dst = a,
+                             .heads = 2,
+                             .kv_heads = 1,
+                             .dk = 4,
+                             .dv = 4,
+                             .sinks = PLAN_NONE,
+                             .alibi = PLAN_NONE};
 
     (void)state;
     o.cache = program_cache(&p, 4, 4);

@@ -58,7 +58,8 @@ static void reads_what_is_right(void **state)
                "{\"__metadata__\":{\"format\":\"pt\"},\"odd\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},"
                "\"a.b\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[3,15]},"
                "\"scalar\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[15,19]},"
-               "\"none\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[7,7]}}   ", 20);
+               "\"none\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[7,7]}}   ",
+               20);
     if (tensors_open(&t, folder, false, &e)) fail_msg("%s", e.text);
     assert_int_equal(t->count, 4);
     x = tensors_find(t, "a.b");
@@ -74,7 +75,8 @@ static void reads_what_is_right(void **state)
     scratch_remove(folder);
 }
 
-#define T(name, dtype, shape, offsets) "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define T(name, dtype, shape, offsets)                                                                                 \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 static void refuses_bad_headers(void **state)
 {
@@ -171,7 +173,8 @@ static void opens_many_tensors_quickly(void **state)
     (void)state;
     for (int i = 0; i < FILES; i++)
         for (int k = 0; k < EACH; k++)
-            fprintf(f, "m-%d.safetensors\tmodel.layers.%d.mlp.experts.%d.down_proj.weight\tBF16\t2x1\tsparse\n", i, i, k);
+            fprintf(f, "m-%d.safetensors\tmodel.layers.%d.mlp.experts.%d.down_proj.weight\tBF16\t2x1\tsparse\n", i, i,
+                    k);
     fclose(f);
     if (mkmodel_from_text(text, folder, &e)) fail_msg("%s", e.text);
     free(text);
@@ -188,8 +191,9 @@ static void opens_many_tensors_quickly(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_what_is_right),  cmocka_unit_test(refuses_bad_headers),        cmocka_unit_test(refuses_bad_lengths),
-        cmocka_unit_test(refuses_bad_indexes),  cmocka_unit_test(opens_many_tensors_quickly),
+        cmocka_unit_test(reads_what_is_right),        cmocka_unit_test(refuses_bad_headers),
+        cmocka_unit_test(refuses_bad_lengths),        cmocka_unit_test(refuses_bad_indexes),
+        cmocka_unit_test(opens_many_tensors_quickly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

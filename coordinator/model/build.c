@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SIZE_LIMIT (1u << 24)   /* columns of anything */
+#define SIZE_LIMIT   (1u << 24) /* columns of anything */
 #define LAYERS_LIMIT 10000u
-#define HEADS_LIMIT 65536u
+#define HEADS_LIMIT  65536u
 
 const struct plan_view VIEW_NONE = {.buf = PLAN_NOBUF};
 
@@ -35,15 +35,18 @@ static uint32_t size_or_default(struct build *b, const char *key, uint32_t most,
 static void head_sizes(struct build *b, const struct build_defaults *d)
 {
     b->heads = size_or_default(b, "num_attention_heads", HEADS_LIMIT, d->heads);
-    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT, b->c->text != b->c->root && d->kv_heads ? d->kv_heads : b->heads, b->e);
+    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT,
+                                 b->c->text != b->c->root && d->kv_heads ? d->kv_heads : b->heads, b->e);
     b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, b->c->text != b->c->root ? d->head_dim : 0, b->e);
     if (!build_ok(b)) return;
     if (!b->head_dim && b->hidden % b->heads)
         config_fault(b->c, b->e, "hidden_size", "%u is not divisible by num_attention_heads %u", b->hidden, b->heads);
     if (!b->head_dim) b->head_dim = b->hidden / b->heads;
     if (b->heads % b->kv_heads)
-        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by num_key_value_heads %u", b->heads, b->kv_heads);
-    if ((uint64_t)b->heads * b->head_dim > SIZE_LIMIT) config_fault(b->c, b->e, "head_dim", "%u is out of range", b->head_dim);
+        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by num_key_value_heads %u", b->heads,
+                     b->kv_heads);
+    if ((uint64_t)b->heads * b->head_dim > SIZE_LIMIT)
+        config_fault(b->c, b->e, "head_dim", "%u is out of range", b->head_dim);
 }
 
 void build_sizes(struct build *b, const struct build_defaults *d)
@@ -157,13 +160,15 @@ static uint32_t assumed_dtype(struct build *b, const char *name)
 
     if (!dtype) dtype = config_string_or(b->c, "dtype", "bfloat16", b->e);
     snprintf(scale, sizeof scale, "%s_scale_inv", name);
-    if (b->quant.kind == QUANT_FP8 && (b->t->names_known ? tensors_find(b->t, scale) != NULL : strstr(name, "_proj.weight") != NULL))
+    if (b->quant.kind == QUANT_FP8 &&
+        (b->t->names_known ? tensors_find(b->t, scale) != NULL : strstr(name, "_proj.weight") != NULL))
         return TENSOR_F8_E4M3;
     return !strcmp(dtype, "float32") ? TENSOR_F32 : !strcmp(dtype, "float16") ? TENSOR_F16 : TENSOR_BF16;
 }
 
 /* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
-static const struct tensor *find(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape, uint32_t dims)
+static const struct tensor *find(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape,
+                                 uint32_t dims)
 {
     const struct tensor *t = tensors_find(b->t, name);
     char text[160];
@@ -175,9 +180,10 @@ static const struct tensor *find(struct build *b, const char *name, uint32_t dty
         return t;
     }
     if (t) return t;
-    build_fault(b,
-                "%s: tensor %s, of shape [%s], is missing: the download is incomplete, or config.json belongs to another model",
-                b->t->folder, name, show_shape(text, sizeof text, shape, dims));
+    build_fault(
+        b,
+        "%s: tensor %s, of shape [%s], is missing: the download is incomplete, or config.json belongs to another model",
+        b->t->folder, name, show_shape(text, sizeof text, shape, dims));
     return NULL;
 }
 
@@ -193,7 +199,8 @@ static void shape_fault(struct build *b, const struct tensor *t, const uint64_t 
 {
     char have[160], want[160];
 
-    build_fault(b, "%s: tensor %s has shape [%s], and [%s] was expected: the file and config.json do not belong together",
+    build_fault(b,
+                "%s: tensor %s has shape [%s], and [%s] was expected: the file and config.json do not belong together",
                 tensors_path(b->t, t), t->name, show_shape(have, sizeof have, t->shape, t->dims),
                 show_shape(want, sizeof want, shape, dims));
 }
@@ -203,7 +210,8 @@ static uint32_t program_file_of(struct build *b, const struct tensor *t)
     const struct tensors_entry *f = &b->t->files[t->file];
 
     if (b->file_of[t->file] == PLAN_NONE) {
-        struct plan_file r = {.bytes = f->info.bytes, .mtime_ns = f->info.mtime_ns, .inode = f->info.inode, .device = f->info.device};
+        struct plan_file r = {
+            .bytes = f->info.bytes, .mtime_ns = f->info.mtime_ns, .inode = f->info.inode, .device = f->info.device};
         b->file_of[t->file] = program_file(b->p, &r, f->path);
     }
     return b->file_of[t->file];
@@ -218,8 +226,10 @@ static uint16_t plan_dtype_of(struct build *b, const struct tensor *t)
     case TENSOR_BF16: return PLAN_BF16;
     case TENSOR_F8_E4M3: return PLAN_F8_E4M3;
     default:
-        build_fault(b, "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
-                    tensors_path(b->t, t), t->name, tensor_dtype_name(t->dtype));
+        build_fault(
+            b,
+            "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
+            tensors_path(b->t, t), t->name, tensor_dtype_name(t->dtype));
         return PLAN_DTYPES;
     }
 }
@@ -229,8 +239,7 @@ static void scale_blocks(struct build *b, struct plan_matrix *m, const struct te
 {
     uint64_t n = 1, rows = m->rows, cols = m->cols, br = b->quant.block_rows, bc = b->quant.block_cols;
 
-    for (uint32_t i = 0; i < s->dims; i++)
-        n *= s->shape[i];
+    for (uint32_t i = 0; i < s->dims; i++) n *= s->shape[i];
     if (br && n == parts * ((rows + br - 1) / br) * ((cols + bc - 1) / bc)) {
         m->block_rows = (uint32_t)br;
         m->block_cols = (uint32_t)bc;
@@ -248,7 +257,8 @@ static void scale_blocks(struct build *b, struct plan_matrix *m, const struct te
 
 static void find_scales(struct build *b, struct plan_matrix *m, const struct tensor *t, uint32_t part, uint32_t parts)
 {
-    uint64_t br = b->quant.block_rows ? b->quant.block_rows : m->rows, bc = b->quant.block_cols ? b->quant.block_cols : m->cols;
+    uint64_t br = b->quant.block_rows ? b->quant.block_rows : m->rows,
+             bc = b->quant.block_cols ? b->quant.block_cols : m->cols;
     uint64_t shape[3] = {parts, (m->rows + br - 1) / br, (m->cols + bc - 1) / bc}, columns;
     char name[BUILD_NAME_BYTES];
     const struct tensor *s;
@@ -259,8 +269,8 @@ static void find_scales(struct build *b, struct plan_matrix *m, const struct ten
     if (!s) return;
     m->scale_dtype = plan_dtype_of(b, s);
     if (build_ok(b) && m->scale_dtype != PLAN_F32 && m->scale_dtype != PLAN_BF16)
-        build_fault(b, "%s: tensor %s: scales stored as %s are not supported, F32 and BF16 are", tensors_path(b->t, s), s->name,
-                    tensor_dtype_name(s->dtype));
+        build_fault(b, "%s: tensor %s: scales stored as %s are not supported, F32 and BF16 are", tensors_path(b->t, s),
+                    s->name, tensor_dtype_name(s->dtype));
     if (build_ok(b)) scale_blocks(b, m, s, parts);
     if (!build_ok(b)) return;
     columns = (m->cols + m->block_cols - 1) / m->block_cols;
@@ -281,7 +291,8 @@ static uint32_t put_matrix(struct build *b, const struct plan_matrix *m, const c
     return program_matrix(b->p, m, name);
 }
 
-static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)
+static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uint32_t parts, uint64_t rows,
+                           uint64_t cols)
 {
     uint64_t shape[3] = {parts, rows, cols};
     uint32_t dims = parts > 1 ? 3 : 2;
@@ -321,11 +332,13 @@ uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_
 uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)
 {
     uint64_t shape[4] = {parts, rows, cols / 32, 16};
-    struct plan_matrix m = {.rows = rows, .cols = cols, .dtype = PLAN_MXFP4, .scale_dtype = PLAN_MXFP4, .block_rows = 1, .block_cols = 32};
+    struct plan_matrix m = {
+        .rows = rows, .cols = cols, .dtype = PLAN_MXFP4, .scale_dtype = PLAN_MXFP4, .block_rows = 1, .block_cols = 32};
     char full[BUILD_NAME_BYTES];
     const struct tensor *w, *s;
 
-    if (cols % 32) build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of 32", b->base, name, (unsigned long long)cols);
+    if (cols % 32)
+        build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of 32", b->base, name, (unsigned long long)cols);
     snprintf(full, sizeof full, "%s%s_scales", b->base, name);
     s = find(b, full, TENSOR_U8, shape, 3);
     snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
@@ -334,7 +347,8 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
     if (!same_shape(w, shape, 4)) shape_fault(b, w, shape, 4);
     if (!same_shape(s, shape, 3)) shape_fault(b, s, shape, 3);
     if (w->dtype != TENSOR_U8 || s->dtype != TENSOR_U8)
-        build_fault(b, "%s: tensor %s: MXFP4 is stored as U8, this is %s", tensors_path(b->t, w), w->name, tensor_dtype_name(w->dtype));
+        build_fault(b, "%s: tensor %s: MXFP4 is stored as U8, this is %s", tensors_path(b->t, w), w->name,
+                    tensor_dtype_name(w->dtype));
     if (!build_ok(b)) return 0;
     m.row_bytes = cols / 2;
     m.scale_row_bytes = cols / 32;
@@ -345,16 +359,17 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
     return put_matrix(b, &m, full);
 }
 
-static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements, uint64_t at)
+static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements,
+                           uint64_t at)
 {
     uint64_t shape[2] = {parts, elements}, n = 1;
     char full[BUILD_NAME_BYTES];
-    const struct tensor *t = find(b, full_name(b, full, name), TENSOR_DTYPES, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
+    const struct tensor *t =
+        find(b, full_name(b, full, name), TENSOR_DTYPES, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
     struct plan_vector v = {.elements = elements, .at = at};
 
     if (!t) return PLAN_NONE;
-    for (uint32_t i = 0; i < t->dims; i++)
-        n *= t->shape[i];
+    for (uint32_t i = 0; i < t->dims; i++) n *= t->shape[i];
     if (n != parts * elements) shape_fault(b, t, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
     v.dtype = plan_dtype_of(b, t);
     if (build_ok(b) && v.dtype == PLAN_F8_E4M3)
@@ -381,7 +396,8 @@ uint32_t build_streamed_vector(struct build *b, const char *name, uint32_t part,
 
 struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width, uint64_t col)
 {
-    if (width > SIZE_LIMIT) build_fault(b, "%s: %llu columns of activations are out of range", b->c->path, (unsigned long long)width);
+    if (width > SIZE_LIMIT)
+        build_fault(b, "%s: %llu columns of activations are out of range", b->c->path, (unsigned long long)width);
     if (!build_ok(b)) return (struct plan_view){.buf = 0};
     if (b->buf[which] == PLAN_NOBUF)
         b->buf[which] = program_buffer(b->p, (uint32_t)width);
@@ -403,7 +419,8 @@ static struct plan_op *op(struct build *b, enum plan_op_kind kind)
     return program_op(b->p, kind, b->layer);
 }
 
-void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows, uint64_t cols, bool bias)
+void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows,
+                  uint64_t cols, bool bias)
 {
     struct op_matmul o = {.src = src, .dst = dst, .bias = PLAN_NONE};
     char full[BUILD_NAME_BYTES];
@@ -421,8 +438,16 @@ void build_norm_op(struct build *b, const struct op_norm *o)
 
 void build_norm(struct build *b, struct plan_view dst, struct plan_view src, const char *name)
 {
-    struct op_norm o = {.src = src, .dst = dst, .groups = 1, .width = b->hidden, .src_stride = b->hidden, .dst_stride = b->hidden,
-                        .kind = b->norm_kind, .eps = b->eps, .weight_add = b->weight_add, .bias = PLAN_NONE};
+    struct op_norm o = {.src = src,
+                        .dst = dst,
+                        .groups = 1,
+                        .width = b->hidden,
+                        .src_stride = b->hidden,
+                        .dst_stride = b->hidden,
+                        .kind = b->norm_kind,
+                        .eps = b->eps,
+                        .weight_add = b->weight_add,
+                        .bias = PLAN_NONE};
     char full[BUILD_NAME_BYTES];
 
     snprintf(full, sizeof full, "%s.weight", name);
@@ -432,36 +457,49 @@ void build_norm(struct build *b, struct plan_view dst, struct plan_view src, con
     build_norm_op(b, &o);
 }
 
-void build_add(struct build *b, struct plan_view dst, struct plan_view a, struct plan_view x, uint64_t width, float ca, float cb)
-{
-    if (build_ok(b)) op(b, OP_ADD)->add = (struct op_add){.dst = dst, .a = a, .b = x, .width = (uint32_t)width, .ca = ca, .cb = cb};
-}
-
-void build_act(struct build *b, struct plan_view dst, struct plan_view gate, struct plan_view up, uint64_t width, uint32_t kind,
-               uint32_t flags)
+void build_add(struct build *b, struct plan_view dst, struct plan_view a, struct plan_view x, uint64_t width, float ca,
+               float cb)
 {
     if (build_ok(b))
-        op(b, OP_ACT)->act = (struct op_act){.dst = dst, .gate = gate, .up = up, .width = (uint32_t)width, .kind = kind, .flags = flags};
+        op(b, OP_ADD)->add = (struct op_add){.dst = dst, .a = a, .b = x, .width = (uint32_t)width, .ca = ca, .cb = cb};
 }
 
-void build_copy(struct build *b, struct plan_view dst, uint64_t dst_stride, struct plan_view src, uint64_t src_stride, uint64_t blocks,
-                uint64_t width)
+void build_act(struct build *b, struct plan_view dst, struct plan_view gate, struct plan_view up, uint64_t width,
+               uint32_t kind, uint32_t flags)
 {
     if (build_ok(b))
-        op(b, OP_COPY)->copy = (struct op_copy){.src = src, .dst = dst, .blocks = (uint32_t)blocks, .width = (uint32_t)width,
-                                                .src_stride = (uint32_t)src_stride, .dst_stride = (uint32_t)dst_stride};
+        op(b, OP_ACT)->act =
+            (struct op_act){.dst = dst, .gate = gate, .up = up, .width = (uint32_t)width, .kind = kind, .flags = flags};
+}
+
+void build_copy(struct build *b, struct plan_view dst, uint64_t dst_stride, struct plan_view src, uint64_t src_stride,
+                uint64_t blocks, uint64_t width)
+{
+    if (build_ok(b))
+        op(b, OP_COPY)->copy = (struct op_copy){.src = src,
+                                                .dst = dst,
+                                                .blocks = (uint32_t)blocks,
+                                                .width = (uint32_t)width,
+                                                .src_stride = (uint32_t)src_stride,
+                                                .dst_stride = (uint32_t)dst_stride};
 }
 
 void build_scale(struct build *b, struct plan_view x, uint64_t width, float mul, float cap)
 {
-    if (build_ok(b)) op(b, OP_SCALE)->scale = (struct op_scale){.x = x, .width = (uint32_t)width, .mul = mul, .cap = cap};
+    if (build_ok(b))
+        op(b, OP_SCALE)->scale = (struct op_scale){.x = x, .width = (uint32_t)width, .mul = mul, .cap = cap};
 }
 
-void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r, uint32_t style)
+void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r,
+                uint32_t style)
 {
     if (build_ok(b))
-        op(b, OP_ROPE)->rope = (struct op_rope){.x = x, .heads = (uint32_t)heads, .head_stride = (uint32_t)stride, .dim = r->dim,
-                                                .style = style, .rope = r->index};
+        op(b, OP_ROPE)->rope = (struct op_rope){.x = x,
+                                                .heads = (uint32_t)heads,
+                                                .head_stride = (uint32_t)stride,
+                                                .dim = r->dim,
+                                                .style = style,
+                                                .rope = r->index};
 }
 
 uint32_t build_activation(struct build *b, const char *key, uint32_t otherwise)
@@ -469,8 +507,10 @@ uint32_t build_activation(struct build *b, const char *key, uint32_t otherwise)
     static const struct {
         const char *name;
         uint32_t kind;
-    } known[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},          {"gelu", ACT_GELU_ERF},   {"gelu_pytorch_tanh", ACT_GELU_TANH},
-                 {"gelu_new", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH}, {"relu", ACT_RELU},       {"relu2", ACT_RELU2},
+    } known[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},
+                 {"gelu", ACT_GELU_ERF},      {"gelu_pytorch_tanh", ACT_GELU_TANH},
+                 {"gelu_new", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH},
+                 {"relu", ACT_RELU},          {"relu2", ACT_RELU2},
                  {"swiglu", ACT_SILU}};
     const char *name = config_string_or(b->c, key, NULL, b->e);
 

@@ -17,15 +17,21 @@
 
 /* Activation buffers, shared by all layers and as wide as the widest use. */
 enum build_buffer {
-    BUF_X,      /* residual stream */
-    BUF_NORM,   /* normed input of a block */
-    BUF_OUT,    /* output of a block */
-    BUF_OUT2,   /* of a second one beside it */
-    BUF_Q, BUF_K, BUF_V, BUF_A, /* attention and recurrence */
-    BUF_T1, BUF_T2,             /* further columns of it */
-    BUF_GATE, BUF_UP,           /* feed forward */
-    BUF_ROUTER,                 /* logits of the experts, gates of shared ones */
-    BUF_LAST, BUF_LOGITS,       /* selected positions only */
+    BUF_X,    /* residual stream */
+    BUF_NORM, /* normed input of a block */
+    BUF_OUT,  /* output of a block */
+    BUF_OUT2, /* of a second one beside it */
+    BUF_Q,
+    BUF_K,
+    BUF_V,
+    BUF_A, /* attention and recurrence */
+    BUF_T1,
+    BUF_T2, /* further columns of it */
+    BUF_GATE,
+    BUF_UP,     /* feed forward */
+    BUF_ROUTER, /* logits of the experts, gates of shared ones */
+    BUF_LAST,
+    BUF_LOGITS, /* selected positions only */
     BUFS
 };
 
@@ -36,11 +42,11 @@ struct build {
     const struct model_options *o;
     struct error *e;
     struct quant quant;
-    const char *family;       /* architecture as the config calls it */
+    const char *family; /* architecture as the config calls it */
     /* sizes, read by build_sizes() */
     uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit;
     /* the norm of this family */
-    uint32_t norm_kind;       /* enum plan_norm */
+    uint32_t norm_kind; /* enum plan_norm */
     float eps, weight_add;
     bool norm_bias;
     /* where we are */
@@ -50,7 +56,8 @@ struct build {
     uint16_t buf[BUFS];
     char notice[256];
     uint64_t weight_bytes, parameters;
-    uint32_t trained; /* positions that the rope factors chosen are meant for, where that is less than limit; 0: no bound */
+    uint32_t
+        trained; /* positions that the rope factors chosen are meant for, where that is less than limit; 0: no bound */
     uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
 };
 
@@ -61,7 +68,10 @@ struct build_defaults {
 
 /* A fault of the family's own; keeps an earlier one. */
 void build_fault(struct build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static inline bool build_ok(const struct build *b) { return !b->e->code && !b->p->failed; }
+static inline bool build_ok(const struct build *b)
+{
+    return !b->e->code && !b->p->failed;
+}
 
 /* hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit under their usual names, with sane limits. d (or NULL)
  * serves where a multimodal folder's text_config is silent. */
@@ -70,8 +80,8 @@ void build_sizes(struct build *b, const struct build_defaults *d);
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
 
 /* ---- names ---- */
-void build_top(struct build *b);                /* names stand under the prefix from here on */
-void build_layer(struct build *b, uint32_t i);  /* names of layer i, operations of layer i */
+void build_top(struct build *b);               /* names stand under the prefix from here on */
+void build_layer(struct build *b, uint32_t i); /* names of layer i, operations of layer i */
 bool build_has(struct build *b, const char *name);
 
 /* ---- tensors ---- */
@@ -87,25 +97,31 @@ uint32_t build_vector(struct build *b, const char *name, uint64_t elements);
 uint32_t build_streamed_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements);
 
 /* ---- buffers ---- */
-struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width, uint64_t col); /* columns [col, width) */
-static inline struct plan_view build_x(struct build *b) { return build_view(b, BUF_X, b->hidden, 0); }
+struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width,
+                            uint64_t col); /* columns [col, width) */
+static inline struct plan_view build_x(struct build *b)
+{
+    return build_view(b, BUF_X, b->hidden, 0);
+}
 struct plan_view view_at(struct plan_view v, uint64_t col); /* v moved right by col columns */
 
 /* ---- operations ---- */
 /* dst = src W^T (+ NAME.bias). */
-void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows, uint64_t cols,
-                  bool bias);
+void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows,
+                  uint64_t cols, bool bias);
 /* The family's norm over hidden columns with NAME.weight (and NAME.bias where the family has them). */
 void build_norm(struct build *b, struct plan_view dst, struct plan_view src, const char *name);
 /* Any norm, all fields given. */
 void build_norm_op(struct build *b, const struct op_norm *o);
-void build_add(struct build *b, struct plan_view dst, struct plan_view a, struct plan_view x, uint64_t width, float ca, float cb);
-void build_act(struct build *b, struct plan_view dst, struct plan_view gate, struct plan_view up, uint64_t width, uint32_t kind,
-               uint32_t flags);
+void build_add(struct build *b, struct plan_view dst, struct plan_view a, struct plan_view x, uint64_t width, float ca,
+               float cb);
+void build_act(struct build *b, struct plan_view dst, struct plan_view gate, struct plan_view up, uint64_t width,
+               uint32_t kind, uint32_t flags);
 void build_copy(struct build *b, struct plan_view dst, uint64_t dst_stride, struct plan_view src, uint64_t src_stride,
                 uint64_t blocks, uint64_t width);
 void build_scale(struct build *b, struct plan_view x, uint64_t width, float mul, float cap);
-void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r, uint32_t style);
+void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r,
+                uint32_t style);
 extern const struct plan_view VIEW_NONE;
 
 /* The activation that hidden_act (or another field) names; kind where the field is absent. */

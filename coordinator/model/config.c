@@ -50,7 +50,8 @@ static int load_text(char **out, uint64_t *bytes, const char *path, uint64_t max
     } else if (!S_ISREG(st.st_mode)) {
         rc = error_set(e, EINVAL, "%s: not a file", path);
     } else if ((uint64_t)st.st_size > max_bytes) {
-        rc = error_set(e, EFBIG, "%s: %lld bytes, more than such a file can have: is it the right one?", path, (long long)st.st_size);
+        rc = error_set(e, EFBIG, "%s: %lld bytes, more than such a file can have: is it the right one?", path,
+                       (long long)st.st_size);
     } else if (!(text = malloc((size_t)st.st_size + 1))) {
         rc = error_set(e, ENOMEM, "%s: no memory for %lld bytes", path, (long long)st.st_size);
     } else if ((rc = read_whole(fd, text, (uint64_t)st.st_size))) {
@@ -75,8 +76,8 @@ int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct 
     *out = json_loadb(text, bytes, 0, &je);
     free(text);
     if (!*out)
-        return error_set(e, EINVAL, "%s: line %d, column %d: %s: not valid JSON, download the file again", path, je.line, je.column,
-                         je.text);
+        return error_set(e, EINVAL, "%s: line %d, column %d: %s: not valid JSON, download the file again", path,
+                         je.line, je.column, je.text);
     if (!json_is_object(*out)) {
         json_decref(*out);
         *out = NULL;
@@ -89,9 +90,12 @@ static int no_config(const char *folder, const char *path, struct error *e)
 {
     struct stat st;
 
-    if (stat(folder, &st)) return error_set(e, errno, "%s: %s: give the path of a model folder", folder, error_name(errno));
-    if (!S_ISDIR(st.st_mode)) return error_set(e, ENOTDIR, "%s: not a folder: give the folder that holds config.json", folder);
-    return error_set(e, ENOENT, "%s: no such file: a model folder holds config.json beside its safetensors files", path);
+    if (stat(folder, &st))
+        return error_set(e, errno, "%s: %s: give the path of a model folder", folder, error_name(errno));
+    if (!S_ISDIR(st.st_mode))
+        return error_set(e, ENOTDIR, "%s: not a folder: give the folder that holds config.json", folder);
+    return error_set(e, ENOENT, "%s: no such file: a model folder holds config.json beside its safetensors files",
+                     path);
 }
 
 /* Multimodal folders keep the language model's fields in an object of their own. */
@@ -145,7 +149,8 @@ const json_t *config_field(const struct config *c, const char *key, bool from_ro
 
 static const char *type_name(const json_t *v)
 {
-    static const char *const names[] = {"an object", "a list", "a string", "a whole number", "a number", "true", "false", "null"};
+    static const char *const names[] = {"an object", "a list", "a string", "a whole number",
+                                        "a number",  "true",   "false",    "null"};
 
     return names[json_typeof(v)];
 }
@@ -159,8 +164,8 @@ static void show(char *out, size_t bytes, const json_t *v)
     free(s);
 }
 
-static uint32_t as_size(const struct config *c, const json_t *v, const char *key, uint32_t least, uint32_t most, uint32_t otherwise,
-                        struct error *e)
+static uint32_t as_size(const struct config *c, const json_t *v, const char *key, uint32_t least, uint32_t most,
+                        uint32_t otherwise, struct error *e)
 {
     char text[64];
     json_int_t n;
@@ -181,7 +186,8 @@ static uint32_t as_size(const struct config *c, const json_t *v, const char *key
     return (uint32_t)n;
 }
 
-uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise, struct error *e)
+uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise,
+                        struct error *e)
 {
     const json_t *v = config_field(c, key, false);
 
@@ -217,8 +223,8 @@ double config_number_or(const struct config *c, const char *key, double otherwis
     return e->code || !v ? otherwise : as_number(c, v, key, otherwise, e);
 }
 
-double config_object_number(const struct config *c, const json_t *object, const char *where, const char *key, double otherwise,
-                            struct error *e)
+double config_object_number(const struct config *c, const json_t *object, const char *where, const char *key,
+                            double otherwise, struct error *e)
 {
     const json_t *v = json_object_get(object, key);
     char name[160];

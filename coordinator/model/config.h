@@ -31,18 +31,20 @@ const json_t *config_field(const struct config *c, const char *key, bool from_ro
 
 /* A whole number from least to most. The first fails without the field. */
 uint32_t config_size(const struct config *c, const char *key, uint32_t least, uint32_t most, struct error *e);
-uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise, struct error *e);
+uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise,
+                        struct error *e);
 double config_number_or(const struct config *c, const char *key, double otherwise, struct error *e);
 bool config_bool_or(const struct config *c, const char *key, bool otherwise, struct error *e);
 const char *config_string_or(const struct config *c, const char *key, const char *otherwise, struct error *e);
 
 /* The same on any object of the file; where: how messages call it. */
-double config_object_number(const struct config *c, const json_t *object, const char *where, const char *key, double otherwise,
-                            struct error *e);
+double config_object_number(const struct config *c, const json_t *object, const char *where, const char *key,
+                            double otherwise, struct error *e);
 
 /* The i-th entry of a list of strings or whole numbers; absent lists and short lists give the default. */
 const char *config_list_string(const struct config *c, const char *key, size_t i, struct error *e);
 int64_t config_list_int(const struct config *c, const char *key, size_t i, int64_t otherwise, struct error *e);
 
 /* A complaint about a field: "FILE: FIELD: text". Keeps an earlier one. Returns -EINVAL. */
-int config_fault(const struct config *c, struct error *e, const char *key, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int config_fault(const struct config *c, struct error *e, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));

@@ -107,14 +107,17 @@ static void unknown(const struct config *c, struct error *e)
     if (!name) name = json_string_value(json_object_get(c->root, "model_type"));
     for (size_t i = 0; i < FAMILIES && n < sizeof list - 64; i++) { /* ...ForCausalLM says nothing */
         const char *a = families[i].architecture, *cut = strstr(a, "For");
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", n ? ", " : "", (int)(cut ? (size_t)(cut - a) : strlen(a)), a);
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", n ? ", " : "",
+                              (int)(cut ? (size_t)(cut - a) : strlen(a)), a);
     }
-    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known; known are %s", c->path, name ? name : "(not given)", list);
+    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known; known are %s", c->path,
+              name ? name : "(not given)", list);
 }
 
 const struct family *family_find(const struct config *c, const char **text_of, struct error *e)
 {
-    const struct family *whole = by_architecture(multimodal, MULTIMODAL, json_object_get(c->root, "architectures")), *f = NULL;
+    const struct family *whole = by_architecture(multimodal, MULTIMODAL, json_object_get(c->root, "architectures")),
+                        *f = NULL;
 
     *text_of = whole ? whole->architecture : NULL;
     if (c->text != c->root) f = named_by(c->text);

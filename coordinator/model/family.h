@@ -9,9 +9,9 @@ struct family {
     void (*write)(struct build *b);
 };
 
-/* The family of a config, NULL and a fault that lists the known ones. *multimodal: NULL, or what the folder calls itself
+/* The family of a config, NULL and a fault that lists the known ones. *text_of: NULL, or what the folder calls itself
  * where only its text part runs. */
-const struct family *family_find(const struct config *c, const char **multimodal, struct error *e);
+const struct family *family_find(const struct config *c, const char **text_of, struct error *e);
 
 void family_llama(struct build *b);
 void family_mistral(struct build *b);

@@ -17,7 +17,9 @@ static int add_eos(struct model_generation *g, const json_t *v, const char *path
     uint32_t *eos;
 
     if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT32_MAX)
-        return json_is_integer(v) && json_integer_value(v) == -1 ? 0 : fault(e, path, "eos_token_id", "not a token's number");
+        return json_is_integer(v) && json_integer_value(v) == -1
+                   ? 0
+                   : fault(e, path, "eos_token_id", "not a token's number");
     eos = reallocarray(g->eos, g->eos_count + 1, sizeof *eos);
     if (!eos) return error_set(e, ENOMEM, "%s: no memory", path);
     g->eos = eos;
@@ -32,8 +34,7 @@ static int read_eos(struct model_generation *g, const json_t *v, const char *pat
 
     if (g->eos_count || !v || json_is_null(v)) return 0;
     if (!json_is_array(v)) return add_eos(g, v, path, e);
-    for (size_t i = 0; i < json_array_size(v) && !rc; i++)
-        rc = add_eos(g, json_array_get(v, i), path, e);
+    for (size_t i = 0; i < json_array_size(v) && !rc; i++) rc = add_eos(g, json_array_get(v, i), path, e);
     return rc;
 }
 
@@ -100,7 +101,8 @@ int generation_read(struct model_generation *g, const char *folder, const struct
 {
     int rc;
 
-    *g = (struct model_generation){.bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+    *g = (struct model_generation){
+        .bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
     rc = read_file(g, folder, e);
     if (!rc) rc = read_ids(g, c->text, c->path, e);
     if (!rc && c->root != c->text) rc = read_ids(g, c->root, c->path, e);

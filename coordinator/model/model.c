@@ -21,8 +21,13 @@ struct model {
  * b->prefix themselves. */
 static void find_prefix(struct build *b)
 {
-    static const char *const prefixes[] = {"model.", "model.language_model.", "language_model.model.", "model.language_model.model.",
-                                           "language_model.", "model.text_model.", ""};
+    static const char *const prefixes[] = {"model.",
+                                           "model.language_model.",
+                                           "language_model.model.",
+                                           "model.language_model.model.",
+                                           "language_model.",
+                                           "model.text_model.",
+                                           ""};
     char name[BUILD_NAME_BYTES];
 
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
@@ -37,12 +42,10 @@ static void find_prefix(struct build *b)
 static int init_build(struct build *b, struct model *m, const struct model_options *o, struct error *e)
 {
     *b = (struct build){.p = &m->program, .c = m->config, .t = m->tensors, .o = o, .e = e};
-    for (int i = 0; i < BUFS; i++)
-        b->buf[i] = PLAN_NOBUF;
+    for (int i = 0; i < BUFS; i++) b->buf[i] = PLAN_NOBUF;
     b->file_of = calloc(m->tensors->file_count + 1, sizeof *b->file_of);
     if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
-    for (uint32_t i = 0; i < m->tensors->file_count; i++)
-        b->file_of[i] = PLAN_NONE;
+    for (uint32_t i = 0; i < m->tensors->file_count; i++) b->file_of[i] = PLAN_NONE;
     snprintf(b->layers_name, sizeof b->layers_name, "layers");
     find_prefix(b);
     b->quant = quant_read(m->config, e);
@@ -58,8 +61,8 @@ static void choose_context(struct build *b, struct model *m)
     /* longrope's short factors serve the trained length only */
     if (b->trained && b->trained < limit) limit = b->trained;
     if (b->o->context > b->limit)
-        config_fault(b->c, b->e, "max_position_embeddings", "the model takes %u positions, and a context of %u was asked for", b->limit,
-                     b->o->context);
+        config_fault(b->c, b->e, "max_position_embeddings",
+                     "the model takes %u positions, and a context of %u was asked for", b->limit, b->o->context);
     s->context = b->o->context ? b->o->context : limit;
 }
 
@@ -89,7 +92,8 @@ static int write_program(struct model *m, const struct model_options *o, struct 
         return rc;
     }
     b.family = f->architecture;
-    if (text_of) snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", text_of);
+    if (text_of)
+        snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", text_of);
     f->write(&b);
     if (build_ok(&b)) fill_spec(&b, m);
     free(b.file_of);
@@ -114,7 +118,9 @@ int model_open(struct model **out, const char *folder, const struct model_option
     if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", folder);
     program_init(&m->program);
     rc = config_open(&m->config, folder, e);
-    if (!rc) rc = family_find(m->config, &text_of, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
+    if (!rc)
+        rc = family_find(m->config, &text_of, e) ? 0
+                                                 : -e->code; /* before the weights: they may be large, and elsewhere */
     if (!rc) rc = tensors_open(&m->tensors, folder, o->allow_missing_weights, e);
     if (!rc) rc = write_program(m, o, e);
     if (!rc) rc = generation_read(&m->generation, folder, m->config, e);

@@ -23,9 +23,9 @@ struct model_options {
 struct model_generation {
     uint32_t *eos;
     size_t eos_count;
-    int64_t bos, pad;                                   /* -1: none */
-    double temperature, top_p, min_p, repeat_penalty;   /* NaN: not given */
-    int64_t top_k;                                      /* -1: not given */
+    int64_t bos, pad;                                 /* -1: none */
+    double temperature, top_p, min_p, repeat_penalty; /* NaN: not given */
+    int64_t top_k;                                    /* -1: not given */
     bool has_do_sample, do_sample;
 };
 
@@ -33,8 +33,9 @@ struct model_generation {
 int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e);
 void model_close(struct model *m);
 
-struct program *model_program(struct model *m);     /* owned by the model */
-uint64_t model_weight_bytes(const struct model *m); /* of the tensors that the program uses, as stored, scales included */
-uint64_t model_parameters(const struct model *m);   /* elements of them, scales left out */
-const char *model_notice(const struct model *m);    /* NULL, or a line that the user should see */
+struct program *model_program(struct model *m); /* owned by the model */
+uint64_t
+model_weight_bytes(const struct model *m);        /* of the tensors that the program uses, as stored, scales included */
+uint64_t model_parameters(const struct model *m); /* elements of them, scales left out */
+const char *model_notice(const struct model *m);  /* NULL, or a line that the user should see */
 const struct model_generation *model_generation(const struct model *m);

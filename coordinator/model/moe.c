@@ -45,8 +45,15 @@ static void find_fused(struct build *b, struct moe *m, uint32_t i)
 
 struct moe moe_qwen(struct build *b, bool normalize)
 {
-    struct moe m = {.experts = moe_experts(b), .top = moe_experts_chosen(b), .router = "mlp.gate", .score = SCORE_SOFTMAX, .scale = 1,
-                    .list = "mlp.experts", .gate = "gate_proj", .up = "up_proj", .down = "down_proj"};
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .router = "mlp.gate",
+                    .score = SCORE_SOFTMAX,
+                    .scale = 1,
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj"};
 
     m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
     m.act = build_activation(b, "hidden_act", ACT_SILU);
@@ -61,8 +68,10 @@ struct moe moe_qwen(struct build *b, bool normalize)
 
 void moe_qwen_shared(struct build *b, struct moe *m)
 {
-    m->shared = (struct mlp){.gate = "mlp.shared_expert.gate_proj", .up = "mlp.shared_expert.up_proj",
-                             .down = "mlp.shared_expert.down_proj", .act = m->act};
+    m->shared = (struct mlp){.gate = "mlp.shared_expert.gate_proj",
+                             .up = "mlp.shared_expert.up_proj",
+                             .down = "mlp.shared_expert.down_proj",
+                             .act = m->act};
     m->shared.inter = config_size(b->c, "shared_expert_intermediate_size", 1, 1u << 24, b->e);
     m->shared_gate = "mlp.shared_expert_gate";
 }

@@ -39,7 +39,8 @@ static bool is_compressed_fp8(const json_t *o)
     const char *key;
 
     if (strcmp(text(o, "format"), "float-quantized") && strcmp(text(o, "format"), "naive-quantized")) return false;
-    json_object_foreach((json_t *)(uintptr_t)groups, key, group) {
+    json_object_foreach((json_t *)(uintptr_t)groups, key, group)
+    {
         const json_t *w = json_object_get(group, "weights");
         if (json_integer_value(json_object_get(w, "num_bits")) != 8 || strcmp(text(w, "type"), "float")) return false;
     }
@@ -63,8 +64,8 @@ struct quant quant_read(const struct config *c, struct error *e)
         q.kind = QUANT_FP8;
     } else {
         config_fault(c, e, "quantization_config",
-                     "weights quantized by \"%.40s%s%.40s\" are not supported: take the model's bfloat16 or FP8 folder", method,
-                     *text(o, "format") ? ", " : "", text(o, "format"));
+                     "weights quantized by \"%.40s%s%.40s\" are not supported: take the model's bfloat16 or FP8 folder",
+                     method, *text(o, "format") ? ", " : "", text(o, "format"));
     }
     return q;
 }

@@ -37,8 +37,7 @@ static void make_default(struct making *m)
 static void make_linear(struct making *m)
 {
     base_frequencies(m, m->theta);
-    for (uint32_t i = 0; i < m->dim / 2; i++)
-        m->inv_freq[i] /= (float)m->factor;
+    for (uint32_t i = 0; i < m->dim / 2; i++) m->inv_freq[i] /= (float)m->factor;
 }
 
 /* The reference grows theta while a text grows; a run has one table, made for the length it was asked for. */
@@ -106,7 +105,8 @@ static void make_yarn(struct making *m)
     if (!isnan(given))
         m->scale = (float)given;
     else
-        m->scale = (float)(mscale && all ? yarn_mscale(m->factor, mscale) / yarn_mscale(m->factor, all) : yarn_mscale(m->factor, 1));
+        m->scale = (float)(mscale && all ? yarn_mscale(m->factor, mscale) / yarn_mscale(m->factor, all)
+                                         : yarn_mscale(m->factor, 1));
 }
 
 static void make_longrope(struct making *m, bool is_long)
@@ -116,7 +116,8 @@ static void make_longrope(struct making *m, bool is_long)
     double given = rule(m, "attention_factor", NAN);
 
     if (json_array_size(list) != m->dim / 2) {
-        config_fault(m->c, m->e, m->where, "%s has %zu entries, but %u frequencies rotate", key, json_array_size(list), m->dim / 2);
+        config_fault(m->c, m->e, m->where, "%s has %zu entries, but %u frequencies rotate", key, json_array_size(list),
+                     m->dim / 2);
         return;
     }
     for (uint32_t i = 0; i < m->dim / 2; i++) {
@@ -176,8 +177,10 @@ static void read_numbers(struct making *m, const struct rope_request *q)
     m->dim = (uint32_t)(q->head_dim * (partial >= 0 && partial <= 1 ? partial : 0));
     if (m->e->code) return;
     if (m->dim < 2 || m->dim % 2 || m->dim > ROPE_DIM_MAX)
-        config_fault(m->c, m->e, "partial_rotary_factor", "%g of %u columns cannot rotate: an even number must", partial, q->head_dim);
-    if (!(m->theta > 1)) config_fault(m->c, m->e, "rope_theta", "%g is out of range, it must be greater than 1", m->theta);
+        config_fault(m->c, m->e, "partial_rotary_factor", "%g of %u columns cannot rotate: an even number must",
+                     partial, q->head_dim);
+    if (!(m->theta > 1))
+        config_fault(m->c, m->e, "rope_theta", "%g is out of range, it must be greater than 1", m->theta);
     if (!(m->factor > 0)) config_fault(m->c, m->e, m->where, "factor must be greater than 0");
 }
 

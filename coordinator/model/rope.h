@@ -25,10 +25,10 @@ struct rope_request {
 };
 
 struct rope_table {
-    uint32_t index;       /* of program_rope() */
-    uint32_t dim;         /* columns that rotate */
-    float attention_mul;  /* DeepSeek's further softmax scale for yarn's mscale_all_dim, squared already; 1 else */
-    uint32_t trained;     /* positions for which the chosen factors are meant; 0: no such bound */
+    uint32_t index;      /* of program_rope() */
+    uint32_t dim;        /* columns that rotate */
+    float attention_mul; /* DeepSeek's further softmax scale for yarn's mscale_all_dim, squared already; 1 else */
+    uint32_t trained;    /* positions for which the chosen factors are meant; 0: no such bound */
 };
 
 /* Puts the table into the program. Sticky: see config.h. */

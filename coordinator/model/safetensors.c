@@ -33,8 +33,7 @@ uint32_t tensor_dtype_of(const char *name)
 {
     uint32_t i = 0;
 
-    while (i < TENSOR_DTYPES && strcmp(dtypes[i].name, name))
-        i++;
+    while (i < TENSOR_DTYPES && strcmp(dtypes[i].name, name)) i++;
     return i;
 }
 
@@ -59,7 +58,8 @@ struct reading {
 
 static int fault(const struct reading *r, const char *tensor, const char *what)
 {
-    return error_set(r->e, EINVAL, "%s: tensor %.200s: %s: the file is damaged, download it again", r->path, tensor, what);
+    return error_set(r->e, EINVAL, "%s: tensor %.200s: %s: the file is damaged, download it again", r->path, tensor,
+                     what);
 }
 
 static int parse_shape(const struct reading *r, const char *name, const json_t *shape, uint64_t *out, uint32_t *dims)
@@ -70,7 +70,8 @@ static int parse_shape(const struct reading *r, const char *name, const json_t *
     if (n > DIMS_MAX) return fault(r, name, "more dimensions than any tensor has");
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(shape, i);
-        if (!json_is_integer(v) || json_integer_value(v) < 0) return fault(r, name, "a dimension is not a whole number");
+        if (!json_is_integer(v) || json_integer_value(v) < 0)
+            return fault(r, name, "a dimension is not a whole number");
         out[i] = (uint64_t)json_integer_value(v);
     }
     *dims = (uint32_t)n;
@@ -109,7 +110,8 @@ static int parse_tensor(const struct reading *r, const char *name, const json_t 
     t->file = r->file_idx;
     t->dtype = tensor_dtype_of(dtype);
     if (t->dtype == TENSOR_DTYPES)
-        return error_set(r->e, EINVAL, "%s: tensor %.200s: its dtype \"%.40s\" is not known to safetensors", r->path, name, dtype);
+        return error_set(r->e, EINVAL, "%s: tensor %.200s: its dtype \"%.40s\" is not known to safetensors", r->path,
+                         name, dtype);
     rc = parse_shape(r, name, json_object_get(o, "shape"), shape, &t->dims);
     if (!rc) rc = parse_offsets(r, name, json_object_get(o, "data_offsets"), t);
     if (rc) return rc;
@@ -136,7 +138,8 @@ static int check_overlap(const struct reading *r, struct extent *x, size_t n)
     qsort(x, n, sizeof *x, by_begin);
     for (size_t i = 1; i < n; i++)
         if (x[i].begin < x[i - 1].end)
-            return error_set(r->e, EINVAL, "%s: tensors %.200s and %.200s overlap: the file is damaged, download it again", r->path,
+            return error_set(r->e, EINVAL,
+                             "%s: tensors %.200s and %.200s overlap: the file is damaged, download it again", r->path,
                              x[i - 1].name, x[i].name);
     return 0;
 }
@@ -148,7 +151,8 @@ static int walk(const struct reading *r, json_t *header, struct extent *x, safet
     size_t n = 0;
     json_t *o;
 
-    json_object_foreach(header, name, o) {
+    json_object_foreach(header, name, o)
+    {
         struct tensor t = {0};
         int rc;
 
@@ -184,11 +188,11 @@ static int read_header(struct reading *r, int fd, uint64_t file_bytes, char **te
     int rc;
 
     if (file_bytes < 8)
-        return error_set(r->e, EINVAL, "%s: %" PRIu64 " bytes are no safetensors file: download it again", r->path, file_bytes);
+        return error_set(r->e, EINVAL, "%s: %" PRIu64 " bytes are no safetensors file: download it again", r->path,
+                         file_bytes);
     rc = read_at(fd, raw, sizeof raw, 0);
     if (rc) return error_set(r->e, -rc, "%s: offset 0: %s", r->path, error_name(-rc));
-    for (int i = 7; i >= 0; i--)
-        n = n << 8 | raw[i];
+    for (int i = 7; i >= 0; i--) n = n << 8 | raw[i];
     if (n < 2 || n > file_bytes - 8 || n > SAFETENSORS_HEADER_MAX)
         return error_set(r->e, EINVAL,
                          "%s: its header claims %" PRIu64 " bytes of a file of %" PRIu64
@@ -215,11 +219,12 @@ static int parse_header(struct reading *r, const char *text, uint64_t bytes, saf
     int rc;
 
     if (!header)
-        return error_set(r->e, EINVAL, "%s: header, byte %d: %s: the file is damaged, download it again", r->path, je.position + 8,
-                         je.text);
+        return error_set(r->e, EINVAL, "%s: header, byte %d: %s: the file is damaged, download it again", r->path,
+                         je.position + 8, je.text);
     x = calloc(json_object_size(header) + 1, sizeof *x);
     if (!json_is_object(header))
-        rc = error_set(r->e, EINVAL, "%s: its header is not a JSON object: the file is damaged, download it again", r->path);
+        rc = error_set(r->e, EINVAL, "%s: its header is not a JSON object: the file is damaged, download it again",
+                       r->path);
     else if (!x)
         rc = error_set(r->e, ENOMEM, "%s: no memory for its %zu tensors", r->path, json_object_size(header));
     else
@@ -246,8 +251,8 @@ static int open_file(const char *path, int *fd, struct safetensors_file *file, s
     return 0;
 }
 
-int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit, void *context,
-                     struct error *e)
+int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
+                     void *context, struct error *e)
 {
     struct reading r = {.path = path, .file_idx = file_idx, .e = e};
     uint64_t bytes = 0;

@@ -12,9 +12,26 @@
 #define SAFETENSORS_HEADER_MAX (UINT64_C(100) << 20) /* as the reference implementation has it */
 
 /* Stored types by the name that the format gives them; elements are a whole number of bits. */
-enum tensor_dtype { TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_F8_E4M3, TENSOR_F8_E5M2, TENSOR_F8_E8M0, TENSOR_F4, TENSOR_F64,
-                    TENSOR_U8, TENSOR_I8, TENSOR_U16, TENSOR_I16, TENSOR_U32, TENSOR_I32, TENSOR_U64, TENSOR_I64, TENSOR_BOOL,
-                    TENSOR_DTYPES };
+enum tensor_dtype {
+    TENSOR_F32,
+    TENSOR_F16,
+    TENSOR_BF16,
+    TENSOR_F8_E4M3,
+    TENSOR_F8_E5M2,
+    TENSOR_F8_E8M0,
+    TENSOR_F4,
+    TENSOR_F64,
+    TENSOR_U8,
+    TENSOR_I8,
+    TENSOR_U16,
+    TENSOR_I16,
+    TENSOR_U32,
+    TENSOR_I32,
+    TENSOR_U64,
+    TENSOR_I64,
+    TENSOR_BOOL,
+    TENSOR_DTYPES
+};
 
 struct tensor {
     const char *name;
@@ -33,8 +50,8 @@ struct safetensors_file {
 typedef int safetensors_visit(void *context, const struct tensor *t, struct error *e);
 
 /* Reads and checks the header of the file at path, then calls visit for each tensor. file_idx goes into each tensor. */
-int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit, void *context,
-                     struct error *e);
+int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
+                     void *context, struct error *e);
 
 const char *tensor_dtype_name(uint32_t dtype);
 /* The dtype of a name; TENSOR_DTYPES: unknown. */

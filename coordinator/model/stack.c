@@ -7,13 +7,25 @@
 struct stack stack_llama(struct build *b, const struct rope_table *rope)
 {
     struct stack s = {
-        .attention = {.q = "self_attn.q_proj", .k = "self_attn.k_proj", .v = "self_attn.v_proj", .o = "self_attn.o_proj",
-                      .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm", .rope = rope, .rope_style = ROPE_HALVES,
-                      .alibi = PLAN_NONE, .scale = 1.0f / sqrtf((float)b->head_dim)},
-        .mlp = {.gate = "mlp.gate_proj", .up = "mlp.up_proj", .down = "mlp.down_proj", .inter = b->inter, .act = ACT_SILU},
-        .embed = "embed_tokens", .final_norm = "norm",
-        .before_attention = "input_layernorm", .before_mlp = "post_attention_layernorm",
-        .residual = 1, .embed_scale = 1, .logit_mul = 1,
+        .attention = {.q = "self_attn.q_proj",
+                      .k = "self_attn.k_proj",
+                      .v = "self_attn.v_proj",
+                      .o = "self_attn.o_proj",
+                      .q_norm = "self_attn.q_norm",
+                      .k_norm = "self_attn.k_norm",
+                      .rope = rope,
+                      .rope_style = ROPE_HALVES,
+                      .alibi = PLAN_NONE,
+                      .scale = 1.0f / sqrtf((float)b->head_dim)},
+        .mlp =
+            {.gate = "mlp.gate_proj", .up = "mlp.up_proj", .down = "mlp.down_proj", .inter = b->inter, .act = ACT_SILU},
+        .embed = "embed_tokens",
+        .final_norm = "norm",
+        .before_attention = "input_layernorm",
+        .before_mlp = "post_attention_layernorm",
+        .residual = 1,
+        .embed_scale = 1,
+        .logit_mul = 1,
     };
 
     return s;
@@ -21,12 +33,20 @@ struct stack stack_llama(struct build *b, const struct rope_table *rope)
 
 /* ---- attention ---- */
 
-static void qk_norm(struct build *b, const struct attention *a, const char *name, struct plan_view dst, struct plan_view src,
-                    uint32_t heads, uint32_t src_stride)
+static void qk_norm(struct build *b, const struct attention *a, const char *name, struct plan_view dst,
+                    struct plan_view src, uint32_t heads, uint32_t src_stride)
 {
-    struct op_norm o = {.src = src, .dst = dst, .groups = heads, .width = b->head_dim, .src_stride = src_stride,
-                        .dst_stride = b->head_dim, .kind = a->qk_kind, .eps = b->eps, .weight_add = b->weight_add,
-                        .weight = PLAN_NONE, .bias = PLAN_NONE};
+    struct op_norm o = {.src = src,
+                        .dst = dst,
+                        .groups = heads,
+                        .width = b->head_dim,
+                        .src_stride = src_stride,
+                        .dst_stride = b->head_dim,
+                        .kind = a->qk_kind,
+                        .eps = b->eps,
+                        .weight_add = b->weight_add,
+                        .weight = PLAN_NONE,
+                        .bias = PLAN_NONE};
     uint64_t elements = b->head_dim;
     char full[BUILD_NAME_BYTES];
 
@@ -102,12 +122,25 @@ static void take_gated_q(struct build *b, const struct attention *a, struct plan
         build_copy(b, *q, b->head_dim, pairs, 2 * b->head_dim, b->heads, b->head_dim);
 }
 
-void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk, uint32_t dv,
-                  struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v, uint32_t flags)
+void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
+                  uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
+                  uint32_t flags)
 {
-    struct op_attention o = {.q = q, .k = k, .v = v, .dst = dst, .heads = heads, .kv_heads = kv_heads, .dk = dk, .dv = dv,
-                             .window = a->window, .chunk = a->chunk, .sinks = PLAN_NONE, .alibi = a->alibi, .flags = flags,
-                             .scale = a->scale, .cap = a->cap};
+    struct op_attention o = {.q = q,
+                             .k = k,
+                             .v = v,
+                             .dst = dst,
+                             .heads = heads,
+                             .kv_heads = kv_heads,
+                             .dk = dk,
+                             .dv = dv,
+                             .window = a->window,
+                             .chunk = a->chunk,
+                             .sinks = PLAN_NONE,
+                             .alibi = a->alibi,
+                             .flags = flags,
+                             .scale = a->scale,
+                             .cap = a->cap};
 
     if (a->sinks) o.sinks = build_vector(b, a->sinks, heads);
     o.cache = program_cache(b->p, kv_heads * dk, flags & ATTN_V_IN_K ? 0 : kv_heads * dv);
@@ -140,8 +173,11 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
     rotate(b, a, at[0], at[1]);
     if (a->norm_last) norm_q_and_k(b, a, at[0], at[1]);
     if (a->tune_mul != 0 && build_ok(b))
-        program_op(b->p, OP_SCALE, b->layer)->scale = (struct op_scale){
-            .x = at[0], .width = (uint32_t)width, .flags = SCALE_BY_POSITION, .mul = a->tune_mul, .floor = a->tune_floor};
+        program_op(b->p, OP_SCALE, b->layer)->scale = (struct op_scale){.x = at[0],
+                                                                        .width = (uint32_t)width,
+                                                                        .flags = SCALE_BY_POSITION,
+                                                                        .mul = a->tune_mul,
+                                                                        .floor = a->tune_floor};
     stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, b->head_dim, out, at[0], at[1], at[2], 0);
     if (a->gated) { /* q is not needed any more: its place takes the gates */
         build_copy(b, at[0], b->head_dim, view_at(pairs, b->head_dim), 2 * b->head_dim, b->heads, b->head_dim);
@@ -156,7 +192,9 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
 {
     struct plan_view gate = build_view(b, BUF_GATE, m->gate_up ? 2 * (uint64_t)m->inter : m->inter, 0), up = VIEW_NONE;
 
-    if (!m->inter) build_fault(b, "%s: intermediate_size: this field is missing, and the model cannot be understood without it", b->c->path);
+    if (!m->inter)
+        build_fault(b, "%s: intermediate_size: this field is missing, and the model cannot be understood without it",
+                    b->c->path);
     if (m->gate_up) {
         build_linear(b, gate, src, m->gate_up, 2 * (uint64_t)m->inter, b->hidden, m->up_bias);
         up = view_at(gate, m->inter);
@@ -210,7 +248,8 @@ static struct plan_view normed(struct build *b, const char *name, struct plan_vi
     return n;
 }
 
-static void add_branch(struct build *b, const struct stack *s, struct plan_view x, struct plan_view out, const char *after)
+static void add_branch(struct build *b, const struct stack *s, struct plan_view x, struct plan_view out,
+                       const char *after)
 {
     if (after) build_norm(b, out, out, after);
     build_add(b, x, x, out, b->hidden, 1, s->residual);
@@ -253,17 +292,20 @@ static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t emb
 
 static void head(struct build *b, const struct stack *s, uint32_t embed)
 {
-    struct plan_view x = build_x(b), last = build_view(b, BUF_LAST, b->hidden, 0), logits = build_view(b, BUF_LOGITS, b->vocab, 0);
+    struct plan_view x = build_x(b), last = build_view(b, BUF_LAST, b->hidden, 0),
+                     logits = build_view(b, BUF_LOGITS, b->vocab, 0);
     struct op_matmul o = {.src = last, .dst = logits, .bias = PLAN_NONE, .flags = s->head_flags};
 
     build_top(b);
-    if (build_ok(b)) program_op(b->p, OP_SELECT, b->layer)->select = (struct op_select){.src = x, .dst = last, .width = b->hidden};
+    if (build_ok(b))
+        program_op(b->p, OP_SELECT, b->layer)->select = (struct op_select){.src = x, .dst = last, .width = b->hidden};
     build_norm(b, last, last, s->final_norm);
     o.matrix = head_matrix(b, s, embed);
     if (s->head_bias) o.bias = build_vector(b, "lm_head.bias", b->vocab);
     if (build_ok(b)) program_op(b->p, OP_MATMUL, b->layer)->matmul = o;
     if (s->logit_mul != 1 || s->logit_cap != 0) build_scale(b, logits, b->vocab, s->logit_mul, s->logit_cap);
-    if (build_ok(b)) program_op(b->p, OP_LOGITS, b->layer)->logits = (struct op_logits){.src = logits, .width = b->vocab};
+    if (build_ok(b))
+        program_op(b->p, OP_LOGITS, b->layer)->logits = (struct op_logits){.src = logits, .width = b->vocab};
 }
 
 void stack_build(struct build *b, struct stack *s)

@@ -22,33 +22,33 @@ enum qk_norm {
 struct attention {
     const char *q, *k, *v, *o; /* names of the projections */
     const char *qkv;           /* one matrix of all three instead: q, then k, then v */
-    bool grouped;              /* its rows come in groups instead: the heads of one key, the key, the value (InternLM2) */
+    bool grouped; /* its rows come in groups instead: the heads of one key, the key, the value (InternLM2) */
     bool q_bias, k_bias, v_bias, o_bias;
     const char *q_norm, *k_norm;
     enum qk_norm norm;
-    uint32_t qk_kind;                /* kind of that norm: enum plan_norm */
-    bool norm_last;                  /* after rotation, without weights (Llama 4) */
-    const struct rope_table *rope;   /* NULL: no rotation */
+    uint32_t qk_kind;              /* kind of that norm: enum plan_norm */
+    bool norm_last;                /* after rotation, without weights (Llama 4) */
+    const struct rope_table *rope; /* NULL: no rotation */
     uint32_t rope_style;
     uint32_t window, chunk;
     float scale, cap;
     const char *sinks;
-    uint32_t alibi;                  /* vector, or PLAN_NONE */
-    bool gated;                      /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
-    float tune_mul, tune_floor;      /* Llama 4: q grows with the position; 0: no */
+    uint32_t alibi;             /* vector, or PLAN_NONE */
+    bool gated;                 /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
+    float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
 };
 
 struct mlp {
     const char *gate, *up, *down;
-    const char *gate_up;       /* one matrix instead: gate, then up */
-    bool up_bias, down_bias;   /* of gate too */
-    uint32_t inter, act;       /* gate NULL and gate_up NULL: act(up) alone */
+    const char *gate_up;     /* one matrix instead: gate, then up */
+    bool up_bias, down_bias; /* of gate too */
+    uint32_t inter, act;     /* gate NULL and gate_up NULL: act(up) alone */
 };
 
 struct stack {
     struct attention attention;
     struct mlp mlp;
-    const char *embed, *final_norm, *head; /* head: a whole name; NULL: lm_head */
+    const char *embed, *final_norm, *head;                                   /* head: a whole name; NULL: lm_head */
     const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
     bool parallel, tied, head_bias;
     float residual, embed_scale, logit_mul, logit_cap;
@@ -68,27 +68,28 @@ void stack_build(struct build *b, struct stack *s);
 void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src);
 void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struct plan_view src);
 /* Appends to the cache and attends: q, k, v stand in their views. */
-void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk, uint32_t dv,
-                  struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v, uint32_t flags);
+void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
+                  uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
+                  uint32_t flags);
 
 /* ---- experts ---- */
 
 struct moe {
     uint32_t experts, top, inter;
-    const char *router;          /* matrix [experts][hidden] */
+    const char *router; /* matrix [experts][hidden] */
     bool router_bias;
-    const char *correction;      /* vector [experts], added for the choice only; NULL: none */
+    const char *correction;                    /* vector [experts], added for the choice only; NULL: none */
     uint32_t score, flags, groups, top_groups; /* of struct op_router; groups 0: all experts are one */
     float scale, norm_eps;
-    uint32_t act, act_flags;     /* of struct op_experts */
+    uint32_t act, act_flags; /* of struct op_experts */
     float alpha, limit;
     /* names: ROUTES.E.gate and so on, or whole tensors of all experts */
-    const char *list, *gate, *up, *down;   /* "mlp.experts", "gate_proj", ... */
+    const char *list, *gate, *up, *down;    /* "mlp.experts", "gate_proj", ... */
     const char *fused_gate_up, *fused_down; /* tensors [experts][..][..]; NULL: one matrix for each expert */
     const char *fused_gate_up_bias, *fused_down_bias;
     bool transposed, interleaved, mxfp4;
-    struct mlp shared;           /* inter 0: none */
-    const char *shared_gate;     /* matrix [1][hidden]: the shared expert times its sigmoid; NULL: none */
+    struct mlp shared;       /* inter 0: none */
+    const char *shared_gate; /* matrix [1][hidden]: the shared expert times its sigmoid; NULL: none */
 };
 
 void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src);

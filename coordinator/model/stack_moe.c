@@ -33,13 +33,17 @@ static void add_fused_expert(struct build *b, const struct moe *m, uint32_t e)
 
 static uint32_t expert_table(struct build *b, const struct moe *m)
 {
-    struct plan_experts x = {.experts = m->experts, .hidden = b->hidden, .inter = m->inter, .max_used = m->top,
-                             .matrix0 = (uint32_t)b->p->matrices.count, .fused = m->fused_gate_up != NULL,
-                             .interleaved = m->interleaved, .transposed = m->transposed && !m->mxfp4,
+    struct plan_experts x = {.experts = m->experts,
+                             .hidden = b->hidden,
+                             .inter = m->inter,
+                             .max_used = m->top,
+                             .matrix0 = (uint32_t)b->p->matrices.count,
+                             .fused = m->fused_gate_up != NULL,
+                             .interleaved = m->interleaved,
+                             .transposed = m->transposed && !m->mxfp4,
                              .biased = m->fused_gate_up_bias != NULL};
 
-    for (uint32_t e = 0; e < m->experts && build_ok(b); e++)
-        (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
+    for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
     x.bias0 = (uint32_t)b->p->vectors.count;
     for (uint32_t e = 0; e < m->experts && x.biased && build_ok(b); e++) {
         build_streamed_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);
@@ -51,8 +55,16 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
 static void route(struct build *b, const struct moe *m, uint32_t table, struct plan_view src)
 {
     struct plan_view logits = build_view(b, BUF_ROUTER, m->experts, 0);
-    struct op_router o = {.src = logits, .experts = m->experts, .top = m->top, .groups = m->groups, .top_groups = m->top_groups,
-                          .bias = PLAN_NONE, .score = m->score, .flags = m->flags, .table = table, .scale = m->scale,
+    struct op_router o = {.src = logits,
+                          .experts = m->experts,
+                          .top = m->top,
+                          .groups = m->groups,
+                          .top_groups = m->top_groups,
+                          .bias = PLAN_NONE,
+                          .score = m->score,
+                          .flags = m->flags,
+                          .table = table,
+                          .scale = m->scale,
                           .eps = m->norm_eps};
 
     build_linear(b, logits, src, m->router, m->experts, b->hidden, m->router_bias);
@@ -75,16 +87,20 @@ static struct plan_view shared(struct build *b, const struct moe *m, struct plan
 
 void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src)
 {
-    struct op_experts o = {.src = src, .dst = dst, .act = m->act, .flags = m->act_flags, .alpha = m->alpha, .limit = m->limit};
+    struct op_experts o = {
+        .src = src, .dst = dst, .act = m->act, .flags = m->act_flags, .alpha = m->alpha, .limit = m->limit};
     struct plan_view out2 = VIEW_NONE;
 
     if (!m->top || m->top > m->experts) {
-        build_fault(b, "%s: %u experts for each token of %u there are: these sizes contradict each other", b->c->path, m->top, m->experts);
+        build_fault(b, "%s: %u experts for each token of %u there are: these sizes contradict each other", b->c->path,
+                    m->top, m->experts);
         return;
     }
     if (m->groups && (m->experts % m->groups || !m->top_groups || m->top_groups > m->groups ||
                       m->top > m->experts / m->groups * m->top_groups)) {
-        build_fault(b, "%s: %u experts in %u groups, %u of them chosen, for %u experts each token: these sizes contradict each other",
+        build_fault(b,
+                    "%s: %u experts in %u groups, %u of them chosen, for %u experts each token: these sizes contradict "
+                    "each other",
                     b->c->path, m->experts, m->groups, m->top_groups, m->top);
         return;
     }

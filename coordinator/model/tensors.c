@@ -11,8 +11,8 @@
 #include "coordinator/model/config.h"
 
 #define INDEX_BYTES_MAX (UINT64_C(256) << 20)
-#define SINGLE_NAME "model.safetensors"
-#define INDEX_NAME "model.safetensors.index.json"
+#define SINGLE_NAME     "model.safetensors"
+#define INDEX_NAME      "model.safetensors.index.json"
 
 /* ---- names ---- */
 
@@ -20,8 +20,7 @@ static uint64_t hash(const char *s)
 {
     uint64_t h = UINT64_C(14695981039346656037);
 
-    while (*s)
-        h = (h ^ (uint8_t)*s++) * UINT64_C(1099511628211);
+    while (*s) h = (h ^ (uint8_t)*s++) * UINT64_C(1099511628211);
     return h ^ h >> 29;
 }
 
@@ -29,8 +28,7 @@ static size_t find_slot(const struct tensors *t, const char *name)
 {
     size_t i = hash(name) & (t->slots - 1);
 
-    while (t->slot[i] && strcmp(t->at[t->slot[i] - 1].name, name))
-        i = (i + 1) & (t->slots - 1);
+    while (t->slot[i] && strcmp(t->at[t->slot[i] - 1].name, name)) i = (i + 1) & (t->slots - 1);
     return i;
 }
 
@@ -51,8 +49,7 @@ static int rehash(struct tensors *t, size_t slots)
     free(t->slot);
     t->slot = slot;
     t->slots = slots;
-    for (size_t k = 0; k < t->count; k++)
-        t->slot[find_slot(t, t->at[k].name)] = (uint32_t)(k + 1);
+    for (size_t k = 0; k < t->count; k++) t->slot[find_slot(t, t->at[k].name)] = (uint32_t)(k + 1);
     return 0;
 }
 
@@ -119,7 +116,7 @@ static int visit(void *context, const struct tensor *x, struct error *e)
 
 static int read_file(struct tensors *t, const char *name, struct error *e)
 {
-    uint32_t idx;
+    uint32_t idx = 0;
     int rc = add_file(t, name, &idx, e);
 
     return rc ? rc : safetensors_read(t->files[idx].path, idx, &t->files[idx].info, visit, t, e);
@@ -151,7 +148,8 @@ static int index_files(struct tensors *t, json_t *map, const char ***out, size_t
     json_t *v;
 
     if (!names) return error_set(e, ENOMEM, "%s/%s: no memory for it", t->folder, INDEX_NAME);
-    json_object_foreach(map, key, v) {
+    json_object_foreach(map, key, v)
+    {
         const char *s = json_string_value(v);
         if (!s || !plain_name(s)) {
             free(names);
@@ -173,13 +171,16 @@ static int check_index(const struct tensors *t, json_t *map, struct error *e)
     const char *key;
     json_t *v;
 
-    json_object_foreach(map, key, v) {
+    json_object_foreach(map, key, v)
+    {
         const struct tensor *x = tensors_find(t, key);
         if (!x)
-            return error_set(e, EINVAL, "%s/%s: tensor %.200s is not in it, though %s says so: download both files again", t->folder,
-                             json_string_value(v), key, INDEX_NAME);
+            return error_set(e, EINVAL,
+                             "%s/%s: tensor %.200s is not in it, though %s says so: download both files again",
+                             t->folder, json_string_value(v), key, INDEX_NAME);
         if (strcmp(t->files[x->file].name, json_string_value(v)))
-            return error_set(e, EINVAL, "%s: tensor %.200s is in it, but %s says it is in %s: download both files again",
+            return error_set(e, EINVAL,
+                             "%s: tensor %.200s is in it, but %s says it is in %s: download both files again",
                              t->files[x->file].path, key, INDEX_NAME, json_string_value(v));
     }
     return 0;
@@ -189,13 +190,13 @@ static int check_index(const struct tensors *t, json_t *map, struct error *e)
 static int assume_index(struct tensors *t, json_t *map, const char **names, size_t n, struct error *e)
 {
     const char *key;
-    uint32_t idx;
+    uint32_t idx = 0;
     json_t *v;
     int rc = 0;
 
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = add_file(t, names[i], &idx, e);
-    json_object_foreach(map, key, v) {
+    for (size_t i = 0; i < n && !rc; i++) rc = add_file(t, names[i], &idx, e);
+    json_object_foreach(map, key, v)
+    {
         const char *s = json_string_value(v);
         const char **at = rc ? NULL : bsearch(&s, names, n, sizeof *names, by_string);
         if (at && insert(t, &(struct tensor){.name = key, .file = (uint32_t)(at - names)}, NULL))
@@ -227,11 +228,11 @@ static int open_shards(struct tensors *t, json_t *map, bool allow_missing, struc
 
     if (rc) return rc;
     if (any_missing(t, names, n, &gone))
-        rc = allow_missing ? assume_index(t, map, names, n, e)
-                           : error_set(e, ENOENT, "%s/%s: no such file: %s lists it, %zu files in all; download the missing ones",
-                                       t->folder, gone, INDEX_NAME, n);
-    for (size_t i = 0; i < n && !rc && !t->assumed; i++)
-        rc = read_file(t, names[i], e);
+        rc = allow_missing
+                 ? assume_index(t, map, names, n, e)
+                 : error_set(e, ENOENT, "%s/%s: no such file: %s lists it, %zu files in all; download the missing ones",
+                             t->folder, gone, INDEX_NAME, n);
+    for (size_t i = 0; i < n && !rc && !t->assumed; i++) rc = read_file(t, names[i], e);
     if (!rc && !t->assumed) rc = check_index(t, map, e);
     free(names);
     return rc;
@@ -265,14 +266,17 @@ static bool exists(const char *folder, const char *name)
 static int no_weights(struct tensors *t, bool allow_missing, struct error *e)
 {
     if (allow_missing) {
-        uint32_t idx;
+        uint32_t idx = 0;
         t->assumed = true;
         return add_file(t, SINGLE_NAME, &idx, e);
     }
     if (exists(t->folder, "pytorch_model.bin") || exists(t->folder, "pytorch_model.bin.index.json"))
-        return error_set(e, ENOENT, "%s: only pytorch_model.bin is there, which is a program and not data: convert it to safetensors",
-                         t->folder);
-    return error_set(e, ENOENT, "%s: no weights: neither %s nor %s is there, download them", t->folder, SINGLE_NAME, INDEX_NAME);
+        return error_set(
+            e, ENOENT,
+            "%s: only pytorch_model.bin is there, which is a program and not data: convert it to safetensors",
+            t->folder);
+    return error_set(e, ENOENT, "%s: no weights: neither %s nor %s is there, download them", t->folder, SINGLE_NAME,
+                     INDEX_NAME);
 }
 
 static int open_folder(struct tensors *t, bool allow_missing, struct error *e)
@@ -323,7 +327,8 @@ void tensors_close(struct tensors *t)
     free(t);
 }
 
-const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_t dtype, const uint64_t *shape, uint32_t dims)
+const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_t dtype, const uint64_t *shape,
+                                    uint32_t dims)
 {
     struct tensor x = {.name = name, .shape = shape, .dims = dims, .dtype = dtype};
     struct tensor *old = (struct tensor *)(uintptr_t)tensors_find(t, name);

@@ -21,7 +21,7 @@ struct tensors {
     size_t count, capacity, slots;
     uint32_t file_count;
     char *folder;
-    bool assumed;    /* no weights lie here: shapes are unknown (dims of every tensor 0) */
+    bool assumed;     /* no weights lie here: shapes are unknown (dims of every tensor 0) */
     bool names_known; /* of an assumed folder: its index lists the names */
 };
 
@@ -31,5 +31,6 @@ void tensors_close(struct tensors *t);
 
 const struct tensor *tensors_find(const struct tensors *t, const char *name);
 /* Of an assumed folder: the tensor gets this shape (bytes and offsets follow each other); NULL: no memory. */
-const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_t dtype, const uint64_t *shape, uint32_t dims);
+const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_t dtype, const uint64_t *shape,
+                                    uint32_t dims);
 const char *tensors_path(const struct tensors *t, const struct tensor *x);

@@ -16,8 +16,7 @@ static void *table_add(struct program *p, struct program_table *t, size_t n)
         size_t capacity = t->capacity ? t->capacity * 2 : 16;
         void *data;
 
-        while (capacity < t->count + n)
-            capacity *= 2;
+        while (capacity < t->count + n) capacity *= 2;
         data = reallocarray(t->data, capacity, t->size);
         if (!data) {
             p->failed = true;
@@ -59,8 +58,8 @@ void program_init(struct program *p)
 
 void program_free(struct program *p)
 {
-    struct program_table *all[] = {&p->files, &p->matrices, &p->vectors,   &p->buffers, &p->ops,    &p->experts,
-                                   &p->ropes, &p->caches,   &p->states, &p->constants, &p->strings};
+    struct program_table *all[] = {&p->files, &p->matrices, &p->vectors, &p->buffers,   &p->ops,    &p->experts,
+                                   &p->ropes, &p->caches,   &p->states,  &p->constants, &p->strings};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]->data);
@@ -128,7 +127,8 @@ uint16_t program_buffer(struct program *p, uint32_t width)
 
 void program_buffer_widen(struct program *p, uint16_t buf, uint32_t width)
 {
-    if (buf < p->buffers.count && *PROGRAM_AT(p, buffers, uint32_t, buf) < width) *PROGRAM_AT(p, buffers, uint32_t, buf) = width;
+    if (buf < p->buffers.count && *PROGRAM_AT(p, buffers, uint32_t, buf) < width)
+        *PROGRAM_AT(p, buffers, uint32_t, buf) = width;
 }
 
 uint32_t program_rope(struct program *p, const float *inv_freq, uint32_t dim, float scale)

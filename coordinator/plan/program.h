@@ -34,13 +34,14 @@ void program_free(struct program *p);
 uint32_t program_file(struct program *p, const struct plan_file *f, const char *path);
 uint32_t program_matrix(struct program *p, const struct plan_matrix *m, const char *name);
 uint32_t program_vector(struct program *p, const struct plan_vector *v, const char *name);
-uint32_t program_constants(struct program *p, const float *x, size_t n, const char *name); /* a vector of constants */
-uint16_t program_buffer(struct program *p, uint32_t width);                                /* floats a position */
-uint32_t program_rope(struct program *p, const float *inv_freq, uint32_t dim, float scale);  /* the same one is shared */
+uint32_t program_constants(struct program *p, const float *x, size_t n, const char *name);  /* a vector of constants */
+uint16_t program_buffer(struct program *p, uint32_t width);                                 /* floats a position */
+uint32_t program_rope(struct program *p, const float *inv_freq, uint32_t dim, float scale); /* the same one is shared */
 uint32_t program_cache(struct program *p, uint32_t k_width, uint32_t v_width);
 uint32_t program_state(struct program *p, uint64_t floats);
 uint32_t program_experts(struct program *p, const struct plan_experts *x);
-struct plan_op *program_op(struct program *p, enum plan_op_kind kind, uint32_t layer); /* zeroed, valid until the next */
+struct plan_op *program_op(struct program *p, enum plan_op_kind kind,
+                           uint32_t layer); /* zeroed, valid until the next */
 uint64_t program_string(struct program *p, const char *s);
 int program_done(const struct program *p, struct error *e); /* 0, or -ENOMEM */
 

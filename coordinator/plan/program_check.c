@@ -16,16 +16,17 @@ struct check {
 
 static const char *op_label(uint32_t kind)
 {
-    static const char *const names[OP_KINDS] = {"embed",     "norm", "matmul", "headmm", "rope",   "copy",    "add",    "act",
-                                                "scale", "attention", "conv", "delta",  "router", "experts", "select", "logits"};
+    static const char *const names[OP_KINDS] = {"embed",  "norm",    "matmul", "headmm",    "rope", "copy",
+                                                "add",    "act",     "scale",  "attention", "conv", "delta",
+                                                "router", "experts", "select", "logits"};
     return kind < OP_KINDS ? names[kind] : "unknown operation";
 }
 
 static void fault(struct check *c, const char *what, uint64_t have, uint64_t want)
 {
     if (c->rc) return;
-    c->rc = error_set(c->e, EPROTO, "operation %zu (%s, layer %u): %s: %" PRIu64 ", expected %" PRIu64, c->at, op_label(c->op->kind),
-                      c->op->layer, what, have, want);
+    c->rc = error_set(c->e, EPROTO, "operation %zu (%s, layer %u): %s: %" PRIu64 ", expected %" PRIu64, c->at,
+                      op_label(c->op->kind), c->op->layer, what, have, want);
 }
 
 static void want_equal(struct check *c, const char *what, uint64_t have, uint64_t want)
@@ -49,7 +50,8 @@ static void want_view(struct check *c, const char *what, struct plan_view v, uin
 }
 
 /* count blocks of width columns, stride apart. */
-static void want_blocks(struct check *c, const char *what, struct plan_view v, uint64_t count, uint64_t width, uint64_t stride)
+static void want_blocks(struct check *c, const char *what, struct plan_view v, uint64_t count, uint64_t width,
+                        uint64_t stride)
 {
     if (count == 0) {
         fault(c, what, 0, 1);
@@ -103,7 +105,8 @@ static void check_headmm(struct check *c, const struct op_headmm *o)
     if (!m || !o->heads) return fault(c, "heads", o->heads, 1);
     want_blocks(c, "source", o->src, o->heads, o->transposed ? o->rows : m->cols, o->src_stride);
     want_blocks(c, "destination", o->dst, o->heads, o->transposed ? m->cols : o->rows, o->dst_stride);
-    if ((uint64_t)(o->heads - 1) * o->row_stride + o->row_off + o->rows > m->rows) fault(c, "rows of the heads", o->rows, m->rows);
+    if ((uint64_t)(o->heads - 1) * o->row_stride + o->row_off + o->rows > m->rows)
+        fault(c, "rows of the heads", o->rows, m->rows);
 }
 
 static void check_rope(struct check *c, const struct op_rope *o)
@@ -138,7 +141,8 @@ static void check_conv(struct check *c, const struct op_conv *o)
     want_vector(c, "weight", o->weight, (uint64_t)o->width * o->taps);
     want_vector(c, "bias", o->bias, o->width);
     if (want_index(c, "state", o->state, &c->p->states))
-        want_equal(c, "state", PROGRAM_AT(c->p, states, struct plan_state, o->state)->floats, (uint64_t)(o->taps - 1) * o->width);
+        want_equal(c, "state", PROGRAM_AT(c->p, states, struct plan_state, o->state)->floats,
+                   (uint64_t)(o->taps - 1) * o->width);
 }
 
 static void check_delta(struct check *c, const struct op_delta *o)
@@ -153,7 +157,8 @@ static void check_delta(struct check *c, const struct op_delta *o)
     want_vector(c, "a_log", o->a_log, o->heads);
     want_vector(c, "dt_bias", o->dt_bias, o->heads);
     if (want_index(c, "state", o->state, &c->p->states))
-        want_equal(c, "state", PROGRAM_AT(c->p, states, struct plan_state, o->state)->floats, (uint64_t)o->heads * o->dk * o->dv);
+        want_equal(c, "state", PROGRAM_AT(c->p, states, struct plan_state, o->state)->floats,
+                   (uint64_t)o->heads * o->dk * o->dv);
 }
 
 static void check_act(struct check *c, const struct op_act *o)
@@ -205,7 +210,8 @@ static void check_router(struct check *c, const struct op_router *o)
     want_vector(c, "bias", o->bias, o->experts);
     if (o->groups && (o->experts % o->groups || o->top_groups > o->groups || !o->top_groups))
         fault(c, "groups of experts", o->groups, o->experts);
-    if (!o->top || o->top > (o->groups ? o->experts / o->groups * o->top_groups : o->experts)) fault(c, "experts chosen", o->top, o->experts);
+    if (!o->top || o->top > (o->groups ? o->experts / o->groups * o->top_groups : o->experts))
+        fault(c, "experts chosen", o->top, o->experts);
 }
 
 static void check_embed(struct check *c, const struct op_embed *o)

@@ -19,8 +19,7 @@ static uint32_t alibi(struct build *b)
         b->p->failed = true;
         return PLAN_NONE;
     }
-    while (whole * 2 <= b->heads)
-        whole *= 2;
+    while (whole * 2 <= b->heads) whole *= 2;
     for (uint32_t h = 0; h < b->heads; h++)
         slope[h] = (float)(h < whole ? exp2(-8.0 * (h + 1) / whole) : exp2(-4.0 * (2 * (h - whole) + 1) / whole));
     v = program_constants(b->p, slope, b->heads, "alibi slopes");

@@ -20,7 +20,8 @@ static void sizes(struct build *b)
     b->vocab = config_size_or(b->c, "padded_vocab_size", 1, 1u << 24, 0, b->e);
     if (!b->vocab) b->vocab = config_size(b->c, "vocab_size", 1, 1u << 24, b->e);
     if (build_ok(b) && b->heads % b->kv_heads)
-        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by multi_query_group_num %u", b->heads, b->kv_heads);
+        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by multi_query_group_num %u", b->heads,
+                     b->kv_heads);
     if (config_bool_or(b->c, "apply_residual_connection_post_layernorm", false, b->e))
         config_fault(b->c, b->e, "apply_residual_connection_post_layernorm", "true is not supported");
 }

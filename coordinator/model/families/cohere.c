@@ -14,7 +14,8 @@ static struct stack cohere(struct build *b, const struct rope_table *rope)
 
     s.parallel = true;
     s.attention.rope_style = ROPE_PAIRS;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.logit_mul = (float)config_number_or(b->c, "logit_scale", 0.0625, b->e);
     s.tied = build_tied(b, true);

@@ -22,8 +22,15 @@ struct latent {
 
 static void latent_norm(struct build *b, struct plan_view x, const char *name, uint32_t width)
 {
-    struct op_norm o = {.src = x, .dst = x, .groups = 1, .width = width, .src_stride = width, .dst_stride = width, .kind = NORM_RMS,
-                        .eps = LATENT_EPS, .bias = PLAN_NONE};
+    struct op_norm o = {.src = x,
+                        .dst = x,
+                        .groups = 1,
+                        .width = width,
+                        .src_stride = width,
+                        .dst_stride = width,
+                        .kind = NORM_RMS,
+                        .eps = LATENT_EPS,
+                        .bias = PLAN_NONE};
 
     o.weight = build_vector(b, name, width);
     build_norm_op(b, &o);
@@ -59,12 +66,19 @@ static struct plan_view make_kv(struct build *b, const struct latent *l, struct 
     return kv;
 }
 
-static void head_product(struct build *b, const struct latent *l, uint32_t matrix, bool keys, struct plan_view dst, uint32_t dst_stride,
-                         struct plan_view src, uint32_t src_stride)
+static void head_product(struct build *b, const struct latent *l, uint32_t matrix, bool keys, struct plan_view dst,
+                         uint32_t dst_stride, struct plan_view src, uint32_t src_stride)
 {
-    struct op_headmm o = {.src = src, .dst = dst, .matrix = matrix, .heads = b->heads, .rows = keys ? l->nope : l->value,
-                          .row_stride = l->nope + l->value, .row_off = keys ? 0 : l->nope, .src_stride = src_stride,
-                          .dst_stride = dst_stride, .transposed = keys};
+    struct op_headmm o = {.src = src,
+                          .dst = dst,
+                          .matrix = matrix,
+                          .heads = b->heads,
+                          .rows = keys ? l->nope : l->value,
+                          .row_stride = l->nope + l->value,
+                          .row_off = keys ? 0 : l->nope,
+                          .src_stride = src_stride,
+                          .dst_stride = dst_stride,
+                          .transposed = keys};
 
     if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
 }
@@ -88,9 +102,15 @@ static void attend(struct build *b, struct stack *s, struct plan_view dst, struc
 
 static struct moe shared_parts(struct build *b)
 {
-    struct moe m = {.experts = moe_experts(b), .top = moe_experts_chosen(b), .router = "mlp.gate", .list = "mlp.experts",
-                    .gate = "gate_proj", .up = "up_proj", .down = "down_proj",
-                    .shared = {.gate = "mlp.shared_experts.gate_proj", .up = "mlp.shared_experts.up_proj",
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .router = "mlp.gate",
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj",
+                    .shared = {.gate = "mlp.shared_experts.gate_proj",
+                               .up = "mlp.shared_experts.up_proj",
                                .down = "mlp.shared_experts.down_proj"}};
     uint32_t n = config_size_or(b->c, "n_shared_experts", 0, 1024, 0, b->e);
 

@@ -32,7 +32,8 @@ static struct stack gemma(struct build *b, struct gemma *g)
     s.mlp.act = ACT_GELU_TANH; /* some folders say "gelu" and mean this one */
     s.embed_scale = (float)sqrt(b->hidden);
     s.tied = build_tied(b, true);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
     s.own = g;
     return s;
 }
@@ -75,7 +76,8 @@ void family_gemma2(struct build *b)
 /* The global table follows rope_scaling; the local one has a theta of its own and no scaling. */
 static void gemma3_ropes(struct build *b, struct gemma *g)
 {
-    struct rope_request q = {.layer_type = "full_attention", .theta = 1e6, .head_dim = b->head_dim, .length = build_length(b)};
+    struct rope_request q = {
+        .layer_type = "full_attention", .theta = 1e6, .head_dim = b->head_dim, .length = build_length(b)};
     const json_t *both = config_field(b->c, "rope_parameters", false);
 
     g->full = rope_make(b->p, b->c, &q, b->e);

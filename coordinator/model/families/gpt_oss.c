@@ -22,11 +22,21 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
 
 static struct moe experts(struct build *b)
 {
-    struct moe m = {.experts = moe_experts(b), .top = moe_experts_chosen(b), .inter = b->inter, .router = "mlp.router",
-                    .router_bias = true, .score = SCORE_TOPK_SOFTMAX, .scale = 1, .act = ACT_SWIGLU_OAI,
-                    .fused_gate_up = "mlp.experts.gate_up_proj", .fused_down = "mlp.experts.down_proj",
-                    .fused_gate_up_bias = "mlp.experts.gate_up_proj_bias", .fused_down_bias = "mlp.experts.down_proj_bias",
-                    .transposed = true, .interleaved = true, .mxfp4 = b->quant.kind == QUANT_MXFP4};
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .inter = b->inter,
+                    .router = "mlp.router",
+                    .router_bias = true,
+                    .score = SCORE_TOPK_SOFTMAX,
+                    .scale = 1,
+                    .act = ACT_SWIGLU_OAI,
+                    .fused_gate_up = "mlp.experts.gate_up_proj",
+                    .fused_down = "mlp.experts.down_proj",
+                    .fused_gate_up_bias = "mlp.experts.gate_up_proj_bias",
+                    .fused_down_bias = "mlp.experts.down_proj_bias",
+                    .transposed = true,
+                    .interleaved = true,
+                    .mxfp4 = b->quant.kind == QUANT_MXFP4};
 
     m.alpha = (float)config_number_or(b->c, "swiglu_alpha", 1.702, b->e);
     m.limit = (float)config_number_or(b->c, "swiglu_limit", 7, b->e);

@@ -14,7 +14,8 @@ static struct stack granite(struct build *b, struct rope_table *rope)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     *rope = build_plain_rope(b);
     s = stack_llama(b, rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.attention.scale = (float)config_number_or(b->c, "attention_multiplier", 1, b->e);
@@ -46,8 +47,12 @@ void family_granite_moe(struct build *b)
     struct stack s = granite(b, &rope);
     struct moe m = {.experts = config_size(b->c, "num_local_experts", 1, 65536, b->e),
                     .top = config_size(b->c, "num_experts_per_tok", 1, 65536, b->e),
-                    .inter = b->inter, .router = "block_sparse_moe.router.layer", .score = SCORE_TOPK_SOFTMAX, .scale = 1,
-                    .fused_gate_up = "block_sparse_moe.input_linear.weight", .fused_down = "block_sparse_moe.output_linear.weight"};
+                    .inter = b->inter,
+                    .router = "block_sparse_moe.router.layer",
+                    .score = SCORE_TOPK_SOFTMAX,
+                    .scale = 1,
+                    .fused_gate_up = "block_sparse_moe.input_linear.weight",
+                    .fused_down = "block_sparse_moe.output_linear.weight"};
 
     m.act = s.mlp.act;
     s.own = &m;

@@ -46,12 +46,20 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
 
 static struct moe experts(struct build *b)
 {
-    struct moe m = {.experts = moe_experts(b), .top = moe_experts_chosen(b), .inter = b->inter, .router = "feed_forward.router",
-                    .score = SCORE_SIGMOID, .scale = 1, .act_flags = EXPERTS_SCALE_INPUT,
-                    .fused_gate_up = "feed_forward.experts.gate_up_proj", .fused_down = "feed_forward.experts.down_proj",
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .inter = b->inter,
+                    .router = "feed_forward.router",
+                    .score = SCORE_SIGMOID,
+                    .scale = 1,
+                    .act_flags = EXPERTS_SCALE_INPUT,
+                    .fused_gate_up = "feed_forward.experts.gate_up_proj",
+                    .fused_down = "feed_forward.experts.down_proj",
                     .transposed = true,
-                    .shared = {.gate = "feed_forward.shared_expert.gate_proj", .up = "feed_forward.shared_expert.up_proj",
-                               .down = "feed_forward.shared_expert.down_proj", .inter = b->inter}};
+                    .shared = {.gate = "feed_forward.shared_expert.gate_proj",
+                               .up = "feed_forward.shared_expert.up_proj",
+                               .down = "feed_forward.shared_expert.down_proj",
+                               .inter = b->inter}};
 
     m.act = m.shared.act = build_activation(b, "hidden_act", ACT_SILU);
     return m;
@@ -64,7 +72,8 @@ static void read_switches(struct build *b, struct llama4 *l)
     l->step = config_size_or(b->c, "interleave_moe_layer_step", 1, 65536, 1, b->e);
     l->normed = config_bool_or(b->c, "use_qk_norm", true, b->e);
     l->tune_floor = (float)config_number_or(b->c, "floor_scale", 8192, b->e);
-    if (config_bool_or(b->c, "attn_temperature_tuning", true, b->e)) l->tune_mul = (float)config_number_or(b->c, "attn_scale", 0.1, b->e);
+    if (config_bool_or(b->c, "attn_temperature_tuning", true, b->e))
+        l->tune_mul = (float)config_number_or(b->c, "attn_scale", 0.1, b->e);
     if (!(l->tune_floor >= 1)) config_fault(b->c, b->e, "floor_scale", "%g is out of range", (double)l->tune_floor);
 }
 
@@ -81,7 +90,8 @@ void family_llama4(struct build *b)
     s = stack_llama(b, &l.rope);
     s.attention.rope_style = ROPE_PAIRS;
     s.attention.norm_last = true;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.gate = "feed_forward.gate_proj";
     s.mlp.up = "feed_forward.up_proj";
     s.mlp.down = "feed_forward.down_proj";

@@ -10,9 +10,18 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
 
 static struct moe experts(struct build *b)
 {
-    struct moe m = {.experts = moe_experts(b), .top = moe_experts_chosen(b), .inter = b->inter, .router = "block_sparse_moe.gate",
-                    .score = SCORE_SOFTMAX, .flags = ROUTER_NORMALIZE, .scale = 1, .act = build_activation(b, "hidden_act", ACT_SILU),
-                    .list = "block_sparse_moe.experts", .gate = "w1", .up = "w3", .down = "w2"};
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .inter = b->inter,
+                    .router = "block_sparse_moe.gate",
+                    .score = SCORE_SOFTMAX,
+                    .flags = ROUTER_NORMALIZE,
+                    .scale = 1,
+                    .act = build_activation(b, "hidden_act", ACT_SILU),
+                    .list = "block_sparse_moe.experts",
+                    .gate = "w1",
+                    .up = "w3",
+                    .down = "w2"};
 
     return m;
 }

@@ -16,7 +16,8 @@ void family_qwen1(struct build *b)
     build_norm_kind(b, NORM_RMS, "layer_norm_epsilon", 1e-6);
     b->head_dim = config_size_or(b->c, "kv_channels", 1, 65536, b->head_dim, b->e);
     b->limit = config_size_or(b->c, "seq_length", 1, CONFIG_SIZE_MAX, b->limit, b->e);
-    if (b->inter % 2) config_fault(b->c, b->e, "intermediate_size", "%u is odd, and counts gate and up together", b->inter);
+    if (b->inter % 2)
+        config_fault(b->c, b->e, "intermediate_size", "%u is odd, and counts gate and up together", b->inter);
     b->inter /= 2;
     snprintf(b->prefix, sizeof b->prefix, "transformer.");
     snprintf(b->layers_name, sizeof b->layers_name, "h");

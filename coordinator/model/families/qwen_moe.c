@@ -52,7 +52,8 @@ void family_qwen3_moe(struct build *b)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
     s.attention.norm = QK_HEAD;
     m = moe_qwen(b, false);
     finish(b, &s, &m);

@@ -22,7 +22,8 @@ static void project_fused(struct build *b, const struct next *n, const struct mi
 {
     uint32_t group = n->heads / n->key_heads, values = group * n->dv, stride = 2 * n->dk + 2 * values;
     uint64_t key = (uint64_t)n->key_heads * n->dk;
-    struct plan_view all = build_view(b, BUF_T1, (uint64_t)n->key_heads * stride, 0), ba = build_view(b, BUF_T2, 2 * (uint64_t)n->heads, 0);
+    struct plan_view all = build_view(b, BUF_T1, (uint64_t)n->key_heads * stride, 0),
+                     ba = build_view(b, BUF_T2, 2 * (uint64_t)n->heads, 0);
 
     build_linear(b, all, src, "linear_attn.in_proj_qkvz", (uint64_t)n->key_heads * stride, b->hidden, false);
     build_linear(b, ba, src, "linear_attn.in_proj_ba", 2 * (uint64_t)n->heads, b->hidden, false);
@@ -47,7 +48,11 @@ static void project_split(struct build *b, const struct next *n, const struct mi
 static struct plan_view convolve(struct build *b, const struct next *n, struct plan_view src)
 {
     uint32_t width = 2 * n->key_heads * n->dk + n->heads * n->dv;
-    struct op_conv o = {.src = src, .dst = build_view(b, BUF_T1, width, 0), .width = width, .taps = n->taps, .bias = PLAN_NONE,
+    struct op_conv o = {.src = src,
+                        .dst = build_view(b, BUF_T1, width, 0),
+                        .width = width,
+                        .taps = n->taps,
+                        .bias = PLAN_NONE,
                         .act = ACT_SILU};
 
     o.weight = build_vector(b, "linear_attn.conv1d.weight", (uint64_t)width * n->taps);
@@ -56,11 +61,20 @@ static struct plan_view convolve(struct build *b, const struct next *n, struct p
     return o.dst;
 }
 
-static void delta(struct build *b, const struct next *n, const struct mixer *m, struct plan_view qkv, struct plan_view out)
+static void delta(struct build *b, const struct next *n, const struct mixer *m, struct plan_view qkv,
+                  struct plan_view out)
 {
     uint64_t key = (uint64_t)n->key_heads * n->dk;
-    struct op_delta o = {.q = qkv, .k = view_at(qkv, key), .v = view_at(qkv, 2 * key), .a = m->a, .b = m->b, .dst = out,
-                         .heads = n->heads, .key_heads = n->key_heads, .dk = n->dk, .dv = n->dv,
+    struct op_delta o = {.q = qkv,
+                         .k = view_at(qkv, key),
+                         .v = view_at(qkv, 2 * key),
+                         .a = m->a,
+                         .b = m->b,
+                         .dst = out,
+                         .heads = n->heads,
+                         .key_heads = n->key_heads,
+                         .dk = n->dk,
+                         .dv = n->dv,
                          .scale = (float)(1 / sqrt((double)n->dk))};
 
     o.a_log = build_vector(b, "linear_attn.A_log", n->heads);
@@ -73,11 +87,19 @@ static void mix(struct build *b, struct stack *s, struct plan_view dst, struct p
 {
     const struct next *n = s->own;
     uint64_t value = (uint64_t)n->heads * n->dv, key = (uint64_t)n->key_heads * n->dk;
-    struct mixer m = {.qkv = build_view(b, BUF_Q, 2 * key + value, 0), .z = build_view(b, BUF_V, value, 0),
+    struct mixer m = {.qkv = build_view(b, BUF_Q, 2 * key + value, 0),
+                      .z = build_view(b, BUF_V, value, 0),
                       .b = build_view(b, BUF_K, 2 * (uint64_t)n->heads, 0)};
     struct plan_view out = build_view(b, BUF_A, value, 0);
-    struct op_norm norm = {.src = out, .dst = out, .groups = n->heads, .width = n->dv, .src_stride = n->dv, .dst_stride = n->dv,
-                           .kind = NORM_RMS, .eps = b->eps, .bias = PLAN_NONE};
+    struct op_norm norm = {.src = out,
+                           .dst = out,
+                           .groups = n->heads,
+                           .width = n->dv,
+                           .src_stride = n->dv,
+                           .dst_stride = n->dv,
+                           .kind = NORM_RMS,
+                           .eps = b->eps,
+                           .bias = PLAN_NONE};
 
     m.a = view_at(m.b, n->heads);
     (n->split ? project_split : project_fused)(b, n, &m, src);
@@ -114,7 +136,8 @@ static void read_mixer(struct build *b, struct next *n)
     n->taps = config_size_or(b->c, "linear_conv_kernel_dim", 2, 64, 4, b->e);
     n->interval = config_size_or(b->c, "full_attention_interval", 1, 65536, 4, b->e);
     if (build_ok(b) && n->heads % n->key_heads)
-        config_fault(b->c, b->e, "linear_num_value_heads", "%u is not divisible by linear_num_key_heads %u", n->heads, n->key_heads);
+        config_fault(b->c, b->e, "linear_num_value_heads", "%u is not divisible by linear_num_key_heads %u", n->heads,
+                     n->key_heads);
 }
 
 static void next(struct build *b, bool split, bool sparse)
@@ -126,13 +149,15 @@ static void next(struct build *b, bool split, bool sparse)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     b->weight_add = 1;
     read_mixer(b, &n);
-    n.rope = rope_make(b->p, b->c, &(struct rope_request){.head_dim = b->head_dim, .partial = 0.25, .length = build_length(b)}, b->e);
+    n.rope = rope_make(
+        b->p, b->c, &(struct rope_request){.head_dim = b->head_dim, .partial = 0.25, .length = build_length(b)}, b->e);
     if (sparse) {
         n.moe = moe_qwen(b, true);
         moe_qwen_shared(b, &n.moe);
     }
     s = stack_llama(b, &n.rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
     s.attention.norm = QK_HEAD;
     s.attention.gated = true;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
