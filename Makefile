@@ -62,7 +62,7 @@ $(B)/lib$(1).a: $$(OBJ_$(1))
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 
-.PHONY: all help deps demo test test-gpu asan tsan lint check-deps install uninstall clean format
+.PHONY: all help deps demo test test-gpu cuda-check asan tsan lint check-deps install uninstall clean format
 all: $(BINARIES) ## build everything into build/
 
 $(B)/obj/%.o: %.c
@@ -113,12 +113,15 @@ AGAIN = $(MAKE) --no-print-directory $(JOBS)
 deps: ## install the Debian packages that are missing
 	@bash tests/deps.sh
 
+# Demo and tests leave CUDA out where there is no GPU to run it: compiling for every architecture takes minutes. make and
+# make cuda-check build it.
+HERE_CUDA := $(if $(wildcard /dev/nvidia0),$(CUDA),no)
 DEMO := tests/data/demo-model
 STORY := Once upon a time
 QUESTION := Please tell me about Karl and the bell.
 demo: ## install what is missing, build, and let the demo model tell a story and answer a question
 	@bash tests/deps.sh --quiet
-	@$(AGAIN) all
+	@$(AGAIN) CUDA=$(HERE_CUDA) all
 	@printf '\n$$ %s\n%s' '$(B)/sluice run $(DEMO) --prompt "$(STORY)" --temperature 0' '$(STORY)'
 	@$(B)/sluice run $(DEMO) --prompt "$(STORY)" --temperature 0
 	@printf '\n$$ %s\n' '$(B)/sluice run $(DEMO) --chat --prompt "$(QUESTION)" --temperature 0'
@@ -129,8 +132,14 @@ demo: ## install what is missing, build, and let the demo model tell a story and
 test-programs: $(BINARIES) $(TESTS)
 test: ## install what is missing, build, and run every test
 	@bash tests/deps.sh --quiet
-	@$(AGAIN) test-programs
+	@$(AGAIN) CUDA=$(HERE_CUDA) test-programs
 	@bash tests/run.sh $(B)
+test-gpu: ## hold the cuda backend against the reference models, on a GPU
+	@if [ ! -e /dev/nvidia0 ]; then echo 'test-gpu: skipped, there is no NVIDIA GPU on this machine'; \
+	elif [ "$(CUDA)" != yes ]; then echo 'test-gpu: skipped, there is no CUDA toolkit on this machine'; \
+	else $(AGAIN) all $(B)/tests/test_goldens && $(B)/tests/test_goldens --backend cuda; fi
+cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
+	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 
 # The sanitizers' own builds. Their instrumentation makes gcc see ghosts of uninitialized variables.
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

@@ -70,6 +70,8 @@ static void unload(struct golden *g)
     assert_int_equal(system(command), 0);
 }
 
+static bool on_gpu;
+
 static struct options options_of(const struct golden *g)
 {
     struct options o = option_defaults;
@@ -78,6 +80,10 @@ static struct options options_of(const struct golden *g)
     o.quiet = true;
     o.temperature = 0;
     o.threads = 2;
+    if (on_gpu) {
+        o.backend = BACKEND_CUDA;
+        o.device_memory = UINT64_C(2) << 30;
+    }
     return o;
 }
 
@@ -230,9 +236,11 @@ static void same_bytes_at_any_setting(void **state)
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) check(some[i], check_settings);
 }
 
-int main(void)
+/* --backend cuda: the same on a GPU (make test-gpu). */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_of_all), cmocka_unit_test(greedy_text_of_all), cmocka_unit_test(same_bytes_at_any_setting)};
 
+    on_gpu = argc == 3 && !strcmp(argv[1], "--backend") && !strcmp(argv[2], "cuda");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
