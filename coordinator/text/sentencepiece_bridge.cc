@@ -14,6 +14,7 @@ extern "C" int token_ids_push(struct token_ids *ids, uint32_t id);
 struct piece_model {
     sentencepiece::SentencePieceProcessor processor;
     size_t strips = 0;
+    enum sentencepiece_words words = SENTENCEPIECE_WHOLE;
 };
 
 /* The "▁" that stands for a space. */
@@ -30,6 +31,29 @@ static size_t strips_of(const sentencepiece::SentencePieceProcessor &processor)
     return text == "  a" ? 1 : SIZE_MAX;
 }
 
+/* What the model makes of a text before it is cut into pieces. */
+static std::string normalized(const sentencepiece::SentencePieceProcessor &processor, const char *text)
+{
+    std::vector<std::string> pieces;
+    std::string joined;
+    if (processor.Encode(text, &pieces).ok()) {
+        for (const std::string &piece : pieces)
+            joined += piece;
+    }
+    return joined;
+}
+
+static enum sentencepiece_words words_of(const sentencepiece::SentencePieceProcessor &processor)
+{
+    std::vector<std::vector<int>> best;
+    if (processor.NBestEncode("a", 2, &best).ok()) /* only Unigram can */
+        return SENTENCEPIECE_WHOLE;
+    const std::string marked = std::string(space_mark) + "a";
+    return normalized(processor, "a") == marked    ? SENTENCEPIECE_DROP_SPACE
+           : normalized(processor, " a") == marked ? SENTENCEPIECE_KEEP_SPACE
+                                                   : SENTENCEPIECE_WHOLE;
+}
+
 extern "C" int sentencepiece_open(struct piece_model **out, const char *path, struct error *e)
 {
     try {
@@ -38,6 +62,7 @@ extern "C" int sentencepiece_open(struct piece_model **out, const char *path, st
         if (!status.ok() || s->processor.GetPieceSize() <= 0)
             return error_set(e, EINVAL, "%s: libsentencepiece cannot read it: %s; fetch the file again", path, status.ToString().c_str());
         s->strips = strips_of(s->processor);
+        s->words = words_of(s->processor);
         *out = s.release();
         return 0;
     } catch (const std::bad_alloc &) {
@@ -83,6 +108,11 @@ extern "C" int64_t sentencepiece_eos(const struct piece_model *s)
 extern "C" size_t sentencepiece_strips(const struct piece_model *s)
 {
     return s->strips;
+}
+
+extern "C" enum sentencepiece_words sentencepiece_word_style(const struct piece_model *s)
+{
+    return s->words;
 }
 
 extern "C" int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e)

@@ -26,6 +26,15 @@ int64_t sentencepiece_eos(const struct piece_model *s);
 /* How many spaces decoding takes off the front of a text: 0, 1, or SIZE_MAX for all. */
 size_t sentencepiece_strips(const struct piece_model *s);
 
+/* Whether the words of a text may be encoded one by one, and how each gets the mark of the space before it. Only where that
+ * is sure: BPE (Unigram's sums over a whole text round differently), and provided that no piece reaches over a space. */
+enum sentencepiece_words {
+    SENTENCEPIECE_WHOLE,     /* they may not */
+    SENTENCEPIECE_DROP_SPACE, /* the model puts a mark before whatever it is given: the space is left out */
+    SENTENCEPIECE_KEEP_SPACE, /* " word" is given */
+};
+enum sentencepiece_words sentencepiece_word_style(const struct piece_model *s);
+
 /* Appends the ids of a text, valid UTF-8. */
 int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e);
 

@@ -1,6 +1,5 @@
 #include "coordinator/text/tokenizer_model.h"
 
-#include "coordinator/text/sentencepiece_bridge.h"
 #include "coordinator/text/utf8.h"
 
 #include <errno.h>
@@ -218,11 +217,37 @@ static int encode_cut(const struct model *m, struct model_work *work, const char
     return encode_cached(m, work, word + from, bytes - from, out, e);
 }
 
+static bool is_visible_ascii(char c)
+{
+    return c > ' ' && c < 0x7F;
+}
+
+/* The same for libsentencepiece: a text cut at the single spaces between visible ASCII characters, where no rule of
+ * normalization looks across. */
+static int encode_words(const struct model *m, struct model_work *work, const char *text, size_t bytes, struct token_ids *out,
+                        struct error *e)
+{
+    size_t from = 0, at = 1;
+    const char *space;
+    while (at + 1 < bytes && (space = memchr(text + at, ' ', bytes - at - 1)) != NULL) {
+        at = (size_t)(space - text) + 1;
+        if (!is_visible_ascii(space[-1]) || !is_visible_ascii(space[1]))
+            continue;
+        int rc = encode_cached(m, work, text + from, at - 1 - from, out, e);
+        if (rc != 0)
+            return rc;
+        from = m->words == SENTENCEPIECE_KEEP_SPACE ? at - 1 : at;
+    }
+    return encode_cached(m, work, text + from, bytes - from, out, e);
+}
+
 int model_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out, struct error *e)
 {
     if (bytes >= UINT32_MAX)
         return error_set(e, E2BIG, "a word of %zu bytes is too long", bytes);
     if (m->kind == MODEL_BPE && m->bpe.cut_words && !m->bpe.raw_bytes)
         return encode_cut(m, work, word, bytes, out, e);
+    if (m->kind == MODEL_SENTENCEPIECE && m->words != SENTENCEPIECE_WHOLE)
+        return encode_words(m, work, word, bytes, out, e);
     return encode_cached(m, work, word, bytes, out, e);
 }

@@ -1,5 +1,6 @@
 /* The models of tokenizer.json: one word of text to token ids. Read-only once read. */
 #pragma once
+#include "coordinator/text/sentencepiece_bridge.h"
 #include "coordinator/text/tokenizer.h"
 #include "coordinator/text/tokenizer_json.h"
 #include "coordinator/text/tokenizer_map.h"
@@ -40,6 +41,7 @@ struct model {
     struct unigram unigram;
     struct wordpiece wordpiece;
     struct piece_model *sentencepiece;
+    enum sentencepiece_words words;
 };
 
 /* Scratch of one encoding. Words seen before are answered from the ids that they gave then. */

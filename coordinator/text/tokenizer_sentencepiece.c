@@ -1,5 +1,4 @@
 /* tokenizer.model, SentencePiece's own file: libsentencepiece encodes, what is around it is ours. */
-#include "coordinator/text/sentencepiece_bridge.h"
 #include "coordinator/text/tokenizer_parts.h"
 
 #include <errno.h>
@@ -7,9 +6,19 @@
 static const char mark[] = "\xE2\x96\x81";
 static const char unknown[] = " \xE2\x81\x87 "; /* what SentencePiece decodes its unknown piece to */
 
+/* Whether a piece has a space, or its mark, behind something else. */
+static bool reaches_over_space(const char *piece, size_t bytes)
+{
+    size_t at = 0;
+    while (bytes - at >= 3 && memcmp(piece + at, mark, 3) == 0)
+        at += 3;
+    return memmem(piece + at, bytes - at, mark, 3) || memchr(piece, ' ', bytes);
+}
+
 static int read_pieces(struct tokenizer *t, struct error *e)
 {
     const struct piece_model *s = t->model.sentencepiece;
+    t->model.words = sentencepiece_word_style(s);
     for (uint32_t id = 0; id < sentencepiece_size(s); id++) {
         size_t bytes;
         enum sentencepiece_kind kind;
@@ -19,6 +28,8 @@ static int read_pieces(struct tokenizer *t, struct error *e)
             return error_set(e, -rc, "no room for %u pieces", sentencepiece_size(s));
         if (kind == SENTENCEPIECE_UNKNOWN)
             t->model.unk = id;
+        if (reaches_over_space(piece, bytes))
+            t->model.words = SENTENCEPIECE_WHOLE;
         struct added_token a = {.id = id, .special = true};
         if ((kind == SENTENCEPIECE_UNKNOWN || kind == SENTENCEPIECE_CONTROL) && tokenizer_add_token(t, a, piece, bytes, e) != 0)
             return -ENOMEM;
@@ -67,6 +78,7 @@ static int make_decoder(struct tokenizer *t, struct error *e)
     if (rc == 0 && strips && (rc = decoder_add(&t->decoder, DECODER_STRIP, &s, e)) == 0) {
         buffer_append_text(&s->content, mark);
         s->start = strips;
+        rc = s->content.failed ? error_set(e, ENOMEM, "no memory for the tokenizer") : 0;
     }
     rc = rc != 0 ? rc : decoder_add(&t->decoder, DECODER_REPLACE, &s, e);
     if (rc != 0)
