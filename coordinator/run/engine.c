@@ -29,7 +29,9 @@ struct engine {
     struct shm shm[SEGS];
     struct run_shm *run;
     struct child child[STAGES];
-    bool started[STAGES], attached[STAGES];
+    bool started[STAGES], greeted[STAGES], attached[STAGES];
+    bool compute_waits;             /* its HELLO is answered after transfer's */
+    struct control_message compute_hello;
     uint64_t epoch, epoch_ns, tick_ns, loop_ns, next_sweep;
     struct engine_stats total;      /* of epochs that ended, and peaks */
     char compute[128];
@@ -98,6 +100,8 @@ static int begin_epoch(struct engine *g, struct error *e)
     g->next_sweep = 0;
     g->in_flight = g->done = g->mendable = false;
     memset(g->attached, 0, sizeof g->attached);
+    memset(g->greeted, 0, sizeof g->greeted);
+    g->compute_waits = false;
     memset(g->started, 0, sizeof g->started);
     memset(g->last_words, 0, sizeof g->last_words);
     memset(g->words_code, 0, sizeof g->words_code);
@@ -254,12 +258,31 @@ static int greet(struct engine *g, enum run_stage from, const struct control_mes
     return control_send(g->control, from, &r, e);
 }
 
+/* Compute's exports go to transfer, which cannot take them before its own SETUP (and a message to one that has not yet
+ * connected would be lost): so compute is answered second. */
+static void welcome(struct engine *g, enum run_stage from, const struct control_message *m)
+{
+    struct error ignored;
+
+    if (from == STAGE_COMPUTE && g->started[STAGE_TRANSFER] && !g->greeted[STAGE_TRANSFER]) {
+        g->compute_hello = *m;
+        g->compute_waits = true;
+        return;
+    }
+    greet(g, from, m, &ignored);
+    g->greeted[from] = true;
+    if (from == STAGE_TRANSFER && g->compute_waits) {
+        g->compute_waits = false;
+        greet(g, STAGE_COMPUTE, &g->compute_hello, &ignored);
+    }
+}
+
 static void handle(struct engine *g, enum run_stage from, const struct control_message *m)
 {
     struct error ignored;
 
     switch (m->type) {
-    case CONTROL_HELLO: greet(g, from, m, &ignored); return;
+    case CONTROL_HELLO: welcome(g, from, m); return;
     case CONTROL_EXPORT: control_send(g->control, (enum run_stage)m->export.to, m, &ignored); return;
     case CONTROL_ATTACHED:
         g->attached[from] = true;
