@@ -59,6 +59,7 @@ int experts_open(struct experts **out, struct decoder *d, struct error *e)
     *out = x;
     x->n = n;
     measure(x, d->plan);
+    if (!x->top || !x->experts) return error_set(e, EPROTO, "experts without a router");
     b = up_width(x) > x->hidden ? up_width(x) : x->hidden;
     x->id = calloc(n * x->top, 4);
     x->weight = calloc(n * x->top, 4);

@@ -128,7 +128,7 @@ int tiles_gather(struct tiles *t, const void **rows, uint32_t *count, struct err
 {
     const struct plan_matrix *m = &plan_matrices(t->stage->plan)[t->stage->plan->spec.embed_matrix];
     struct ring_entry *x;
-    const uint8_t *base;
+    const uint8_t *base = NULL;
     int rc;
 
     tiles_done(t);
