@@ -201,24 +201,24 @@ int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], 
     return error_set(e, ENOTSUP, "the cpu backend has no device memory to export");
 }
 
-int ops_events_open(struct ops *o, uint32_t slots, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e)
+int ops_events_open(struct ops *o, uint32_t entries, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e)
 {
     (void)o, (void)slots, (void)freed_handles;
     return error_set(e, ENOTSUP, "the cpu backend has no device slots");
 }
 
-int ops_events_import(struct ops *o, uint32_t slots, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e)
+int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e)
 {
     (void)o, (void)slots, (void)ready_handles;
     return error_set(e, ENOTSUP, "the cpu backend has no device slots");
 }
 
-void ops_slot_wait(struct ops *o, uint32_t slot)
+void ops_slot_wait(struct ops *o, uint32_t entry)
 {
-    (void)o, (void)slot;
+    (void)o, (void)entry;
 }
 
-void ops_slot_release(struct ops *o, uint32_t slot)
+void ops_slot_release(struct ops *o, uint32_t entry)
 {
-    (void)o, (void)slot;
+    (void)o, (void)entry;
 }
