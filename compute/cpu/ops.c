@@ -203,13 +203,13 @@ int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], 
 
 int ops_events_open(struct ops *o, uint32_t entries, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e)
 {
-    (void)o, (void)slots, (void)freed_handles;
+    (void)o, (void)entries, (void)freed_handles;
     return error_set(e, ENOTSUP, "the cpu backend has no device slots");
 }
 
 int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e)
 {
-    (void)o, (void)slots, (void)ready_handles;
+    (void)o, (void)entries, (void)ready_handles;
     return error_set(e, ENOTSUP, "the cpu backend has no device slots");
 }
 
