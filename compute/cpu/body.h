@@ -10,7 +10,7 @@
 
 #define KERNEL_TABLE(variant)                                                                                          \
     {                                                                                                                  \
-        .name = variant, .few_tokens = TILE_TOKENS, .widen = kernel_widen, .matmul_few = kernel_matmul_few,            \
+        .name = variant, .few_tokens = FEW_TOKENS, .widen = kernel_widen, .matmul_few = kernel_matmul_few,             \
         .pack = kernel_pack, .matmul_many = kernel_matmul_many, .groups = kernel_groups,                               \
         .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm, .rope = kernel_rope,      \
         .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,                        \

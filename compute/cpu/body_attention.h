@@ -60,6 +60,15 @@ INLINE uint32_t row_of(struct row_walk *w, uint32_t place)
     return w->run->row + (place - w->before);
 }
 
+/* Cached rows of the places of a block from place on, before end; returns how many places of the block those reach to. */
+static uint32_t rows_of_block(struct row_walk *w, uint32_t place, uint32_t end, uint32_t *row)
+{
+    uint32_t j = place % ATTENTION_BLOCK;
+    for (; j < ATTENTION_BLOCK && place < end; j++, place++)
+        row[j] = row_of(w, place);
+    return j;
+}
+
 INLINE void widen_cached(uint32_t dtype, const unsigned char *p, size_t width, float *dst, size_t stride)
 {
     for (size_t k = 0; k < width; k += STEP, dst += stride) {
@@ -78,8 +87,14 @@ static void load_cached(uint32_t dtype, const unsigned char *p, size_t width, fl
         widen_cached(PLAN_F16, p, width, dst, stride);
 }
 
-/* k and v of the places [j0, j1) of a block, at their places in the block. */
-static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, uint32_t j0, uint32_t j1)
+INLINE void fetch_head(const unsigned char *p, size_t bytes)
+{
+    for (size_t b = 0; b < bytes; b += 64)
+        prefetch_far(p + b);
+}
+
+/* k and v of the places [j0, j1) of a block, at their places in the block; those of the next block are sent for. */
+static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, uint32_t j0, uint32_t j1, const uint32_t *next)
 {
     const struct cpu_attention *a = t->a;
     for (uint32_t j = j0; j < j1; j++) {
@@ -87,6 +102,11 @@ static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, 
         const unsigned char *v = a->v + row[j] * a->v_row_bytes + g * a->v_head_bytes;
         load_cached(a->kv_dtype, k, t->dk, t->k + j / TILE_ROWS * TILE_ROWS * t->dk16 + j % TILE_ROWS * STEP, TILE_ROWS * STEP);
         load_cached(a->kv_dtype, v, t->dv, t->v + j * t->dv16, STEP);
+        if (next) {
+            fetch_head(a->k + next[j] * a->k_row_bytes + g * a->k_head_bytes, a->k_head_bytes);
+            if (!(a->p->flags & ATTN_V_IN_K))
+                fetch_head(a->v + next[j] * a->v_row_bytes + g * a->v_head_bytes, a->v_head_bytes);
+        }
     }
 }
 
@@ -230,17 +250,17 @@ static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
         }
     }
     struct row_walk walk = {r->runs + r->first[last], r->runs + r->first[last + 1], 0};
-    for (uint32_t block = begin / ATTENTION_BLOCK; block * ATTENTION_BLOCK < end; block++) {
-        const uint32_t base = block * ATTENTION_BLOCK, j0 = begin > base ? begin - base : 0;
-        const uint32_t j1 = end - base < ATTENTION_BLOCK ? end - base : ATTENTION_BLOCK;
-        uint32_t row[ATTENTION_BLOCK];
-        for (uint32_t j = j0; j < j1; j++)
-            row[j] = row_of(&walk, base + j);
+    uint32_t row[2][ATTENTION_BLOCK]; /* of this block and the next */
+    uint32_t block = begin / ATTENTION_BLOCK, j0 = begin % ATTENTION_BLOCK, j1 = rows_of_block(&walk, begin, end, row[block % 2]);
+    for (; j1 > 0; block++, j0 = 0) {
+        const uint32_t *now = row[block % 2], next = (block + 1) * ATTENTION_BLOCK;
+        const uint32_t next_j1 = next < end ? rows_of_block(&walk, next, end, row[(block + 1) % 2]) : 0;
         for (uint32_t g = g0; g < g1; g++) {
-            load_block(t, g, row, j0, j1);
+            load_block(t, g, now, j0, j1, next_j1 == ATTENTION_BLOCK ? row[(block + 1) % 2] : NULL);
             score_block(t, t->q + (g - g0) * q_floats, j0, j1);
             add_block(t, g, block, t->acc + (g - g0) * acc_floats, t->m + (g - g0) * t->queries, t->l + (g - g0) * t->queries);
         }
+        j1 = next_j1;
     }
     for (uint32_t g = g0; g < g1; g++)
         write_out(t, g, t->acc + (g - g0) * acc_floats, t->l + (g - g0) * t->queries);

@@ -5,12 +5,15 @@
 
 #define MAX_ROWS 8
 
-/* Rows [r, r + R) times T tokens. R, T and dtype are constants wherever it is called. */
-INLINE void few_rows(const struct cpu_product *a, const int R, const int T, const uint32_t dtype, size_t r)
+/* Rows [r, r + R) times tokens [t0, t0 + T). R, T and dtype are constants wherever it is called. */
+INLINE void few_rows(const struct cpu_product *a, const int R, const int T, const uint32_t dtype, size_t r, size_t t0)
 {
+    const float *x0 = a->x + t0 * a->ldx;
+    float *y0 = a->y + t0 * a->ldy;
     vf acc[MAX_ROWS][TILE_TOKENS], s[MAX_ROWS], w[MAX_ROWS];
     const unsigned char *row[MAX_ROWS], *scales[MAX_ROWS];
-    const size_t cols = a->cols, ahead = (size_t)R * a->row_bytes;
+    /* The rows that come next are sent for while these are read; very long ones would push each other out. */
+    const size_t cols = a->cols, group = (size_t)R * a->row_bytes, ahead = group <= 256u << 10 ? group : 4096;
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
         row[i] = a->data + (r + (size_t)i) * a->row_bytes;
@@ -34,7 +37,7 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
             if (at % 64 == 0)
 #pragma GCC unroll 8
                 for (int i = 0; i < R; i++)
-                    prefetch_near(row[i] + at + ahead);
+                    prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
             for (int i = 0; i < R; i++) {
                 w[i] = stored_vec(dtype, row[i] + at);
@@ -43,7 +46,7 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
             }
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) {
-                vf x = vf_load(a->x + (size_t)t * a->ldx + k);
+                vf x = vf_load(x0 + (size_t)t * a->ldx + k);
 #pragma GCC unroll 8
                 for (int i = 0; i < R; i++)
                     acc[i][t] = vf_fma(w[i], x, acc[i][t]);
@@ -57,7 +60,7 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
             vf last = weight_vec(a, dtype, row[i], scales[i], k, n);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++)
-                acc[i][t] = vf_fma(last, vf_load_n(a->x + (size_t)t * a->ldx + k, n), acc[i][t]);
+                acc[i][t] = vf_fma(last, vf_load_n(x0 + (size_t)t * a->ldx + k, n), acc[i][t]);
         }
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++) {
@@ -71,39 +74,55 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
             for (int i = 0; i < R; i++)
                 sum[i] = vf_sum(acc[i][t]);
         for (int i = 0; i < R; i++)
-            a->y[(size_t)t * a->ldy + r + (size_t)i] = a->bias ? sum[i] + a->bias[r + (size_t)i] : sum[i];
+            y0[(size_t)t * a->ldy + r + (size_t)i] = a->bias ? sum[i] + a->bias[r + (size_t)i] : sum[i];
+    }
+}
+
+/* Rows [r, r + R) times all tokens, in groups as even as can be; the rows come from memory for the first of them. */
+INLINE void few_groups(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r)
+{
+    const uint32_t groups = kernel_groups(a->n);
+    for (uint32_t g = 0; g < groups; g++) {
+        const uint32_t t = group_first(a->n, groups, g);
+        switch (group_first(a->n, groups, g + 1) - t) {
+        case 1:
+            few_rows(a, R, 1, dtype, r, t);
+            break;
+        case 2:
+            few_rows(a, R, 2, dtype, r, t);
+            break;
+#if TILE_TOKENS > 2
+        case 3:
+            few_rows(a, R, 3, dtype, r, t);
+            break;
+#endif
+#if TILE_TOKENS > 3
+        case 4:
+            few_rows(a, R, 4, dtype, r, t);
+            break;
+        case 5:
+            few_rows(a, R, 5, dtype, r, t);
+            break;
+        case 6:
+            few_rows(a, R, 6, dtype, r, t);
+            break;
+#endif
+        default:
+            break;
+        }
     }
 }
 
 INLINE void few_typed(const struct cpu_product *a, const uint32_t dtype, size_t r, size_t r1)
 {
-#define FEW(R, T)                                                                                                      \
-    for (; r + (R) <= r1; r += (R))                                                                                    \
-    few_rows(a, R, T, dtype, r)
-#define FEW_CASE(T)                                                                                                    \
-    case T:                                                                                                            \
-        FEW(TILE_ROWS, T);                                                                                             \
-        FEW(1, T);                                                                                                     \
-        break
-    switch (a->n) {
-    case 1:
-        FEW(FEW_ROWS, 1);
-        FEW(1, 1);
-        break;
-        FEW_CASE(2);
-#if TILE_TOKENS > 2
-        FEW_CASE(3);
-#endif
-#if TILE_TOKENS > 3
-        FEW_CASE(4);
-        FEW_CASE(5);
-        FEW_CASE(6);
-#endif
-    default:
-        break;
-    }
-#undef FEW
-#undef FEW_CASE
+    for (; a->n == 1 && r + FEW_ROWS <= r1; r += FEW_ROWS)
+        few_rows(a, FEW_ROWS, 1, dtype, r, 0);
+    for (; a->n == 2 && r + FEW_ROWS_2 <= r1; r += FEW_ROWS_2)
+        few_rows(a, FEW_ROWS_2, 2, dtype, r, 0);
+    for (; r + TILE_ROWS <= r1; r += TILE_ROWS)
+        few_groups(a, TILE_ROWS, dtype, r);
+    for (; r < r1; r++)
+        few_groups(a, 1, dtype, r);
 }
 
 static void few_f32(const struct cpu_product *a, size_t r0, size_t r1)

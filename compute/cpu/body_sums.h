@@ -61,19 +61,81 @@ static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, c
 #undef SUM_CASE
 }
 
+/* One token, straight from the stored weights: ROWS_AT_ONCE rows walked together, y carried on for each column. */
+#define ROWS_AT_ONCE 8
+
+INLINE void sum_few_rows(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r, size_t c0, size_t c1)
+{
+    const unsigned char *row[ROWS_AT_ONCE];
+    const size_t ahead = (size_t)R * a->row_bytes;
+    vf x[ROWS_AT_ONCE];
+#pragma GCC unroll 8
+    for (int i = 0; i < R; i++) {
+        row[i] = a->data + (r + (size_t)i) * a->row_bytes;
+        x[i] = vf_set1(a->x[r + (size_t)i]);
+    }
+    size_t c = c0;
+    for (; c + STEP <= c1; c += STEP) {
+        const size_t at = cpu_stored_bytes(dtype, c);
+        vf sum = vf_load(a->y + c);
+        if (at % 64 == 0)
+#pragma GCC unroll 8
+            for (int i = 0; i < R; i++)
+                prefetch_far(row[i] + at + ahead);
+#pragma GCC unroll 8
+        for (int i = 0; i < R; i++)
+            sum = vf_fma(x[i], stored_vec(dtype, row[i] + at), sum);
+        vf_store(a->y + c, sum);
+    }
+    if (c < c1) {
+        const unsigned n = (unsigned)(c1 - c);
+        vf sum = vf_load_n(a->y + c, n);
+        for (int i = 0; i < R; i++)
+            sum = vf_fma(x[i], stored_vec_n(dtype, row[i] + cpu_stored_bytes(dtype, c), n), sum);
+        vf_store_n(a->y + c, sum, n);
+    }
+}
+
+INLINE void sum_few_typed(const struct cpu_product *a, const uint32_t dtype, size_t rows, size_t c0, size_t c1)
+{
+    size_t r = 0;
+    for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE)
+        sum_few_rows(a, ROWS_AT_ONCE, dtype, r, c0, c1);
+    for (; r < rows; r++)
+        sum_few_rows(a, 1, dtype, r, c0, c1);
+}
+
+/* False: not for weights with scales, or several tokens. */
+static bool sum_one_token(const struct cpu_product *a, size_t rows, size_t c0, size_t c1)
+{
+    if (a->n != 1 || dtype_scaled(a->dtype))
+        return false;
+    if (a->dtype == PLAN_BF16)
+        sum_few_typed(a, PLAN_BF16, rows, c0, c1);
+    else if (a->dtype == PLAN_F16)
+        sum_few_typed(a, PLAN_F16, rows, c0, c1);
+    else
+        sum_few_typed(a, PLAN_F32, rows, c0, c1);
+    return true;
+}
+
+static void begin_sums(const struct cpu_product *a, size_t c0, size_t c1)
+{
+    for (uint32_t t = 0; t < a->n; t++) {
+        float *y = a->y + t * a->ldy + c0;
+        if (a->bias)
+            memcpy(y, a->bias + c0, (c1 - c0) * sizeof *y);
+        else
+            memset(y, 0, (c1 - c0) * sizeof *y);
+    }
+}
+
 /* Columns [c0, c1) with c1 - c0 <= SUM_COLS, in one pass over all rows. The last columns go by way of a copy, so that
  * nothing beyond them is touched. */
 static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
 {
     const size_t width = c1 - c0, padded = cpu_round_up(width, STEP);
     float *w = work, *edge = work + (size_t)SUM_ROWS * SUM_COLS;
-    for (uint32_t t = 0; t < a->n && a->init; t++) {
-        float *y = a->y + t * a->ldy + c0;
-        if (a->bias)
-            memcpy(y, a->bias + c0, width * sizeof *y);
-        else
-            memset(y, 0, width * sizeof *y);
-    }
     for (size_t r = 0; r < rows; r += SUM_ROWS) {
         const size_t count = rows - r < SUM_ROWS ? rows - r : SUM_ROWS;
         for (size_t i = 0; i < count; i++) {
@@ -101,6 +163,10 @@ static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_
 
 static void kernel_matmul_t(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
 {
+    if (a->init)
+        begin_sums(a, c0, c1);
+    if (sum_one_token(a, rows, c0, c1))
+        return;
     for (; c0 < c1; c0 += SUM_COLS)
         sum_block(a, rows, c0, c1 - c0 < SUM_COLS ? c1 : c0 + SUM_COLS, work);
 }

@@ -3,21 +3,9 @@
  * element owns one vector of sums over the columns in steps of 16, the same as for few tokens.
  *
  * packed tokens:  [block of columns][group of tokens][step of 16 columns][token of the group][16]
- * widened rows:   [group of TILE_ROWS rows][step][row of the group][16]
- * Groups of tokens are as even as can be: 13 tokens in groups of up to 6 are 5 + 4 + 4. */
+ * widened rows:   [group of TILE_ROWS rows][step][row of the group][16] */
 #pragma once
 #include "compute/cpu/body_weights.h"
-
-static uint32_t kernel_groups(uint32_t n)
-{
-    return (n + TILE_TOKENS - 1) / TILE_TOKENS;
-}
-
-INLINE uint32_t group_first(uint32_t n, uint32_t groups, uint32_t g) /* its first token */
-{
-    uint32_t more = n % groups;
-    return g * (n / groups) + (g < more ? g : more);
-}
 
 /* Columns [k0, k1) of T tokens. */
 INLINE void pack_group(float *dst, const float *x, size_t ldx, uint32_t T, size_t k0, size_t k1)
@@ -59,6 +47,10 @@ INLINE void tile_finish(const struct tile *c, const int T, vf acc[TILE_TOKENS][T
         for (int i = 0; i < TILE_ROWS; i++)
             sum[i] = vf_sum(acc[t][i]);
 #endif
+        if (c->rows == TILE_ROWS && !c->bias) {
+            memcpy(y, sum, sizeof sum);
+            continue;
+        }
         for (uint32_t i = 0; i < c->rows; i++)
             y[i] = c->bias ? sum[i] + c->bias[i] : sum[i];
     }

@@ -6,6 +6,18 @@
 
 #define STEP 16u /* columns of one step of a sum */
 
+/* Groups of tokens are as even as can be: 13 tokens in groups of up to 6 are 5 + 4 + 4. */
+static uint32_t kernel_groups(uint32_t n)
+{
+    return (n + TILE_TOKENS - 1) / TILE_TOKENS;
+}
+
+INLINE uint32_t group_first(uint32_t n, uint32_t groups, uint32_t g) /* its first token */
+{
+    uint32_t more = n % groups;
+    return g * (n / groups) + (g < more ? g : more);
+}
+
 /* 16 elements from p on, without their scale. */
 INLINE vf stored_vec(uint32_t dtype, const unsigned char *p)
 {

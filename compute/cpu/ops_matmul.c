@@ -5,6 +5,7 @@
 
 #include "compute/cpu/cpu.h"
 
+#define FEW_BLOCK_TOKENS 48u
 #define LINE_FLOATS 16u /* outputs of a cache line: no two tasks write the same line of y */
 
 struct job {
@@ -61,7 +62,14 @@ static void few_task(void *arg, uint32_t worker, uint32_t task)
     const struct job *j = arg;
     (void)worker;
     const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
-    j->o->kernels->matmul_few(&j->a, r0, r1);
+    /* Blocks of tokens, so that these stay in the second cache while the task's rows pass. */
+    for (uint32_t t = 0; t < j->a.n; t += FEW_BLOCK_TOKENS) {
+        struct cpu_product a = j->a;
+        a.x += t * a.ldx;
+        a.y += t * a.ldy;
+        a.n = j->a.n - t < FEW_BLOCK_TOKENS ? j->a.n - t : FEW_BLOCK_TOKENS;
+        j->o->kernels->matmul_few(&a, r0, r1);
+    }
     if (j->row_norm)
         divide_by_length(j, 0, j->a.n, r0, r1);
 }
@@ -131,7 +139,8 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
         j.a.bias = NULL;
     }
     const bool scaled_by_vec = j.a.block_cols % 16 == 0 || j.a.dtype != PLAN_F8_E4M3;
-    if (n <= o->kernels->few_tokens && scaled_by_vec)
+    const bool halves = j.a.dtype == PLAN_BF16 || j.a.dtype == PLAN_F16;
+    if (halves || (n <= o->kernels->few_tokens && scaled_by_vec))
         matmul_few(&j);
     else
         matmul_many(&j);
@@ -152,6 +161,6 @@ void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_
         return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
     j.a.init = init;
-    j.grain = grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
+    j.grain = n == 1 ? grain_of(o, j.a.cols, 1, 4 * LINE_FLOATS, 4 * SUM_COLS) : grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
     cpu_run(o, sums_task, &j, (uint32_t)((j.a.cols + j.grain - 1) / j.grain), (uint64_t)j.rows * j.a.cols * n);
 }

@@ -1,0 +1,370 @@
+/* The cpu kernels against what the machine can do: kernel_bench [--threads N] [--rounds N] [--variant NAME] [--only TEXT]
+ *                                                                [--clock wall|cpu]
+ *
+ * Each round measures the two ceilings (reading memory, fused multiply-adds in registers) and every case once, so that a
+ * machine that is busy for a while is so for all of them; medians over the rounds are printed with their shares. Products
+ * walk a 512 MiB matrix in tiles of 8 MiB, as a sweep does, so nothing is found in a cache. With one thread the clock can be
+ * the processor's time, which leaves out what other programs took. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compute/cpu/cpu.h"
+#include "compute/ops.h"
+
+#define WEIGHT_BYTES ((size_t)512 << 20)
+#define TILE_BYTES   ((size_t)8 << 20)
+#define CACHE_BYTES  ((size_t)256 << 20)
+#ifndef COLS
+#define COLS 4096u
+#endif
+#define MOST_TOKENS 512u
+#define MOST_ROUNDS 99u
+
+static double now(bool cpu)
+{
+    struct timespec t;
+    clock_gettime(cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "kernel_bench: %s\n", what);
+    exit(1);
+}
+
+/* ---- what all cases work on ---- */
+
+struct bench {
+    struct ops *o;
+    unsigned char *weights; /* as a shared-memory segment gives them: small pages */
+    unsigned char *cache;   /* from ops_alloc() */
+    float *x, *y, *states;
+    uint32_t *row, *place, *first;
+    struct ops_run *runs;
+    bool cpu_clock;
+};
+
+struct result {
+    double bytes, flops; /* of one run; what is bound by memory counts bytes, else flops */
+};
+
+/* ---- ceilings ---- */
+
+struct read_job {
+    const unsigned char *p;
+    size_t bytes;
+    uint64_t sum;
+};
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"), optimize("O3")))
+#endif
+/* Eight pieces walked together, the next eight sent for: of the ways tried the fastest. */
+static void
+read_task(void *arg, uint32_t worker, uint32_t task)
+{
+    typedef uint64_t vec __attribute__((vector_size(64)));
+    enum { STREAMS = 8, PIECE = 8192 };
+    struct read_job *j = (struct read_job *)arg + task;
+    (void)worker;
+    vec sum[STREAMS] = {0};
+    for (size_t i = 0; i + STREAMS * PIECE <= j->bytes; i += STREAMS * PIECE)
+        for (size_t at = 0; at < PIECE; at += sizeof(vec))
+            for (int s = 0; s < STREAMS; s++) {
+                const unsigned char *p = j->p + i + (size_t)s * PIECE + at;
+                __builtin_prefetch(p + STREAMS * PIECE, 0, 2);
+                sum[s] += *(const vec *)(const void *)p;
+            }
+    for (int s = 0; s < STREAMS; s++) j->sum += sum[s][0] + sum[s][3] + sum[s][7];
+}
+
+static struct result read_memory(struct bench *b, uint32_t arg)
+{
+    struct read_job jobs[64];
+    (void)arg;
+    for (uint32_t i = 0; i < 64; i++)
+        jobs[i] = (struct read_job){b->weights + i * (WEIGHT_BYTES / 64), WEIGHT_BYTES / 64, 0};
+    pool_run(b->o->pool, read_task, jobs, 64);
+    return (struct result){.bytes = WEIGHT_BYTES};
+}
+
+#define FMA_ROUNDS 5000000
+
+#if defined(__x86_64__)
+/* Twelve sums in registers: enough to hide the latency. */
+#define FMA_LOOP(C)                                                                                                    \
+    for (int i = 0; i < FMA_ROUNDS; i++)                                                                               \
+    __asm__ volatile("vfmadd231ps %12, %13, %0\n\tvfmadd231ps %12, %13, %1\n\tvfmadd231ps %12, %13, %2\n\t"            \
+                     "vfmadd231ps %12, %13, %3\n\tvfmadd231ps %12, %13, %4\n\tvfmadd231ps %12, %13, %5\n\t"            \
+                     "vfmadd231ps %12, %13, %6\n\tvfmadd231ps %12, %13, %7\n\tvfmadd231ps %12, %13, %8\n\t"            \
+                     "vfmadd231ps %12, %13, %9\n\tvfmadd231ps %12, %13, %10\n\tvfmadd231ps %12, %13, %11"              \
+                     : "+" C(a0), "+" C(a1), "+" C(a2), "+" C(a3), "+" C(a4), "+" C(a5), "+" C(a6), "+" C(a7),         \
+                       "+" C(a8), "+" C(a9), "+" C(a10), "+" C(a11)                                                    \
+                     : C(x), C(y))
+
+__attribute__((target("avx512f,fma"))) static double fma_avx512(void)
+{
+    typedef float vec __attribute__((vector_size(64)));
+    vec x = {1}, y = {2}, a0 = x, a1 = x, a2 = x, a3 = x, a4 = x, a5 = x, a6 = x, a7 = x, a8 = x, a9 = x, a10 = x,
+        a11 = x;
+    FMA_LOOP("v");
+    return 12.0 * 32 * FMA_ROUNDS;
+}
+
+__attribute__((target("avx2,fma"))) static double fma_avx2(void)
+{
+    typedef float vec __attribute__((vector_size(32)));
+    vec x = {1}, y = {2}, a0 = x, a1 = x, a2 = x, a3 = x, a4 = x, a5 = x, a6 = x, a7 = x, a8 = x, a9 = x, a10 = x,
+        a11 = x;
+    FMA_LOOP("x");
+    return 12.0 * 16 * FMA_ROUNDS;
+}
+#endif
+
+static double fma_plain(void)
+{
+    return 0;
+}
+
+static void fma_task(void *arg, uint32_t worker, uint32_t task)
+{
+    (void)worker;
+    double (*run)(void) = fma_plain;
+#if defined(__x86_64__)
+    run = cpu_variant_kernels(CPU_AVX512) ? fma_avx512 : cpu_variant_kernels(CPU_AVX2) ? fma_avx2 : fma_plain;
+#endif
+    ((double *)arg)[task] = run();
+}
+
+static struct result multiply_add(struct bench *b, uint32_t arg)
+{
+    static double flops[4096];
+    double sum = 0;
+    (void)arg;
+    pool_run(b->o->pool, fma_task, flops, b->o->threads);
+    for (uint32_t i = 0; i < b->o->threads; i++) sum += flops[i];
+    return (struct result){.flops = sum};
+}
+
+/* ---- products ---- */
+
+static struct plan_matrix matrix_of(uint32_t dtype)
+{
+    struct plan_matrix m = {.cols = COLS, .row_bytes = cpu_stored_bytes(dtype, COLS), .dtype = (uint16_t)dtype};
+    m.rows = WEIGHT_BYTES / m.row_bytes;
+    if (dtype == PLAN_F8_E4M3) {
+        m.block_rows = m.block_cols = 128;
+        m.scale_dtype = PLAN_F32;
+        m.scale_row_bytes = COLS / 128 * 4;
+    } else if (dtype == PLAN_MXFP4) {
+        m.scale_dtype = PLAN_MXFP4;
+        m.scale_row_bytes = COLS / 32;
+    }
+    return m;
+}
+
+/* arg: dtype * 1000 + tokens. Bytes counted are the weights', few tokens; flops, many. */
+static struct result product(struct bench *b, uint32_t arg)
+{
+    static unsigned char scales[1u << 20]; /* any bytes will do that are no large exponents */
+    const uint32_t dtype = arg / 1000, n = arg % 1000;
+    const struct plan_matrix m = matrix_of(dtype);
+    const uint64_t tile_rows = TILE_BYTES / m.row_bytes, tiles = n > 16 ? 3 : WEIGHT_BYTES / TILE_BYTES;
+    memset(scales, dtype == PLAN_MXFP4 ? 0x78 : 0x3c, sizeof scales);
+    for (uint64_t i = 0; i < tiles; i++) {
+        struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
+        w.scale = m.scale_row_bytes ? scales : NULL;
+        ops_matmul(b->o, b->y, (uint32_t)tile_rows, b->x, COLS, &w, NULL, 0, n);
+    }
+    return (struct result){(double)(tiles * TILE_BYTES), 2.0 * (double)(tiles * tile_rows) * COLS * n};
+}
+
+static struct result product_t(struct bench *b, uint32_t arg)
+{
+    const uint32_t dtype = arg / 1000, n = arg % 1000;
+    const struct plan_matrix m = matrix_of(dtype);
+    const uint64_t tile_rows = TILE_BYTES / m.row_bytes, tiles = n > 16 ? 3 : WEIGHT_BYTES / TILE_BYTES;
+    for (uint64_t i = 0; i < tiles; i++) {
+        const struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
+        ops_matmul_t(b->o, b->y, COLS, b->x, COLS, &w, NULL, i == 0, n);
+    }
+    return (struct result){(double)(tiles * TILE_BYTES), 2.0 * (double)(tiles * tile_rows) * COLS * n};
+}
+
+/* ---- attention: 32 heads of 128 on 8 kv heads, bfloat16 cache ---- */
+
+#define HEADS     32u
+#define KV_HEADS  8u
+#define HEAD_COLS 128u
+
+/* arg: positions; one of them sees 65536 places, many are a prompt. */
+static struct result attention(struct bench *b, uint32_t arg)
+{
+    const struct op_attention p = {
+        .heads = HEADS, .kv_heads = KV_HEADS, .dk = HEAD_COLS, .dv = HEAD_COLS, .scale = 0.09f};
+    const uint32_t before = arg == 1 ? 65535 : 0;
+    double seen = 0;
+    for (uint32_t i = 0; i < arg; i++) {
+        b->place[i] = b->row[i] = before + i;
+        b->first[i] = i;
+        b->runs[i] = (struct ops_run){0, before + i + 1};
+        seen += before + i + 1;
+    }
+    b->first[arg] = arg;
+    const struct ops_rows r = {b->row, b->place, b->first, b->runs, arg, before + arg - 1};
+    const unsigned char *k = b->cache, *v = b->cache + CACHE_BYTES / 2;
+    ops_attention(b->o, &p, b->y, HEADS * HEAD_COLS, b->x, HEADS * HEAD_COLS, k, v, KV_BF16, NULL, NULL, &r);
+    return (struct result){2.0 * seen * KV_HEADS * HEAD_COLS * 2, 4.0 * seen * HEADS * HEAD_COLS};
+}
+
+/* One position through the states of 32 heads of 128 x 128, eight such layers; a state is read and written. */
+static struct result delta(struct bench *b, uint32_t arg)
+{
+    const struct op_delta p = {.heads = 32, .key_heads = 16, .dk = 128, .dv = 128, .scale = 0.09f};
+    const size_t each = (size_t)32 * 128 * 128;
+    const uint32_t slot[8] = {0};
+    const struct ops_chain c = {slot, slot, 1};
+    const struct ops_delta_args x = {b->x, b->x, b->x, b->x, b->x, 2048, 2048, 4096, 32, 32, b->x, b->x};
+    for (uint32_t i = 0; i < arg; i++) ops_delta(b->o, &p, b->y, 4096, &x, b->states + i * each, each, &c);
+    return (struct result){.bytes = (double)arg * 2 * 4 * (double)each};
+}
+
+/* ---- cases ---- */
+
+struct bench_case {
+    const char *name;
+    struct result (*run)(struct bench *b, uint32_t arg);
+    uint32_t arg;
+    bool by_flops;
+};
+
+static const struct bench_case cases[] = {
+    {"read memory", read_memory, 0, false},
+    {"multiply and add", multiply_add, 0, true},
+    {"product bf16, 1 token", product, PLAN_BF16 * 1000 + 1, false},
+    {"product bf16, 2 tokens", product, PLAN_BF16 * 1000 + 2, false},
+    {"product bf16, 4 tokens", product, PLAN_BF16 * 1000 + 4, false},
+    {"product bf16, 6 tokens", product, PLAN_BF16 * 1000 + 6, false},
+    {"product bf16, 8 tokens", product, PLAN_BF16 * 1000 + 8, false},
+    {"product bf16, 12 tokens", product, PLAN_BF16 * 1000 + 12, false},
+    {"product f32, 1 token", product, PLAN_F32 * 1000 + 1, false},
+    {"product f16, 1 token", product, PLAN_F16 * 1000 + 1, false},
+    {"product fp8, 1 token", product, PLAN_F8_E4M3 * 1000 + 1, false},
+    {"product mxfp4, 1 token", product, PLAN_MXFP4 * 1000 + 1, false},
+    {"transposed bf16, 1 token", product_t, PLAN_BF16 * 1000 + 1, false},
+    {"attention, 1 of 65536", attention, 1, false},
+    {"delta rule, 1 position", delta, 8, false},
+    {"product bf16, 16 tokens", product, PLAN_BF16 * 1000 + 16, true},
+    {"product bf16, 32 tokens", product, PLAN_BF16 * 1000 + 32, true},
+    {"product bf16, 48 tokens", product, PLAN_BF16 * 1000 + 48, true},
+    {"product bf16, 64 tokens", product, PLAN_BF16 * 1000 + 64, true},
+    {"product bf16, 96 tokens", product, PLAN_BF16 * 1000 + 96, true},
+    {"product bf16, 128 tokens", product, PLAN_BF16 * 1000 + 128, true},
+    {"product bf16, 512 tokens", product, PLAN_BF16 * 1000 + 512, true},
+    {"product f32, 128 tokens", product, PLAN_F32 * 1000 + 128, true},
+    {"product fp8, 128 tokens", product, PLAN_F8_E4M3 * 1000 + 128, true},
+    {"product mxfp4, 128 tokens", product, PLAN_MXFP4 * 1000 + 128, true},
+    {"transposed bf16, 128 tokens", product_t, PLAN_BF16 * 1000 + 128, true},
+    {"attention, prompt of 512", attention, 512, true},
+};
+#define CASES (sizeof cases / sizeof *cases)
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, uint32_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+static void *map(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) die("out of memory");
+    madvise(p, bytes, MADV_NOHUGEPAGE);
+    return p;
+}
+
+static void fill(struct bench *b)
+{
+    uint32_t r = 1;
+    for (size_t i = 0; i < WEIGHT_BYTES; i += 2) { /* numbers of ordinary size in every stored form */
+        r = r * 1664525u + 1013904223u;
+        b->weights[i] = (unsigned char)(r >> 24 & 0x77);
+        b->weights[i + 1] = (unsigned char)(0x30 | (r >> 16 & 0x8f));
+    }
+    memcpy(b->cache, b->weights, CACHE_BYTES);
+    for (size_t i = 0; i < (size_t)MOST_TOKENS * COLS; i++) b->x[i] = (float)(i % 37) * 0.01f - 0.2f;
+}
+
+static void run_rounds(struct bench *b, uint32_t rounds, const char *only, double (*rate)[MOST_ROUNDS])
+{
+    for (uint32_t r = 0; r < rounds + 1; r++)
+        for (size_t i = 0; i < CASES; i++) {
+            if (i > 1 && only && !strstr(cases[i].name, only)) continue;
+            const double start = now(b->cpu_clock);
+            const struct result work = cases[i].run(b, cases[i].arg);
+            if (r > 0) /* the first round warms up */
+                rate[i][r - 1] = (cases[i].by_flops ? work.flops : work.bytes) / (now(b->cpu_clock) - start) * 1e-9;
+        }
+}
+
+int main(int argc, char **argv)
+{
+    const char *only = NULL, *variant = NULL;
+    uint32_t rounds = 9;
+    struct ops_options options = {.threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN), .scratch_bytes = 64u << 20};
+    struct bench b = {.weights = map(WEIGHT_BYTES),
+                      .x = map((size_t)MOST_TOKENS * 4 * COLS * 4),
+                      .y = map((size_t)256 << 20),
+                      .states = map((size_t)32 << 20),
+                      .row = map(1u << 16),
+                      .place = map(1u << 16),
+                      .first = map(1u << 16),
+                      .runs = map(1u << 16)};
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (!strcmp(argv[i], "--threads"))
+            options.threads = (uint32_t)atoi(argv[i + 1]);
+        else if (!strcmp(argv[i], "--rounds"))
+            rounds = (uint32_t)atoi(argv[i + 1]);
+        else if (!strcmp(argv[i], "--variant"))
+            variant = argv[i + 1];
+        else if (!strcmp(argv[i], "--only"))
+            only = argv[i + 1];
+        else if (!strcmp(argv[i], "--clock"))
+            b.cpu_clock = !strcmp(argv[i + 1], "cpu");
+        else
+            die("usage: kernel_bench [--threads N] [--rounds N] [--variant avx512|avx2|plain] [--only TEXT] [--clock "
+                "wall|cpu]");
+    }
+    if (rounds == 0 || rounds > MOST_ROUNDS) die("--rounds: 1 to 99");
+    struct error e = {0};
+    if (ops_open(&b.o, &options, &e)) die(e.text);
+    for (int v = 0; v < CPU_VARIANTS && variant; v++)
+        if (cpu_variant_kernels((enum cpu_variant)v) &&
+            !strcmp(cpu_variant_kernels((enum cpu_variant)v)->name, variant))
+            ops_cpu_force(b.o, (enum cpu_variant)v);
+    b.cache = ops_alloc(b.o, CACHE_BYTES, &e);
+    if (!b.cache) die(e.text);
+    fill(&b);
+    static double rate[CASES][MOST_ROUNDS];
+    run_rounds(&b, rounds, only, rate);
+    printf("%s; medians of %u rounds\n", ops_describe(b.o), rounds);
+    const double memory = median(rate[0], rounds), peak = median(rate[1], rounds);
+    for (size_t i = 0; i < CASES; i++)
+        if (i < 2 || !only || strstr(cases[i].name, only))
+            printf("%-28s %8.1f %-8s %5.2f of the ceiling\n", cases[i].name, median(rate[i], rounds),
+                   cases[i].by_flops ? "GFLOP/s" : "GB/s", rate[i][rounds / 2] / (cases[i].by_flops ? peak : memory));
+    ops_close(b.o);
+    return 0;
+}
