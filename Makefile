@@ -102,9 +102,10 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS)
 .PRECIOUS: $(B)/obj/%.o
 
 # Programs for measuring: bench/NAME.c, made one by one (make build/bench/NAME).
-$(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/tests/mkmodel.o $(call LIB,coordinator) $(call LIB,proto)
+$(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/tests/mkmodel.o $(TESTLIBS)
 	@mkdir -p $(@D)
-	$(link) $(LIBS_coordinator) $(LIBS_proto)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
+	    $(LIBS_coordinator) $(LIBS_reader) $(LIBS_proto)
 
 # As many jobs as processors, unless make was told a number.
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -134,12 +135,9 @@ test: ## install what is missing, build, and run every test
 	@bash tests/deps.sh --quiet
 	@$(AGAIN) CUDA=$(HERE_CUDA) test-programs
 	@bash tests/run.sh $(B)
-test-gpu: ## hold the cuda backend against the reference models, on a GPU
-	@if [ ! -e /dev/nvidia0 ]; then echo 'test-gpu: skipped, there is no NVIDIA GPU on this machine'; \
-	elif [ "$(CUDA)" != yes ]; then echo 'test-gpu: skipped, there is no CUDA toolkit on this machine'; \
-	else $(AGAIN) all $(B)/tests/test_goldens && $(B)/tests/test_goldens --backend cuda; fi
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
+include tests/gpu/gpu.mk
 
 # The sanitizers' own builds. Their instrumentation makes gcc see ghosts of uninitialized variables.
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

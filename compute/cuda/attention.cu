@@ -279,5 +279,6 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
             return;
         }
         launch(o, "merging attention", merge_kernel, dim3(p->heads, positions), THREADS, 0, a, dst, ldd, sinks);
+        if (positions > CUDA_FEW_TOKENS) backend_pace(o, CUDA_PACE_MANY);
     }
 }

@@ -42,6 +42,16 @@ bool backend_check_cublas(struct ops *o, cublasStatus_t rc, const char *what)
     return false;
 }
 
+void backend_pace(struct ops *o, uint32_t kernels)
+{
+    o->queued += kernels;
+    if (o->queued < CUDA_PACE) return;
+    o->queued = 0;
+    if (!backend_check(o, cudaEventRecord(o->paced[o->segment & 1], o->stream), "marking queued work")) return;
+    o->segment++;
+    backend_check(o, cudaEventSynchronize(o->paced[o->segment & 1]), "kernels"); /* the segment before this one */
+}
+
 /* ---- scratch ---- */
 
 void backend_scratch_begin(struct ops *o)
@@ -80,14 +90,24 @@ static uint64_t longest_input(const struct plan_shm *p)
     return k;
 }
 
+/* Weights that are widened at once: at most a block of them, at least one row. */
+static uint64_t widened_floats(const struct plan_shm *p, uint64_t longest)
+{
+    const struct plan_matrix *m = plan_matrices(p);
+    uint64_t all = 0;
+
+    for (uint64_t i = 0; i < p->matrices.count; i++) all = most(all, m[i].rows * m[i].cols);
+    return most(least(all, CUDA_WIDEN_FLOATS), longest);
+}
+
 static uint64_t product_scratch(const struct plan_shm *p)
 {
     uint64_t k = longest_input(p) + 64, n = least(p->run.max_positions, CUDA_MANY_TOKENS);
     uint64_t tokens = most(n, 1), norms = UINT64_C(65536) * sizeof(float) + 256;
 
     if (p->run.max_positions <= CUDA_FEW_TOKENS) return tokens * k * sizeof(float) + norms;
-    /* three bf16 terms of each input, and widened weights: at least one row of them */
-    return tokens * k * 3 * sizeof(uint16_t) + most(CUDA_WIDEN_FLOATS, k) * sizeof(float) + norms + 4096;
+    /* three bf16 terms of each input, and widened weights */
+    return tokens * k * 3 * sizeof(uint16_t) + widened_floats(p, k) * sizeof(float) + norms + 4096;
 }
 
 static uint64_t attention_scratch(const struct plan_shm *p)
@@ -184,7 +204,9 @@ static int open_staging(struct ops *o, struct error *e)
 {
     if (backend_check(o, cudaHostAlloc((void **)&o->staging, CUDA_STAGING, cudaHostAllocDefault), "pinned memory for uploads") &&
         backend_check(o, cudaEventCreateWithFlags(&o->staged[0], cudaEventDisableTiming), "cudaEventCreate") &&
-        backend_check(o, cudaEventCreateWithFlags(&o->staged[1], cudaEventDisableTiming), "cudaEventCreate"))
+        backend_check(o, cudaEventCreateWithFlags(&o->staged[1], cudaEventDisableTiming), "cudaEventCreate") &&
+        backend_check(o, cudaEventCreateWithFlags(&o->paced[0], cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate") &&
+        backend_check(o, cudaEventCreateWithFlags(&o->paced[1], cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate"))
         return 0;
     return error_set(e, o->failed.code, "%s", o->failed.text);
 }
@@ -224,8 +246,10 @@ void ops_close(struct ops *o)
     free(o->ready);
     free(o->freed);
     if (o->cublas) cublasDestroy(o->cublas);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (o->staged[i]) cudaEventDestroy(o->staged[i]);
+        if (o->paced[i]) cudaEventDestroy(o->paced[i]);
+    }
     cudaFreeHost(o->staging);
     cudaFree(o->workspace);
     cudaFree(o->scratch);

@@ -18,6 +18,11 @@ extern "C" {
 #define CUDA_WIDEN_FLOATS  (UINT64_C(16) << 20)
 #define CUDA_STAGING       (UINT64_C(1) << 20)  /* pinned, two halves: small uploads that do not hold the caller up */
 #define CUDA_WORKSPACE     (UINT64_C(32) << 20) /* cuBLAS: what NVIDIA recommends for Hopper */
+/* How far queued work may run ahead: a segment is so many kernels, a product of many tokens counting as 16 of them, and at
+ * most two segments are queued. Enough to hide every delay of this processor, and so little that the process is never
+ * asleep for long in one wait: who waits gives no sign of life. */
+#define CUDA_PACE      128u
+#define CUDA_PACE_MANY 16u
 /* Attention: places of a sequence that one thread block reduces; and its partial results in scratch. */
 #define CUDA_SPAN_PLACES       512u
 #define CUDA_ATTENTION_SCRATCH (UINT64_C(64) << 20)
@@ -37,6 +42,8 @@ struct ops {
     cudaEvent_t staged[2];  /* the half's last copy */
     cudaEvent_t *ready, *freed;
     uint32_t entries;
+    cudaEvent_t paced[2];   /* the ends of the last two segments */
+    uint32_t queued, segment;
     struct error failed;    /* code 0: nothing yet */
     char description[320];
 };
@@ -45,6 +52,9 @@ struct ops {
 bool backend_check(struct ops *o, cudaError_t rc, const char *what);
 bool backend_check_cublas(struct ops *o, cublasStatus_t rc, const char *what);
 void backend_fail(struct ops *o, int code, const char *what);
+
+/* Counts work that was queued; waits when it runs too far ahead. */
+void backend_pace(struct ops *o, uint32_t kernels);
 
 /* Scratch of one call: begin, then take as often as needed, 256-byte aligned. NULL (and a kept failure) where it is too
  * small. Work queued by an earlier call that uses the same bytes is ordered before: there is one stream. */

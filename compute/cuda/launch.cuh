@@ -31,6 +31,7 @@ static inline void launch(struct ops *o, const char *name, void (*kernel)(Params
     config.dynamicSmemBytes = shared;
     config.stream = o->stream;
     backend_check(o, cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...), name);
+    backend_pace(o, 1);
 }
 
 /* Over the 32 lanes, in one fixed tree; every lane gets the result. All lanes must call. */

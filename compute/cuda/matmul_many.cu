@@ -73,6 +73,7 @@ void multiply(struct ops *o, float *y, uint32_t ldy, const product &p)
                                       (int)p.cols, p.x, type, (int)p.ldx, &p.beta, y, CUDA_R_32F, (int)ldy, CUBLAS_COMPUTE_32F,
                                       CUBLAS_GEMM_DEFAULT),
                          "cublasGemmEx");
+    backend_pace(o, CUDA_PACE_MANY);
 }
 
 bool exact_in_bf16(const weight_rows *w)

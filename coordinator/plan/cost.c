@@ -133,11 +133,29 @@ uint64_t cost_kv_position(const struct cost_shape *z, uint32_t kv_type)
     return z->kv_width * (kv_type == KV_F32 ? 4 : 2);
 }
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The same of the cuda backend (compute/cuda/backend.c): inputs in three bf16 terms and a block of widened weights, or
+ * attention's partial results for each 512 places. */
+static uint64_t cuda_scratch_bytes(const struct cost_shape *z, const struct plan_run *r)
+{
+    uint64_t one = ((uint64_t)r->kv_rows / 512 + 1) * z->attention_width * 4;
+    uint64_t attention = most(one, least(one * r->max_positions, UINT64_C(64) << 20));
+    uint64_t products = least(r->max_positions, 1024) * (z->widest + 64) * 6 + (UINT64_C(1) << 20);
+
+    if (r->max_positions > 16) products += most(UINT64_C(64) << 20, z->widest * 4);
+    return most(products, attention) + 32 * (uint64_t)r->max_positions;
+}
+
 /* An upper bound of ops_scratch_bytes(): blocks of widened rows, sums and attention for each thread, packed tokens. */
 static uint64_t scratch_bytes(const struct cost_shape *z, const struct plan_run *r)
 {
-    uint64_t threads = r->backend == BACKEND_CPU ? r->threads : 1, tokens = r->max_positions < 96 ? r->max_positions : 96;
+    uint64_t threads = r->threads, tokens = least(r->max_positions, 96);
 
+    if (r->backend == BACKEND_CUDA) return cuda_scratch_bytes(z, r);
     return threads * ((UINT64_C(768) << 10) + z->attention_width * 256) + (tokens + 1) * (z->widest + 16) * 4;
 }
 

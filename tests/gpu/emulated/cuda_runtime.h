@@ -41,6 +41,7 @@ struct cudaFuncAttributes {
 
 #define cudaDeviceScheduleBlockingSync 4u
 #define cudaStreamNonBlocking 1u
+#define cudaEventBlockingSync 1u
 #define cudaEventDisableTiming 2u
 #define cudaEventInterprocess 4u
 #define cudaHostAllocDefault 0u

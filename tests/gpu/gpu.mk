@@ -1,0 +1,54 @@
+# Tests of the cuda backend, included by the Makefile.
+#
+#   make test-gpu        on a GPU: the operations against the reference, the reference models through all processes
+#   make test-emulated   the same programs and models without one: the backend's own sources compiled for the processor,
+#                        kernels run thread by thread (tests/gpu/emulated)
+GPU_TESTS := $(patsubst tests/gpu/%.c,%,$(sort $(wildcard tests/gpu/test_*.c)))
+
+# On the device: $(B)/gpu/test_*
+$(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/compute/cpu/reference.o $(B)/libcompute_cuda.a $(call LIB,proto)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
+
+# Emulated: $(EMU)/sluice-*-cuda beside a reader, and the tests one level below, as everywhere.
+EMU := $(B)/emulated
+EMULATED := -Itests/gpu/emulated $(CPPFLAGS)
+EMULATED_CUDA = $(patsubst %,$(EMU)/obj/%.o,$(wildcard $(1)/cuda/*.c $(1)/cuda/*.cu)) $(EMU)/obj/tests/gpu/emulated/emulated.cpp.o
+$(EMU)/obj/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(EMULATED) $(CFLAGS) -MMD -MP -c $< -o $@
+$(EMU)/obj/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED) -std=c++17 -O1 -g -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-pragmas $(EXTRA_CFLAGS) -MMD -MP -x c++ -c $< -o $@
+$(EMU)/obj/%.cpp.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATED) -std=c++17 -O2 -g -Wall -Wextra -Werror $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
+$(EMU)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call EMULATED_CUDA,compute) $(call LIB,compute) $(call LIB,proto)
+	$(CXX) $(LDFLAGS) -o $@ $(B)/obj/compute/main.o $(call LIB,compute) $(call EMULATED_CUDA,compute) $(call LIB,compute) $(call LIB,proto) $(LIBS_compute) $(LIBS_proto)
+$(EMU)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto)
+	$(CXX) $(LDFLAGS) -o $@ $(B)/obj/transfer/main.o $(call LIB,transfer) $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto) $(LIBS_proto)
+$(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
+	@mkdir -p $(@D)
+	cp $< $@
+$(EMU)/pretend.so: tests/gpu/emulated/pretend.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -shared -fPIC -o $@ $<
+$(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/compute/cpu/reference.o $(call EMULATED_CUDA,compute) $(call LIB,proto)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
+EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(EMU)/pretend.so $(EMU)/tests/test_goldens \
+                $(patsubst %,$(EMU)/tests/%,$(GPU_TESTS))
+
+.PHONY: test-gpu test-emulated emulated-programs gpu-programs
+gpu-programs: $(BINARIES) $(B)/tests/test_goldens $(patsubst %,$(B)/gpu/%,$(GPU_TESTS))
+emulated-programs: $(EMULATED_ALL)
+
+test-gpu: ## hold the cuda backend against the reference, on a GPU; skipped without one
+	@if [ ! -e /dev/nvidia0 ]; then echo 'test-gpu: skipped, there is no NVIDIA GPU on this machine'; \
+	elif [ "$(CUDA)" != yes ]; then echo 'test-gpu: skipped, there is no CUDA toolkit on this machine'; \
+	else $(AGAIN) gpu-programs && for t in $(GPU_TESTS); do $(B)/gpu/$$t || exit 1; done && $(B)/tests/test_goldens --backend cuda; fi
+test-emulated: ## the same with the backend's kernels run on the processor, thread by thread
+	@$(AGAIN) CUDA=no emulated-programs
+	@for t in $(GPU_TESTS); do $(EMU)/tests/$$t || exit 1; done
+	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(EMU))/pretend.so $(EMU)/tests/test_goldens --backend cuda
+-include $(shell find $(EMU)/obj -name "*.d" 2>/dev/null)

@@ -1,0 +1,461 @@
+/* Everything of the cuda backend but the products: norms, rotary, activations, rows, attention, recurrences, memory. Held
+ * against the reference in double precision; attention also against itself in other company. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "compute/cpu/reference.h"
+#include "compute/cuda/element.h"
+#include "tests/gpu/gpu.h"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static struct ops *o; /* of the test that runs */
+
+/* ---- rows ---- */
+
+static void test_elements(void **state)
+{
+    static const float six[] = {0, .5f, 1, 1.5f, 2, 3, 4, 6};
+
+    (void)state;
+    for (uint32_t i = 0; i < 65536; i++) { /* what can be narrowed back is the same; the rest are not numbers */
+        float x = element_f16(i);
+
+        if ((i & 0x7fff) <= 0x7c00) assert_int_equal(element_to_f16(x), i);
+        else assert_true(isnan(x));
+        x = element_bf16(i);
+        if ((i & 0x7fff) <= 0x7f80) assert_int_equal(element_to_bf16(x), i);
+        else assert_true(isnan(x) && isnan(element_bf16(element_to_bf16(x))));
+    }
+    assert_true(element_f16(1) == 0x1p-24f && element_f16(0x7bff) == 65504.0f && element_f16(0x7c00) == INFINITY);
+    assert_int_equal(element_to_f16(65519.0f), 0x7bff);
+    assert_int_equal(element_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(element_to_f16(0x1p-25f), 0); /* ties to even */
+    assert_int_equal(element_to_bf16(1.00390625f), 0x3f80);
+    assert_int_equal(element_to_bf16(1.01171875f), 0x3f82);
+    for (uint32_t i = 0; i < 127; i++) {
+        double want = i >> 3 ? ldexp(8 + (i & 7), (int)(i >> 3) - 10) : ldexp(i, -9);
+
+        assert_true((double)element_e4m3(i) == want && (double)element_e4m3(i | 0x80) == -want);
+    }
+    assert_true(isnan(element_e4m3(0x7f)) && isnan(element_e4m3(0xff)));
+    for (uint32_t i = 0; i < 8; i++) assert_true(element_e2m1(i) == six[i] && element_e2m1(i | 8) == -six[i]);
+    for (uint32_t i = 0; i < 255; i++) assert_true((double)element_e8m0(i) == ldexp(1, (int)i - 127));
+    assert_true(isnan(element_e8m0(255)));
+}
+
+static void check_norm(struct op_norm p, bool weight, bool bias, uint32_t n)
+{
+    uint64_t seed = p.width;
+    uint32_t ldx = p.groups * p.src_stride + 1, ldy = p.groups * p.dst_stride + 2, each = p.weight_stride ? p.weight_stride * p.groups : p.width;
+    float *x = gpu_floats(&seed, (size_t)n * ldx), *y = gpu_floats(&seed, (size_t)n * ldy), *w = gpu_floats(&seed, each), *b = gpu_floats(&seed, each);
+    float *dy = gpu_put(o, y, (uint64_t)n * ldy * 4), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4), *got;
+
+    ops_norm(o, &p, dy, ldy, dx, ldx, weight ? gpu_put(o, w, each * 4ull) : NULL, bias ? gpu_put(o, b, each * 4ull) : NULL, n);
+    reference_norm(&p, y, ldy, x, ldx, weight ? w : NULL, bias ? b : NULL, n);
+    got = gpu_get(o, dy, (size_t)n * ldy);
+    gpu_assert_near(got, y, (size_t)n * ldy, 3e-6, NULL, 1, "norm");
+    free(x), free(y), free(w), free(b), free(got);
+    gpu_forget(o);
+}
+
+static void test_norm(void **state)
+{
+    (void)state;
+    check_norm((struct op_norm){.groups = 1, .width = 1000, .src_stride = 1000, .dst_stride = 1000, .kind = NORM_RMS, .eps = 1e-5f}, true, false, 3);
+    check_norm((struct op_norm){.groups = 5, .width = 33, .src_stride = 40, .dst_stride = 33, .kind = NORM_RMS, .eps = 1e-6f, .weight_add = 1}, true, false, 4);
+    check_norm((struct op_norm){.groups = 3, .width = 16, .src_stride = 16, .dst_stride = 16, .kind = NORM_LAYER, .eps = 1e-5f, .weight_stride = 16}, true, true, 7);
+    check_norm((struct op_norm){.groups = 1, .width = 257, .src_stride = 257, .dst_stride = 257, .kind = NORM_LAYER, .eps = 1e-5f}, false, false, 2);
+    check_norm((struct op_norm){.groups = 2, .width = 1, .src_stride = 1, .dst_stride = 1, .kind = NORM_L2, .eps = 1e-6f}, false, false, 1);
+}
+
+static void test_rope(void **state)
+{
+    uint64_t seed = 4;
+    const uint32_t n = 3, heads = 5, stride = 24, ld = heads * stride + 1, dim = 16;
+
+    (void)state;
+    for (uint32_t style = ROPE_HALVES; style <= ROPE_PAIRS; style++) {
+        struct op_rope p = {.heads = heads, .head_stride = stride, .dim = dim, .style = style};
+        float *x = gpu_floats(&seed, n * ld), *cs = gpu_floats(&seed, n * dim), *dx = gpu_put(o, x, n * ld * 4), *got;
+
+        ops_rope(o, &p, dx, ld, gpu_put(o, cs, n * dim * 4), dim, n);
+        reference_rope(&p, x, ld, cs, dim, n);
+        got = gpu_get(o, dx, n * ld);
+        gpu_assert_near(got, x, n * ld, 1e-6, NULL, 1, "rope");
+        free(x), free(cs), free(got);
+        gpu_forget(o);
+    }
+}
+
+static void test_act(void **state)
+{
+    uint64_t seed = 5;
+    const uint32_t n = 3, width = 301;
+
+    (void)state;
+    for (uint32_t kind = ACT_NONE; kind <= ACT_SWIGLU_OAI; kind++) {
+        for (uint32_t way = 0; way < 4; way++) { /* with up, without, interleaved, one gate for all */
+            struct op_act p = {.width = width, .kind = kind, .alpha = 1.702f, .limit = 2,
+                               .flags = way == 2 ? ACT_INTERLEAVED : way == 3 ? ACT_BROADCAST : 0};
+            uint32_t ldg = 2 * width;
+            bool has_up = way == 0 || way == 3 || kind == ACT_SWIGLU_OAI; /* which is nothing without one */
+            float *gate = gpu_floats(&seed, n * ldg), *up = gpu_floats(&seed, n * width), *y = calloc(n * width, 4), *dy, *got;
+
+            for (uint32_t i = 0; i < n * ldg; i++) gate[i] *= 12;
+            dy = gpu_put(o, y, n * width * 4);
+            ops_act(o, &p, dy, width, gpu_put(o, gate, n * ldg * 4), ldg, has_up && way != 2 ? gpu_put(o, up, n * width * 4) : NULL, width, n);
+            reference_act(&p, y, width, gate, ldg, has_up && way != 2 ? up : NULL, width, n);
+            got = gpu_get(o, dy, n * width);
+            gpu_assert_near(got, y, n * width, 2e-6, NULL, 1, "activation");
+            free(gate), free(up), free(y), free(got);
+            gpu_forget(o);
+        }
+    }
+}
+
+static void test_scale(void **state)
+{
+    static const struct op_scale ways[] = {{.width = 70, .mul = 3}, {.width = 70, .mul = 1, .cap = 0.5f},
+                                           {.width = 70, .mul = 0.1f, .floor = 4, .flags = SCALE_BY_POSITION}};
+    static const uint32_t places[3] = {2, 7, 4000};
+    uint64_t seed = 6;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        float *x = gpu_floats(&seed, 3 * 75), *dx = gpu_put(o, x, 3 * 75 * 4), *got;
+
+        ops_scale(o, &ways[i], dx, 75, gpu_put(o, places, sizeof places), 3);
+        reference_scale(&ways[i], x, 75, places, 3);
+        got = gpu_get(o, dx, 3 * 75);
+        gpu_assert_near(got, x, 3 * 75, 1e-6, NULL, 1, "scale");
+        free(x), free(got);
+        gpu_forget(o);
+    }
+}
+
+static void test_rows(void **state)
+{
+    static const uint32_t index[3] = {4, 0, 2};
+    enum { N = 5, W = 300, LD = 303 };
+    uint64_t seed = 7;
+    float *a = gpu_floats(&seed, N * LD), *b = gpu_floats(&seed, N * LD), weight[3] = {2, -1, 0.5f}, *got;
+    float *da = gpu_put(o, a, N * LD * 4), *db = gpu_put(o, b, N * LD * 4), *dc = gpu_new(o, N * LD * 4), *dw = gpu_put(o, weight, sizeof weight);
+    uint32_t *di = gpu_put(o, index, sizeof index);
+
+    (void)state;
+    ops_add(o, dc, LD, da, LD, db, LD, W, 2, -3, N);
+    ops_gather_rows(o, dc, LD, da, LD, di, 10, 3);             /* columns 0..9 of rows 0..2 */
+    ops_scatter_add_rows(o, dc + 20, LD, db, LD, di, dw, 5, 3); /* columns 20..24 of rows 4, 0, 2 */
+    ops_scale_rows(o, dc + 30, LD, dw, 7, 3);
+    ops_copy(o, dc + 100, LD, da + 50, LD, 3, 10, 20, 15, N);
+    ops_zero(o, dc + 200, LD, 9, N);
+    got = gpu_get(o, dc, N * LD);
+    for (uint32_t i = 0; i < N; i++) {
+        for (uint32_t c = 0; c < LD; c++) {
+            float want = c < W ? 2 * a[i * LD + c] - 3 * b[i * LD + c] : 0;
+
+            if (c < 10 && i < 3) want = a[index[i] * LD + c];
+            for (uint32_t k = 0; k < 3; k++)
+                if (c >= 20 && c < 25 && index[k] == i) want += weight[k] * b[k * LD + c - 20];
+            if (c >= 30 && c < 37 && i < 3) want *= weight[i];
+            if (c >= 100 && c < 160 && (c - 100) % 20 < 10) want = a[i * LD + 50 + (c - 100) / 20 * 15 + (c - 100) % 20];
+            if (c >= 200 && c < 209) want = 0;
+            if (fabsf(got[i * LD + c] - want) > 1e-6f) fail_msg("row %u, column %u: %g, not %g", i, c, (double)got[i * LD + c], (double)want);
+        }
+    }
+    free(a), free(b), free(got);
+    gpu_forget(o);
+}
+
+static void test_embed_and_widen(void **state)
+{
+    static const uint32_t dtypes[] = {PLAN_F32, PLAN_F16, PLAN_BF16, PLAN_F8_E4M3};
+    enum { N = 3, W = 70 };
+    uint64_t seed = 8;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(dtypes); i++) {
+        uint8_t *raw = calloc(N * W, 4);
+        float *got, *dst = gpu_new(o, N * W * 4), *flat = gpu_new(o, N * W * 4);
+
+        for (uint32_t k = 0; k < N * W; k++) {
+            float x = gpu_uniform(&seed);
+
+            if (dtypes[i] == PLAN_F32) ((float *)(void *)raw)[k] = x;
+            else if (dtypes[i] == PLAN_F8_E4M3) raw[k] = (uint8_t)(gpu_random(&seed) % 127);
+            else ((uint16_t *)(void *)raw)[k] = dtypes[i] == PLAN_F16 ? element_to_f16(x) : element_to_bf16(x);
+        }
+        ops_embed(o, dst, W, gpu_put(o, raw, N * W * 4), dtypes[i], N, W, 2.5f);
+        ops_widen(o, flat, gpu_put(o, raw, N * W * 4), dtypes[i], N * W);
+        got = gpu_get(o, dst, N * W);
+        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == 2.5f * element_load(dtypes[i], raw, k));
+        free(got);
+        got = gpu_get(o, flat, N * W);
+        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == element_load(dtypes[i], raw, k));
+        free(got), free(raw);
+        gpu_forget(o);
+    }
+}
+
+/* ---- attention ---- */
+
+/* One sequence of n places whose cached rows lie in pieces, the last piece first. */
+struct layout {
+    uint32_t n, rows, *row, *place, *first;
+    struct ops_run *runs;
+};
+
+static struct layout lay(uint32_t n, uint32_t piece)
+{
+    uint32_t pieces = (n + piece - 1) / piece;
+    struct layout l = {.n = n, .rows = pieces * piece, .row = calloc(n, 4), .place = calloc(n, 4), .first = calloc(n + 1, 4),
+                       .runs = calloc((size_t)n * pieces, sizeof *l.runs)};
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = l.first[i];
+
+        for (uint32_t place = 0; place <= i; place += piece)
+            l.runs[at++] = (struct ops_run){(pieces - 1 - place / piece) * piece, i + 1 - place < piece ? i + 1 - place : piece};
+        l.place[i] = i;
+        l.row[i] = l.runs[at - 1].row + l.runs[at - 1].length - 1;
+        l.first[i + 1] = at;
+    }
+    return l;
+}
+
+static void unlay(struct layout *l)
+{
+    free(l->row), free(l->place), free(l->first), free(l->runs);
+}
+
+struct attention {
+    struct op_attention p;
+    uint32_t kv_type, n, piece, from; /* positions from.. are asked for */
+    bool sinks, alibi;
+};
+
+static void check_attention(const struct attention *t)
+{
+    const struct op_attention *p = &t->p;
+    struct layout l = lay(t->n, t->piece);
+    uint64_t seed = p->dk * 7 + p->heads;
+    uint32_t kw = p->kv_heads * p->dk, vw = p->kv_heads * p->dv, ldq = p->heads * p->dk + 1, ldd = p->heads * p->dv + 3, each = t->kv_type == KV_F32 ? 4 : 2;
+    float *q = gpu_floats(&seed, (size_t)t->n * ldq), *k = gpu_floats(&seed, (size_t)l.rows * kw), *v = gpu_floats(&seed, (size_t)l.rows * vw);
+    float *sinks = gpu_floats(&seed, p->heads), *alibi = gpu_floats(&seed, p->heads), *dst = calloc((size_t)t->n * ldd, 4), *got, *one;
+    uint8_t *k_host = calloc((size_t)l.rows * kw, each), *v_host = calloc((size_t)l.rows * vw, each);
+    uint32_t *all_rows = calloc(l.rows, 4), count = t->n - t->from;
+    float *dq = gpu_put(o, q, (uint64_t)t->n * ldq * 4), *dd = gpu_put(o, dst, (uint64_t)t->n * ldd * 4), *ds, *da;
+    void *dk = gpu_new(o, (uint64_t)l.rows * kw * each), *dv = gpu_new(o, (uint64_t)l.rows * vw * each);
+    struct ops_rows host = {l.row + t->from, l.place + t->from, l.first + t->from, l.runs, count, t->n - 1}, r = host, store = {.n = l.rows};
+
+    for (uint32_t h = 0; h < p->heads; h++) alibi[h] = fabsf(alibi[h]) * 0.1f;
+    for (uint32_t i = 0; i < l.rows; i++) all_rows[i] = i;
+    store.row = gpu_put(o, all_rows, l.rows * 4ull);
+    ops_kv_store(o, t->kv_type, dk, kw, gpu_put(o, k, (uint64_t)l.rows * kw * 4), kw, &store);
+    ops_kv_store(o, t->kv_type, dv, vw, gpu_put(o, v, (uint64_t)l.rows * vw * 4), vw, &store);
+    ops_download(o, k_host, dk, (uint64_t)l.rows * kw * each);
+    ops_download(o, v_host, dv, (uint64_t)l.rows * vw * each);
+    for (uint64_t i = 0; i < (uint64_t)l.rows * kw; i++) { /* stored to the nearest */
+        float x = k[i], y = element_kv_load(t->kv_type, k_host, i);
+
+        assert_true(fabsf(x - y) <= (t->kv_type == KV_F32 ? 0 : t->kv_type == KV_F16 ? 0x1p-11f : 0x1p-8f) * fabsf(x) + 0x1p-25f);
+    }
+    r.row = gpu_put(o, l.row + t->from, count * 4ull);
+    r.place = gpu_put(o, l.place + t->from, count * 4ull);
+    r.first = gpu_put(o, l.first + t->from, (count + 1) * 4ull);
+    r.runs = gpu_put(o, l.runs, l.first[t->n] * sizeof *l.runs);
+    ds = t->sinks ? gpu_put(o, sinks, p->heads * 4ull) : NULL;
+    da = t->alibi ? gpu_put(o, alibi, p->heads * 4ull) : NULL;
+    ops_attention(o, p, dd, ldd, dq, ldq, dk, dv, t->kv_type, ds, da, &r);
+    reference_attention(p, dst, ldd, q, ldq, k_host, v_host, t->kv_type, t->sinks ? sinks : NULL, t->alibi ? alibi : NULL, &host);
+    got = gpu_get(o, dd, (size_t)count * ldd);
+    gpu_assert_near(got, dst, (size_t)count * ldd, 3e-6, NULL, 1, "attention");
+    /* the last position alone: the same bytes */
+    r.row += count - 1, r.place += count - 1, r.first += count - 1, r.n = 1;
+    ops_attention(o, p, dd, ldd, dq + (uint64_t)(count - 1) * ldq, ldq, dk, dv, t->kv_type, ds, da, &r);
+    one = gpu_get(o, dd, ldd);
+    gpu_assert_same(one, got + (size_t)(count - 1) * ldd, p->heads * p->dv, "attention, alone");
+    free(q), free(k), free(v), free(sinks), free(alibi), free(dst), free(got), free(one), free(k_host), free(v_host), free(all_rows);
+    unlay(&l);
+    gpu_forget(o);
+}
+
+static void test_attention(void **state)
+{
+    static const struct attention ways[] = {
+        {{.heads = 4, .kv_heads = 4, .dk = 16, .dv = 16, .scale = 0.25f}, KV_F32, 70, 200, 0, false, false},
+        {{.heads = 8, .kv_heads = 2, .dk = 33, .dv = 20, .scale = 0.2f}, KV_BF16, 130, 17, 100, true, false},
+        {{.heads = 16, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.12f, .cap = 1.5f}, KV_F16, 65, 65, 60, false, true},
+        {{.heads = 6, .kv_heads = 2, .dk = 24, .dv = 130, .scale = 0.2f, .window = 30}, KV_BF16, 100, 1, 90, true, true},
+        {{.heads = 10, .kv_heads = 2, .dk = 8, .dv = 8, .scale = 0.4f, .chunk = 40}, KV_F32, 121, 50, 35, false, false},
+        {{.heads = 16, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.1f, .flags = ATTN_V_IN_K}, KV_BF16, 40, 9, 30, false, false},
+        {{.heads = 12, .kv_heads = 1, .dk = 576, .dv = 512, .scale = 0.04f, .flags = ATTN_V_IN_K}, KV_BF16, 20, 9, 18, false, false},
+        {{.heads = 2, .kv_heads = 1, .dk = 16, .dv = 16, .scale = 0.3f}, KV_BF16, 1300, 700, 1297, true, false},
+        {{.heads = 2, .kv_heads = 2, .dk = 16, .dv = 16, .scale = 0.3f, .window = 600}, KV_F16, 1200, 100, 1197, false, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways); i++) check_attention(&ways[i]);
+}
+
+/* Scratch for one position at a time: in groups, the same bytes. */
+static void test_attention_in_groups(void **state)
+{
+    static const struct attention way = {{.heads = 8, .kv_heads = 2, .dk = 16, .dv = 1000, .scale = 0.2f}, KV_BF16, 30, 30, 0, true, false};
+    struct ops *much = o;
+
+    (void)state;
+    o = gpu_open(65536); /* a position takes 8 x 1002 floats, so two fit */
+    check_attention(&way);
+    gpu_close(o);
+    o = much;
+}
+
+/* ---- recurrences ---- */
+
+/* Two sequences that begin, one that goes on, and a branch: slots 0..4. */
+static const uint32_t chain_from[] = {UINT32_MAX, 0, 0, UINT32_MAX, 2, 1, 3}, chain_to[] = {0, 0, 2, 1, 2, 3, 3};
+#define CHAIN COUNT(chain_from)
+#define SLOTS 4
+
+static void test_conv(void **state)
+{
+    uint64_t seed = 9;
+
+    (void)state;
+    for (uint32_t taps = 1; taps <= 4; taps++) {
+        struct op_conv p = {.width = 70, .taps = taps, .act = taps % 2 ? ACT_SILU : ACT_NONE};
+        struct ops_chain c = {chain_from, chain_to, CHAIN};
+        uint64_t floats = (taps - 1) * 70 + 2;
+        float *src = gpu_floats(&seed, CHAIN * 72), *w = gpu_floats(&seed, 70 * taps), *b = gpu_floats(&seed, 70), *s = gpu_floats(&seed, SLOTS * floats);
+        float *dst = calloc(CHAIN * 71, 4), *ds = gpu_put(o, s, SLOTS * floats * 4), *dd = gpu_put(o, dst, CHAIN * 71 * 4), *got;
+
+        ops_conv(o, &p, dd, 71, gpu_put(o, src, CHAIN * 72 * 4), 72, gpu_put(o, w, 70 * taps * 4), taps > 2 ? gpu_put(o, b, 280) : NULL, ds, floats, &c);
+        reference_conv(&p, dst, 71, src, 72, w, taps > 2 ? b : NULL, s, floats, &c);
+        got = gpu_get(o, dd, CHAIN * 71);
+        gpu_assert_near(got, dst, CHAIN * 71, 2e-6, NULL, 1, "convolution");
+        free(got);
+        got = gpu_get(o, ds, SLOTS * floats);
+        gpu_assert_near(got, s, SLOTS * floats, 1e-6, NULL, 1, "convolution's state");
+        free(got), free(src), free(w), free(b), free(s), free(dst);
+        gpu_forget(o);
+    }
+}
+
+static void test_delta(void **state)
+{
+    uint64_t seed = 10;
+    static const struct op_delta ways[] = {{.heads = 4, .key_heads = 2, .dk = 16, .dv = 40, .scale = 0.25f}, {.heads = 2, .key_heads = 2, .dk = 33, .dv = 16, .scale = 1}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        const struct op_delta *p = &ways[i];
+        struct ops_chain c = {chain_from, chain_to, CHAIN};
+        uint32_t kw = p->key_heads * p->dk, vw = p->heads * p->dv;
+        uint64_t floats = (uint64_t)p->heads * p->dk * p->dv + 1;
+        float *q = gpu_floats(&seed, CHAIN * kw), *k = gpu_floats(&seed, CHAIN * kw), *v = gpu_floats(&seed, CHAIN * vw), *a = gpu_floats(&seed, CHAIN * 8);
+        float *b = gpu_floats(&seed, CHAIN * 8), *log = gpu_floats(&seed, 8), *dt = gpu_floats(&seed, 8), *s = gpu_floats(&seed, SLOTS * floats);
+        float *dst = calloc(CHAIN * (vw + 1), 4), *ds = gpu_put(o, s, SLOTS * floats * 4), *dd = gpu_put(o, dst, CHAIN * (vw + 1) * 4ull), *got;
+        struct ops_delta_args x = {q, k, v, a, b, kw, kw, vw, 8, 8, log, dt}, d = {gpu_put(o, q, CHAIN * kw * 4ull), gpu_put(o, k, CHAIN * kw * 4ull),
+                                   gpu_put(o, v, CHAIN * vw * 4ull), gpu_put(o, a, CHAIN * 32), gpu_put(o, b, CHAIN * 32), kw, kw, vw, 8, 8,
+                                   gpu_put(o, log, 32), gpu_put(o, dt, 32)};
+
+        ops_delta(o, p, dd, vw + 1, &d, ds, floats, &c);
+        reference_delta(p, dst, vw + 1, &x, s, floats, &c);
+        got = gpu_get(o, dd, CHAIN * (vw + 1));
+        gpu_assert_near(got, dst, CHAIN * (vw + 1), 3e-6, NULL, 1, "delta rule");
+        free(got);
+        got = gpu_get(o, ds, SLOTS * floats);
+        gpu_assert_near(got, s, SLOTS * floats, 3e-6, NULL, 1, "delta rule's state");
+        free(got), free(q), free(k), free(v), free(a), free(b), free(log), free(dt), free(s), free(dst);
+        gpu_forget(o);
+    }
+}
+
+/* ---- memory ---- */
+
+static void test_uploads(void **state)
+{
+    enum { EACH = 100000 };
+    uint8_t *device = gpu_new(o, 100ull * EACH), *host = malloc(EACH), *back = malloc(100ull * EACH);
+
+    (void)state;
+    for (uint32_t i = 0; i < 100; i++) { /* more than the staging area holds; the source changes at once */
+        memset(host, (int)i + 1, EACH);
+        ops_upload(o, device + (uint64_t)i * EACH, host, EACH - i);
+    }
+    ops_download(o, back, device, 100ull * EACH);
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_int_equal(back[(uint64_t)i * EACH], i + 1);
+        assert_int_equal(back[(uint64_t)i * EACH + EACH - i - 1], i + 1);
+        if (i) assert_int_equal(back[(uint64_t)i * EACH + EACH - 1], 0); /* and new memory is zero */
+    }
+    free(host), free(back);
+    gpu_forget(o);
+}
+
+static void test_errors(void **state)
+{
+    struct ops *mine = gpu_open(65536);
+    struct ops_options absent = {.device = 4711, .scratch_bytes = 1};
+    struct ops *none;
+    struct error e = {0};
+    float *x = ops_alloc(mine, 4096, &e);
+
+    (void)state;
+    assert_int_equal(ops_sync(mine, &e), 0);
+    ops_widen(mine, x, x, 99, 4);
+    assert_int_equal(ops_sync(mine, &e), -ENOTSUP);
+    ops_slot_wait(mine, 3);
+    assert_int_equal(ops_sync(mine, &e), -ENOTSUP); /* the first one stays */
+    ops_free(mine, x, 4096);
+    ops_close(mine);
+    assert_int_equal(ops_open(&none, &absent, &e), -ENODEV);
+    assert_non_null(strstr(e.text, "4711"));
+    assert_null(ops_alloc(o, UINT64_C(1) << 60, &e));
+    assert_int_equal(e.code, ENOMEM);
+    assert_non_null(strstr(e.text, "--device-memory"));
+    assert_int_equal(ops_sync(o, &e), 0); /* a refused allocation spoils nothing */
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    o = gpu_open(4u << 20);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    gpu_close(o);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_act),
+        cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_embed_and_widen),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_attention_in_groups),
+        cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_delta),
+        cmocka_unit_test(test_uploads),
+        cmocka_unit_test(test_errors),
+    };
+
+    return gpu_present() ? cmocka_run_group_tests_name("cuda operations", tests, setup, teardown) : 0;
+}
