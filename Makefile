@@ -29,7 +29,7 @@ SRC_transfer_cpu := $(call src,transfer/cpu)
 SRC_compute      := $(call src,compute)
 SRC_compute_cpu  := $(call src,compute/cpu)
 SRC_coordinator  := $(call src,coordinator coordinator/cli coordinator/model coordinator/model/families \
-                      coordinator/text coordinator/plan coordinator/run coordinator/view)
+                      coordinator/text coordinator/plan coordinator/run coordinator/view coordinator/doctor)
 # libsentencepiece speaks C++: one thin bridge to it.
 CXX_coordinator  := $(sort $(wildcard coordinator/text/*.cc))
 ROOMS := proto reader transfer transfer_cpu compute compute_cpu coordinator

@@ -20,6 +20,7 @@ static command_fn *const commands[COMMANDS] = {
     [COMMAND_TEMPLATE] = command_template,
     [COMMAND_TOKENIZE] = command_tokenize,
     [COMMAND_DETOKENIZE] = command_detokenize,
+    [COMMAND_DOCTOR] = command_doctor,
     [COMMAND_COMPLETION] = command_completion,
     [COMMAND_HELP] = command_help,
 };

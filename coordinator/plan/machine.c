@@ -19,16 +19,26 @@ static uint64_t read_number(const char *path)
     return ok ? v : UINT64_MAX; /* "max" too */
 }
 
-static void look_meminfo(struct machine *m)
+static FILE *open_at(const char *root, const char *path)
 {
-    FILE *f = fopen("/proc/meminfo", "re");
+    char full[600];
+
+    return snprintf(full, sizeof full, "%s%s", root, path) < (int)sizeof full ? fopen(full, "re") : NULL;
+}
+
+static void look_meminfo(struct machine *m, const char *root)
+{
+    FILE *f = open_at(root, "/proc/meminfo");
     char line[128];
     unsigned long long kb;
 
     m->memory_total = m->memory_available = UINT64_MAX;
+    m->swap_total = m->swap_free = 0;
     while (f && fgets(line, sizeof line, f)) {
         if (sscanf(line, "MemTotal: %llu", &kb) == 1) m->memory_total = kb * 1024;
         if (sscanf(line, "MemAvailable: %llu", &kb) == 1) m->memory_available = kb * 1024;
+        if (sscanf(line, "SwapTotal: %llu", &kb) == 1) m->swap_total = kb * 1024;
+        if (sscanf(line, "SwapFree: %llu", &kb) == 1) m->swap_free = kb * 1024;
     }
     if (f) fclose(f);
 }
@@ -66,61 +76,99 @@ static void look_folder(struct machine *m, const char *folder, bool v2)
     used = used > free_bytes ? used - free_bytes : 0;
     free_bytes = limit > used ? limit - used : 0;
     if (limit < m->cgroup_limit) m->cgroup_limit = limit;
-    if (free_bytes < m->cgroup_free) m->cgroup_free = free_bytes;
+    if (free_bytes >= m->cgroup_free) return;
+    m->cgroup_free = free_bytes;
+    snprintf(m->cgroup_file, sizeof m->cgroup_file, "%s/%s", folder, v2 ? "memory.max" : "memory.limit_in_bytes");
 }
 
-static void climb(struct machine *m, const char *root, const char *group, bool v2)
+/* Processors that a quota is worth, rounded up; v1 keeps it in two files. */
+static void look_quota(struct machine *m, const char *folder, bool v2)
+{
+    unsigned long long quota = 0, period = 0;
+    char path[600];
+    FILE *f;
+
+    if (v2) {
+        snprintf(path, sizeof path, "%s/cpu.max", folder);
+        f = fopen(path, "re");
+        if (f && fscanf(f, "%llu %llu", &quota, &period) != 2) period = 0; /* "max" */
+        if (f) fclose(f);
+    } else {
+        snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+        quota = read_number(path);
+        snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+        period = read_number(path);
+        if (quota > INT32_MAX || period > INT32_MAX) return; /* -1: none */
+    }
+    if (period && quota && (quota + period - 1) / period < m->cpus) m->cpus = (uint32_t)((quota + period - 1) / period);
+}
+
+typedef void look_fn(struct machine *m, const char *folder, bool v2);
+
+/* The own group and all above it: the tightest limit holds. */
+static void climb(struct machine *m, const char *root, const char *tree, const char *group, bool v2, look_fn *look)
 {
     char folder[512];
-    size_t base = strlen(root);
+    size_t base = strlen(root) + strlen(tree);
 
-    snprintf(folder, sizeof folder, "%s%s", root, group);
+    if (snprintf(folder, sizeof folder, "%s%s%s", root, tree, group) >= (int)sizeof folder) return;
     for (;;) {
         char *slash;
 
-        look_folder(m, folder, v2);
+        look(m, folder, v2);
         slash = strrchr(folder, '/');
         if (strlen(folder) <= base || !slash) return;
         *slash = 0;
     }
 }
 
-static void look_cgroups(struct machine *m)
+static bool among(const char *list, const char *word)
 {
-    FILE *f = fopen("/proc/self/cgroup", "re");
+    for (size_t n = strlen(word); list; list = strchr(list, ',') ? strchr(list, ',') + 1 : NULL)
+        if (!strncmp(list, word, n) && (!list[n] || list[n] == ',')) return true;
+    return false;
+}
+
+static void look_cgroups(struct machine *m, const char *root)
+{
+    FILE *f = open_at(root, "/proc/self/cgroup");
     char line[512];
 
     m->cgroup_limit = m->cgroup_free = UINT64_MAX;
+    m->cgroup_file[0] = 0;
     while (f && fgets(line, sizeof line, f)) {
         char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
 
         if (!path) continue;
         *path++ = 0;
+        controllers++;
         path[strcspn(path, "\n")] = 0;
         if (!strcmp(path, "/")) path[0] = 0;
-        if (!controllers[1]) {
-            climb(m, "/sys/fs/cgroup", path, true);
-            climb(m, "/sys/fs/cgroup/unified", path, true);
-        } else if (strstr(controllers, "memory")) {
-            climb(m, "/sys/fs/cgroup/memory", path, false);
-            look_folder(m, "/sys/fs/cgroup/memory", false); /* a container sees its own group as the root */
+        if (!*controllers) {
+            climb(m, root, "/sys/fs/cgroup", path, true, look_folder);
+            climb(m, root, "/sys/fs/cgroup/unified", path, true, look_folder);
+            climb(m, root, "/sys/fs/cgroup", path, true, look_quota);
+        }
+        if (among(controllers, "memory")) {
+            climb(m, root, "/sys/fs/cgroup/memory", path, false, look_folder);
+            climb(m, root, "/sys/fs/cgroup/memory", "", false, look_folder); /* a container sees its own group as the root */
+        }
+        if (among(controllers, "cpu")) {
+            climb(m, root, "/sys/fs/cgroup/cpu", path, false, look_quota);
+            climb(m, root, "/sys/fs/cgroup/cpu", "", false, look_quota);
         }
     }
     if (f) fclose(f);
 }
 
-static uint32_t count_cpus(void)
+static void count_cpus(struct machine *m)
 {
-    cpu_set_t set;
     long n = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned long long quota, period;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    cpu_set_t set;
 
-    if (!sched_getaffinity(0, sizeof set, &set)) n = CPU_COUNT(&set);
-    if (f && fscanf(f, "%llu %llu", &quota, &period) == 2 && period && (long)((quota + period - 1) / period) < n)
-        n = (long)((quota + period - 1) / period);
-    if (f) fclose(f);
-    return n > 0 ? (uint32_t)n : 1;
+    m->cpus_online = n > 0 ? (uint32_t)n : 1;
+    m->cpus = m->cpus_online;
+    if (!sched_getaffinity(0, sizeof set, &set) && CPU_COUNT(&set) > 0) m->cpus = (uint32_t)CPU_COUNT(&set);
 }
 
 static bool find_gpu(void)
@@ -128,15 +176,20 @@ static bool find_gpu(void)
     return !access("/proc/driver/nvidia/version", F_OK) && (!access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK));
 }
 
-void machine_look(struct machine *m)
+void machine_look_at(struct machine *m, const char *root)
 {
     struct rlimit l;
 
-    look_meminfo(m);
-    look_cgroups(m);
+    look_meminfo(m, root);
+    count_cpus(m);
+    look_cgroups(m, root);
     m->free_bytes = m->memory_available < m->cgroup_free ? m->memory_available : m->cgroup_free;
     m->shm_free = shm_free_bytes();
     m->memlock = !getrlimit(RLIMIT_MEMLOCK, &l) ? l.rlim_cur : 0;
-    m->cpus = count_cpus();
     m->has_gpu = find_gpu();
+}
+
+void machine_look(struct machine *m)
+{
+    machine_look_at(m, "");
 }

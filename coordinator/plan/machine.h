@@ -6,10 +6,15 @@
 struct machine {
     uint64_t memory_total, memory_available; /* of the whole machine */
     uint64_t cgroup_limit, cgroup_free;      /* tightest limit of the own cgroup and its parents; UINT64_MAX: none */
+    char cgroup_file[512];                   /* the file that cgroup_free comes from, "" where there is no limit */
+    uint64_t swap_total, swap_free;
     uint64_t free_bytes;                     /* what a run may take: the least of these */
     uint64_t shm_free, memlock;
     uint32_t cpus;                           /* by affinity and quota */
+    uint32_t cpus_online;
     bool has_gpu;                            /* an NVIDIA device and its driver */
 };
 
 void machine_look(struct machine *m);
+/* The same with another folder in the place of / for what is read from /proc and /sys: "" is the machine itself. */
+void machine_look_at(struct machine *m, const char *root);

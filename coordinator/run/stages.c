@@ -35,6 +35,19 @@ static int find(char *path, size_t room, const char *name, struct error *e)
                      "or use --backend cpu", name, own);
 }
 
+static void stage_program(char *name, size_t room, enum run_stage stage, bool cuda)
+{
+    snprintf(name, room, stage == STAGE_READER ? "sluice-%s" : "sluice-%s-%s", stage_name(stage), cuda ? "cuda" : "cpu");
+}
+
+int child_find(enum run_stage stage, bool cuda, struct error *e)
+{
+    char path[2 * PATH_MAX], name[64];
+
+    stage_program(name, sizeof name, stage, cuda);
+    return find(path, sizeof path, name, e);
+}
+
 int child_start(struct child *c, enum run_stage stage, bool cuda, const char *address, int log_level, const int *fds, struct error *e)
 {
     char path[2 * PATH_MAX], name[64], parent[24], log[12];
@@ -45,7 +58,7 @@ int child_start(struct child *c, enum run_stage stage, bool cuda, const char *ad
     int rc;
 
     *c = (struct child){.pidfd = -1, .ended = true};
-    snprintf(name, sizeof name, stage == STAGE_READER ? "sluice-%s" : "sluice-%s-%s", stage_name(stage), cuda ? "cuda" : "cpu");
+    stage_program(name, sizeof name, stage, cuda);
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
     snprintf(log, sizeof log, "%d", log_level);
     if ((rc = find(path, sizeof path, name, e))) return rc;

@@ -20,6 +20,8 @@ struct child {
 
 /* fds: STAGE_FDS descriptors, -1 for none. The executable is looked for beside this one, then in ../libexec/sluice. */
 int child_start(struct child *c, enum run_stage stage, bool cuda, const char *address, int log_level, const int *fds, struct error *e);
+/* 0 where child_start() would find its executable; else -ENOENT and where it belongs. */
+int child_find(enum run_stage stage, bool cuda, struct error *e);
 bool child_poll(struct child *c);                 /* has it ended? */
 void child_kill(struct child *c, int signal);
 void child_wait(struct child *c, int timeout_ms); /* then SIGKILL, and waits for that */

@@ -1,0 +1,179 @@
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coordinator/doctor/doctor.h"
+
+#define DEVICES "/sys/bus/pci/devices"
+
+struct link {
+    double speed, most; /* GT/s */
+    int width, widest;
+};
+
+static bool read_file(const struct doctor *d, const char *device, const char *name, char *out, size_t room)
+{
+    char path[512];
+
+    return snprintf(path, sizeof path, DEVICES "/%s/%s", device, name) < (int)sizeof path &&
+           doctor_line(d, path, out, room);
+}
+
+static struct link read_link(const struct doctor *d, const char *device)
+{
+    struct link l = {0};
+    char line[64];
+
+    if (read_file(d, device, "current_link_speed", line, sizeof line)) l.speed = atof(line);
+    if (read_file(d, device, "max_link_speed", line, sizeof line)) l.most = atof(line);
+    if (read_file(d, device, "current_link_width", line, sizeof line)) l.width = atoi(line);
+    if (read_file(d, device, "max_link_width", line, sizeof line)) l.widest = atoi(line);
+    return l;
+}
+
+/* PCI Express base specification: the generation by its transfer rate. */
+static int generation(double speed)
+{
+    static const double rate[] = {2.5, 5, 8, 16, 32, 64};
+    int g = 0;
+
+    while (g < 6 && rate[g] <= speed + 0.1) g++;
+    return g;
+}
+
+/* Bytes per second that the encoding leaves: 8b/10b up to the second generation, 128b/130b after it. */
+static double link_bytes(double speed, int width)
+{
+    return speed * 1e9 / 8 * width * (speed > 5.1 ? 128.0 / 130 : 0.8);
+}
+
+static void add_link(struct doctor *d, const char *device)
+{
+    struct link l = read_link(d, device);
+    struct doctor_finding *f;
+
+    if (l.width <= 0 || l.speed <= 0) return; /* no PCI Express: NVLink to the processor, or a virtual device */
+    f = doctor_add(d, "GPU link", l.width < l.widest ? DOCTOR_BETTER : DOCTOR_GOOD);
+    doctor_say(f, "PCIe %d x%d (%.1f GB/s at most)%s", generation(l.speed), l.width, link_bytes(l.speed, l.width) / 1e9,
+               l.speed < l.most ? "; its rate rises under load" : "");
+    if (l.speed < l.most)
+        doctor_say(f, "PCIe %d x%d while idle, PCIe %d under load (%.1f GB/s at most)", generation(l.speed), l.width,
+                   generation(l.most), link_bytes(l.most, l.width) / 1e9);
+    if (f->verdict == DOCTOR_GOOD) return;
+    doctor_cost(f, "the device could use x%d: %.0f%% of its link is lost", l.widest,
+                100.0 * (l.widest - l.width) / l.widest);
+    doctor_mend(f, "another slot, or another card in its place; some boards share lanes with an M.2 slot");
+}
+
+/* "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb..." -> 550.54.14 */
+static bool driver_version(const struct doctor *d, char *out, size_t room)
+{
+    char line[256];
+
+    if (!doctor_line(d, "/proc/driver/nvidia/version", line, sizeof line)) return false;
+    for (const char *p = line; *p; p++) {
+        size_t n = strspn(p, "0123456789.");
+
+        if (p != line && p[-1] == ' ' && n >= 3 && memchr(p, '.', n) && (p[n] == ' ' || !p[n])) {
+            snprintf(out, room, "%.*s", (int)n, p);
+            return true;
+        }
+    }
+    snprintf(out, room, "unknown");
+    return true;
+}
+
+static void device_name(const struct doctor *d, const char *device, char *out, size_t room)
+{
+    char path[512], line[160], id[16] = "";
+    FILE *f = NULL;
+
+    read_file(d, device, "device", id, sizeof id);
+    snprintf(out, room, "NVIDIA device %s", id);
+    if (snprintf(path, sizeof path, "%s/proc/driver/nvidia/gpus/%s/information", d->root, device) < (int)sizeof path)
+        f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f)) {
+        if (strncmp(line, "Model:", 6)) continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(out, room, "%s", line + 6 + strspn(line + 6, " \t"));
+    }
+    if (f) fclose(f);
+}
+
+static bool is_gpu(const struct doctor *d, const char *device)
+{
+    char vendor[16], class[16];
+
+    return read_file(d, device, "vendor", vendor, sizeof vendor) &&
+           read_file(d, device, "class", class, sizeof class) && !strncmp(vendor, "0x10de", 6) &&
+           !strncmp(class, "0x03", 4);
+}
+
+static void add_device(struct doctor *d, const char *device, bool driver, const char *version)
+{
+    struct doctor_finding *f = doctor_add(d, "GPU", driver ? DOCTOR_GOOD : DOCTOR_BETTER);
+    char name[128], path[64];
+
+    device_name(d, device, name, sizeof name);
+    snprintf(path, sizeof path, "%s/dev/nvidiactl", d->root);
+    doctor_say(f, "%s at %s, %s%s", name, device, driver ? "driver " : "no NVIDIA driver", driver ? version : "");
+    if (!driver) {
+        doctor_cost(f, "the cpu computes; the GPU is idle");
+        doctor_mend(
+            f, "install NVIDIA's driver; in a container: docker run --gpus all, with the NVIDIA container toolkit");
+    } else if (access(path, R_OK | W_OK)) {
+        f->verdict = DOCTOR_BETTER;
+        doctor_cost(f, "/dev/nvidiactl cannot be opened: the cpu computes");
+        doctor_mend(f,
+                    "docker run --gpus all; outside a container: the group that owns /dev/nvidia*, or nvidia-modprobe");
+    }
+    add_link(d, device);
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
+{
+    char path[1024], version[64] = "";
+    bool driver = driver_version(d, version, sizeof version);
+    struct dirent **list = NULL;
+    struct doctor_finding *f;
+    int n, found = 0;
+
+    snprintf(path, sizeof path, "%s" DEVICES, d->root);
+    n = scandir(path, &list, NULL, by_name);
+    for (int i = 0; i < n; i++) {
+        if (list[i]->d_name[0] != '.' && is_gpu(d, list[i]->d_name)) {
+            add_device(d, list[i]->d_name, driver, version);
+            found++;
+        }
+        free(list[i]);
+    }
+    free(list);
+    if (!found) {
+        f = doctor_add(d, "GPU", DOCTOR_GOOD);
+        doctor_say(f, driver ? "driver %s, and no device to be seen" : "none: the cpu computes", version);
+        if (!driver) return;
+        f->verdict = DOCTOR_BETTER;
+        doctor_cost(f, "the cpu computes");
+        doctor_mend(f, "see nvidia-smi, and whether the container was given the device (docker run --gpus all)");
+        return;
+    }
+    f = doctor_add(d, "cuda stages", cuda_stages ? DOCTOR_GOOD : DOCTOR_BETTER);
+    doctor_say(f, cuda_stages ? "built" : "not built");
+    if (!cuda_stages) {
+        doctor_cost(f, "the GPU cannot be used by this build");
+        doctor_mend(f, "build where nvcc is (the CUDA toolkit): make CUDA=yes");
+    }
+    if (!driver) return;
+    f = doctor_add(d, "MPS", mps ? DOCTOR_GOOD : DOCTOR_BETTER);
+    doctor_say(f, mps ? "can be started for a run" : "nvidia-cuda-mps-control is not on the PATH");
+    if (mps) return;
+    doctor_cost(f, "copies and kernels of two processes may take turns on the device instead of overlapping");
+    doctor_mend(f, "it comes with NVIDIA's driver");
+}
