@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compute/check.h"
 #include "compute/experts.h"
 #include "compute/rotary.h"
 #include "proto/clock.h"
@@ -187,7 +188,7 @@ int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, 
             out->part = part.part;
             out->weight = (struct ops_weight){&plan_matrices(d->plan)[part.part->index], part.data, scale, part.part->row0,
                                               part.part->rows, scale_row0};
-            return 0;
+            return d->checking ? check_weight(d, out, e) : 0;
         } else {
             out->bias_part = part.part;
             out->bias_data = part.data;
@@ -403,6 +404,8 @@ int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position
     d->sweep = sweep;
     d->requested = 0;
     d->rows = n;
+    d->checking = n && (s[0].flags & POSITION_CHECK);
+    if (d->checking && (rc = check_begin(d, e))) return rc;
     d->sweep_tiles.idle = d->request_tiles.idle = idle;
     d->sweep_tiles.idle_arg = d->request_tiles.idle_arg = d;
     atomic_store_explicit(&stats->sweep, sweep + 1, memory_order_relaxed);
@@ -414,7 +417,9 @@ int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position
 
         atomic_store_explicit(&stats->layer, op->layer, memory_order_relaxed);
         atomic_fetch_add_explicit(&stats->calls, 1, memory_order_relaxed);
-        if ((rc = run_op(d, op, e))) return rc == -ENODATA ? error_set(e, EPROTO, "the sweep has too few tiles") : rc;
+        rc = run_op(d, op, e);
+        if (!rc && d->checking) rc = check_result(d, op, e);
+        if (rc) return rc == -ENODATA ? error_set(e, EPROTO, "the sweep has too few tiles") : rc;
     }
     rc = tiles_next(&d->sweep_tiles, &extra, e);
     if (rc != -ENODATA) return rc ? rc : error_set(e, EPROTO, "the sweep has more tiles than operations");

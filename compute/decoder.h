@@ -1,5 +1,6 @@
 /* The executor: walks the plan's operations over a sweep's positions, taking tiles in the order in which they come. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "compute/ops.h"
 #include "compute/positions.h"
@@ -28,6 +29,7 @@ struct decoder {
     uint32_t rows;           /* positions that the current operation works on: all, or those selected */
     uint32_t requested;      /* rows of the embedding asked for in this sweep */
     uint64_t sweep;
+    bool checking;           /* this sweep looks for what is not a number: compute/check.h */
 };
 
 /* Allocates everything; nothing is allocated later. */
@@ -38,7 +40,7 @@ int decoder_load(struct decoder *d, struct error *e);
 int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position *s, uint32_t n, uint32_t *logits, struct error *e);
 void decoder_close(struct decoder *d);
 
-/* Used by compute/experts.c. */
+/* Used by compute/experts.c and compute/check.c. */
 static inline float *decoder_at(const struct decoder *d, struct plan_view v)
 {
     return d->buffers[v.buf] + v.col;

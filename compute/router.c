@@ -1,6 +1,7 @@
 #include "compute/router.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Own exponential, so that the choice does not depend on the C library: e^x = 2^k e^r, |r| <= ln 2 / 2, in double. */
@@ -93,8 +94,13 @@ void router_choose(const struct op_router *p, const float *logits, uint32_t ld, 
     float *score = scratch, *choice = scratch + p->experts, *group = scratch + 2 * (size_t)p->experts;
 
     for (uint32_t i = 0; i < n; i++, id += p->top, weight += p->top) {
+        bool numbers = true;
+
         scores(p, logits + (size_t)i * ld, score);
-        for (uint32_t j = 0; j < p->experts; j++) choice[j] = bias ? score[j] + bias[j] : score[j];
+        for (uint32_t j = 0; j < p->experts; j++) {
+            choice[j] = bias ? score[j] + bias[j] : score[j];
+            numbers &= !isnan(choice[j]);
+        }
         if (p->groups > 1 && p->top_groups < p->groups) limit_groups(p, choice, group);
         for (uint32_t k = 0; k < p->top; k++) {
             uint32_t best = UINT32_MAX;
@@ -106,5 +112,7 @@ void router_choose(const struct op_router *p, const float *logits, uint32_t ld, 
             choice[best] = NAN;
         }
         weigh(p, score, id, weight);
+        /* an expert whose score is not a number must not just be passed over */
+        for (uint32_t k = 0; !numbers && k < p->top; k++) weight[k] = NAN;
     }
 }

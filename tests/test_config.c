@@ -183,6 +183,8 @@ static void parts_of_quantized_and_sparse_models(void **state)
          "up_proj.weight_scale_inv"},
         {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32", "layers.1.mlp.up_proj.weight_scale_inv\tF16",
          "F16"},
+        {"qwen3-fp8", "layers.1.self_attn.k_proj.weight_scale_inv\tF32\t1x2",
+         "layers.1.self_attn.k_proj.weight_scale_inv\tF32\t2x1", "k_proj.weight_scale_inv has shape [2, 1], and [1, 2]"},
         {"mixtral", "layers.1.block_sparse_moe.experts.3.w2.", "layers.1.block_sparse_moe.experts.9.w2.",
          "layers.1.block_sparse_moe.experts.3.w2.weight"},
         {"gpt-oss-mxfp4", "layers.2.mlp.experts.down_proj_scales\tU8\t6x96x2",
@@ -214,28 +216,40 @@ static void parts_of_quantized_and_sparse_models(void **state)
     }
 }
 
-static void routing_sizes_that_contradict(void **state)
+/* A field of this model's config replaced by a number. */
+static void refuse_number(const char *model, const char *key, int value, const char *word)
 {
     char *saved = folder, *text;
     json_t *o;
 
-    (void)state;
-    folder = reference_make("deepseek-v3");
+    folder = reference_make(model);
     o = json_load_file(scratch_path(folder, "config.json"), 0, NULL);
-    json_object_set_new(o, "num_experts_per_tok", json_integer(5));
+    json_object_set_new(o, key, json_integer(value));
     text = json_dumps(o, 0);
     scratch_write(folder, "config.json", text);
-    REFUSE("contradict", "8 experts in 4 groups");
-    free(text);
-    json_object_set_new(o, "num_experts_per_tok", json_integer(3));
-    json_object_set_new(o, "n_group", json_integer(3));
-    text = json_dumps(o, 0);
-    scratch_write(folder, "config.json", text);
-    REFUSE("contradict");
+    REFUSE("config.json", word);
     free(text);
     json_decref(o);
     scratch_remove(folder);
     folder = saved;
+}
+
+static void routing_sizes_that_contradict(void **state)
+{
+    (void)state;
+    refuse_number("deepseek-v3", "num_experts_per_tok", 5, "8 experts in 4 groups");
+    refuse_number("deepseek-v3", "num_experts_per_tok", 0, "num_experts_per_tok");
+    refuse_number("deepseek-v3", "n_group", 3, "contradict");
+    refuse_number("deepseek-v3", "topk_group", 5, "contradict");
+    refuse_number("deepseek-v3", "topk_group", 0, "contradict");
+    refuse_number("mixtral", "num_experts_per_tok", 9, "contradict");
+    refuse_number("gpt-oss-mxfp4", "num_experts_per_tok", 7, "contradict");
+    /* more or fewer experts than the file has */
+    refuse_number("mixtral", "num_local_experts", 3, "experts.3.w1.weight is there");
+    refuse_number("mixtral", "num_local_experts", 9, "experts.6.w1.weight");
+    refuse_number("deepseek-v3", "n_routed_experts", 12, "experts.8.gate_proj.weight");
+    refuse_number("gpt-oss-mxfp4", "num_local_experts", 5, "shape");
+    refuse_number("llama4", "num_local_experts", 9, "shape");
 }
 
 static void several_ends_and_defaults(void **state)

@@ -20,10 +20,10 @@ ELEMENT_FN float act_one(uint32_t kind, float x)
     case ACT_SILU: return x * act_sigmoid(x);
     case ACT_GELU_TANH: return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
     case ACT_GELU_ERF: return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
-    case ACT_RELU: return x > 0.0f ? x : 0.0f;
+    case ACT_RELU: return x <= 0.0f ? 0.0f : x; /* keeps what is not a number */
     case ACT_SIGMOID: return act_sigmoid(x);
     case ACT_SOFTPLUS: return act_softplus(x);
-    case ACT_RELU2: return x > 0.0f ? x * x : 0.0f;
+    case ACT_RELU2: return x <= 0.0f ? 0.0f : x * x;
     default: return x;
     }
 }
@@ -32,8 +32,8 @@ ELEMENT_FN float act_one(uint32_t kind, float x)
 ELEMENT_FN float act_pair(uint32_t kind, float gate, float up, bool has_up, float alpha, float limit)
 {
     if (kind == ACT_SWIGLU_OAI) {
-        gate = fminf(gate, limit);
-        up = fminf(fmaxf(up, -limit), limit);
+        gate = gate > limit ? limit : gate;
+        up = up > limit ? limit : up < -limit ? -limit : up;
         return gate * act_sigmoid(alpha * gate) * (up + 1.0f);
     }
     return has_up ? act_one(kind, gate) * up : act_one(kind, gate);

@@ -234,24 +234,40 @@ static uint16_t plan_dtype_of(struct build *b, const struct tensor *t)
     }
 }
 
-/* Which part of the matrix one scale of tensor s covers; a fault where its shape says nothing sensible. */
+/* Does s, of a matrix or of a stack of parts, have this shape for each part? Dimensions of length 1 may be left out at
+ * the end. */
+static bool scales_shaped(const struct tensor *s, uint32_t parts, uint64_t rows, uint64_t cols)
+{
+    uint64_t want[3], n = 0;
+
+    if (parts > 1) want[n++] = parts;
+    want[n++] = rows;
+    want[n++] = cols;
+    if (s->dims > n) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if ((i < s->dims ? s->shape[i] : 1) != want[i]) return false;
+    return true;
+}
+
+/* Which part of the matrix one scale of tensor s covers: a block, a row, or all of it; a fault where its shape says
+ * nothing sensible. */
 static void scale_blocks(struct build *b, struct plan_matrix *m, const struct tensor *s, uint32_t parts)
 {
-    uint64_t n = 1, rows = m->rows, cols = m->cols, br = b->quant.block_rows, bc = b->quant.block_cols;
+    uint64_t rows = m->rows, cols = m->cols, br = b->quant.block_rows, bc = b->quant.block_cols;
+    bool blocks = br && bc;
+    uint64_t shape[3] = {parts, blocks ? (rows + br - 1) / br : rows, blocks ? (cols + bc - 1) / bc : 1};
 
-    for (uint32_t i = 0; i < s->dims; i++) n *= s->shape[i];
-    if (br && n == parts * ((rows + br - 1) / br) * ((cols + bc - 1) / bc)) {
+    if (blocks && scales_shaped(s, parts, shape[1], shape[2])) {
         m->block_rows = (uint32_t)br;
         m->block_cols = (uint32_t)bc;
-    } else if (n == parts) {
+    } else if (scales_shaped(s, parts, 1, 1)) {
         m->block_rows = (uint32_t)rows;
         m->block_cols = (uint32_t)cols;
-    } else if (n == parts * rows) {
+    } else if (scales_shaped(s, parts, rows, 1)) {
         m->block_rows = 1;
         m->block_cols = (uint32_t)cols;
     } else {
-        uint64_t shape[2] = {br ? (rows + br - 1) / br : rows, br ? (cols + bc - 1) / bc : 1};
-        shape_fault(b, s, shape, 2);
+        shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
     }
 }
 

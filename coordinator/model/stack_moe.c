@@ -15,6 +15,17 @@ static void add_list_expert(struct build *b, const struct moe *m, uint32_t e)
     }
 }
 
+/* Experts that the file has and config.json does not count would never be chosen, and the answers be wrong. */
+static void refuse_more_experts(struct build *b, const struct moe *m)
+{
+    char full[BUILD_NAME_BYTES];
+
+    snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts, m->gate);
+    if (build_ok(b) && build_has(b, full))
+        build_fault(b, "%s: tensor %s%s is there, but %s counts %u experts: the file and config.json do not belong together",
+                    b->t->folder, b->base, full, b->c->path, m->experts);
+}
+
 static void add_fused_expert(struct build *b, const struct moe *m, uint32_t e)
 {
     uint64_t in = b->hidden, mid = m->inter;
@@ -44,6 +55,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
                              .biased = m->fused_gate_up_bias != NULL};
 
     for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
+    if (!x.fused) refuse_more_experts(b, m);
     x.bias0 = (uint32_t)b->p->vectors.count;
     for (uint32_t e = 0; e < m->experts && x.biased && build_ok(b); e++) {
         build_streamed_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);

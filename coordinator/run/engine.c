@@ -436,6 +436,19 @@ static int finish_sweep(struct engine *g, struct error *e)
     return 0;
 }
 
+/* Infinities too: a softmax over them is none. */
+static bool are_numbers(const float *x, uint64_t n)
+{
+    uint32_t most = 0, bits;
+
+    for (uint64_t i = 0; i < n; i++) {
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffffu;
+        most = bits > most ? bits : most;
+    }
+    return most < 0x7f800000u;
+}
+
 int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e)
 {
     struct control_message m = {.type = CONTROL_SWEEP, .sweep = {.count = n, .position = s}};
@@ -451,5 +464,8 @@ int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, c
     if ((rc = finish_sweep(g, e))) return rc;
     *logits = g->shm[SEG_LOGITS].base;
     *rows = g->done_rows;
+    if (!are_numbers(*logits, (uint64_t)*rows * g->config.plan->spec.vocab))
+        return error_set(e, EDOM, "the model's answer to token %u is not a number (NaN), so that no token can be chosen",
+                         s[n - 1].place);
     return 0;
 }

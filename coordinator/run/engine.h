@@ -48,7 +48,8 @@ void engine_close(struct engine *g);
  * words). */
 int engine_ready(struct engine *g, struct error *e);
 
-/* One sweep. *logits: [*rows][vocab], valid until the next call. Results as engine_ready(). */
+/* One sweep. *logits: [*rows][vocab], valid until the next call. Results as engine_ready(); -EDOM: the sweep is done, but
+ * logits are not numbers. */
 int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e);
 
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of

@@ -185,6 +185,32 @@ static void fill(const struct session *s, struct sweep_position *p, uint64_t fro
     }
 }
 
+/* After -EDOM: computes the first n tokens once more, with an eye on every weight and every result, so that the error
+ * names the tensor that is to blame. */
+static int find_fault(struct session *s, uint64_t n, struct error *e)
+{
+    uint32_t most = s->plan->run.max_positions, rows;
+    struct sweep_position *p = malloc(most * sizeof *p);
+    struct error found = {0};
+    const float *logits;
+    int rc = 0;
+
+    if (!p) return -e->code;
+    if (s->view) view_note(s->view, "the logits are not numbers, looking for the reason");
+    for (uint64_t at = 0; at < n && !rc; at += most) {
+        uint32_t count = n - at < most ? (uint32_t)(n - at) : most;
+
+        fill(s, p, at, count);
+        p[0].flags = POSITION_CHECK;
+        if (at + count == n) p[count - 1].flags |= POSITION_LOGITS;
+        rc = engine_sweep(s->engine, p, count, &logits, &rows, &found);
+    }
+    free(p);
+    s->cached = 0;
+    if (rc == -ECANCELED || (rc == -EPIPE && !engine_mendable(s->engine))) *e = found;
+    return rc == -ECANCELED ? rc : -e->code;
+}
+
 int session_logits(struct session *s, const float **logits, struct error *e)
 {
     uint32_t most = s->plan->run.max_positions, rows = 0;
@@ -202,6 +228,10 @@ int session_logits(struct session *s, const float **logits, struct error *e)
         if (s->view) view_sweep(s->view, s, s->cached, n);
         rc = engine_sweep(s->engine, p, n, logits, &rows, e);
         t = clock_ns() - t0;
+        if (rc == -EDOM) {
+            rc = find_fault(s, s->cached + n, e);
+            break;
+        }
         if (rc) {
             /* what was interrupted moves recurrent states on all the same */
             if (rc == -ECANCELED && s->plan->states.count) s->cached = 0;
@@ -257,6 +287,10 @@ int session_logits_at(struct session *s, const uint32_t *position, size_t n, int
             if (++wanted == most_logits) count = i + 1;
         }
         rc = engine_sweep(s->engine, p, count, &logits, &rows, e);
+        if (rc == -EDOM) {
+            rc = find_fault(s, s->cached + count, e);
+            break;
+        }
         if (rc) {
             uint64_t had = s->cached;
             if ((rc = recover(s, rc, e))) break;
