@@ -173,6 +173,20 @@ static uint64_t smallest_slot(const struct golden *g)
     }
 }
 
+/* Bytes are equal at every setting; on a GPU only while the chunk stays, since cuBLAS takes over from the few-token kernels
+ * where many positions come together. There other chunks are held to the references' tolerance. */
+static bool same_bits(const struct golden *g, const float *a, const float *b, int chunk)
+{
+    float most = 0;
+
+    if (!on_gpu || !chunk) return !memcmp(a, b, g->positions * g->vocab * sizeof(float));
+    for (size_t i = 0; i < g->positions * g->vocab; i++) {
+        float d = fabsf(a[i] - b[i]);
+        if (!(d <= most)) most = d;
+    }
+    return most <= TOLERANCE;
+}
+
 /* slot 1 stands for the smallest that the model allows, which the refusal of a smaller one leads to. */
 static void check_settings(const struct golden *g)
 {
@@ -194,7 +208,7 @@ static void check_settings(const struct golden *g)
         o.batch_tokens = ways[i].chunk;
         o.host_memory = ways[i].memory;
         got = logits_of(g, &o);
-        if (memcmp(first, got, g->positions * g->vocab * sizeof(float))) fail_msg("%s: way %zu gives other bytes", g->folder, i);
+        if (!same_bits(g, first, got, ways[i].chunk)) fail_msg("%s: way %zu gives other numbers", g->folder, i);
         free(got);
     }
     free(first);

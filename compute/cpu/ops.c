@@ -1,4 +1,7 @@
 /* The cpu backend: opened, closed, its memory, and how work reaches the threads. */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +17,9 @@
 const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
 {
 #if defined(__x86_64__)
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    unsigned a, b, c = 0, d; /* clang knows no name for f16c */
+    const bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
     if (v == CPU_AVX2 && avx2)
         return &cpu_kernels_avx2;
     if (v == CPU_AVX512 && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -85,7 +85,7 @@ void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, cons
             const double by = flags & MATMUL_ROW_NORM ? 1 / sqrt(squares) : 1;
             y[(uint64_t)i * ldy + r] = (float)(sum * by + (bias ? bias[r] : 0));
             if (size)
-                size[(uint64_t)i * ldy + r] = (float)(magnitude * by + (bias ? fabs(bias[r]) : 0));
+                size[(uint64_t)i * ldy + r] = (float)(magnitude * by + (bias ? fabs((double)bias[r]) : 0));
         }
 }
 
@@ -319,7 +319,7 @@ void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const s
             else if (c->from[i] != c->to[i])
                 memcpy(s, states + c->from[i] * state_floats + h * each, each * sizeof *s);
             const double a = (double)x->a[(uint64_t)i * x->lda + h] + x->dt_bias[h];
-            const double decay = exp(-exp(x->a_log[h]) * (a > 20 ? a : log1p(exp(a))));
+            const double decay = exp(-exp((double)x->a_log[h]) * (a > 20 ? a : log1p(exp(a))));
             delta(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, x->q + (uint64_t)i * x->ldq + key, x->k + (uint64_t)i * x->ldk + key,
                   x->v + (uint64_t)i * x->ldv + (uint64_t)h * p->dv, decay, 1 / (1 + exp(-(double)x->b[(uint64_t)i * x->ldb + h])), s);
         }

@@ -288,7 +288,7 @@ static void find_scales(struct build *b, struct plan_matrix *m, const struct ten
         build_fault(b, "%s: tensor %s: scales stored as %s are not supported, F32 and BF16 are", tensors_path(b->t, s),
                     s->name, tensor_dtype_name(s->dtype));
     if (build_ok(b)) scale_blocks(b, m, s, parts);
-    if (!build_ok(b)) return;
+    if (!build_ok(b) || !m->block_cols) return;
     columns = (m->cols + m->block_cols - 1) / m->block_cols;
     m->scale_row_bytes = columns * (m->scale_dtype == PLAN_F32 ? 4 : 2);
     m->scale_off = s->offset + part * (s->bytes / parts);

@@ -195,6 +195,7 @@ static void start(struct draft *d)
 static int check_slot(const struct draft *d)
 {
     char a[32], b[32];
+    uint64_t thousandths;
 
     if (d->slot_least > SLOT_BYTES_MAX)
         return error_set(d->e, EINVAL, "one row of this model's widest tensor takes %s; slots hold at most %s",
@@ -203,8 +204,9 @@ static int check_slot(const struct draft *d)
     if (d->s->slot_bytes > SLOT_BYTES_MAX)
         return error_set(d->e, EINVAL, "slots of %s are larger than any can be: --slot-mib %llu would do",
                          mib(d->s->slot_bytes, a), (unsigned long long)(SLOT_BYTES_MAX / MIB));
+    thousandths = (d->slot_least * 1000 + MIB - 1) / MIB; /* rounded up */
     return error_set(d->e, EINVAL, "slots of %llu KiB do not hold this model's widest row: --slot-mib %.3f would do",
-                     (unsigned long long)(d->s->slot_bytes >> 10), (double)((d->slot_least * 1000 + MIB - 1) / MIB) / 1000);
+                     (unsigned long long)(d->s->slot_bytes >> 10), (double)thousandths / 1000);
 }
 
 static int check_given(const struct draft *d)

@@ -253,7 +253,7 @@ int session_logits(struct session *s, const float **logits, struct error *e)
 
 int session_next(struct session *s, uint32_t *token, bool *end, struct error *e)
 {
-    const float *logits;
+    const float *logits = NULL;
     int rc = session_logits(s, &logits, e);
 
     if (rc) return rc;

@@ -21,12 +21,16 @@ int decoder_add(struct decoder *d, enum decoder_kind kind, struct decoder_step *
 
 static int read_text(struct buffer *out, const json_t *o, const char *key, const char *otherwise, struct error *e)
 {
-    const char *text;
-    size_t bytes;
+    const char *text = NULL;
+    size_t bytes = 0;
     int rc = otherwise ? json_get_text(o, key, &text, &bytes, e) : json_need_text(o, key, &text, &bytes, e);
     if (rc != 0)
         return rc;
-    buffer_append(out, text ? text : otherwise, text ? bytes : strlen(otherwise));
+    if (!text && otherwise) {
+        text = otherwise;
+        bytes = strlen(otherwise);
+    }
+    buffer_append(out, text, bytes);
     return out->failed ? error_set(e, ENOMEM, "no memory for a decoder") : 0;
 }
 
@@ -85,7 +89,7 @@ static int read_step(struct decoder *d, const json_t *o, const char *type, struc
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(type, kinds[i].name))
             continue;
-        struct decoder_step *s;
+        struct decoder_step *s = NULL;
         int rc = decoder_add(d, kinds[i].kind, &s, e);
         return rc != 0 || !kinds[i].read ? rc : kinds[i].read(s, o, e);
     }

@@ -316,7 +316,8 @@ static int64_t round_int(int64_t i, int64_t digits)
         unit *= 10;
     int64_t rest = ((i % unit) + unit) % unit, down = i - rest;
     bool up = rest > unit - rest || (rest == unit - rest && (down / unit) % 2 != 0);
-    return up && !__builtin_add_overflow(down, unit, &down) ? down : down;
+    if (up && __builtin_add_overflow(down, unit, &down)) down = i - rest; /* no room above it */
+    return down;
 }
 
 static struct jval filter_round(struct jinja_run *r, struct jval v, struct jargs *a)

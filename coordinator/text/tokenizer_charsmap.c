@@ -71,7 +71,7 @@ void charsmap_apply(const struct charsmap *m, const char *text, size_t bytes, st
     size_t start = 0, n = 0;
     while (start < bytes) {
         utf8proc_int32_t state = 0;
-        size_t end = start;
+        size_t end;
         uint32_t c = utf8_decode(text + start, &n), next;
         for (end = start + n; end < bytes; end += n, c = next) {
             next = utf8_decode(text + end, &n);

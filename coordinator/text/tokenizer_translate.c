@@ -96,7 +96,7 @@ static bool pcre2_knows(const char *text)
 static int read_property(struct translation *t, char *set, size_t set_bytes, bool *negated)
 {
     char name[64], lower[64];
-    size_t n = 0, k = 0, end = t->at;
+    size_t n = 0, k = 0, end;
     if (!more(t))
         return damaged(t, "it ends within a property");
     if (t->s[t->at] != '{') {

@@ -69,9 +69,9 @@ size_t utf8_valid_bytes(const char *text, size_t bytes)
     return at;
 }
 
-size_t utf8_broken_bytes(const char *s, size_t bytes, bool *incomplete)
+size_t utf8_broken_bytes(const char *text, size_t bytes, bool *incomplete)
 {
-    size_t whole = 0, n = well_formed_bytes((const unsigned char *)s, bytes, &whole);
+    size_t whole = 0, n = well_formed_bytes((const unsigned char *)text, bytes, &whole);
     *incomplete = n > 0 && n == bytes && n < whole;
     return n ? n : 1;
 }

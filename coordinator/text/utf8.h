@@ -6,15 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Length of the longest valid prefix of s[0..bytes): equal to `bytes` if all is valid (Unicode 15, table 3-7). */
-size_t utf8_valid_bytes(const char *s, size_t bytes);
+/* Length of the longest valid prefix of text[0..bytes): equal to `bytes` if all is valid (Unicode 15, table 3-7). */
+size_t utf8_valid_bytes(const char *text, size_t bytes);
 
-/* How many bytes the broken sequence at s[0..bytes) spans that one U+FFFD stands for (its "maximal subpart", at least 1).
+/* How many bytes the broken sequence at text[0..bytes) spans that one U+FFFD stands for (its "maximal subpart", at least 1).
  * *incomplete is set where the sequence is cut off by the end of the text and could still become a character. */
-size_t utf8_broken_bytes(const char *s, size_t bytes, bool *incomplete);
+size_t utf8_broken_bytes(const char *text, size_t bytes, bool *incomplete);
 
-/* The code point at s, its length in *bytes. s must be valid and not at its end. */
-uint32_t utf8_decode(const char *s, size_t *bytes);
+/* The code point at text, its length in *bytes. text must be valid and not at its end. */
+uint32_t utf8_decode(const char *text, size_t *bytes);
 
 /* Writes the code point and returns the number of bytes, 1 to 4. */
 size_t utf8_encode(uint32_t c, char out[4]);

@@ -141,10 +141,10 @@ static double eta(const struct view *v, const struct session *s, const struct en
     if (s->decode_sweeps) sweep = (double)s->decode_ns / 1e9 / (double)s->decode_sweeps;
     rest = ((double)v->answer - answered) * sweep;
     if (prompt_left) {
-        double chunks = (double)((prompt_left + s->plan->run.max_positions - 1) / s->plan->run.max_positions);
+        uint64_t chunks = (prompt_left + s->plan->run.max_positions - 1) / s->plan->run.max_positions;
         double chunk = layers > 0.1 ? gone / layers : s->summary.predicted_seconds_per_prompt_token * v->sweep_positions;
 
-        rest += chunks * chunk;
+        rest += (double)chunks * chunk;
     }
     rest -= gone;
     return rest > 0 ? rest : 0;
