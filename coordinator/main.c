@@ -1,5 +1,6 @@
 /* sluice: reads the command line, runs one command, and says how it ended. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -78,12 +79,21 @@ static int flush_output(struct error *e)
     return error_set(e, errno, "cannot write to standard output: %s", error_name(errno));
 }
 
+/* A standard descriptor that is closed would be given to the next file or segment, and text would be written into that. A
+ * place-holder of the wrong direction keeps its number, and every use of it an error. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) _exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
     struct options o;
     struct error e = {0};
     int rc, status = EXIT_DONE;
 
+    hold_standard_descriptors();
     rc = options_parse(&o, argc, argv, &e);
     if (rc) {
         print_error(&e, rc);

@@ -1,11 +1,15 @@
 #include "proto/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zmq.h>
+
+#define DESCRIPTORS 24 /* for a socket, its threads and its peers, and a few beside them */
 
 struct control {
     void *context, *socket;
@@ -270,12 +274,37 @@ int control_decode(struct control_message *m, const void *data, size_t bytes, st
 
 /* ---- sockets ---- */
 
+/* ZeroMQ aborts the process when it finds no descriptor in some places, so there must be enough before it is asked. */
+static bool descriptors_left(int n)
+{
+    int fd[DESCRIPTORS], have = 0;
+
+    while (have < n && (fd[have] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) >= 0) have++;
+    for (int i = 0; i < have; i++) close(fd[i]);
+    return have == n;
+}
+
+static int check_descriptors(struct error *e)
+{
+    struct rlimit l;
+
+    if (descriptors_left(DESCRIPTORS)) return 0;
+    if (!getrlimit(RLIMIT_NOFILE, &l) && l.rlim_cur < l.rlim_max) {
+        l.rlim_cur = l.rlim_max;
+        if (!setrlimit(RLIMIT_NOFILE, &l) && descriptors_left(DESCRIPTORS)) return 0;
+    }
+    return error_set(e, EMFILE, "too few file descriptors are left for this process; raise the limit (ulimit -n, %llu now)",
+                     (unsigned long long)l.rlim_cur);
+}
+
 static int open_socket(struct control **out, int type, struct error *e)
 {
-    struct control *c = calloc(1, sizeof *c);
-    int zero = 0, most = 64 << 20;
+    struct control *c;
+    int zero = 0, most = 64 << 20, code = check_descriptors(e);
     int64_t limit = most;
 
+    if (code) return code;
+    c = calloc(1, sizeof *c);
     if (!c) return error_set(e, ENOMEM, "control: out of memory");
     c->router = type == ZMQ_ROUTER;
     c->context = zmq_ctx_new();

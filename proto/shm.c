@@ -33,6 +33,11 @@ static int map(struct shm *s, const char *label, bool writable, struct error *e)
     return 0;
 }
 
+static const char *remedy(int code)
+{
+    return code == EMFILE || code == ENFILE ? "; raise the limit on open files (ulimit -n)" : "";
+}
+
 /* A name nobody else has, for as long as it takes to remove it. */
 static int open_nameless(struct error *e)
 {
@@ -42,7 +47,7 @@ static int open_nameless(struct error *e)
 
     snprintf(name, sizeof name, "/sluice-%ld-%u", (long)getpid(), serial++);
     fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) return error_set(e, errno, "cannot make the shared memory segment %s: %s", name, error_name(errno));
+    if (fd < 0) return error_set(e, errno, "cannot make the shared memory segment %s: %s%s", name, error_name(errno), remedy(errno));
     shm_unlink(name);
     return fd;
 }
@@ -75,7 +80,7 @@ int shm_create_anonymous(struct shm *s, const char *label, uint64_t bytes, struc
 
     *s = (struct shm){.bytes = bytes};
     s->fd = memfd_create(label, MFD_CLOEXEC);
-    if (s->fd < 0) return error_set(e, errno, "cannot make a memory file (%s): %s", label, error_name(errno));
+    if (s->fd < 0) return error_set(e, errno, "cannot make a memory file (%s): %s%s", label, error_name(errno), remedy(errno));
     if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a memory file (%s): %s", label, error_name(errno));
     else rc = map(s, label, true, e);
     if (rc) shm_close(s);
