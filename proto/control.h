@@ -16,6 +16,7 @@
  * Nothing here is on the per-tile path. A message is [type, fields...]; every field is named in struct control_message
  * below, in wire order. Anything else that arrives is refused by control_decode() with -EPROTO and changes nothing. */
 #pragma once
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,9 @@ enum control_type {
     CONTROL_STOP,
     CONTROL_BYE
 };
+
+/* The code of an ERROR that a new epoch may mend: the device failed under the stage. */
+#define CONTROL_DEVICE_LOST EREMOTEIO
 
 #define POSITION_LOGITS 1u /* its logits are wanted */
 #define POSITION_CHECK  2u /* of the first position: this sweep shall name the first tensor or result that is not a number */

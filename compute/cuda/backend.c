@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/control.h"
+
 #define MIB(x) ((unsigned long long)((x) >> 20))
 
 static uint64_t most(uint64_t a, uint64_t b)
@@ -17,7 +19,7 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* ---- failures ---- */
+/* ---- failures: those of a device that was working are CONTROL_DEVICE_LOST, which a new process and context may mend ---- */
 
 void backend_fail(struct ops *o, int code, const char *what)
 {
@@ -28,7 +30,7 @@ bool backend_check(struct ops *o, cudaError_t rc, const char *what)
 {
     if (rc == cudaSuccess) return true;
     if (!o->failed.code)
-        error_set(&o->failed, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s: %s (%s)", what,
+        error_set(&o->failed, rc == cudaErrorMemoryAllocation ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)", what,
                   cudaGetErrorString(rc), cudaGetErrorName(rc));
     return false;
 }
@@ -37,7 +39,7 @@ bool backend_check_cublas(struct ops *o, cublasStatus_t rc, const char *what)
 {
     if (rc == CUBLAS_STATUS_SUCCESS) return true;
     if (!o->failed.code)
-        error_set(&o->failed, rc == CUBLAS_STATUS_ALLOC_FAILED ? ENOMEM : EIO, "cuda: %s: %s (%s)", what,
+        error_set(&o->failed, rc == CUBLAS_STATUS_ALLOC_FAILED ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)", what,
                   cublasGetStatusString(rc), cublasGetStatusName(rc));
     return false;
 }

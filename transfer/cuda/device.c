@@ -11,7 +11,7 @@ _Static_assert(sizeof(cudaIpcEventHandle_t) == EXPORT_HANDLE_BYTES, "event handl
 
 int device_error(cudaError_t rc, const char *what, struct error *e)
 {
-    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s: %s (%s)", what, cudaGetErrorString(rc),
+    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)", what, cudaGetErrorString(rc),
                      cudaGetErrorName(rc));
 }
 
