@@ -41,15 +41,16 @@ static int parse(int argc, char **argv, struct arguments *a, struct error *e)
     return a->address ? 0 : error_set(e, EINVAL, "this is a part of sluice and is started by it; run: sluice MODEL");
 }
 
-static int hello(struct stage *s, struct control_message *setup, struct error *e)
+static int hello(struct stage *s, pid_t parent, struct control_message *setup, struct error *e)
 {
     struct control_message m = {.type = CONTROL_HELLO,
                                 .hello = {.version = CONTROL_VERSION, .stage = s->me, .pid = (uint64_t)getpid(), .build = SLUICE_VERSION}};
     int rc = control_send(s->control, 0, &m, e);
 
     if (rc) return rc;
-    rc = control_receive(s->control, NULL, setup, 30000, e);
-    if (rc == -EAGAIN) return error_set(e, ETIMEDOUT, "the coordinator did not answer");
+    /* However long it takes: the coordinator may be stopped (Ctrl-Z, a debugger), and its end is ours too. */
+    while ((rc = control_receive(s->control, NULL, setup, 1000, e)) == -EAGAIN)
+        if (getppid() != parent) return error_set(e, ESRCH, "the coordinator is gone");
     if (rc) return rc;
     if (setup->type == CONTROL_ERROR) return error_set(e, EPROTO, "%.900s", setup->error.text);
     if (setup->type == CONTROL_STOP) return -ECANCELED;
@@ -91,6 +92,38 @@ static int map_segments(struct stage *s, const struct control_message *m, struct
     return 0;
 }
 
+/* Signs of life of the process as a whole: a thread of its own, so that neither a long kernel nor a slow disk looks like
+ * a process that was stopped. */
+static void *pulse_main(void *p)
+{
+    struct stage *s = p;
+
+    while (!atomic_load(&s->ending)) {
+        atomic_store_explicit(&s->run->stats[s->me].heartbeat_ns, clock_ns(), memory_order_relaxed);
+        usleep(50000);
+    }
+    return NULL;
+}
+
+static int start_pulse(struct stage *s, struct error *e)
+{
+    int rc = pthread_create(&s->pulse, NULL, pulse_main, s);
+
+    if (rc) return error_set(e, rc, "cannot start a thread: %s; raise the limit on processes (ulimit -u)", error_name(rc));
+    s->has_pulse = true;
+    return 0;
+}
+
+/* When memory runs out, a stage is the better one to lose: the coordinator starts it again, or says what happened. */
+static void offer_to_oom_killer(void)
+{
+    FILE *f = fopen("/proc/self/oom_score_adj", "we");
+
+    if (!f) return;
+    fputs("200", f);
+    fclose(f);
+}
+
 int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct error *e)
 {
     struct control_message m;
@@ -104,12 +137,14 @@ int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (a.parent && getppid() != a.parent) return error_set(e, ESRCH, "the coordinator is gone");
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    offer_to_oom_killer();
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the coordinator decides */
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     if ((rc = control_connect(&s->control, a.address, me, e))) return rc;
-    if ((rc = hello(s, &m, e))) return rc;
+    if ((rc = hello(s, getppid(), &m, e))) return rc;
     if ((rc = map_segments(s, &m, e))) return rc;
+    if ((rc = start_pulse(s, e))) return rc;
     if (s->plan->run.trace && !(s->traces = calloc(1, sizeof *s->traces))) return error_set(e, ENOMEM, "out of memory");
     return 0;
 }
@@ -131,27 +166,10 @@ int stage_send(struct stage *s, const struct control_message *m, struct error *e
     return control_send(s->control, 0, m, e);
 }
 
-/* Signs of life of the process as a whole: a thread of its own, so that neither a long kernel nor a slow disk looks like
- * a process that was stopped. */
-static void *pulse_main(void *p)
-{
-    struct stage *s = p;
-
-    while (!atomic_load(&s->ending)) {
-        atomic_store_explicit(&s->run->stats[s->me].heartbeat_ns, clock_ns(), memory_order_relaxed);
-        usleep(50000);
-    }
-    return NULL;
-}
-
 int stage_attached(struct stage *s, const char *description, struct error *e)
 {
     struct control_message m = {.type = CONTROL_ATTACHED};
 
-    int rc = pthread_create(&s->pulse, NULL, pulse_main, s);
-
-    if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
-    s->has_pulse = true;
     strncpy(m.attached.text, description, sizeof m.attached.text - 1);
     return control_send(s->control, 0, &m, e);
 }

@@ -24,7 +24,7 @@ struct stage {
     uint64_t arena_bytes, cache_bytes;
     struct shm shm[5];
     struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
-    pthread_t pulse;              /* gives signs of life from stage_attached() on */
+    pthread_t pulse;              /* gives signs of life from stage_open() on */
     bool has_pulse;
     _Atomic bool ending;
 };

@@ -20,6 +20,9 @@
 #define HANG_NS        UINT64_C(2000000000)   /* forty signs of life missed */
 #define TICK_NS        UINT64_C(100000000)
 #define WORDS_MS       300                    /* how long a dead stage's last message may take to arrive */
+/* After SIGKILL: a new epoch needs the memory that the old one held, and much of it takes a while to be freed. */
+#define KILLED_MS_RESTART 10000
+#define KILLED_MS_CLOSE   500
 
 enum { SEG_PLAN, SEG_RUN, SEG_ARENA, SEG_LOGITS, SEG_CACHE, SEGS };
 
@@ -29,6 +32,7 @@ struct engine {
     struct shm shm[SEGS];
     struct run_shm *run;
     struct child child[STAGES];
+    int fd0;                        /* of the segments, in the stages */
     bool started[STAGES], greeted[STAGES], attached[STAGES];
     bool compute_waits;             /* its HELLO is answered after transfer's */
     struct control_message compute_hello;
@@ -37,7 +41,7 @@ struct engine {
     char compute[128];
     /* the failure of this epoch */
     int failed;                     /* stage, or -1 */
-    bool mendable;
+    bool mendable, hung;
     char last_words[STAGES][ERROR_TEXT_BYTES];
     uint32_t words_code[STAGES];
     /* the sweep under way */
@@ -75,16 +79,24 @@ static int make_segments(struct engine *g, struct error *e)
 static int start_stages(struct engine *g, struct error *e)
 {
     char address[96];
-    int fds[STAGE_FDS], rc;
+    struct child_config c = {.cuda = g->config.plan->run.backend == BACKEND_CUDA,
+                             .address = address,
+                             .log_level = (int)g->config.plan->run.log_level,
+                             .fault = g->config.fault};
+    int rc;
 
     snprintf(address, sizeof address, "ipc://@sluice-%ld-%llu-%llx", (long)getpid(), (unsigned long long)g->epoch,
              (unsigned long long)clock_ns());
     if ((rc = control_bind(&g->control, address, e))) return rc;
-    for (int i = 0; i < STAGE_FDS; i++) fds[i] = g->shm[i].fd;
+    for (int i = 0; i < STAGE_FDS; i++) {
+        c.fd[i] = g->shm[i].fd;
+        if (c.fd0 <= c.fd[i]) c.fd0 = c.fd[i] + 1;
+    }
+    g->fd0 = c.fd0;
     for (int i = 0; i < STAGES; i++) {
         if (!wanted(g, i)) continue;
-        rc = child_start(&g->child[i], (enum run_stage)i, g->config.plan->run.backend == BACKEND_CUDA, address, (int)g->config.plan->run.log_level, fds, e);
-        if (rc) return rc;
+        c.stage = (enum run_stage)i;
+        if ((rc = child_start(&g->child[i], &c, e))) return rc;
         g->started[i] = true;
     }
     return 0;
@@ -98,7 +110,7 @@ static int begin_epoch(struct engine *g, struct error *e)
     g->epoch_ns = g->loop_ns = clock_ns();
     g->failed = -1;
     g->next_sweep = 0;
-    g->in_flight = g->done = g->mendable = false;
+    g->in_flight = g->done = g->mendable = g->hung = false;
     memset(g->attached, 0, sizeof g->attached);
     memset(g->greeted, 0, sizeof g->greeted);
     g->compute_waits = false;
@@ -173,7 +185,7 @@ void engine_stats(struct engine *g, struct engine_stats *out)
 
 /* ---- an epoch's end ---- */
 
-static void end_epoch(struct engine *g, int patience_ms)
+static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
 {
     struct control_message stop = {.type = CONTROL_STOP};
     struct error ignored;
@@ -187,7 +199,7 @@ static void end_epoch(struct engine *g, int patience_ms)
         }
     for (int i = 0; i < STAGES; i++) {
         if (!g->started[i]) continue;
-        child_wait(&g->child[i], patience_ms);
+        child_wait(&g->child[i], patience_ms, killed_ms);
         if (patience_ms > 50) patience_ms = 50;
     }
     add_stats(&g->total, g);
@@ -218,14 +230,17 @@ int engine_open(struct engine **out, const struct engine_config *c, struct error
 void engine_close(struct engine *g)
 {
     if (!g) return;
-    end_epoch(g, 400);
+    end_epoch(g, 400, KILLED_MS_CLOSE);
     free(g);
 }
 
 int engine_restart(struct engine *g, struct error *e)
 {
-    end_epoch(g, 100);
-    return begin_epoch(g, e);
+    int rc;
+
+    end_epoch(g, 100, KILLED_MS_RESTART);
+    if ((rc = begin_epoch(g, e))) end_epoch(g, 0, KILLED_MS_CLOSE);
+    return rc;
 }
 
 bool engine_mendable(const struct engine *g)
@@ -247,9 +262,9 @@ uint8_t *engine_arena(struct engine *g)
 
 static int greet(struct engine *g, enum run_stage from, const struct control_message *m, struct error *e)
 {
-    struct control_message r = {.type = CONTROL_SETUP, .setup = {.epoch = g->epoch, .plan = STAGE_FD0 + SEG_PLAN, .run = STAGE_FD0 + SEG_RUN,
-                                .arena = STAGE_FD0 + SEG_ARENA, .logits = STAGE_FD0 + SEG_LOGITS,
-                                .cache = g->shm[SEG_CACHE].fd >= 0 ? STAGE_FD0 + SEG_CACHE : -1}};
+    struct control_message r = {.type = CONTROL_SETUP, .setup = {.epoch = g->epoch, .plan = g->fd0 + SEG_PLAN, .run = g->fd0 + SEG_RUN,
+                                .arena = g->fd0 + SEG_ARENA, .logits = g->fd0 + SEG_LOGITS,
+                                .cache = g->shm[SEG_CACHE].fd >= 0 ? g->fd0 + SEG_CACHE : -1}};
 
     if (m->hello.version == CONTROL_VERSION && !strcmp(m->hello.build, SLUICE_VERSION)) return control_send(g->control, from, &r, e);
     r = (struct control_message){.type = CONTROL_ERROR, .error.code = EPROTO};
@@ -313,9 +328,11 @@ static void drain(struct engine *g)
     struct error e;
     int rc;
 
-    while ((rc = control_receive(g->control, &from, &m, 0, &e)) != -EAGAIN)
+    while ((rc = control_receive(g->control, &from, &m, 0, &e)) != -EAGAIN) {
         if (!rc) handle(g, from, &m);
         else log_warn("%s", e.text);
+        if (rc && rc != -EPROTO) return; /* not a message that was malformed, but a socket that fails */
+    }
 }
 
 /* ---- watching ---- */
@@ -327,6 +344,17 @@ static bool all_attached(const struct engine *g)
     return true;
 }
 
+/* Is this stage's life to be doubted, and since when? Before its first sign of life a stage may take its time (a CUDA
+ * context does), unless it was seen to be stopped. */
+static bool silent_since(const struct engine *g, int i, uint64_t *since)
+{
+    uint64_t last = atomic_load(&g->run->stats[i].heartbeat_ns);
+
+    if (!last && !(last = g->child[i].stopped_ns)) return false;
+    *since = last > g->epoch_ns ? last : g->epoch_ns;
+    return true;
+}
+
 static void watch_pulse(struct engine *g, uint64_t now)
 {
     /* Were we stopped ourselves, everybody's last sign of life is old: count from now on. */
@@ -335,65 +363,78 @@ static void watch_pulse(struct engine *g, uint64_t now)
     g->loop_ns = now;
     if (own_gap) g->epoch_ns = now;
     for (int i = 0; i < STAGES; i++) {
-        uint64_t last;
+        uint64_t since;
 
-        if (!g->attached[i] || g->child[i].ended) continue;
-        last = atomic_load(&g->run->stats[i].heartbeat_ns);
-        if (last < g->epoch_ns) last = g->epoch_ns;
-        if (now > last && now - last > HANG_NS && g->failed < 0) {
-            g->failed = i;
-            g->mendable = true;
-            snprintf(g->last_words[i], sizeof g->last_words[i], "gave no sign of life for %.1f s", (double)(now - last) / 1e9);
-            child_kill(&g->child[i], SIGKILL);
-            child_kill(&g->child[i], SIGCONT);
-        }
+        if (g->child[i].ended || g->failed >= 0 || !silent_since(g, i, &since)) continue;
+        if (now <= since || now - since <= HANG_NS) continue;
+        g->failed = i;
+        g->mendable = g->hung = true;
+        snprintf(g->last_words[i], sizeof g->last_words[i], "%s for %.1f s and was ended",
+                 g->child[i].stopped_ns ? "was stopped (by SIGSTOP or a debugger)" : "gave no sign of life", (double)(now - since) / 1e9);
+        child_kill(&g->child[i], SIGKILL);
     }
 }
 
 static void watch_children(struct engine *g)
 {
-    for (int i = 0; i < STAGES; i++) {
-        if (!g->started[i] || g->child[i].ended || !child_poll(&g->child[i])) continue;
-        if (g->failed < 0 || child_crashed(&g->child[i])) g->failed = i;
-    }
+    for (int i = 0; i < STAGES; i++)
+        if (g->started[i] && !g->child[i].ended && child_poll(&g->child[i]) && g->failed < 0) g->failed = i;
+}
+
+/* Whose fault is it? One that crashed comes first, whatever others have said since; then one that said why; then one that
+ * marked the run as failed, of which the words are still on their way; else the first that was seen to end. Stages that
+ * end because another one did say nothing. */
+static int culprit(const struct engine *g, bool *certain)
+{
+    uint32_t marked = atomic_load(&g->run->failed);
+
+    *certain = true;
+    if (g->hung) return g->failed;
+    for (int i = 0; i < STAGES; i++)
+        if (g->started[i] && child_crashed(&g->child[i])) return i;
+    if (g->failed >= 0 && g->last_words[g->failed][0]) return g->failed;
+    for (int i = 0; i < STAGES; i++)
+        if (g->last_words[i][0]) return i;
+    *certain = false;
+    if (marked && marked <= STAGES) return (int)marked - 1;
+    return g->failed < 0 ? 0 : g->failed;
 }
 
 /* What the user is told of a failed epoch; collects last words first. */
 static int failure(struct engine *g, struct error *e)
 {
-    char how[96];
     struct pollfd p = {.fd = control_fd(g->control), .events = POLLIN};
     uint64_t end = clock_ns() + (uint64_t)WORDS_MS * 1000000u;
-    uint32_t said;
+    const char *words, *name;
+    char how[192];
+    bool certain;
+    int who;
 
-    if (g->failed < 0) { /* a stage marked the run as failed; who it was comes by message */
-        said = atomic_load(&g->run->failed);
-        g->failed = said && said <= STAGES ? (int)said - 1 : 0;
-    }
-    while (!g->last_words[g->failed][0] && clock_ns() < end) {
+    while (who = culprit(g, &certain), !certain && clock_ns() < end) {
         poll(&p, 1, 20);
         drain(g);
-        child_poll(&g->child[g->failed]);
-        if (child_crashed(&g->child[g->failed])) {
-            drain(g);
-            break;
-        }
+        watch_children(g);
     }
-    child_poll(&g->child[g->failed]);
-    child_describe(&g->child[g->failed], how, sizeof how);
-    if (child_crashed(&g->child[g->failed]) || g->words_code[g->failed] == EREMOTEIO) g->mendable = true;
-    if (!g->mendable && g->last_words[g->failed][0])
-        return error_set(e, EPIPE, "%.990s", g->last_words[g->failed]);
-    return error_set(e, EPIPE, "the %s stage (pid %ld) ended: %s%s%.800s", stage_name((enum run_stage)g->failed),
-                     (long)g->child[g->failed].pid, how, g->last_words[g->failed][0] ? "; its last words: " : "",
-                     g->last_words[g->failed]);
+    g->failed = who;
+    words = g->last_words[who];
+    name = stage_name((enum run_stage)who);
+    if (g->hung) return error_set(e, EPIPE, "the %s stage (pid %ld) %s", name, (long)g->child[who].pid, words);
+    /* The reader's own "remote I/O error" comes from a file system and not from a device that was lost. */
+    if (child_crashed(&g->child[who]) || (words[0] && g->words_code[who] == CONTROL_DEVICE_LOST && who != STAGE_READER)) g->mendable = true;
+    if (words[0] && !child_crashed(&g->child[who])) return error_set(e, EPIPE, "%.990s", words);
+    child_poll(&g->child[who]);
+    child_describe(&g->child[who], how, sizeof how);
+    return error_set(e, EPIPE, "the %s stage (pid %ld) ended: %s%s%.700s", name, (long)g->child[who].pid, how,
+                     words[0] ? "; its last words: " : "", words);
 }
 
 int engine_poll(struct engine *g, int timeout_ms, struct error *e)
 {
-    struct pollfd p[STAGES + 2] = {{.fd = control_fd(g->control), .events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
+    struct pollfd p[STAGES + 2] = {{.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
     uint64_t now;
 
+    if (!g->control) return error_set(e, EPIPE, "the stages do not run");
+    p[0].fd = control_fd(g->control);
     for (int i = 0; i < STAGES; i++) p[2 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
     drain(g);
     if (timeout_ms && !g->done) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
@@ -413,12 +454,13 @@ int engine_poll(struct engine *g, int timeout_ms, struct error *e)
 
 int engine_ready(struct engine *g, struct error *e)
 {
-    uint64_t start = clock_ns();
     int rc;
 
+    /* A restart that failed left no epoch at all. */
+    if (!g->control && (rc = engine_restart(g, e))) return rc;
     while (!all_attached(g)) {
         if ((rc = engine_poll(g, 50, e))) return rc;
-        if (clock_ns() - start > START_LIMIT_NS)
+        if (clock_ns() - g->epoch_ns > START_LIMIT_NS)
             return error_set(e, ETIMEDOUT, "the stages did not start within %d s", (int)(START_LIMIT_NS / 1000000000u));
     }
     return 0;

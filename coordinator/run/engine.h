@@ -24,6 +24,7 @@ struct engine_config {
     void *tick_arg;
     void (*trace)(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n); /* may be NULL */
     void *trace_arg;
+    const char *fault;           /* faults to inject, in a build that has them; else NULL */
     uint32_t only;               /* bits of enum run_stage to start; 0: all. The coordinator plays the others (profile). */
 };
 
@@ -55,6 +56,7 @@ int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, c
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
  * the model or the machine (a file truncated, no memory)? */
 bool engine_mendable(const struct engine *g);
+/* After an error there is no epoch; the next engine_ready() or engine_sweep() tries again to begin one. */
 int engine_restart(struct engine *g, struct error *e);
 
 void engine_stats(struct engine *g, struct engine_stats *out);

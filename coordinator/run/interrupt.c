@@ -22,14 +22,15 @@ static void handler(int signal)
 
 void interrupt_setup(void)
 {
-    struct sigaction a = {.sa_handler = handler};
+    struct sigaction a = {.sa_handler = handler}, hangup;
 
     if (wake < 0) wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGHUP, &a, NULL);
+    if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &a, NULL); /* nohup */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* were it ignored, as some shells hand it on, nobody could tell how a stage ended */
 }
 
 bool interrupted(void)

@@ -96,7 +96,7 @@ static void on_trace(void *arg, enum run_stage from, const struct trace_record *
 int session_start(struct session *s, const struct session_config *c, struct error *e)
 {
     struct plan_settings settings;
-    struct engine_config config = {.tick = on_tick, .tick_arg = s, .trace = on_trace, .trace_arg = s};
+    struct engine_config config = {.tick = on_tick, .tick_arg = s, .trace = on_trace, .trace_arg = s, .fault = c->options->fault};
     struct speeds speeds;
     int rc = plan_settings_from_options(&settings, c->options, e);
 

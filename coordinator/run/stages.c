@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/clock.h"
+#include "proto/log.h"
+
 extern char **environ;
 
 static int find(char *path, size_t room, const char *name, struct error *e)
@@ -48,33 +51,59 @@ int child_find(enum run_stage stage, bool cuda, struct error *e)
     return find(path, sizeof path, name, e);
 }
 
-int child_start(struct child *c, enum run_stage stage, bool cuda, const char *address, int log_level, const int *fds, struct error *e)
+/* Processes that the kernel has killed for want of memory: anywhere on the machine, so a rise is a hint and no proof. */
+static uint64_t oom_kills(void)
 {
-    char path[2 * PATH_MAX], name[64], parent[24], log[12];
-    char *argv[] = {name, (char *)"--control", (char *)address, (char *)"--parent", parent, (char *)"--log", log, NULL};
+    FILE *f = fopen("/proc/vmstat", "re");
+    unsigned long long n = 0;
+    char line[128];
+
+    if (!f) return 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "oom_kill %llu", &n) == 1) break;
+    fclose(f);
+    return n;
+}
+
+static int spawn(struct child *c, const char *path, char **argv, const struct child_config *config)
+{
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none;
     int rc;
 
-    *c = (struct child){.pidfd = -1, .ended = true};
-    stage_program(name, sizeof name, stage, cuda);
-    snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    snprintf(log, sizeof log, "%d", log_level);
-    if ((rc = find(path, sizeof path, name, e))) return rc;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
     for (int i = 0; i < STAGE_FDS; i++)
-        if (fds[i] >= 0) posix_spawn_file_actions_adddup2(&actions, fds[i], STAGE_FD0 + i);
+        if (config->fd[i] >= 0) posix_spawn_file_actions_adddup2(&actions, config->fd[i], config->fd0 + i);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", 0, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", 1, 0);
     rc = posix_spawn(&c->pid, path, &actions, &attributes, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
-    if (rc) return error_set(e, rc, "cannot start %s: %s", path, error_name(rc));
+    return rc;
+}
+
+int child_start(struct child *c, const struct child_config *config, struct error *e)
+{
+    char path[2 * PATH_MAX], name[64], parent[24], log[12];
+    char *argv[] = {name, (char *)"--control", (char *)config->address, (char *)"--parent", parent, (char *)"--log", log,
+                    config->fault ? (char *)"--fault" : NULL, (char *)config->fault, NULL};
+    const char *remedy = "";
+    int rc;
+
+    *c = (struct child){.pidfd = -1, .ended = true, .oom_kills = oom_kills()};
+    stage_program(name, sizeof name, config->stage, config->cuda);
+    snprintf(parent, sizeof parent, "%ld", (long)getpid());
+    snprintf(log, sizeof log, "%d", config->log_level);
+    if ((rc = find(path, sizeof path, name, e))) return rc;
+    rc = spawn(c, path, argv, config);
+    if (rc == EMFILE || rc == EBADF) remedy = "; raise the limit on open files (ulimit -n)";
+    if (rc == EAGAIN) remedy = "; raise the limit on processes (ulimit -u)";
+    if (rc) return error_set(e, rc, "cannot start %s: %s%s", path, error_name(rc), remedy);
     c->ended = false;
     c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
     return 0;
@@ -82,10 +111,17 @@ int child_start(struct child *c, enum run_stage stage, bool cuda, const char *ad
 
 bool child_poll(struct child *c)
 {
-    struct rusage u;
+    struct rusage u = {0};
+    pid_t got;
 
     if (c->ended) return true;
-    if (wait4(c->pid, &c->status, WNOHANG, &u) != c->pid) return false;
+    while ((got = wait4(c->pid, &c->status, WNOHANG | WUNTRACED | WCONTINUED, &u)) == c->pid) {
+        if (WIFSTOPPED(c->status)) c->stopped_ns = clock_ns();
+        else if (WIFCONTINUED(c->status)) c->stopped_ns = 0;
+        else break;
+    }
+    if (!got || (got < 0 && errno == EINTR)) return false;
+    if (got < 0) c->status = -1; /* somebody else has waited for it */
     c->ended = true;
     c->cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000u + (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000u;
     if (c->pidfd >= 0) close(c->pidfd);
@@ -95,27 +131,46 @@ bool child_poll(struct child *c)
 
 void child_kill(struct child *c, int signal)
 {
-    if (!c->ended && c->pid > 0) kill(c->pid, signal);
+    if (c->ended || c->pid <= 0) return;
+    if (signal == SIGKILL) c->killed = true;
+    kill(c->pid, signal);
 }
 
-void child_wait(struct child *c, int timeout_ms)
+static bool wait_until(struct child *c, uint64_t end_ns)
 {
     struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
 
-    for (int waited = 0; !child_poll(c) && waited < timeout_ms; waited += 10) poll(&p, c->pidfd >= 0, 10);
+    while (!child_poll(c)) {
+        if (clock_ns() >= end_ns) return false;
+        poll(&p, c->pidfd >= 0, 10);
+    }
+    return true;
+}
+
+void child_wait(struct child *c, int timeout_ms, int killed_ms)
+{
+    if (wait_until(c, clock_ns() + (uint64_t)timeout_ms * 1000000u)) return;
     child_kill(c, SIGKILL);
-    while (!child_poll(c)) poll(&p, c->pidfd >= 0, 5);
+    if (wait_until(c, clock_ns() + (uint64_t)killed_ms * 1000000u)) return;
+    log_warn("process %ld cannot be ended now: the kernel holds it, most likely in a read from a disk that hangs; it ends with that read",
+             (long)c->pid);
+    close(c->pidfd);
+    *c = (struct child){.pid = c->pid, .pidfd = -1, .ended = true, .killed = true, .status = SIGKILL};
 }
 
 void child_describe(const struct child *c, char *text, size_t room)
 {
+    bool short_of_memory = c->ended && c->status == SIGKILL && !c->killed && oom_kills() > c->oom_kills;
+
     if (!c->ended) snprintf(text, room, "still there");
+    else if (c->status == -1) snprintf(text, room, "nobody knows how");
     else if (WIFSIGNALED(c->status))
-        snprintf(text, room, "killed by signal %d (%s)", WTERMSIG(c->status), strsignal(WTERMSIG(c->status)));
+        snprintf(text, room, "killed by signal %d (%s)%s", WTERMSIG(c->status), strsignal(WTERMSIG(c->status)),
+                 short_of_memory ? ": out of memory? Lower --host-memory, --context or --chunk, or end other programs" : "");
     else snprintf(text, room, "exit status %d", WEXITSTATUS(c->status));
 }
 
 bool child_crashed(const struct child *c)
 {
-    return c->ended && WIFSIGNALED(c->status);
+    return c->ended && c->status != -1 && WIFSIGNALED(c->status) && !c->killed;
 }

@@ -6,24 +6,38 @@
 #include "proto/error.h"
 #include "proto/run.h"
 
-/* Descriptors a stage inherits get these numbers in it, in the order of SETUP. */
-#define STAGE_FD0 200
 #define STAGE_FDS 5
 
 struct child {
     pid_t pid;
     int pidfd;
     bool ended;
-    int status; /* of waitpid, when ended */
+    int status; /* of waitpid, when ended; -1: unknown */
     uint64_t cpu_ns;
+    bool killed;         /* by us */
+    uint64_t stopped_ns; /* since when it is stopped (SIGSTOP and the like); 0: it runs */
+    uint64_t oom_kills;  /* of the whole machine, when it was started */
 };
 
-/* fds: STAGE_FDS descriptors, -1 for none. The executable is looked for beside this one, then in ../libexec/sluice. */
-int child_start(struct child *c, enum run_stage stage, bool cuda, const char *address, int log_level, const int *fds, struct error *e);
+struct child_config {
+    enum run_stage stage;
+    bool cuda;
+    const char *address; /* of the control socket */
+    int log_level;
+    int fd[STAGE_FDS];   /* to be inherited, -1 for none */
+    int fd0;             /* their numbers in the stage: fd0, fd0 + 1, ...; above every fd[i] */
+    const char *fault;   /* faults to inject, NULL: none (reader/engine_faults.h) */
+};
+
+/* The executable is looked for beside this one, then in ../libexec/sluice. */
+int child_start(struct child *c, const struct child_config *config, struct error *e);
 /* 0 where child_start() would find its executable; else -ENOENT and where it belongs. */
 int child_find(enum run_stage stage, bool cuda, struct error *e);
-bool child_poll(struct child *c);                 /* has it ended? */
+bool child_poll(struct child *c); /* has it ended? Notes also whether it is stopped. */
 void child_kill(struct child *c, int signal);
-void child_wait(struct child *c, int timeout_ms); /* then SIGKILL, and waits for that */
-void child_describe(const struct child *c, char *text, size_t room); /* "killed by signal 9 (Killed)" */
-bool child_crashed(const struct child *c);        /* by a signal */
+/* Waits, then SIGKILL, then waits for that. One that even so does not end (the kernel holds it in a read that hangs) is
+ * left behind: it ends with that read. */
+void child_wait(struct child *c, int timeout_ms, int killed_ms);
+/* "killed by signal 9 (Killed)", with a guess and a remedy where the system was short of memory */
+void child_describe(const struct child *c, char *text, size_t room);
+bool child_crashed(const struct child *c); /* by a signal that was not ours */

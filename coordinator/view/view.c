@@ -1,6 +1,7 @@
 #include "coordinator/view/view.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
+#include "coordinator/run/interrupt.h"
 #include "coordinator/run/session.h"
 #include "coordinator/view/trace.h"
 #include "proto/clock.h"
@@ -184,12 +186,22 @@ static void follow(struct view *v, const char *text, size_t bytes)
     }
 }
 
+/* Once interrupted, nobody waits for a reader that takes no more (a pager, a stopped terminal). */
+static bool would_block(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return interrupted() && !poll(&p, 1, 0);
+}
+
 int view_text(struct view *v, const char *text, size_t bytes, struct error *e)
 {
     if (!bytes) return 0;
+    if (would_block()) return error_set(e, ECANCELED, "interrupted");
     view_hide(v);
     if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout))
-        return error_set(e, errno, "cannot write the answer: %s", error_name(errno));
+        return errno == EINTR && interrupted() ? error_set(e, ECANCELED, "interrupted")
+                                               : error_set(e, errno, "cannot write the answer: %s", error_name(errno));
     follow(v, text, bytes);
     return 0;
 }
