@@ -82,6 +82,8 @@ void summary_print(const struct summary_input *x)
     if (s->decode_sweeps)
         fprintf(stderr, ", %.3f s each (%.3f predicted)", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
                 s->summary.predicted_seconds_per_token);
+    if (s->plan->experts.count)
+        fprintf(stderr, "; %.1f%% of experts' bytes found in the cache", 100 * share(t.hit_bytes, t.hit_bytes + t.miss_bytes));
     fprintf(stderr, "; %.3f GB read; peak memory %.0f MB; %s\n", (double)t.stage[STAGE_READER].bytes / 1e9, (double)t.peak_host_bytes / 1e6,
             t.compute);
 }
