@@ -12,8 +12,8 @@
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, struct error *e)
 {
-    json_t *o = json_pack("{s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f}",
-                          "architecture", p->spec.architecture, "weight_bytes", (json_int_t)s->weight_bytes, "sweep_bytes",
+    json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f}",
+                          "architecture", p->spec.architecture, "weights_from", model_weights_from(m), "weight_bytes", (json_int_t)s->weight_bytes, "sweep_bytes",
                           (json_int_t)s->sweep_bytes, "active_bytes", (json_int_t)s->active_bytes, "homes", "disk", (json_int_t)s->disk_bytes,
                           "host", (json_int_t)s->host_bytes, "device", (json_int_t)s->device_bytes, "resident",
                           (json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "context", (json_int_t)s->context, "parameters",
@@ -45,7 +45,8 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
 
     printf("%s, %.2f billion weights, %s\n", p->spec.architecture, (double)model_parameters(m) / 1e9,
            value_size_text(s->weight_bytes, a, sizeof a));
-    printf("\nWhere the weights lie\n");
+    if (model_weights_missing(m)) printf("The weights are not there: their sizes come from %s.\n", model_weights_from(m));
+    printf("\nWhere the weights %s\n", model_weights_missing(m) ? "would lie" : "lie");
     line("disk", s->disk_bytes, s->disk_tiles);
     line("host", s->host_bytes, s->host_tiles);
     if (p->run.backend == BACKEND_CUDA) line("device", s->device_bytes, s->device_tiles);

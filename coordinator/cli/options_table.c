@@ -74,8 +74,8 @@ const struct option_command_info option_commands[COMMANDS] = {
          "what would lie where, and how long a token would take",
          "Tiles and where they would lie, bytes on every lane, predicted seconds per token, the bottleneck, and what "
          "one "
-         "more GB of memory would bring. Starts nothing; a folder with config.json and the index of the weights is "
-         "enough.",
+         "more GB of memory would bring. Starts nothing, and needs no weights: config.json alone is enough; the index of "
+         "the weights, or a list of tensors in tensors.tsv (name, dtype, shape as 4096x1024, separated by tabs), says more.",
          {MODEL},
          0},
     [COMMAND_PROFILE] =

@@ -80,6 +80,27 @@ static void fill_spec(struct build *b, struct model *m)
     snprintf(m->notice, sizeof m->notice, "%s", b->notice);
 }
 
+/* An assumed file's size is known once the family has named all that is in it. */
+static void settle_files(const struct build *b, struct model *m)
+{
+    for (uint32_t i = 0; i < m->tensors->file_count; i++)
+        if (b->file_of[i] != PLAN_NONE)
+            PROGRAM_AT(&m->program, files, struct plan_file, b->file_of[i])->bytes = m->tensors->files[i].info.bytes;
+}
+
+/* Does what was assumed come to what the index says? A thousandth is left to scales and buffers of other types. */
+static void compare_with_index(struct build *b, const struct tensors *t)
+{
+    bool every;
+    uint64_t bytes = tensors_assumed_bytes(t, &every), most = bytes > t->index_bytes ? bytes : t->index_bytes;
+    uint64_t off = bytes > t->index_bytes ? bytes - t->index_bytes : t->index_bytes - bytes;
+
+    if (!t->index_bytes || !t->assumed || (!every && bytes < t->index_bytes) || off <= most / 1000) return;
+    snprintf(b->notice, sizeof b->notice,
+             "the index says %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
+             (double)t->index_bytes / 1e9, (double)bytes / 1e9);
+}
+
 static int write_program(struct model *m, const struct model_options *o, struct error *e)
 {
     const char *text_of = NULL;
@@ -95,7 +116,11 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     if (text_of)
         snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", text_of);
     f->write(&b);
-    if (build_ok(&b)) fill_spec(&b, m);
+    if (build_ok(&b)) {
+        settle_files(&b, m);
+        compare_with_index(&b, m->tensors);
+        fill_spec(&b, m);
+    }
     free(b.file_of);
     if (e->code) return -e->code;
     rc = program_done(&m->program, e);
@@ -160,6 +185,16 @@ uint64_t model_parameters(const struct model *m)
 const char *model_notice(const struct model *m)
 {
     return m->notice[0] ? m->notice : NULL;
+}
+
+const char *model_weights_from(const struct model *m)
+{
+    return tensors_source_name(m->tensors->source);
+}
+
+bool model_weights_missing(const struct model *m)
+{
+    return m->tensors->source != TENSORS_FILES;
 }
 
 const struct model_generation *model_generation(const struct model *m)

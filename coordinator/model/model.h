@@ -16,7 +16,7 @@ struct model;
 struct model_options {
     uint32_t context;     /* positions that a sequence may have; 0: as many as the model was made for */
     uint32_t want_tokens; /* prompt and tokens to come, 0 unknown: picks longrope's factors and the default context */
-    bool allow_missing_weights; /* to plan a folder that has only config.json, and perhaps the index */
+    bool allow_missing_weights; /* to plan a folder that has only config.json, and perhaps the index or tensors.tsv */
 };
 
 /* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids. */
@@ -38,4 +38,7 @@ uint64_t
 model_weight_bytes(const struct model *m);        /* of the tensors that the program uses, as stored, scales included */
 uint64_t model_parameters(const struct model *m); /* elements of them, scales left out */
 const char *model_notice(const struct model *m);  /* NULL, or a line that the user should see */
+/* Where the sizes of the weights come from: "files", or what stood in for them (model/tensors.h). */
+const char *model_weights_from(const struct model *m);
+bool model_weights_missing(const struct model *m); /* they are not there: it can be planned, and not run */
 const struct model_generation *model_generation(const struct model *m);

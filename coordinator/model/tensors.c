@@ -10,8 +10,8 @@
 #include <unistd.h>
 #include "coordinator/model/config.h"
 
+#define LENGTH_FIELD    8 /* what a safetensors file begins with: tensors without a header follow it at once */
 #define INDEX_BYTES_MAX (UINT64_C(256) << 20)
-#define SINGLE_NAME     "model.safetensors"
 #define INDEX_NAME      "model.safetensors.index.json"
 
 /* ---- names ---- */
@@ -53,8 +53,7 @@ static int rehash(struct tensors *t, size_t slots)
     return 0;
 }
 
-/* Copies x with its name and shape: -EEXIST where the name is there already. */
-static int insert(struct tensors *t, const struct tensor *x, struct tensor **where)
+int tensors_add(struct tensors *t, const struct tensor *x, struct tensor **where)
 {
     size_t name_bytes = strlen(x->name) + 1, shape_bytes = x->dims * sizeof *x->shape, i;
     char *own;
@@ -83,13 +82,14 @@ static int insert(struct tensors *t, const struct tensor *x, struct tensor **whe
 
 /* ---- files ---- */
 
-static int add_file(struct tensors *t, const char *name, uint32_t *idx, struct error *e)
+int tensors_add_file(struct tensors *t, const char *name, uint32_t *idx, struct error *e)
 {
     struct tensors_entry *files = reallocarray(t->files, t->file_count + 1, sizeof *files);
     struct tensors_entry f = {0};
 
     if (!files) return error_set(e, ENOMEM, "no memory for the list of files of %s", t->folder);
     t->files = files;
+    f.info.bytes = LENGTH_FIELD;
     f.name = strdup(name);
     if (asprintf(&f.path, "%s/%s", t->folder, name) < 0) f.path = NULL;
     if (!f.name || !f.path) {
@@ -105,7 +105,7 @@ static int add_file(struct tensors *t, const char *name, uint32_t *idx, struct e
 static int visit(void *context, const struct tensor *x, struct error *e)
 {
     struct tensors *t = context;
-    int rc = insert(t, x, NULL);
+    int rc = tensors_add(t, x, NULL);
 
     if (rc == -EEXIST)
         return error_set(e, EINVAL, "%s: tensor %.200s is in %s already: one of the two files does not belong there",
@@ -117,7 +117,7 @@ static int visit(void *context, const struct tensor *x, struct error *e)
 static int read_file(struct tensors *t, const char *name, struct error *e)
 {
     uint32_t idx = 0;
-    int rc = add_file(t, name, &idx, e);
+    int rc = tensors_add_file(t, name, &idx, e);
 
     return rc ? rc : safetensors_read(t->files[idx].path, idx, &t->files[idx].info, visit, t, e);
 }
@@ -125,7 +125,7 @@ static int read_file(struct tensors *t, const char *name, struct error *e)
 /* ---- the index ---- */
 
 /* Files lie in the folder itself: a name that leads elsewhere is an attack or a mistake. */
-static bool plain_name(const char *s)
+bool tensors_plain_name(const char *s)
 {
     return *s && *s != '.' && !strchr(s, '/') && strlen(s) < 256;
 }
@@ -151,7 +151,7 @@ static int index_files(struct tensors *t, json_t *map, const char ***out, size_t
     json_object_foreach(map, key, v)
     {
         const char *s = json_string_value(v);
-        if (!s || !plain_name(s)) {
+        if (!s || !tensors_plain_name(s)) {
             free(names);
             return index_fault(t, e, key, s ? "its file is not a plain name inside the folder" : "names no file");
         }
@@ -194,15 +194,16 @@ static int assume_index(struct tensors *t, json_t *map, const char **names, size
     json_t *v;
     int rc = 0;
 
-    for (size_t i = 0; i < n && !rc; i++) rc = add_file(t, names[i], &idx, e);
+    for (size_t i = 0; i < n && !rc; i++) rc = tensors_add_file(t, names[i], &idx, e);
     json_object_foreach(map, key, v)
     {
         const char *s = json_string_value(v);
         const char **at = rc ? NULL : bsearch(&s, names, n, sizeof *names, by_string);
-        if (at && insert(t, &(struct tensor){.name = key, .file = (uint32_t)(at - names)}, NULL))
+        if (at && tensors_add(t, &(struct tensor){.name = key, .file = (uint32_t)(at - names)}, NULL))
             rc = error_set(e, ENOMEM, "%s/%s: no memory for it", t->folder, INDEX_NAME);
     }
     t->assumed = t->names_known = true;
+    t->source = TENSORS_INDEX;
     return rc;
 }
 
@@ -240,7 +241,7 @@ static int open_shards(struct tensors *t, json_t *map, bool allow_missing, struc
 
 static int open_index(struct tensors *t, const char *path, bool allow_missing, struct error *e)
 {
-    json_t *root = NULL, *map;
+    json_t *root = NULL, *map, *total;
     int rc = config_load_json(&root, path, INDEX_BYTES_MAX, e);
 
     if (rc) return rc;
@@ -249,6 +250,8 @@ static int open_index(struct tensors *t, const char *path, bool allow_missing, s
         rc = error_set(e, EINVAL, "%s: weight_map: no list of tensors: download the file again", path);
     else
         rc = open_shards(t, map, allow_missing, e);
+    total = json_object_get(json_object_get(root, "metadata"), "total_size");
+    if (json_is_integer(total) && json_integer_value(total) > 0) t->index_bytes = (uint64_t)json_integer_value(total);
     json_decref(root);
     return rc;
 }
@@ -268,27 +271,45 @@ static int no_weights(struct tensors *t, bool allow_missing, struct error *e)
     if (allow_missing) {
         uint32_t idx = 0;
         t->assumed = true;
-        return add_file(t, SINGLE_NAME, &idx, e);
+        t->source = TENSORS_CONFIG;
+        return tensors_add_file(t, TENSORS_SINGLE_NAME, &idx, e);
     }
     if (exists(t->folder, "pytorch_model.bin") || exists(t->folder, "pytorch_model.bin.index.json"))
         return error_set(
             e, ENOENT,
             "%s: only pytorch_model.bin is there, which is a program and not data: convert it to safetensors",
             t->folder);
-    return error_set(e, ENOENT, "%s: no weights: neither %s nor %s is there, download them", t->folder, SINGLE_NAME,
+    return error_set(e, ENOENT, "%s: no weights: neither %s nor %s is there, download them", t->folder, TENSORS_SINGLE_NAME,
                      INDEX_NAME);
 }
 
-static int open_folder(struct tensors *t, bool allow_missing, struct error *e)
+static int open_list(struct tensors *t, struct error *e)
 {
     char *path = NULL;
     int rc;
 
-    if (exists(t->folder, SINGLE_NAME)) return read_file(t, SINGLE_NAME, e);
-    if (!exists(t->folder, INDEX_NAME)) return no_weights(t, allow_missing, e);
-    if (asprintf(&path, "%s/%s", t->folder, INDEX_NAME) < 0) return error_set(e, ENOMEM, "%s: no memory", t->folder);
-    rc = open_index(t, path, allow_missing, e);
+    if (asprintf(&path, "%s/%s", t->folder, TENSORS_LIST_NAME) < 0)
+        return error_set(e, ENOMEM, "%s: no memory", t->folder);
+    rc = tensors_read_list(t, path, e);
     free(path);
+    return rc;
+}
+
+static int open_folder(struct tensors *t, bool allow_missing, struct error *e)
+{
+    bool listed = allow_missing && exists(t->folder, TENSORS_LIST_NAME);
+    char *path = NULL;
+    int rc;
+
+    if (exists(t->folder, TENSORS_SINGLE_NAME)) return read_file(t, TENSORS_SINGLE_NAME, e);
+    if (!exists(t->folder, INDEX_NAME)) return listed ? open_list(t, e) : no_weights(t, allow_missing, e);
+    if (asprintf(&path, "%s/%s", t->folder, INDEX_NAME) < 0) return error_set(e, ENOMEM, "%s: no memory", t->folder);
+    rc = open_index(t, path, allow_missing && !listed, e); /* where shards are missing, a list says more than it */
+    free(path);
+    if (rc == -ENOENT && listed) {
+        *e = (struct error){0};
+        rc = open_list(t, e);
+    }
     return rc;
 }
 
@@ -350,12 +371,31 @@ const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_
         x.name = copy + dims * sizeof *shape;
         *old = x;
         own = old;
-    } else if (insert(t, &x, &own)) {
+    } else if (tensors_add(t, &x, &own)) {
         return NULL;
     }
     own->offset = t->files[own->file].info.bytes;
     t->files[own->file].info.bytes += own->bytes;
     return own;
+}
+
+uint64_t tensors_assumed_bytes(const struct tensors *t, bool *every)
+{
+    uint64_t sum = 0;
+
+    *every = true;
+    for (size_t i = 0; i < t->count; i++) {
+        sum += t->at[i].bytes;
+        *every &= t->at[i].dims > 0;
+    }
+    return sum;
+}
+
+const char *tensors_source_name(enum tensors_source s)
+{
+    static const char *const names[] = {"files", TENSORS_LIST_NAME, INDEX_NAME, "config.json"};
+
+    return names[s];
 }
 
 const char *tensors_path(const struct tensors *t, const struct tensor *x)
