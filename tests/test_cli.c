@@ -287,6 +287,27 @@ static void variables(void **state)
     FAILED(HELLO, folder, "template", folder);
 }
 
+/* Each sweep of a run with its time: the prompt by chunks, then one position a token. */
+static void sweeps_are_told(void **state)
+{
+    static const json_int_t want[] = {4, 3, 1, 1};
+    json_t *o, *list, *one;
+    size_t i;
+
+    (void)state;
+    DONE(NULL, "run", DEMO, "-p", "Once upon a time", "-n", "3", "--temperature", "0", "--chunk", "4", "--json");
+    o = json_loads(last.out, 0, NULL);
+    assert_non_null(o);
+    list = json_object_get(o, "sweeps");
+    assert_int_equal(json_array_size(list), sizeof want / sizeof *want);
+    json_array_foreach(list, i, one)
+    {
+        assert_int_equal(json_integer_value(json_object_get(one, "positions")), want[i]);
+        assert_true(json_real_value(json_object_get(one, "seconds")) > 0);
+    }
+    json_decref(o);
+}
+
 static int free_last(void **state)
 {
     (void)state;
@@ -302,7 +323,8 @@ int main(void)
         cmocka_unit_test(full_output),         cmocka_unit_test(tokenize),
         cmocka_unit_test(there_and_back),      cmocka_unit_test(special_tokens),
         cmocka_unit_test(text_that_is_none),   cmocka_unit_test(template),
-        cmocka_unit_test(template_that_fails), cmocka_unit_test_setup_teardown(variables, make_folder, remove_folder),
+        cmocka_unit_test(template_that_fails), cmocka_unit_test(sweeps_are_told),
+        cmocka_unit_test_setup_teardown(variables, make_folder, remove_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, free_last);

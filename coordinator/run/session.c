@@ -238,6 +238,7 @@ int session_logits(struct session *s, const float **logits, struct error *e)
             if ((rc = recover(s, rc, e))) break;
             continue;
         }
+        if (s->sweeps < SESSION_SWEEPS) s->sweep[s->sweeps++] = (struct session_sweep){n, t};
         if (n == 1 && left == 1) {
             s->decode_ns += t;
             s->decode_sweeps++;

@@ -22,6 +22,13 @@ struct session_config {
     uint32_t max_logits;    /* 0: 1 */
 };
 
+#define SESSION_SWEEPS 256
+
+struct session_sweep {
+    uint32_t positions;
+    uint64_t ns;
+};
+
 struct session {
     struct model *model;
     struct tokenizer *tokenizer;
@@ -39,6 +46,8 @@ struct session {
     uint32_t deaths;         /* since the last new token */
     uint64_t prompt_ns, decode_ns; /* time spent in sweeps */
     uint64_t decode_sweeps;
+    struct session_sweep sweep[SESSION_SWEEPS]; /* the first ones, as they were timed */
+    uint32_t sweeps;
     struct view *view;       /* progress; may be NULL */
 };
 

@@ -27,6 +27,16 @@ static json_t *stages_json(const struct engine_stats *t, uint64_t span_ns)
     return o;
 }
 
+static json_t *sweeps_json(const struct session *s)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < s->sweeps; i++)
+        json_array_append_new(list, json_pack("{s:I,s:f}", "positions", (json_int_t)s->sweep[i].positions, "seconds",
+                                              (double)s->sweep[i].ns / 1e9));
+    return list;
+}
+
 json_t *summary_json(const struct summary_input *x)
 {
     const struct session *s = x->session;
@@ -37,7 +47,7 @@ json_t *summary_json(const struct summary_input *x)
 
     engine_stats(s->engine, &t);
     first = t.first_byte_ns > x->start_ns ? t.first_byte_ns - x->start_ns : 0;
-    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:s,s:s,s:I,s:I,s:I}",
+    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:o,s:s,s:s,s:I,s:I,s:I}",
                   "text", x->text ? x->text : "", x->text_bytes,
                   "end", generate_end_name(x->result->end),
                   "prompt_tokens", (json_int_t)x->prompt_tokens,
@@ -50,6 +60,7 @@ json_t *summary_json(const struct summary_input *x)
                   "stages", stages_json(&t, clock_ns() - t.start_ns),
                   "predicted_seconds_per_token", s->summary.predicted_seconds_per_token,
                   "seconds_per_token", s->decode_sweeps ? decode / (double)s->decode_sweeps : 0.0,
+                  "sweeps", sweeps_json(s),
                   "bottleneck", s->summary.bottleneck ? s->summary.bottleneck : "",
                   "compute", t.compute,
                   "seed", (json_int_t)s->sampling.seed,
