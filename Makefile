@@ -130,7 +130,7 @@ demo: ## install what is missing, build, and let the demo model tell a story and
 	@printf '\nNow yours: %s\n' '$(B)/sluice MODEL, or $(B)/sluice $(DEMO)'
 
 .PHONY: test-programs
-test-programs: $(BINARIES) $(TESTS)
+test-programs: $(BINARIES) $(TESTS) $(B)/tests/pretend.so
 test: ## install what is missing, build, and run every test
 	@bash tests/deps.sh --quiet
 	@$(AGAIN) CUDA=$(HERE_CUDA) test-programs

@@ -1,6 +1,7 @@
 /* The compute stage: device memory, kernels, KV cache, activations. Tokens in, logits out; sees neither text nor files. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compute/decoder.h"
@@ -27,14 +28,30 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
     }
 }
 
+/* `--probe N`: no stage, only a line about the device. */
+static int probe(const char *device)
+{
+    struct device_facts f;
+    struct error e = {0};
+
+    if (ops_device_facts(&f, (uint32_t)strtoul(device, NULL, 10), &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        return 1;
+    }
+    device_facts_print(&f, stdout);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct stage s;
     struct decoder d = {0};
     struct ops *ops = NULL;
     struct error e = {0};
-    int rc = stage_open(&s, STAGE_COMPUTE, argc, argv, &e);
+    int rc;
 
+    if (argc == 3 && !strcmp(argv[1], "--probe")) return probe(argv[2]);
+    rc = stage_open(&s, STAGE_COMPUTE, argc, argv, &e);
     if (!rc) {
         struct ops_options o = {.threads = s.plan->run.threads, .device = s.plan->run.device, .scratch_bytes = ops_scratch_bytes(s.plan)};
         rc = ops_open(&ops, &o, &e);

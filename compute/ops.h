@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "proto/device_facts.h"
 #include "proto/error.h"
 #include "proto/plan.h"
 
@@ -31,6 +32,9 @@ struct ops_options {
 int ops_open(struct ops **out, const struct ops_options *o, struct error *e);
 void ops_close(struct ops *o);
 const char *ops_describe(const struct ops *o); /* "avx512, 2 threads", "NVIDIA ..., sm_90" */
+
+/* What the device has to give; -ENODEV and why where it cannot be used. Needs no struct ops. */
+int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e);
 
 /* Scratch that a plan's operations need at most, for max_positions positions in a sweep. */
 uint64_t ops_scratch_bytes(const struct plan_shm *p);

@@ -91,6 +91,13 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
     return 0;
 }
 
+int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)
+{
+    (void)f;
+    (void)device;
+    return error_set(e, ENODEV, "the cpu backend has no device of its own");
+}
+
 void ops_close(struct ops *o)
 {
     if (!o)

@@ -170,6 +170,24 @@ static int choose_device(struct ops *o, struct error *e)
     return 0;
 }
 
+int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)
+{
+    struct ops o = {.device = device};
+    struct cudaDeviceProp d;
+    size_t available = 0, total = 0;
+    int count = 0, rc = choose_device(&o, e);
+    cudaError_t error;
+
+    if (rc) return rc;
+    if ((error = cudaGetDeviceCount(&count)) != cudaSuccess || (error = cudaGetDeviceProperties(&d, (int)device)) != cudaSuccess ||
+        (error = cudaMemGetInfo(&available, &total)) != cudaSuccess)
+        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", device, cudaGetErrorString(error), cudaGetErrorName(error));
+    *f = (struct device_facts){.device = device, .devices = (uint32_t)count, .capability = (uint32_t)o.capability, .total_bytes = total,
+                               .free_bytes = available};
+    snprintf(f->name, sizeof f->name, "%.95s", d.name);
+    return 0;
+}
+
 static int device_alloc(void **out, uint64_t bytes, const char *what, const char *remedy, struct error *e)
 {
     size_t available = 0, total = 0;

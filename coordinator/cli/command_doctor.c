@@ -1,6 +1,7 @@
 /* sluice doctor: looks at the machine, and at the folder of a model; says what is wrong and how to mend it. */
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,10 @@
 
 static bool stages_found(bool cuda, struct error *e)
 {
+    char path[2 * PATH_MAX];
+
     for (int i = 0; i < STAGES; i++)
-        if (child_find((enum run_stage)i, cuda, e)) return false;
+        if (child_find(path, sizeof path, (enum run_stage)i, cuda, e)) return false;
     return true;
 }
 

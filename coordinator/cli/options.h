@@ -32,6 +32,7 @@ enum option_command {
 };
 
 #define BACKEND_AUTO (-1) /* beside enum plan_backend: choose by the machine */
+enum option_mps { OPTION_MPS_AUTO, OPTION_MPS_ON, OPTION_MPS_OFF };
 enum option_think { THINK_SHOW, THINK_HIDE, THINK_OFF };
 
 struct options {
@@ -75,6 +76,7 @@ struct options {
     int batch_tokens; /* --chunk: positions of the prompt in one sweep */
     int backend;      /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
     int device;       /* index of the GPU, from 0 */
+    enum option_mps mps;
     int threads;      /* compute threads of the cpu backend */
     enum plan_kv kv_type;
     uint64_t host_memory, device_memory; /* bytes; UINT64_MAX: automatic */

@@ -196,6 +196,9 @@ const struct option_flag option_flags[] = {
     {"backend", 'b', KIND_CHOICE, GROUP_COMPUTE, PIPELINE, AT(backend), 0, BACKEND_AUTO, 0, "auto|cpu|cuda", "auto",
      "what computes"},
     {"device", 'd', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(device), 0, 0, 1023, "N", "0", "which GPU"},
+    {"mps", 0, KIND_CHOICE, GROUP_COMPUTE, WORKS, AT(mps), 0, OPTION_MPS_AUTO, 0, "auto|on|off", "auto",
+     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed and "
+     "weights are streamed to the GPU"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(threads), 0, 1, 4096, "N", "auto",
      "compute threads of the cpu backend"},
 

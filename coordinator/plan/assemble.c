@@ -6,6 +6,7 @@
 
 #include "coordinator/plan/homes.h"
 #include "coordinator/plan/plan.h"
+#include "proto/log.h"
 
 #define TABLES 13
 
@@ -75,7 +76,7 @@ struct plan_shm *assemble(const struct program *p, const struct cut *c, const st
     return out;
 }
 
-int plan_build(struct plan_shm **out, uint64_t *bytes, struct program *p, const struct plan_settings *s, struct error *e)
+static int build(struct plan_shm **out, uint64_t *bytes, struct program *p, const struct plan_settings *s, struct error *e)
 {
     struct plan_run run;
     struct cut cut = {0};
@@ -100,4 +101,20 @@ int plan_build(struct plan_shm **out, uint64_t *bytes, struct program *p, const 
     *bytes = image->bytes;
     *out = image;
     return 0;
+}
+
+int plan_build(struct plan_shm **out, uint64_t *bytes, struct program *p, const struct plan_settings *s, struct error *e)
+{
+    struct plan_settings processor = *s;
+    struct error why;
+    int rc = build(out, bytes, p, s, &why);
+
+    if (rc == -ENOMEM && s->backend == BACKEND_CUDA && s->backend_auto && !s->device_memory_given) {
+        processor.backend = BACKEND_CPU;
+        rc = build(out, bytes, p, &processor, e);
+        if (!rc) log_info("the processor computes: %s", why.text);
+        return rc;
+    }
+    if (rc) *e = why;
+    return rc;
 }

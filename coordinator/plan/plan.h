@@ -6,7 +6,8 @@
  *   assemble   everything -> one image that passes plan_check()   plan_build()
  *   summary    image -> bytes per lane, predicted seconds         plan_summarize()
  *
- * All sizes are bytes, all times seconds. Nothing here starts a process or maps shared memory. */
+ * All sizes are bytes, all times seconds. Nothing here maps shared memory, and but for the question to the device nothing
+ * starts a process. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,8 @@ struct plan_settings {
     uint32_t io, engine;     /* enum plan_io, enum plan_engine */
     /* computing */
     uint32_t backend, device, threads, kv_type;
+    bool backend_auto;       /* the user left it open: a device that turns out too small gives way to the processor */
+    char device_name[96];    /* cuda: what it is called */
     uint32_t context;        /* positions of a sequence */
     uint32_t want_tokens;    /* prompt and tokens to come, if known */
     uint32_t prompt_tokens;  /* if known: no chunk is longer than the prompt */
@@ -48,7 +51,8 @@ struct plan_settings {
 };
 
 /* The options' flags; what they leave open comes from the machine: free memory less a margin, /dev/shm, cpus, a GPU.
- * Reads /proc and /sys, and the GPU's driver where one lies; starts nothing. -EINVAL, -ENODEV: what and the remedy. */
+ * Reads /proc and /sys; where there is a GPU's driver, asks the compute stage for what the device has (run/device.h).
+ * -EINVAL, -ENODEV: what and the remedy. */
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e);
 
 /* malloc'ed image of *bytes bytes, to be copied into a segment; passes plan_check(). p's vectors and expert tables get

@@ -4,6 +4,7 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/machine.h"
 #include "coordinator/plan/plan.h"
+#include "coordinator/run/device.h"
 #include "proto/log.h"
 
 #define MARGIN_LEAST (UINT64_C(128) << 20)
@@ -17,15 +18,37 @@ static uint64_t modest(uint64_t bytes)
     return bytes > 2 * margin ? bytes - margin : bytes / 2;
 }
 
+static int device_budget(struct plan_settings *s, const struct device_facts *f, struct error *e)
+{
+    if (!s->device_memory_given) s->device_memory = modest(f->free_bytes);
+    else if (s->device_memory > f->free_bytes)
+        return error_set(e, EINVAL, "--device-memory: %s has %.2f GB, of which %.2f GB are free", f->name, (double)f->total_bytes / 1e9,
+                         (double)f->free_bytes / 1e9);
+    snprintf(s->device_name, sizeof s->device_name, "%s", f->name);
+    return 0;
+}
+
+/* Automatic is the GPU, where the compute stage for it says that it can be used. */
 static int choose_backend(struct plan_settings *s, const struct options *o, const struct machine *m, struct error *e)
 {
-    if (o->backend == BACKEND_CUDA && !m->has_gpu)
-        return error_set(e, ENODEV, "--backend cuda: there is no NVIDIA GPU with a driver on this machine; use --backend cpu, or let it choose");
-    /* Automatic means the processor until --device-memory says how much of the card may be used: the driver is asked by
-     * compute alone. */
-    s->backend = o->backend == BACKEND_AUTO ? BACKEND_CPU : (uint32_t)o->backend;
-    if (o->backend == BACKEND_AUTO && m->has_gpu && o->device_memory != UINT64_MAX) s->backend = BACKEND_CUDA;
-    return 0;
+    struct device_facts facts;
+    struct error why;
+    int rc;
+
+    s->backend = BACKEND_CPU;
+    s->backend_auto = o->backend == BACKEND_AUTO;
+    if (o->backend == BACKEND_CPU || (s->backend_auto && !m->has_gpu)) return 0;
+    rc = device_look(&facts, (uint32_t)o->device, &why);
+    if (rc && (rc == -ECANCELED || !s->backend_auto)) {
+        *e = why;
+        return rc;
+    }
+    if (rc) {
+        log_info("the processor computes: %s", why.text);
+        return 0;
+    }
+    s->backend = BACKEND_CUDA;
+    return device_budget(s, &facts, e);
 }
 
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e)
@@ -40,13 +63,12 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
                                 .io = o->io, .engine = o->io_engine, .device = (uint32_t)o->device, .threads = (uint32_t)o->threads,
                                 .kv_type = o->kv_type, .context = (uint32_t)o->context, .chunk = (uint32_t)o->batch_tokens,
                                 .trace = o->trace != NULL, .log_level = (uint32_t)log_get_level()};
-    if ((rc = choose_backend(s, o, &m, e))) return rc;
     s->host_memory_given = o->host_memory != UINT64_MAX;
     s->device_memory_given = o->device_memory != UINT64_MAX;
+    if ((rc = choose_backend(s, o, &m, e))) return rc;
     if (!s->host_memory_given) s->host_memory = modest(m.free_bytes);
     else if (s->host_memory > m.memory_total)
         return error_set(e, EINVAL, "--host-memory is more than the %.1f GB that this machine has", (double)m.memory_total / 1e9);
-    if (!s->device_memory_given) s->device_memory = UINT64_C(3500) << 20;
     if (!s->threads) s->threads = m.cpus;
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "coordinator/run/interrupt.h"
+#include "coordinator/run/mps.h"
 #include "coordinator/run/stages.h"
 #include "proto/clock.h"
 #include "proto/log.h"
@@ -32,6 +33,7 @@ struct engine {
     struct shm shm[SEGS];
     struct run_shm *run;
     struct child child[STAGES];
+    struct mps mps;
     int fd0;                        /* of the segments, in the stages */
     bool started[STAGES], greeted[STAGES], attached[STAGES];
     bool compute_waits;             /* its HELLO is answered after transfer's */
@@ -102,6 +104,20 @@ static int start_stages(struct engine *g, struct error *e)
     return 0;
 }
 
+/* Before the stages, which inherit its address. */
+static int start_mps(struct engine *g, struct error *e)
+{
+    int rc;
+
+    if (g->config.plan->run.backend != BACKEND_CUDA || g->config.mps == ENGINE_MPS_OFF) return 0;
+    rc = mps_start(&g->mps, e);
+    if (!rc) return 0;
+    mps_stop(&g->mps);
+    if (g->config.mps == ENGINE_MPS_MUST) return error_prefix(e, "--mps on");
+    log_info("%s", e->text);
+    return 0;
+}
+
 static int begin_epoch(struct engine *g, struct error *e)
 {
     int rc;
@@ -118,6 +134,7 @@ static int begin_epoch(struct engine *g, struct error *e)
     memset(g->last_words, 0, sizeof g->last_words);
     memset(g->words_code, 0, sizeof g->words_code);
     for (int i = 0; i < STAGES; i++) g->child[i] = (struct child){.pidfd = -1, .ended = true};
+    if ((rc = start_mps(g, e))) return rc;
     if ((rc = make_segments(g, e))) return rc;
     return start_stages(g, e);
 }
@@ -180,6 +197,7 @@ void engine_stats(struct engine *g, struct engine_stats *out)
     *out = g->total;
     add_stats(out, g);
     out->epochs = g->epoch;
+    out->mps = g->mps.control > 0;
     snprintf(out->compute, sizeof out->compute, "%s", g->compute);
 }
 
@@ -207,6 +225,7 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
     g->control = NULL;
     g->run = NULL;
     for (int i = 0; i < SEGS; i++) shm_close(&g->shm[i]);
+    mps_stop(&g->mps);
 }
 
 int engine_open(struct engine **out, const struct engine_config *c, struct error *e)
@@ -246,6 +265,11 @@ int engine_restart(struct engine *g, struct error *e)
 bool engine_mendable(const struct engine *g)
 {
     return g->mendable;
+}
+
+enum run_stage engine_culprit(const struct engine *g)
+{
+    return g->failed >= 0 ? (enum run_stage)g->failed : STAGES;
 }
 
 struct run_shm *engine_run(struct engine *g)

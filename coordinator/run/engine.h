@@ -17,6 +17,9 @@
 
 struct engine;
 
+/* A private MPS daemon beside the stages of the cuda backend (run/mps.h): never, if it can be had, or not without it. */
+enum engine_mps { ENGINE_MPS_OFF, ENGINE_MPS_TRY, ENGINE_MPS_MUST };
+
 struct engine_config {
     const struct plan_shm *plan; /* must outlive the engine */
     uint64_t plan_bytes;
@@ -25,6 +28,7 @@ struct engine_config {
     void (*trace)(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n); /* may be NULL */
     void *trace_arg;
     const char *fault;           /* faults to inject, in a build that has them; else NULL */
+    enum engine_mps mps;
     uint32_t only;               /* bits of enum run_stage to start; 0: all. The coordinator plays the others (profile). */
 };
 
@@ -40,6 +44,7 @@ struct engine_stats {
     uint64_t hit_bytes, miss_bytes; /* expert cache */
     uint64_t epochs;
     char compute[128];         /* what compute runs on */
+    bool mps;                  /* a private MPS daemon serves this epoch */
 };
 
 int engine_open(struct engine **out, const struct engine_config *c, struct error *e);
@@ -56,6 +61,8 @@ int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, c
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
  * the model or the machine (a file truncated, no memory)? */
 bool engine_mendable(const struct engine *g);
+/* The stage of the last -EPIPE; STAGES where none is known. */
+enum run_stage engine_culprit(const struct engine *g);
 /* After an error there is no epoch; the next engine_ready() or engine_sweep() tries again to begin one. */
 int engine_restart(struct engine *g, struct error *e);
 

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "coordinator/run/interrupt.h"
+#include "coordinator/run/mps.h"
 #include "coordinator/plan/speeds.h"
 #include "coordinator/view/view.h"
 #include "proto/clock.h"
@@ -93,11 +94,65 @@ static void on_trace(void *arg, enum run_stage from, const struct trace_record *
     if (s->view) view_trace(s->view, r, n);
 }
 
+static enum engine_mps choose_mps(const struct session *s, const struct options *o)
+{
+    bool streams = s->summary.disk_tiles || s->summary.host_tiles || s->summary.expert_tiles;
+
+    if (o->mps != OPTION_MPS_AUTO) return o->mps == OPTION_MPS_ON ? ENGINE_MPS_MUST : ENGINE_MPS_OFF;
+    /* Whoever chose a daemon for this process knows better. */
+    return streams && !getenv("CUDA_MPS_PIPE_DIRECTORY") && mps_available() ? ENGINE_MPS_TRY : ENGINE_MPS_OFF;
+}
+
+static int start_engine(struct session *s, const struct options *o, enum engine_mps mps, struct error *e)
+{
+    struct engine_config config = {.plan = s->plan, .plan_bytes = s->plan_bytes, .tick = on_tick, .tick_arg = s, .trace = on_trace,
+                                   .trace_arg = s, .fault = o->fault, .mps = mps};
+
+    return engine_open(&s->engine, &config, e);
+}
+
+static int make_plan(struct session *s, const struct session_config *c, const struct plan_settings *settings, struct error *e)
+{
+    struct speeds speeds;
+    int rc;
+
+    free(s->plan);
+    if ((rc = plan_build(&s->plan, &s->plan_bytes, model_program(s->model), settings, e))) return rc;
+    if (c->prompt_tokens > s->plan->spec.context)
+        return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was made for its own limit)",
+                         c->prompt_tokens, s->plan->spec.context);
+    speeds_cached(&speeds, c->options->model);
+    plan_summarize(&s->summary, s->plan, &speeds);
+    return 0;
+}
+
+/* Waits for stages that use the GPU. Where it was sluice's choice, one that does not come up is no reason to fail: without
+ * MPS perhaps, else the processor computes. */
+static int prove_device(struct session *s, const struct session_config *c, struct plan_settings *settings, enum engine_mps mps, struct error *e)
+{
+    int rc = engine_ready(s->engine, e);
+
+    while (rc && rc != -ECANCELED && engine_culprit(s->engine) != STAGE_READER && s->plan->run.backend == BACKEND_CUDA) {
+        engine_close(s->engine);
+        s->engine = NULL;
+        if (mps == ENGINE_MPS_TRY) {
+            mps = ENGINE_MPS_OFF;
+            log_info("%s; trying again without MPS", e->text);
+        } else {
+            log_warn("the GPU cannot be used, the processor computes: %s", e->text);
+            settings->backend = BACKEND_CPU;
+            if ((rc = make_plan(s, c, settings, e))) return rc;
+        }
+        if ((rc = start_engine(s, c->options, mps, e))) return rc;
+        if (s->plan->run.backend == BACKEND_CUDA) rc = engine_ready(s->engine, e);
+    }
+    return rc;
+}
+
 int session_start(struct session *s, const struct session_config *c, struct error *e)
 {
     struct plan_settings settings;
-    struct engine_config config = {.tick = on_tick, .tick_arg = s, .trace = on_trace, .trace_arg = s, .fault = c->options->fault};
-    struct speeds speeds;
+    enum engine_mps mps;
     int rc = plan_settings_from_options(&settings, c->options, e);
 
     if (rc) return rc;
@@ -105,15 +160,11 @@ int session_start(struct session *s, const struct session_config *c, struct erro
     settings.prompt_tokens = c->prompt_tokens;
     if (c->prompt_tokens)
         settings.want_tokens = c->prompt_tokens + (uint32_t)(c->options->max_tokens > 0 ? c->options->max_tokens : c->text ? 1024 : 0);
-    if ((rc = plan_build(&s->plan, &s->plan_bytes, model_program(s->model), &settings, e))) return rc;
-    if (c->prompt_tokens > s->plan->spec.context)
-        return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was made for its own limit)",
-                         c->prompt_tokens, s->plan->spec.context);
-    speeds_cached(&speeds, c->options->model);
-    plan_summarize(&s->summary, s->plan, &speeds);
-    config.plan = s->plan;
-    config.plan_bytes = s->plan_bytes;
-    if ((rc = engine_open(&s->engine, &config, e))) return rc;
+    if ((rc = make_plan(s, c, &settings, e))) return rc;
+    mps = choose_mps(s, c->options);
+    rc = start_engine(s, c->options, mps, e);
+    if (!rc && s->plan->run.backend == BACKEND_CUDA && settings.backend_auto) rc = prove_device(s, c, &settings, mps, e);
+    if (rc) return rc;
     return set_sampling(s, c->options, e);
 }
 

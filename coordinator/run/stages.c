@@ -43,12 +43,12 @@ static void stage_program(char *name, size_t room, enum run_stage stage, bool cu
     snprintf(name, room, stage == STAGE_READER ? "sluice-%s" : "sluice-%s-%s", stage_name(stage), cuda ? "cuda" : "cpu");
 }
 
-int child_find(enum run_stage stage, bool cuda, struct error *e)
+int child_find(char *path, size_t room, enum run_stage stage, bool cuda, struct error *e)
 {
-    char path[2 * PATH_MAX], name[64];
+    char name[64];
 
     stage_program(name, sizeof name, stage, cuda);
-    return find(path, sizeof path, name, e);
+    return find(path, room, name, e);
 }
 
 /* Processes that the kernel has killed for want of memory: anywhere on the machine, so a rise is a hint and no proof. */

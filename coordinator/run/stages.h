@@ -31,8 +31,8 @@ struct child_config {
 
 /* The executable is looked for beside this one, then in ../libexec/sluice. */
 int child_start(struct child *c, const struct child_config *config, struct error *e);
-/* 0 where child_start() would find its executable; else -ENOENT and where it belongs. */
-int child_find(enum run_stage stage, bool cuda, struct error *e);
+/* The executable that child_start() would take; else -ENOENT and where it belongs. path: 2 * PATH_MAX bytes do. */
+int child_find(char *path, size_t room, enum run_stage stage, bool cuda, struct error *e);
 bool child_poll(struct child *c); /* has it ended? Notes also whether it is stopped. */
 void child_kill(struct child *c, int signal);
 /* Waits, then SIGKILL, then waits for that. One that even so does not end (the kernel holds it in a read that hangs) is

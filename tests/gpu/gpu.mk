@@ -30,13 +30,13 @@ $(EMU)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call EMULATED_CUDA,trans
 $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
 	@mkdir -p $(@D)
 	cp $< $@
-$(EMU)/pretend.so: tests/gpu/emulated/pretend.c
+$(B)/tests/pretend.so: tests/gpu/emulated/pretend.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -shared -fPIC -o $@ $<
+	$(CC) $(filter-out -fsanitize=%,$(CFLAGS)) -shared -fPIC -o $@ $<
 $(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/compute/cpu/reference.o $(call EMULATED_CUDA,compute) $(call LIB,proto)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
-EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(EMU)/pretend.so $(EMU)/tests/test_goldens \
+EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens \
                 $(patsubst %,$(EMU)/tests/%,$(GPU_TESTS))
 
 .PHONY: test-gpu test-emulated emulated-programs gpu-programs
@@ -50,5 +50,5 @@ test-gpu: ## hold the cuda backend against the reference, on a GPU; skipped with
 test-emulated: ## the same with the backend's kernels run on the processor, thread by thread
 	@$(AGAIN) CUDA=no emulated-programs
 	@for t in $(GPU_TESTS); do $(EMU)/tests/$$t || exit 1; done
-	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(EMU))/pretend.so $(EMU)/tests/test_goldens --backend cuda
+	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_goldens --backend cuda
 -include $(shell find $(EMU)/obj -name "*.d" 2>/dev/null)
