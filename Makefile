@@ -138,6 +138,7 @@ test: ## install what is missing, build, and run every test
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 include tests/gpu/gpu.mk
+include tests/fuzz/fuzz.mk
 
 # The sanitizers' own builds. Their instrumentation makes gcc see ghosts of uninitialized variables.
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

@@ -115,7 +115,57 @@ int control_encode(const struct control_message *m, void **out, size_t *bytes, s
     return *out ? 0 : error_set(e, ENOMEM, "control: out of memory");
 }
 
-/* ---- decoding: a cursor over the array; the first thing that does not fit is remembered ---- */
+/* ---- decoding ---- */
+
+#define FIELDS_MAX 8u
+
+static uint64_t big_endian(const uint8_t *p, size_t n)
+{
+    uint64_t v = 0;
+
+    while (n--) v = v << 8 | *p++;
+    return v;
+}
+
+/* Bytes of the number, text or bytes that begin here; 0: something else, or more than there is. */
+static size_t plain_bytes(const uint8_t *p, size_t left)
+{
+    uint64_t n;
+    size_t length = 0;
+
+    if (*p < 0x80 || *p >= 0xe0) return 1;        /* small integers */
+    if (*p >= 0xcc && *p <= 0xd3) n = 1u + (1u << (*p - 0xcc) % 4); /* integers of 1, 2, 4, 8 bytes */
+    else if (*p >= 0xa0 && *p < 0xc0) n = 1u + (*p & 31u); /* short text */
+    else if (*p >= 0xd9 && *p <= 0xdb) length = (size_t)1 << (*p - 0xd9);
+    else if (*p >= 0xc4 && *p <= 0xc6) length = (size_t)1 << (*p - 0xc4);
+    else return 0;
+    if (length) {
+        if (left < 1 + length) return 0;
+        n = 1 + length + big_endian(p + 1, length);
+    }
+    return n <= left ? (size_t)n : 0;
+}
+
+/* An array of a few fields, none of which is an array or a map, and nothing behind it: msgpack may then unpack it, which
+ * would believe an array's length before it sees its elements, and take memory for them. */
+static bool plain_message(const uint8_t *p, size_t bytes)
+{
+    uint32_t fields;
+
+    if (!bytes || *p < 0x91 || *p >= 0x90 + FIELDS_MAX) return false;
+    fields = *p++ - 0x90u;
+    bytes--;
+    while (fields--) {
+        size_t n = bytes ? plain_bytes(p, bytes) : 0;
+
+        if (!n) return false;
+        p += n;
+        bytes -= n;
+    }
+    return !bytes;
+}
+
+/* A cursor over the array; the first thing that does not fit is remembered. */
 
 struct fields {
     const msgpack_object *at;
@@ -259,7 +309,7 @@ int control_decode(struct control_message *m, const void *data, size_t bytes, st
 
     memset(m, 0, sizeof *m);
     msgpack_unpacked_init(&u);
-    if (msgpack_unpack_next(&u, data, bytes, &at) != MSGPACK_UNPACK_SUCCESS || at != bytes ||
+    if (!plain_message(data, bytes) || msgpack_unpack_next(&u, data, bytes, &at) != MSGPACK_UNPACK_SUCCESS || at != bytes ||
         u.data.type != MSGPACK_OBJECT_ARRAY || !u.data.via.array.size) {
         rc = error_set(e, EPROTO, "control: %zu bytes that are no message", bytes);
     } else {

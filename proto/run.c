@@ -171,10 +171,11 @@ int run_check(const struct run_shm *r, uint64_t map_bytes, struct error *e)
     for (int d = 0; d < 2; d++) {
         for (int lane = 0; lane < LANES; lane++) {
             uint64_t off = r->ring_off[d][lane];
-            const struct ring_shm *s = (const struct ring_shm *)(const void *)((const char *)r + off);
+            const struct ring_shm *s;
 
             if (off % 64 || off < sizeof *r || off > map_bytes || map_bytes - off < sizeof *s)
                 return error_set(e, EPROTO, "run segment: ring %d of lane %d lies outside", d, lane);
+            s = (const struct ring_shm *)(const void *)((const char *)r + off);
             if (!s->depth || (s->depth & (s->depth - 1)) || s->depth > (1u << 20) || ring_bytes(s->depth) > map_bytes - off)
                 return error_set(e, EPROTO, "run segment: ring %d of lane %d has a depth of %u", d, lane, s->depth);
             if (s->epoch != r->epoch) return error_set(e, EPROTO, "run segment: ring of another epoch");

@@ -503,6 +503,8 @@ static const struct jseq *range_elements(struct jinja_run *r, const struct jrang
 static const struct jseq *iter_elements(struct jinja_run *r, struct jiter *it)
 {
     struct jseq *rest = jseq_new(r, 0);
+    if (it->pos == it->q->n)
+        return rest;
     rest->v = it->q->v + it->pos;
     rest->n = rest->cap = it->q->n - it->pos;
     it->pos = it->q->n;

@@ -1,0 +1,306 @@
+#include "tests/support_walk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/plan/plan.h"
+#include "tests/support_program.h"
+
+static uint64_t walked; /* sums what was read, so that nothing is optimized away */
+
+static void inside(bool ok, const char *what)
+{
+    if (ok) return;
+    fprintf(stderr, "a checked plan leads outside: %s\n", what);
+    abort();
+}
+
+static void walk_view(const struct plan_shm *p, struct plan_view v, uint64_t end)
+{
+    inside(v.buf < p->buffers.count, "buffer");
+    inside((unsigned __int128)v.col + end <= plan_buffers(p)[v.buf], "columns");
+}
+
+static void walk_vector(const struct plan_shm *p, uint32_t v, uint64_t n)
+{
+    if (v == PLAN_NONE) return;
+    inside(v < p->vectors.count, "vector");
+    inside(plan_vectors(p)[v].at != PLAN_STREAMED, "resident vector");
+    inside((unsigned __int128)plan_vectors(p)[v].at + n <= p->spec.resident_floats, "resident floats");
+    inside(n <= plan_vectors(p)[v].elements, "elements");
+}
+
+static void walk_part(const struct plan_shm *p, const struct plan_tile *t, const struct plan_part *x)
+{
+    inside(x->file < p->files.count, "file");
+    inside((unsigned __int128)x->file_off + x->bytes <= plan_files(p)[x->file].bytes, "file range");
+    inside((unsigned __int128)x->slot_off + x->bytes <= t->span, "slot");
+    inside(x->slot_off % PLAN_PAGE == x->file_off % PLAN_PAGE, "alignment");
+    inside(x->slot_off % PLAN_PAGE + (unsigned __int128)x->bytes <= p->run.slot_bytes, "direct read");
+    walked += strlen(plan_string(p, plan_files(p)[x->file].name));
+    if (x->role == PART_VECTOR || x->role == PART_BIAS) {
+        const struct plan_vector *v = plan_vectors(p) + x->index;
+
+        inside(x->index < p->vectors.count, "vector of a part");
+        inside(plan_row_bytes(v->dtype, v->elements) <= x->bytes, "elements of a part");
+        if (x->role == PART_VECTOR) inside((unsigned __int128)v->at + v->elements <= p->spec.resident_floats, "place of a vector");
+    } else {
+        inside(x->index < p->matrices.count, "matrix of a part");
+    }
+}
+
+struct stream {
+    uint64_t tile, last;
+    uint32_t part, end;
+};
+
+static const struct plan_part *next_weight(const struct plan_shm *p, struct stream *s)
+{
+    const struct plan_part *scale = NULL;
+
+    for (;;) {
+        const struct plan_part *x;
+
+        if (s->part == s->end) {
+            inside(s->tile < s->last, "end of tiles");
+            s->part = plan_tiles(p)[s->tile].part0;
+            s->end = s->part + plan_tiles(p)[s->tile++].parts;
+        }
+        inside(s->part < p->parts.count, "part");
+        x = plan_parts(p) + s->part++;
+        if (x->role == PART_SCALE) scale = x;
+        if (x->role != PART_WEIGHT) continue;
+        const struct plan_matrix *m = plan_matrices(p) + x->index;
+        inside((unsigned __int128)x->rows * m->row_bytes <= x->bytes, "rows of a part");
+        if (m->dtype == PLAN_F8_E4M3 || m->dtype == PLAN_MXFP4) {
+            inside(scale != NULL, "scales");
+            uint64_t last = (x->row0 + x->rows - 1) / m->block_rows;
+            inside(x->row0 / m->block_rows >= scale->row0, "first scale");
+            inside((last - scale->row0 + 1) * m->scale_row_bytes <= scale->bytes, "last scale");
+        }
+        return x;
+    }
+}
+
+static void walk_matmul(const struct plan_shm *p, struct stream *s, const struct op_matmul *o)
+{
+    const struct plan_matrix *m = plan_matrices(p) + o->matrix;
+
+    inside(o->matrix < p->matrices.count, "matrix");
+    walk_view(p, o->src, m->cols);
+    walk_vector(p, o->bias, m->rows);
+    for (uint64_t row = 0; row < m->rows;) {
+        const struct plan_part *x = next_weight(p, s);
+
+        inside(x->index == o->matrix && x->row0 == row && x->rows, "order of rows");
+        row += x->rows;
+        walk_view(p, o->dst, row);
+    }
+}
+
+static void walk_headmm(const struct plan_shm *p, struct stream *s, const struct op_headmm *o)
+{
+    uint64_t cols = plan_matrices(p)[o->matrix].cols;
+
+    for (uint64_t h = 0; h < o->heads; h++) {
+        for (uint64_t r = 0; r < o->rows;) {
+            const struct plan_part *x = next_weight(p, s);
+
+            inside(x->index == o->matrix && x->row0 == h * o->row_stride + o->row_off + r && x->rows, "order of heads' rows");
+            r += x->rows;
+            inside(r <= o->rows, "rows of a head");
+        }
+        walk_view(p, o->src, h * o->src_stride + (o->transposed ? o->rows : cols));
+        walk_view(p, o->dst, h * o->dst_stride + (o->transposed ? cols : o->rows));
+    }
+}
+
+static void walk_experts(const struct plan_shm *p, const struct op_experts *o)
+{
+    const struct plan_experts *x = plan_experts(p) + o->table;
+    uint32_t each = x->fused ? 2 : 3;
+
+    inside(o->table < p->experts.count, "experts");
+    for (uint32_t e = 0; e < x->experts; e++) {
+        uint64_t first = x->tile0 + (uint64_t)e * x->tiles_each;
+        struct stream s = {.tile = first, .last = first + x->tiles_each};
+
+        inside(s.last <= p->tiles.count, "tiles of an expert");
+        for (uint32_t k = 0; k < each; k++) {
+            uint32_t matrix = x->matrix0 + e * each + k;
+            uint64_t rows = plan_matrices(p)[matrix].rows;
+
+            for (uint64_t row = 0; row < rows;) {
+                const struct plan_part *w = next_weight(p, &s);
+
+                inside(w->index == matrix && w->row0 == row, "order of an expert's rows");
+                row += w->rows;
+            }
+            inside(x->transposed ? plan_matrices(p)[matrix].cols <= 2ull * x->inter + x->hidden : rows <= 2ull * x->inter + x->hidden, "size");
+        }
+    }
+    walk_view(p, o->src, x->hidden);
+    walk_view(p, o->dst, x->hidden);
+}
+
+static void walk_attention(const struct plan_shm *p, const struct op_attention *o)
+{
+    bool shared = o->flags & ATTN_V_IN_K;
+
+    inside(o->cache < p->caches.count, "cache");
+    inside(o->heads / o->kv_heads * (uint64_t)o->kv_heads == o->heads, "heads");
+    walk_view(p, o->q, (uint64_t)o->heads * o->dk);
+    walk_view(p, o->k, plan_caches(p)[o->cache].k_width);
+    inside((uint64_t)o->kv_heads * o->dk <= plan_caches(p)[o->cache].k_width, "cached keys");
+    if (!shared) {
+        walk_view(p, o->v, plan_caches(p)[o->cache].v_width);
+        inside((uint64_t)o->kv_heads * o->dv <= plan_caches(p)[o->cache].v_width, "cached values");
+    }
+    inside(!shared || o->dv <= o->dk, "values in keys");
+    walk_view(p, o->dst, (uint64_t)o->heads * o->dv);
+    walk_vector(p, o->sinks, o->heads);
+    walk_vector(p, o->alibi, o->heads);
+}
+
+static void walk_delta(const struct plan_shm *p, const struct op_delta *o)
+{
+    walk_view(p, o->q, (uint64_t)o->key_heads * o->dk);
+    walk_view(p, o->k, (uint64_t)o->key_heads * o->dk);
+    walk_view(p, o->v, (uint64_t)o->heads * o->dv);
+    walk_view(p, o->a, o->heads);
+    walk_view(p, o->b, o->heads);
+    walk_view(p, o->dst, (uint64_t)o->heads * o->dv);
+    inside(o->a_log != PLAN_NONE && o->dt_bias != PLAN_NONE, "decay");
+    walk_vector(p, o->a_log, o->heads);
+    walk_vector(p, o->dt_bias, o->heads);
+    inside(o->state < p->states.count && (unsigned __int128)o->heads * o->dk * o->dv <= plan_states(p)[o->state].floats, "state");
+}
+
+static void walk_op(const struct plan_shm *p, struct stream *s, const struct plan_op *op)
+{
+    uint32_t more;
+
+    switch (op->kind) {
+    case OP_EMBED:
+        inside(p->spec.vocab <= plan_matrices(p)[op->embed.matrix].rows && op->embed.width <= plan_matrices(p)[op->embed.matrix].cols, "embedding");
+        walk_view(p, op->embed.dst, op->embed.width);
+        break;
+    case OP_NORM:
+        more = op->norm.groups - 1;
+        walk_view(p, op->norm.src, (uint64_t)more * op->norm.src_stride + op->norm.width);
+        walk_view(p, op->norm.dst, (uint64_t)more * op->norm.dst_stride + op->norm.width);
+        walk_vector(p, op->norm.weight, (uint64_t)more * op->norm.weight_stride + op->norm.width);
+        walk_vector(p, op->norm.bias, (uint64_t)more * op->norm.weight_stride + op->norm.width);
+        break;
+    case OP_MATMUL: walk_matmul(p, s, &op->matmul); break;
+    case OP_HEADMM: walk_headmm(p, s, &op->headmm); break;
+    case OP_ROPE:
+        inside(op->rope.rope < p->ropes.count && plan_ropes(p)[op->rope.rope].dim >= op->rope.dim, "rotary table");
+        inside(plan_ropes(p)[op->rope.rope].inv_freq + op->rope.dim / 2 <= p->constants.count, "angles");
+        walk_view(p, op->rope.x, (op->rope.heads - 1ull) * op->rope.head_stride + op->rope.dim);
+        break;
+    case OP_COPY:
+        walk_view(p, op->copy.src, (op->copy.blocks - 1ull) * op->copy.src_stride + op->copy.width);
+        walk_view(p, op->copy.dst, (op->copy.blocks - 1ull) * op->copy.dst_stride + op->copy.width);
+        break;
+    case OP_ADD:
+        walk_view(p, op->add.a, op->add.width);
+        walk_view(p, op->add.b, op->add.width);
+        walk_view(p, op->add.dst, op->add.width);
+        break;
+    case OP_ACT:
+        walk_view(p, op->act.dst, op->act.width);
+        walk_view(p, op->act.gate, op->act.flags & ACT_BROADCAST ? 1 : op->act.flags & ACT_INTERLEAVED ? 2ull * op->act.width : op->act.width);
+        if (op->act.up.buf != PLAN_NOBUF) walk_view(p, op->act.up, op->act.width);
+        break;
+    case OP_SCALE: walk_view(p, op->scale.x, op->scale.width); break;
+    case OP_ATTENTION: walk_attention(p, &op->attention); break;
+    case OP_CONV:
+        walk_view(p, op->conv.src, op->conv.width);
+        walk_view(p, op->conv.dst, op->conv.width);
+        inside(op->conv.weight != PLAN_NONE, "taps");
+        walk_vector(p, op->conv.weight, (uint64_t)op->conv.width * op->conv.taps);
+        walk_vector(p, op->conv.bias, op->conv.width);
+        inside(op->conv.state < p->states.count && (op->conv.taps - 1ull) * op->conv.width <= plan_states(p)[op->conv.state].floats, "inputs kept");
+        break;
+    case OP_DELTA: walk_delta(p, &op->delta); break;
+    case OP_ROUTER:
+        inside(op->router.table < p->experts.count && op->router.experts == plan_experts(p)[op->router.table].experts, "experts of a router");
+        inside(op->router.top && op->router.top <= op->router.experts, "chosen experts");
+        walk_view(p, op->router.src, op->router.experts);
+        walk_vector(p, op->router.bias, op->router.experts);
+        break;
+    case OP_EXPERTS: walk_experts(p, &op->experts); break;
+    case OP_SELECT:
+        walk_view(p, op->select.src, op->select.width);
+        walk_view(p, op->select.dst, op->select.width);
+        break;
+    case OP_LOGITS:
+        inside(op->logits.width <= p->spec.vocab, "logits");
+        walk_view(p, op->logits.src, op->logits.width);
+        break;
+    default: inside(false, "kind of an operation");
+    }
+}
+
+static void walk_tile(const struct plan_shm *p, uint64_t i)
+{
+    const struct plan_tile *t = plan_tiles(p) + i;
+
+    inside((uint64_t)t->part0 + t->parts <= p->parts.count, "parts");
+    inside(t->span <= p->run.slot_bytes, "span");
+    for (uint32_t k = 0; k < t->parts; k++) walk_part(p, t, plan_parts(p) + t->part0 + k);
+    if (t->home == HOME_HOST) inside((unsigned __int128)t->home_off + t->span <= p->run.host_cache_bytes - p->run.expert_cache_bytes, "host home");
+    if (t->home == HOME_DEVICE) inside((unsigned __int128)t->home_off + t->span <= p->run.device_pin_bytes, "device home");
+}
+
+uint64_t plan_walk(const struct plan_shm *p)
+{
+    struct stream s = {.last = p->spec.sweep_tiles};
+
+    walked = 0;
+    inside(p->spec.embed_matrix < p->matrices.count, "embedding");
+    for (uint64_t i = 0; i < p->tiles.count; i++) walk_tile(p, i);
+    for (uint64_t i = 0; i < p->vectors.count; i++) {
+        const struct plan_vector *v = plan_vectors(p) + i;
+
+        walked += strlen(plan_string(p, v->name));
+        if (v->file == PLAN_NONE) inside(v->file_off + v->elements <= p->constants.count && v->at + v->elements <= p->spec.resident_floats, "constants");
+    }
+    for (uint64_t i = 0; i < p->matrices.count; i++) walked += strlen(plan_string(p, plan_matrices(p)[i].name));
+    for (uint64_t i = 0; i < p->ops.count; i++) walk_op(p, &s, plan_ops(p) + i);
+    inside(s.part == s.end && s.tile == s.last, "rest of the sweep");
+    return walked + strlen(p->spec.architecture);
+}
+
+/* ---- plans to walk ---- */
+
+static const struct test_shape shapes[] = {
+    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12, .vocab = 97, .context = 64, .dtype = PLAN_BF16, .recurrent = true},
+    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 4, .head_dim = 12, .vocab = 97, .context = 64, .dtype = PLAN_F8_E4M3, .block = 16,
+     .latent = true},
+    {.layers = 2, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .dtype = PLAN_MXFP4, .experts = 3,
+     .top = 2, .fused = true, .biased = true},
+    {.layers = 1, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .dtype = PLAN_F32, .experts = 3,
+     .top = 1, .transposed = true},
+};
+_Static_assert(sizeof shapes / sizeof *shapes == TEST_PLANS, "one plan of each shape");
+
+struct plan_shm *test_plan(size_t shape, uint64_t *bytes)
+{
+    struct plan_settings s = test_settings(UINT64_C(1) << 30);
+    struct error e = {0};
+    struct plan_shm *plan;
+    struct program p;
+
+    if (shape == 1) s.backend = BACKEND_CUDA, s.device_memory = UINT64_C(1) << 30, s.host_memory = UINT64_C(4) << 30;
+    s.slot_bytes = 24576;
+    test_program(&p, &shapes[shape]);
+    if (plan_build(&plan, bytes, &p, &s, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        abort();
+    }
+    program_free(&p);
+    return plan;
+}
