@@ -135,6 +135,10 @@ test: ## install what is missing, build, and run every test
 	@bash tests/deps.sh --quiet
 	@$(AGAIN) CUDA=$(HERE_CUDA) test-programs
 	@bash tests/run.sh $(B)
+.PHONY: test-models
+test-models: ## every reference model beside its reference: the README's table, within 2e-4 and greedy text equal or an error
+	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_models >/dev/null
+	@$(B)/tests/test_models --table
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 include tests/gpu/gpu.mk

@@ -87,6 +87,8 @@ struct golden golden_load(const char *name)
     g.tokens = numbers(json_object_get(o, "prompt"), &g.n);
     g.positions = numbers(json_object_get(o, "positions"), &g.wanted);
     g.vocab = (uint32_t)json_integer_value(json_object_get(o, "vocab"));
+    g.greedy = numbers(json_object_get(o, "greedy"), &g.greedies);
+    snprintf(g.source, sizeof g.source, "%s", json_string_value(json_object_get(o, "source")));
     json_decref(o);
     g.logits = calloc((size_t)g.wanted * g.vocab, sizeof *g.logits);
     snprintf(path, sizeof path, "%s/%s/logits.f32", REFERENCE_MODELS, name);
@@ -102,6 +104,7 @@ void golden_free(struct golden *g)
     free(g->tokens);
     free(g->positions);
     free(g->logits);
+    free(g->greedy);
 }
 
 double *golden_logits(const struct golden *g, const char *folder)
