@@ -1,149 +1,86 @@
 #include <errno.h>
-#include <histedit.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "coordinator/cli/chat.h"
 #include "coordinator/run/interrupt.h"
 
 struct chat_input {
-    EditLine *edit;   /* NULL: plain lines */
-    History *history;
-    char file[512];   /* of the history, "" where there is no place for it */
-    bool more;        /* inside of a message of several lines */
+    struct chat_editor *editor; /* NULL: plain lines */
+    char *plain;
+    size_t room;
 };
-
-static char *prompt(EditLine *edit)
-{
-    struct chat_input *in;
-
-    el_get(edit, EL_CLIENTDATA, &in);
-    return (char *)(in->more ? ". " : "> ");
-}
-
-static void find_history_file(struct chat_input *in)
-{
-    const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-
-    if (base && *base) snprintf(in->file, sizeof in->file, "%s/sluice", base);
-    else if (home && *home) snprintf(in->file, sizeof in->file, "%s/.local/state/sluice", home);
-    else return;
-    for (char *p = in->file + 1; *p; p++) {
-        if (*p != '/') continue;
-        *p = 0;
-        mkdir(in->file, 0700);
-        *p = '/';
-    }
-    mkdir(in->file, 0700);
-    strncat(in->file, "/history", sizeof in->file - strlen(in->file) - 1);
-}
 
 int chat_input_open(struct chat_input **out, bool terminal, struct error *e)
 {
     struct chat_input *in = calloc(1, sizeof *in);
-    HistEvent ev;
+    int rc;
 
     if (!in) return error_set(e, ENOMEM, "out of memory");
     *out = in;
-    if (!terminal) return 0;
-    in->edit = el_init("sluice", stdin, stdout, stderr);
-    in->history = history_init();
-    if (!in->edit || !in->history) {
-        chat_input_close(in);
-        return error_set(e, ENOMEM, "cannot set up line editing");
+    rc = terminal ? chat_editor_open(&in->editor, e) : 0;
+    if (rc) {
+        free(in);
+        *out = NULL;
     }
-    history(in->history, &ev, H_SETSIZE, 1000);
-    history(in->history, &ev, H_SETUNIQUE, 1);
-    el_set(in->edit, EL_CLIENTDATA, in);
-    el_set(in->edit, EL_PROMPT, prompt);
-    el_set(in->edit, EL_EDITOR, "emacs");
-    el_set(in->edit, EL_HIST, history, in->history);
-    el_set(in->edit, EL_SIGNAL, 0);
-    find_history_file(in);
-    if (in->file[0]) history(in->history, &ev, H_LOAD, in->file);
-    return 0;
+    return rc;
 }
 
 void chat_input_close(struct chat_input *in)
 {
-    HistEvent ev;
-
     if (!in) return;
-    if (in->history && in->file[0]) history(in->history, &ev, H_SAVE, in->file);
-    if (in->edit) el_end(in->edit);
-    if (in->history) history_end(in->history);
+    chat_editor_close(in->editor);
+    free(in->plain);
     free(in);
 }
 
-static int read_line(struct chat_input *in, const char **line, size_t *bytes, char **plain, size_t *room)
+static int read_line(struct chat_input *in, bool more, const char **line, size_t *bytes)
 {
     ssize_t n;
-    int count = 0;
 
-    errno = 0;
-    if (in->edit) {
-        *line = el_gets(in->edit, &count);
-        n = *line ? count : -1;
-    } else {
-        n = getline(plain, room, stdin);
-        *line = *plain;
-    }
-    if (interrupted()) {
-        clearerr(stdin);
-        return -EINTR;
-    }
+    if (in->editor) return chat_editor_read(in->editor, more, line, bytes);
+    n = getline(&in->plain, &in->room, stdin);
+    *line = in->plain;
+    if (interrupted()) return -EINTR;
     if (n <= 0) return -ENODATA;
     *bytes = (size_t)n;
     return 0;
 }
 
-/* Lines that are there already were pasted together with this one. */
-static bool pasted(const struct chat_input *in)
+/* Takes the end of the line away. True where the message goes on. */
+static bool goes_on(const struct chat_input *in, struct chat_text *t)
 {
-    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
-
-    return in->edit && poll(&p, 1, 5) > 0;
+    while (t->bytes && (t->data[t->bytes - 1] == '\n' || t->data[t->bytes - 1] == '\r')) t->bytes--;
+    t->data[t->bytes] = 0;
+    if (!t->bytes || t->data[t->bytes - 1] != '\\') return in->editor && chat_editor_pasted(in->editor);
+    t->data[--t->bytes] = 0;
+    return true;
 }
 
-int chat_input_read(struct chat_input *in, char **line, size_t *bytes, struct error *e)
+int chat_input_read(struct chat_input *in, char **text, size_t *bytes, struct error *e)
 {
-    char *text = NULL, *plain = NULL, *more;
-    size_t n = 0, got = 0, room = 0;
-    const char *part;
-    HistEvent ev;
-    bool goes_on = true;
-    int rc = 0;
+    struct chat_text t = {0};
+    const char *line;
+    size_t n;
+    bool more = false;
+    int rc;
 
-    in->more = false;
-    while (goes_on && !(rc = read_line(in, &part, &got, &plain, &room))) {
-        more = realloc(text, n + got + 1);
-        if (!more) {
-            rc = error_set(e, ENOMEM, "out of memory");
-            break;
-        }
-        text = more;
-        memcpy(text + n, part, got);
-        n += got;
-        while (n && (text[n - 1] == '\n' || text[n - 1] == '\r')) n--;
-        goes_on = n && text[n - 1] == '\\';
-        if (goes_on) n--;
-        else goes_on = pasted(in);
-        if (goes_on) text[n++] = '\n';
-        in->more = goes_on;
-    }
-    if (rc == -ENODATA && n) rc = 0;
-    free(plain);
+    do {
+        rc = read_line(in, more, &line, &n);
+        if (!rc) rc = chat_text_add(&t, line, n, e);
+        if (rc) break;
+        more = goes_on(in, &t);
+        if (more) rc = chat_text_add(&t, "\n", 1, e);
+    } while (more && !rc);
+    if (rc == -EINTR && t.bytes) rc = -EAGAIN;
+    if (rc == -ENODATA && t.bytes) rc = 0;
     if (rc) {
-        free(text);
+        free(t.data);
         return rc;
     }
-    text[n] = 0;
-    if (in->history && n) history(in->history, &ev, H_ENTER, text);
-    *line = text;
-    *bytes = n;
+    if (in->editor && t.bytes) chat_editor_remember(in->editor, t.data);
+    *text = t.data;
+    *bytes = t.bytes;
     return 0;
 }

@@ -3,67 +3,94 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "coordinator/cli/chat.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/run/interrupt.h"
 
+/* Seconds as people say them. */
+static const char *seconds_text(double s, char *out, size_t room)
+{
+    if (s < 0.002) snprintf(out, room, "hundreds of tokens per second");
+    else if (s < 0.095) snprintf(out, room, "about %.0f tokens per second", 1 / s);
+    else if (s < 90) snprintf(out, room, "about %.2g s per token", s);
+    else snprintf(out, room, "about %.2g minutes per token", s / 60);
+    return out;
+}
+
 static void greet(const struct chat *c)
 {
     const struct plan_summary *s = &c->session.summary;
-    char size[32], disk[32];
+    const char *name = c->options->model;
+    char size[32], disk[32], speed[64];
+    size_t n = strlen(name);
 
-    if (!c->terminal || c->options->quiet) return;
+    if (!c->interactive || c->options->quiet) return;
+    while (n > 1 && name[n - 1] == '/') n--;
+    for (size_t i = n; i-- > 0;)
+        if (name[i] == '/') {
+            name += i + 1;
+            n -= i + 1;
+            break;
+        }
     value_size_text(s->weight_bytes, size, sizeof size);
     value_size_text(s->sweep_bytes, disk, sizeof disk);
-    fprintf(stderr, "%s, %s; %s read from disk for each token, about %.3g s (%s). /help lists the commands, Ctrl-D leaves.\n",
-            c->options->model, size, disk, s->predicted_seconds_per_token, s->bottleneck);
-    if (!c->template) fputs("The model has no chat template: your lines are continued as they are.\n", stderr);
-}
-
-/* What went wrong with one question; the chat goes on unless the pipeline is gone. */
-static bool survivable(int rc)
-{
-    return rc == -EINVAL || rc == -EILSEQ || rc == -E2BIG || rc == -ENOENT || rc == -EACCES || rc == -EISDIR || rc == -ENOSPC;
+    fprintf(stderr, "%.*s, %s", (int)n, name, size);
+    if (s->sweep_bytes) fprintf(stderr, ", %s of it from disk for each token", disk);
+    fprintf(stderr, ": %s.\n", seconds_text(s->predicted_seconds_per_token, speed, sizeof speed));
+    if (!c->template) fputs("It has no chat template: your text is continued. Enter alone goes on, Ctrl-C stops.\n", stderr);
+    fputs("/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n\n", stderr);
 }
 
 static int turn(struct chat *c, const char *line, size_t bytes, struct error *e)
 {
     int rc;
 
-    if (!bytes) return 0;
-    rc = line[0] == '/' ? chat_command(c, line, e) : chat_ask(c, line, bytes, e);
-    if (rc && c->terminal && survivable(rc)) {
-        fprintf(stderr, "%s\n", e->text);
-        return 0;
-    }
-    return rc;
+    if (line[0] == '/') rc = chat_command(c, line, e);
+    else if (!bytes) rc = c->template ? 0 : chat_continue(c, e);
+    else rc = chat_ask(c, line, bytes, e);
+    if (!c->interactive || rc == -ECANCELED) return rc;
+    if (rc) fprintf(stderr, "%s\n", e->text); /* what was said can still be saved, or asked again */
+    if (bytes && !c->options->quiet) fputc('\n', stderr);
+    return 0;
+}
+
+/* Ctrl-C at the prompt: drops the line; where there is none, the second one leaves. */
+static int stopped(const struct chat *c, int rc, bool *warned, struct error *e)
+{
+    if (interrupt_signal() != SIGINT || !c->interactive || (rc == -EINTR && *warned)) return error_set(e, ECANCELED, "interrupted");
+    interrupt_clear();
+    *warned = rc == -EINTR;
+    if (*warned) chat_remark(c, "(Ctrl-C again leaves; so do Ctrl-D and /quit)");
+    return 0;
 }
 
 static int talk(struct chat *c, struct chat_input *in, struct error *e)
 {
-    while (!c->quit) {
+    bool warned = false;
+    int rc = 0;
+
+    while (!c->quit && !rc) {
         char *line;
         size_t bytes;
-        int rc = chat_input_read(in, &line, &bytes, e);
 
-        if (rc == -ENODATA) {
-            if (c->terminal) fputc('\n', stderr);
-            return 0;
-        }
-        if (rc == -EINTR) {
-            if (interrupt_signal() != SIGINT || !c->terminal) return error_set(e, ECANCELED, "interrupted");
-            interrupt_clear();
-            fputs("\n(Ctrl-D or /quit leaves)\n", stderr);
+        rc = chat_input_read(in, &line, &bytes, e);
+        if (rc == -EINTR || rc == -EAGAIN) {
+            rc = stopped(c, rc, &warned, e);
             continue;
         }
+        if (rc == -ENODATA) {
+            if (c->interactive) fputc('\n', stderr);
+            return 0;
+        }
         if (rc) return rc;
+        warned = false;
         rc = turn(c, line, bytes, e);
         free(line);
-        if (rc) return rc;
     }
-    return 0;
+    return rc;
 }
 
 int command_chat(const struct options *o, struct error *e)
@@ -74,7 +101,7 @@ int command_chat(const struct options *o, struct error *e)
 
     interrupt_setup();
     rc = chat_open(&c, o, e);
-    if (!rc) rc = chat_input_open(&in, c.terminal, e);
+    if (!rc) rc = chat_input_open(&in, c.interactive, e);
     if (!rc) greet(&c);
     if (!rc) rc = talk(&c, in, e);
     chat_input_close(in);

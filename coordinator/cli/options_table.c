@@ -59,8 +59,9 @@ const struct option_command_info option_commands[COMMANDS] = {
          "chat with a model in the terminal",
          "Answers line by line, and keeps what was said. A model without a chat template continues the text instead. "
          "Lines that begin with a slash are commands, /help lists them; a backslash at the end of a line continues it "
-         "on the next. Ctrl-C stops an answer, Ctrl-D ends the chat. Where standard input is no terminal, each of its "
-         "lines is a question.",
+         "on the next, and what is pasted is one message. Ctrl-C stops an answer, Ctrl-D ends the chat. What was asked is "
+         "kept for the arrow keys in $XDG_STATE_HOME/sluice/history (~/.local/state without it), readable by its owner "
+         "only. Where standard input is no terminal, each of its lines is a question.",
          {MODEL},
          0},
     [COMMAND_RUN] =

@@ -101,6 +101,7 @@ int generate(struct session *s, const struct generate_config *c, struct generate
     int rc = detokenizer_open(&d, s->tokenizer, !c->keep_special, e);
 
     *out = (struct generate_result){.end = END_LENGTH};
+    if (!rc) detokenizer_speak(d, c->spoken, c->spoken_count);
     while (!rc && !stop && (!c->max_tokens || out->tokens < c->max_tokens)) {
         if (s->tokens.count >= session_context(s)) {
             out->end = END_CONTEXT;

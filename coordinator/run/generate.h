@@ -12,6 +12,8 @@ struct generate_config {
     char **stop;         /* texts that end the answer and are not part of it */
     size_t stops;
     bool keep_special;   /* special tokens are text too */
+    const uint32_t *spoken; /* or these of them */
+    size_t spoken_count;
     /* Text that is certain: never half a character, never the beginning of a stop text. A negative result ends it. */
     int (*text)(void *arg, const char *text, size_t bytes, struct error *e);
     void *arg;

@@ -297,6 +297,7 @@ int session_logits(struct session *s, const float **logits, struct error *e)
             s->prompt_ns += t;
         }
         s->cached += n;
+        s->positions += n;
     }
     free(p);
     if (!rc && rows != 1) return error_set(e, EPROTO, "the last sweep gave %u rows of logits", rows);

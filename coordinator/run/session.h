@@ -48,6 +48,7 @@ struct session {
     uint64_t decode_sweeps;
     struct session_sweep sweep[SESSION_SWEEPS]; /* the first ones, as they were timed */
     uint32_t sweeps;
+    uint64_t positions;      /* that were computed, again or for the first time */
     struct view *view;       /* progress; may be NULL */
 };
 

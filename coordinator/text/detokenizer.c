@@ -22,6 +22,8 @@ struct stage {
 struct detokenizer {
     const struct tokenizer *t;
     bool skip_special;
+    const uint32_t *spoken; /* special tokens that are text all the same */
+    size_t spoken_count;
     struct stage *stage;
     size_t stages;
     struct buffer out, spare;
@@ -447,12 +449,26 @@ static int give_out(struct detokenizer *d, const char **text, size_t *bytes, str
     return d->failed ? error_set(e, -d->failed, "a pattern of the decoder gives up on this text") : 0;
 }
 
+void detokenizer_speak(struct detokenizer *d, const uint32_t *id, size_t n)
+{
+    d->spoken = id;
+    d->spoken_count = n;
+}
+
+static bool leaves_text(const struct detokenizer *d, uint32_t id)
+{
+    bool text = !d->skip_special || !tokenizer_is_special(d->t, id);
+    for (size_t i = 0; i < d->spoken_count && !text; i++)
+        text = d->spoken[i] == id;
+    return text;
+}
+
 int detokenizer_push(struct detokenizer *d, uint32_t id, const char **text, size_t *bytes, struct error *e)
 {
     size_t token_bytes;
     const char *token = tokenizer_token(d->t, id, &token_bytes);
     d->out.bytes = 0;
-    if (token && !(d->skip_special && tokenizer_is_special(d->t, id)))
+    if (token && leaves_text(d, id))
         pass(d, &d->stage[0], token, token_bytes);
     return give_out(d, text, bytes, e);
 }

@@ -11,6 +11,8 @@ struct detokenizer;
 /* The tokenizer must outlive the detokenizer. With skip_special, special tokens leave no text. */
 int detokenizer_open(struct detokenizer **out, const struct tokenizer *t, bool skip_special, struct error *e);
 void detokenizer_close(struct detokenizer *d);
+/* Special tokens that leave text all the same. The list is the caller's and must outlive the detokenizer. */
+void detokenizer_speak(struct detokenizer *d, const uint32_t *id, size_t n);
 
 /* *text: bytes of valid UTF-8 that became certain, perhaps none; the detokenizer's, valid until the next call.
  * An id without a token leaves no text, as in Hugging Face's decode. -ENOMEM is the only error. */

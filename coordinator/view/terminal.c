@@ -19,9 +19,16 @@ int terminal_columns(int fd, int otherwise)
     return w.ws_col < 20 ? 20 : w.ws_col;
 }
 
-bool terminal_color(int fd)
+bool terminal_escapes(int fd)
 {
     const char *term = getenv("TERM");
 
     return terminal_is(fd) && term && *term && strcmp(term, "dumb") != 0;
+}
+
+bool terminal_color(int fd)
+{
+    const char *no = getenv("NO_COLOR");
+
+    return terminal_escapes(fd) && !(no && *no);
 }

@@ -5,7 +5,9 @@
 bool terminal_is(int fd);
 /* Columns of the terminal, at least 20; otherwise where fd is none. */
 int terminal_columns(int fd, int otherwise);
-/* A terminal that understands colours and the like (TERM is set, and not "dumb"). */
+/* A terminal that understands escape sequences (TERM is set, and not "dumb"). */
+bool terminal_escapes(int fd);
+/* And whose user wants colours and the like (no-color.org). */
 bool terminal_color(int fd);
 
 #define TERMINAL_BOLD  "\033[1m"
