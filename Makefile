@@ -18,6 +18,7 @@ LIBS_proto       := -lzmq $(MSGPACK) -lrt
 LIBS_reader      := -luring
 LIBS_coordinator := -ljansson -lpcre2-8 -lutf8proc -lsentencepiece -lstdc++ -ledit -ldl -lm
 LIBS_compute     := -lm
+LIBS_verify      := -lcrypto
 
 # One archive per room; main.c of a process is linked into its binary alone.
 src     = $(sort $(filter-out %/main.c,$(foreach d,$(1),$(wildcard $(d)/*.c))))
@@ -28,14 +29,15 @@ SRC_transfer     := $(call src,transfer)
 SRC_transfer_cpu := $(call src,transfer/cpu)
 SRC_compute      := $(call src,compute)
 SRC_compute_cpu  := $(call src,compute/cpu)
+SRC_verify       := $(call src,verify)
 SRC_coordinator  := $(call src,coordinator coordinator/cli coordinator/model coordinator/model/families \
-                      coordinator/text coordinator/plan coordinator/run coordinator/view coordinator/doctor)
+                      coordinator/text coordinator/plan coordinator/run coordinator/verify coordinator/view coordinator/doctor)
 # libsentencepiece speaks C++: one thin bridge to it.
 CXX_coordinator  := $(sort $(wildcard coordinator/text/*.cc))
-ROOMS := proto reader transfer transfer_cpu compute compute_cpu coordinator
+ROOMS := proto reader transfer transfer_cpu compute compute_cpu verify coordinator
 LIB    = $(B)/lib$(1).a
 
-BINARIES := $(B)/sluice $(B)/sluice-reader $(B)/sluice-transfer-cpu $(B)/sluice-compute-cpu
+BINARIES := $(B)/sluice $(B)/sluice-reader $(B)/sluice-transfer-cpu $(B)/sluice-compute-cpu $(B)/sluice-verify
 
 # CUDA: found by nvcc; CUDA=no builds without it.
 NVCC := $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
@@ -85,6 +87,8 @@ $(B)/sluice-transfer-cpu: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call L
 	$(link) $(LIBS_proto)
 $(B)/sluice-compute-cpu: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,proto)
 	$(link) $(LIBS_compute) $(LIBS_proto)
+$(B)/sluice-verify: $(B)/obj/verify/main.o $(call LIB,verify) $(call LIB,proto)
+	$(link) $(LIBS_verify) -lrt
 $(B)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call LIB,transfer_cuda) $(call LIB,proto)
 	$(link) $(LIBS_cuda) $(LIBS_proto)
 $(B)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,compute_cuda) $(call LIB,proto)
@@ -94,11 +98,11 @@ $(B)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB
 TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/test_*.c)))
 SUPPORT := $(call obj,$(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c))))
 TESTLIBS := $(call LIB,coordinator) $(call LIB,reader) $(call LIB,transfer) $(call LIB,transfer_cpu) \
-            $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,proto)
+            $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,verify) $(call LIB,proto)
 $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
-	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_proto)
+	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
 
 # Programs for measuring: bench/NAME.c, made one by one (make build/bench/NAME).
@@ -159,7 +163,7 @@ tsan-programs: $(TSAN_TESTS)
 
 check-deps: ## prove that a process includes proto/ and itself only
 	@bash tests/check_deps.sh $(wildcard $(B))
-LINTED = $(sort $(shell find proto reader transfer compute coordinator -name '*.c' -not -path '*/cuda/*'))
+LINTED = $(sort $(shell find proto reader transfer compute verify coordinator -name '*.c' -not -path '*/cuda/*'))
 lint: ## clang-tidy or cppcheck without a finding
 	@if command -v clang-tidy >/dev/null; then \
 	    printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 4 clang-tidy --quiet \
@@ -169,7 +173,7 @@ lint: ## clang-tidy or cppcheck without a finding
 	else echo 'lint: please install clang-tidy or cppcheck' >&2; exit 1; fi
 	@echo 'lint: no finding'
 format: ## clang-format over everything
-	@find proto reader transfer compute coordinator tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
+	@find proto reader transfer compute verify coordinator tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
 
 $(B)/sluice.1: $(B)/sluice
 	$< --man-page > $@.new && mv $@.new $@

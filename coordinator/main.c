@@ -22,6 +22,7 @@ static command_fn *const commands[COMMANDS] = {
     [COMMAND_TOKENIZE] = command_tokenize,
     [COMMAND_DETOKENIZE] = command_detokenize,
     [COMMAND_DOCTOR] = command_doctor,
+    [COMMAND_VERIFY] = command_verify,
     [COMMAND_COMPLETION] = command_completion,
     [COMMAND_HELP] = command_help,
 };

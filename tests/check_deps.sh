@@ -15,18 +15,20 @@ report() { # what is wrong, lines
     rc=1
 }
 
-for room in proto reader transfer compute coordinator; do
+for room in proto reader transfer compute verify coordinator; do
     [ -d "$room" ] || continue
     report "$room may include $room/ and proto/ only" \
         "$(includes $room | grep -E 'include[[:space:]]*"' | grep -vE "include[[:space:]]*\"($room|proto)/" || true)"
 done
-all=$(for room in proto reader transfer compute coordinator; do includes $room; done)
+all=$(for room in proto reader transfer compute verify coordinator; do includes $room; done)
 report "CUDA belongs into the cuda folders" \
     "$(grep -E '<(cuda|cublas|cooperative_groups|nvml)[^>]*>' <<<"$all" | grep -vE '^[a-z]+/cuda/' || true)"
 report "liburing belongs into reader/engine_uring.c" \
     "$(grep -E '<liburing[^>]*>' <<<"$all" | grep -v '^reader/engine_uring\.c:' || true)"
 report "ZeroMQ and msgpack belong into proto/" \
     "$(grep -E '<(zmq|msgpack)[^>]*>' <<<"$all" | grep -v '^proto/' || true)"
+report "the checksums' library belongs into verify/" \
+    "$(grep -E '<openssl[^>]*>' <<<"$all" | grep -v '^verify/' || true)"
 report "tests include no .c file" "$(includes tests | grep -E 'include[[:space:]]*[<"][^>"]*\.c[>"]' || true)"
 
 if [ $# -gt 0 ]; then

@@ -17,6 +17,7 @@ packages=(
     "libjansson-dev|config.json, safetensors headers, tokenizer.json"
     "libpcre2-dev|patterns of tokenizers"
     "libsentencepiece-dev|tokenizer.model files"
+    "libssl-dev|checksums of sluice verify"
     "libutf8proc-dev|Unicode normal forms"
     "libedit-dev|line editing in the chat"
     "libcmocka-dev|tests"
@@ -41,7 +42,7 @@ present() {
 
 # Systems without dpkg: nothing is installed, but what is there already is good enough.
 probe_headers() {
-    command -v gcc >/dev/null && printf '#include <%s>\n' stdio.h liburing.h zmq.h msgpack.h jansson.h utf8proc.h histedit.h \
+    command -v gcc >/dev/null && printf '#include <%s>\n' stdio.h liburing.h zmq.h msgpack.h jansson.h utf8proc.h histedit.h openssl/evp.h \
         | gcc -fsyntax-only -xc - 2>/dev/null &&
         printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | gcc -fsyntax-only -xc - 2>/dev/null &&
         printf '#include <sentencepiece_processor.h>\n' | g++ -fsyntax-only -xc++ - 2>/dev/null
@@ -53,7 +54,7 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
         exit 0
     fi
     die "this is no Debian or Ubuntu; please install with their headers: gcc g++ make liburing libzmq msgpack-c jansson" \
-        "pcre2 (8 bit) utf8proc sentencepiece libedit cmocka"
+        "pcre2 (8 bit) utf8proc sentencepiece libedit openssl cmocka"
 fi
 
 missing=()

@@ -113,7 +113,7 @@ const struct option_command_info option_commands[COMMANDS] = {
         {"verify",
          "read all weights once and check them",
          "Shapes, NaN and infinity counts, and checksums against published sha256 files where they lie beside the "
-         "weights, or against an earlier manifest.",
+         "weights, or against an earlier manifest. Exit status 1 when something is wrong.",
          {MODEL},
          0},
     [COMMAND_DOCTOR] = {"doctor",
@@ -208,10 +208,10 @@ const struct option_flag option_flags[] = {
     {"io-depth", 0, KIND_INT, GROUP_READING, READS, AT(io_depth), 0, 1, 4096, "N", "auto", "reads in flight"},
     {"io-block", 0, KIND_SIZE, GROUP_READING, READS, AT(io_block), 0, PLAN_PAGE, GIB, "SIZE", "auto",
      "bytes of one read"},
-    {"io-engine", 0, KIND_CHOICE, GROUP_READING, READS, AT(io_engine), 0, ENGINE_AUTO, 0, "auto|uring|threads|null",
+    {"io-engine", 0, KIND_CHOICE, GROUP_READING, PIPELINE, AT(io_engine), 0, ENGINE_AUTO, 0, "auto|uring|threads|null",
      "auto", "how to read: io_uring, a pool of threads, or not at all (to measure what comes after)"},
 #ifdef SLUICE_FAULTS
-    {"fault", 0, KIND_TEXT, GROUP_READING, READS, AT(fault), 0, 0, 0, "WHAT", NULL,
+    {"fault", 0, KIND_TEXT, GROUP_READING, PIPELINE, AT(fault), 0, 0, 0, "WHAT", NULL,
      "faults that the reader is to meet"},
 #endif
 

@@ -166,25 +166,38 @@ static uint32_t assumed_dtype(struct build *b, const char *name)
     return !strcmp(dtype, "float32") ? TENSOR_F32 : !strcmp(dtype, "float16") ? TENSOR_F16 : TENSOR_BF16;
 }
 
+/* A fault of one tensor: the end of the building, or a line in the list of who wants them all. */
+static void tensor_fault(struct build *b, const struct tensor *t, const char *name, const char *what)
+{
+    if (b->o->tensor_fault && build_ok(b))
+        b->o->tensor_fault(b->o->tensor_fault_arg, t ? tensors_path(b->t, t) : NULL, name, what);
+    else
+        build_fault(b, "%s: tensor %s %s", t ? tensors_path(b->t, t) : b->t->folder, name, what);
+}
+
 /* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
 static const struct tensor *find(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape,
                                  uint32_t dims)
 {
-    const struct tensor *t = tensors_find(b->t, name);
-    char text[160];
+    struct tensor *t = (struct tensor *)(uintptr_t)tensors_find(b->t, name);
+    char text[160], what[400];
+    bool assume = b->t->assumed && (t || !b->t->names_known);
 
     if (!build_ok(b)) return NULL;
-    if (b->t->assumed && (t || !b->t->names_known)) {
-        t = tensors_assume(b->t, name, dtype == TENSOR_DTYPES ? assumed_dtype(b, name) : dtype, shape, dims);
-        if (!t) b->p->failed = true;
-        return t;
+    if (!t && !assume) {
+        snprintf(what, sizeof what,
+                 "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model",
+                 show_shape(text, sizeof text, shape, dims));
+        tensor_fault(b, NULL, name, what);
+        assume = build_ok(b);
     }
-    if (t) return t;
-    build_fault(
-        b,
-        "%s: tensor %s, of shape [%s], is missing: the download is incomplete, or config.json belongs to another model",
-        b->t->folder, name, show_shape(text, sizeof text, shape, dims));
-    return NULL;
+    if (assume) {
+        t = (struct tensor *)(uintptr_t)tensors_assume(
+            b->t, name, dtype == TENSOR_DTYPES ? assumed_dtype(b, name) : dtype, shape, dims);
+        if (!t) b->p->failed = true;
+    }
+    if (t) t->used = true;
+    return t;
 }
 
 static bool same_shape(const struct tensor *t, const uint64_t *shape, uint32_t dims)
@@ -197,12 +210,12 @@ static bool same_shape(const struct tensor *t, const uint64_t *shape, uint32_t d
 
 static void shape_fault(struct build *b, const struct tensor *t, const uint64_t *shape, uint32_t dims)
 {
-    char have[160], want[160];
+    char have[160], want[160], what[512];
 
-    build_fault(b,
-                "%s: tensor %s has shape [%s], and [%s] was expected: the file and config.json do not belong together",
-                tensors_path(b->t, t), t->name, show_shape(have, sizeof have, t->shape, t->dims),
-                show_shape(want, sizeof want, shape, dims));
+    snprintf(what, sizeof what,
+             "has shape [%s], and [%s] was expected: the file and config.json do not belong together",
+             show_shape(have, sizeof have, t->shape, t->dims), show_shape(want, sizeof want, shape, dims));
+    tensor_fault(b, t, t->name, what);
 }
 
 static uint32_t program_file_of(struct build *b, const struct tensor *t)
@@ -268,6 +281,8 @@ static void scale_blocks(struct build *b, struct plan_matrix *m, const struct te
         m->block_cols = (uint32_t)cols;
     } else {
         shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+        m->block_rows = (uint32_t)rows;
+        m->block_cols = (uint32_t)cols;
     }
 }
 
@@ -319,7 +334,7 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     /* a lone matrix in a stack keeps its three dimensions */
     if (!same_shape(t, shape + (3 - dims), dims) && !same_shape(t, shape, 3)) {
         shape_fault(b, t, shape + (3 - dims), dims);
-        return 0;
+        if (!build_ok(b)) return 0;
     }
     m.dtype = plan_dtype_of(b, t);
     if (!build_ok(b)) return 0;
@@ -356,9 +371,14 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
     if (cols % 32)
         build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of 32", b->base, name, (unsigned long long)cols);
     snprintf(full, sizeof full, "%s%s_scales", b->base, name);
-    s = find(b, full, TENSOR_U8, shape, 3);
+    find(b, full, TENSOR_U8, shape, 3);
     snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
-    w = find(b, full, TENSOR_U8, shape, 4);
+    find(b, full, TENSOR_U8, shape, 4);
+    if (!build_ok(b) || b->p->failed) return 0;
+    w = tensors_find(b->t, full); /* both now: tensors that are assumed move the table */
+    snprintf(full, sizeof full, "%s%s_scales", b->base, name);
+    s = tensors_find(b->t, full);
+    snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
     if (!w || !s) return 0;
     if (!same_shape(w, shape, 4)) shape_fault(b, w, shape, 4);
     if (!same_shape(s, shape, 3)) shape_fault(b, s, shape, 3);

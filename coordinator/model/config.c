@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "coordinator/model/lfs.h"
 
 #define CONFIG_BYTES_MAX (UINT64_C(64) << 20)
 
@@ -67,6 +68,7 @@ static int load_text(char **out, uint64_t *bytes, const char *path, uint64_t max
 
 int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e)
 {
+    struct lfs_pointer pointer;
     json_error_t je;
     uint64_t bytes = 0;
     char *text = NULL;
@@ -74,6 +76,10 @@ int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct 
 
     if (rc) return rc;
     *out = json_loadb(text, bytes, 0, &je);
+    if (!*out && lfs_pointer_parse(&pointer, text, bytes)) {
+        free(text);
+        return lfs_pointer_error(e, path, &pointer);
+    }
     free(text);
     if (!*out)
         return error_set(e, EINVAL, "%s: line %d, column %d: %s: not valid JSON, download the file again", path,

@@ -197,6 +197,13 @@ bool model_weights_missing(const struct model *m)
     return m->tensors->source != TENSORS_FILES;
 }
 
+bool model_uses(const struct model *m, const char *tensor)
+{
+    const struct tensor *t = tensors_find(m->tensors, tensor);
+
+    return t && t->used;
+}
+
 const struct model_generation *model_generation(const struct model *m)
 {
     return &m->generation;

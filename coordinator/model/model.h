@@ -17,6 +17,10 @@ struct model_options {
     uint32_t context;     /* positions that a sequence may have; 0: as many as the model was made for */
     uint32_t want_tokens; /* prompt and tokens to come, 0 unknown: picks longrope's factors and the default context */
     bool allow_missing_weights; /* to plan a folder that has only config.json, and perhaps the index or tensors.tsv */
+    /* Told of every tensor that is missing or has another shape, which then are no error: to list them all. The program
+     * is not fit to run after that. file: NULL where it is missing. */
+    void (*tensor_fault)(void *arg, const char *file, const char *tensor, const char *text);
+    void *tensor_fault_arg;
 };
 
 /* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids. */
@@ -41,4 +45,5 @@ const char *model_notice(const struct model *m);  /* NULL, or a line that the us
 /* Where the sizes of the weights come from: "files", or what stood in for them (model/tensors.h). */
 const char *model_weights_from(const struct model *m);
 bool model_weights_missing(const struct model *m); /* they are not there: it can be planned, and not run */
+bool model_uses(const struct model *m, const char *tensor); /* does the program read the tensor of that name? */
 const struct model_generation *model_generation(const struct model *m);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "coordinator/model/lfs.h"
 
 #define DIMS_MAX 16u /* of one tensor; what exists has at most five */
 
@@ -183,10 +184,12 @@ static int read_at(int fd, void *out, uint64_t bytes, uint64_t offset)
 /* Length and text of the header; *text is the caller's. */
 static int read_header(struct reading *r, int fd, uint64_t file_bytes, char **text, uint64_t *bytes)
 {
+    struct lfs_pointer pointer;
     uint8_t raw[8];
     uint64_t n = 0;
     int rc;
 
+    if (lfs_pointer_read(&pointer, r->path)) return lfs_pointer_error(r->e, r->path, &pointer);
     if (file_bytes < 8)
         return error_set(r->e, EINVAL, "%s: %" PRIu64 " bytes are no safetensors file: download it again", r->path,
                          file_bytes);

@@ -6,6 +6,7 @@
  * every shape against its bytes, tensors against each other. Offsets may be odd: nothing in the format aligns them.
  * Format: https://huggingface.co/docs/safetensors */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "proto/error.h"
 
@@ -39,6 +40,7 @@ struct tensor {
     uint64_t offset, bytes; /* in the file, from its first byte */
     uint32_t dims, file;    /* file: number given by who opened it */
     uint32_t dtype;         /* enum tensor_dtype */
+    bool used;              /* by the model's program; set while it is written */
 };
 
 /* What is known of the file itself. */

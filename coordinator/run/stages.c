@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-static int find(char *path, size_t room, const char *name, struct error *e)
+int child_path(char *path, size_t room, const char *name, struct error *e)
 {
     static const char *const places[] = {"%s/%s", "%s/../libexec/sluice/%s"};
     char own[PATH_MAX];
@@ -48,7 +48,7 @@ int child_find(char *path, size_t room, enum run_stage stage, bool cuda, struct 
     char name[64];
 
     stage_program(name, sizeof name, stage, cuda);
-    return find(path, room, name, e);
+    return child_path(path, room, name, e);
 }
 
 /* Processes that the kernel has killed for want of memory: anywhere on the machine, so a rise is a hint and no proof. */
@@ -99,7 +99,7 @@ int child_start(struct child *c, const struct child_config *config, struct error
     stage_program(name, sizeof name, config->stage, config->cuda);
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
     snprintf(log, sizeof log, "%d", config->log_level);
-    if ((rc = find(path, sizeof path, name, e))) return rc;
+    if ((rc = child_path(path, sizeof path, name, e))) return rc;
     rc = spawn(c, path, argv, config);
     if (rc == EMFILE || rc == EBADF) remedy = "; raise the limit on open files (ulimit -n)";
     if (rc == EAGAIN) remedy = "; raise the limit on processes (ulimit -u)";

@@ -1,6 +1,7 @@
 /* The stages' processes: found, started, watched, ended. */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "proto/error.h"
@@ -29,6 +30,8 @@ struct child_config {
     const char *fault;   /* faults to inject, NULL: none (reader/engine_faults.h) */
 };
 
+/* The path of an executable of this build: beside this one, or in ../libexec/sluice. */
+int child_path(char *path, size_t room, const char *name, struct error *e);
 /* The executable is looked for beside this one, then in ../libexec/sluice. */
 int child_start(struct child *c, const struct child_config *config, struct error *e);
 /* The executable that child_start() would take; else -ENOENT and where it belongs. path: 2 * PATH_MAX bytes do. */

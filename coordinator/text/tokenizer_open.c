@@ -1,4 +1,5 @@
 /* Which file of a folder is its tokenizer, and what tokenizer.json and tokenizer_config.json say around the model. */
+#include "coordinator/model/lfs.h"
 #include "coordinator/text/tokenizer_parts.h"
 
 #include <dirent.h>
@@ -187,6 +188,9 @@ static int open_other(struct tokenizer *t, const char *folder, struct error *e)
     if (!model && !find_tiktoken(path, sizeof path, folder))
         return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json nor tokenizer.model nor a *.tiktoken file; fetch the "
                                     "model's tokenizer.json", folder);
+    struct lfs_pointer pointer;
+    if (lfs_pointer_read(&pointer, path))
+        return lfs_pointer_error(e, path, &pointer);
     int rc = read_config(&config, folder, e);
     if (rc != 0)
         return rc;
@@ -201,7 +205,9 @@ int tokenizer_open(struct tokenizer **out, const char *folder, struct error *e)
     struct tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(e, ENOMEM, "no memory for the tokenizer");
-    int rc = there(path, sizeof path, folder, "tokenizer.json") ? tokenizer_read_json(t, path, e) : open_other(t, folder, e);
+    struct lfs_pointer pointer;
+    int rc = !there(path, sizeof path, folder, "tokenizer.json") ? open_other(t, folder, e)
+             : lfs_pointer_read(&pointer, path) ? lfs_pointer_error(e, path, &pointer) : tokenizer_read_json(t, path, e);
     if (rc != 0) {
         tokenizer_close(t);
         return rc;

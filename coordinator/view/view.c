@@ -107,9 +107,8 @@ static void draw(struct view *v, const char *line)
     v->shown = true;
 }
 
-static void update_rate(struct view *v, const struct engine_stats *t, uint64_t now)
+static void update_rate(struct view *v, uint64_t bytes, uint64_t now)
 {
-    uint64_t bytes = t->stage[STAGE_READER].bytes;
     double dt = (double)(now - v->window_ns) / 1e9;
 
     if (!v->window_ns) {
@@ -160,7 +159,7 @@ void view_tick(struct view *v, struct session *s)
 
     if (!v->live || !s->engine) return;
     engine_stats(s->engine, &t);
-    update_rate(v, &t, now);
+    update_rate(v, t.stage[STAGE_READER].bytes, now);
     if (v->sweep_positions > 1 || v->sweep_done < v->prompt)
         snprintf(what, sizeof what, "prompt %llu/%llu", (unsigned long long)v->sweep_done, (unsigned long long)v->prompt);
     else snprintf(what, sizeof what, "token %llu", (unsigned long long)(v->sweep_done - v->prompt + 1));
@@ -168,6 +167,19 @@ void view_tick(struct view *v, struct session *s)
     put_time(left, sizeof left, eta(v, s, &t, now));
     snprintf(line, sizeof line, "%s  layer %llu/%u  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)t.layer, s->plan->spec.layers,
              v->rate / 1e9, speed, left, v->note);
+    draw(v, line);
+}
+
+void view_progress(struct view *v, const char *what, uint64_t done, uint64_t total)
+{
+    uint64_t now = clock_ns();
+    char line[256], left[32];
+
+    if (!v->live) return;
+    update_rate(v, done, now);
+    put_time(left, sizeof left, v->rate > 0 && total > done ? (double)(total - done) / v->rate : 0);
+    snprintf(line, sizeof line, "%s %.1f/%.1f GB  %.0f%%  %.2f GB/s  ETA %s", what, (double)done / 1e9, (double)total / 1e9,
+             total ? 100 * (double)done / (double)total : 100.0, v->rate / 1e9, left);
     draw(v, line);
 }
 

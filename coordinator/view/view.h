@@ -20,6 +20,8 @@ int view_close(struct view *v, struct error *e); /* writes the trace's end; -err
 void view_total(struct view *v, uint64_t prompt, uint64_t answer); /* tokens expected, for the ETA */
 void view_sweep(struct view *v, const struct session *s, uint64_t done, uint32_t positions); /* a sweep begins */
 void view_tick(struct view *v, struct session *s);  /* about ten times a second */
+/* The line of a command that has no session: bytes done of total, speed, what is left. As often as one likes. */
+void view_progress(struct view *v, const char *what, uint64_t done, uint64_t total);
 void view_note(struct view *v, const char *text);   /* a word beside the line, until the next sweep ends */
 /* Text of the answer: written to stdout at once. -errno where stdout cannot be written to. */
 int view_text(struct view *v, const char *text, size_t bytes, struct error *e);

@@ -1,0 +1,58 @@
+#include "proto/verify.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+uint32_t verify_form_bytes(uint32_t form)
+{
+    static const uint32_t bytes[VERIFY_FORMS] = {
+        [VERIFY_PLAIN] = 1, [VERIFY_F16] = 2,     [VERIFY_BF16] = 2,    [VERIFY_F32] = 4,
+        [VERIFY_F64] = 8,   [VERIFY_F8_E4M3] = 1, [VERIFY_F8_E5M2] = 1, [VERIFY_F8_E8M0] = 1,
+    };
+
+    return form < VERIFY_FORMS ? bytes[form] : 1;
+}
+
+static bool table_fits(const struct verify_shm *s, uint64_t offset, uint64_t count, uint64_t size)
+{
+    uint64_t bytes;
+
+    return offset % 8 == 0 && offset >= sizeof *s && offset <= s->bytes &&
+           !__builtin_mul_overflow(count, size, &bytes) && bytes <= s->bytes - offset;
+}
+
+static bool string_fits(const struct verify_shm *s, uint64_t at)
+{
+    return at >= s->string_off && at < s->bytes && memchr((const char *)s + at, 0, s->bytes - at);
+}
+
+static bool spans_fit(struct verify_shm *s, const struct verify_file *f)
+{
+    const struct verify_span *x = verify_spans(s) + f->span0;
+    uint64_t end = 0;
+
+    if (f->span0 > s->span_count || f->spans > s->span_count - f->span0) return false;
+    for (uint64_t i = 0; i < f->spans; i++, x++) {
+        if (x->offset < end || x->offset > f->bytes || x->bytes > f->bytes - x->offset) return false;
+        if (x->form >= VERIFY_FORMS || x->bytes % verify_form_bytes(x->form)) return false;
+        end = x->offset + x->bytes;
+    }
+    return true;
+}
+
+int verify_check(struct verify_shm *s, uint64_t map_bytes, struct error *e)
+{
+    if (map_bytes < sizeof *s || s->magic != VERIFY_MAGIC || s->version != VERIFY_VERSION || s->bytes > map_bytes)
+        return error_set(e, EPROTO, "verify: not a job of this program; all executables must be of one build");
+    if (!table_fits(s, s->file_off, s->file_count, sizeof(struct verify_file)) ||
+        !table_fits(s, s->span_off, s->span_count, sizeof(struct verify_span)) || s->string_off > s->bytes)
+        return error_set(e, EPROTO, "verify: a table lies outside of the job");
+    for (uint64_t i = 0; i < s->file_count; i++) {
+        const struct verify_file *f = verify_files(s) + i;
+
+        if (!string_fits(s, f->path) || !spans_fit(s, f))
+            return error_set(e, EPROTO, "verify: file %llu of the job is described wrongly", (unsigned long long)i);
+    }
+    return 0;
+}

@@ -1,0 +1,115 @@
+#include "verify/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SYS_CACHESTAT 451         /* Linux 6.5; the number is the same on every architecture */
+#define SMALL_BYTES   (1u << 20)  /* a file that is not worth two descriptors */
+#define SAMPLE_BYTES  (64u << 10) /* of a block, looked at by mincore where there is no cachestat */
+
+static int compare_stat(const struct stat *st, const struct verify_file *f)
+{
+    uint64_t mtime = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
+
+    return (uint64_t)st->st_size == f->bytes && mtime == f->mtime_ns ? 0 : ESTALE;
+}
+
+int source_open(struct source *s, const char *path, const struct verify_file *f, enum verify_io io)
+{
+    struct stat st;
+    int rc;
+
+    *s = (struct source){.path = path, .bytes = f->bytes, .buffered = -1, .direct = -1, .io = io};
+    s->buffered = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (s->buffered < 0) return errno;
+    rc = fstat(s->buffered, &st) ? errno : compare_stat(&st, f);
+    if (!rc && !S_ISREG(st.st_mode)) rc = EINVAL;
+    if (rc) {
+        source_close(s);
+        return rc;
+    }
+    posix_fadvise(s->buffered, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (io == VERIFY_IO_DIRECT || (io == VERIFY_IO_AUTO && f->bytes > SMALL_BYTES))
+        s->direct = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_DIRECT);
+    return 0;
+}
+
+void source_close(struct source *s)
+{
+    if (s->buffered >= 0) close(s->buffered);
+    if (s->direct >= 0) close(s->direct);
+    s->buffered = s->direct = -1;
+}
+
+static bool sampled(int fd, uint64_t offset, uint64_t bytes)
+{
+    unsigned char in[SAMPLE_BYTES / SOURCE_ALIGN];
+    uint64_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, pages = (n + SOURCE_ALIGN - 1) / SOURCE_ALIGN;
+    void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+    bool all = p != MAP_FAILED && !mincore(p, n, in);
+
+    for (uint64_t i = 0; all && i < pages; i++) all = in[i] & 1;
+    if (p != MAP_FAILED) munmap(p, n);
+    return all;
+}
+
+static bool cached(int fd, uint64_t offset, uint64_t bytes)
+{
+    struct {
+        uint64_t offset, bytes;
+    } range = {offset, bytes};
+    struct {
+        uint64_t cached, dirty, writeback, evicted, recently_evicted;
+    } counts = {0};
+
+    if (!syscall(SYS_CACHESTAT, fd, &range, &counts, 0))
+        return counts.cached >= (bytes + SOURCE_ALIGN - 1) / SOURCE_ALIGN;
+    return sampled(fd, offset, bytes);
+}
+
+/* least of the room bytes must be there. */
+static int read_all(int fd, uint64_t offset, uint8_t *p, uint64_t least, uint64_t room)
+{
+    uint64_t done = 0;
+
+    while (done < least) {
+        ssize_t n = pread(fd, p + done, room - done, (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return errno;
+        if (n == 0) return ESTALE;
+        done += (uint64_t)n;
+        if (done < least && done % SOURCE_ALIGN && room != least)
+            return ESTALE; /* direct: cut short by the file's end */
+    }
+    return 0;
+}
+
+int source_read(struct source *s, uint64_t offset, uint8_t *p, uint64_t bytes)
+{
+    uint64_t room = (bytes + SOURCE_ALIGN - 1) / SOURCE_ALIGN * SOURCE_ALIGN;
+    bool direct = s->direct >= 0 && !atomic_load_explicit(&s->refused, memory_order_relaxed);
+    int rc;
+
+    if (direct && s->io == VERIFY_IO_AUTO && cached(s->buffered, offset, bytes)) direct = false;
+    if (!direct) return read_all(s->buffered, offset, p, bytes, bytes);
+    rc = read_all(s->direct, offset, p, bytes, room);
+    if (rc != EINVAL) return rc;
+    atomic_store_explicit(&s->refused, 1, memory_order_relaxed); /* some file systems say so at the first read only */
+    return read_all(s->buffered, offset, p, bytes, bytes);
+}
+
+int source_unchanged(const struct source *s, const struct verify_file *f)
+{
+    struct stat open, named;
+
+    if (fstat(s->buffered, &open) || stat(s->path, &named)) return errno == ENOENT ? ESTALE : errno;
+    if (open.st_ino != named.st_ino || open.st_dev != named.st_dev) return ESTALE;
+    return compare_stat(&open, f);
+}

@@ -1,0 +1,26 @@
+/* One file, read in blocks from several threads at once: what the page cache holds is read from there, the rest past
+ * it (O_DIRECT) where the file system allows that. */
+#pragma once
+#include <stdint.h>
+#include "proto/verify.h"
+
+#define SOURCE_ALIGN 4096u /* of offsets, lengths and memory of direct reads */
+
+struct source {
+    const char *path;
+    uint64_t bytes;
+    int buffered, direct;     /* descriptors; -1: there is none */
+    _Atomic uint32_t refused; /* direct reads were refused once */
+    enum verify_io io;
+};
+
+/* 0, or a positive errno as struct verify_file has it; ESTALE: not of the size or time that f names. */
+int source_open(struct source *s, const char *path, const struct verify_file *f, enum verify_io io);
+void source_close(struct source *s);
+
+/* Reads [offset, offset + bytes) (which the file has) to p; offset and p are aligned to SOURCE_ALIGN, and p has room for
+ * bytes rounded up to it. From any thread. 0 or a positive errno; ESTALE: the file is shorter now. */
+int source_read(struct source *s, uint64_t offset, uint8_t *p, uint64_t bytes);
+
+/* Is it still the file that f describes, under its name too? 0, ESTALE, or another positive errno. */
+int source_unchanged(const struct source *s, const struct verify_file *f);
