@@ -150,6 +150,8 @@ void run_init(struct run_shm *r, const struct plan_run *p, uint64_t epoch)
     r->magic = RUN_MAGIC;
     r->version = RUN_VERSION;
     r->epoch = epoch;
+    /* All of a run's memory is there from the start: a queue that is touched page by page looks like a leak. */
+    memset(r->requests.at, 0, sizeof r->requests.at);
     for (int d = 0; d < 2; d++) {
         for (int lane = 0; lane < LANES; lane++) {
             r->ring_off[d][lane] = at;
