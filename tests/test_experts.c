@@ -1,6 +1,7 @@
 /* Experts through all processes, on a model made for it: what is read follows what is chosen, to the byte; the cache's
  * hits grow with its budget; logits do not change with any of it. */
 #include <jansson.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/plan.h"
+#include "coordinator/plan/speeds.h"
 #include "coordinator/run/engine.h"
 #include "tests/mkmodel.h"
 #include "tests/support_model.h"
@@ -306,6 +308,43 @@ static void shared_expert_runs_meanwhile(void **state)
     }
 }
 
+/* The expected hits are what is read less, and what a token takes less. */
+static void prediction_follows_the_hits(void **state)
+{
+    struct speeds v = {.disk = 1e6, .memory = 1e9, .link = 1e9, .device_memory = 1e9, .flops = 1e12};
+    struct plan_settings s;
+    struct plan_summary z;
+    struct options o = option_defaults;
+    struct model *m = NULL;
+    struct error e = {0};
+    double before = INFINITY, used = LAYERS * 4.0 * 3 * INTER * HIDDEN * 2, all = used * EXPERTS / 4;
+
+    (void)state;
+    write_config(4);
+    o.host_memory = UINT64_C(1) << 30;
+    if (model_open(&m, folder, NULL, &e) || plan_settings_from_options(&s, &o, &e)) fail_msg("%s", e.text);
+    s.chunk = PROMPT;
+    for (uint64_t share = 0; share <= 16; share += 4) {
+        struct plan_shm *plan;
+        uint64_t bytes;
+
+        if (plan_build(&plan, &bytes, model_program(m), &s, &e)) fail_msg("%s", e.text);
+        limit_cache(plan, share);
+        plan_summarize(&z, plan, &v);
+        assert_true(fabs(z.expert_hits - (double)share / 16) < 0.02 || (share == 16 && z.expert_hits == 1));
+        assert_true(fabs((double)z.sweep_bytes - used * (1 - z.expert_hits)) < 2);
+        assert_true(fabs((double)z.expert_chunk_bytes - all * (1 - pow(0.75, PROMPT))) < LAYERS);
+        /* reading at 1 MB/s is all that matters, until nothing is read any more */
+        assert_true(fabs(z.predicted_seconds_per_token - used * (1 - z.expert_hits) / v.disk - z.memory_seconds) <
+                    1e-3);
+        assert_true(z.predicted_seconds_per_token < before);
+        assert_true(share < 16 ? z.host_gain > 0 && !strcmp(z.bottleneck, "disk") : z.host_gain < 1e-9);
+        before = z.predicted_seconds_per_token;
+        free(plan);
+    }
+    model_close(m);
+}
+
 static double number(const char *text, const char *key)
 {
     json_t *o = json_loads(text, 0, NULL);
@@ -355,7 +394,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_follow_the_experts_used), cmocka_unit_test(a_chunk_asks_for_the_union),
         cmocka_unit_test(hits_grow_with_the_budget),     cmocka_unit_test(logits_are_the_same_bytes),
-        cmocka_unit_test(shared_expert_runs_meanwhile),  cmocka_unit_test(plan_and_summary_tell)};
+        cmocka_unit_test(shared_expert_runs_meanwhile),  cmocka_unit_test(prediction_follows_the_hits),
+        cmocka_unit_test(plan_and_summary_tell)};
 
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -67,6 +67,7 @@ struct plan_summary {
     uint64_t dense_bytes;    /* payload of the sweep's tiles */
     uint64_t disk_bytes, host_bytes, device_bytes, resident_bytes; /* by home; experts are counted at the disk */
     uint64_t expert_bytes, expert_used_bytes; /* of all experts; of those that one position chooses */
+    uint64_t expert_chunk_bytes; /* of those that a chunk of max_positions chooses, choices being even and independent */
     uint64_t active_bytes;   /* weights that one position needs */
     uint64_t expert_cache_bytes;
     double expert_hits;      /* expected share of expert bytes found in the host cache, choices being even */
@@ -79,6 +80,7 @@ struct plan_summary {
     double flops_per_position;
     /* seconds of a one-position sweep on each lane */
     double disk_seconds, memory_seconds, link_seconds, device_seconds, compute_seconds, overhead_seconds;
+    double expert_seconds; /* of them, reading the experts that the cache is expected to lack */
     double predicted_seconds_per_token, predicted_seconds_per_prompt_token;
     const char *bottleneck;  /* "disk", "memory", "link", "device memory", "compute": static */
     double host_gain, device_gain; /* seconds per token saved by one more GB (1e9) of host or device memory */

@@ -106,6 +106,7 @@ static int open_largest(const char *folder)
     while (dir && (d = readdir(dir))) {
         snprintf(path, sizeof path, "%s/%.255s", folder, d->d_name);
         if (stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size <= most) continue;
+        if (st.st_blocks < st.st_size / 512 / 2) continue; /* holes are read from no disk */
         most = st.st_size;
         memcpy(best, path, sizeof best);
     }

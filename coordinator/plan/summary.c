@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "coordinator/plan/cost.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/speeds.h"
@@ -27,15 +29,27 @@ static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
 
 static void count_experts(struct plan_summary *z, const struct plan_shm *p)
 {
+    uint64_t place = 0, places = 0;
+
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = &plan_experts(p)[i];
         uint64_t bytes = 0;
 
         for (uint64_t k = 0; k < (uint64_t)x->experts * x->tiles_each; k++) bytes += plan_tiles(p)[x->tile0 + k].bytes;
-        if (x->experts) z->expert_used_bytes += bytes / x->experts * x->max_used;
+        if (!x->experts) continue;
+        z->expert_used_bytes += bytes / x->experts * x->max_used;
+        /* a chunk reads the union of what its positions choose */
+        z->expert_chunk_bytes += (uint64_t)((double)bytes * (1 - pow(1 - (double)x->max_used / x->experts, p->run.max_positions)));
     }
     z->expert_cache_bytes = p->run.expert_cache_bytes;
-    z->expert_hits = z->expert_bytes ? (double)z->expert_cache_bytes / (double)z->expert_bytes : 0;
+    /* the cache has places of one size: reader/cache.h */
+    for (uint64_t i = 0; i < z->expert_tiles; i++) {
+        uint64_t span = plan_tiles(p)[z->sweep_tiles + z->resident_tiles + i].span;
+
+        if (span > place) place = span;
+    }
+    if (place) places = z->expert_cache_bytes / place;
+    z->expert_hits = place ? (double)places / (double)z->expert_tiles : 0;
     if (z->expert_hits > 1) z->expert_hits = 1;
     z->disk_bytes += z->expert_bytes;
 }
@@ -61,12 +75,21 @@ static void count_memory(struct plan_summary *z, const struct plan_shm *p)
     z->device_total_bytes = c.device;
 }
 
+/* Bytes that a token need not read when memory grows by these: whole layers first, then experts as they are hit. */
+static double bytes_saved(const struct plan_summary *z, double memory, double missed)
+{
+    double dense = (double)z->sweep_bytes - missed, layers = dense < memory ? dense : memory, experts = 0;
+
+    if (z->expert_bytes) experts = (memory - layers) * (double)z->expert_used_bytes / (double)z->expert_bytes;
+    return layers + (experts < missed ? experts : missed);
+}
+
 static void predict(struct plan_summary *z, const struct plan_shm *p, const struct speeds *v)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
     double compute_bytes = (double)z->dense_bytes + (double)z->expert_used_bytes;
     double link_bytes = cuda ? compute_bytes - (double)z->device_bytes : 0;
-    double chunk = p->run.max_positions, slowest;
+    double missed = (double)z->expert_used_bytes * (1.0 - z->expert_hits), chunk = p->run.max_positions, chunk_seconds, slowest;
 
     z->disk_seconds = (double)z->sweep_bytes / v->disk;
     z->memory_seconds = cuda ? 0 : compute_bytes / v->memory;
@@ -81,10 +104,17 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     if (z->link_seconds > slowest) slowest = z->link_seconds, z->bottleneck = "link";
     if (z->device_seconds > slowest) slowest = z->device_seconds, z->bottleneck = "device memory";
     if (z->overhead_seconds > slowest) slowest = z->overhead_seconds, z->bottleneck = "hand-overs";
+    /* a layer's experts are known only when everything before them is computed: no lane hides their reading from the others */
+    z->expert_seconds = missed / v->disk;
+    if (missed > 0 && z->memory_seconds + z->device_seconds + z->expert_seconds > slowest) {
+        slowest = z->memory_seconds + z->device_seconds + z->expert_seconds;
+        if (z->expert_seconds > z->memory_seconds + z->device_seconds) z->bottleneck = "disk";
+    }
     z->predicted_seconds_per_token = slowest;
-    slowest = z->disk_seconds > z->compute_seconds * chunk ? z->disk_seconds : z->compute_seconds * chunk;
+    chunk_seconds = z->disk_seconds + ((double)z->expert_chunk_bytes * (1.0 - z->expert_hits) - missed) / v->disk;
+    slowest = chunk_seconds > z->compute_seconds * chunk ? chunk_seconds : z->compute_seconds * chunk;
     z->predicted_seconds_per_prompt_token = (slowest + z->overhead_seconds) / chunk;
-    z->host_gain = z->sweep_bytes ? (z->sweep_bytes < 1000000000u ? z->disk_seconds : 1e9 / v->disk) : 0;
+    z->host_gain = bytes_saved(z, 1e9, missed) / v->disk;
     z->device_gain = cuda && link_bytes > 0 ? 1e9 / v->link : 0;
 }
 

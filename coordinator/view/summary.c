@@ -66,8 +66,11 @@ json_t *summary_json(const struct summary_input *x)
                   "seed", (json_int_t)s->sampling.seed,
                   "restarts", (json_int_t)(t.epochs - 1),
                   "sweep_bytes", (json_int_t)s->summary.sweep_bytes);
-    if (o && s->plan->experts.count)
+    if (o && s->plan->experts.count) {
         json_object_set_new(o, "expert_hit_rate", json_real(share(t.hit_bytes, t.hit_bytes + t.miss_bytes)));
+        json_object_set_new(o, "expert_hit_bytes", json_integer((json_int_t)t.hit_bytes));
+        json_object_set_new(o, "expert_miss_bytes", json_integer((json_int_t)t.miss_bytes));
+    }
     return o;
 }
 
