@@ -214,7 +214,7 @@ static void get_text(struct fields *f, char *to, size_t room)
 {
     const msgpack_object *o = field(f, MSGPACK_OBJECT_STR);
 
-    if (!o) return;
+    if (!o || !o->via.str.size) return; /* the fields are zeroed */
     if (o->via.str.size >= room || memchr(o->via.str.ptr, 0, o->via.str.size)) {
         f->bad = true;
         return;

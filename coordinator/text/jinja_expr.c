@@ -359,7 +359,7 @@ static struct jnode *parse_subscript(struct jparser *p, struct jnode *of)
         if (keys->list.n)
             jparse_expect_op(p, ',');
         jnodes_push(p, &keys->list, parse_subscribed(p));
-        if (keys->list.n > 1 && keys->list.v[keys->list.n - 1]->type == N_SLICE)
+        if (keys->list.n > 1 && (keys->list.v[0]->type == N_SLICE || keys->list.v[keys->list.n - 1]->type == N_SLICE))
             jparse_fail(p, node->line, "a slice of several dimensions is not supported");
     }
     jparse_next(p);

@@ -8,8 +8,9 @@
 set -uo pipefail
 build=${1:?usage: tests/fuzz/run.sh BUILD SECONDS TARGET...} seconds=${2:?} failed=0
 shift 2
-# Memory that a target may hold: what the largest inputs account for, many times over. One input may take 5 s.
-limits=(-rss_limit_mb=2048 -malloc_limit_mb=256 -timeout=5 -max_len=65536 -print_final_stats=1 -verbosity=1)
+[ "$seconds" -gt 0 ] || { echo "fuzz: SECONDS must be 1 or more" >&2; exit 1; } # libFuzzer takes 0 for ever
+# Memory that a target may hold: what the largest inputs account for, many times over. One input may take 20 s of a loaded machine.
+limits=(-rss_limit_mb=2048 -malloc_limit_mb=256 -timeout=20 -max_len=65536 -print_final_stats=1 -verbosity=1)
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:handle_abort=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 

@@ -107,7 +107,7 @@ static void seed_list(void *arg, const char *path)
     uint32_t tail = 64 << 20;
     char *seed;
 
-    if (bytes > 6000) list[6000] = 0; /* short ones are as good, and mutate better */
+    if (bytes > 1500) list[1500] = 0; /* short ones are as good, and mutate better */
     header_of(&header, list);
     seed = malloc(header.bytes + 5);
     if (!seed) abort();
