@@ -1,6 +1,7 @@
 #include "proto/stage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "proto/clock.h"
+#include "proto/confine.h"
 #include "proto/log.h"
 
 #define TRACES 4096u /* a power of two */
@@ -132,11 +134,11 @@ int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct
 
     memset(s, 0, sizeof *s);
     s->me = me;
+    s->status = -1;
     for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) s->shm[i].fd = -1;
     if ((rc = parse(argc, argv, &a, e))) return rc;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (a.parent && getppid() != a.parent) return error_set(e, ESRCH, "the coordinator is gone");
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     offer_to_oom_killer();
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the coordinator decides */
     signal(SIGHUP, SIG_IGN);
@@ -166,10 +168,23 @@ int stage_send(struct stage *s, const struct control_message *m, struct error *e
     return control_send(s->control, 0, m, e);
 }
 
+/* What cannot be had is no reason to end: the run goes on, less guarded. */
+static void give_up_privileges(const struct stage *s)
+{
+    enum confine what = s->me == STAGE_READER                      ? CONFINE_READ
+                        : s->plan->run.backend == BACKEND_CUDA ? CONFINE_DEVICE
+                                                                   : CONFINE_WORK;
+    struct error e = {0};
+
+    if (confine(what, &e)) log_debug("%s", e.text);
+}
+
 int stage_attached(struct stage *s, const char *description, struct error *e)
 {
     struct control_message m = {.type = CONTROL_ATTACHED};
 
+    s->status = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    give_up_privileges(s);
     strncpy(m.attached.text, description, sizeof m.attached.text - 1);
     return control_send(s->control, 0, &m, e);
 }
@@ -267,20 +282,22 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
 
 /* ---- the end ---- */
 
-static uint64_t own_peak_bytes(void)
+static uint64_t kib_of(const char *text, const char *name)
 {
-    /* Peak of what is this process's alone: VmHWM would count shared segments once for every process. */
-    char line[256];
-    uint64_t anon = 0, file = 0, value;
-    FILE *f = fopen("/proc/self/status", "re");
+    const char *at = strstr(text, name);
 
-    if (!f) return 0;
-    while (fgets(line, sizeof line, f)) {
-        if (sscanf(line, "RssAnon: %lu kB", &value) == 1) anon = value;
-        if (sscanf(line, "RssFile: %lu kB", &value) == 1) file = value;
-    }
-    fclose(f);
-    return (anon + file) * 1024;
+    return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* What is this process's alone: VmHWM would count shared segments once for every process. */
+static uint64_t own_peak_bytes(const struct stage *s)
+{
+    char text[4096];
+    ssize_t n = s->status < 0 ? -1 : pread(s->status, text, sizeof text - 1, 0);
+
+    if (n < 0) return 0;
+    text[n] = 0;
+    return (kib_of(text, "RssAnon:") + kib_of(text, "RssFile:")) * 1024;
 }
 
 static void last_words(struct stage *s, int rc, const struct error *e)
@@ -299,7 +316,7 @@ static void last_words(struct stage *s, int rc, const struct error *e)
         getrusage(RUSAGE_SELF, &u);
         m.bye.cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000u +
                        (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000u;
-        m.bye.peak_bytes = own_peak_bytes();
+        m.bye.peak_bytes = own_peak_bytes(s);
     }
     control_send(s->control, 0, &m, &ignored);
 }
@@ -312,6 +329,7 @@ int stage_close(struct stage *s, int rc, const struct error *e)
     control_close(s->control);
     if (s->has_pulse) pthread_join(s->pulse, NULL);
     for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) shm_close(&s->shm[i]);
+    if (s->status >= 0) close(s->status);
     free(s->traces);
     return rc && rc != -ECANCELED ? 1 : 0;
 }

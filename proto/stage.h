@@ -26,6 +26,7 @@ struct stage {
     struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
     pthread_t pulse;              /* gives signs of life from stage_open() on */
     bool has_pulse;
+    int status;                   /* /proc/self/status, for the last words: nothing can be opened by then */
     _Atomic bool ending;
 };
 
@@ -34,6 +35,8 @@ int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct
 /* The next message, as control_receive(); STOP and a dead run are -ECANCELED or -EPIPE. */
 int stage_receive(struct stage *s, struct control_message *m, int timeout_ms, struct error *e);
 int stage_send(struct stage *s, const struct control_message *m, struct error *e);
+/* Everything is open and allocated: from here on the process is confined (proto/confine.h), may start threads, and gives
+ * signs of life. */
 int stage_attached(struct stage *s, const char *description, struct error *e);
 
 /* Runs work(arg) in a second thread while this one listens to the coordinator, sends traces, and gives signs of life.

@@ -47,6 +47,9 @@ struct io_ops {
     /* Returns how many of done[max] were filled, 0 after timeout_ns; -errno only when the engine itself is broken. */
     int (*reap)(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns);
     const char *(*describe)(const struct io_engine *g);
+    /* From here on nothing but reads; only of files that were added, where all could be. After it no file is added.
+     * -errno where that cannot be had. */
+    int (*seal)(struct io_engine *g);
     void (*close)(struct io_engine *g); /* waits for reads under way, but a second at most */
 };
 
@@ -75,6 +78,10 @@ static inline int io_engine_reap(struct io_engine *g, struct io_done *done, uint
 static inline const char *io_engine_describe(const struct io_engine *g)
 {
     return g->ops->describe(g);
+}
+static inline int io_engine_seal(struct io_engine *g)
+{
+    return g->ops->seal ? g->ops->seal(g) : 0;
 }
 static inline void io_engine_close(struct io_engine *g)
 {

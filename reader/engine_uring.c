@@ -19,6 +19,7 @@ struct uring {
     struct io_engine engine;
     struct io_uring ring;
     bool enabled, files_registered;
+    bool file_refused; /* one that was added could not be registered */
     uint32_t files, under_way;
     uint64_t arena, arena_bytes, piece_bytes; /* piece_bytes 0: no registered buffers */
     bool *file_added;
@@ -99,6 +100,7 @@ static void uring_add_file(struct io_engine *g, uint32_t file, int fd)
 
     if (u->files_registered && file < u->files)
         u->file_added[file] = io_uring_register_files_update(&u->ring, file, &fd, 1) == 1;
+    if (file >= u->files || !u->file_added[file]) u->file_refused = true;
 }
 
 static void uring_submit(struct io_engine *g, const struct io_read *r)
@@ -125,6 +127,26 @@ static int enable(struct uring *u)
     u->enabled = true;
     io_uring_register_ring_fd(&u->ring); /* spares a look-up at each call; no matter where it fails */
     return 0;
+}
+
+/* The ring can do what system calls are filtered for, opening files and sockets among it: so it is bound to reads before it
+ * is enabled. */
+static int uring_seal(struct io_engine *g)
+{
+    struct uring *u = (struct uring *)g;
+    bool fixed = u->files_registered && !u->file_refused;
+    struct io_uring_restriction r[] = {
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ_FIXED},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
+        {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
+        {.opcode = fixed ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
+    };
+
+    if (u->enabled) return -EBUSY;
+    /* By hand, as below. */
+    return syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, r, sizeof r / sizeof *r) < 0 ? -errno : 0;
 }
 
 static int collect(struct uring *u, struct io_done *done, uint32_t max)
@@ -191,5 +213,6 @@ const struct io_ops io_engine_uring = {
     .submit = uring_submit,
     .reap = uring_reap,
     .describe = uring_describe,
+    .seal = uring_seal,
     .close = uring_close,
 };

@@ -26,6 +26,7 @@ struct files {
     struct io_engine *engine;
     uint32_t io; /* enum plan_io */
     bool small;
+    bool opened; /* all that ever will be: the process may open nothing any more */
     uint64_t reviewed_ns;
     uint32_t count;
     struct one one[];
@@ -73,6 +74,8 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
     int fd = o->fd[way], rc;
 
     if (fd >= 0) return fd;
+    if (f->opened)
+        return error_set(e, EMFILE, "%s: could not be opened once more at the start; raise the limit (ulimit -n)", o->path);
     fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (way == FILES_DIRECT ? O_DIRECT : 0));
     if (fd < 0 && errno == EINVAL && way == FILES_DIRECT)
         return -EINVAL; /* no error yet: the caller goes another way */
@@ -91,7 +94,7 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
 static int choose(struct files *f, uint32_t file, struct error *e)
 {
     struct one *o = &f->one[file];
-    bool direct = f->io != PLAN_IO_BUFFERED && !o->refused;
+    bool direct = f->io != PLAN_IO_BUFFERED && !o->refused && (!f->opened || o->fd[FILES_DIRECT] >= 0);
     int fd;
 
     if (direct && f->io == PLAN_IO_AUTO) {
@@ -99,12 +102,32 @@ static int choose(struct files *f, uint32_t file, struct error *e)
         if (fd < 0) return fd;
         direct = !f->small && !pagecache_holds(fd, o->plan->bytes);
     }
+    if (f->opened && o->fd[FILES_BUFFERED] < 0) direct = true;
     o->way = direct ? FILES_DIRECT : FILES_BUFFERED;
     fd = files_fd(f, file, o->way, e);
     if (fd == -EINVAL && direct) {
         files_refuse_direct(f, file);
         fd = files_fd(f, file, o->way, e);
     }
+    return fd < 0 ? fd : 0;
+}
+
+/* What a file may be read by later, too: when the reader works, it can open nothing any more. One that cannot be had leaves
+ * the file as it is read now. */
+static void open_spare(struct files *f, uint32_t file)
+{
+    struct error ignored;
+
+    if (f->io == PLAN_IO_DIRECT || (f->io == PLAN_IO_AUTO && !f->small)) files_fd(f, file, FILES_DIRECT, &ignored);
+    files_fd(f, file, FILES_BUFFERED, &ignored);
+}
+
+/* Rows of the embedding are read through a descriptor of their own. */
+static int open_rows(struct files *f, const struct plan_shm *p, struct error *e)
+{
+    uint32_t m = p->spec.embed_matrix;
+    int fd = m < p->matrices.count ? files_fd(f, plan_matrices(p)[m].file, FILES_ROWS, e) : 0;
+
     return fd < 0 ? fd : 0;
 }
 
@@ -138,10 +161,13 @@ int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g
     f->small = total <= SMALL_BYTES && total <= pagecache_room() / 4;
     raise_limit(count);
     for (uint32_t i = 0; i < count && !rc; i++) rc = choose(f, i, e);
+    if (!rc) rc = open_rows(f, p, e);
     if (rc) {
         files_close(f);
         return rc;
     }
+    for (uint32_t i = 0; i < count; i++) open_spare(f, i);
+    f->opened = true;
     *out = f;
     return 0;
 }

@@ -22,14 +22,14 @@ static inline uint32_t files_number(uint32_t file, enum files_way way)
 
 struct files;
 
-/* Opens every file. p: checked, outlives *out, as does the engine (opened for files_number(count, 0) files). Errors:
+/* Opens every file, in every way that may come to be wanted: later on nothing is opened. p: checked, outlives *out, as does the engine (opened for files_number(count, 0) files). Errors:
  * missing, not readable, changed since it was planned (size, time, inode), too many for the limit on descriptors. */
 int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g, struct error *e);
 void files_close(struct files *f); /* NULL is allowed */
 
 /* How tiles of a file are read now. */
 enum files_way files_way(const struct files *f, uint32_t file);
-/* Its descriptor; opened at the first call for the ways that are seldom used. -errno. */
+/* Its descriptor. -errno where that way was not to be had when all were opened. */
 int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e);
 /* A direct read of this file was refused (EINVAL): buffered from now on. */
 void files_refuse_direct(struct files *f, uint32_t file);

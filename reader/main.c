@@ -1,4 +1,5 @@
 /* sluice-reader: files to host slots. Knows extents; parses no format and knows no tensor's meaning. */
+#include "proto/log.h"
 #include "proto/stage.h"
 #include "reader/engine.h"
 #include "reader/stream.h"
@@ -27,6 +28,7 @@ static int serve(struct stage *s, struct error *e)
 
     if ((rc = io_engine_open(&so.engine, s->plan->run.engine, &eo, e))) return rc;
     rc = stream_open(&stream, &so, e);
+    if (!rc && io_engine_seal(so.engine)) log_debug("io_uring of this kernel cannot be restricted to reads");
     if (!rc) rc = stage_attached(s, stream_describe(stream), e);
     if (!rc) rc = stage_serve(s, run, stream, e);
     io_engine_close(so.engine);
