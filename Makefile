@@ -143,6 +143,13 @@ test: ## install what is missing, build, and run every test
 test-models: ## every reference model beside its reference: the README's table, within 2e-4 and greedy text equal or an error
 	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_models >/dev/null
 	@$(B)/tests/test_models --table
+# Longer forms of tests that make test has a short form of.
+RUNS ?= 400
+SEED ?= 1
+.PHONY: test-kill
+test-kill: ## signals to random processes at random moments: RUNS=400 SEED=1
+	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_kill
+	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_kill $(RUNS) $(SEED)
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 include tests/gpu/gpu.mk

@@ -99,11 +99,32 @@ static bool socket_named(const char *name, char *text, size_t room)
     return found;
 }
 
+/* A process of this group, which the coordinator's stages belong to. */
+static pid_t of_group(pid_t group)
+{
+    DIR *d = opendir("/proc");
+    struct dirent *x;
+    pid_t found = 0;
+
+    while (d && !found && (x = readdir(d))) {
+        pid_t pid = (pid_t)atoi(x->d_name);
+
+        if (pid > 0 && getpgid(pid) == group && !victim_gone(pid)) found = pid;
+    }
+    if (d) closedir(d);
+    return found;
+}
+
 static bool look(pid_t coordinator, const pid_t *pid, int n, char *text, size_t room)
 {
     const char *folders[] = {"/dev/shm", "/tmp", getenv("TMPDIR"), getenv("XDG_RUNTIME_DIR")};
     char name[32];
+    pid_t member = of_group(coordinator);
 
+    if (member) {
+        snprintf(text, room, "process %d", member);
+        return true;
+    }
     for (int i = 0; i < n; i++)
         if (pid[i] > 0 && !victim_gone(pid[i])) {
             snprintf(text, room, "process %d", pid[i]);

@@ -14,7 +14,7 @@ pid_t victim_find(pid_t coordinator, int stage);
 pid_t victim_wait(pid_t coordinator, int stage, int limit_ms);
 bool victim_gone(pid_t pid); /* ended; a zombie that nobody has waited for counts as gone */
 
-/* What this run has left after limit_ms at most: processes among pid[n], names in /dev/shm, sockets and their files.
+/* What this run has left after limit_ms at most: processes of its group or among pid[n], names in /dev/shm, sockets and their files.
  * true: something, named in text. */
 bool victim_leftovers(pid_t coordinator, const pid_t *pid, int n, int limit_ms, char *text, size_t room);
 
