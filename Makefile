@@ -150,6 +150,11 @@ SEED ?= 1
 test-kill: ## signals to random processes at random moments: RUNS=400 SEED=1
 	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_kill
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_kill $(RUNS) $(SEED)
+.PHONY: test-faults
+test-faults: ## build one that takes --fault, into build/faults, and let the whole program meet faults from below
+	@$(AGAIN) B=$(B)/faults CUDA=no EXTRA_CPPFLAGS=-DSLUICE_FAULTS all $(patsubst %,$(B)/faults/tests/%,$(FAULT_TESTS))
+	@bash tests/run.sh $(B)/faults $(patsubst %,$(B)/faults/tests/%,$(FAULT_TESTS))
+FAULT_TESTS := test_faults test_reader_faults test_supervision
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 include tests/gpu/gpu.mk

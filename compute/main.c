@@ -8,6 +8,25 @@
 #include "compute/exchange.h"
 #include "proto/clock.h"
 
+#ifdef SLUICE_FAULTS
+#include "proto/faults.h"
+
+static int meet_faults(struct stage *s, uint64_t sweep, struct error *e)
+{
+    struct faults what;
+    int rc = s->fault ? faults_parse(&what, s->fault, s->run->epoch, e) : 0;
+
+    if (rc || !s->fault || !faults_meet(&what, FAULT_LOST, sweep, sweep + 1)) return rc;
+    return error_set(e, CONTROL_DEVICE_LOST, "the device was lost at sweep %llu (a fault on purpose)", (unsigned long long)sweep);
+}
+#else
+static int meet_faults(struct stage *s, uint64_t sweep, struct error *e)
+{
+    (void)s, (void)sweep, (void)e;
+    return 0;
+}
+#endif
+
 static int serve(struct stage *s, struct decoder *d, struct error *e)
 {
     struct control_message m, done = {.type = CONTROL_DONE};
@@ -21,6 +40,7 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
         if (m.type != CONTROL_SWEEP) return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);
         done.done.sweep = m.sweep.sweep;
         done.done.start_ns = clock_ns();
+        if ((rc = meet_faults(s, m.sweep.sweep, e))) return rc;
         rc = decoder_sweep(d, m.sweep.sweep, m.sweep.position, m.sweep.count, &done.done.logits, e);
         if (rc) return rc;
         done.done.end_ns = clock_ns();

@@ -26,7 +26,7 @@ struct stage_trace {
 enum { SHM_PLAN, SHM_RUN, SHM_ARENA, SHM_LOGITS, SHM_CACHE };
 
 struct arguments {
-    const char *address;
+    const char *address, *fault;
     long parent;
     int log;
 };
@@ -38,6 +38,9 @@ static int parse(int argc, char **argv, struct arguments *a, struct error *e)
         if (!strcmp(argv[i], "--control")) a->address = argv[i + 1];
         else if (!strcmp(argv[i], "--parent")) a->parent = atol(argv[i + 1]);
         else if (!strcmp(argv[i], "--log")) a->log = atoi(argv[i + 1]);
+#ifdef SLUICE_FAULTS
+        else if (!strcmp(argv[i], "--fault")) a->fault = argv[i + 1];
+#endif
     }
     log_setup(program_invocation_short_name, (enum log_level)a->log);
     return a->address ? 0 : error_set(e, EINVAL, "this is a part of sluice and is started by it; run: sluice MODEL");
@@ -137,6 +140,7 @@ int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct
     s->status = -1;
     for (size_t i = 0; i < sizeof s->shm / sizeof *s->shm; i++) s->shm[i].fd = -1;
     if ((rc = parse(argc, argv, &a, e))) return rc;
+    s->fault = a.fault;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (a.parent && getppid() != a.parent) return error_set(e, ESRCH, "the coordinator is gone");
     offer_to_oom_killer();

@@ -23,6 +23,7 @@ struct stage {
     float *logits;
     uint64_t arena_bytes, cache_bytes;
     struct shm shm[5];
+    const char *fault;            /* faults to inject (proto/faults.h); NULL but in a build with SLUICE_FAULTS */
     struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
     pthread_t pulse;              /* gives signs of life from stage_open() on */
     bool has_pulse;

@@ -10,6 +10,7 @@
 
 #define BATCH        64u
 #define HANG_HINT_NS UINT64_C(10000000000)
+#define GAP_NS       UINT64_C(1000000000) /* between two looks: this process did not run meanwhile (Ctrl-Z) */
 
 /* One read that is under way: [offset, offset + bytes) of the file to dest, of which the first need bytes matter. */
 struct read {
@@ -29,7 +30,8 @@ struct fetch {
     struct io_engine *engine;
     struct files *files;
     uint32_t depth, block, in_flight, free_head;
-    uint64_t busy_since_ns, ended_ns, hinted_ns;
+    uint64_t busy_since_ns;
+    uint64_t hang_ns, silent_ns, hinted_ns; /* silent: waited since a read has ended last */
     struct io_done done[BATCH];
     struct read read[];
 };
@@ -65,6 +67,7 @@ int fetch_open(struct fetch **out, const struct fetch_options *o, struct error *
     f->stats = o->stats;
     f->engine = o->engine;
     f->files = o->files;
+    f->hang_ns = o->hang_ns ? o->hang_ns : FETCH_HANG_NS;
     f->depth = depth;
     f->block = (uint32_t)(block < FETCH_BLOCK_MAX ? block : FETCH_BLOCK_MAX);
     for (uint32_t i = 0; i < depth; i++) f->read[i].next_free = i + 1 < depth ? i + 1 : NONE;
@@ -125,7 +128,10 @@ static int start(struct fetch *f, const struct read *what, struct error *e)
     *r = *what;
     r->active = true;
     f->free_head = next;
-    if (!f->in_flight++) f->busy_since_ns = f->ended_ns = clock_ns();
+    if (!f->in_flight++) {
+        f->busy_since_ns = clock_ns();
+        f->silent_ns = f->hinted_ns = 0;
+    }
     r->job->in_flight++;
     return queue(f, r, e);
 }
@@ -211,19 +217,28 @@ static int failed(const struct fetch *f, const struct read *r, int code, struct 
                      r->tries + 1, remedy);
 }
 
-/* Waits a little longer each time: 1, 4, 16 ms. False when the limit is reached. */
-static bool again(struct fetch *f, struct read *r)
+/* Waits a little longer each time: 1, 4, 16, 16, ... ms. False when the limit is reached. */
+static bool again(struct fetch *f, struct read *r, uint32_t limit)
 {
-    if (r->tries == FETCH_RETRIES) return false;
-    nanosleep(&(struct timespec){.tv_nsec = 1000000L << (2 * r->tries)}, NULL);
+    if (r->tries >= limit) return false;
+    nanosleep(&(struct timespec){.tv_nsec = 1000000L << (r->tries < 2 ? 2 * r->tries : 4)}, NULL);
     r->tries++;
     add(&f->stats->retries, 1);
     return true;
 }
 
-static bool transient(int code)
+/* How often a read that ended so is tried again. */
+static uint32_t retries(int code)
 {
-    return code == EINTR || code == EAGAIN || code == EIO || code == ENOMEM || code == EBUSY || code == ETIMEDOUT;
+    switch (code) {
+    case EINTR:
+    case EAGAIN:
+    case EBUSY:
+    case ENOMEM: return FETCH_BUSY_RETRIES;
+    case EIO:
+    case ETIMEDOUT: return FETCH_RETRIES;
+    default: return 0;
+    }
 }
 
 static int end_with_error(struct fetch *f, struct read *r, int code, struct error *e)
@@ -235,7 +250,7 @@ static int end_with_error(struct fetch *f, struct read *r, int code, struct erro
         r->way = FILES_BUFFERED;
         return queue(f, r, e);
     }
-    if (transient(code) && again(f, r)) return queue(f, r, e);
+    if (again(f, r, retries(code))) return queue(f, r, e);
     if ((rc = files_unchanged(f->files, r->file, e))) return rc; /* the reason behind it */
     return failed(f, r, code, e);
 }
@@ -254,7 +269,7 @@ static int go_on(struct fetch *f, struct read *r, uint32_t came, struct error *e
         return queue(f, r, e);
     }
     if ((rc = files_unchanged(f->files, r->file, e))) return rc; /* it ends here: truncated */
-    if (again(f, r)) return queue(f, r, e);
+    if (again(f, r, FETCH_RETRIES)) return queue(f, r, e);
     return error_set(e, EIO, "%s: ends at offset %llu, though its size says otherwise; copy the model again",
                      files_path(f->files, r->file), (unsigned long long)end);
 }
@@ -280,18 +295,19 @@ static int watch(struct fetch *f, uint64_t now, struct error *e)
 {
     const struct read *r = f->read;
 
-    if (now - f->ended_ns < HANG_HINT_NS) return 0;
+    f->silent_ns += now - f->busy_since_ns < GAP_NS ? now - f->busy_since_ns : 0;
+    if (f->silent_ns < HANG_HINT_NS && f->silent_ns < f->hang_ns) return 0;
     while (!r->active) r++;
-    if (now - f->ended_ns >= FETCH_HANG_NS)
+    if (f->silent_ns >= f->hang_ns)
         return error_set(e, ETIMEDOUT,
                          "%s: no answer from the disk for %llu s (%u reads wait, one at offset %llu); see whether "
                          "the disk or the network file system hangs",
-                         files_path(f->files, r->file), (unsigned long long)(FETCH_HANG_NS / 1000000000u), f->in_flight,
+                         files_path(f->files, r->file), (unsigned long long)(f->silent_ns / 1000000000u), f->in_flight,
                          (unsigned long long)r->offset);
-    if (now - f->hinted_ns >= HANG_HINT_NS) {
-        f->hinted_ns = now;
+    if (f->silent_ns - f->hinted_ns >= HANG_HINT_NS) {
+        f->hinted_ns = f->silent_ns;
         log_warn("%s: no answer from the disk for %llu s", files_path(f->files, r->file),
-                 (unsigned long long)((now - f->ended_ns) / 1000000000u));
+                 (unsigned long long)(f->silent_ns / 1000000000u));
     }
     return 0;
 }
@@ -305,11 +321,12 @@ int fetch_reap(struct fetch *f, uint32_t min, uint64_t timeout_ns, struct error 
         return error_set(e, -n, "reading with %s failed: %s; try --io-engine threads", f->engine->ops->name,
                          error_name(-n));
     add(&f->stats->busy_ns, now - f->busy_since_ns);
-    f->busy_since_ns = now;
     if (n)
-        f->ended_ns = now;
-    else if (min && (rc = watch(f, now, e)))
-        return rc;
+        f->silent_ns = f->hinted_ns = 0;
+    else if (min)
+        rc = watch(f, now, e);
+    f->busy_since_ns = now;
+    if (rc) return rc;
     for (int i = 0; i < n && !rc; i++) rc = handle(f, &f->done[i], e);
     return rc ? rc : n;
 }

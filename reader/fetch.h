@@ -21,8 +21,11 @@
 #define FETCH_DEPTH_MAX  4096u
 #define FETCH_BLOCK_AUTO (1u << 20)
 #define FETCH_BLOCK_MAX  (1u << 28)
-#define FETCH_RETRIES    3u                     /* of one read that makes no progress */
-#define FETCH_HANG_NS    UINT64_C(120000000000) /* without any read ending: given up */
+/* Of one read that makes no progress: a disk's errors, after 1, 4 and 16 ms; a system that is short of something for now
+ * (EAGAIN, EBUSY, ENOMEM), after 1, 4, 16, 16, ... ms, so for about three seconds. */
+#define FETCH_RETRIES      3u
+#define FETCH_BUSY_RETRIES 200u
+#define FETCH_HANG_NS      UINT64_C(120000000000) /* without any read ending: given up */
 
 struct fetch_job {
     uint8_t *dest; /* the tile's first byte (slot_off 0) */
@@ -40,6 +43,7 @@ struct fetch_options {
     struct run_stats *stats;  /* bytes, calls, retries, busy_ns, first_ns are counted here */
     struct io_engine *engine; /* opened for at least fetch_depth() reads */
     struct files *files;
+    uint64_t hang_ns;         /* 0: FETCH_HANG_NS */
 };
 
 uint32_t fetch_depth(const struct plan_run *p); /* reads in flight that these settings mean */

@@ -2,6 +2,9 @@
 #include "proto/log.h"
 #include "proto/stage.h"
 #include "reader/engine.h"
+#ifdef SLUICE_FAULTS
+#include "reader/engine_faults.h"
+#endif
 #include "reader/stream.h"
 
 static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry *x)
@@ -13,6 +16,24 @@ static int run(void *stream, struct error *e)
 {
     return stream_run(stream, e);
 }
+
+#ifdef SLUICE_FAULTS
+static int add_faults(struct stage *s, struct stream_options *o, uint32_t depth, struct error *e)
+{
+    struct faults what;
+    int rc = s->fault ? faults_parse(&what, s->fault, s->run->epoch, e) : 0;
+
+    if (rc || !s->fault) return rc;
+    o->hang_ns = (uint64_t)(faults_value(&what, FAULT_PATIENCE, 0) * 1e9);
+    return io_engine_faults_open(&o->engine, o->engine, &what, depth, e);
+}
+#else
+static int add_faults(struct stage *s, struct stream_options *o, uint32_t depth, struct error *e)
+{
+    (void)s, (void)o, (void)depth, (void)e;
+    return 0;
+}
+#endif
 
 static int serve(struct stage *s, struct error *e)
 {
@@ -27,6 +48,7 @@ static int serve(struct stage *s, struct error *e)
     int rc;
 
     if ((rc = io_engine_open(&so.engine, s->plan->run.engine, &eo, e))) return rc;
+    if ((rc = add_faults(s, &so, eo.depth, e))) return rc;
     rc = stream_open(&stream, &so, e);
     if (!rc && io_engine_seal(so.engine)) log_debug("io_uring of this kernel cannot be restricted to reads");
     if (!rc) rc = stage_attached(s, stream_describe(stream), e);

@@ -78,7 +78,7 @@ static bool moves(const struct plan_shm *p)
 static int open_parts(struct stream *s, struct error *e)
 {
     const struct plan_shm *p = s->o.plan;
-    struct fetch_options f = {.plan = p, .stats = s->stats, .engine = s->o.engine};
+    struct fetch_options f = {.plan = p, .stats = s->stats, .engine = s->o.engine, .hang_ns = s->o.hang_ns};
     int rc;
 
     if ((rc = lane_open(&s->sweep, s->o.run, &p->run, LANE_SWEEP, 0, e))) return rc;

@@ -30,6 +30,7 @@ struct stream_options {
     /* Told of every entry that became free, before it is used again; NULL: nobody wants to know. */
     void (*freed)(void *arg, enum run_lane lane, const struct ring_entry *x);
     void *freed_arg;
+    uint64_t hang_ns; /* a disk that does not answer is given up after this; 0: FETCH_HANG_NS */
 };
 
 /* What the engine has to be opened with for this plan. */

@@ -33,9 +33,9 @@ static uint64_t arena_bytes(const struct plan_shm *p)
     return ((uint64_t)p->run.reader_slots[0] + p->run.reader_slots[1]) * p->run.slot_bytes;
 }
 
-int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine)
+static int open_stream(struct play *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
 {
-    struct stream_options o = {.plan = plan, .freed = on_freed, .freed_arg = p};
+    struct stream_options o = {.plan = plan, .freed = on_freed, .freed_arg = p, .hang_ns = hang_ns};
     struct io_options eo;
 
     memset(p, 0, sizeof *p);
@@ -54,6 +54,11 @@ int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine)
     return stream_open(&p->stream, &o, &p->error);
 }
 
+int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine)
+{
+    return open_stream(p, plan, engine, 0);
+}
+
 void play_free(struct play *p)
 {
     io_engine_close(p->engine);
@@ -66,7 +71,12 @@ void play_free(struct play *p)
 
 void play_start(struct play *p, struct plan_shm *plan, struct io_engine *engine)
 {
-    int rc = play_open(p, plan, engine);
+    play_start_patient(p, plan, engine, 0);
+}
+
+void play_start_patient(struct play *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
+{
+    int rc = open_stream(p, plan, engine, hang_ns);
 
     if (rc) fail_msg("%s", p->error.text);
     assert_int_equal(pthread_create(&p->thread, NULL, play_main, p), 0);

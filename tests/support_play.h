@@ -25,6 +25,7 @@ struct play {
 int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine);
 void play_free(struct play *p);
 void play_start(struct play *p, struct plan_shm *plan, struct io_engine *engine);
+void play_start_patient(struct play *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns); /* fetch_options */
 void play_stop(struct play *p); /* it must end at once, and well */
 /* The stream must end by itself with this errno and these words. */
 void play_expect_failure(struct play *p, int code, const char *words);

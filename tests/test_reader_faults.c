@@ -357,6 +357,24 @@ static void deleted_while_it_was_read(void **state)
     write_all(d->name[0], BYTES);
 }
 
+/* One that is replaced goes on to be read as it was: the descriptor holds it. Who opens it next is told. */
+static void replaced_while_it_was_read(void **state)
+{
+    const struct folder *d = *state;
+    struct plan_shm *plan = make_plan(d, PLAN_IO_AUTO), *again = make_plan(d, PLAN_IO_AUTO);
+    char other[128];
+    struct play p;
+
+    snprintf(other, sizeof other, "%s/new", d->path);
+    write_all(other, BYTES);
+    play_start(&p, plan, NULL);
+    expect_tiles(&p, 0, 4);
+    assert_int_equal(rename(other, d->name[0]), 0);
+    expect_tiles(&p, 4, 8);
+    play_stop(&p);
+    expect_open_failure(d, again, ESTALE, "was replaced");
+}
+
 /* 200 shards, with a limit of fewer descriptors: raised as far as allowed, and a clear error where it is not enough. */
 static void many_shards(void **state)
 {
@@ -398,7 +416,8 @@ int main(void)
         cmocka_unit_test(short_reads_are_continued),        cmocka_unit_test(direct_reads_that_are_refused_go_buffered),
         cmocka_unit_test(a_hanging_read_lets_the_run_stop), cmocka_unit_test(changed_before_it_was_opened),
         cmocka_unit_test(truncated_while_it_was_read),      cmocka_unit_test(written_to_between_sweeps),
-        cmocka_unit_test(deleted_while_it_was_read),        cmocka_unit_test(many_shards),
+        cmocka_unit_test(deleted_while_it_was_read),        cmocka_unit_test(replaced_while_it_was_read),
+        cmocka_unit_test(many_shards),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
