@@ -144,12 +144,15 @@ static void start_rings(struct draft *d)
     r->transfer_slots[1] = !cuda ? 0 : d->experts ? 4 : 2;
 }
 
+/* A stage that dies costs a replay of the tokens so far: in a sweep for each of these, whatever the prompt's length. */
+#define REPLAY_POSITIONS 128
+
 /* The most positions of a sweep that are worth their memory: beyond it a sweep is bound by arithmetic anyway. */
 static uint32_t useful_positions(const struct draft *d)
 {
     uint64_t most = d->s->backend == BACKEND_CUDA ? 8192 : d->experts ? 2048 : 1024;
 
-    if (d->s->prompt_tokens) most = least_of(most, d->s->prompt_tokens);
+    if (d->s->prompt_tokens) most = least_of(most, most_of(d->s->prompt_tokens, least_of(REPLAY_POSITIONS, d->s->want_tokens)));
     most = least_of(most, d->r->kv_rows);
     return (uint32_t)most_of(most, 1);
 }
