@@ -84,7 +84,8 @@ static int uring_open(struct io_engine **out, const struct io_options *o, struct
     if (rc) {
         free(u->file_added);
         free(u);
-        return error_set(e, ENOTSUP, "io_uring is not allowed or too old here (%s)", error_name(-rc));
+        return error_set(e, ENOTSUP, "io_uring is not allowed or too old here (%s)%s", error_name(-rc),
+                         rc == -ENOMEM ? "; it needs more locked memory than the limit allows (ulimit -l)" : "");
     }
     u->files_registered = o->files && !io_uring_register_files_sparse(&u->ring, o->files);
     register_arena(u, o);

@@ -79,7 +79,8 @@ int summary_print_json(const struct summary_input *x, struct error *e)
     json_t *o = summary_json(x);
     int rc = 0;
 
-    if (!o || json_dumpf(o, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII)) rc = error_set(e, EIO, "cannot write the summary");
+    errno = 0;
+    if (!o || json_dumpf(o, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII)) rc = error_set(e, errno ? errno : EIO, "cannot write the summary: %s", error_name(errno ? errno : EIO));
     json_decref(o);
     if (!rc && (putchar('\n') == EOF || fflush(stdout))) rc = error_set(e, errno, "cannot write the summary: %s", error_name(errno));
     return rc;
