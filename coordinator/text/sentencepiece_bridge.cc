@@ -9,6 +9,9 @@
 
 #include <sentencepiece_processor.h>
 
+extern "C" {
+#include "coordinator/text/utf8.h"
+}
 extern "C" int token_ids_push(struct token_ids *ids, uint32_t id);
 
 struct piece_model {
@@ -115,18 +118,79 @@ extern "C" enum sentencepiece_words sentencepiece_word_style(const struct piece_
     return s->words;
 }
 
+/* libsentencepiece joins unknown pieces that follow each other by copying what it has joined so far: a long run of them
+ * takes time by its square. So a long text is cut inside of such a run, where no piece reaches over. */
+static const size_t long_text = 16384, part_bytes = 8192;
+
+static size_t char_bytes(const char *text)
+{
+    const unsigned char b = (unsigned char)*text;
+    return b < 0x80 ? 1 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : 4;
+}
+
+/* Whether the character is a piece of its own that is unknown and that nothing joins with its neighbours: it is in no
+ * piece and the normalizer leaves it alone. before: what stands before it when it is encoded by itself. */
+static bool stands_alone(const struct piece_model *s, const char *text, std::vector<int> &before)
+{
+    const std::string c(text, char_bytes(text));
+    std::vector<std::string> pieces;
+    if (c.size() < 3 || !s->processor.Encode(c, &before).ok() || !s->processor.Encode(c, &pieces).ok())
+        return false;
+    if (before.empty() || !s->processor.IsUnknown(before.back()) || pieces.back() != c)
+        return false;
+    before.pop_back();
+    return true;
+}
+
+/* Where to cut text[0..bytes): between two such characters, behind the first part_bytes; bytes where nowhere. Both must
+ * be no marks or joiners, which a normalizer might put together with what they follow. */
+static size_t cut_of(const struct piece_model *s, const char *text, size_t bytes, std::vector<int> &before)
+{
+    size_t at = part_bytes, tries = 0;
+    while (at < bytes && (text[at] & 0xC0) == 0x80)
+        at++;
+    while (at < bytes && tries++ < part_bytes / 4) {
+        const size_t next = at + char_bytes(text + at);
+        size_t n;
+        if (next < bytes && !utf8_is_mark(utf8_decode(text + next, &n)) && !utf8_is_other(utf8_decode(text + next, &n)) &&
+            stands_alone(s, text + at, before) && stands_alone(s, text + next, before))
+            return next;
+        at = next;
+    }
+    return bytes;
+}
+
+/* The ids of one part; behind a cut without those of what libsentencepiece puts before a text, and without the unknown
+ * piece that continues the one before the cut. */
+static int encode_part(const struct piece_model *s, const char *text, size_t bytes, size_t drop, struct token_ids *out, struct error *e)
+{
+    std::vector<int> ids;
+    const auto status = s->processor.Encode({text, bytes}, &ids);
+    if (!status.ok())
+        return error_set(e, EINVAL, "libsentencepiece cannot encode the text: %s", status.ToString().c_str());
+    for (size_t i = drop; i < ids.size(); i++) {
+        if (ids[i] < 0 || token_ids_push(out, (uint32_t)ids[i]) != 0)
+            return error_set(e, ENOMEM, "no memory for token ids");
+    }
+    return 0;
+}
+
 extern "C" int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e)
 {
     try {
-        std::vector<int> ids;
-        const auto status = s->processor.Encode({text, bytes}, &ids);
-        if (!status.ok())
-            return error_set(e, EINVAL, "libsentencepiece cannot encode the text: %s", status.ToString().c_str());
-        for (const int id : ids) {
-            if (id < 0 || token_ids_push(out, (uint32_t)id) != 0)
-                return error_set(e, ENOMEM, "no memory for token ids");
+        std::vector<int> before;
+        size_t drop = 0;
+        int rc = 0;
+        while (bytes > long_text && rc == 0) {
+            const size_t cut = cut_of(s, text, bytes, before);
+            if (cut == bytes)
+                break;
+            rc = encode_part(s, text, cut, drop, out, e);
+            drop = before.size() + 1;
+            text += cut;
+            bytes -= cut;
         }
-        return 0;
+        return rc != 0 ? rc : encode_part(s, text, bytes, drop, out, e);
     } catch (const std::bad_alloc &) {
         return error_set(e, ENOMEM, "no memory to encode a text of %zu bytes", bytes);
     } catch (const std::exception &x) {

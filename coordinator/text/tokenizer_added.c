@@ -145,6 +145,8 @@ static void swallow(const struct added_token *t, const char *text, size_t bytes,
         match->start = covered; /* the one before has swallowed its beginning, perhaps all of it */
     while (t->lstrip && match->start > covered && utf8_is_space(utf8_decode(text + utf8_previous(text, match->start), &n)))
         match->start -= n;
+    if (t->rstrip && match->end < covered)
+        match->end = covered; /* what the one before has swallowed is all white space: not to be walked again */
     while (t->rstrip && match->end < bytes && utf8_is_space(utf8_decode(text + match->end, &n)))
         match->end += n;
 }
