@@ -24,13 +24,12 @@ sums = {
     "hit": lambda d: d["expert_hit_bytes"],
     "read": lambda d: d["bytes_read"],
     "busy": lambda d: r(d)["busy"] * span(d),
-    "seconds": lambda d: sum(s["seconds"] for s in d["sweeps"]),
 }
 print((sums[sys.argv[3]](more) - sums[sys.argv[3]](few)) / (more["tokens"] - few["tokens"]))
 P
 }
-# both NAME FOLDER FEW MORE FLAG...: the two runs. Tokens are drawn nearly evenly: the likeliest text of weights that are noise
-# goes round in circles, and would show a cache hits that are the text's and not its own.
+# both NAME FOLDER FEW MORE FLAG...: the two runs. What is subtracted must be counts: times of two runs differ by more than
+# the tokens between them take. Tokens are drawn at a high temperature.
 both() {
     local name=$1 few=$3 more=$4 keep=$model
     model=$2
@@ -59,14 +58,12 @@ bytes_rows() {
     done
 }
 
-# hit_rows BUDGET...: hits of the cache and time of a token, by budget.
+# hit_rows BUDGET...: hits of the cache, by budget.
 hit_rows() {
     local budget
     for budget; do
         both "b$budget" "$model" 17 41 --host-memory "$budget"
         row "hits at --host-memory $budget / expected of even choices" - "" % "$(calc "100 * $(between "b$budget" hit) / $(between "b$budget" asked)")" \
             "$(calc "100 * $(planned "$model" "$budget" expert_hit_rate) + 1e-9")"
-        row "a token at --host-memory $budget, beside its prediction" - "" s "$(between "b$budget" seconds)" \
-            "$(field 'd["predicted_seconds_per_token"]' <"$scratch/b$budget-more.json")"
     done
 }
