@@ -80,6 +80,11 @@ static const int work_calls[] = {
     SYS_set_robust_list,
     SYS_rseq,
     SYS_sched_yield,
+    /* a thread of ZeroMQ's that first runs after the filter is there asks for its priority and sets the same again */
+    SYS_sched_getparam,
+    SYS_sched_getscheduler,
+    SYS_sched_setscheduler,
+    SYS_sched_setparam,
     SYS_sched_getaffinity,
     SYS_sched_setaffinity,
     SYS_getcpu,
