@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "proto/log.h"
@@ -140,6 +142,15 @@ static void raise_limit(uint32_t files)
     if (getrlimit(RLIMIT_NOFILE, &l) || l.rlim_cur >= want) return;
     l.rlim_cur = l.rlim_max < want ? l.rlim_max : want;
     setrlimit(RLIMIT_NOFILE, &l);
+}
+
+bool files_served(const struct plan_shm *p)
+{
+    struct statfs s;
+
+    for (uint32_t i = 0; i < p->files.count; i++)
+        if (!statfs(plan_string(p, plan_files(p)[i].name), &s) && s.f_type == FUSE_SUPER_MAGIC) return true;
+    return false;
 }
 
 int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g, struct error *e)

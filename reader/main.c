@@ -5,6 +5,7 @@
 #ifdef SLUICE_FAULTS
 #include "reader/engine_faults.h"
 #endif
+#include "reader/files.h"
 #include "reader/stream.h"
 
 static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry *x)
@@ -45,9 +46,11 @@ static int serve(struct stage *s, struct error *e)
                                 .freed_arg = s,
                                 .freed = s->plan->run.trace ? trace_freed : NULL};
     struct stream *stream = NULL;
+    uint32_t engine = s->plan->run.engine;
     int rc;
 
-    if ((rc = io_engine_open(&so.engine, s->plan->run.engine, &eo, e))) return rc;
+    if (engine == ENGINE_AUTO && files_served(s->plan)) engine = ENGINE_THREADS;
+    if ((rc = io_engine_open(&so.engine, engine, &eo, e))) return rc;
     if ((rc = add_faults(s, &so, eo.depth, e))) return rc;
     rc = stream_open(&stream, &so, e);
     if (!rc && io_engine_seal(so.engine)) log_debug("io_uring of this kernel cannot be restricted to reads");
