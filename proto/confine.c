@@ -79,6 +79,10 @@ static const int work_calls[] = {
     /* threads and processors; clone is looked at below */
     SYS_set_robust_list,
     SYS_rseq,
+    /* a thread of ZeroMQ that has only now come to run */
+    SYS_sched_getscheduler,
+    SYS_sched_getparam,
+    SYS_sched_setscheduler,
     SYS_sched_yield,
     /* a thread of ZeroMQ's that first runs after the filter is there asks for its priority and sets the same again */
     SYS_sched_getparam,
