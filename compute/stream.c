@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "proto/clock.h"
 
 static struct run_stats *stats(struct tiles *t)
 {
@@ -86,6 +87,7 @@ static int open_tile(struct tiles *t, struct error *e)
     if (t->lane == LANE_SWEEP && (tile->flags & TILE_STAYS) && t->sweep > 0) {
         t->base = kept(t, tile);
         t->held = false;
+        t->kept_ns = t->stage->traces ? clock_ns() : 0;
     } else {
         if ((rc = wait_entry(t, &x))) return rc;
         t->held = true;
@@ -103,9 +105,19 @@ static int open_tile(struct tiles *t, struct error *e)
     return 0;
 }
 
+static void trace_kept(struct tiles *t)
+{
+    const struct plan_tile *tile = &plan_tiles(t->stage->plan)[t->tile - 1];
+    struct trace_record r = {.sweep = t->sweep, .bytes = tile->bytes, .take_ns = t->kept_ns, .free_ns = clock_ns(),
+                             .tile = (uint32_t)(t->tile - 1), .entry = TRACE_KEPT, .ring = 1, .lane = (uint8_t)t->lane};
+
+    stage_trace(t->stage, &r);
+}
+
 void tiles_done(struct tiles *t)
 {
     if (t->open && t->held) release_entry(t);
+    else if (t->open && t->kept_ns) trace_kept(t);
     t->open = t->held = false;
 }
 

@@ -22,6 +22,7 @@ struct tiles {
     int (*idle)(void *arg); /* called while waiting; may make requests */
     void *idle_arg;
     uint64_t tiles_seen;
+    uint64_t kept_ns;    /* when the open tile, which holds no entry, was opened; 0: the run does not trace */
 };
 
 struct tile_part {

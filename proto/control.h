@@ -56,12 +56,16 @@ struct sweep_position {
     uint32_t token, sequence, place, row, parent, flags;
 };
 
-/* One slot's way: times in ns of CLOCK_MONOTONIC. ring: 0 host, 1 device. */
+/* One entry's way through a ring: times in ns of CLOCK_MONOTONIC, 0 what it did not come to. ring: 0 host, 1 device. entry:
+ * its index in the ring; TRACE_KEPT: a tile that stays where compute finds it, which has no entry (take_ns and free_ns are
+ * then when compute began and was done with it). */
+#define TRACE_KEPT UINT32_MAX
 struct trace_record {
     uint64_t sweep, bytes, fill_ns, ready_ns, take_ns, free_ns;
-    uint32_t tile, rows;
-    uint8_t ring, lane, pad[6];
+    uint32_t tile, rows, entry;
+    uint8_t ring, lane, pad[2];
 };
+_Static_assert(sizeof(struct trace_record) == 64, "trace_record");
 
 struct control_message {
     enum control_type type;

@@ -16,10 +16,13 @@
 #include "proto/confine.h"
 #include "proto/log.h"
 
-#define TRACES 4096u /* a power of two */
+#define TRACES          16384u /* a power of two */
+#define LISTEN_MS       50
+#define LISTEN_TRACE_MS 5 /* records come faster than a thousand a millisecond from no model */
 
 struct stage_trace {
     _Atomic uint64_t head, tail, dropped;
+    uint64_t told[2][LANES]; /* [host, device] entries that were traced; in order, as they are freed */
     struct trace_record at[TRACES];
 };
 
@@ -214,9 +217,45 @@ void stage_trace_entry(struct stage *s, int ring, enum run_lane lane, const stru
 {
     struct trace_record r = {.sweep = x->sweep, .bytes = x->bytes, .fill_ns = x->fill_ns, .ready_ns = x->ready_ns,
                              .take_ns = x->take_ns, .free_ns = x->free_ns, .tile = x->tile, .rows = x->rows,
+                             .entry = (uint32_t)(x->seq & (s->plan->run.entries[lane] - 1)),
                              .ring = (uint8_t)ring, .lane = (uint8_t)lane};
 
-    if (s->traces) stage_trace(s, &r);
+    if (!s->traces) return;
+    s->traces->told[ring][lane] = x->seq + 1;
+    stage_trace(s, &r);
+}
+
+/* Entries that were under way at the end: each as far as it came. Times of its earlier rounds do not count. */
+static void trace_rest(struct stage *s, int ring, enum run_lane lane)
+{
+    const struct ring_shm *x = (const void *)((const uint8_t *)s->run + s->run->ring_off[ring][lane]);
+    uint64_t released = atomic_load(&x->released), taken = atomic_load(&x->taken), published = atomic_load(&x->published);
+    uint64_t reserved = atomic_load(&x->reserved);
+
+    for (uint64_t i = s->traces->told[ring][lane]; i < reserved && reserved - i <= x->depth; i++) {
+        struct ring_entry y = x->entry[i & (x->depth - 1)];
+
+        y.seq = i;
+        if (i >= published) y.ready_ns = 0;
+        if (i >= taken) y.take_ns = 0;
+        if (i >= released) y.free_ns = 0;
+        stage_trace_entry(s, ring, lane, &y);
+    }
+}
+
+static void send_traces(struct stage *s);
+
+/* The producer of a ring tells of its entries. */
+static void end_traces(struct stage *s)
+{
+    uint64_t dropped;
+
+    if (!s->traces) return;
+    for (int lane = 0; lane < LANES && s->me != STAGE_COMPUTE && s->run; lane++)
+        trace_rest(s, s->me == STAGE_TRANSFER, (enum run_lane)lane);
+    send_traces(s);
+    dropped = atomic_load(&s->traces->dropped);
+    if (dropped) log_warn("the trace lacks %llu records that came faster than they could be sent", (unsigned long long)dropped);
 }
 
 static void send_traces(struct stage *s)
@@ -275,7 +314,7 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     rc = pthread_create(&thread, NULL, worker_main, &w);
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     while (!atomic_load(&w.ended)) {
-        rc = stage_receive(s, &m, 50, &local);
+        rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
         if (rc == -ECANCELED) run_stop(s->run);
         send_traces(s);
     }
@@ -328,6 +367,7 @@ static void last_words(struct stage *s, int rc, const struct error *e)
 int stage_close(struct stage *s, int rc, const struct error *e)
 {
     atomic_store(&s->ending, true);
+    if (s->control) end_traces(s);
     if (s->control) last_words(s, rc, e);
     else if (rc) log_warn("%s", e->text);
     control_close(s->control);

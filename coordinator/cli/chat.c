@@ -35,18 +35,19 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
     return session_start(&c->session, &sc, e);
 }
 
-void chat_close(struct chat *c)
+int chat_close(struct chat *c, struct error *e)
 {
-    struct error ignored;
+    int rc;
 
     session_close(&c->session);
     template_close(c->template);
     json_decref(c->messages);
-    view_close(c->view, &ignored);
+    rc = view_close(c->view, e);
     free(c->answer.data);
     free(c->thought.data);
     free(c->told.data);
     free(c->said.data);
+    return rc;
 }
 
 int chat_text_add(struct chat_text *t, const char *text, size_t bytes, struct error *e)

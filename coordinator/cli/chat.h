@@ -52,7 +52,7 @@ struct chat {
 };
 
 int chat_open(struct chat *c, const struct options *o, struct error *e);
-void chat_close(struct chat *c);
+int chat_close(struct chat *c, struct error *e); /* -errno where the trace could not be written */
 
 /* One question and its answer, both kept. After Ctrl-C what was said so far is kept, and 0 is returned; where nothing was
  * said yet, it is as if the question had not been asked. */

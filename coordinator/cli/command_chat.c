@@ -97,7 +97,8 @@ int command_chat(const struct options *o, struct error *e)
 {
     struct chat c;
     struct chat_input *in = NULL;
-    int rc;
+    struct error second;
+    int rc, rc2;
 
     interrupt_setup();
     rc = chat_open(&c, o, e);
@@ -105,6 +106,10 @@ int command_chat(const struct options *o, struct error *e)
     if (!rc) greet(&c);
     if (!rc) rc = talk(&c, in, e);
     chat_input_close(in);
-    chat_close(&c);
+    rc2 = chat_close(&c, &second);
+    if (!rc && rc2) {
+        *e = second;
+        rc = rc2;
+    }
     return rc;
 }

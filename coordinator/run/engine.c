@@ -203,6 +203,8 @@ void engine_stats(struct engine *g, struct engine_stats *out)
 
 /* ---- an epoch's end ---- */
 
+static void drain(struct engine *g);
+
 static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
 {
     struct control_message stop = {.type = CONTROL_STOP};
@@ -220,6 +222,7 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
         child_wait(&g->child[i], patience_ms, killed_ms);
         if (patience_ms > 50) patience_ms = 50;
     }
+    if (g->config.trace && g->control) drain(g); /* the last records of a trace */
     add_stats(&g->total, g);
     control_close(g->control);
     g->control = NULL;

@@ -290,6 +290,7 @@ int session_logits(struct session *s, const float **logits, struct error *e)
             continue;
         }
         if (s->sweeps < SESSION_SWEEPS) s->sweep[s->sweeps++] = (struct session_sweep){n, t};
+        if (s->view) view_swept(s->view, t0, t0 + t, n);
         if (n == 1 && left == 1) {
             s->decode_ns += t;
             s->decode_sweeps++;
@@ -325,6 +326,7 @@ int session_logits_at(struct session *s, const uint32_t *position, size_t n, int
     uint32_t most = s->plan->run.max_positions, most_logits = s->plan->run.max_logits, vocab = s->plan->spec.vocab;
     struct sweep_position *p = malloc(most * sizeof *p);
     const float *logits;
+    uint64_t t0;
     size_t next = 0;
     int rc = 0;
 
@@ -333,6 +335,7 @@ int session_logits_at(struct session *s, const uint32_t *position, size_t n, int
         uint64_t left = position[n - 1] + 1 - s->cached;
         uint32_t count = left < most ? (uint32_t)left : most, wanted = 0, rows;
 
+        t0 = clock_ns();
         fill(s, p, s->cached, count);
         for (uint32_t i = 0; i < count && next + wanted < n; i++) {
             if (position[next + wanted] != s->cached + i) continue;
@@ -355,6 +358,7 @@ int session_logits_at(struct session *s, const uint32_t *position, size_t n, int
             }
             continue;
         }
+        if (s->view) view_swept(s->view, t0, clock_ns(), count);
         s->deaths = 0;
         s->cached += count;
         for (uint32_t i = 0; i < rows && !rc; i++) rc = row(arg, logits + (uint64_t)i * vocab, e);

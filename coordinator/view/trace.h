@@ -1,12 +1,24 @@
-/* Slots' ways as a Chrome trace (JSON array of complete events; chrome://tracing, Perfetto), written as they come. */
+/* A run as a Chrome trace (a JSON array of events; chrome://tracing, Perfetto, `sluice trace`), written as it happens.
+ *
+ *   process    track                          events, one after the other
+ *   sweeps     one                            "sweep": from its order to its logits
+ *   reader     each entry of the host ring    "read" FREE to READY, "ready" until taken, "hand over" until freed
+ *   transfer   each entry of the device ring  "copy", "ready", "compute"
+ *   compute    sweep tiles; requests          "compute", pinned tiles that need no slot too
+ *
+ * Times are microseconds since the file was opened. One event a line, which is what trace_read.c relies on. */
 #pragma once
 #include <stdint.h>
 #include "proto/control.h"
 #include "proto/error.h"
 
+enum trace_process { TRACE_SWEEPS = 1, TRACE_READER, TRACE_TRANSFER, TRACE_COMPUTE, TRACE_PROCESSES };
+#define TRACE_REQUESTS 1000000u /* tracks of lane 1 are numbered from here on, those of lane 0 from 0 */
+
 struct trace_writer;
 
 int trace_open(struct trace_writer **out, const char *path, struct error *e);
 void trace_write(struct trace_writer *t, const struct trace_record *r, uint32_t n); /* t may be NULL */
-/* -errno where anything could not be written: the text names the file. */
+void trace_sweep(struct trace_writer *t, uint64_t start_ns, uint64_t end_ns, uint32_t positions);
+/* -errno where anything could not be written: the text names the file, and no part of it is left behind. */
 int trace_close(struct trace_writer *t, struct error *e);

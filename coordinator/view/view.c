@@ -78,6 +78,11 @@ void view_trace(struct view *v, const struct trace_record *r, uint32_t n)
     trace_write(v->trace, r, n);
 }
 
+void view_swept(struct view *v, uint64_t start_ns, uint64_t end_ns, uint32_t positions)
+{
+    trace_sweep(v->trace, start_ns, end_ns, positions);
+}
+
 /* ---- the line ---- */
 
 static uint32_t terminal_width(void)

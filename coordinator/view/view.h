@@ -19,6 +19,7 @@ int view_close(struct view *v, struct error *e); /* writes the trace's end; -err
 
 void view_total(struct view *v, uint64_t prompt, uint64_t answer); /* tokens expected, for the ETA */
 void view_sweep(struct view *v, const struct session *s, uint64_t done, uint32_t positions); /* a sweep begins */
+void view_swept(struct view *v, uint64_t start_ns, uint64_t end_ns, uint32_t positions); /* it is done */
 void view_tick(struct view *v, struct session *s);  /* about ten times a second */
 /* The line of a command that has no session: bytes done of total, speed, what is left. As often as one likes. */
 void view_progress(struct view *v, const char *what, uint64_t done, uint64_t total);
