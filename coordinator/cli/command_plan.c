@@ -12,18 +12,19 @@
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, struct error *e)
 {
-    json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f}",
+    json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}",
                           "architecture", p->spec.architecture, "weights_from", model_weights_from(m), "weight_bytes", (json_int_t)s->weight_bytes, "sweep_bytes",
                           (json_int_t)s->sweep_bytes, "active_bytes", (json_int_t)s->active_bytes, "homes", "disk", (json_int_t)s->disk_bytes,
                           "host", (json_int_t)s->host_bytes, "device", (json_int_t)s->device_bytes, "resident",
-                          (json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "context", (json_int_t)s->context, "parameters",
+                          (json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "kv_positions", (json_int_t)s->kv_positions, "kv_bytes_per_position", (json_int_t)s->kv_bytes_per_position, "context", (json_int_t)s->context, "parameters",
                           (json_int_t)model_parameters(m), "predicted_seconds_per_token", s->predicted_seconds_per_token,
                           "predicted_seconds_per_prompt_token", s->predicted_seconds_per_prompt_token, "bottleneck", s->bottleneck,
                           "seconds_saved_by_one_more_gb", s->host_gain, "sweep_tiles", (json_int_t)s->sweep_tiles, "slot_bytes",
                           (json_int_t)s->slot_bytes, "arena_bytes", (json_int_t)s->arena_bytes, "host_total_bytes",
                           (json_int_t)s->host_total_bytes, "device_total_bytes", (json_int_t)s->device_total_bytes, "expert_bytes",
                           (json_int_t)s->expert_bytes, "expert_used_bytes", (json_int_t)s->expert_used_bytes, "chunk",
-                          (json_int_t)s->max_positions, "expert_hit_rate", s->expert_hits);
+                          (json_int_t)s->max_positions, "expert_hit_rate", s->expert_hits,
+                          "seconds_saved_by_one_more_gb_of_device_memory", s->device_gain);
     int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF ? 0 : error_set(e, EIO, "cannot write the plan");
 
     json_decref(o);
@@ -57,11 +58,15 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
                value_size_text(s->expert_cache_bytes, c, sizeof c));
     printf("\nMemory of all processes: %s", value_size_text(s->host_total_bytes, a, sizeof a));
     printf(" (host slots %s, KV cache %s for %u positions)\n", value_size_text(s->arena_bytes, a, sizeof a),
-           value_size_text(s->kv_bytes, b, sizeof b), s->context);
+           value_size_text(s->kv_bytes, b, sizeof b), s->kv_positions);
+    if (s->context > s->kv_positions)
+        printf("The model may have %u positions, which --context %u would make room for: %s of KV cache.\n", s->context, s->context,
+               value_size_text((uint64_t)s->context * s->kv_bytes_per_position, a, sizeof a));
     printf("\nEach token reads %s from disk at %.2f GB/s (%s): %.3g s; bottleneck: %s\n", value_size_text(s->sweep_bytes, a, sizeof a),
            v->disk / 1e9, v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token, s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);
+    if (s->device_gain > 0) printf("One more GB of the GPU's memory would save %.3g s of each token.\n", s->device_gain);
 }
 
 int command_plan(const struct options *o, struct error *e)

@@ -76,7 +76,8 @@ struct plan_summary {
     uint64_t host_total_bytes, device_total_bytes;
     uint64_t slot_bytes, sweep_tiles, resident_tiles, expert_tiles;
     uint64_t disk_tiles, host_tiles, device_tiles;
-    uint32_t context, max_positions;
+    uint32_t context, max_positions; /* that the model may have; of a sweep */
+    uint32_t kv_positions;           /* that the KV cache holds: what kv_bytes is for */
     double flops_per_position;
     /* seconds of a one-position sweep on each lane */
     double disk_seconds, memory_seconds, link_seconds, device_seconds, compute_seconds, overhead_seconds;

@@ -93,6 +93,17 @@ void speeds_remember_disk(const char *path, double bytes_per_second)
     json_decref(o);
 }
 
+void speeds_remember_memory(double bytes_per_second)
+{
+    json_t *o = load();
+
+    if (bytes_per_second > 1e7) {
+        json_object_set_new(o, "memory", json_real(bytes_per_second));
+        store(o);
+    }
+    json_decref(o);
+}
+
 /* The largest file of the folder, which is where the weights are. */
 static int open_largest(const char *folder)
 {
@@ -113,6 +124,10 @@ static int open_largest(const char *folder)
     if (dir) closedir(dir);
     if (most < (off_t)PROBE_BLOCK) return -1;
     fd = open(best, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (fd >= 0 && !fstat(fd, &st) && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size / 10 * 9) { /* holes are read at no disk's speed */
+        close(fd);
+        return -1;
+    }
     return fd;
 }
 
@@ -168,11 +183,7 @@ void speeds_measure(struct speeds *s, const char *path)
         s->disk_measured = true;
     }
     if (!s->memory_measured && (x = probe_memory()) > 0) {
-        json_t *o = load();
-
-        json_object_set_new(o, "memory", json_real(x));
-        store(o);
-        json_decref(o);
+        speeds_remember_memory(x);
         s->memory = x;
         s->memory_measured = true;
     }

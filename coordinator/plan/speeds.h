@@ -16,3 +16,4 @@ void speeds_cached(struct speeds *s, const char *path);
 void speeds_measure(struct speeds *s, const char *path);
 /* Remembers a disk speed that a run or a profile has seen. */
 void speeds_remember_disk(const char *path, double bytes_per_second);
+void speeds_remember_memory(double bytes_per_second);

@@ -62,6 +62,7 @@ static void count_memory(struct plan_summary *z, const struct plan_shm *p)
     cost_shape_of_plan(&shape, p);
     cost_count(&c, &shape, &p->run, p->bytes, 0);
     z->kv_bytes = c.kv;
+    z->kv_positions = p->run.kv_rows;
     z->kv_bytes_per_position = cost_kv_position(&shape, p->run.kv_type);
     z->state_bytes = c.state;
     z->arena_bytes = c.arena;

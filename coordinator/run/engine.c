@@ -40,7 +40,7 @@ struct engine {
     struct control_message compute_hello;
     uint64_t epoch, epoch_ns, tick_ns, loop_ns, next_sweep;
     struct engine_stats total;      /* of epochs that ended, and peaks */
-    char compute[128];
+    char compute[128], reader[128];
     /* the failure of this epoch */
     int failed;                     /* stage, or -1 */
     bool mendable, hung;
@@ -199,6 +199,7 @@ void engine_stats(struct engine *g, struct engine_stats *out)
     out->epochs = g->epoch;
     out->mps = g->mps.control > 0;
     snprintf(out->compute, sizeof out->compute, "%s", g->compute);
+    snprintf(out->reader, sizeof out->reader, "%s", g->reader);
 }
 
 /* ---- an epoch's end ---- */
@@ -328,6 +329,7 @@ static void handle(struct engine *g, enum run_stage from, const struct control_m
     case CONTROL_EXPORT: control_send(g->control, (enum run_stage)m->export.to, m, &ignored); return;
     case CONTROL_ATTACHED:
         g->attached[from] = true;
+        if (from == STAGE_READER) snprintf(g->reader, sizeof g->reader, "%.127s", m->attached.text);
         if (from == STAGE_COMPUTE) snprintf(g->compute, sizeof g->compute, "%.127s", m->attached.text);
         return;
     case CONTROL_DONE:

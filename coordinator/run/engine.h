@@ -44,6 +44,7 @@ struct engine_stats {
     uint64_t hit_bytes, miss_bytes; /* expert cache */
     uint64_t epochs;
     char compute[128];         /* what compute runs on */
+    char reader[128];          /* how the reader reads */
     bool mps;                  /* a private MPS daemon serves this epoch */
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "coordinator/run/experience.h"
 #include "coordinator/run/interrupt.h"
 #include "coordinator/run/mps.h"
 #include "coordinator/plan/speeds.h"
@@ -161,6 +162,7 @@ int session_start(struct session *s, const struct session_config *c, struct erro
     if (c->prompt_tokens)
         settings.want_tokens = c->prompt_tokens + (uint32_t)(c->options->max_tokens > 0 ? c->options->max_tokens : c->text ? 1024 : 0);
     if ((rc = make_plan(s, c, &settings, e))) return rc;
+    s->folder = c->options->model;
     mps = choose_mps(s, c->options);
     rc = start_engine(s, c->options, mps, e);
     if (!rc && s->plan->run.backend == BACKEND_CUDA && settings.backend_auto) rc = prove_device(s, c, &settings, mps, e);
@@ -170,6 +172,7 @@ int session_start(struct session *s, const struct session_config *c, struct erro
 
 void session_close(struct session *s)
 {
+    if (s->folder) experience_keep(s, s->folder);
     engine_close(s->engine);
     sampler_close(s->sampler);
     free(s->plan);

@@ -49,6 +49,7 @@ struct session {
     struct session_sweep sweep[SESSION_SWEEPS]; /* the first ones, as they were timed */
     uint32_t sweeps;
     uint64_t positions;      /* that were computed, again or for the first time */
+    const char *folder;      /* the model's, once it was started */
     struct view *view;       /* progress; may be NULL */
 };
 

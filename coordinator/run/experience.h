@@ -1,0 +1,7 @@
+/* What a run learns of the machine for the next plan: how fast the disk and the memory were. */
+#pragma once
+#include "coordinator/run/session.h"
+
+/* Keeps them where the run was long enough, and bound by them, so that they are speeds of the machine and not of the run.
+ * path: the model's folder. To be called before the engine is closed. */
+void experience_keep(const struct session *s, const char *path);
