@@ -46,12 +46,20 @@ static struct plan_summary plan(const char *folder, const char *from)
 
 static void expect_equal(const char *name, const struct plan_summary *a, const struct plan_summary *b)
 {
-    const uint64_t x[] = {a->weight_bytes, a->sweep_bytes,       a->dense_bytes,  a->active_bytes,
-                          a->disk_bytes,   a->host_bytes,        a->device_bytes, a->resident_bytes,
-                          a->expert_bytes, a->expert_used_bytes, a->kv_bytes,     a->state_bytes};
-    const uint64_t y[] = {b->weight_bytes, b->sweep_bytes,       b->dense_bytes,  b->active_bytes,
-                          b->disk_bytes,   b->host_bytes,        b->device_bytes, b->resident_bytes,
-                          b->expert_bytes, b->expert_used_bytes, b->kv_bytes,     b->state_bytes};
+    /* how many experts a cache holds depends on how they lie to a page, and with it what is read for a token */
+    bool dense = !a->expert_bytes;
+    const uint64_t x[] = {a->weight_bytes, dense ? a->sweep_bytes : 0,
+                          a->dense_bytes,  a->active_bytes,
+                          a->disk_bytes,   a->host_bytes,
+                          a->device_bytes, a->resident_bytes,
+                          a->expert_bytes, a->expert_used_bytes,
+                          a->kv_bytes,     a->state_bytes};
+    const uint64_t y[] = {b->weight_bytes, dense ? b->sweep_bytes : 0,
+                          b->dense_bytes,  b->active_bytes,
+                          b->disk_bytes,   b->host_bytes,
+                          b->device_bytes, b->resident_bytes,
+                          b->expert_bytes, b->expert_used_bytes,
+                          b->kv_bytes,     b->state_bytes};
 
     for (size_t i = 0; i < sizeof x / sizeof *x; i++)
         if (x[i] != y[i])
