@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,76 @@ static void fields_that_make_no_sense(void **state)
         json_decref(o);
     }
     REFUSE("FooForCausalLM", "Llama", "Qwen3");
+}
+
+/* Every size of every reference model, in turn made absurd: its field is named. */
+static void sizes_of_every_family(void **state)
+{
+    static const char *const keys[] = {"num_attention_heads", "num_key_value_heads", "num_hidden_layers", "hidden_size",
+                                       "intermediate_size",   "vocab_size",          "head_dim",          "max_position_embeddings"};
+    static const char *const values[] = {"-3", "\"x\"", "[1]", "0", "2.5", "1e300"};
+    struct model_options any = {.allow_missing_weights = true};
+    struct dirent *d;
+    DIR *models = opendir(REFERENCE_MODELS);
+    size_t tried = 0;
+
+    (void)state;
+    assert_non_null(models);
+    remove(scratch_path(folder, "model.safetensors"));
+    while ((d = readdir(models))) {
+        char path[600];
+        json_t *o;
+
+        snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", d->d_name);
+        if (!(o = json_load_file(path, 0, NULL))) continue;
+        for (size_t i = 0; i < sizeof keys / sizeof *keys * (sizeof values / sizeof *values); i++) {
+            const char *key = keys[i / (sizeof values / sizeof *values)], *value = values[i % (sizeof values / sizeof *values)];
+            json_t *had = json_incref(json_object_get(o, key));
+            struct model *m = NULL;
+            struct error e = {0};
+            char *text;
+
+            if (!json_is_integer(had)) {
+                json_decref(had);
+                continue;
+            }
+            json_object_set_new(o, key, json_loads(value, JSON_DECODE_ANY, NULL));
+            text = json_dumps(o, 0);
+            scratch_write(folder, "config.json", text);
+            free(text);
+            if (!model_open(&m, folder, &any, &e)) fail_msg("%s: %s %s is accepted", d->d_name, key, value);
+            if (!strstr(e.text, key)) fail_msg("%s: %s %s: \"%s\"", d->d_name, key, value, e.text);
+            json_object_set_new(o, key, had);
+            tried++;
+        }
+        json_decref(o);
+    }
+    closedir(models);
+    assert_true(tried > 1000);
+}
+
+/* What the second Gemma takes a root of or divides by. */
+static void gemma_scalars(void **state)
+{
+    static const char *const keys[] = {"query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"};
+    struct model_options any = {.allow_missing_weights = true};
+
+    (void)state;
+    remove(scratch_path(folder, "model.safetensors"));
+    for (size_t i = 0; i < 3; i++) {
+        json_t *o = json_load_file(REFERENCE_MODELS "/gemma2/config.json", 0, NULL);
+        struct model *m = NULL;
+        struct error e = {0};
+        char *text;
+
+        json_object_set_new(o, keys[i], json_integer(-3));
+        text = json_dumps(o, 0);
+        scratch_write(folder, "config.json", text);
+        free(text);
+        json_decref(o);
+        assert_true(model_open(&m, folder, &any, &e) < 0);
+        assert_non_null(strstr(e.text, keys[i]));
+    }
 }
 
 /* Weights that do not fit their config: tensor, file and both shapes are named. */
@@ -355,6 +426,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_that_are_no_config, setup, teardown),
         cmocka_unit_test_setup_teardown(fields_that_make_no_sense, setup, teardown),
+        cmocka_unit_test_setup_teardown(sizes_of_every_family, setup, teardown),
+        cmocka_unit_test_setup_teardown(gemma_scalars, setup, teardown),
         cmocka_unit_test_setup_teardown(weights_that_do_not_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(parts_of_quantized_and_sparse_models, setup, teardown),
         cmocka_unit_test_setup_teardown(routing_sizes_that_contradict, setup, teardown),

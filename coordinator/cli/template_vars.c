@@ -10,6 +10,7 @@ static int add_tools(const struct options *o, json_t *vars, struct error *e)
 
     if (!o->tools_file) return 0;
     tools = json_load_file(o->tools_file, JSON_ALLOW_NUL, &j);
+    if (!tools && j.line < 0) return error_set(e, EINVAL, "--tools: %s", j.text); /* not opened: it says which file and why */
     if (!tools) return error_set(e, EINVAL, "%s, line %d: %s", o->tools_file, j.line, j.text);
     if (!json_is_array(tools)) {
         json_decref(tools);

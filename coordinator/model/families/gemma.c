@@ -49,15 +49,24 @@ void family_gemma(struct build *b)
     stack_build(b, &s);
 }
 
+/* A root is taken of it, or a tanh divided by it. */
+static double positive(struct build *b, const char *key, double otherwise)
+{
+    double x = config_number_or(b->c, key, otherwise, b->e);
+
+    if (x <= 0 && x != otherwise) config_fault(b->c, b->e, key, "%g is out of range, it must be greater than 0", x);
+    return x;
+}
+
 static void sandwich(struct build *b, struct stack *s)
 {
     s->after_attention = "post_attention_layernorm";
     s->before_mlp = "pre_feedforward_layernorm";
     s->after_mlp = "post_feedforward_layernorm";
     s->before_layer = before_layer;
-    s->attention.scale = (float)(1 / sqrt(config_number_or(b->c, "query_pre_attn_scalar", 256, b->e)));
-    s->attention.cap = (float)config_number_or(b->c, "attn_logit_softcapping", 0, b->e);
-    s->logit_cap = (float)config_number_or(b->c, "final_logit_softcapping", 0, b->e);
+    s->attention.scale = (float)(1 / sqrt(positive(b, "query_pre_attn_scalar", 256)));
+    s->attention.cap = (float)positive(b, "attn_logit_softcapping", 0);
+    s->logit_cap = (float)positive(b, "final_logit_softcapping", 0);
 }
 
 void family_gemma2(struct build *b)

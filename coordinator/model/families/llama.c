@@ -32,7 +32,9 @@ void family_mistral(struct build *b)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
+    /* null is none; a config that does not speak of it has the window of the first Mistral (configuration_mistral.py) */
+    if (!json_object_get(b->c->text, "sliding_window")) s.attention.window = 4096;
+    else s.attention.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b, false);
     stack_build(b, &s);
