@@ -133,9 +133,13 @@ static int list_runs(struct positions *p, uint32_t row, uint64_t *count, struct 
  * longest, never one of this sweep. */
 static int place_states(struct positions *p, const struct sweep_position *s, uint64_t sweep, struct error *e)
 {
-    for (uint32_t i = 0; i < p->n; i++) /* what this sweep continues is not given away by it */
-        if (s[i].parent != ROW_NONE && p->state_of_row[s[i].parent] != UINT32_MAX)
-            p->state_used[p->state_of_row[s[i].parent]] = sweep + 1;
+    for (uint32_t i = 0; i < p->n; i++) { /* what this sweep continues is not given away by it */
+        bool anew = false; /* that row is written by this sweep: what was after it before is not continued */
+
+        if (s[i].parent == ROW_NONE || p->state_of_row[s[i].parent] == UINT32_MAX) continue;
+        for (uint32_t j = 0; j < i && !anew; j++) anew = s[j].row == s[i].parent;
+        if (!anew) p->state_used[p->state_of_row[s[i].parent]] = sweep + 1;
+    }
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t parent = s[i].parent, slot = UINT32_MAX;
         bool wanted = false;
