@@ -9,6 +9,14 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+/* Old headers lack them; the numbers are the same on every architecture. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
 #define MIB(x) ((double)(x) / (1 << 20))
 
 uint64_t shm_free_bytes(void)
@@ -19,10 +27,25 @@ uint64_t shm_free_bytes(void)
     return (uint64_t)v.f_bavail * v.f_frsize;
 }
 
+/* What lies before and behind the part of a reservation that is used. */
+static void give_back(uint8_t *room, uint8_t *base, uint64_t bytes)
+{
+    uint8_t *end = base + (bytes + 4095) / 4096 * 4096;
+
+    if (base > room) munmap(room, (size_t)(base - room));
+    munmap(end, (size_t)(room + (bytes + 4095) / 4096 * 4096 + SHM_LARGE_PAGE - end));
+}
+
 static int map(struct shm *s, const char *label, bool writable, struct error *e)
 {
+    uint8_t *room;
+
     if (!s->bytes) return 0;
-    s->base = mmap(NULL, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, s->fd, 0);
+    /* At a multiple of a large page, or none can be used: from a reservation that is that much longer. */
+    room = mmap(NULL, s->bytes + SHM_LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    s->base = room == MAP_FAILED ? NULL : room + (SHM_LARGE_PAGE - (uintptr_t)room % SHM_LARGE_PAGE) % SHM_LARGE_PAGE;
+    if (s->base) give_back(room, (uint8_t *)s->base, s->bytes);
+    s->base = mmap(s->base, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | (s->base ? MAP_FIXED : 0), s->fd, 0);
     if (s->base == MAP_FAILED) {
         s->base = NULL;
         return error_set(e, errno, "cannot map %.1f MiB of shared memory (%s): %s; lower --host-memory or raise the limit on "
@@ -52,6 +75,15 @@ static int open_nameless(struct error *e)
     return fd;
 }
 
+void shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes)
+{
+    uint64_t at = (offset + SHM_LARGE_PAGE - 1) / SHM_LARGE_PAGE * SHM_LARGE_PAGE;
+
+    /* A page that is there already is what the rest is gathered around. */
+    for (; at < offset + bytes && at + SHM_LARGE_PAGE <= base_bytes; at += SHM_LARGE_PAGE)
+        if (madvise((uint8_t *)base + at, 4096, MADV_POPULATE_WRITE) || madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE)) return;
+}
+
 int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e)
 {
     uint64_t room = shm_free_bytes();
@@ -65,11 +97,16 @@ int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e
     rc = open_nameless(e);
     if (rc < 0) return rc;
     s->fd = rc;
-    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a segment (%s): %s", label, error_name(errno));
-    else if (bytes && (rc = posix_fallocate(s->fd, 0, (off_t)bytes)))
+    if (ftruncate(s->fd, (off_t)bytes)) {
+        rc = error_set(e, errno, "cannot size a segment (%s): %s", label, error_name(errno));
+        shm_close(s);
+        return rc;
+    }
+    rc = map(s, label, true, e);
+    if (!rc) shm_large_pages(s->base, bytes, 0, bytes);
+    if (!rc && bytes && (rc = posix_fallocate(s->fd, 0, (off_t)bytes)))
         rc = error_set(e, rc, "cannot reserve %.1f MiB in /dev/shm (%s): %s; make /dev/shm larger, or use a smaller ring "
                        "(--reader-depth, --slot-mib)", MIB(bytes), label, error_name(rc));
-    else rc = map(s, label, true, e);
     if (rc) shm_close(s);
     return rc;
 }

@@ -25,4 +25,10 @@ int shm_create_anonymous(struct shm *s, const char *label, uint64_t bytes, struc
 int shm_attach(struct shm *s, int fd, uint64_t bytes, bool writable, struct error *e);
 void shm_close(struct shm *s);
 
+/* Disks take a read of megabytes whole where it lands in few pieces of memory: large pages more than double what some of
+ * them give. shm_create() asks for them; this does for [offset, offset + bytes) of a segment made by shm_create_anonymous(),
+ * before it is written, in whole large pages that begin inside. Whether they are granted is the system's choice. */
+void shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes);
+#define SHM_LARGE_PAGE (UINT64_C(2) << 20)
+
 uint64_t shm_free_bytes(void); /* free in /dev/shm; UINT64_MAX where that cannot be told */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/clock.h"
+#include "proto/shm.h"
 #include "reader/cache.h"
 #include "reader/fetch.h"
 #include "reader/files.h"
@@ -24,6 +25,7 @@ struct stream {
 
     /* lane 0: what comes next */
     uint64_t sweep_number, tile;
+    uint64_t large[LANES]; /* of the cache, pins and experts: as far as large pages were asked for */
     bool any_moves; /* a tile that is sent in every sweep */
 
     /* lane 1 */
@@ -149,6 +151,12 @@ static void begin_job(struct stream *s, struct lane *l, const struct ring_entry 
 static void begin_in_cache(struct stream *s, struct lane *l, struct ring_entry *x, const struct plan_tile *t,
                            uint64_t offset, bool read)
 {
+    if (read && offset + t->span > s->large[l->id]) { /* only places that were never written: once */
+        uint64_t from = offset > s->large[l->id] ? offset : s->large[l->id];
+
+        shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, from, offset + t->span - from);
+        s->large[l->id] = offset + t->span;
+    }
     x->segment = SEGMENT_CACHE;
     x->offset = offset;
     begin_job(s, l, x, t, read ? s->o.cache + offset : NULL);
