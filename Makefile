@@ -104,6 +104,11 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
+# Counts allocations in the stages that a test starts.
+$(B)/tests/test_steady: | $(B)/tests/count_calls.so
+$(B)/tests/count_calls.so: tests/preload/count_calls.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -std=gnu17 -O2 -fPIC -shared $(WARN) -o $@ $<
 
 # Programs for measuring: bench/NAME.c, made one by one (make build/bench/NAME).
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/tests/mkmodel.o $(TESTLIBS)

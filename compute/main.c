@@ -37,6 +37,10 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
         rc = stage_receive(s, &m, 100, e);
         if (rc == -EAGAIN) continue;
         if (rc) return rc;
+        if (m.type == CONTROL_MEASURE) {
+            if ((rc = stage_measure(s, &m, e))) return rc;
+            continue;
+        }
         if (m.type != CONTROL_SWEEP) return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);
         done.done.sweep = m.sweep.sweep;
         done.done.start_ns = clock_ns();
@@ -62,6 +66,19 @@ static int probe(const char *device)
     return 0;
 }
 
+static int measure(void *ops, const struct control_message *ask, struct control_message *answer, struct error *e)
+{
+    bool memory = ask->measure.what == MEASURE_MEMORY;
+    uint64_t cpu_ns = stage_cpu_ns();
+    int rc;
+
+    if (!memory && ask->measure.what != MEASURE_FLOPS) return 0;
+    rc = ops_ceiling(ops, memory ? OPS_CEILING_MEMORY : OPS_CEILING_FLOPS, ask->measure.limit_ns, &answer->measured.bytes,
+                     &answer->measured.ns, e);
+    answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     struct stage s;
@@ -76,6 +93,8 @@ int main(int argc, char **argv)
         struct ops_options o = {.threads = s.plan->run.threads, .device = s.plan->run.device, .scratch_bytes = ops_scratch_bytes(s.plan)};
         rc = ops_open(&ops, &o, &e);
     }
+    s.measure = measure;
+    s.measure_arg = ops;
     if (!rc) rc = decoder_open(&d, &s, ops, &e);
     if (!rc) rc = exchange_compute(&s, &d, &e);
     if (!rc) rc = stage_attached(&s, ops_describe(ops), &e);

@@ -45,6 +45,12 @@ void ops_upload(struct ops *o, void *dst, const void *host_src, uint64_t bytes);
 void ops_download(struct ops *o, void *host_dst, const void *src, uint64_t bytes); /* returns when it is there */
 int ops_sync(struct ops *o, struct error *e); /* waits for all; reports what failed since the last call */
 
+/* What the hardware can do at most, in bytes read from memory that no cache holds, or in float32 operations (a fused
+ * multiply-add counts as two) in registers, with all that this backend works with. For about limit_ns, while nothing else is
+ * queued; allocates and frees. *ns 0: not to be had here. */
+enum ops_ceiling_kind { OPS_CEILING_MEMORY, OPS_CEILING_FLOPS };
+int ops_ceiling(struct ops *o, enum ops_ceiling_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e);
+
 /* ---- tiles ---- */
 
 /* Stored weights of one matrix: rows of it, as they lie in a tile. scale: NULL, or its first row of scales covering row0.

@@ -17,6 +17,7 @@ static command_fn *const commands[COMMANDS] = {
     [COMMAND_CHAT] = command_chat,
     [COMMAND_RUN] = command_run,
     [COMMAND_PLAN] = command_plan,
+    [COMMAND_PROFILE] = command_profile,
     [COMMAND_LOGITS] = command_logits,
     [COMMAND_TEMPLATE] = command_template,
     [COMMAND_TOKENIZE] = command_tokenize,

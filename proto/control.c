@@ -95,6 +95,19 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         msgpack_pack_uint64(p, m->bye.cpu_ns);
         msgpack_pack_uint64(p, m->bye.peak_bytes);
         return 0;
+    case CONTROL_MEASURE:
+        pack_head(p, m, 4);
+        msgpack_pack_uint32(p, m->measure.what);
+        msgpack_pack_uint32(p, m->measure.depth);
+        msgpack_pack_uint64(p, m->measure.block_bytes);
+        msgpack_pack_uint64(p, m->measure.limit_ns);
+        return 0;
+    case CONTROL_MEASURED:
+        pack_head(p, m, 3);
+        msgpack_pack_uint64(p, m->measured.bytes);
+        msgpack_pack_uint64(p, m->measured.ns);
+        msgpack_pack_uint64(p, m->measured.cpu_ns);
+        return 0;
     }
     return -EINVAL;
 }
@@ -295,6 +308,17 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
     case CONTROL_BYE:
         m->bye.cpu_ns = get_u64(f);
         m->bye.peak_bytes = get_u64(f);
+        return;
+    case CONTROL_MEASURE:
+        m->measure.what = get_u32(f);
+        m->measure.depth = get_u32(f);
+        m->measure.block_bytes = get_u64(f);
+        m->measure.limit_ns = get_u64(f);
+        return;
+    case CONTROL_MEASURED:
+        m->measured.bytes = get_u64(f);
+        m->measured.ns = get_u64(f);
+        m->measured.cpu_ns = get_u64(f);
         return;
     }
     f->bad = true;

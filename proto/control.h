@@ -8,6 +8,8 @@
  *                                                      epoch has begun
  *                              <-  SWEEP positions     to compute
  *   DONE sweep                 ->                      logits lie in the LOGITS segment until the next SWEEP
+ *                              <-  MEASURE what        what this stage's hardware can do at most (profile), while no sweep
+ *   MEASURED bytes, ns         ->                      is under way; ns 0: not to be had here
  *   TRACE records              ->                      only where the run traces
  *   ERROR code, text           ->                      the stage ends after it
  *                              <-  STOP
@@ -39,7 +41,17 @@ enum control_type {
     CONTROL_TRACE,
     CONTROL_ERROR,
     CONTROL_STOP,
-    CONTROL_BYE
+    CONTROL_BYE,
+    CONTROL_MEASURE,
+    CONTROL_MEASURED
+};
+
+/* Ceilings, each measured in the stage that it bounds. */
+enum control_measure {
+    MEASURE_READ,   /* reader: reads of the plan's files one after the other, block_bytes each, depth in flight */
+    MEASURE_COPY,   /* transfer: cpu copies memory to memory, cuda host slots to the device */
+    MEASURE_MEMORY, /* compute: reads memory that no cache holds, all threads; bytes */
+    MEASURE_FLOPS   /* compute: fused multiply-adds in registers, all threads; operations (bytes counts those) */
 };
 
 /* The code of an ERROR that a new epoch may mend: the device failed under the stage. */
@@ -106,6 +118,13 @@ struct control_message {
         struct {
             uint64_t cpu_ns, peak_bytes; /* of the process: user + system time, peak resident set less shared memory */
         } bye;
+        struct {
+            uint32_t what, depth;
+            uint64_t block_bytes, limit_ns; /* how long it may take */
+        } measure;
+        struct {
+            uint64_t bytes, ns, cpu_ns; /* cpu_ns: processor time of the process meanwhile */
+        } measured;
     };
 };
 

@@ -282,6 +282,11 @@ struct plan_state {
 enum plan_backend { BACKEND_CPU, BACKEND_CUDA };
 enum plan_io { PLAN_IO_AUTO, PLAN_IO_DIRECT, PLAN_IO_BUFFERED };
 enum plan_engine { ENGINE_AUTO, ENGINE_URING, ENGINE_THREADS, ENGINE_NULL };
+enum plan_io_find {
+    IO_FIND_NOTHING,
+    IO_FIND_FIRST,  /* block and depth are a guess: the reader tries some before it begins (reader/tune.h) */
+    IO_FIND_ON_WISH /* MEASURE_READ will be asked for */
+};
 enum plan_kv { KV_F32, KV_BF16, KV_F16 };
 
 /* Settings of this run, fixed before the stages start. */
@@ -301,6 +306,7 @@ struct plan_run {
     uint32_t sequences;         /* recurrent states kept */
     uint32_t trace;             /* stages report every slot's times */
     uint32_t log_level;
+    uint32_t io_find;           /* enum plan_io_find */
     uint64_t expert_cache_bytes; /* host cache for requested tiles, behind the pins: [host_cache_bytes - this, ...) */
 };
 

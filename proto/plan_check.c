@@ -87,6 +87,7 @@ static int check_run(const struct plan_run *r, struct error *e)
     }
     if (r->io_block_bytes < PLAN_PAGE || r->io_block_bytes % PLAN_PAGE || r->io_block_bytes > MAX_SLOT)
         CHECK_FAIL("reads of %llu bytes", ULL(r->io_block_bytes));
+    if (r->io_find > IO_FIND_ON_WISH) CHECK_FAIL("reads are to be tried in an unknown way (%u)", r->io_find);
     if (!r->io_depth || r->io_depth > 4096) CHECK_FAIL("%u reads in flight", r->io_depth);
     if (!r->threads || r->threads > 4096 || r->device > 4096)
         CHECK_FAIL("%u threads, device %u", r->threads, r->device);

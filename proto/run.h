@@ -44,7 +44,9 @@ struct run_stats {
     _Atomic uint64_t hit_bytes;           /* reader: requested bytes that were in the host cache */
     _Atomic uint64_t miss_bytes;
     _Atomic uint64_t retries;
-    uint64_t pad[4];
+    _Atomic uint64_t io_block, io_depth;  /* reader: what it found to be best, where the plan asked it to (io_find); else 0 */
+    _Atomic uint64_t io_rate;             /* and the bytes per second that it read so */
+    uint64_t pad;
 };
 _Static_assert(sizeof(struct run_stats) == 128, "run_stats");
 

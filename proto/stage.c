@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/clock.h"
@@ -281,6 +282,28 @@ static void send_traces(struct stage *s)
     }
 }
 
+/* ---- ceilings ---- */
+
+uint64_t stage_cpu_ns(void)
+{
+    struct timespec t;
+
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t)) return 0;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int stage_measure(struct stage *s, const struct control_message *ask, struct error *e)
+{
+    struct control_message answer = {.type = CONTROL_MEASURED};
+    struct error why = {0};
+
+    if (s->measure && s->measure(s->measure_arg, ask, &answer, &why)) {
+        log_warn("%s", why.text);
+        answer.measured.ns = 0;
+    }
+    return control_send(s->control, 0, &answer, e);
+}
+
 /* ---- the working thread ---- */
 
 struct worker {
@@ -316,6 +339,7 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     while (!atomic_load(&w.ended)) {
         rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
         if (rc == -ECANCELED) run_stop(s->run);
+        if (!rc && m.type == CONTROL_MEASURE) stage_measure(s, &m, &local);
         send_traces(s);
     }
     pthread_join(thread, NULL);

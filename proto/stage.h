@@ -29,6 +29,10 @@ struct stage {
     bool has_pulse;
     int status;                   /* /proc/self/status, for the last words: nothing can be opened by then */
     _Atomic bool ending;
+    /* Answers MEASURE: fills measured (zeroed before); NULL: this stage measures nothing. Called by the thread that listens
+     * to the coordinator. */
+    int (*measure)(void *arg, const struct control_message *ask, struct control_message *answer, struct error *e);
+    void *measure_arg;
 };
 
 /* Connects, receives SETUP, maps and checks. reader and transfer get the arena and cache writable as they need. */
@@ -36,6 +40,9 @@ int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct
 /* The next message, as control_receive(); STOP and a dead run are -ECANCELED or -EPIPE. */
 int stage_receive(struct stage *s, struct control_message *m, int timeout_ms, struct error *e);
 int stage_send(struct stage *s, const struct control_message *m, struct error *e);
+/* Answers a MEASURE message; what could not be measured is logged and answered by ns 0. -errno: not sent. */
+int stage_measure(struct stage *s, const struct control_message *ask, struct error *e);
+uint64_t stage_cpu_ns(void); /* processor time of this process, all threads, user and system */
 /* Everything is open and allocated: from here on the process is confined (proto/confine.h), may start threads, and gives
  * signs of life. */
 int stage_attached(struct stage *s, const char *description, struct error *e);

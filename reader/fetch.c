@@ -29,7 +29,7 @@ struct fetch {
     struct run_stats *stats;
     struct io_engine *engine;
     struct files *files;
-    uint32_t depth, block, in_flight, free_head;
+    uint32_t depth, limit, block, in_flight, free_head; /* limit: of depth, how many are used */
     uint64_t busy_since_ns;
     uint64_t hang_ns, silent_ns, hinted_ns; /* silent: waited since a read has ended last */
     struct io_done done[BATCH];
@@ -55,12 +55,24 @@ uint32_t fetch_depth(const struct plan_run *p)
     return n < FETCH_DEPTH_MAX ? n : FETCH_DEPTH_MAX;
 }
 
+void fetch_set(struct fetch *f, uint64_t block_bytes, uint32_t depth)
+{
+    uint64_t block = page_up(block_bytes);
+
+    f->block = (uint32_t)(block < FETCH_BLOCK_MAX ? block : FETCH_BLOCK_MAX);
+    f->limit = depth < f->depth ? depth : f->depth;
+}
+
+static bool full(const struct fetch *f)
+{
+    return f->in_flight >= f->limit;
+}
+
 int fetch_open(struct fetch **out, const struct fetch_options *o, struct error *e)
 {
     const struct plan_run *p = &o->plan->run;
     uint32_t depth = fetch_depth(p);
     struct fetch *f = calloc(1, sizeof *f + depth * sizeof *f->read);
-    uint64_t block = p->io_block_bytes ? page_up(p->io_block_bytes) : FETCH_BLOCK_AUTO;
 
     if (!f) return error_set(e, ENOMEM, "no memory for %u reads", depth);
     f->plan = o->plan;
@@ -69,7 +81,7 @@ int fetch_open(struct fetch **out, const struct fetch_options *o, struct error *
     f->files = o->files;
     f->hang_ns = o->hang_ns ? o->hang_ns : FETCH_HANG_NS;
     f->depth = depth;
-    f->block = (uint32_t)(block < FETCH_BLOCK_MAX ? block : FETCH_BLOCK_MAX);
+    fetch_set(f, p->io_block_bytes ? p->io_block_bytes : FETCH_BLOCK_AUTO, depth);
     for (uint32_t i = 0; i < depth; i++) f->read[i].next_free = i + 1 < depth ? i + 1 : NONE;
     *out = f;
     return 0;
@@ -168,7 +180,7 @@ int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e)
                              .need = (uint32_t)(end - j->at < bytes ? end - j->at : bytes)};
             int rc;
 
-            if (f->free_head == NONE) return 0;
+            if (full(f)) return 0;
             j->at += bytes;
             if ((rc = start(f, &r, e))) return rc;
         }
@@ -186,7 +198,7 @@ int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offs
         .job = j, .file = file, .way = FILES_ROWS, .offset = offset, .dest = dest, .bytes = bytes, .need = bytes};
     int rc;
 
-    if (f->free_head == NONE) return 0;
+    if (full(f)) return 0;
     rc = start(f, &r, e);
     return rc ? rc : 1;
 }

@@ -17,9 +17,9 @@
 #include "reader/engine.h"
 #include "reader/files.h"
 
-#define FETCH_DEPTH_AUTO 32u
+#define FETCH_DEPTH_AUTO 16u
 #define FETCH_DEPTH_MAX  4096u
-#define FETCH_BLOCK_AUTO (1u << 20)
+#define FETCH_BLOCK_AUTO (4u << 20)
 #define FETCH_BLOCK_MAX  (1u << 28)
 /* Of one read that makes no progress: a disk's errors, after 1, 4 and 16 ms; a system that is short of something for now
  * (EAGAIN, EBUSY, ENOMEM), after 1, 4, 16, 16, ... ms, so for about three seconds. */
@@ -63,6 +63,9 @@ int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e);
 /* bytes at offset of a file to dest, as they are, through the page cache. 1, 0 or -errno as above. */
 int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest,
               struct error *e);
+
+/* Other settings from now on; depth is at most what it was opened with. */
+void fetch_set(struct fetch *f, uint64_t block_bytes, uint32_t depth);
 
 uint32_t fetch_in_flight(const struct fetch *f);
 /* Hands queued reads to the kernel and waits until min of those in flight have ended, timeout_ns at most. Returns how

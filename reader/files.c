@@ -29,6 +29,7 @@ struct files {
     uint32_t io; /* enum plan_io */
     bool small;
     bool opened; /* all that ever will be: the process may open nothing any more */
+    uint64_t total; /* bytes of all */
     uint64_t reviewed_ns;
     uint32_t count;
     struct one one[];
@@ -169,6 +170,7 @@ int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g
             (struct one){.plan = &plan_files(p)[i], .path = plan_string(p, plan_files(p)[i].name), .fd = {-1, -1, -1}};
         total += f->one[i].plan->bytes;
     }
+    f->total = total;
     f->small = total <= SMALL_BYTES && total <= pagecache_room() / 4;
     raise_limit(count);
     for (uint32_t i = 0; i < count && !rc; i++) rc = choose(f, i, e);
@@ -192,6 +194,14 @@ void files_close(struct files *f)
         }
     }
     free(f);
+}
+
+bool files_worth_tuning(const struct files *f)
+{
+    bool direct = false;
+
+    for (uint32_t i = 0; i < f->count; i++) direct |= f->one[i].way == FILES_DIRECT;
+    return direct && f->total > SMALL_BYTES;
 }
 
 enum files_way files_way(const struct files *f, uint32_t file)

@@ -45,6 +45,9 @@ int files_review(struct files *f, uint64_t now_ns, struct error *e);
 /* Is this file still what was planned? 0, or the error that says what changed. */
 int files_unchanged(struct files *f, uint32_t file, struct error *e);
 
+/* Are there direct reads of so much that it matters how they are made? */
+bool files_worth_tuning(const struct files *f);
+
 const char *files_path(const struct files *f, uint32_t file);
 /* "direct", "buffered", "direct and buffered": what they are read by now. */
 const char *files_describe(const struct files *f);

@@ -6,6 +6,7 @@
 #include "reader/engine_faults.h"
 #endif
 #include "reader/files.h"
+#include "reader/probe.h"
 #include "reader/stream.h"
 
 static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry *x)
@@ -15,7 +16,9 @@ static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry
 
 static int run(void *stream, struct error *e)
 {
-    return stream_run(stream, e);
+    int rc = stream_find(stream, e);
+
+    return rc ? rc : stream_run(stream, e);
 }
 
 #ifdef SLUICE_FAULTS
@@ -36,6 +39,21 @@ static int add_faults(struct stage *s, struct stream_options *o, uint32_t depth,
 }
 #endif
 
+static int measure(void *probe, const struct control_message *ask, struct control_message *answer, struct error *e)
+{
+    struct probe_setting setting = {.block_bytes = ask->measure.block_bytes, .depth = ask->measure.depth};
+    struct probe_result r;
+    uint64_t cpu_ns = stage_cpu_ns();
+    int rc;
+
+    if (ask->measure.what != MEASURE_READ) return 0;
+    if ((rc = probe_read(probe, &setting, ask->measure.limit_ns, &r, e))) return rc;
+    answer->measured.bytes = r.bytes;
+    answer->measured.ns = r.ns;
+    answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
+    return 0;
+}
+
 static int serve(struct stage *s, struct error *e)
 {
     struct io_options eo = stream_engine_options(s->plan, s->arena);
@@ -47,17 +65,22 @@ static int serve(struct stage *s, struct error *e)
                                 .freed = s->plan->run.trace ? trace_freed : NULL};
     struct stream *stream = NULL;
     uint32_t engine = s->plan->run.engine;
+    struct probe probe = {0};
     int rc;
 
+    s->measure = s->plan->run.io_find == IO_FIND_ON_WISH ? measure : NULL;
+    s->measure_arg = &probe;
     if (engine == ENGINE_AUTO && files_served(s->plan)) engine = ENGINE_THREADS;
     if ((rc = io_engine_open(&so.engine, engine, &eo, e))) return rc;
     if ((rc = add_faults(s, &so, eo.depth, e))) return rc;
     rc = stream_open(&stream, &so, e);
+    if (!rc && s->measure) rc = probe_open(&probe, s->plan, e);
     if (!rc && io_engine_seal(so.engine)) log_debug("io_uring of this kernel cannot be restricted to reads");
     if (!rc) rc = stage_attached(s, stream_describe(stream), e);
     if (!rc) rc = stage_serve(s, run, stream, e);
     io_engine_close(so.engine);
     stream_close(stream);
+    probe_close(&probe);
     return rc;
 }
 

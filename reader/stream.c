@@ -11,6 +11,7 @@
 #include "reader/fetch.h"
 #include "reader/files.h"
 #include "reader/lane.h"
+#include "reader/tune.h"
 
 #define NAP_NS 100000000u
 
@@ -21,6 +22,7 @@ struct stream {
     struct files *files;
     struct fetch *fetch;
     struct cache *cache;
+    struct probe probe; /* open where block and depth are to be found */
     struct lane sweep, request;
 
     /* lane 0: what comes next */
@@ -90,7 +92,9 @@ static int open_parts(struct stream *s, struct error *e)
     if ((rc = open_cache(s, e))) return rc;
     if ((rc = files_open(&s->files, p, s->o.engine, e))) return rc;
     f.files = s->files;
-    return fetch_open(&s->fetch, &f, e);
+    rc = fetch_open(&s->fetch, &f, e);
+    if (!rc && p->run.io_find == IO_FIND_FIRST && files_worth_tuning(s->files)) rc = probe_open(&s->probe, p, e);
+    return rc;
 }
 
 int stream_open(struct stream **out, const struct stream_options *o, struct error *e)
@@ -123,6 +127,7 @@ int stream_open(struct stream **out, const struct stream_options *o, struct erro
 void stream_close(struct stream *s)
 {
     if (!s) return;
+    probe_close(&s->probe);
     fetch_close(s->fetch);
     files_close(s->files);
     cache_close(s->cache);
@@ -345,6 +350,22 @@ static uint32_t wait_for(const struct stream *s)
 
     if (s->request.published < s->request.reserved || s->sweep.issue == s->sweep.reserved) return 1;
     return n >= 16 ? n / 8 : 1;
+}
+
+int stream_find(struct stream *s, struct error *e)
+{
+    struct tune_result r;
+    int rc;
+
+    if (!s->probe.plan) return 0;
+    rc = tune(&s->probe, &r, e);
+    probe_close(&s->probe);
+    if (rc || !r.depth) return rc;
+    fetch_set(s->fetch, r.block_bytes, r.depth);
+    atomic_store(&s->stats->io_rate, r.bytes_per_second);
+    atomic_store(&s->stats->io_depth, r.depth);
+    atomic_store(&s->stats->io_block, r.block_bytes); /* the last one: who sees it sees the others */
+    return 0;
 }
 
 int stream_run(struct stream *s, struct error *e)

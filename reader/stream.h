@@ -40,6 +40,9 @@ struct io_options stream_engine_options(const struct plan_shm *p, uint8_t *arena
 int stream_open(struct stream **out, const struct stream_options *o, struct error *e);
 void stream_close(struct stream *s); /* NULL is allowed; the engine is closed before */
 
+/* Where the plan's block and depth are a guess (io_find) and files are read from the disk itself: tries some for a quarter of
+ * a second, goes on with the best, and tells the run's statistics. For the thread that then calls stream_run(). */
+int stream_find(struct stream *s, struct error *e);
 /* Works until the run stops (-ECANCELED), another stage fails (-EPIPE), or an error. */
 int stream_run(struct stream *s, struct error *e);
 

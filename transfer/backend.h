@@ -62,6 +62,10 @@ int backend_done(struct backend *b, enum run_lane lane, uint64_t seq, uint64_t d
  * &run->bell[STAGE_TRANSFER] when a copy ends may say UINT64_MAX too.) */
 uint64_t backend_nap_ns(const struct backend *b);
 
+/* What copies to where compute reads can reach at most, by plain copies for limit_ns (cpu, which copies nothing: memory to
+ * memory). From the thread that opened the backend. *ns 0: not to be had. */
+int backend_ceiling(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e);
+
 #ifdef __cplusplus
 }
 #endif

@@ -13,6 +13,17 @@ static int run(void *lanes, struct error *e)
     return lanes_run(lanes, e);
 }
 
+static int measure(void *backend, const struct control_message *ask, struct control_message *answer, struct error *e)
+{
+    uint64_t cpu_ns = stage_cpu_ns();
+    int rc;
+
+    if (ask->measure.what != MEASURE_COPY) return 0;
+    rc = backend_ceiling(backend, ask->measure.limit_ns, &answer->measured.bytes, &answer->measured.ns, e);
+    answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
+    return rc;
+}
+
 static int serve(struct stage *s, struct error *e)
 {
     struct lanes_options o = {.plan = s->plan,
@@ -25,6 +36,8 @@ static int serve(struct stage *s, struct error *e)
     int rc;
 
     if ((rc = backend_open(&o.backend, s, e))) return rc;
+    s->measure = measure;
+    s->measure_arg = o.backend;
     rc = lanes_open(&lanes, &o, e);
     if (!rc) rc = stage_attached(s, backend_describe(o.backend), e);
     if (!rc) rc = stage_serve(s, run, lanes, e);

@@ -31,6 +31,7 @@ const struct options option_defaults = {
     .io = PLAN_IO_AUTO,
     .io_engine = ENGINE_AUTO,
     .think = THINK_SHOW,
+    .seconds = 8,
 };
 
 const char *const option_group_titles[GROUPS] = {
@@ -223,6 +224,8 @@ const struct option_flag option_flags[] = {
     {"trace", 0, KIND_FILE, GROUP_OUTPUT, WORKS, AT(trace), 0, 0, 0, "FILE", NULL,
      "write every transition of every slot to FILE, for Perfetto, Chrome or sluice trace"},
     {"svg", 0, KIND_FILE, GROUP_OUTPUT, BIT(TRACE), AT(svg), 0, 0, 0, "FILE", NULL, "write the drawing to FILE"},
+    {"seconds", 0, KIND_REAL, GROUP_OUTPUT, BIT(PROFILE), AT(seconds), 0, 0.1, 3600, "X", "8",
+     "measure for about X seconds"},
     {"json", 0, KIND_FLAG, GROUP_OUTPUT, BIT(RUN) | BIT(PLAN) | BIT(PROFILE) | BIT(VERIFY) | BIT(DOCTOR), AT(json), 0,
      0, 0, NULL, NULL, "print the results as one JSON object"},
     {"quiet", 'q', KIND_FLAG, GROUP_OUTPUT, EVERY, AT(quiet), 0, 0, 0, NULL, NULL,

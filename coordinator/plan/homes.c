@@ -8,7 +8,7 @@
 #define SLOT_TARGET   (8 * MIB)             /* large enough for the disk, small enough to be many */
 #define SLOT_SMALLEST (UINT64_C(128) << 10) /* automatic ones: below it the work for each tile shows */
 #define EXPERT_SLOT   (16 * MIB)            /* an expert up to this size travels in one piece */
-#define FLIGHT_BYTES  (32 * MIB)            /* the host ring holds this much, if it can */
+#define FLIGHT_BYTES  (32 * MIB)            /* the host ring holds this much, and twice what is in flight, if it can */
 #define DEPTH_MOST    65536u
 
 /* A run that is being settled. */
@@ -135,10 +135,13 @@ static void start_rings(struct draft *d)
     struct plan_run *r = d->r;
     const struct plan_settings *s = d->s;
     bool cuda = s->backend == BACKEND_CUDA;
+    uint64_t in_flight;
 
     r->slot_bytes = s->slot_bytes ? pages(s->slot_bytes) : automatic_slot(d);
     r->reader_slots[0] = s->reader_depth;
-    if (!s->reader_depth) r->reader_slots[0] = (uint32_t)least_of(most_of(FLIGHT_BYTES / r->slot_bytes, 8), 32);
+    /* Reads end out of order and tiles are handed on in order: while an old one is waited for, newer ones must have room. */
+    in_flight = least_of(2 * r->io_depth * r->io_block_bytes, 3 * FLIGHT_BYTES);
+    if (!s->reader_depth) r->reader_slots[0] = (uint32_t)least_of(most_of(most_of(FLIGHT_BYTES, in_flight) / r->slot_bytes, 8), 32);
     r->reader_slots[1] = d->experts ? 8 : 2;
     r->transfer_slots[0] = !cuda ? 0 : s->transfer_depth ? s->transfer_depth : 4;
     r->transfer_slots[1] = !cuda ? 0 : d->experts ? 4 : 2;
@@ -171,8 +174,9 @@ static void start(struct draft *d)
     uint64_t model = most_of(d->p->spec.context, 1);
 
     *r = (struct plan_run){
-        .io_block_bytes = s->io_block ? pages(s->io_block) : MIB,
-        .io_depth = s->io_depth ? s->io_depth : 32,
+        .io_block_bytes = s->io_block ? pages(s->io_block) : 4 * MIB,
+        .io_depth = s->io_depth ? s->io_depth : 16,
+        .io_find = s->io_find,
         .threads = s->threads ? s->threads : 1,
         .device = s->device,
         .backend = s->backend,

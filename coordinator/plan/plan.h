@@ -35,6 +35,7 @@ struct plan_settings {
     /* reading */
     uint64_t io_block;
     uint32_t io_depth;
+    uint32_t io_find;        /* enum plan_io_find */
     uint32_t io, engine;     /* enum plan_io, enum plan_engine */
     /* computing */
     uint32_t backend, device, threads, kv_type;

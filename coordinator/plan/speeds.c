@@ -104,6 +104,45 @@ void speeds_remember_memory(double bytes_per_second)
     json_decref(o);
 }
 
+/* Kept apart from the speed: what another version of this program wrote of one is no reason to lose the other. */
+static void reading_key(const char *path, char *key, size_t room)
+{
+    char disk[40];
+
+    disk_key(path, disk, sizeof disk);
+    snprintf(key, room, "read-%s", disk);
+}
+
+bool speeds_reading(const char *path, uint64_t *block_bytes, uint32_t *depth)
+{
+    char key[48];
+    json_t *o = load(), *x;
+    json_int_t block, in_flight;
+
+    reading_key(path, key, sizeof key);
+    x = json_object_get(o, key);
+    block = json_integer_value(json_object_get(x, "block"));
+    in_flight = json_integer_value(json_object_get(x, "depth"));
+    json_decref(o);
+    /* anybody may have written to that file */
+    if (block < 4096 || block % 4096 || block > (64 << 20) || in_flight < 1 || in_flight > 256) return false;
+    *block_bytes = (uint64_t)block;
+    *depth = (uint32_t)in_flight;
+    return true;
+}
+
+void speeds_remember_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second)
+{
+    char key[48];
+    json_t *o = load();
+
+    reading_key(path, key, sizeof key);
+    json_object_set_new(o, key, json_pack("{s:I,s:I}", "block", (json_int_t)block_bytes, "depth", (json_int_t)depth));
+    store(o);
+    json_decref(o);
+    speeds_remember_disk(path, bytes_per_second);
+}
+
 /* The largest file of the folder, which is where the weights are. */
 static int open_largest(const char *folder)
 {

@@ -40,7 +40,7 @@ struct engine {
     struct control_message compute_hello;
     uint64_t epoch, epoch_ns, tick_ns, loop_ns, next_sweep;
     struct engine_stats total;      /* of epochs that ended, and peaks */
-    char compute[128], reader[128];
+    char about[STAGES][128];        /* what ATTACHED said */
     /* the failure of this epoch */
     int failed;                     /* stage, or -1 */
     bool mendable, hung;
@@ -50,6 +50,8 @@ struct engine {
     uint64_t waiting_for;
     bool in_flight, done;
     uint32_t done_rows;
+    bool measured;
+    struct control_message measure_answer;
 };
 
 static bool wanted(const struct engine *g, int stage)
@@ -182,13 +184,18 @@ static void add_stats(struct engine_stats *to, const struct engine *g)
         t->wait_ns += atomic_load(&s->wait_ns);
         t->retries += atomic_load(&s->retries);
         if (!t->first_ns) t->first_ns = first;
-        t->cpu_ns += g->child[i].cpu_ns;
+        t->cpu_ns += child_cpu_ns(&g->child[i]);
     }
     if (!g->run) return;
     to->hit_bytes += atomic_load(&g->run->stats[STAGE_READER].hit_bytes);
     to->miss_bytes += atomic_load(&g->run->stats[STAGE_READER].miss_bytes);
     to->sweep = atomic_load(&g->run->stats[STAGE_COMPUTE].sweep);
     to->layer = atomic_load(&g->run->stats[STAGE_COMPUTE].layer);
+    if (atomic_load(&g->run->stats[STAGE_READER].io_block)) {
+        to->io_block = atomic_load(&g->run->stats[STAGE_READER].io_block);
+        to->io_depth = atomic_load(&g->run->stats[STAGE_READER].io_depth);
+        to->io_rate = atomic_load(&g->run->stats[STAGE_READER].io_rate);
+    }
     if (!to->first_byte_ns) to->first_byte_ns = to->stage[STAGE_READER].first_ns;
 }
 
@@ -198,8 +205,9 @@ void engine_stats(struct engine *g, struct engine_stats *out)
     add_stats(out, g);
     out->epochs = g->epoch;
     out->mps = g->mps.control > 0;
-    snprintf(out->compute, sizeof out->compute, "%s", g->compute);
-    snprintf(out->reader, sizeof out->reader, "%s", g->reader);
+    memcpy(out->about, g->about, sizeof out->about);
+    snprintf(out->compute, sizeof out->compute, "%s", g->about[STAGE_COMPUTE]);
+    snprintf(out->reader, sizeof out->reader, "%s", g->about[STAGE_READER]);
 }
 
 /* ---- an epoch's end ---- */
@@ -286,6 +294,11 @@ uint8_t *engine_arena(struct engine *g)
     return g->shm[SEG_ARENA].base;
 }
 
+uint8_t *engine_cache(struct engine *g)
+{
+    return g->shm[SEG_CACHE].base;
+}
+
 /* ---- messages ---- */
 
 static int greet(struct engine *g, enum run_stage from, const struct control_message *m, struct error *e)
@@ -329,14 +342,17 @@ static void handle(struct engine *g, enum run_stage from, const struct control_m
     case CONTROL_EXPORT: control_send(g->control, (enum run_stage)m->export.to, m, &ignored); return;
     case CONTROL_ATTACHED:
         g->attached[from] = true;
-        if (from == STAGE_READER) snprintf(g->reader, sizeof g->reader, "%.127s", m->attached.text);
-        if (from == STAGE_COMPUTE) snprintf(g->compute, sizeof g->compute, "%.127s", m->attached.text);
+        snprintf(g->about[from], sizeof g->about[from], "%.127s", m->attached.text);
         return;
     case CONTROL_DONE:
         if (m->done.sweep == g->waiting_for) {
             g->done = true;
             g->done_rows = m->done.logits;
         }
+        return;
+    case CONTROL_MEASURED:
+        g->measure_answer = *m;
+        g->measured = true;
         return;
     case CONTROL_TRACE:
         if (g->config.trace) g->config.trace(g->config.trace_arg, from, m->trace.record, m->trace.count);
@@ -466,7 +482,7 @@ int engine_poll(struct engine *g, int timeout_ms, struct error *e)
     p[0].fd = control_fd(g->control);
     for (int i = 0; i < STAGES; i++) p[2 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
     drain(g);
-    if (timeout_ms && !g->done) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
+    if (timeout_ms && !g->done && !g->measured) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
     drain(g);
     now = clock_ns();
     watch_children(g);
@@ -520,7 +536,7 @@ static bool are_numbers(const float *x, uint64_t n)
     return most < 0x7f800000u;
 }
 
-int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e)
+int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_t n, struct error *e)
 {
     struct control_message m = {.type = CONTROL_SWEEP, .sweep = {.count = n, .position = s}};
     int rc = engine_ready(g, e);
@@ -532,11 +548,39 @@ int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, c
     g->done = false;
     if ((rc = control_send(g->control, STAGE_COMPUTE, &m, e))) return rc;
     g->in_flight = true;
-    if ((rc = finish_sweep(g, e))) return rc;
+    return 0;
+}
+
+bool engine_sweep_done(struct engine *g)
+{
+    struct error ignored;
+
+    return !g->in_flight || (g->done && !finish_sweep(g, &ignored));
+}
+
+int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e)
+{
+    int rc = engine_sweep_start(g, s, n, e);
+
+    if (rc || (rc = finish_sweep(g, e))) return rc;
     *logits = g->shm[SEG_LOGITS].base;
     *rows = g->done_rows;
     if (!are_numbers(*logits, (uint64_t)*rows * g->config.plan->spec.vocab))
         return error_set(e, EDOM, "the model's answer to token %u is not a number (NaN), so that no token can be chosen",
                          s[n - 1].place);
+    return 0;
+}
+
+int engine_measure(struct engine *g, enum run_stage stage, const struct control_message *ask, struct control_message *answer, struct error *e)
+{
+    int rc = engine_ready(g, e);
+
+    if (rc) return rc;
+    g->measured = false;
+    if ((rc = control_send(g->control, stage, ask, e))) return rc;
+    while (!g->measured)
+        if ((rc = engine_poll(g, 50, e))) return rc;
+    g->measured = false;
+    *answer = g->measure_answer;
     return 0;
 }

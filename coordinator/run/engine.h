@@ -43,9 +43,11 @@ struct engine_stats {
     uint64_t sweep, layer;     /* where compute is; sweep counts from 1 */
     uint64_t hit_bytes, miss_bytes; /* expert cache */
     uint64_t epochs;
+    uint64_t io_block, io_depth, io_rate; /* of run_stats: what the reader found to be best; 0: it was not asked to */
     char compute[128];         /* what compute runs on */
     char reader[128];          /* how the reader reads */
     bool mps;                  /* a private MPS daemon serves this epoch */
+    char about[STAGES][128];   /* what each stage says of itself; empty until it is attached */
 };
 
 int engine_open(struct engine **out, const struct engine_config *c, struct error *e);
@@ -59,6 +61,10 @@ int engine_ready(struct engine *g, struct error *e);
  * logits are not numbers. */
 int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e);
 
+/* The same in two steps, for who has to look meanwhile: after start, engine_poll() until it is done. */
+int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_t n, struct error *e);
+bool engine_sweep_done(struct engine *g);
+
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
  * the model or the machine (a file truncated, no memory)? */
 bool engine_mendable(const struct engine *g);
@@ -67,9 +73,14 @@ enum run_stage engine_culprit(const struct engine *g);
 /* After an error there is no epoch; the next engine_ready() or engine_sweep() tries again to begin one. */
 int engine_restart(struct engine *g, struct error *e);
 
+/* What a stage's hardware can do at most, measured by the stage itself while no sweep is under way; a->measured. Results as
+ * engine_ready(); ns 0: not to be had. */
+int engine_measure(struct engine *g, enum run_stage stage, const struct control_message *ask, struct control_message *answer, struct error *e);
+
 void engine_stats(struct engine *g, struct engine_stats *out);
 /* For profiling: the segments of the current epoch. */
 struct run_shm *engine_run(struct engine *g);
 uint8_t *engine_arena(struct engine *g);
+uint8_t *engine_cache(struct engine *g); /* NULL: none */
 /* Listens and watches for up to timeout_ms without a sweep; results as engine_ready(). */
 int engine_poll(struct engine *g, int timeout_ms, struct error *e);

@@ -170,9 +170,20 @@ int session_start(struct session *s, const struct session_config *c, struct erro
     return set_sampling(s, c->options, e);
 }
 
+/* What the reader found out about the disk is known to the next run. */
+static void keep_reading(const struct session *s)
+{
+    struct engine_stats t;
+
+    if (!s->engine || !s->plan || !s->folder || s->plan->run.io_find != IO_FIND_FIRST) return;
+    engine_stats(s->engine, &t);
+    if (t.io_block) speeds_remember_reading(s->folder, t.io_block, (uint32_t)t.io_depth, (double)t.io_rate);
+}
+
 void session_close(struct session *s)
 {
-    if (s->folder) experience_keep(s, s->folder);
+    keep_reading(s);
+    if (s->folder) experience_keep(s, s->folder); /* what the whole run saw weighs more */
     engine_close(s->engine);
     sampler_close(s->sampler);
     free(s->plan);

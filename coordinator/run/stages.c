@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/clock.h"
@@ -127,6 +128,15 @@ bool child_poll(struct child *c)
     if (c->pidfd >= 0) close(c->pidfd);
     c->pidfd = -1;
     return true;
+}
+
+uint64_t child_cpu_ns(const struct child *c)
+{
+    struct timespec t;
+    clockid_t clock;
+
+    if (c->ended || clock_getcpuclockid(c->pid, &clock) || clock_gettime(clock, &t)) return c->cpu_ns;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 void child_kill(struct child *c, int signal)

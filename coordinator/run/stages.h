@@ -37,6 +37,7 @@ int child_start(struct child *c, const struct child_config *config, struct error
 /* The executable that child_start() would take; else -ENOENT and where it belongs. path: 2 * PATH_MAX bytes do. */
 int child_find(char *path, size_t room, enum run_stage stage, bool cuda, struct error *e);
 bool child_poll(struct child *c); /* has it ended? Notes also whether it is stopped. */
+uint64_t child_cpu_ns(const struct child *c); /* processor time so far */
 void child_kill(struct child *c, int signal);
 /* Waits, then SIGKILL, then waits for that. One that even so does not end (the kernel holds it in a read that hangs) is
  * left behind: it ends with that read. */

@@ -2,7 +2,9 @@
  * compute has released the device entry made of it. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "proto/clock.h"
 #include "transfer/backend.h"
 
 struct backend {
@@ -56,4 +58,24 @@ uint64_t backend_nap_ns(const struct backend *b)
 {
     (void)b;
     return UINT64_MAX;
+}
+
+#define CEILING_BYTES (UINT64_C(64) << 20) /* of each of the two: more than a core's own caches hold */
+
+int backend_ceiling(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
+{
+    char *memory = malloc(2 * CEILING_BYTES);
+    uint64_t start;
+
+    (void)b;
+    *bytes = *ns = 0;
+    if (!memory) return error_set(e, ENOMEM, "no memory to measure copies with");
+    memset(memory, 1, 2 * CEILING_BYTES); /* so that no page is given while the time runs */
+    start = clock_ns();
+    do {
+        memcpy(memory + (*bytes & CEILING_BYTES), memory + (~*bytes & CEILING_BYTES), CEILING_BYTES);
+        *bytes += CEILING_BYTES;
+    } while ((*ns = clock_ns() - start) < limit_ns);
+    free(memory);
+    return 0;
 }

@@ -220,3 +220,30 @@ uint64_t backend_nap_ns(const struct backend *b)
 {
     return b->begun[LANE_SWEEP] == b->done[LANE_SWEEP] && b->begun[LANE_REQUEST] == b->done[LANE_REQUEST] ? UINT64_MAX : NAP_NS;
 }
+
+/* ---- a ceiling ---- */
+
+#define CEILING_BYTES (UINT64_C(64) << 20)
+
+/* Copies of up to CEILING_BYTES from the pinned slots to memory of its own, two at a time: what is in the slots is read only. */
+int backend_ceiling(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
+{
+    uint64_t each = b->stage->arena_bytes < CEILING_BYTES ? b->stage->arena_bytes : CEILING_BYTES, start = 0;
+    cudaStream_t stream = NULL;
+    void *to = NULL;
+    cudaError_t rc = cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0);
+
+    *bytes = *ns = 0;
+    if (rc == cudaSuccess) rc = cudaMalloc(&to, each);
+    for (bool warm = false; rc == cudaSuccess && (!warm || *ns < limit_ns); warm = true) {
+        if (warm && !start) start = clock_ns();
+        for (int i = 0; i < 2 && rc == cudaSuccess; i++) rc = cudaMemcpyAsync(to, b->stage->arena, each, cudaMemcpyHostToDevice, stream);
+        if (rc == cudaSuccess) rc = cudaStreamSynchronize(stream);
+        if (!start) continue;
+        *bytes += 2 * each;
+        *ns = clock_ns() - start;
+    }
+    if (to) cudaFree(to);
+    if (stream) cudaStreamDestroy(stream);
+    return rc == cudaSuccess ? 0 : device_error(rc, "measuring copies to the device", e);
+}

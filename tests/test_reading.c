@@ -1,0 +1,179 @@
+/* How block and depth are found: plain reads of the plan's files, the choice among them, and what is remembered of it. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "coordinator/plan/speeds.h"
+#include "reader/probe.h"
+#include "reader/tune.h"
+#include "tests/support_files.h"
+#include "tests/support_model.h"
+#include "tests/support_play.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static struct plan_shm *plan_of(const struct folder *d, uint64_t bytes, uint32_t depth)
+{
+    static struct builder b;
+
+    builder_init(&b, d, MIB);
+    builder_tile(&b, HOME_DISK, 0);
+    if (bytes) builder_part(&b, 0, 5000, bytes);
+    b.head.run.io_depth = depth;
+    b.head.run.io_find = IO_FIND_FIRST;
+    return builder_finish(&b);
+}
+
+static void plain_reads_go_through_all_files(void **state)
+{
+    static const uint64_t bytes[] = {3 * MIB + 17, 0, 9000, MIB};
+    struct probe_setting s = {.block_bytes = MIB, .depth = 4};
+    struct probe_result r;
+    struct probe probe;
+    struct folder d;
+    struct plan_shm *p;
+    struct error e = {0};
+    uint32_t seen = 0;
+
+    (void)state;
+    folder_make(&d, NULL, 4, bytes);
+    p = plan_of(&d, 100000, 8);
+    if (probe_open(&probe, p, &e)) fail_msg("%s", e.text);
+    for (int i = 0; i < 40; i++) {
+        if (probe_read(&probe, &s, 1, &r, &e)) fail_msg("%s", e.text);
+        assert_true(r.all_bytes > 0 && r.all_bytes <= 4 * MIB);
+        assert_true(r.bytes <= r.all_bytes && r.ns <= r.all_ns);
+        seen |= 1u << probe.file;
+    }
+    assert_int_equal(seen & 2, 0); /* an empty file is passed over */
+    assert_true(seen & 1 && seen & 8);
+    s.block_bytes = 5000;
+    assert_int_equal(probe_read(&probe, &s, 1, &r, &e), -EINVAL);
+    s = (struct probe_setting){.block_bytes = MIB, .depth = 0};
+    assert_int_equal(probe_read(&probe, &s, 1, &r, &e), -EINVAL);
+    s = (struct probe_setting){.block_bytes = 512 * MIB, .depth = 4};
+    assert_int_equal(probe_read(&probe, &s, 1, &r, &e), -EINVAL);
+    probe_close(&probe);
+    free(p);
+    folder_remove(&d);
+}
+
+static void nothing_to_read_is_no_rate(void **state)
+{
+    static const uint64_t bytes[] = {0};
+    struct tune_result t;
+    struct folder d;
+    struct plan_shm *p;
+    struct probe probe;
+    struct error e = {0};
+
+    (void)state;
+    folder_make(&d, NULL, 1, bytes);
+    p = plan_of(&d, 0, 16);
+    assert_int_equal(probe_open(&probe, p, &e), 0);
+    assert_int_equal(tune(&probe, &t, &e), 0);
+    assert_int_equal(t.depth, 0);
+    probe_close(&probe);
+    free(p);
+    folder_remove(&d);
+}
+
+static void one_of_the_settings_is_chosen(void **state)
+{
+    static const uint64_t bytes[] = {20 * MIB};
+    struct tune_result t;
+    struct folder d;
+    struct plan_shm *p;
+    struct probe probe;
+    struct error e = {0};
+
+    (void)state;
+    folder_make(&d, NULL, 1, bytes);
+    for (uint32_t depth = 8; depth <= 16; depth *= 2) {
+        p = plan_of(&d, 100000, depth);
+        assert_int_equal(probe_open(&probe, p, &e), 0);
+        assert_int_equal(tune(&probe, &t, &e), 0);
+        assert_true(t.depth >= 1 && t.depth <= depth);
+        assert_true(t.block_bytes % PLAN_PAGE == 0 && t.block_bytes >= MIB && t.bytes_per_second > 0);
+        probe_close(&probe);
+        free(p);
+    }
+    folder_remove(&d);
+}
+
+/* Files so small are not worth a quarter of a second. */
+static void small_files_are_not_tried(void **state)
+{
+    static const uint64_t bytes[] = {2 * MIB};
+    struct play play;
+    struct folder d;
+
+    (void)state;
+    folder_make(&d, NULL, 1, bytes);
+    assert_int_equal(play_open(&play, plan_of(&d, 100000, 8), NULL), 0);
+    assert_int_equal(stream_find(play.stream, &play.error), 0);
+    assert_int_equal(atomic_load(&play.run->stats[STAGE_READER].io_block), 0);
+    assert_int_equal(atomic_load(&play.run->stats[STAGE_READER].calls), 0);
+    play_free(&play);
+    folder_remove(&d);
+}
+
+static void what_was_found_is_remembered(void **state)
+{
+    static const char *const damaged[] = {"",
+                                          "[]",
+                                          "{\"read-disk-%llx\": 7}",
+                                          "{\"read-disk-%llx\": {\"block\": 5000, \"depth\": 4}}",
+                                          "{\"read-disk-%llx\": {\"block\": 4096, \"depth\": 0}}",
+                                          "{\"read-disk-%llx\": {\"block\": 4096000000000, \"depth\": 1}}"};
+    char *folder = scratch_make(), text[200];
+    struct speeds s;
+    struct stat st;
+    uint64_t block = 1;
+    uint32_t depth = 1;
+
+    (void)state;
+    setenv("XDG_CACHE_HOME", folder, 1);
+    assert_false(speeds_reading(folder, &block, &depth));
+    speeds_remember_reading(folder, 4 * MIB, 16, 2.5e9);
+    assert_true(speeds_reading(folder, &block, &depth));
+    assert_int_equal(block, 4 * MIB);
+    assert_int_equal(depth, 16);
+    speeds_cached(&s, folder);
+    assert_true(s.disk_measured && s.disk == 2.5e9);
+    assert_false(speeds_reading("/proc", &block, &depth)); /* another file system */
+    assert_int_equal(stat(folder, &st), 0);
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+        char path[300];
+        FILE *f;
+
+        snprintf(path, sizeof path, "%s/sluice/speeds.json", folder);
+        snprintf(text, sizeof text, damaged[i], (unsigned long long)st.st_dev);
+        f = fopen(path, "w");
+        assert_non_null(f);
+        fputs(text, f);
+        fclose(f);
+        assert_false(speeds_reading(folder, &block, &depth));
+    }
+    unsetenv("XDG_CACHE_HOME");
+    scratch_remove(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain_reads_go_through_all_files), cmocka_unit_test(nothing_to_read_is_no_rate),
+        cmocka_unit_test(one_of_the_settings_is_chosen),    cmocka_unit_test(small_files_are_not_tried),
+        cmocka_unit_test(what_was_found_is_remembered),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
