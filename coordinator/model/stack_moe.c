@@ -15,6 +15,17 @@ static void add_list_expert(struct build *b, const struct moe *m, uint32_t e)
     }
 }
 
+/* Of all layers together: five times what the largest published models have. A config whose weights are not there may claim
+ * any number, and each of them takes memory in the plan. */
+#define EXPERTS_MOST (UINT64_C(1) << 17)
+
+static void refuse_too_many_experts(struct build *b, const struct moe *m)
+{
+    if ((uint64_t)m->experts * b->layers > EXPERTS_MOST)
+        build_fault(b, "%s: %u experts in each of %u layers are more than %llu in all: is it the right file?", b->c->path, m->experts, b->layers,
+                    (unsigned long long)EXPERTS_MOST);
+}
+
 /* Experts that the file has and config.json does not count would never be chosen, and the answers be wrong. */
 static void refuse_more_experts(struct build *b, const struct moe *m)
 {
@@ -54,6 +65,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
                              .transposed = m->transposed && !m->mxfp4,
                              .biased = m->fused_gate_up_bias != NULL};
 
+    refuse_too_many_experts(b, m);
     for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
     if (!x.fused) refuse_more_experts(b, m);
     x.bias0 = (uint32_t)b->p->vectors.count;

@@ -1,5 +1,6 @@
 /* tokenizer.model, SentencePiece's own file: libsentencepiece encodes, what is around it is ours. */
 #include "coordinator/text/tokenizer_parts.h"
+#include "coordinator/text/utf8.h"
 
 #include <errno.h>
 
@@ -23,6 +24,8 @@ static int read_pieces(struct tokenizer *t, struct error *e)
         size_t bytes;
         enum sentencepiece_kind kind;
         const char *piece = sentencepiece_piece(s, id, &bytes, &kind);
+        if (utf8_valid_bytes(piece, bytes) != bytes)
+            return error_set(e, EINVAL, "piece %u of tokenizer.model is not UTF-8: fetch the file again", id);
         int rc = vocab_put(&t->model.vocab, piece, bytes, id);
         if (rc != 0)
             return error_set(e, -rc, "no room for %u pieces", sentencepiece_size(s));
