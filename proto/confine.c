@@ -79,16 +79,14 @@ static const int work_calls[] = {
     /* threads and processors; clone is looked at below */
     SYS_set_robust_list,
     SYS_rseq,
-    /* a thread of ZeroMQ that has only now come to run */
-    SYS_sched_getscheduler,
-    SYS_sched_getparam,
-    SYS_sched_setscheduler,
     SYS_sched_yield,
     /* a thread of ZeroMQ's that first runs after the filter is there asks for its priority and sets the same again */
     SYS_sched_getparam,
     SYS_sched_getscheduler,
     SYS_sched_setscheduler,
     SYS_sched_setparam,
+    SYS_sched_get_priority_min,
+    SYS_sched_get_priority_max,
     SYS_sched_getaffinity,
     SYS_sched_setaffinity,
     SYS_getcpu,
@@ -180,6 +178,11 @@ static void by_arguments(struct filter *f)
     add(f, RETURN(REFUSE));
     add(f, IS(SYS_clone3, 1)); /* its flags lie in memory: the C library then uses clone */
     add(f, RETURN(SECCOMP_RET_ERRNO | ENOSYS));
+    add(f, IS(SYS_prctl, 4)); /* a thread of ZeroMQ that comes to run late names itself, and must be able to */
+    add(f, LOAD(args[0]));
+    add(f, IS(PR_SET_NAME, 1));
+    add(f, RETURN(SECCOMP_RET_ALLOW));
+    add(f, RETURN(REFUSE));
     add(f, IS(SYS_tgkill, 4)); /* abort() */
     add(f, LOAD(args[0]));
     add(f, IS(getpid(), 1));
