@@ -34,7 +34,7 @@ float *kernels_floats(uint64_t *seed, size_t n)
 /* The variants of this machine, the best one first. */
 static enum cpu_variant variant(size_t i)
 {
-    for (int v = CPU_AVX512; v >= CPU_PLAIN; v--)
+    for (int v = CPU_VARIANTS - 1; v >= CPU_PLAIN; v--)
         if (cpu_variant_kernels((enum cpu_variant)v) && i-- == 0)
             return (enum cpu_variant)v;
     return CPU_VARIANTS;

@@ -5,6 +5,25 @@
 
 #define MAX_ROWS 8
 
+/* Columns [k, k + 64) of R rows of e4m3: row after row, each widened by 64 at once. */
+INLINE void few_wide_f8(const struct cpu_product *a, const int R, const int T, const unsigned char *const *row, const vf *s,
+                        const float *x0, size_t k, size_t ahead, vf (*acc)[TILE_TOKENS])
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < R; i++) {
+        vf w[4];
+        prefetch_far(row[i] + k + ahead);
+        vf_load4_e4m3_256th(row[i] + k, w);
+#pragma GCC unroll 4
+        for (unsigned j = 0; j < 4; j++) {
+            w[j] = vf_mul(w[j], s[i]);
+#pragma GCC unroll 2
+            for (int t = 0; t < T; t++)
+                acc[i][t] = vf_fma(w[j], vf_load(x0 + (size_t)t * a->ldx + k + j * STEP), acc[i][t]);
+        }
+    }
+}
+
 /* Rows [r, r + R) times tokens [t0, t0 + T). R, T and dtype are constants wherever it is called. */
 INLINE void few_rows(const struct cpu_product *a, const int R, const int T, const uint32_t dtype, size_t r, size_t t0)
 {
@@ -30,8 +49,10 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
             end = (block + 1) * block_cols < cols ? (block + 1) * block_cols : cols;
 #pragma GCC unroll 8
             for (int i = 0; i < R; i++)
-                s[i] = vf_set1(block_scale(a, dtype, scales[i], block));
+                s[i] = scale_vec(dtype, block_scale(a, dtype, scales[i], block));
         }
+        for (; WIDE_F8 && dtype == PLAN_F8_E4M3 && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
+            few_wide_f8(a, R, T, row, s, x0, k, ahead, acc);
         for (; k + STEP <= end; k += STEP) {
             const size_t at = cpu_stored_bytes(dtype, k);
             if (at % 64 == 0)
@@ -39,11 +60,8 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
                 for (int i = 0; i < R; i++)
                     prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++) {
-                w[i] = stored_vec(dtype, row[i] + at);
-                if (dtype_scaled(dtype))
-                    w[i] = vf_mul(w[i], s[i]);
-            }
+            for (int i = 0; i < R; i++)
+                w[i] = dtype_scaled(dtype) ? scaled_vec(dtype, row[i] + at, s[i]) : stored_vec(dtype, row[i] + at);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) {
                 vf x = vf_load(x0 + (size_t)t * a->ldx + k);

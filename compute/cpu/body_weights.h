@@ -31,8 +31,20 @@ INLINE vf stored_vec(uint32_t dtype, const unsigned char *p)
     case PLAN_F8_E4M3:
         return vf_load_e4m3_256th(p);
     default:
-        return vf_load_e2m1(p);
+        return vf_load_e2m1(p, vf_e2m1_table(1.0f));
     }
+}
+
+/* What scaled_vec() wants to know of a scale. */
+INLINE vf scale_vec(uint32_t dtype, float s)
+{
+    return dtype == PLAN_MXFP4 ? vf_e2m1_table(s) : vf_set1(s);
+}
+
+/* 16 elements times their scale, for forms that have one. */
+INLINE vf scaled_vec(uint32_t dtype, const unsigned char *p, vf s)
+{
+    return dtype == PLAN_MXFP4 ? vf_load_e2m1(p, s) : vf_mul(stored_vec(dtype, p), s);
 }
 
 /* The first n < 16 elements, the others zero. */
@@ -95,10 +107,16 @@ INLINE void widen_typed(const struct cpu_product *a, uint32_t dtype, size_t r, s
             block = k / a->block_cols;
             end = (block + 1) * a->block_cols < k1 ? (block + 1) * a->block_cols : k1;
         }
-        vf s = vf_set1(dtype_scaled(dtype) ? block_scale(a, dtype, scales, block) : 1.0f);
+        vf s = scale_vec(dtype, dtype_scaled(dtype) ? block_scale(a, dtype, scales, block) : 1.0f);
+        for (; WIDE_F8 && dtype == PLAN_F8_E4M3 && k + 4 * STEP <= end; k += 4 * STEP) {
+            vf w[4];
+            vf_load4_e4m3_256th(row + k, w);
+            for (int i = 0; i < 4; i++, dst += stride)
+                vf_store(dst, vf_mul(w[i], s));
+        }
         for (; k + STEP <= end; k += STEP, dst += stride) {
-            vf w = stored_vec(dtype, row + cpu_stored_bytes(dtype, k));
-            vf_store(dst, dtype_scaled(dtype) ? vf_mul(w, s) : w);
+            const unsigned char *p = row + cpu_stored_bytes(dtype, k);
+            vf_store(dst, dtype_scaled(dtype) ? scaled_vec(dtype, p, s) : stored_vec(dtype, p));
         }
     }
     for (; k < k1; k += STEP, dst += stride)

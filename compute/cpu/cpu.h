@@ -1,4 +1,5 @@
-/* Inside of the cpu backend: the backend's own state, and the table of kernels that each variant (AVX-512, AVX2, plain C)
+/* Inside of the cpu backend: the backend's own state, and the table of kernels that each variant (AVX-512 with and without
+ * VBMI, AVX2, plain C)
  * fills. All variants give the same bits; tests/test_kernels.c compares them byte by byte.
  *
  *   ops_*.c       the operations of compute/ops.h: cut work into tasks for the pool, know no instruction set
@@ -100,9 +101,9 @@ struct cpu_kernels {
                   size_t state_floats, const struct ops_chain *c, uint32_t head, float *work);
 };
 
-extern const struct cpu_kernels cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;
+extern const struct cpu_kernels cpu_kernels_avx512_vbmi, cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;
 
-enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_VARIANTS };
+enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_AVX512_VBMI, CPU_VARIANTS }; /* the better, the higher */
 
 /* The kernels of a variant; NULL if this machine cannot run them. */
 const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v);

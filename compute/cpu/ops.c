@@ -22,9 +22,12 @@ const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
     if (v == CPU_AVX2 && avx2)
         return &cpu_kernels_avx2;
-    if (v == CPU_AVX512 && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (v == CPU_AVX512 && avx512)
         return &cpu_kernels_avx512;
+    if (v == CPU_AVX512_VBMI && avx512 && __builtin_cpu_supports("avx512vbmi"))
+        return &cpu_kernels_avx512_vbmi;
 #endif
     return v == CPU_PLAIN ? &cpu_kernels_plain : NULL;
 }
@@ -82,7 +85,7 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
         ops_close(o);
         return -ENOMEM;
     }
-    for (int v = CPU_AVX512; v >= CPU_PLAIN; v--)
+    for (int v = CPU_VARIANTS - 1; v >= CPU_PLAIN; v--)
         if (cpu_variant_kernels((enum cpu_variant)v)) {
             use_kernels(o, cpu_variant_kernels((enum cpu_variant)v));
             break;

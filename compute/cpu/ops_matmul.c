@@ -6,6 +6,8 @@
 #include "compute/cpu/cpu.h"
 
 #define FEW_BLOCK_TOKENS 48u
+#define FEW_BLOCK_BYTES  ((size_t)800 << 10) /* of them, most of a second cache of 1 MiB */
+#define FEW_PASS_BYTES   ((size_t)8 << 20)   /* of the tokens that one pass over the rows serves: in the third cache */
 #define LINE_FLOATS 16u /* outputs of a cache line: no two tasks write the same line of y */
 
 struct job {
@@ -16,7 +18,8 @@ struct job {
     bool row_norm;
     const float *packed;
     float *pack_to;
-    uint32_t t0, n;     /* tokens of this block */
+    uint32_t t0, n;     /* tokens of this block; few: of this pass */
+    uint32_t block;     /* few: of them at a time */
 };
 
 static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
@@ -62,16 +65,15 @@ static void few_task(void *arg, uint32_t worker, uint32_t task)
     const struct job *j = arg;
     (void)worker;
     const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
-    /* Blocks of tokens, so that these stay in the second cache while the task's rows pass. */
-    for (uint32_t t = 0; t < j->a.n; t += FEW_BLOCK_TOKENS) {
+    for (uint32_t t = 0; t < j->n; t += j->block) {
         struct cpu_product a = j->a;
-        a.x += t * a.ldx;
-        a.y += t * a.ldy;
-        a.n = j->a.n - t < FEW_BLOCK_TOKENS ? j->a.n - t : FEW_BLOCK_TOKENS;
+        a.x += (j->t0 + t) * a.ldx;
+        a.y += (j->t0 + t) * a.ldy;
+        a.n = j->n - t < j->block ? j->n - t : j->block;
         j->o->kernels->matmul_few(&a, r0, r1);
     }
     if (j->row_norm)
-        divide_by_length(j, 0, j->a.n, r0, r1);
+        divide_by_length(j, j->t0, j->n, r0, r1);
 }
 
 static void pack_task(void *arg, uint32_t worker, uint32_t task)
@@ -96,11 +98,25 @@ static uint32_t tasks_of(const struct job *j)
     return (uint32_t)((j->rows + j->grain - 1) / j->grain);
 }
 
+/* How many tokens these bytes hold: whole multiples of step, one at least. */
+static uint32_t tokens_in(const struct job *j, size_t bytes, uint32_t step, uint32_t most)
+{
+    const size_t n = bytes / sizeof(float) / (j->a.cols + 1) / step * step;
+    return n > most ? most : n ? (uint32_t)n : step;
+}
+
 static void matmul_few(struct job *j)
 {
     const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1, most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
     j->grain = grain_of(j->o, j->rows, 8, LINE_FLOATS, most);
-    cpu_run(j->o, few_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->a.n);
+    /* Blocks of tokens, so that these stay in the second cache while a task's rows pass; passes, so that all of them stay
+     * in the third. */
+    j->block = tokens_in(j, FEW_BLOCK_BYTES, 12, FEW_BLOCK_TOKENS);
+    const uint32_t pass = tokens_in(j, FEW_PASS_BYTES, j->block, UINT32_MAX);
+    for (j->t0 = 0; j->t0 < j->a.n; j->t0 += pass) {
+        j->n = j->a.n - j->t0 < pass ? j->a.n - j->t0 : pass;
+        cpu_run(j->o, few_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->n);
+    }
 }
 
 static void matmul_many(struct job *j)

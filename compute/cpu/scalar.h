@@ -77,10 +77,16 @@ static inline float e2m1_value(int nibble)
     return values[nibble];
 }
 
-/* e8m0: 2^(b - 127); 255 is not a number. */
+/* e8m0: 2^(b - 127); 255 is not a number. Looked up: products need one for every 32 weights. */
+#define E8M0_BITS(b) ((b) == 0 ? 0x00400000u : (b) == 255 ? 0x7fc00000u : (uint32_t)(b) << 23)
+#define E8M0_4(b)    E8M0_BITS(b), E8M0_BITS((b) + 1), E8M0_BITS((b) + 2), E8M0_BITS((b) + 3)
+#define E8M0_16(b)   E8M0_4(b), E8M0_4((b) + 4), E8M0_4((b) + 8), E8M0_4((b) + 12)
+#define E8M0_64(b)   E8M0_16(b), E8M0_16((b) + 16), E8M0_16((b) + 32), E8M0_16((b) + 48)
+static const uint32_t e8m0_bits[256] = {E8M0_64(0), E8M0_64(64), E8M0_64(128), E8M0_64(192)};
+
 static inline float e8m0_value(uint8_t b)
 {
-    return float_of_bits(b == 0 ? 0x00400000u : b == 255 ? 0x7fc00000u : (uint32_t)b << 23);
+    return float_of_bits(e8m0_bits[b]);
 }
 
 /* exp(x), a few units of 1e-16; saturates below -700 and above 700. */

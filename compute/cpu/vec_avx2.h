@@ -177,7 +177,17 @@ INLINE vf vf_load_e4m3_256th(const void *p)
     h = _mm256_or_si256(h, _mm256_and_si256(nan, nan_bits));
     return vf_pair(_mm256_cvtph_ps(_mm256_castsi256_si128(h)), _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)));
 }
-INLINE vf vf_load_e2m1(const void *p)
+#define WIDE_F8 0
+INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
+}
+INLINE vf vf_e2m1_table(float s)
+{
+    return vf_set1(s);
+}
+INLINE vf vf_load_e2m1(const void *p, vf table)
 {
     /* the upper and the lower byte of each value as bfloat16 */
     const __m128i high = _mm_setr_epi8(0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, (char)0x80, (char)0xbf, (char)0xbf,
@@ -187,7 +197,7 @@ INLINE vf vf_load_e2m1(const void *p)
     __m128i b = _mm_loadl_epi64((const __m128i *)p);
     __m128i nibbles = _mm_and_si128(_mm_unpacklo_epi8(b, _mm_srli_epi16(b, 4)), _mm_set1_epi8(0x0f));
     __m128i h = _mm_shuffle_epi8(high, nibbles), l = _mm_shuffle_epi8(low, nibbles);
-    return vf_from_bf16(_mm_unpacklo_epi8(l, h), _mm_unpackhi_epi8(l, h));
+    return vf_mul(vf_from_bf16(_mm_unpacklo_epi8(l, h), _mm_unpackhi_epi8(l, h)), table);
 }
 INLINE __m256i vf_bf16_words(__m256 x)
 {

@@ -1,5 +1,6 @@
 /* Sixteen float32 lanes in one AVX-512 register: the vector type of the kernel bodies. The three vec_*.h offer the same
- * functions, and every one of them gives the same bits in all three; what each does is said in vec_plain.h. */
+ * functions, and every one of them gives the same bits in all three; what each does is said in vec_plain.h. With VEC_VBMI,
+ * bytes are looked up by vector instructions that came later (Ice Lake, Zen 4). */
 #pragma once
 #include <immintrin.h>
 #include <stdint.h>
@@ -147,14 +148,69 @@ INLINE vf vf_load_e4m3_256th(const void *p)
     h = _mm256_mask_blend_epi16(nan, h, _mm256_or_si256(h, _mm256_set1_epi16(0x7f80)));
     return _mm512_cvtph_ps(h);
 }
-INLINE vf vf_load_e2m1(const void *p)
+/* The sixteen values, times s. */
+INLINE vf vf_e2m1_table(float s)
 {
     const __m512 values = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f,
                                          -3.0f, -4.0f, -6.0f);
+    return _mm512_mul_ps(values, _mm512_set1_ps(s));
+}
+INLINE vf vf_load_e2m1(const void *p, vf table)
+{
     __m128i b = _mm_loadl_epi64((const __m128i *)p);
     __m128i nibbles = _mm_unpacklo_epi8(b, _mm_srli_epi16(b, 4)); /* the permutation looks at 4 bits only */
-    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), values);
+    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), table);
 }
+#ifdef VEC_VBMI
+#define WIDE_F8 1
+/* e4m3 / 256 as bfloat16, sign left out: the code moves up to where exponent and fraction are, plus the difference of the
+ * exponents; codes below 8 are subnormal; 127 is not a number, with the bits that a half float's would have. */
+#define E4M3_BF16(c)                                                                                                   \
+    ((c) == 127 ? 0x7ff0                                                                                               \
+     : (c) >= 8 ? ((c) + 896) << 4                                                                                     \
+     : (c) >= 4 ? 112 << 7 | ((c) - 4) << 5                                                                            \
+     : (c) >= 2 ? 111 << 7 | ((c) - 2) << 6                                                                            \
+     : (c)      ? 110 << 7                                                                                             \
+                : 0)
+#define E4M3_4(f, c)  f(E4M3_BF16(c)), f(E4M3_BF16((c) + 1)), f(E4M3_BF16((c) + 2)), f(E4M3_BF16((c) + 3))
+#define E4M3_16(f, c) E4M3_4(f, c), E4M3_4(f, (c) + 4), E4M3_4(f, (c) + 8), E4M3_4(f, (c) + 12)
+#define E4M3_64(f, c) E4M3_16(f, c), E4M3_16(f, (c) + 16), E4M3_16(f, (c) + 32), E4M3_16(f, (c) + 48)
+#define E4M3_LOW(x)   ((x) & 255)
+#define E4M3_HIGH(x)  ((x) >> 8)
+static const uint8_t e4m3_low[128] __attribute__((aligned(64))) = {E4M3_64(E4M3_LOW, 0), E4M3_64(E4M3_LOW, 64)};
+static const uint8_t e4m3_high[128] __attribute__((aligned(64))) = {E4M3_64(E4M3_HIGH, 0), E4M3_64(E4M3_HIGH, 64)};
+
+/* Where bytes must lie so that unpacking them to words, and these to even and odd ones, leaves 4 x 16 in order: byte
+ * 16j + 8u + 2i + w of the register is element 16(2u + w) + 4j + i. */
+#define E4M3_PLACES(j, u)                                                                                              \
+    32 * (u) + 4 * (j), 32 * (u) + 16 + 4 * (j), 32 * (u) + 4 * (j) + 1, 32 * (u) + 17 + 4 * (j), 32 * (u) + 4 * (j) + 2,  \
+        32 * (u) + 18 + 4 * (j), 32 * (u) + 4 * (j) + 3, 32 * (u) + 19 + 4 * (j)
+static const uint8_t e4m3_place[64] __attribute__((aligned(64))) = {E4M3_PLACES(0, 0), E4M3_PLACES(0, 1), E4M3_PLACES(1, 0),
+                                                                    E4M3_PLACES(1, 1), E4M3_PLACES(2, 0), E4M3_PLACES(2, 1),
+                                                                    E4M3_PLACES(3, 0), E4M3_PLACES(3, 1)};
+
+/* 64 of them, 16 to each of out. */
+INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
+{
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+    __m512i b = _mm512_permutexvar_epi8(_mm512_load_si512(e4m3_place), _mm512_loadu_si512(p));
+    __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(e4m3_low), b, _mm512_load_si512(e4m3_low + 64));
+    __m512i high = _mm512_permutex2var_epi8(_mm512_load_si512(e4m3_high), b, _mm512_load_si512(e4m3_high + 64));
+    high = _mm512_ternarylogic_epi32(high, b, _mm512_set1_epi8((char)0x80), 0xf8); /* or with the sign */
+    __m512i first = _mm512_unpacklo_epi8(low, high), last = _mm512_unpackhi_epi8(low, high);
+    out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(first, 16));
+    out[1] = _mm512_castsi512_ps(_mm512_and_si512(first, upper));
+    out[2] = _mm512_castsi512_ps(_mm512_slli_epi32(last, 16));
+    out[3] = _mm512_castsi512_ps(_mm512_and_si512(last, upper));
+}
+#else
+#define WIDE_F8 0
+INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
+}
+#endif
 INLINE void vf_store_bf16(void *p, vf x)
 {
     __m512i u = _mm512_castps_si512(x);

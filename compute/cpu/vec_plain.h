@@ -163,11 +163,21 @@ VEC vf vf_load_e4m3_256th(const void *p) /* the value / 256 */
     memcpy(b, p, sizeof b);
     VF_EACH(e4m3_256th(b[i]));
 }
-VEC vf vf_load_e2m1(const void *p) /* 8 bytes, low nibble first */
+#define WIDE_F8 0 /* is it faster to take 64 at once? */
+VEC void vf_load4_e4m3_256th(const void *p, vf out[4])
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
+}
+VEC vf vf_e2m1_table(float s) /* what vf_load_e2m1 wants to know of a scale */
+{
+    return vf_set1(s);
+}
+VEC vf vf_load_e2m1(const void *p, vf table) /* 8 bytes, low nibble first, times the table's scale */
 {
     uint8_t b[8];
     memcpy(b, p, sizeof b);
-    VF_EACH(e2m1_value(i & 1 ? b[i / 2] >> 4 : b[i / 2] & 15));
+    VF_EACH(e2m1_value(i & 1 ? b[i / 2] >> 4 : b[i / 2] & 15) * table.v[i]);
 }
 VEC void vf_store_bf16(void *p, vf x) /* to the nearest, ties to even */
 {

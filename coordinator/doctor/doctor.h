@@ -57,7 +57,8 @@ void doctor_huge_pages(struct doctor *d);
 
 /* ---- processor.c ---- */
 
-/* The kernels that the cpu backend would choose for these flags of /proc/cpuinfo: "avx512", "avx2" or "plain". */
+/* The kernels that the cpu backend would choose for these flags of /proc/cpuinfo: "avx512 vbmi", "avx512", "avx2" or
+ * "plain". */
 const char *doctor_kernels(const char *flags);
 void doctor_processor(struct doctor *d, const struct machine *m);
 

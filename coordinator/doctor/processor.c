@@ -18,6 +18,7 @@ const char *doctor_kernels(const char *flags)
     bool avx2 = has(flags, "avx2") && has(flags, "fma") && has(flags, "f16c");
     bool avx512 = has(flags, "avx512f") && has(flags, "avx512bw") && has(flags, "avx512dq") && has(flags, "avx512vl");
 
+    if (avx2 && avx512 && has(flags, "avx512vbmi")) return "avx512 vbmi";
     return avx2 && avx512 ? "avx512" : avx2 ? "avx2" : "plain";
 }
 
