@@ -438,7 +438,9 @@ int homes_pin(struct cut *c, struct plan_run *r, const struct program *p, const 
                                            TILE_STAYS);
     left = pageable(s->host_memory - d.cost.host);
     r->host_cache_bytes = homes_spread(tiles, c->sweep_tiles, left, HOME_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
-    for (size_t i = c->tiles.count - c->expert_tiles; i < c->tiles.count; i++) experts += tiles[i].span;
+    /* The reader's cache has places of one size: with one for each tile, every expert finds room. */
+    for (size_t i = c->tiles.count - c->expert_tiles; i < c->tiles.count; i++) experts = most_of(experts, pages(tiles[i].span));
+    experts *= c->expert_tiles;
     r->expert_cache_bytes = least_of(experts, left - r->host_cache_bytes);
     r->host_cache_bytes += r->expert_cache_bytes;
     return 0;
