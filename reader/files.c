@@ -66,7 +66,7 @@ static int open_failed(const struct files *f, const struct one *o, int code, str
     if (code == EMFILE || code == ENFILE)
         return error_set(e, code, "%s: too many open files (the model has %u); raise the limit (ulimit -n)", o->path,
                          f->count);
-    if (code == ENOENT) return error_set(e, code, "%s: is gone since this run was planned", o->path);
+    if (code == ENOENT) return error_set(e, code, "%s: is gone since this run was planned; put it back and start again", o->path);
     return error_set(e, code, "%s: cannot be opened: %s", o->path, error_name(code));
 }
 
@@ -217,14 +217,27 @@ void files_refuse_direct(struct files *f, uint32_t file)
     f->one[file].way = FILES_BUFFERED;
 }
 
+/* The descriptor shows what became of the bytes, the name shows whether it still leads to them. */
+static int check_name(const struct one *o, struct error *e)
+{
+    struct stat st;
+
+    if (stat(o->path, &st)) {
+        if (errno != ENOENT && errno != ENOTDIR) return error_set(e, errno, "%s: %s", o->path, error_name(errno));
+        return error_set(e, ENOENT, "%s: is gone since this run was planned; put it back and start again", o->path);
+    }
+    return (uint64_t)st.st_ino == o->plan->inode ? 0 : changed(o, "was replaced by another file", e);
+}
+
 int files_unchanged(struct files *f, uint32_t file, struct error *e)
 {
     struct one *o = &f->one[file];
+    int rc;
 
     for (int w = 0; w < FILES_WAYS; w++) {
-        if (o->fd[w] >= 0) return check_stat(o, o->fd[w], e);
+        if (o->fd[w] >= 0 && (rc = check_stat(o, o->fd[w], e))) return rc;
     }
-    return 0;
+    return check_name(o, e);
 }
 
 int files_review(struct files *f, uint64_t now_ns, struct error *e)

@@ -39,7 +39,8 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
 /* A direct read of this file was refused (EINVAL): buffered from now on. */
 void files_refuse_direct(struct files *f, uint32_t file);
 
-/* At the start of a sweep: at most once a second, sees whether a file was changed since it was planned (an error), and
+/* As often as one likes: at most once a second, sees whether a file was changed, replaced
+ * or deleted since it was planned (an error), and
  * whether the page cache holds other files than before. */
 int files_review(struct files *f, uint64_t now_ns, struct error *e);
 /* Is this file still what was planned? 0, or the error that says what changed. */

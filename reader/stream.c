@@ -175,37 +175,34 @@ static void begin_in_slot(struct stream *s, struct lane *l, struct ring_entry *x
 }
 
 /* Moves on to the tile after this one; at the end of a sweep to the next one's first. */
-static int step(struct stream *s, struct error *e)
+static void step(struct stream *s)
 {
-    if (++s->tile < s->o.plan->spec.sweep_tiles) return 0;
+    if (++s->tile < s->o.plan->spec.sweep_tiles) return;
     s->tile = 0;
     s->sweep_number++;
-    return files_review(s->files, clock_ns(), e);
 }
 
-static int fill_sweep(struct stream *s, struct error *e)
+static void fill_sweep(struct stream *s)
 {
     struct lane *l = &s->sweep;
-    int rc = 0;
 
-    if (!s->o.plan->spec.sweep_tiles) return 0;
-    while (!rc && (!s->sweep_number || s->any_moves)) {
+    if (!s->o.plan->spec.sweep_tiles) return;
+    while ((!s->sweep_number || s->any_moves)) {
         const struct plan_tile *t = &s->tiles[s->tile];
         bool in_cache = t->home == HOME_HOST;
 
         if (s->sweep_number && (t->flags & TILE_STAYS)) {
-            rc = step(s, e);
+            step(s);
             continue;
         }
-        if (!lane_room(l) || (!in_cache && !lane_slot_free(l))) return 0;
+        if (!lane_room(l) || (!in_cache && !lane_slot_free(l))) return;
         struct ring_entry *x = lane_reserve(l, s->sweep_number, (uint32_t)s->tile, t->bytes);
         if (in_cache)
             begin_in_cache(s, l, x, t, t->home_off, !s->sweep_number);
         else
             begin_in_slot(s, l, x, t);
-        rc = step(s, e);
+        step(s);
     }
-    return rc;
 }
 
 /* ---- lane 1 ---- */
@@ -332,11 +329,13 @@ static int work(struct stream *s, struct error *e)
     uint32_t n;
     int rc;
 
+    /* Not by sweeps: one may take a minute, and where all tiles are pinned none is streamed any more. */
+    if ((rc = files_review(s->files, clock_ns(), e))) return rc;
     lane_tell_freed(&s->sweep);
     lane_tell_freed(&s->request);
     if ((rc = fill_requests(s, e)) < 0) return rc;
     if ((rc = lane_issue(&s->request, s->fetch, e)) < 0) return rc;
-    if ((rc = fill_sweep(s, e)) < 0) return rc;
+    fill_sweep(s);
     if ((rc = lane_issue(&s->sweep, s->fetch, e)) < 0) return rc;
     n = lane_publish(&s->request) + lane_publish(&s->sweep);
     if (n) add(&s->stats->tiles, n);
