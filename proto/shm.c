@@ -139,6 +139,21 @@ int shm_attach(struct shm *s, int fd, uint64_t bytes, bool writable, struct erro
     return map(s, "a segment", writable, e);
 }
 
+int shm_lock(const struct shm *s)
+{
+    return !s->base || !mlock2(s->base, s->bytes, MLOCK_ONFAULT) ? 0 : -errno;
+}
+
+bool shm_swap_exists(void)
+{
+    FILE *f = fopen("/proc/swaps", "re");
+    int lines = 0, c;
+
+    while (f && (c = fgetc(f)) != EOF) lines += c == '\n';
+    if (f) fclose(f);
+    return lines > 1; /* the first one is a heading */
+}
+
 void shm_close(struct shm *s)
 {
     if (s->base) munmap(s->base, s->bytes);

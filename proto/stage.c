@@ -187,6 +187,18 @@ static void give_up_privileges(const struct stage *s)
     if (confine(what, &e)) log_debug("%s", e.text);
 }
 
+void stage_lock_slots(struct stage *s)
+{
+    enum log_level level = shm_swap_exists() ? LOG_WARN : LOG_INFO;
+    int rc = shm_lock(&s->shm[SHM_ARENA]);
+
+    if (!rc) rc = shm_lock(&s->shm[SHM_CACHE]);
+    if (!rc || s->run->epoch > 1) return; /* told once */
+    log_at(level, "%.1f MB of slots and cached weights cannot be locked in memory (%s)%s: raise ulimit -l (docker run --ulimit memlock=-1)",
+           (double)(s->arena_bytes + s->cache_bytes) / 1e6, error_name(-rc),
+           level == LOG_WARN ? ", so the system may move them to swap, which would be slower than reading them again" : "; there is no swap here");
+}
+
 int stage_attached(struct stage *s, const char *description, struct error *e)
 {
     struct control_message m = {.type = CONTROL_ATTACHED};

@@ -68,6 +68,7 @@ static int serve(struct stage *s, struct error *e)
     struct probe probe = {0};
     int rc;
 
+    stage_lock_slots(s);
     s->measure = s->plan->run.io_find == IO_FIND_ON_WISH ? measure : NULL;
     s->measure_arg = &probe;
     if (engine == ENGINE_AUTO && files_served(s->plan)) engine = ENGINE_THREADS;

@@ -9,6 +9,8 @@
 #define CUDA_STAGE_BYTES  (UINT64_C(320) << 20) /* transfer and compute: the driver's host side */
 #define TEXT_BYTES        (UINT64_C(64) << 20) /* a tokenizer of 128k entries while it is being read */
 #define DEVICE_CONTEXT    (UINT64_C(640) << 20) /* two contexts and the libraries' workspace */
+#define SAMPLER_BYTES     16u                   /* of a token of the vocabulary: coordinator/text/sampler.c */
+#define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
 #define RUNS_PER_POSITION 16u /* compute/positions.c */
 
 /* The tables that matter, wherever they lie. */
@@ -159,9 +161,14 @@ static uint64_t scratch_bytes(const struct cost_shape *z, const struct plan_run 
     return threads * ((UINT64_C(768) << 10) + z->attention_width * 256) + (tokens + 1) * (z->widest + 16) * 4;
 }
 
+static uint64_t model_bytes(const struct cost *c)
+{
+    return c->kv + c->state + c->activation + c->scratch + c->resident;
+}
+
 static void count_totals(struct cost *c, const struct plan_run *r)
 {
-    uint64_t model = c->kv + c->state + c->activation + c->scratch + c->resident;
+    uint64_t model = model_bytes(c);
 
     c->shm = c->arena + c->logits + c->plan + c->run;
     c->host = c->shm + c->cache + c->tables + c->process;
@@ -186,9 +193,10 @@ void cost_count(struct cost *c, const struct cost_shape *z, const struct plan_ru
     c->logits = (uint64_t)r->max_logits * z->vocab * 4;
     c->plan = plan_bytes;
     c->run = sizeof(struct run_shm) + 2 * (ring_bytes(r->entries[0]) + ring_bytes(r->entries[1]));
-    c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3; /* page tables of three stages */
+    /* page tables of three stages over what is shared, of one over what is its own */
+    c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + model_bytes(c) / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) + plan_bytes /* the image it copied from */ +
-                 STAGE_BYTES + 2 * (cuda ? CUDA_STAGE_BYTES : STAGE_BYTES);
+                 z->vocab * SAMPLER_BYTES + r->threads * THREAD_BYTES + STAGE_BYTES + 2 * (cuda ? CUDA_STAGE_BYTES : STAGE_BYTES);
     c->device_slots = ((uint64_t)r->transfer_slots[0] + r->transfer_slots[1]) * r->slot_bytes;
     c->device_pins = r->device_pin_bytes;
     c->device_context = cuda ? DEVICE_CONTEXT : 0;

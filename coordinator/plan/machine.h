@@ -18,3 +18,11 @@ struct machine {
 void machine_look(struct machine *m);
 /* The same with another folder in the place of / for what is read from /proc and /sys: "" is the machine itself. */
 void machine_look_at(struct machine *m, const char *root);
+
+/* What this process itself holds, without files and shared memory: now, and at most since machine_own_reset(). 0 where
+ * that cannot be told, or is not this program's (sanitizers keep more than it does). */
+struct machine_own {
+    uint64_t now, peak;
+};
+void machine_own_reset(void);
+struct machine_own machine_own_look(void);

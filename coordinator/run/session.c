@@ -1,6 +1,7 @@
 #include "coordinator/run/session.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "coordinator/run/experience.h"
 #include "coordinator/run/interrupt.h"
 #include "coordinator/run/mps.h"
+#include "coordinator/plan/machine.h"
 #include "coordinator/plan/speeds.h"
 #include "coordinator/view/view.h"
 #include "proto/clock.h"
@@ -43,6 +45,7 @@ int session_load(struct session *s, const struct session_config *c, struct error
     bool threaded = c->text && !pthread_create(&thread, NULL, open_tokenizer, &job);
     int rc;
 
+    machine_own_reset();
     if (c->options->max_tokens > 0 && c->prompt_tokens) mo.want_tokens = c->prompt_tokens + (uint32_t)c->options->max_tokens;
     if (!c->text && c->prompt_tokens) mo.want_tokens = c->prompt_tokens;
     rc = model_open(&s->model, c->options->model, &mo, e);
@@ -150,6 +153,18 @@ static int prove_device(struct session *s, const struct session_config *c, struc
     return rc;
 }
 
+/* Everything that the coordinator keeps is there by now. */
+static void measure_text(struct plan_settings *s)
+{
+    struct machine_own own;
+
+    malloc_trim(0); /* what reading has left is not ours to keep */
+    own = machine_own_look();
+    if (!own.now) return;
+    s->text_bytes = own.now;
+    s->load_peak = own.peak;
+}
+
 int session_start(struct session *s, const struct session_config *c, struct error *e)
 {
     struct plan_settings settings;
@@ -157,6 +172,7 @@ int session_start(struct session *s, const struct session_config *c, struct erro
     int rc = plan_settings_from_options(&settings, c->options, e);
 
     if (rc) return rc;
+    measure_text(&settings);
     settings.max_logits = c->max_logits;
     settings.prompt_tokens = c->prompt_tokens;
     if (c->prompt_tokens)

@@ -1,0 +1,217 @@
+/* --host-memory holds: each run lives in a memory cgroup that allows exactly its budget, page cache, shared memory and the
+ * kernel's own share included, with no swap. What does not fit is killed there, and that is a failure. Refusals name the
+ * smallest budget that would do, and that one must do.
+ *
+ *   build/tests/test_memory_budgets          a selection, in seconds
+ *   build/tests/test_memory_budgets full     all families, contexts, chunks (make test-budgets); prints every run */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/support_cgroup.h"
+#include "tests/support_model.h"
+#include "tests/support_process.h"
+
+#define SECONDS  120
+#define ARGS_MAX 40
+
+static bool full;
+
+struct setting {
+    const char *name;
+    int tokens;
+    const char *flag[8];
+};
+
+static const struct setting settings[] = {
+    {"defaults", 30, {NULL}},
+    {"a position a sweep", 30, {"--chunk", "1"}},
+    {"context filled, bf16", 60, {"--context", "60", "--chunk", "60", "--kv-type", "bf16"}},
+    {"eight threads, small slots", 30, {"--threads", "8", "--slot-mib", "0.5", "--reader-depth", "3"}},
+    {"large ring, direct", 30, {"--reader-depth", "64", "--io", "direct", "--io-engine", "threads"}},
+};
+#define SETTINGS (sizeof settings / sizeof *settings)
+
+static void arguments(const char **arg, const char *folder, const struct setting *s, const char *tokens,
+                      const char *last, const char *budget)
+{
+    int n = 0;
+
+    arg[n++] = "logits";
+    arg[n++] = folder;
+    arg[n++] = "--tokens";
+    arg[n++] = tokens;
+    arg[n++] = "--positions";
+    arg[n++] = last;
+    arg[n++] = "--out";
+    arg[n++] = "/dev/null";
+    for (int i = 0; i < 8 && s->flag[i]; i++) arg[n++] = s->flag[i];
+    arg[n++] = "--host-memory";
+    arg[n++] = budget;
+    arg[n] = NULL;
+}
+
+/* The number of a refusal, in bytes. */
+static uint64_t smallest(const char *folder, const struct setting *s, const char *tokens, const char *last)
+{
+    static const char says[] = "the smallest that would do is ";
+    const char *arg[ARGS_MAX], *at;
+    struct process_result r;
+    uint64_t n;
+
+    arguments(arg, folder, s, tokens, last, "1M");
+    r = process_run("sluice", arg, NULL, 0, SECONDS);
+    at = strstr(r.err, says);
+    if (r.status != 1 || !at) fail_msg("%s, %s: a refusal was expected: exit %d: %s", folder, s->name, r.status, r.err);
+    n = strtoull(at + sizeof says - 1, NULL, 10) * 1000000;
+    process_result_free(&r);
+    return n;
+}
+
+static void run_with(const char *model, const char *folder, const struct setting *s, const char *tokens,
+                     const char *last, uint64_t budget)
+{
+    const char *arg[ARGS_MAX];
+    char text[32];
+    struct cgroup_peak peak;
+    struct process_result r;
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)budget);
+    arguments(arg, folder, s, tokens, last, text);
+    r = cgroup_run("sluice", arg, budget, SECONDS, &peak);
+    if (r.status || peak.oom_kills || strstr(r.err, "starting the stages again"))
+        fail_msg("%s, %s: budget %llu: exit %d, %llu killed for memory: %s", model, s->name, (unsigned long long)budget,
+                 r.status, (unsigned long long)peak.oom_kills, r.err);
+    if (peak.held > budget)
+        fail_msg("%s, %s: held %llu of %llu", model, s->name, (unsigned long long)peak.held,
+                 (unsigned long long)budget);
+    if (full)
+        printf("%-24s %-28s budget %7.1f MB  held %7.1f MB  group's peak %7.1f MB\n", model, s->name,
+               (double)budget / 1e6, (double)peak.held / 1e6, (double)peak.total / 1e6);
+    process_result_free(&r);
+}
+
+static void budgets_of(const char *model, const struct setting *s)
+{
+    static const double share[] = {1, 1.15, 2};
+    char tokens[512] = "", last[16];
+    char *folder = reference_make(model);
+    uint64_t least;
+
+    for (int i = 0; i < s->tokens; i++)
+        snprintf(tokens + strlen(tokens), sizeof tokens - strlen(tokens), "%d ", i % 50 + 1);
+    snprintf(last, sizeof last, "%d", s->tokens - 1);
+    least = smallest(folder, s, tokens, last);
+    for (size_t i = 0; i < sizeof share / sizeof *share; i++)
+        if (full || !i) run_with(model, folder, s, tokens, last, (uint64_t)((double)least * share[i]));
+    scratch_remove(folder);
+}
+
+static void budgets_hold(void **state)
+{
+    static const char *const some[] = {"llama", "mixtral", "gpt-oss-mxfp4", "deepseek-v3-fp8", "qwen3-next"};
+    const char *why = cgroup_refused();
+    DIR *d = opendir(REFERENCE_MODELS);
+    struct dirent *x;
+
+    (void)state;
+    assert_non_null(d);
+    if (why) {
+        printf("skipped: %s\n", why);
+        closedir(d);
+        skip();
+    }
+    while (full && (x = readdir(d)))
+        if (*x->d_name != '.' && strcmp(x->d_name, "README.md"))
+            for (size_t i = 0; i < SETTINGS; i++) budgets_of(x->d_name, &settings[i]);
+    for (size_t i = 0; i < sizeof some / sizeof *some && !full; i++) budgets_of(some[i], &settings[i % SETTINGS]);
+    closedir(d);
+}
+
+/* Where no group can be made, that much can still be seen. */
+static void the_smallest_works_and_less_is_refused(void **state)
+{
+    const struct setting *s = &settings[0];
+    char *folder = reference_make("llama");
+    const char *arg[ARGS_MAX];
+    uint64_t least = smallest(folder, s, "1 2 3", "2");
+    char budget[32];
+
+    (void)state;
+    for (int less = 0; less < 2; less++) {
+        struct process_result r;
+
+        snprintf(budget, sizeof budget, "%llu", (unsigned long long)(less ? least - 8000000 : least));
+        arguments(arg, folder, s, "1 2 3", "2", budget);
+        r = process_run("sluice", arg, NULL, 0, SECONDS);
+        if (r.status != less) fail_msg("--host-memory %s: exit %d: %s", budget, r.status, r.err);
+        process_result_free(&r);
+    }
+    scratch_remove(folder);
+}
+
+/* Locked memory of the run's reader while it works, in kB; -1: none seen. */
+static long locked_by_reader(pid_t coordinator)
+{
+    char path[64], line[256], children[256] = "";
+    long most = -1, kb;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)coordinator, (long)coordinator);
+    f = fopen(path, "re");
+    if (f && !fgets(children, sizeof children, f)) children[0] = 0;
+    if (f) fclose(f);
+    for (char *at = children, *end; strtol(at, &end, 10) > 0; at = end) {
+        snprintf(path, sizeof path, "/proc/%ld/status", strtol(at, &end, 10));
+        f = fopen(path, "re");
+        while (f && fgets(line, sizeof line, f))
+            if (sscanf(line, "VmLck: %ld", &kb) == 1 && kb > most) most = kb;
+        if (f) fclose(f);
+    }
+    return most;
+}
+
+static void slots_are_locked(void **state)
+{
+    struct rlimit l;
+    struct process_result r;
+    struct process p;
+    long most = -1;
+
+    (void)state;
+    if (getrlimit(RLIMIT_MEMLOCK, &l) || (l.rlim_cur < (64u << 20) && geteuid())) {
+        printf("skipped: locked memory is limited to %llu bytes here\n", (unsigned long long)l.rlim_cur);
+        skip();
+    }
+    /* the chat waits for a question, its stages being there */
+    p = process_start("sluice", (const char *const[]){"chat", "tests/data/demo-model", NULL});
+    assert_int_equal(write(p.in, "Hello\n", 6), 6);
+    for (int i = 0; i < 500 && most <= 0; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        most = locked_by_reader(p.pid);
+    }
+    r = process_finish(&p, NULL, 0, SECONDS);
+    if (most <= 0) fail_msg("nothing was locked: %s", r.err);
+    process_result_free(&r);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(budgets_hold),
+        cmocka_unit_test(the_smallest_works_and_less_is_refused),
+        cmocka_unit_test(slots_are_locked),
+    };
+
+    full = argc > 1 && !strcmp(argv[1], "full");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
