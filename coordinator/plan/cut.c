@@ -73,14 +73,22 @@ static struct plan_tile *open_tile(struct cutter *k)
     return t;
 }
 
+/* A plan's parts take 48 bytes each in every process. The largest published models have a hundred thousand in slots of the
+ * usual size; a few hundred bytes of config.json can claim sizes that would take millions of millions. */
+#define PARTS_MOST (1u << 22)
+
 /* Appends a part; whoever calls made sure that it fits. */
 static int add_part(struct cutter *k, struct plan_part part)
 {
-    struct plan_tile *t = open_tile(k);
-    struct plan_part *x = t ? table_next(&k->c->parts) : NULL;
+    struct plan_tile *t;
+    struct plan_part *x;
 
-    if (!x || k->c->parts.count >= PLAN_NONE || k->c->tiles.count >= PLAN_NONE)
-        return error_set(k->e, ENOMEM, "no memory for a plan of %zu tiles", k->c->tiles.count);
+    if (k->c->parts.count >= PARTS_MOST)
+        return error_set(k->e, EFBIG, "slots of %llu bytes cut this model into more than %u pieces: take larger ones (--slot-mib), or see whether "
+                         "config.json names sizes that the model has", (unsigned long long)k->slot_bytes, PARTS_MOST);
+    t = open_tile(k);
+    x = t ? table_next(&k->c->parts) : NULL;
+    if (!x) return error_set(k->e, ENOMEM, "no memory for a plan of %zu tiles", k->c->tiles.count);
     part.slot_off = (uint32_t)(k->used + part.file_off % PLAN_PAGE);
     k->charge += charge_of(k, part.file_off, part.bytes);
     k->used = pages(part.slot_off + part.bytes);
