@@ -7,7 +7,7 @@ need_group $((2 << 30))
 ours=() alone=()
 for ((r = 0; r < rounds; r++)); do
     forget "$model"
-    in_group build/sluice profile reader "$model" --json --io direct >"$scratch/p"
+    in_group build/sluice profile reader "$model" --json --io direct --seconds 6 >"$scratch/p"
     alone+=("$(field 'd["reader"]["bytes_per_second"] / 1e9' <"$scratch/p")")
     run_json s -p "Once upon a time" -n 5 --io direct --context 128
     ours+=("$(field 'd["sweep_bytes"] * 4 / sum(s["seconds"] for s in d["sweeps"][1:5]) / 1e9' <"$scratch/s.json")")

@@ -338,13 +338,53 @@ static void test_little_scratch(void **state)
     assert_null(o);
 }
 
+/* Every code of e4m3 at every place of a long row: one token looks at one column, so each output is one weight. A code that
+ * is no number makes its row one that is not, wherever it stands. */
+static void test_codes_of_e4m3(void **state)
+{
+    enum { ROWS = 9, COLS = 256 + 80 };
+    static unsigned char data[ROWS * COLS];
+    const float scale[3] = {0.5f, 0.5f, 0.5f}; /* blocks of 128 columns, one row of blocks */
+    const struct plan_matrix m = {.rows = ROWS, .cols = COLS, .dtype = PLAN_F8_E4M3, .row_bytes = COLS, .block_rows = ROWS,
+                                  .block_cols = 128, .scale_dtype = PLAN_F32, .scale_row_bytes = sizeof scale};
+    const struct ops_weight w = {.matrix = &m, .data = data, .scale = (const unsigned char *)scale, .rows = ROWS};
+    float x[2 * COLS], y[2 * ROWS];
+    (void)state;
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        for (uint32_t n = 1; n <= 2; n++) {
+            for (uint32_t i = 0; i < ROWS * COLS; i++) {
+                const uint8_t code = (uint8_t)(i / COLS * 29 + i % COLS);
+                data[i] = (code & 0x7f) == 0x7f ? 0x30 : code;
+            }
+            for (uint32_t c = 0; c < COLS; c++) {
+                memset(x, 0, sizeof x);
+                for (uint32_t t = 0; t < n; t++)
+                    x[t * COLS + c] = 1.0f;
+                ops_matmul(o, y, ROWS, x, COLS, &w, NULL, 0, n);
+                for (uint32_t i = 0; i < n * ROWS; i++)
+                    assert_true(y[i] == e4m3_256th(data[i % ROWS * COLS + c]) * 128.0f);
+            }
+            for (uint32_t c = 0; c < COLS; c++) {
+                const unsigned char was = data[COLS + c];
+                data[COLS + c] = c & 1 ? 0xff : 0x7f;
+                ops_matmul(o, y, ROWS, x, COLS, &w, NULL, 0, n);
+                for (uint32_t i = 0; i < n * ROWS; i++)
+                    assert_true(i % ROWS == 1 ? isnan(y[i]) : !isnan(y[i]));
+                data[COLS + c] = was;
+            }
+        }
+        ops_close(o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_widen),         cmocka_unit_test(test_products),
         cmocka_unit_test(test_row_norm),      cmocka_unit_test(test_transposed_products),
         cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_little_scratch),
+        cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_codes_of_e4m3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
