@@ -29,7 +29,7 @@ SRC_transfer     := $(call src,transfer)
 SRC_transfer_cpu := $(call src,transfer/cpu)
 SRC_compute      := $(call src,compute)
 SRC_compute_cpu  := $(call src,compute/cpu)
-SRC_verify       := $(call src,verify)
+SRC_verify       := $(call src,reader/verify)
 SRC_coordinator  := $(call src,coordinator coordinator/cli coordinator/model coordinator/model/families \
                       coordinator/text coordinator/plan coordinator/run coordinator/verify coordinator/view coordinator/doctor)
 # libsentencepiece speaks C++: one thin bridge to it.
@@ -87,7 +87,7 @@ $(B)/sluice-transfer-cpu: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call L
 	$(link) $(LIBS_proto)
 $(B)/sluice-compute-cpu: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,proto)
 	$(link) $(LIBS_compute) $(LIBS_proto)
-$(B)/sluice-verify: $(B)/obj/verify/main.o $(call LIB,verify) $(call LIB,proto)
+$(B)/sluice-verify: $(B)/obj/reader/verify/main.o $(call LIB,verify) $(call LIB,proto)
 	$(link) $(LIBS_verify) -lrt
 $(B)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call LIB,transfer_cuda) $(call LIB,proto)
 	$(link) $(LIBS_cuda) $(LIBS_proto)
@@ -189,7 +189,7 @@ tsan-programs: $(TSAN_TESTS)
 
 check-deps: ## prove that a process includes proto/ and itself only
 	@bash tests/check_deps.sh $(wildcard $(B))
-LINTED = $(sort $(shell find proto reader transfer compute verify coordinator -name '*.c' -not -path '*/cuda/*'))
+LINTED = $(sort $(shell find proto reader transfer compute coordinator -name '*.c' -not -path '*/cuda/*'))
 lint: ## clang-tidy or cppcheck without a finding
 	@if command -v clang-tidy >/dev/null; then \
 	    printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 4 clang-tidy --quiet \
@@ -199,7 +199,7 @@ lint: ## clang-tidy or cppcheck without a finding
 	else echo 'lint: please install clang-tidy or cppcheck' >&2; exit 1; fi
 	@echo 'lint: no finding'
 format: ## clang-format over everything
-	@find proto reader transfer compute verify coordinator tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
+	@find proto reader transfer compute coordinator tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
 
 $(B)/sluice.1: $(B)/sluice
 	$< --man-page > $@.new && mv $@.new $@

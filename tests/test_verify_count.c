@@ -15,9 +15,9 @@
 #include <unistd.h>
 #include "proto/verify.h"
 #include "tests/support_model.h"
-#include "verify/count.h"
-#include "verify/run.h"
-#include "verify/source.h"
+#include "reader/verify/count.h"
+#include "reader/verify/run.h"
+#include "reader/verify/source.h"
 
 static uint64_t seed = 1;
 static uint64_t next_random(void)

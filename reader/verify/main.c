@@ -10,7 +10,7 @@
 
 #include "proto/log.h"
 #include "proto/shm.h"
-#include "verify/run.h"
+#include "reader/verify/run.h"
 
 static int attach(struct shm *s, int argc, char **argv, struct error *e)
 {

@@ -1,4 +1,4 @@
-#include "verify/lane.h"
+#include "reader/verify/lane.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "verify/count.h"
-#include "verify/digest.h"
-#include "verify/source.h"
+#include "reader/verify/count.h"
+#include "reader/verify/digest.h"
+#include "reader/verify/source.h"
 
 #define GIT_BYTES (UINT64_C(64) << 20) /* what is larger is published by its SHA-256 */
 

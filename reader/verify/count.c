@@ -1,4 +1,4 @@
-#include "verify/count.h"
+#include "reader/verify/count.h"
 
 #include <stdbool.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "verify/source.h"
+#include "reader/verify/source.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
-#include "verify/run.h"
+#include "reader/verify/run.h"
 
 #include <errno.h>
 #include <pthread.h>
 
-#include "verify/lane.h"
-#include "verify/source.h"
+#include "reader/verify/lane.h"
+#include "reader/verify/source.h"
 
 #define BLOCK_BYTES (UINT64_C(4) << 20)
 #define BLOCK_MOST  (UINT64_C(64) << 20)

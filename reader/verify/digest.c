@@ -1,4 +1,4 @@
-#include "verify/digest.h"
+#include "reader/verify/digest.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
