@@ -9,7 +9,7 @@
 #define SLOT_SMALLEST (UINT64_C(128) << 10) /* automatic ones: below it the work for each tile shows */
 #define EXPERT_SLOT   (16 * MIB)            /* an expert up to this size travels in one piece */
 #define FLIGHT_BYTES  (32 * MIB)            /* the host ring holds this much, and twice what is in flight, if it can */
-#define MEASURE_BYTES (4 * MIB)             /* text_bytes is measured, and a little different each time */
+#define MEASURE_BYTES (4 * MIB)             /* what is measured is a little different each time */
 #define DEPTH_MOST    65536u
 
 /* A run that is being settled. */
@@ -326,13 +326,15 @@ static int refuse_host(const struct draft *d)
 {
     const struct cost *c = &d->cost;
     bool on_host = d->r->backend == BACKEND_CPU;
+    uint64_t least = most_of(c->host, d->s->load_peak);
     char a[32], r1[32], r2[32], r3[32], r4[32];
     const char *what = d->s->host_memory_given ? "--host-memory is" : "free host memory is";
 
+    if (d->s->text_measured || least > c->host) least += MEASURE_BYTES;
     return error_set(d->e, ENOMEM,
                      "%s %s; the smallest that would do is %lluM (ring %s, KV cache of %u positions %s, activations of %u "
                      "positions %s, processes and the rest %s)",
-                     what, mib(d->s->host_memory, a), (unsigned long long)((most_of(c->host, d->s->load_peak) + MEASURE_BYTES) / 1000000 + 1), mib(c->arena, r1), d->r->kv_rows,
+                     what, mib(d->s->host_memory, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1), d->r->kv_rows,
                      mib(on_host ? c->kv : 0, r2), d->r->max_positions, mib(on_host ? c->activation + c->scratch : 0, r3),
                      mib(c->host - c->arena - (on_host ? c->kv + c->activation + c->scratch : 0), r4));
 }

@@ -29,6 +29,7 @@ struct plan_settings {
     bool host_memory_given, device_memory_given; /* by the user: messages then name the flag */
     uint64_t shm_free;       /* room for the arena in /dev/shm; UINT64_MAX: no matter */
     uint64_t text_bytes;     /* what tokenizer and templates take in the coordinator; 0: a guess */
+    bool text_measured;      /* it was more than the guess, and is a little different each time */
     uint64_t load_peak;      /* what the coordinator took at most while it read them, before any stage was there */
     /* cutting and rings */
     uint64_t slot_bytes;

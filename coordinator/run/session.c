@@ -160,9 +160,10 @@ static void measure_text(struct plan_settings *s)
 
     malloc_trim(0); /* what reading has left is not ours to keep */
     own = machine_own_look();
-    if (!own.now) return;
-    s->text_bytes = own.now;
     s->load_peak = own.peak;
+    if (own.now <= s->text_bytes) return; /* so that `sluice plan`, which reads no tokenizer, says what a run does */
+    s->text_bytes = own.now;
+    s->text_measured = true;
 }
 
 int session_start(struct session *s, const struct session_config *c, struct error *e)
