@@ -209,6 +209,8 @@ static bool allowed(int stage, const char *name)
         if (!strcmp(name, all[i])) return true;
     for (size_t i = 0; stage == STAGE_READER && i < 2; i++)
         if (!strcmp(name, reads[i])) return true;
+    /* once a second the files are looked at by name, however many tiles pass */
+    if (stage == STAGE_READER && strstr(name, "stat")) return true;
     for (size_t i = 0; stage == STAGE_COMPUTE && i < sizeof messages / sizeof *messages; i++)
         if (!strcmp(name, messages[i])) return true;
     return false;
