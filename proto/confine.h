@@ -18,5 +18,5 @@
 enum confine { CONFINE_READ, CONFINE_WORK, CONFINE_DEVICE };
 
 /* For every thread of the process, for good. -errno with what could not be had: a kernel or a container that takes no
- * filters (the rest holds all the same); -ENOTSUP in a build with sanitizers, which need more. */
+ * filters, -ENOTSUP in a build with sanitizers, which need more; then this thread alone gives up new privileges. */
 int confine(enum confine what, struct error *e);

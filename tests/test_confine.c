@@ -219,10 +219,20 @@ static bool all_threads(pid_t pid, const char *name, long value)
     return all;
 }
 
+/* Without a filter, which takes the other threads along, it is the main thread that gave its privileges up. */
+static bool gave_up(pid_t pid, long seccomp)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
+    if (seccomp != 2) return status_number(path, "NoNewPrivs") == 1;
+    return all_threads(pid, "NoNewPrivs", 1) && all_threads(pid, "Seccomp", seccomp);
+}
+
 static bool confined(const pid_t *pid, int n, long seccomp)
 {
     for (int i = 0; i < n; i++)
-        if (!all_threads(pid[i], "NoNewPrivs", 1) || !all_threads(pid[i], "Seccomp", seccomp)) return false;
+        if (!gave_up(pid[i], seccomp)) return false;
     return n == 3;
 }
 
