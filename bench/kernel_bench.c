@@ -62,26 +62,11 @@ struct read_job {
     uint64_t sum;
 };
 
-#if defined(__x86_64__)
-__attribute__((target("avx512f"), optimize("O3")))
-#endif
-/* Eight pieces walked together, the next eight sent for: of the ways tried the fastest. */
-static void
-read_task(void *arg, uint32_t worker, uint32_t task)
+static void read_task(void *arg, uint32_t worker, uint32_t task)
 {
-    typedef uint64_t vec __attribute__((vector_size(64)));
-    enum { STREAMS = 8, PIECE = 8192 };
     struct read_job *j = (struct read_job *)arg + task;
     (void)worker;
-    vec sum[STREAMS] = {0};
-    for (size_t i = 0; i + STREAMS * PIECE <= j->bytes; i += STREAMS * PIECE)
-        for (size_t at = 0; at < PIECE; at += sizeof(vec))
-            for (int s = 0; s < STREAMS; s++) {
-                const unsigned char *p = j->p + i + (size_t)s * PIECE + at;
-                __builtin_prefetch(p + STREAMS * PIECE, 0, 2);
-                sum[s] += *(const vec *)(const void *)p;
-            }
-    for (int s = 0; s < STREAMS; s++) j->sum += sum[s][0] + sum[s][3] + sum[s][7];
+    j->sum += cpu_read_once(j->p, j->bytes);
 }
 
 static struct result read_memory(struct bench *b, uint32_t arg)
@@ -94,52 +79,14 @@ static struct result read_memory(struct bench *b, uint32_t arg)
     return (struct result){.bytes = WEIGHT_BYTES};
 }
 
-#define FMA_ROUNDS 5000000
-
-#if defined(__x86_64__)
-/* Twelve sums in registers: enough to hide the latency. */
-#define FMA_LOOP(C)                                                                                                    \
-    for (int i = 0; i < FMA_ROUNDS; i++)                                                                               \
-    __asm__ volatile("vfmadd231ps %12, %13, %0\n\tvfmadd231ps %12, %13, %1\n\tvfmadd231ps %12, %13, %2\n\t"            \
-                     "vfmadd231ps %12, %13, %3\n\tvfmadd231ps %12, %13, %4\n\tvfmadd231ps %12, %13, %5\n\t"            \
-                     "vfmadd231ps %12, %13, %6\n\tvfmadd231ps %12, %13, %7\n\tvfmadd231ps %12, %13, %8\n\t"            \
-                     "vfmadd231ps %12, %13, %9\n\tvfmadd231ps %12, %13, %10\n\tvfmadd231ps %12, %13, %11"              \
-                     : "+" C(a0), "+" C(a1), "+" C(a2), "+" C(a3), "+" C(a4), "+" C(a5), "+" C(a6), "+" C(a7),         \
-                       "+" C(a8), "+" C(a9), "+" C(a10), "+" C(a11)                                                    \
-                     : C(x), C(y))
-
-__attribute__((target("avx512f,fma"))) static double fma_avx512(void)
-{
-    typedef float vec __attribute__((vector_size(64)));
-    vec x = {1}, y = {2}, a0 = x, a1 = x, a2 = x, a3 = x, a4 = x, a5 = x, a6 = x, a7 = x, a8 = x, a9 = x, a10 = x,
-        a11 = x;
-    FMA_LOOP("v");
-    return 12.0 * 32 * FMA_ROUNDS;
-}
-
-__attribute__((target("avx2,fma"))) static double fma_avx2(void)
-{
-    typedef float vec __attribute__((vector_size(32)));
-    vec x = {1}, y = {2}, a0 = x, a1 = x, a2 = x, a3 = x, a4 = x, a5 = x, a6 = x, a7 = x, a8 = x, a9 = x, a10 = x,
-        a11 = x;
-    FMA_LOOP("x");
-    return 12.0 * 16 * FMA_ROUNDS;
-}
-#endif
-
-static double fma_plain(void)
-{
-    return 0;
-}
+#define FMA_TIMES 50
 
 static void fma_task(void *arg, uint32_t worker, uint32_t task)
 {
+    double *flops = (double *)arg + task;
     (void)worker;
-    double (*run)(void) = fma_plain;
-#if defined(__x86_64__)
-    run = cpu_variant_kernels(CPU_AVX512) ? fma_avx512 : cpu_variant_kernels(CPU_AVX2) ? fma_avx2 : fma_plain;
-#endif
-    ((double *)arg)[task] = run();
+    *flops = 0;
+    for (int i = 0; i < FMA_TIMES; i++) *flops += (double)cpu_fma_once();
 }
 
 static struct result multiply_add(struct bench *b, uint32_t arg)

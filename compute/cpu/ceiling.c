@@ -22,8 +22,8 @@ struct piece {
 #if defined(__x86_64__)
 __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
-static uint64_t
-read_piece(const unsigned char *from, uint64_t bytes)
+uint64_t
+cpu_read_once(const unsigned char *from, uint64_t bytes)
 {
     typedef uint64_t vec __attribute__((vector_size(64)));
     enum { STREAMS = 8, PIECE = 8192 };
@@ -48,7 +48,7 @@ static void read_task(void *arg, uint32_t worker, uint32_t task)
     struct piece *x = (struct piece *)arg + task;
 
     (void)worker;
-    x->sum += read_piece(x->p, x->bytes);
+    x->sum += cpu_read_once(x->p, x->bytes);
 }
 
 static int read_memory(struct ops *o, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
@@ -106,8 +106,7 @@ __attribute__((target("avx2,fma"))) static uint64_t fma_avx2(void)
 }
 #endif
 
-/* 0: there is no loop for this processor. */
-static uint64_t fma_once(void)
+uint64_t cpu_fma_once(void)
 {
 #if defined(__x86_64__)
     if (cpu_variant_kernels(CPU_AVX512)) return fma_avx512();
@@ -119,14 +118,14 @@ static uint64_t fma_once(void)
 static void fma_task(void *arg, uint32_t worker, uint32_t task)
 {
     (void)worker;
-    ((uint64_t *)arg)[task] = fma_once();
+    ((uint64_t *)arg)[task] = cpu_fma_once();
 }
 
 static void multiply_add(struct ops *o, uint64_t limit_ns, uint64_t *operations, uint64_t *ns)
 {
     uint64_t done[TASKS] = {0}, start;
 
-    if (!fma_once()) return;
+    if (!cpu_fma_once()) return;
     start = clock_ns();
     do {
         pool_run(o->pool, fma_task, done, TASKS);

@@ -108,6 +108,12 @@ enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_AVX512_VBMI, CPU_VARIANT
 /* The kernels of a variant; NULL if this machine cannot run them. */
 const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v);
 
+/* The loops behind ops_ceiling(), each on the calling thread. read: all of bytes, a multiple of 64 KiB, in the fastest way
+ * that was found; the sum is no matter. fma: floating-point operations done in about half a millisecond, 0 where there is
+ * no loop for this processor. */
+uint64_t cpu_read_once(const unsigned char *from, uint64_t bytes);
+uint64_t cpu_fma_once(void);
+
 struct ops {
     const struct cpu_kernels *kernels;
     struct pool *pool;
