@@ -143,7 +143,7 @@ static uint64_t big_endian(const uint8_t *p, size_t n)
 /* Bytes of the number, text or bytes that begin here; 0: something else, or more than there is. */
 static size_t plain_bytes(const uint8_t *p, size_t left)
 {
-    uint64_t n;
+    uint64_t n = 0;
     size_t length = 0;
 
     if (*p < 0x80 || *p >= 0xe0) return 1;        /* small integers */

@@ -52,7 +52,7 @@ int chat_close(struct chat *c, struct error *e)
 
 int chat_text_add(struct chat_text *t, const char *text, size_t bytes, struct error *e)
 {
-    if (t->bytes + bytes + 1 > t->room) {
+    if (!t->data || t->bytes + bytes + 1 > t->room) {
         size_t room = 2 * (t->bytes + bytes) + 1024;
         char *more = realloc(t->data, room);
 

@@ -170,6 +170,7 @@ static size_t clean(wchar_t *text, size_t n)
     size_t to = 0;
 
     for (size_t i = 0; i < n; i++) {
+        /* add() has written all n of them. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
         bool second = text[i] == L'\n' && before == L'\r';
 
         before = text[i];

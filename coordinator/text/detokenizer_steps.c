@@ -26,9 +26,9 @@ static int read_text(struct buffer *out, const json_t *o, const char *key, const
     int rc = otherwise ? json_get_text(o, key, &text, &bytes, e) : json_need_text(o, key, &text, &bytes, e);
     if (rc != 0)
         return rc;
-    if (!text && otherwise) {
-        text = otherwise;
-        bytes = strlen(otherwise);
+    if (!text) {
+        text = otherwise ? otherwise : "";
+        bytes = strlen(text);
     }
     buffer_append(out, text, bytes);
     return out->failed ? error_set(e, ENOMEM, "no memory for a decoder") : 0;
