@@ -29,10 +29,11 @@ static bool string_fits(const struct verify_shm *s, uint64_t at)
 
 static bool spans_fit(struct verify_shm *s, const struct verify_file *f)
 {
-    const struct verify_span *x = verify_spans(s) + f->span0;
+    const struct verify_span *x;
     uint64_t end = 0;
 
     if (f->span0 > s->span_count || f->spans > s->span_count - f->span0) return false;
+    x = verify_spans(s) + f->span0;
     for (uint64_t i = 0; i < f->spans; i++, x++) {
         if (x->offset < end || x->offset > f->bytes || x->bytes > f->bytes - x->offset) return false;
         if (x->form >= VERIFY_FORMS || x->bytes % verify_form_bytes(x->form)) return false;

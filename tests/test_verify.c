@@ -345,6 +345,8 @@ static void parses_lists(void **state)
         {HEX "  model.safetensors\n", "model.safetensors"},
         {HEX " *model.safetensors\r\n", "model.safetensors"},
         {HEX "  ./a b\n", "a b"},
+        {HEX "   *a", " *a"},
+        {HEX " \ta", "a"},
         {"2C26B46B68FFC68FF99B453C1D30413413422D706483BFA0F98A5E886266E7AE  x", "x"},
         {"SHA256 (x (1).bin) = " HEX, "x (1).bin"},
         {"\\" HEX "  a\\nb\\\\c", "a\nb\\c"},
@@ -410,6 +412,9 @@ static void lists_beside_the_files(void **state)
         assert_int_equal(unlink(scratch_path(folder, lists[i])), 0);
     }
     scratch_write(folder, WEIGHTS ".sha256", sum); /* the sum alone */
+    as_published(folder, WEIGHTS, WEIGHTS ".sha256", __LINE__);
+    snprintf(line, sizeof line, "%s  -\n", sum); /* as sha256sum sums a pipe */
+    scratch_write(folder, WEIGHTS ".sha256", line);
     as_published(folder, WEIGHTS, WEIGHTS ".sha256", __LINE__);
     patch(folder, WEIGHTS, tensor_of(folder, "model.norm.weight").offset, "\x11\x3f", 2);
     ONLY("checksum", "download it again", folder);

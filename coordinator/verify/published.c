@@ -71,9 +71,12 @@ bool published_parse(char *line, char hex[65], char **name)
     if (parse_bsd(line, hex, name)) return true;
     if (!take_hex(s, 64, hex)) return false;
     s += 64;
-    if (*s && *s != ' ' && *s != '\t') return false;
-    while (*s == ' ' || *s == '\t') s++;
-    if (*s == '*') s++;
+    if (*s == ' ' && (s[1] == ' ' || s[1] == '*')) { /* as sha256sum writes it: all that follows is the name */
+        s += 2;
+    } else {
+        if (*s && *s != ' ' && *s != '\t') return false;
+        while (*s == ' ' || *s == '\t') s++;
+    }
     if (!strncmp(s, "./", 2)) s += 2;
     if (escaped) unescape(s);
     *name = s;
@@ -120,7 +123,7 @@ static int read_list(struct verify *v, const char *list)
         char own[NAME_MAX + 1];
 
         if (!published_parse(line, hex, &name)) continue;
-        if (!*name && n > 7 && !strcmp(list + n - 7, ".sha256")) { /* FILE.sha256 with the sum alone */
+        if ((!*name || !strcmp(name, "-")) && n > 7 && !strcmp(list + n - 7, ".sha256")) { /* FILE.sha256, of a pipe */
             snprintf(own, sizeof own, "%.*s", (int)(n - 7), list);
             name = own;
         }

@@ -12,6 +12,7 @@
 struct making {
     struct timeline *t;
     int32_t (*cover)[FINE + 1]; /* [ROWS] events that begin less those that end at this part */
+    bool any[ROWS];
     double copy_seconds;
 };
 
@@ -100,6 +101,7 @@ static int see_work(void *arg, const struct trace_event *x, struct error *e)
     from = fine_part(t, x->from);
     to = fine_part(t, x->to);
     if (to == from && to < FINE) to++; /* too short to be seen, and there all the same */
+    m->any[row] = true;
     m->cover[row][from]++;
     m->cover[row][to]--;
     t->share[row] += larger(0, smaller(x->to, t->work_end) - larger(x->from, t->work_start));
@@ -116,24 +118,24 @@ static int see_work(void *arg, const struct trace_event *x, struct error *e)
 }
 
 /* Overlapping events cover their time once. */
-static void close_rows(struct making *m)
+static void close_row(struct timeline *t, enum timeline_row row, int32_t *cover, double work)
 {
-    struct timeline *t = m->t;
-    double work = t->work_end - t->work_start;
+    int from = fine_part(t, t->work_start), to = fine_part(t, t->work_end), covered = 0;
+    int32_t depth = 0;
 
-    for (int row = 0; row < ROWS; row++) {
-        int64_t depth = 0, covered = 0, seen = 0;
-        int from = fine_part(t, t->work_start), to = fine_part(t, t->work_end);
-
-        for (int i = 0; i < FINE; i++) {
-            depth += m->cover[row][i];
-            t->busy[row][i / TIMELINE_FINE] += depth > 0 ? 1.0 / TIMELINE_FINE : 0;
-            covered += depth > 0 && i >= from && i < to;
-            seen += i >= from && i < to;
-        }
-        /* events shorter than a part seem longer there; where none overlap, their own sum is the truth */
-        t->share[row] = smaller(work > 0 ? t->share[row] / work : 0, seen ? (double)covered / (double)seen : 0);
+    for (int i = 0; i < FINE; i++) {
+        depth += cover[i];
+        cover[i] = depth > 0;
     }
+    for (int bin = 0; bin < TIMELINE_BINS; bin++) {
+        int32_t n = 0;
+
+        for (int i = 0; i < TIMELINE_FINE; i++) n += cover[bin * TIMELINE_FINE + i];
+        t->busy[row][bin] = (double)n / TIMELINE_FINE;
+    }
+    for (int i = from; i < to; i++) covered += cover[i];
+    /* events shorter than a part seem longer there; where none overlap, their own sum is the truth */
+    t->share[row] = smaller(work > 0 ? t->share[row] / work : 0, to > from ? (double)covered / (double)(to - from) : 0);
 }
 
 int timeline_make(struct timeline **out, const char *path, struct error *e)
@@ -150,7 +152,8 @@ int timeline_make(struct timeline **out, const char *path, struct error *e)
         rc = trace_read(path, see_work, &m, e);
     }
     if (!rc) {
-        close_rows(&m);
+        for (enum timeline_row row = 0; row < ROWS; row++) /* most traces have no requests, many no copies */
+            if (m.any[row]) close_row(m.t, row, m.cover[row], m.t->work_end - m.t->work_start);
         m.t->copies = m.copy_seconds > 0 && m.t->link_bytes / m.copy_seconds < COPY_MOST;
     }
     free(m.cover);

@@ -1,6 +1,5 @@
 /* config.json of a folder whose weights are not there: through its family to the program, and through the planner to a plan
  * that passes plan_check(). The first byte is a set of bits: the budget, the context, the backend. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,24 +61,12 @@ static void run(const uint8_t *data, size_t bytes)
     model_close(m);
 }
 
-struct sink {
-    fuzz_emit *emit;
-    void *arg;
-    uint8_t bits;
-};
-
 static void seed_config(void *arg, const char *path)
 {
-    struct sink *s = arg;
-    size_t bytes;
-    char *text = fuzz_read(path, &bytes), *seed = malloc(bytes + 2);
+    struct fuzz_sink *s = arg;
 
-    if (!seed) abort();
-    seed[0] = (char)(64 + s->bits++ % 32);
-    memcpy(seed + 1, text, bytes);
-    s->emit(s->arg, seed, bytes + 1);
-    free(seed);
-    free(text);
+    fuzz_seed_file(s, path);
+    s->head[0] = (char)(64 + (s->head[0] + 1) % 32);
 }
 
 static void seeds(fuzz_emit *emit, void *arg)
@@ -103,13 +90,9 @@ static void seeds(fuzz_emit *emit, void *arg)
         "\"layernorm_epsilon\":1e-5,"
         "\"seq_length\":64,\"add_qkv_bias\":true,\"rmsnorm\":true}",
     };
-    struct sink s = {emit, arg, 0};
-    char seed[1024];
+    struct fuzz_sink s = {emit, arg, {64}, 1};
 
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        int n = snprintf(seed, sizeof seed, "@%s", others[i]);
-        emit(arg, seed, (size_t)n);
-    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) fuzz_seed(&s, others[i], strlen(others[i]));
     fuzz_glob("tests/data/models/*/config.json", seed_config, &s);
     fuzz_glob("tests/data/demo-model/config.json", seed_config, &s);
 }

@@ -1,5 +1,6 @@
 #include "tests/fuzz/folder.h"
 
+#include <ftw.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,18 +14,26 @@
 static char made[16][64]; /* folders to remove */
 static int made_count;
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
+{
+    (void)st;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
 static void remove_made(void)
 {
-    glob_t g;
-    char pattern[sizeof *made + 2];
+    for (int i = 0; i < made_count; i++) nftw(made[i], remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
 
-    for (int i = 0; i < made_count; i++) {
-        snprintf(pattern, sizeof pattern, "%.60s/*", made[i]);
-        if (!glob(pattern, 0, NULL, &g)) {
-            for (size_t k = 0; k < g.gl_pathc; k++) unlink(g.gl_pathv[k]);
-            globfree(&g);
-        }
-        rmdir(made[i]);
+/* The folders that a path leads through. */
+static void make_parents(char *path)
+{
+    for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+        *p = 0;
+        mkdir(path, 0700);
+        *p = '/';
     }
 }
 
@@ -41,6 +50,7 @@ void fuzz_folder_make(struct fuzz_folder *f, const char *const *name)
         f->fd[f->files] = memfd_create("fuzz", MFD_CLOEXEC);
         snprintf(to, sizeof to, "/proc/self/fd/%d", f->fd[f->files]);
         snprintf(link, sizeof link, "%s/%s", f->path, name[f->files]);
+        make_parents(link);
         if (f->fd[f->files] < 0 || symlink(to, link)) fuzz_fail("cannot make a file in a folder");
     }
 }
@@ -78,4 +88,24 @@ void fuzz_glob(const char *pattern, void (*each)(void *arg, const char *path), v
     }
     for (size_t i = 0; i < g.gl_pathc; i++) each(arg, g.gl_pathv[i]);
     globfree(&g);
+}
+
+void fuzz_seed(struct fuzz_sink *s, const void *data, size_t bytes)
+{
+    char *seed = malloc(s->head_bytes + bytes + 1);
+
+    if (!seed) fuzz_fail("no memory for a seed");
+    memcpy(seed, s->head, s->head_bytes);
+    memcpy(seed + s->head_bytes, data, bytes);
+    s->emit(s->arg, seed, s->head_bytes + bytes);
+    free(seed);
+}
+
+void fuzz_seed_file(void *sink, const char *path)
+{
+    size_t bytes;
+    char *text = fuzz_read(path, &bytes);
+
+    fuzz_seed(sink, text, bytes);
+    free(text);
 }

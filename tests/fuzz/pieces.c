@@ -1,9 +1,5 @@
 /* tokenizer.model (SentencePiece's protocol buffer, or a tiktoken file) and *.tiktoken. First byte: 'm' tokenizer.model, else
  * model.tiktoken; 'c' and 'C' with ChatGLM's class beside them. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/text.h"
@@ -30,35 +26,15 @@ static void run(const uint8_t *data, size_t bytes)
     fuzz_text(f->path, text, sizeof text - 1);
 }
 
-struct sink {
-    fuzz_emit *emit;
-    void *arg;
-    char kind;
-};
-
-static void seed_file(void *arg, const char *path)
-{
-    struct sink *s = arg;
-    size_t bytes;
-    char *text = fuzz_read(path, &bytes), *seed = malloc(bytes + 1);
-
-    if (!seed) abort();
-    *seed = s->kind;
-    memcpy(seed + 1, text, bytes);
-    s->emit(s->arg, seed, bytes + 1);
-    free(seed);
-    free(text);
-}
-
 static void seeds(fuzz_emit *emit, void *arg)
 {
-    struct sink s = {emit, arg, 'm'};
+    struct fuzz_sink s = {emit, arg, {'m'}, 1};
 
-    fuzz_glob("tests/data/tokenizers-more/*/tokenizer.model", seed_file, &s);
-    s.kind = 'c';
-    fuzz_glob("tests/data/tokenizers-more/spm-unigram/tokenizer.model", seed_file, &s);
-    s.kind = 't';
-    fuzz_glob("tests/data/tokenizers-more/*/*.tiktoken", seed_file, &s);
+    fuzz_glob("tests/data/tokenizers-more/*/tokenizer.model", fuzz_seed_file, &s);
+    s.head[0] = 'c';
+    fuzz_glob("tests/data/tokenizers-more/spm-unigram/tokenizer.model", fuzz_seed_file, &s);
+    s.head[0] = 't';
+    fuzz_glob("tests/data/tokenizers-more/*/*.tiktoken", fuzz_seed_file, &s);
     emit(arg, "tYQ== 0\nYg== 1\nYWI= 2\nIA== 3\n", 29);
     emit(arg, "mYQ== 0\nYg== 1\nYWI= 2\nIA== 3\n", 29);
 }

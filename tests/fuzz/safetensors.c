@@ -93,29 +93,15 @@ static void header_of(struct text *t, const char *list)
     fclose(f);
 }
 
-struct sink {
-    fuzz_emit *emit;
-    void *arg;
-};
-
 static void seed_list(void *arg, const char *path)
 {
-    struct sink *s = arg;
     size_t bytes;
     char *list = fuzz_read(path, &bytes);
     struct text header = {0};
-    uint32_t tail = 64 << 20;
-    char *seed;
 
     if (bytes > 1500) list[1500] = 0; /* short ones are as good, and mutate better */
     header_of(&header, list);
-    seed = malloc(header.bytes + 5);
-    if (!seed) abort();
-    seed[0] = 'h';
-    memcpy(seed + 1, &tail, 4);
-    memcpy(seed + 5, header.at, header.bytes);
-    s->emit(s->arg, seed, header.bytes + 5);
-    free(seed);
+    fuzz_seed(arg, header.at, header.bytes);
     free(header.at);
     free(list);
 }
@@ -124,7 +110,7 @@ static void seeds(fuzz_emit *emit, void *arg)
 {
     static const char small[] = "h\x10\0\0\0{\"a\":{\"dtype\":\"BF16\",\"shape\":[2,4],\"data_offsets\":[0,16]}}";
     static const char raw[] = "r\0\0\0\0\x02\0\0\0\0\0\0\0{}";
-    struct sink s = {emit, arg};
+    struct fuzz_sink s = {emit, arg, {'h', 0, 0, 0, 4}, 5}; /* 64 MiB of data */
 
     emit(arg, small, sizeof small - 1);
     emit(arg, raw, sizeof raw - 1);

@@ -68,34 +68,16 @@ static void run(const uint8_t *data, size_t bytes)
     jinja_free(t);
 }
 
-struct sink {
-    fuzz_emit *emit;
-    void *arg;
-};
-
-static void seed(struct sink *s, char which, const char *text, size_t bytes)
-{
-    char *copy = malloc(bytes + 1);
-
-    if (!copy) abort();
-    *copy = which;
-    memcpy(copy + 1, text, bytes);
-    s->emit(s->arg, copy, bytes + 1);
-    free(copy);
-}
-
 static void seed_file(void *arg, const char *path)
 {
-    size_t bytes;
-    char *text = fuzz_read(path, &bytes);
+    struct fuzz_sink *s = arg;
 
-    for (char which = '0'; which < '2'; which++) seed(arg, which, text, bytes);
-    free(text);
+    for (s->head[0] = '0'; s->head[0] < '2'; s->head[0]++) fuzz_seed_file(s, path);
 }
 
 static void seeds(fuzz_emit *emit, void *arg)
 {
-    struct sink s = {emit, arg};
+    struct fuzz_sink s = {emit, arg, {'2'}, 1};
     size_t bytes;
     char *text = fuzz_read("tests/data/templates/cases.json", &bytes);
     json_t *root = json_loadb(text, bytes, 0, NULL), *list = json_object_get(root, "cases");
@@ -103,7 +85,7 @@ static void seeds(fuzz_emit *emit, void *arg)
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_t *t = json_object_get(json_array_get(list, i), "template");
 
-        if (t) seed(&s, '2', json_string_value(t), json_string_length(t));
+        if (t) fuzz_seed(&s, json_string_value(t), json_string_length(t));
     }
     json_decref(root);
     free(text);

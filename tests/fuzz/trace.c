@@ -8,6 +8,7 @@
 
 #include "coordinator/view/timeline.h"
 #include "coordinator/view/timeline_svg.h"
+#include "proto/clock.h"
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -70,20 +71,22 @@ static void seeds(fuzz_emit *emit, void *arg)
     struct trace_record now[3];
     struct trace_writer *t;
     struct error e;
+    uint64_t start;
     size_t bytes;
     char *text;
     int fd = mkstemp(path);
 
     if (fd < 0 || trace_open(&t, path, &e)) fuzz_fail("no trace can be written for a seed");
     memcpy(now, r, sizeof r);
-    for (int i = 0; i < 3; i++) { /* after the opening */
-        now[i].fill_ns += UINT64_C(1) << 62;
-        now[i].ready_ns += UINT64_C(1) << 62;
-        now[i].take_ns += UINT64_C(1) << 62;
-        now[i].free_ns += UINT64_C(1) << 62;
+    start = clock_ns(); /* after the opening */
+    for (int i = 0; i < 3; i++) {
+        now[i].fill_ns += start;
+        now[i].ready_ns += start;
+        now[i].take_ns += start;
+        now[i].free_ns += start;
     }
     trace_write(t, now, 3);
-    trace_sweep(t, UINT64_C(1) << 62, (UINT64_C(1) << 62) + 20000, 4);
+    trace_sweep(t, start, start + 20000, 4);
     if (trace_close(t, &e)) fuzz_fail(e.text);
     text = fuzz_read(path, &bytes);
     emit(arg, text, bytes);
