@@ -32,12 +32,18 @@ static uint32_t size_or_default(struct build *b, const char *key, uint32_t most,
     return config_size(b->c, key, 1, most, b->e);
 }
 
+static bool is_silent(const struct build *b, const char *key)
+{
+    return !json_object_get(b->c->text, key); /* null speaks */
+}
+
 static void head_sizes(struct build *b, const struct build_defaults *d)
 {
+    uint32_t kv = is_silent(b, "num_key_value_heads") ? d->kv_heads : 0;
+
     b->heads = size_or_default(b, "num_attention_heads", HEADS_LIMIT, d->heads);
-    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT,
-                                 b->c->text != b->c->root && d->kv_heads ? d->kv_heads : b->heads, b->e);
-    b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, b->c->text != b->c->root ? d->head_dim : 0, b->e);
+    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT, kv ? kv : b->heads, b->e);
+    b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, is_silent(b, "head_dim") ? d->head_dim : 0, b->e);
     if (!build_ok(b)) return;
     if (!b->head_dim && b->hidden % b->heads)
         config_fault(b->c, b->e, "hidden_size", "%u is not divisible by num_attention_heads %u", b->hidden, b->heads);
@@ -62,6 +68,7 @@ void build_sizes(struct build *b, const struct build_defaults *d)
     b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, d->limit ? d->limit : 2048, b->e);
     longest = config_size_or(b->c, "model_max_length", 1, CONFIG_SIZE_MAX, b->limit, b->e);
     if (longest > b->limit) b->limit = longest; /* Command R gives both, and means the larger */
+    b->theta = d->theta;
     head_sizes(b, d);
 }
 
@@ -79,7 +86,7 @@ uint32_t build_length(const struct build *b)
 
 struct rope_table build_plain_rope(struct build *b)
 {
-    struct rope_request q = {.head_dim = b->head_dim, .length = build_length(b)};
+    struct rope_request q = {.head_dim = b->head_dim, .theta = b->theta, .length = build_length(b)};
     struct rope_table r = rope_make(b->p, b->c, &q, b->e);
 
     b->trained = r.trained;
@@ -103,12 +110,22 @@ bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwis
     if (!config_field(b->c, "layer_types", false)) return otherwise;
     s = config_list_string(b->c, "layer_types", i, b->e);
     if (!s) config_fault(b->c, b->e, "layer_types", "no entry for layer %u", i);
+    if (s && strcmp(s, type) && strcmp(s, "full_attention"))
+        config_fault(b->c, b->e, "layer_types", "layer %u is of type \"%.40s\", which %s does not have", i, s,
+                     b->family);
     return s && !strcmp(s, type);
+}
+
+uint32_t build_sliding(struct build *b, uint32_t otherwise)
+{
+    if (is_silent(b, "sliding_window")) return otherwise;
+    return config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
 }
 
 uint32_t build_window(struct build *b, uint32_t i)
 {
-    uint32_t window = config_size_or(b->c, "sliding_window", 0, CONFIG_SIZE_MAX, 0, b->e);
+    uint32_t window =
+        config_size_or(b->c, "sliding_window", 0, CONFIG_SIZE_MAX, is_silent(b, "sliding_window") ? 4096 : 0, b->e);
     uint32_t from = config_size_or(b->c, "max_window_layers", 0, CONFIG_SIZE_MAX, 28, b->e);
     bool by_rule = config_bool_or(b->c, "use_sliding_window", false, b->e) && i >= from;
 

@@ -45,6 +45,7 @@ struct build {
     const char *family; /* architecture as the config calls it */
     /* sizes, read by build_sizes() */
     uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit;
+    double theta; /* of rotation, where the config has none */
     /* the norm of this family */
     uint32_t norm_kind; /* enum plan_norm */
     float eps, weight_add;
@@ -61,9 +62,12 @@ struct build {
     uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
 };
 
-/* What a nested text_config may leave out, because it is what its class has anyway. 0: nothing is known. */
+/* What a config may leave out, because it is what its class has anyway: the last five fields in any folder, the others in
+ * a nested text_config only. 0: nothing is known (then as many key heads as heads, hidden / heads, 2048 and 10000). */
 struct build_defaults {
-    uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit;
+    uint32_t hidden, layers, vocab, heads, inter;
+    uint32_t kv_heads, head_dim, limit;
+    double theta;
 };
 
 /* A fault of the family's own; keeps an earlier one. */
@@ -74,7 +78,7 @@ static inline bool build_ok(const struct build *b)
 }
 
 /* hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit under their usual names, with sane limits. d (or NULL)
- * serves where a multimodal folder's text_config is silent. */
+ * serves where the config is silent; null is not silence: it means as many key heads as heads, and hidden / heads. */
 void build_sizes(struct build *b, const struct build_defaults *d);
 /* RMS or layer norm and its eps from this field. */
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
@@ -128,10 +132,12 @@ extern const struct plan_view VIEW_NONE;
 uint32_t build_activation(struct build *b, const char *key, uint32_t otherwise);
 /* tie_word_embeddings; where it is absent: whether the folder has no lm_head, or otherwise when that cannot be told. */
 bool build_tied(struct build *b, bool otherwise);
+/* sliding_window: null is none, and silence is otherwise, what the class has. */
+uint32_t build_sliding(struct build *b, uint32_t otherwise);
 /* Layer i's sliding window, 0 for none: sliding_window where layer_types says "sliding_attention"; without layer_types
  * where use_sliding_window is true and i reaches max_window_layers (Qwen). */
 uint32_t build_window(struct build *b, uint32_t i);
-/* Whether layer_types calls layer i so; otherwise where there is no such list. */
+/* Whether layer_types calls layer i so, and not "full_attention"; otherwise where there is no such list. */
 bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwise);
 /* The usual rotary table of all layers: all of a head, or the config's share of it. */
 struct rope_table build_plain_rope(struct build *b);

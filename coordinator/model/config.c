@@ -39,7 +39,7 @@ static int read_whole(int fd, char *text, uint64_t bytes)
     return 0;
 }
 
-static int load_text(char **out, uint64_t *bytes, const char *path, uint64_t max_bytes, struct error *e)
+int config_load_text(char **out, uint64_t *bytes, const char *path, uint64_t max_bytes, struct error *e)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
@@ -59,6 +59,7 @@ static int load_text(char **out, uint64_t *bytes, const char *path, uint64_t max
         free(text);
         error_set(e, -rc, "%s: %s", path, error_name(-rc));
     } else {
+        text[st.st_size] = 0;
         *out = text;
         *bytes = (uint64_t)st.st_size;
     }
@@ -72,7 +73,7 @@ int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct 
     json_error_t je;
     uint64_t bytes = 0;
     char *text = NULL;
-    int rc = load_text(&text, &bytes, path, max_bytes, e);
+    int rc = config_load_text(&text, &bytes, path, max_bytes, e);
 
     if (rc) return rc;
     *out = json_loadb(text, bytes, 0, &je);

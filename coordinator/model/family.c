@@ -98,9 +98,15 @@ static const struct family *named_by(const json_t *o)
     return f ? f : by_type(multimodal, MULTIMODAL, json_object_get(o, "model_type"));
 }
 
+/* What config.json calls itself first. NULL: nothing. */
+static const char *first_architecture(const struct config *c)
+{
+    return json_string_value(json_array_get(json_object_get(c->root, "architectures"), 0));
+}
+
 static void unknown(const struct config *c, struct error *e)
 {
-    const char *name = json_string_value(json_array_get(json_object_get(c->root, "architectures"), 0));
+    const char *name = first_architecture(c);
     char list[800];
     size_t n = 0;
 
@@ -114,16 +120,44 @@ static void unknown(const struct config *c, struct error *e)
               name ? name : "(not given)", list);
 }
 
-const struct family *family_find(const struct config *c, const char **text_of, struct error *e)
+/* Classes that answer with something other than text, or see their whole prompt at once: they have a family's layers. */
+static const char *cannot_write(const char *architecture)
 {
-    const struct family *whole = by_architecture(multimodal, MULTIMODAL, json_object_get(c->root, "architectures")),
-                        *f = NULL;
+    static const char *const heads[] = {"ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
+                                        "RewardModel"};
+    static const char *const both_ways[] = {"PaliGemma", "ColPali"};
 
-    *text_of = whole ? whole->architecture : NULL;
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        if (strstr(architecture, heads[i])) return "has no head that writes text";
+    for (size_t i = 0; i < sizeof both_ways / sizeof *both_ways; i++)
+        if (!strncmp(architecture, both_ways[i], strlen(both_ways[i])))
+            return "lets the tokens of a prompt see those that follow, which is not supported";
+    return NULL;
+}
+
+const struct family *family_find(const struct config *c, struct family_notice *says, struct error *e)
+{
+    const json_t *list = json_object_get(c->root, "architectures");
+    const struct family *whole = by_architecture(multimodal, MULTIMODAL, list), *f = NULL;
+    const char *name = first_architecture(c), *why = name ? cannot_write(name) : NULL;
+
+    says->text[0] = 0;
+    if (why) {
+        error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" %s", c->path, name, why);
+        return NULL;
+    }
     if (c->text != c->root) f = named_by(c->text);
     if (!f && whole && whole->write) f = whole;
     if (!f && !whole) f = named_by(c->root);
-    if (!f) unknown(c, e);
-    if (f && !whole && c->text != c->root) *text_of = "this folder";
+    if (!f) {
+        unknown(c, e);
+        return NULL;
+    }
+    if (whole || c->text != c->root)
+        snprintf(says->text, sizeof says->text, "%s is multimodal: only its language model runs, with text alone",
+                 whole ? whole->architecture : "this folder");
+    else if (name && !by_architecture(families, FAMILIES, list))
+        snprintf(says->text, sizeof says->text,
+                 "the architecture \"%.60s\" is not known: it runs as %s, its model_type", name, f->architecture);
     return f;
 }

@@ -9,9 +9,14 @@ struct family {
     void (*write)(struct build *b);
 };
 
-/* The family of a config, NULL and a fault that lists the known ones. *text_of: NULL, or what the folder calls itself
- * where only its text part runs. */
-const struct family *family_find(const struct config *c, const char **text_of, struct error *e);
+/* What a user should know of the choice: that only the text part of a folder runs, or that an architecture of another name
+ * runs by its model_type. Empty: nothing. */
+struct family_notice {
+    char text[200];
+};
+
+/* The family of a config; NULL and a fault that lists the known ones, or says why this one cannot write text. */
+const struct family *family_find(const struct config *c, struct family_notice *says, struct error *e);
 
 void family_llama(struct build *b);
 void family_mistral(struct build *b);

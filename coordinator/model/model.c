@@ -17,8 +17,8 @@ struct model {
     char notice[256];
 };
 
-/* What stands before the language model's tensors: found by the embedding's name. Families with names of their own set
- * b->prefix themselves. */
+/* What stands before the language model's tensors: found by the embedding's name (InternLM 2 has one of its own). Families
+ * whose tensors stand elsewhere set b->prefix themselves. */
 static void find_prefix(struct build *b)
 {
     static const char *const prefixes[] = {"model.",
@@ -28,12 +28,13 @@ static void find_prefix(struct build *b)
                                            "language_model.",
                                            "model.text_model.",
                                            ""};
+    static const char *const embeddings[] = {"embed_tokens", "tok_embeddings"};
     char name[BUILD_NAME_BYTES];
 
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
+    for (size_t i = 0; i < 2 * (sizeof prefixes / sizeof *prefixes); i++) {
+        snprintf(name, sizeof name, "%s%s.weight", prefixes[i / 2], embeddings[i % 2]);
         if (!tensors_find(b->t, name)) continue;
-        snprintf(b->prefix, sizeof b->prefix, "%s", prefixes[i]);
+        snprintf(b->prefix, sizeof b->prefix, "%s", prefixes[i / 2]);
         return;
     }
     snprintf(b->prefix, sizeof b->prefix, "model.");
@@ -101,10 +102,64 @@ static void compare_with_index(struct build *b, const struct tensors *t)
              (double)t->index_bytes / 1e9, (double)bytes / 1e9);
 }
 
+/* Buffers and scales of activations, which no family multiplies with. */
+static bool means_nothing(const char *name)
+{
+    static const char *const ends[] = {"inv_freq", ".input_scale", ".k_scale", ".v_scale"};
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n >= strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i])) return true;
+    return false;
+}
+
+/* Whether it belongs to a layer that runs: "model.layers.7.self_attn.q_proj.bias". */
+static bool is_of_a_layer(const struct build *b, const char *name)
+{
+    char start[sizeof b->prefix + sizeof b->layers_name + 2], *end;
+    int n = snprintf(start, sizeof start, "%s%s.", b->prefix, b->layers_name);
+
+    return !strncmp(name, start, (size_t)n) && strtoul(name + n, &end, 10) < b->layers && *end == '.';
+}
+
+/* A layer's tensor that this family does not multiply with (a bias of which the config does not speak) is ignored, as the
+ * reference does, but not in silence. */
+static void look_for_unused(struct build *b, const struct tensors *t)
+{
+    const char *first = NULL;
+    size_t count = 0;
+
+    for (size_t i = 0; i < t->count; i++) {
+        const struct tensor *x = &t->at[i];
+        if (x->used || means_nothing(x->name) || !is_of_a_layer(b, x->name)) continue;
+        if (!first) first = x->name;
+        count++;
+    }
+    if (!first || b->notice[0]) return;
+    snprintf(b->notice, sizeof b->notice,
+             count == 1 ? "%.150s is in the folder, and %s does not use it"
+                        : "%.150s and others of its layers are in the folder, and %s does not use them",
+             first, b->family);
+}
+
+/* What makes embeddings would write nonsense, and so would layers of which each has a shape of its own (Llama-Nemotron). */
+static void refuse_other_kinds(struct build *b)
+{
+    const json_t *both = config_field(b->c, "use_bidirectional_attention", false);
+
+    if (!config_bool_or(b->c, "is_causal", true, b->e))
+        config_fault(b->c, b->e, "is_causal", "false: its tokens see those that follow, so it cannot write text");
+    if (json_is_true(both) || (json_is_string(both) && !strcmp(json_string_value(both), "all")))
+        config_fault(b->c, b->e, "use_bidirectional_attention",
+                     "its tokens see those that follow, so it cannot write text");
+    if (config_field(b->c, "block_configs", false))
+        config_fault(b->c, b->e, "block_configs", "layers that each have sizes of their own are not supported");
+}
+
 static int write_program(struct model *m, const struct model_options *o, struct error *e)
 {
-    const char *text_of = NULL;
-    const struct family *f = family_find(m->config, &text_of, e);
+    struct family_notice says = {0};
+    const struct family *f = family_find(m->config, &says, e);
     struct build b = {0};
     int rc = f ? init_build(&b, m, o, e) : -e->code;
 
@@ -113,9 +168,10 @@ static int write_program(struct model *m, const struct model_options *o, struct 
         return rc;
     }
     b.family = f->architecture;
-    if (text_of)
-        snprintf(b.notice, sizeof b.notice, "%s is multimodal: only its language model runs, with text alone", text_of);
+    snprintf(b.notice, sizeof b.notice, "%s", says.text);
+    refuse_other_kinds(&b);
     f->write(&b);
+    if (build_ok(&b)) look_for_unused(&b, m->tensors);
     if (build_ok(&b)) {
         settle_files(&b, m);
         compare_with_index(&b, m->tensors);
@@ -132,8 +188,8 @@ int model_open(struct model **out, const char *folder, const struct model_option
 {
     static const struct model_options plain = {0};
     struct model *m = calloc(1, sizeof *m);
+    struct family_notice says;
     struct error unread;
-    const char *text_of;
     int rc;
 
     *out = NULL;
@@ -144,8 +200,7 @@ int model_open(struct model **out, const char *folder, const struct model_option
     program_init(&m->program);
     rc = config_open(&m->config, folder, e);
     if (!rc)
-        rc = family_find(m->config, &text_of, e) ? 0
-                                                 : -e->code; /* before the weights: they may be large, and elsewhere */
+        rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
     if (!rc) rc = tensors_open(&m->tensors, folder, o->allow_missing_weights, e);
     if (!rc) rc = write_program(m, o, e);
     if (!rc) rc = generation_read(&m->generation, folder, m->config, e);

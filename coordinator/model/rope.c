@@ -134,6 +134,21 @@ static void make_longrope(struct making *m, bool is_long)
         m->scale = m->factor <= 1 ? 1 : (float)sqrt(1 + log(m->factor) / log(m->trained));
 }
 
+/* rope_parameters may hold one object for each kind of layer: the one meant. A model whose layers all rotate alike has
+ * one kind only. NULL where the kind has no rules of its own. */
+static const json_t *rules_of_kind(struct making *m, const struct rope_request *q, const json_t *r)
+{
+    const json_t *kind = json_object_get(r, q->layer_type ? q->layer_type : "full_attention"), *v;
+    size_t kinds = 0;
+    const char *key;
+
+    json_object_foreach((json_t *)(uintptr_t)r, key, v) kinds += json_is_object(v);
+    if (!kinds) return r;
+    if (!q->layer_type && kinds > 1)
+        config_fault(m->c, m->e, m->where, "rules that differ by the kind of a layer are not known of this family");
+    return json_is_object(kind) ? kind : NULL;
+}
+
 /* The object of rules for this layer type, and the name of its type. */
 static void find_rules(struct making *m, const struct rope_request *q, const char **type)
 {
@@ -144,13 +159,13 @@ static void find_rules(struct making *m, const struct rope_request *q, const cha
         r = config_field(m->c, "rope_scaling", false);
         m->where = "rope_scaling";
     }
-    if (q->layer_type && json_is_object(json_object_get(r, q->layer_type))) r = json_object_get(r, q->layer_type);
     *type = "default";
-    if (!r) return;
-    if (!json_is_object(r)) {
+    if (r && !json_is_object(r)) {
         config_fault(m->c, m->e, m->where, "not an object");
         return;
     }
+    if (r) r = rules_of_kind(m, q, r);
+    if (!r) return;
     m->rules = r;
     v = json_object_get(r, "rope_type");
     if (!v || json_is_null(v)) v = json_object_get(r, "type");
@@ -158,6 +173,7 @@ static void find_rules(struct making *m, const struct rope_request *q, const cha
         *type = json_string_value(v);
     else if (v && !json_is_null(v))
         config_fault(m->c, m->e, m->where, "rope_type is not a string");
+    if (q->longrope && json_object_get(r, "long_factor")) *type = "longrope"; /* "su" and "yarn" in its first folders */
 }
 
 /* theta, factor, dimensions and lengths: everything but the kind. */
@@ -170,7 +186,7 @@ static void read_numbers(struct making *m, const struct rope_request *q)
     m->theta = config_number_or(m->c, "rope_theta", q->theta ? q->theta : 10000, m->e);
     m->theta = q->fixed_theta ? q->fixed_theta : rule(m, "rope_theta", m->theta);
     m->limit = config_size_or(m->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, m->e);
-    n = rule(m, "original_max_position_embeddings", m->limit);
+    n = rule(m, "original_max_position_embeddings", q->trained ? q->trained : m->limit);
     m->trained = original ? original : n >= 1 && n <= (double)CONFIG_SIZE_MAX ? (uint32_t)n : m->limit;
     m->factor = rule(m, "factor", NAN);
     if (isnan(m->factor)) m->factor = (double)m->limit / m->trained;
@@ -234,6 +250,7 @@ struct rope_table rope_make(struct program *p, const struct config *c, const str
         return out;
     }
     make_kind(&m, q, type, &out);
+    for (uint32_t i = 0; i < m.dim / 2 && q->stretch > 0; i++) m.inv_freq[i] /= (float)q->stretch;
     out.dim = m.dim;
     if (!e->code) out.index = program_rope(p, m.inv_freq, m.dim, m.scale);
     free(m.inv_freq);

@@ -11,6 +11,7 @@
  * Both forms of config.json are read: rope_theta with rope_scaling, and rope_parameters (which may hold one object for
  * each kind of layer). */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/model/config.h"
 #include "coordinator/plan/program.h"
@@ -21,6 +22,9 @@ struct rope_request {
     double fixed_theta;     /* overrides the config's, and any scaling: Gemma 3's local layers; 0: none */
     uint32_t head_dim;      /* columns of a head, before the partial factor */
     double partial;         /* share of them that rotates where the config says nothing; 0: 1 */
+    double stretch;         /* every frequency is divided by it, after all else (ChatGLM2); 0: 1 */
+    uint32_t trained;       /* original_max_position_embeddings where the config says nothing; 0: the full number */
+    bool longrope;          /* whatever type is given, short_factor and long_factor mean longrope (Phi 3) */
     uint32_t length;        /* positions that the run may reach; 0: unknown, then the trained context */
 };
 

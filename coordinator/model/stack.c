@@ -277,17 +277,18 @@ static void layer(struct build *b, struct stack *s)
 /* The matrix that makes logits: the embedding's own, or one by its usual names. */
 static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t embed)
 {
-    static const char *const names[] = {"lm_head", "language_model.lm_head", "model.lm_head"};
+    static const char *const folders[] = {"", "language_model.", "model."};
+    const char *name = s->head ? s->head : "lm_head";
     char full[BUILD_NAME_BYTES];
 
     if (s->tied) return embed;
-    b->base[0] = 0;
-    if (s->head) return build_matrix(b, s->head, b->vocab, b->hidden);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(full, sizeof full, "%s.weight", names[i]);
-        if (build_has(b, full)) return build_matrix(b, names[i], b->vocab, b->hidden);
+    snprintf(full, sizeof full, "%s.weight", name);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        snprintf(b->base, sizeof b->base, "%s", folders[i]);
+        if (build_has(b, full)) return build_matrix(b, name, b->vocab, b->hidden);
     }
-    return build_matrix(b, names[0], b->vocab, b->hidden);
+    b->base[0] = 0;
+    return build_matrix(b, name, b->vocab, b->hidden);
 }
 
 static void head(struct build *b, const struct stack *s, uint32_t embed)

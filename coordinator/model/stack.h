@@ -48,7 +48,7 @@ struct mlp {
 struct stack {
     struct attention attention;
     struct mlp mlp;
-    const char *embed, *final_norm, *head;                                   /* head: a whole name; NULL: lm_head */
+    const char *embed, *final_norm, *head;                                   /* head: NULL: lm_head */
     const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
     bool parallel, tied, head_bias;
     float residual, embed_scale, logit_mul, logit_cap;

@@ -5,6 +5,10 @@
 #include "coordinator/model/stack.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VOCABULARY_2_AND_3 65024u
 
 static void sizes(struct build *b)
 {
@@ -24,6 +28,47 @@ static void sizes(struct build *b)
                      b->kv_heads);
     if (config_bool_or(b->c, "apply_residual_connection_post_layernorm", false, b->e))
         config_fault(b->c, b->e, "apply_residual_connection_post_layernorm", "true is not supported");
+    if (config_bool_or(b->c, "interleaved_qkv", false, b->e))
+        config_fault(b->c, b->e, "interleaved_qkv", "true is not supported");
+    if (!config_bool_or(b->c, "post_layer_norm", true, b->e))
+        config_fault(b->c, b->e, "post_layer_norm", "false is not supported");
+    if (config_size_or(b->c, "pre_seq_len", 0, 65536, 0, b->e))
+        config_fault(b->c, b->e, "pre_seq_len", "a learned prefix is not supported");
+}
+
+/* What the model's own code does, where the folder has it: 1 divides positions, 0 does not, -1 cannot be told. */
+static int code_divides_positions(struct build *b)
+{
+    struct error unread = {0};
+    char path[BUILD_NAME_BYTES], *text = NULL;
+    uint64_t bytes = 0;
+    int divides;
+
+    snprintf(path, sizeof path, "%s/modeling_chatglm.py", b->t->folder);
+    if (config_load_text(&text, &bytes, path, 1u << 20, &unread)) return -1;
+    divides = strstr(text, "/ self.rope_ratio") != NULL;
+    free(text);
+    return divides;
+}
+
+/* rope_ratio: ChatGLM2-6B-32K divides positions by it, ChatGLM3-6B-32K and GLM-4 multiply theta with it, and the configs
+ * look the same. The code that is published with the weights tells, else the name, else the vocabulary. */
+static void longer_context(struct build *b, struct rope_request *q)
+{
+    double ratio = config_number_or(b->c, "rope_ratio", 1, b->e);
+    const char *name = config_string_or(b->c, "_name_or_path", "", b->e);
+    int divides = ratio == 1 ? 0 : code_divides_positions(b);
+
+    if (!(ratio > 0)) config_fault(b->c, b->e, "rope_ratio", "%g is out of range, it must be greater than 0", ratio);
+    if (divides < 0 && strcasestr(name, "chatglm2")) divides = 1;
+    if (divides < 0 && (strcasestr(name, "chatglm3") || b->vocab != VOCABULARY_2_AND_3)) divides = 0;
+    if (divides < 0)
+        config_fault(
+            b->c, b->e, "rope_ratio",
+            "ChatGLM2 divides positions by it, ChatGLM3 multiplies theta with it, and this config does not tell "
+            "which of them it is: add modeling_chatglm.py, which is published with the weights");
+    q->theta = divides ? 10000 : 10000 * ratio;
+    q->stretch = divides ? ratio : 1;
 }
 
 void family_chatglm(struct build *b)
@@ -40,7 +85,7 @@ void family_chatglm(struct build *b)
     snprintf(b->prefix, sizeof b->prefix, "transformer.");
     snprintf(b->layers_name, sizeof b->layers_name, "encoder.layers");
     q.head_dim = b->head_dim;
-    q.theta = 10000 * config_number_or(b->c, "rope_ratio", 1, b->e);
+    longer_context(b, &q);
     rope = rope_make(b->p, b->c, &q, b->e);
     s = stack_llama(b, &rope);
     s.embed = "embedding.word_embeddings";

@@ -3,6 +3,8 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults cohere_defaults = {.limit = 8192};
+
 struct cohere2 {
     struct rope_table rope;
     uint32_t window, pattern;
@@ -27,7 +29,7 @@ void family_cohere(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &cohere_defaults);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = cohere(b, &rope);
@@ -50,10 +52,10 @@ void family_cohere2(struct build *b)
     struct cohere2 o;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &cohere_defaults);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     o.rope = build_plain_rope(b);
-    o.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 4096, b->e);
+    o.window = build_sliding(b, 4096);
     o.pattern = config_size_or(b->c, "sliding_window_pattern", 1, 10000, 4, b->e);
     s = cohere(b, &o.rope);
     s.own = &o;

@@ -2,13 +2,16 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults ernie45_defaults = {
+    .kv_heads = 2, .head_dim = 128, .limit = 131072, .theta = 500000};
+
 void family_ernie45(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
     bool bias = config_bool_or(b->c, "use_bias", false, b->e);
 
-    build_sizes(b, NULL);
+    build_sizes(b, &ernie45_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);

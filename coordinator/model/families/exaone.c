@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+static const struct build_defaults exaone4_defaults = {.kv_heads = 32, .limit = 2048};
+
 struct exaone {
     struct rope_table rope;
     uint32_t window, pattern;
@@ -31,10 +33,10 @@ void family_exaone4(struct build *b)
     struct exaone o = {.pattern = 4};
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &exaone4_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     o.rope = build_plain_rope(b);
-    o.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
+    o.window = build_sliding(b, 4096);
     if (json_is_string(config_field(b->c, "sliding_window_pattern", false)))
         o.letters = config_string_or(b->c, "sliding_window_pattern", NULL, b->e);
     else

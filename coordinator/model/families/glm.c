@@ -4,13 +4,15 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults glm_defaults = {.kv_heads = 2, .head_dim = 128, .limit = 131072};
+
 static struct stack glm(struct build *b, struct rope_table *rope)
 {
     struct rope_request q = {.partial = 0.5, .length = build_length(b)};
     struct stack s;
 
-    build_sizes(b, NULL);
-    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    build_sizes(b, &glm_defaults);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1.5625e-7);
     q.head_dim = b->head_dim;
     *rope = rope_make(b->p, b->c, &q, b->e);
     s = stack_llama(b, rope);

@@ -3,8 +3,12 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
-static const struct build_defaults llama_defaults = {4096, 32, 32000, 32, 0, 0, 11008, 2048};
-static const struct build_defaults mistral_defaults = {4096, 32, 32000, 32, 8, 0, 14336, 131072};
+static const struct build_defaults llama_defaults = {
+    .hidden = 4096, .layers = 32, .vocab = 32000, .heads = 32, .inter = 11008};
+static const struct build_defaults mistral_defaults = {
+    .hidden = 4096, .layers = 32, .vocab = 32000, .heads = 32, .inter = 14336, .kv_heads = 8, .limit = 131072};
+static const struct build_defaults qwen2_defaults = {.kv_heads = 32, .limit = 32768};
+static const struct build_defaults qwen3_defaults = {.kv_heads = 32, .head_dim = 128, .limit = 32768};
 
 void family_llama(struct build *b)
 {
@@ -32,9 +36,7 @@ void family_mistral(struct build *b)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    /* null is none; a config that does not speak of it has the window of the first Mistral (configuration_mistral.py) */
-    if (!json_object_get(b->c->text, "sliding_window")) s.attention.window = 4096;
-    else s.attention.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
+    s.attention.window = build_sliding(b, 4096); /* of the first Mistral */
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b, false);
     stack_build(b, &s);
@@ -58,7 +60,7 @@ void family_qwen2(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &qwen2_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
@@ -72,7 +74,7 @@ void family_qwen3(struct build *b)
     struct stack s;
     bool bias = config_bool_or(b->c, "attention_bias", false, b->e);
 
-    build_sizes(b, NULL);
+    build_sizes(b, &qwen3_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);

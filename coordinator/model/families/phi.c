@@ -3,17 +3,22 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults phi3_defaults = {.limit = 4096};
+
 void family_phi3(struct build *b)
 {
+    struct rope_request q = {.length = build_length(b), .trained = 4096, .longrope = true};
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &phi3_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    rope = build_plain_rope(b);
+    q.head_dim = b->head_dim;
+    rope = rope_make(b->p, b->c, &q, b->e);
+    b->trained = rope.trained;
     s = stack_llama(b, &rope);
     s.attention.qkv = "self_attn.qkv_proj";
-    s.attention.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
+    s.attention.window = build_sliding(b, 0);
     s.mlp.gate_up = "mlp.gate_up_proj";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b, false);

@@ -3,12 +3,14 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults seed_oss_defaults = {.kv_heads = 8, .head_dim = 128, .limit = 524288};
+
 void family_seed_oss(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &seed_oss_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);

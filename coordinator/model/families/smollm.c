@@ -2,6 +2,8 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults smollm3_defaults = {.kv_heads = 4, .limit = 32768, .theta = 2e6};
+
 struct smollm {
     struct rope_table rope;
     uint32_t window, interval;
@@ -21,7 +23,7 @@ void family_smollm3(struct build *b)
     struct smollm o = {0};
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &smollm3_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     o.rope = build_plain_rope(b);
     o.interval = config_size_or(b->c, "no_rope_layer_interval", 1, 10000, 4, b->e);

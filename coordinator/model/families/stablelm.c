@@ -3,13 +3,15 @@
 #include "coordinator/model/family.h"
 #include "coordinator/model/stack.h"
 
+static const struct build_defaults stablelm_defaults = {.kv_heads = 32, .limit = 4096};
+
 void family_stablelm(struct build *b)
 {
     struct rope_request q = {.partial = 0.25, .length = build_length(b)};
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b, &stablelm_defaults);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     b->norm_bias = true;
     q.head_dim = b->head_dim;

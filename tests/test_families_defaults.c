@@ -1,0 +1,405 @@
+/* What a config leaves out means what its class means (the configuration_*.py of transformers), what a family cannot do is
+ * refused by its field's name, and what is left unused is said. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <math.h>
+#include <cmocka.h>
+#include <jansson.h>
+#include "tests/support_families.h"
+#include "tests/support_model.h"
+
+static const struct model_options ANY = {.allow_missing_weights = true};
+
+/* The reference's config with a field replaced by this JSON, or taken out (NULL). */
+static void put(json_t *config, const char *key, const char *value)
+{
+    if (!value)
+        json_object_del(config, key);
+    else if (json_object_set_new(config, key, json_loads(value, JSON_DECODE_ANY, NULL)))
+        fail_msg("%s: %s is no JSON", key, value);
+}
+
+/* Heads that 2, 8 and 16 divide. */
+static void sixteen_heads(json_t *config)
+{
+    put(config, "num_attention_heads", "16");
+    put(config, "hidden_size", "256");
+}
+
+static json_t *reference_config(const char *reference)
+{
+    char path[256];
+    json_t *o;
+
+    snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", reference);
+    o = json_load_file(path, 0, NULL);
+    assert_non_null(o);
+    return o;
+}
+
+/* A folder with this config and no weights; takes the config. */
+static char *folder_of(json_t *config)
+{
+    char *folder = scratch_make(), *text = json_dumps(config, 0);
+
+    scratch_write(folder, "config.json", text);
+    free(text);
+    json_decref(config);
+    return folder;
+}
+
+static struct model *open_config(json_t *config)
+{
+    char *folder = folder_of(config);
+    struct model *m = NULL;
+    struct error e = {0};
+
+    if (model_open(&m, folder, &ANY, &e)) fail_msg("%s", e.text);
+    scratch_remove(folder);
+    return m;
+}
+
+static bool same_table(const struct program_table *a, const struct program_table *b)
+{
+    return a->count == b->count && !memcmp(a->data, b->data, a->count * a->size);
+}
+
+/* The same operations on the same matrices with the same numbers. */
+static bool same_program(struct model *a, struct model *b)
+{
+    const struct program *p = model_program(a), *q = model_program(b);
+
+    return same_table(&p->ops, &q->ops) && same_table(&p->matrices, &q->matrices) &&
+           same_table(&p->constants, &q->constants) && same_table(&p->ropes, &q->ropes) &&
+           same_table(&p->caches, &q->caches) && p->spec.context == q->spec.context;
+}
+
+static void silence_means_what_the_class_means(void **state)
+{
+    static const struct {
+        const char *reference, *key, *value; /* of the class */
+    } cases[] = {
+        {"mistral", "num_key_value_heads", "8"},
+        {"mistral", "sliding_window", "4096"},
+        {"mistral", "max_position_embeddings", "131072"},
+        {"qwen3", "head_dim", "128"},
+        {"qwen2", "max_position_embeddings", "32768"},
+        {"gemma", "head_dim", "256"},
+        {"gemma", "num_key_value_heads", "16"},
+        {"gemma2", "head_dim", "256"},
+        {"gemma2", "attn_logit_softcapping", "50.0"},
+        {"gemma2", "final_logit_softcapping", "30.0"},
+        {"gemma2", "query_pre_attn_scalar", "256"},
+        {"gemma2", "sliding_window", "4096"},
+        {"gemma3", "head_dim", "256"},
+        {"gemma3", "rope_local_base_freq", "10000.0"},
+        {"gemma3", "rope_theta", "1000000.0"},
+        {"phi3", "rms_norm_eps", "1e-5"},
+        {"phi3-longrope", "original_max_position_embeddings", "4096"},
+        {"glm", "head_dim", "128"},
+        {"glm", "rms_norm_eps", "1.5625e-07"},
+        {"glm", "partial_rotary_factor", "0.5"},
+        {"glm4", "num_key_value_heads", "2"},
+        {"olmo2", "rms_norm_eps", "1e-5"},
+        {"granite", "attention_multiplier", "1.0"},
+        {"granite", "residual_multiplier", "1.0"},
+        {"cohere", "logit_scale", "0.0625"},
+        {"cohere2", "sliding_window", "4096"},
+        {"starcoder2", "num_key_value_heads", "2"},
+        {"starcoder2", "max_position_embeddings", "4096"},
+        {"stablelm", "partial_rotary_factor", "0.25"},
+        {"ernie4.5", "rope_theta", "500000.0"},
+        {"ernie4.5", "head_dim", "128"},
+        {"seed-oss", "head_dim", "128"},
+        {"seed-oss", "attention_bias", "true"},
+        {"smollm3", "rope_theta", "2000000.0"},
+        {"exaone4", "sliding_window", "4096"},
+        {"llama4", "head_dim", "128"},
+        {"llama4", "attention_chunk_size", "8192"},
+        {"llama4", "intermediate_size_mlp", "16384"},
+        {"llama4", "rope_theta", "500000.0"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *given = reference_config(cases[i].reference), *silent = json_deep_copy(given);
+        struct model *a, *b;
+
+        if (!strcmp(cases[i].key, "num_key_value_heads") || !strcmp(cases[i].reference, "stablelm")) {
+            sixteen_heads(given);
+            sixteen_heads(silent);
+        }
+        if (!strcmp(cases[i].reference, "phi3-longrope")) { /* it may also stand among the rules */
+            json_object_del(json_object_get(given, "rope_scaling"), cases[i].key);
+            json_object_del(json_object_get(silent, "rope_scaling"), cases[i].key);
+        }
+        put(given, cases[i].key, cases[i].value);
+        put(silent, cases[i].key, NULL);
+        a = open_config(given);
+        b = open_config(silent);
+        if (!same_program(a, b))
+            fail_msg("%s: %s is not %s by itself", cases[i].reference, cases[i].key, cases[i].value);
+        model_close(a);
+        model_close(b);
+    }
+}
+
+/* A field that matters is one that changes the program: what the test above could otherwise not see. */
+static void null_is_none(void **state)
+{
+    static const struct {
+        const char *reference, *key;
+    } cases[] = {{"gemma2", "attn_logit_softcapping"},
+                 {"gemma2", "final_logit_softcapping"},
+                 {"mistral", "sliding_window"},
+                 {"exaone4", "sliding_window"},
+                 {"mistral", "num_key_value_heads"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *null = reference_config(cases[i].reference), *silent = json_deep_copy(null);
+        struct model *a, *b;
+
+        sixteen_heads(null);
+        sixteen_heads(silent);
+        put(null, "layer_types", NULL);
+        put(silent, "layer_types", NULL);
+        put(null, cases[i].key, "null");
+        put(silent, cases[i].key, NULL);
+        a = open_config(null);
+        b = open_config(silent);
+        if (same_program(a, b)) fail_msg("%s: %s: null is taken for silence", cases[i].reference, cases[i].key);
+        model_close(a);
+        model_close(b);
+    }
+}
+
+/* ---- what cannot be done ---- */
+
+static void refused_by_name(void **state)
+{
+    static const struct {
+        const char *reference, *key, *value, *word;
+    } cases[] = {
+        {"qwen2", "is_causal", "false", "is_causal"},
+        {"gemma3", "use_bidirectional_attention", "true", "use_bidirectional_attention"},
+        {"llama", "architectures", "[\"LlamaForSequenceClassification\"]", "LlamaForSequenceClassification"},
+        {"gemma", "architectures", "[\"PaliGemmaForConditionalGeneration\"]", "PaliGemma"},
+        {"gemma2", "hidden_activation", "\"wobble\"", "hidden_activation"},
+        {"gemma", "hidden_activation", "\"wobble\"", "hidden_activation"},
+        {"cohere2", "layer_types", "[\"sliding_attention\",\"full_attention\",\"linear_attention\",\"full_attention\"]",
+         "linear_attention"},
+        {"exaone4", "layer_types", "[\"sliding_attention\"]", "layer_types"},
+        {"olmo2", "rope_parameters",
+         "{\"full_attention\":{\"rope_type\":\"default\"},\"sliding_attention\":{\"rope_type\":\"default\"}}",
+         "rope_parameters"},
+        {"llama", "block_configs", "[{\"attention\":{\"n_heads_in_group\":4}}]", "block_configs"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *config = reference_config(cases[i].reference);
+        struct model *m = NULL;
+        struct error e = {0};
+        char *folder;
+
+        put(config, cases[i].key, cases[i].value);
+        folder = folder_of(config);
+        if (!model_open(&m, folder, &ANY, &e)) fail_msg("%s: %s is accepted", cases[i].reference, cases[i].key);
+        if (!strstr(e.text, cases[i].word) || !strstr(e.text, "config.json"))
+            fail_msg("\"%s\" does not say \"%s\"", e.text, cases[i].word);
+        scratch_remove(folder);
+    }
+}
+
+/* The names that longrope had in the first folders of Phi 3. */
+static void longrope_by_its_older_names(void **state)
+{
+    static const char *const names[] = {"su", "yarn"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        json_t *now = reference_config("phi3-longrope"), *old = json_deep_copy(now), *rules;
+        struct model *a, *b;
+
+        rules = json_object_get(old, "rope_scaling");
+        json_object_del(rules, "rope_type");
+        json_object_set_new(rules, "type", json_string(names[i]));
+        a = open_config(now);
+        b = open_config(old);
+        assert_true(same_program(a, b));
+        model_close(a);
+        model_close(b);
+    }
+}
+
+/* ---- ChatGLM ---- */
+
+static json_t *chatglm_config(void)
+{
+    char *folder = renamed_families[3].make();
+    json_t *o = json_load_file(scratch_path(folder, "config.json"), 0, NULL);
+
+    assert_non_null(o);
+    scratch_remove(folder);
+    return o;
+}
+
+static double second_frequency(const json_t *config, const char *code, struct error *e)
+{
+    char *folder = folder_of(json_deep_copy(config));
+    struct model *m = NULL;
+    double f = 0;
+
+    if (code) scratch_write(folder, "modeling_chatglm.py", code);
+    e->code = 0;
+    if (!model_open(&m, folder, &ANY, e)) {
+        const struct plan_rope *r = PROGRAM_AT(model_program(m), ropes, struct plan_rope, 0);
+        f = (double)*PROGRAM_AT(model_program(m), constants, float, r->inv_freq + 1);
+        model_close(m);
+    }
+    scratch_remove(folder);
+    return f;
+}
+
+/* rope_ratio means two things, and the config looks the same. 12 columns rotate: the second frequency is theta^(-1/6). */
+static void rope_ratio_of_three_generations(void **state)
+{
+    static const char divides[] = "seq_idx = torch.arange(seq_len) / self.rope_ratio\n",
+                      multiplies[] = "base = base * self.rope_ratio\n";
+    json_t *c = chatglm_config();
+    double stretched = pow(10000, -1.0 / 6) / 4, grown = pow(40000, -1.0 / 6);
+    struct error e = {0};
+
+    (void)state;
+    put(c, "rope_ratio", "4");
+    assert_true(fabs(second_frequency(c, NULL, &e) - grown) < 1e-6); /* no vocabulary of the second and third */
+    assert_true(fabs(second_frequency(c, divides, &e) - stretched) < 1e-6);
+    put(c, "padded_vocab_size", "65024");
+    second_frequency(c, NULL, &e);
+    assert_int_not_equal(e.code, 0);
+    assert_non_null(strstr(e.text, "rope_ratio"));
+    assert_non_null(strstr(e.text, "modeling_chatglm.py"));
+    assert_true(fabs(second_frequency(c, multiplies, &e) - grown) < 1e-6);
+    put(c, "_name_or_path", "\"THUDM/chatglm2-6b-32k\"");
+    assert_true(fabs(second_frequency(c, NULL, &e) - stretched) < 1e-6);
+    put(c, "_name_or_path", "\"THUDM/chatglm3-6b-32k\"");
+    assert_true(fabs(second_frequency(c, NULL, &e) - grown) < 1e-6);
+    put(c, "rope_ratio", "1");
+    put(c, "_name_or_path", NULL);
+    assert_true(fabs(second_frequency(c, NULL, &e) - pow(10000, -1.0 / 6)) < 1e-6);
+    json_decref(c);
+}
+
+static void chatglm_switches(void **state)
+{
+    static const char *const cases[][2] = {{"post_layer_norm", "false"},
+                                           {"interleaved_qkv", "true"},
+                                           {"pre_seq_len", "128"},
+                                           {"apply_residual_connection_post_layernorm", "true"},
+                                           {"rope_ratio", "0"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *c = chatglm_config();
+        struct error e = {0};
+
+        put(c, cases[i][0], cases[i][1]);
+        second_frequency(c, NULL, &e);
+        if (!e.code || !strstr(e.text, cases[i][0])) fail_msg("%s: \"%s\"", cases[i][0], e.text);
+        json_decref(c);
+    }
+}
+
+/* ---- what is said ---- */
+
+static void expect_notice(const char *folder, const char *word, const char *more)
+{
+    struct model *m = NULL;
+    struct error e = {0};
+
+    if (model_open(&m, folder, NULL, &e)) fail_msg("%s", e.text);
+    assert_non_null(model_notice(m));
+    if (!strstr(model_notice(m), word) || !strstr(model_notice(m), more))
+        fail_msg("\"%s\" does not say \"%s\" and \"%s\"", model_notice(m), word, more);
+    model_close(m);
+}
+
+/* Biases of which the config does not speak: transformers ignores them, and so does this; but not in silence. */
+static void tensors_of_layers_that_nothing_uses(void **state)
+{
+    char *folder = reference_make("qwen2"), *text;
+    json_t *c = reference_config("qwen2");
+
+    (void)state;
+    put(c, "architectures", "[\"LlamaForCausalLM\"]");
+    text = json_dumps(c, 0);
+    scratch_write(folder, "config.json", text);
+    expect_notice(folder, "model.layers.0.self_attn.", "LlamaForCausalLM does not use them");
+    free(text);
+    json_decref(c);
+    scratch_remove(folder);
+}
+
+static void architectures_known_by_their_type_only(void **state)
+{
+    char *folder = reference_make("llama"), *text;
+    json_t *c = reference_config("llama");
+
+    (void)state;
+    put(c, "architectures", "[\"SomeLlamaThing\"]");
+    text = json_dumps(c, 0);
+    scratch_write(folder, "config.json", text);
+    expect_notice(folder, "SomeLlamaThing", "LlamaForCausalLM");
+    free(text);
+    json_decref(c);
+    scratch_remove(folder);
+}
+
+/* InternVL: InternLM 2's own names, inside a multimodal folder. */
+static void internlm2_inside_internvl(void **state)
+{
+    char *source = renamed_families[0].make(), *folder = scratch_make(), *text, name[512];
+    struct golden g = golden_load("llama");
+    json_t *root = json_object();
+    struct renamer r;
+
+    (void)state;
+    json_object_set_new(root, "architectures", json_pack("[s]", "InternVLChatModel"));
+    json_object_set_new(root, "llm_config", json_load_file(scratch_path(source, "config.json"), 0, NULL));
+    text = json_dumps(root, 0);
+    scratch_write(folder, "config.json", text);
+    renamer_open(&r, source);
+    for (size_t i = 0; i < r.from->count; i++) {
+        snprintf(name, sizeof name, "language_model.%s", r.from->at[i].name);
+        renamer_copy(&r, name, r.from->at[i].name);
+    }
+    renamer_close(&r, folder);
+    assert_true(golden_difference(&g, folder) < 5e-5);
+    expect_notice(folder, "InternVLChatModel", "multimodal");
+    free(text);
+    json_decref(root);
+    golden_free(&g);
+    scratch_remove(folder);
+    scratch_remove(source);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(silence_means_what_the_class_means),
+        cmocka_unit_test(null_is_none),
+        cmocka_unit_test(refused_by_name),
+        cmocka_unit_test(longrope_by_its_older_names),
+        cmocka_unit_test(rope_ratio_of_three_generations),
+        cmocka_unit_test(chatglm_switches),
+        cmocka_unit_test(tensors_of_layers_that_nothing_uses),
+        cmocka_unit_test(architectures_known_by_their_type_only),
+        cmocka_unit_test(internlm2_inside_internvl),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
