@@ -145,13 +145,33 @@ static void raise_limit(uint32_t files)
     setrlimit(RLIMIT_NOFILE, &l);
 }
 
-bool files_served(const struct plan_shm *p)
+/* The path of the first file that a program serves; NULL: none is. */
+static const char *served(const struct plan_shm *p)
 {
     struct statfs s;
 
-    for (uint32_t i = 0; i < p->files.count; i++)
-        if (!statfs(plan_string(p, plan_files(p)[i].name), &s) && s.f_type == FUSE_SUPER_MAGIC) return true;
-    return false;
+    for (uint32_t i = 0; i < p->files.count; i++) {
+        const char *path = plan_string(p, plan_files(p)[i].name);
+
+        if (!statfs(path, &s) && s.f_type == FUSE_SUPER_MAGIC) return path;
+    }
+    return NULL;
+}
+
+int files_engine(const struct plan_shm *p, uint32_t *engine, struct error *e)
+{
+    const char *path;
+
+    *engine = p->run.engine;
+    if (*engine != ENGINE_AUTO && *engine != ENGINE_URING) return 0;
+    if (!(path = served(p))) return 0;
+    if (*engine == ENGINE_URING)
+        return error_set(e, ENOTSUP,
+                         "%s: a program serves this file system (FUSE), and io_uring hands out wrong bytes where it answers "
+                         "with fewer than it was asked for: use --io-engine threads or auto",
+                         path);
+    *engine = ENGINE_THREADS;
+    return 0;
 }
 
 int files_open(struct files **out, const struct plan_shm *p, struct io_engine *g, struct error *e)

@@ -22,10 +22,11 @@ static inline uint32_t files_number(uint32_t file, enum files_way way)
 
 struct files;
 
-/* Does one of the files lie on a file system that a program serves (FUSE: sshfs, rclone, ...)? When such a program answers
- * a read with fewer bytes than it was asked for, io_uring (seen on Linux 6.18) reports all of them as read, with the wrong
- * ones in between; pread reports the fewer. So they are read with threads, unless the user insists. */
-bool files_served(const struct plan_shm *p);
+/* How the plan's files are to be read: enum plan_engine as the plan says it, but threads for auto where one of them lies on
+ * a file system that a program serves (FUSE: sshfs, rclone, ...). When such a program answers a read with fewer bytes than
+ * it was asked for, io_uring (seen on Linux 6.18) reports all of them as read, with the wrong ones in between; pread reports
+ * the fewer. So io_uring that was asked for by name is refused there. */
+int files_engine(const struct plan_shm *p, uint32_t *engine, struct error *e);
 
 /* Opens every file, in every way that may come to be wanted: later on nothing is opened. p: checked, outlives *out, as does the engine (opened for files_number(count, 0) files). Errors:
  * missing, not readable, changed since it was planned (size, time, inode), too many for the limit on descriptors. */

@@ -64,14 +64,14 @@ static int serve(struct stage *s, struct error *e)
                                 .freed_arg = s,
                                 .freed = s->plan->run.trace ? trace_freed : NULL};
     struct stream *stream = NULL;
-    uint32_t engine = s->plan->run.engine;
     struct probe probe = {0};
+    uint32_t engine;
     int rc;
 
     stage_lock_slots(s);
     s->measure = s->plan->run.io_find == IO_FIND_ON_WISH ? measure : NULL;
     s->measure_arg = &probe;
-    if (engine == ENGINE_AUTO && files_served(s->plan)) engine = ENGINE_THREADS;
+    if ((rc = files_engine(s->plan, &engine, e))) return rc;
     if ((rc = io_engine_open(&so.engine, engine, &eo, e))) return rc;
     if ((rc = add_faults(s, &so, eo.depth, e))) return rc;
     rc = stream_open(&stream, &so, e);

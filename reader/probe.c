@@ -23,15 +23,15 @@ static int open_parts(struct probe *p, struct error *e)
                            .files = files_number((uint32_t)p->plan->files.count, 0),
                            .arena_bytes = PROBE_BYTES,
                            .slot_bytes = PROBE_BYTES};
-    uint32_t engine =
-        p->plan->run.engine == ENGINE_AUTO && files_served(p->plan) ? ENGINE_THREADS : p->plan->run.engine;
+    uint32_t engine;
     void *m = mmap(NULL, PROBE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int rc;
 
     if (m == MAP_FAILED) return error_set(e, ENOMEM, "no memory for plain reads");
     madvise(m, PROBE_BYTES, MADV_HUGEPAGE); /* as the slots are */
     o.arena = p->memory = m;
-    if ((rc = io_engine_open(&p->engine, engine, &o, e)) || (rc = files_open(&p->files, p->plan, p->engine, e)))
+    if ((rc = files_engine(p->plan, &engine, e)) || (rc = io_engine_open(&p->engine, engine, &o, e)) ||
+        (rc = files_open(&p->files, p->plan, p->engine, e)))
         return rc;
     io_engine_seal(p->engine); /* where it cannot be, the stream's own cannot be either, and that is told */
     return 0;
