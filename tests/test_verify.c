@@ -19,6 +19,7 @@
 #include "coordinator/verify/published.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_terminal.h"
 
 #define SECONDS 30
 #define WEIGHTS "model.safetensors"
@@ -571,6 +572,72 @@ static void ends_at_once(void **state)
     scratch_remove(folder);
 }
 
+/* ---- the progress line ---- */
+
+#define TERMINAL(...)                                                                                                  \
+    terminal_start("sluice", (const char *const[]){"verify", __VA_ARGS__, NULL}, (const char *const[]){NULL})
+
+/* Waits for the next whole line of progress. Its numbers: GB read, GB in all, percent. */
+static void next_progress(struct terminal *t, double number[3])
+{
+    const char *at = NULL;
+
+    terminal_wait(t, "ETA ");
+    for (const char *p = t->text; (p = strstr(p, "verify ")) && p < t->text + t->seen; p++) at = p;
+    assert_non_null(at);
+    if (sscanf(at, "verify %lf/%lf GB %lf%%", number, number + 1, number + 2) != 3)
+        fail_msg("no progress: %.100s", at);
+}
+
+static void a_progress_line(void **state)
+{
+    char *folder = reference_make("llama");
+    double first[3], now[3];
+    struct terminal t;
+    const char *line = NULL;
+
+    (void)state;
+    assert_int_equal(truncate(scratch_path(folder, WEIGHTS), (off_t)200 << 30), 0);
+    t = TERMINAL(folder);
+    next_progress(&t, first);
+    assert_true(first[1] > 214.6 && first[1] < 214.9);
+    do { /* it goes on, and says so */
+        next_progress(&t, now);
+        assert_true(now[0] >= first[0] && now[0] <= now[1] && now[2] >= first[2]);
+    } while (now[0] <= first[0]);
+    terminal_type(&t, "\003");
+    terminal_peek(&t, 5000); /* until it ends */
+    for (const char *p = t.raw; (p = strstr(p, "verify ")); p++) line = p;
+    assert_non_null(line);
+    assert_non_null(strstr(line, "\033[J")); /* nothing of it stays */
+    assert_null(strstr(t.text, "nothing is wrong"));
+    assert_int_equal(terminal_end(&t), 130);
+
+    t = TERMINAL(folder, "-q");
+    assert_true(terminal_child(&t, "sluice-verify") > 0);
+    assert_null(strstr(terminal_peek(&t, 300), "ETA"));
+    terminal_type(&t, "\003");
+    assert_int_equal(terminal_end(&t), 130);
+    scratch_remove(folder);
+}
+
+/* The report stands where the line was. */
+static void a_report_after_progress(void **state)
+{
+    struct terminal t = TERMINAL("tests/data/demo-model");
+    double number[3];
+    const char *erased;
+
+    (void)state;
+    next_progress(&t, number);
+    terminal_wait(&t, "nothing is wrong");
+    erased = strstr(t.raw, "\033[J");
+    assert_non_null(erased);
+    assert_null(strstr(erased, "ETA"));
+    assert_non_null(strstr(erased, "nothing is wrong"));
+    assert_int_equal(terminal_end(&t), 0);
+}
+
 /* Nobody starts it but sluice; a job that is none is refused. */
 static void the_worker_alone(void **state)
 {
@@ -600,6 +667,8 @@ int main(void)
         cmocka_unit_test(manifests),
         cmocka_unit_test(manifests_that_are_none),
         cmocka_unit_test(ends_at_once),
+        cmocka_unit_test(a_progress_line),
+        cmocka_unit_test(a_report_after_progress),
         cmocka_unit_test(the_worker_alone),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
