@@ -37,8 +37,9 @@ median() { printf '%s\n' "$@" | sort -g | awk '{v[NR] = $1} END {print NR % 2 ? 
 
 header() { printf '| what | ratio | asked | verdict | sluice | beside it |\n|---|---|---|---|---|---|\n'; }
 
-# row WHAT min|max|- ASKED UNIT "OURS..." "OTHERS..." [OTHER'S NAME]
-# One number a round. The ratio is the median of the rounds' ratios; without others the number itself is judged.
+# row WHAT min|max|near|- ASKED UNIT "OURS..." "OTHERS..." [OTHER'S NAME]
+# One number a round. The ratio is the median of the rounds' ratios; without others the number itself is judged. near: the
+# ratio is 1, give or take this.
 row() {
     python3 - "$@" <<'P'
 import statistics, sys
@@ -49,8 +50,9 @@ def told(v):
     return (m if len(v) == 1 else "%s (%.4g to %.4g)" % (m, min(v), max(v))) + " " + unit
 value = statistics.median([a / b for a, b in zip(ours, others)] if others else ours)
 shown = "%.2f" % value if others else "%.4g %s" % (value, unit)
-met = "" if sense == "-" else "met" if (value >= float(asked) if sense == "min" else value <= float(asked)) else "**missed**"
-sign = {"min": "≥ ", "max": "≤ ", "-": ""}[sense]
+good = {"min": lambda: value >= float(asked), "max": lambda: value <= float(asked), "near": lambda: abs(value - 1) <= float(asked)}
+met = "" if sense == "-" else "met" if good[sense]() else "**missed**"
+sign = {"min": "≥ ", "max": "≤ ", "near": "1 ± ", "-": ""}[sense]
 print("| %s | **%s** | %s%s | %s | %s | %s |" % (what, shown, sign, asked, met, told(ours),
       (name[0] + " " if name else "") + told(others) if others else ""))
 P

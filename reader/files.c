@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "proto/log.h"
-#include "reader/pagecache.h"
+#include "proto/pagecache.h"
 
 #define REVIEW_NS 1000000000u
 #define SMALL_BYTES                                                                                                    \

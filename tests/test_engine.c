@@ -17,7 +17,7 @@
 
 #include "proto/clock.h"
 #include "reader/engine.h"
-#include "reader/pagecache.h"
+#include "proto/pagecache.h"
 #include "tests/support_files.h"
 
 #define DEPTH 16u

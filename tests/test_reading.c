@@ -147,7 +147,7 @@ static void what_was_found_is_remembered(void **state)
     assert_true(speeds_reading(folder, &block, &depth));
     assert_int_equal(block, 4 * MIB);
     assert_int_equal(depth, 16);
-    speeds_cached(&s, folder);
+    speeds_cached(&s, folder, NULL);
     assert_true(s.disk_measured && s.disk == 2.5e9);
     assert_false(speeds_reading("/proc", &block, &depth)); /* another file system */
     assert_int_equal(stat(folder, &st), 0);

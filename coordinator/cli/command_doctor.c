@@ -44,13 +44,14 @@ static void look_stages(struct doctor *d)
 }
 
 /* What a run with no flags would come to, or why it would be refused. Returns the number of its files. */
-static uint64_t look_model(struct doctor *d, const struct options *o, const struct speeds *v)
+static uint64_t look_model(struct doctor *d, const struct options *o)
 {
     struct model_options mo = {0};
     struct plan_settings settings;
     struct plan_summary s;
     struct plan_shm *plan = NULL;
     struct model *model = NULL;
+    struct speeds speeds;
     struct error e = {0};
     uint64_t bytes, files = 0;
     char a[32], b[32];
@@ -73,7 +74,8 @@ static uint64_t look_model(struct doctor *d, const struct options *o, const stru
         doctor_say(f, "%.255s", e.text);
         doctor_cost(f, "it cannot run");
     } else {
-        plan_summarize(&s, plan, v);
+        speeds_cached(&speeds, o->model, plan);
+        plan_summarize(&s, plan, &speeds);
         doctor_say(f, "%s of memory, %s read for each token, %.3g s a token; bottleneck: %s",
                    value_size_text(s.host_total_bytes, a, sizeof a), value_size_text(s.sweep_bytes, b, sizeof b),
                    s.predicted_seconds_per_token, s.bottleneck);
@@ -92,7 +94,7 @@ static uint64_t look_folder(struct doctor *d, const struct options *o, const str
         free((void *)(uintptr_t)file.path);
     }
     doctor_disk_speed(d, v->disk_measured ? v->disk : 0, v->memory_measured ? v->memory : 0);
-    return look_model(d, o, v);
+    return look_model(d, o);
 }
 
 struct seen {
@@ -111,7 +113,7 @@ static void look(struct doctor *d, const struct options *o, struct seen *seen)
     uint64_t files = 0;
 
     machine_look(m);
-    speeds_measure(v, o->model ? o->model : ".");
+    speeds_measure(v, o->model ? o->model : ".", NULL);
     plan_settings_from_options(&settings, o, &e);
     doctor_processor(d, m);
     doctor_memory(d, m, settings.host_memory);

@@ -83,7 +83,7 @@ int command_plan(const struct options *o, struct error *e)
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);
     if (!rc) {
-        speeds_measure(&speeds, o->model);
+        speeds_measure(&speeds, o->model, plan);
         plan_summarize(&summary, plan, &speeds);
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json) rc = print_json(&summary, plan, model, e);

@@ -68,6 +68,7 @@ struct plan_summary {
     uint64_t weight_bytes;   /* stored bytes of everything that the plan reads, the embedding table too */
     uint64_t sweep_bytes;    /* read from disk in a one-position sweep, once the pins are filled (experts: expected) */
     uint64_t dense_bytes;    /* payload of the sweep's tiles */
+    uint64_t dense_disk_bytes; /* of them, read from disk in every sweep */
     uint64_t disk_bytes, host_bytes, device_bytes, resident_bytes; /* by home; experts are counted at the disk */
     uint64_t expert_bytes, expert_used_bytes; /* of all experts; of those that one position chooses */
     uint64_t expert_chunk_bytes; /* of those that a chunk of max_positions chooses, choices being even and independent */
@@ -81,13 +82,17 @@ struct plan_summary {
     uint64_t disk_tiles, host_tiles, device_tiles;
     uint32_t context, max_positions; /* that the model may have; of a sweep */
     uint32_t kv_positions;           /* that the KV cache holds: what kv_bytes is for */
-    double flops_per_position;
+    double flops_per_position; /* of the products with weights, but those of the head: few positions want logits */
     /* seconds of a one-position sweep on each lane */
     double disk_seconds, memory_seconds, link_seconds, device_seconds, compute_seconds, overhead_seconds;
     double expert_seconds; /* of them, reading the experts that the cache is expected to lack */
+    /* of one sweep of a token whose experts are cached as expected; of each position of a sweep of max_positions */
     double predicted_seconds_per_token, predicted_seconds_per_prompt_token;
     const char *bottleneck;  /* "disk", "memory", "link", "device memory", "compute": static */
     double host_gain, device_gain; /* seconds per token saved by one more GB (1e9) of host or device memory */
 };
 
 void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct speeds *v);
+
+/* Seconds of a new run's prompt: sweeps of up to max_positions, of which the first finds no tile in memory. */
+double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t tokens);

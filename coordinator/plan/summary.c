@@ -27,6 +27,21 @@ static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
     z->expert_tiles = p->spec.expert_tiles;
 }
 
+/* Of all experts' bytes, those that a chunk of n positions chooses, choices being even and independent: their union. */
+static double union_bytes(const struct plan_shm *p, uint32_t n)
+{
+    double sum = 0;
+
+    for (uint64_t i = 0; i < p->experts.count; i++) {
+        const struct plan_experts *x = &plan_experts(p)[i];
+        double bytes = 0;
+
+        for (uint64_t k = 0; k < (uint64_t)x->experts * x->tiles_each; k++) bytes += (double)plan_tiles(p)[x->tile0 + k].bytes;
+        if (x->experts) sum += bytes * (1 - pow(1 - (double)x->max_used / x->experts, n));
+    }
+    return sum;
+}
+
 static void count_experts(struct plan_summary *z, const struct plan_shm *p)
 {
     uint64_t place = 0, places = 0;
@@ -36,11 +51,9 @@ static void count_experts(struct plan_summary *z, const struct plan_shm *p)
         uint64_t bytes = 0;
 
         for (uint64_t k = 0; k < (uint64_t)x->experts * x->tiles_each; k++) bytes += plan_tiles(p)[x->tile0 + k].bytes;
-        if (!x->experts) continue;
-        z->expert_used_bytes += bytes / x->experts * x->max_used;
-        /* a chunk reads the union of what its positions choose */
-        z->expert_chunk_bytes += (uint64_t)((double)bytes * (1 - pow(1 - (double)x->max_used / x->experts, p->run.max_positions)));
+        if (x->experts) z->expert_used_bytes += bytes / x->experts * x->max_used;
     }
+    z->expert_chunk_bytes = (uint64_t)union_bytes(p, p->run.max_positions);
     z->expert_cache_bytes = p->run.expert_cache_bytes;
     /* the cache has places of one size: reader/cache.h */
     for (uint64_t i = 0; i < z->expert_tiles; i++) {
@@ -52,6 +65,34 @@ static void count_experts(struct plan_summary *z, const struct plan_shm *p)
     z->expert_hits = place ? (double)places / (double)z->expert_tiles : 0;
     if (z->expert_hits > 1) z->expert_hits = 1;
     z->disk_bytes += z->expert_bytes;
+}
+
+static double expert_weights(const struct plan_shm *p, const struct plan_experts *x)
+{
+    uint32_t matrices = x->fused ? 2 : 3;
+    double sum = 0;
+
+    for (uint32_t k = 0; k < matrices; k++) {
+        const struct plan_matrix *m = &plan_matrices(p)[x->matrix0 + k];
+
+        sum += (double)m->rows * (double)m->cols;
+    }
+    return sum * x->max_used;
+}
+
+/* Two operations for each weight that a position meets before it is known whether it wants logits. */
+static void count_flops(struct plan_summary *z, const struct plan_shm *p)
+{
+    double weights = 0;
+
+    for (uint64_t i = 0; i < p->ops.count && plan_ops(p)[i].kind != OP_SELECT; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+        uint32_t matrix = op->kind == OP_MATMUL ? op->matmul.matrix : op->kind == OP_HEADMM ? op->headmm.matrix : PLAN_NONE;
+
+        if (matrix != PLAN_NONE) weights += (double)plan_matrices(p)[matrix].rows * (double)plan_matrices(p)[matrix].cols;
+        if (op->kind == OP_EXPERTS) weights += expert_weights(p, &plan_experts(p)[op->experts.table]);
+    }
+    z->flops_per_position = 2 * weights;
 }
 
 static void count_memory(struct plan_summary *z, const struct plan_shm *p)
@@ -85,18 +126,36 @@ static double bytes_saved(const struct plan_summary *z, double memory, double mi
     return layers + (experts < missed ? experts : missed);
 }
 
+/* One sweep of n positions. cold: nothing is in memory yet, so that it reads all that the sweep passes, and all experts
+ * that it chooses. */
+static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t n, bool cold)
+{
+    bool cuda = p->run.backend == BACKEND_CUDA;
+    double chosen = n == 1 ? (double)z->expert_used_bytes : union_bytes(p, n), passed = (double)z->dense_bytes + chosen;
+    double disk = (double)(cold ? z->dense_bytes + z->resident_bytes : z->dense_disk_bytes) / v->disk;
+    double experts = chosen * (cold ? 1 : 1 - z->expert_hits) / v->disk;
+    double memory = passed / (cuda ? v->device_memory : v->memory), link = cuda ? (passed - (double)z->device_bytes) / v->link : 0;
+    double compute = cuda ? 0 : n * z->flops_per_position / v->flops;
+    double slowest = disk + experts > compute ? disk + experts : compute;
+
+    if (cold && v->fill > 0 && (double)z->host_bytes / v->fill > slowest) slowest = (double)z->host_bytes / v->fill;
+    /* a layer's experts are known only when everything before them is computed: with few positions nothing hides their reading */
+    if (memory > compute && memory + experts > slowest) slowest = memory + experts;
+    if (link > slowest) slowest = link;
+    return slowest > z->overhead_seconds ? slowest : z->overhead_seconds;
+}
+
 static void predict(struct plan_summary *z, const struct plan_shm *p, const struct speeds *v)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
     double compute_bytes = (double)z->dense_bytes + (double)z->expert_used_bytes;
     double link_bytes = cuda ? compute_bytes - (double)z->device_bytes : 0;
-    double missed = (double)z->expert_used_bytes * (1.0 - z->expert_hits), chunk = p->run.max_positions, chunk_seconds, slowest;
+    double missed = (double)z->expert_used_bytes * (1.0 - z->expert_hits), slowest;
 
     z->disk_seconds = (double)z->sweep_bytes / v->disk;
     z->memory_seconds = cuda ? 0 : compute_bytes / v->memory;
     z->link_seconds = link_bytes / v->link;
     z->device_seconds = cuda ? compute_bytes / v->device_memory : 0;
-    z->flops_per_position = compute_bytes; /* two operations a weight, two bytes a weight */
     z->compute_seconds = cuda ? 0 : z->flops_per_position / v->flops;
     z->overhead_seconds = SWEEP_OVERHEAD_SECONDS + (double)z->sweep_tiles * TILE_OVERHEAD_SECONDS + (double)p->ops.count * OP_OVERHEAD_SECONDS;
     slowest = z->disk_seconds;
@@ -104,32 +163,37 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     if (z->memory_seconds > slowest) slowest = z->memory_seconds, z->bottleneck = "memory";
     if (z->link_seconds > slowest) slowest = z->link_seconds, z->bottleneck = "link";
     if (z->device_seconds > slowest) slowest = z->device_seconds, z->bottleneck = "device memory";
-    if (z->overhead_seconds > slowest) slowest = z->overhead_seconds, z->bottleneck = "hand-overs";
-    /* a layer's experts are known only when everything before them is computed: no lane hides their reading from the others */
+    if (z->overhead_seconds > slowest) z->bottleneck = "hand-overs";
     z->expert_seconds = missed / v->disk;
-    if (missed > 0 && z->memory_seconds + z->device_seconds + z->expert_seconds > slowest) {
-        slowest = z->memory_seconds + z->device_seconds + z->expert_seconds;
-        if (z->expert_seconds > z->memory_seconds + z->device_seconds) z->bottleneck = "disk";
-    }
-    z->predicted_seconds_per_token = slowest;
-    chunk_seconds = z->disk_seconds + ((double)z->expert_chunk_bytes * (1.0 - z->expert_hits) - missed) / v->disk;
-    slowest = chunk_seconds > z->compute_seconds * chunk ? chunk_seconds : z->compute_seconds * chunk;
-    z->predicted_seconds_per_prompt_token = (slowest + z->overhead_seconds) / chunk;
+    if (missed > 0 && z->expert_seconds > z->memory_seconds + z->device_seconds) z->bottleneck = "disk";
+    z->predicted_seconds_per_token = sweep_seconds(z, p, v, 1, false);
+    z->predicted_seconds_per_prompt_token = sweep_seconds(z, p, v, p->run.max_positions, false) / p->run.max_positions;
     z->host_gain = bytes_saved(z, 1e9, missed) / v->disk;
     z->device_gain = cuda && link_bytes > 0 ? 1e9 / v->link : 0;
+}
+
+double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t tokens)
+{
+    double sum = 0;
+
+    for (uint32_t at = 0, n; at < tokens; at += n) {
+        n = tokens - at < p->run.max_positions ? tokens - at : p->run.max_positions;
+        sum += sweep_seconds(z, p, v, n, !at);
+    }
+    return sum;
 }
 
 void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct speeds *v)
 {
     const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix];
-    uint64_t dense_disk;
 
     *out = (struct plan_summary){.context = p->spec.context, .max_positions = p->run.max_positions, .slot_bytes = p->run.slot_bytes};
     count_tiles(out, p);
-    dense_disk = out->disk_bytes;
+    out->dense_disk_bytes = out->disk_bytes;
     count_experts(out, p);
+    count_flops(out, p);
     count_memory(out, p);
-    out->sweep_bytes = dense_disk + (uint64_t)((double)out->expert_used_bytes * (1.0 - out->expert_hits));
+    out->sweep_bytes = out->dense_disk_bytes + (uint64_t)((double)out->expert_used_bytes * (1.0 - out->expert_hits));
     out->active_bytes = out->dense_bytes + out->resident_bytes + out->expert_used_bytes + embed->row_bytes;
     out->weight_bytes = out->dense_bytes + out->resident_bytes + out->expert_bytes;
     /* a tied table is streamed as the head already */

@@ -1,41 +1,125 @@
 #include "coordinator/run/experience.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/plan/machine.h"
 #include "coordinator/plan/speeds.h"
 #include "proto/log.h"
 
-#define DISK_BYTES   1e9 /* read at least, */
-#define DISK_BUSY    0.8 /* and with reads under way for this share of the time */
+#define DISK_BYTES   UINT64_C(1000000000) /* read at least, */
+#define DISK_BUSY    0.8                  /* in sweeps with reads under way for this share of the time */
+#define FILL_LEAST   UINT64_C(250000000)
 #define TOKENS_LEAST 3
 #define TOKEN_LEAST  0.02 /* seconds: below it hand-overs count as much as bytes */
+#define CHUNK_LEAST  32   /* positions from which on the units that multiply matter, not the memory */
+#define CHUNK_BUSY   UINT64_C(50000000)
 
-/* Direct reads alone say what the disk gives: others may come from the page cache. */
-static void keep_disk(const struct session *s, const struct engine_stats *t, const char *path)
+/* Of one sweep; 0: it says nothing of this lane. */
+typedef double sweep_rate(const struct session *s, uint32_t i);
+
+static int compare(const void *a, const void *b)
 {
-    const struct engine_stage_stats *r = &t->stage[STAGE_READER];
-    double seconds = (double)(s->prompt_ns + s->decode_ns) / 1e9, busy = (double)r->busy_ns / 1e9;
+    double x = *(const double *)a, y = *(const double *)b;
 
-    if (s->plan->run.engine == ENGINE_NULL || strstr(t->reader, "buffered") || !strstr(t->reader, "direct")) return;
-    if ((double)r->bytes < DISK_BYTES || busy < DISK_BUSY * seconds) return;
-    speeds_remember_disk(path, (double)r->bytes / busy);
-    log_debug("the disk gave %.2f GB/s", (double)r->bytes / busy / 1e9);
+    return (x > y) - (x < y);
 }
 
-/* Where every token comes from memory, with all processors, tokens go as fast as memory does. */
+/* The median of the sweeps' rates: one that had to wait for something else moves it little. Fewer than least: 0. */
+static double median(const struct session *s, sweep_rate *rate, uint32_t least)
+{
+    double x[SESSION_SWEEPS];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->sweeps; i++)
+        if ((x[n] = rate(s, i)) > 0) n++;
+    if (!n || n < least) return 0;
+    qsort(x, n, sizeof *x, compare);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+/* A first sweep that fills the host cache waits for the system's pages, not for the disk. */
+static bool disk_decides(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+
+    if (!i && s->plan->run.host_cache_bytes) return false;
+    return w->read_bytes && (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns;
+}
+
+static double disk_rate(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+
+    return disk_decides(s, i) ? (double)w->read_bytes / ((double)w->read_busy_ns / 1e9) : 0;
+}
+
+/* Direct reads say what the disk gives, the others what the page cache does where it holds all. */
+static void keep_disk(const struct session *s, const struct engine_stats *t, const char *path)
+{
+    bool direct = strstr(t->reader, "direct") && !strstr(t->reader, "buffered");
+    double rate = median(s, disk_rate, 1);
+    uint64_t bytes = 0;
+
+    if (s->plan->run.engine == ENGINE_NULL || direct == s->speeds.page_cache) return;
+    if (!direct && strstr(t->reader, "direct")) return;
+    for (uint32_t i = 0; i < s->sweeps; i++)
+        if (disk_decides(s, i)) bytes += s->sweep[i].read_bytes;
+    if (bytes < DISK_BYTES || !(rate > 0)) return;
+    speeds_remember(direct ? SPEEDS_DISK : SPEEDS_PAGE_CACHE, path, NULL, rate);
+    log_debug("the %s gave %.2f GB/s", direct ? "disk" : "page cache", rate / 1e9);
+}
+
+static double memory_rate(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+
+    if (!i || w->positions != 1 || (double)w->ns < TOKEN_LEAST * 1e9) return 0;
+    return (double)(s->summary.dense_bytes + s->summary.expert_used_bytes) / ((double)w->ns / 1e9);
+}
+
+/* A first sweep of which most is to be pinned, and whose reader never rested: no faster than the disk, and often slower. */
+static double fill_rate(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+    uint64_t pins = s->summary.host_bytes;
+
+    if (i || pins < FILL_LEAST || pins < s->summary.dense_bytes / 4 * 3 || w->read_bytes < pins) return 0;
+    return (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns ? (double)pins / ((double)w->ns / 1e9) : 0;
+}
+
+static void keep_fill(const struct session *s)
+{
+    double rate = median(s, fill_rate, 1);
+
+    if (rate > 0) speeds_remember(SPEEDS_FILL, NULL, NULL, rate);
+}
+
+/* Where every token comes from memory, tokens go as fast as memory does. */
 static void keep_memory(const struct session *s)
 {
-    const struct plan_summary *z = &s->summary;
-    double token = s->decode_sweeps ? (double)s->decode_ns / 1e9 / (double)s->decode_sweeps : 0;
-    struct machine m;
+    double rate = median(s, memory_rate, TOKENS_LEAST);
 
-    if (s->plan->run.backend != BACKEND_CPU || z->sweep_bytes || z->expert_bytes) return;
-    if (s->decode_sweeps < TOKENS_LEAST || token < TOKEN_LEAST) return;
-    machine_look(&m);
-    if (s->plan->run.threads < m.cpus) return;
-    speeds_remember_memory((double)z->dense_bytes / token);
-    log_debug("the memory gave %.2f GB/s", (double)z->dense_bytes / token / 1e9);
+    if (s->summary.sweep_bytes || !(rate > 0)) return;
+    speeds_remember(SPEEDS_MEMORY, NULL, s->plan, rate);
+    log_debug("the memory gave %.2f GB/s", rate / 1e9);
+}
+
+static double flops_rate(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+
+    if (w->positions < CHUNK_LEAST || w->compute_busy_ns < CHUNK_BUSY) return 0;
+    return w->positions * s->summary.flops_per_position / ((double)w->compute_busy_ns / 1e9);
+}
+
+/* While compute works and waits for nothing, many positions go as fast as the units that multiply. */
+static void keep_flops(const struct session *s)
+{
+    double rate = median(s, flops_rate, 1);
+
+    if (!(rate > 0)) return;
+    speeds_remember(SPEEDS_FLOPS, NULL, s->plan, rate);
+    log_debug("prompts went at %.1f GFLOP/s", rate / 1e9);
 }
 
 void experience_keep(const struct session *s, const char *path)
@@ -45,5 +129,34 @@ void experience_keep(const struct session *s, const char *path)
     if (!s->engine || !s->plan) return;
     engine_stats(s->engine, &t);
     keep_disk(s, &t, path);
+    keep_fill(s);
+    if (s->plan->run.backend != BACKEND_CPU) return;
     keep_memory(s);
+    keep_flops(s);
+}
+
+/* Bytes of weights while compute waits for none. */
+static double work_rate(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+
+    if (!i || w->positions != 1 || !w->compute_busy_ns) return 0;
+    return (double)(s->summary.dense_bytes + s->summary.expert_used_bytes) / ((double)w->compute_busy_ns / 1e9);
+}
+
+static double read_rate(const struct session *s, uint32_t i)
+{
+    const struct session_sweep *w = &s->sweep[i];
+
+    if (!i || w->positions != 1 || !w->read_busy_ns || !s->summary.sweep_bytes) return 0;
+    return (double)w->read_bytes / ((double)w->read_busy_ns / 1e9);
+}
+
+void experience_speeds(const struct session *s, struct speeds *out)
+{
+    double disk = median(s, read_rate, 1), memory = median(s, work_rate, 1);
+
+    *out = s->speeds;
+    if (disk > 0) out->disk = disk;
+    if (memory > 0) out->memory = memory;
 }

@@ -79,7 +79,7 @@ static void advise(struct profile_run *r)
     struct speeds v;
     struct plan_summary s;
 
-    speeds_cached(&v, r->options->model);
+    speeds_cached(&v, r->options->model, r->plan);
     if (l[STAGE_READER].ceiling > 0) v.disk = l[STAGE_READER].ceiling;
     plan_summarize(&s, r->plan, &v);
     if (l[STAGE_READER].busy >= HELD && l[STAGE_READER].busy >= l[STAGE_COMPUTE].busy) {

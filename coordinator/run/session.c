@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,9 @@
 #include "proto/clock.h"
 #include "proto/log.h"
 
-#define DEATHS_MAX 3
+#define DEATHS_MAX     3
+#define MEMORY_MATTERS 100000000u /* bytes of a sweep from which on its speed is worth some 0.05 s, once */
+#define READ_LEAST     250000000u /* bytes of a first sweep that say what the disk gives */
 
 /* ---- opening ---- */
 
@@ -117,7 +120,6 @@ static int start_engine(struct session *s, const struct options *o, enum engine_
 
 static int make_plan(struct session *s, const struct session_config *c, const struct plan_settings *settings, struct error *e)
 {
-    struct speeds speeds;
     int rc;
 
     free(s->plan);
@@ -125,8 +127,13 @@ static int make_plan(struct session *s, const struct session_config *c, const st
     if (c->prompt_tokens > s->plan->spec.context)
         return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was made for its own limit)",
                          c->prompt_tokens, s->plan->spec.context);
-    speeds_cached(&speeds, c->options->model);
-    plan_summarize(&s->summary, s->plan, &speeds);
+    speeds_cached(&s->speeds, c->options->model, s->plan);
+    plan_summarize(&s->summary, s->plan, &s->speeds);
+    if (!s->speeds.memory_measured && s->summary.dense_bytes >= MEMORY_MATTERS) {
+        speeds_measure_memory(&s->speeds, s->plan);
+        plan_summarize(&s->summary, s->plan, &s->speeds);
+    }
+    if (c->prompt_tokens) s->predicted_prompt_seconds = plan_prompt_seconds(&s->summary, s->plan, &s->speeds, c->prompt_tokens);
     return 0;
 }
 
@@ -293,8 +300,52 @@ static int find_fault(struct session *s, uint64_t n, struct error *e)
     return rc == -ECANCELED ? rc : -e->code;
 }
 
+/* What the stages have done so far, of this epoch. */
+static struct session_sweep counted(struct session *s)
+{
+    const struct run_shm *run = engine_run(s->engine);
+
+    if (!run) return (struct session_sweep){0};
+    return (struct session_sweep){.read_bytes = atomic_load(&run->stats[STAGE_READER].bytes),
+                                  .read_busy_ns = atomic_load(&run->stats[STAGE_READER].busy_ns),
+                                  .compute_busy_ns = atomic_load(&run->stats[STAGE_COMPUTE].busy_ns)};
+}
+
+/* Where nothing was known of the disk, the first sweep says what those to come will take. One that fills the host cache
+ * waits for the system's pages too: then what the reader tried at its start says more. */
+static void predict_again(struct session *s, const struct session_sweep *first)
+{
+    struct engine_stats t;
+    double rate = 0;
+
+    if (s->speeds.disk_measured || !s->summary.sweep_bytes) return;
+    engine_stats(s->engine, &t);
+    if (t.io_block) rate = (double)t.io_rate;
+    if ((!s->plan->run.host_cache_bytes || !(rate > 0)) && first->read_bytes >= READ_LEAST && first->read_busy_ns)
+        rate = (double)first->read_bytes / ((double)first->read_busy_ns / 1e9);
+    if (!(rate > 0)) return;
+    s->speeds.disk = rate;
+    s->predicted_by_sweep = true;
+    plan_summarize(&s->summary, s->plan, &s->speeds);
+}
+
+static void note_sweep(struct session *s, uint32_t positions, uint64_t ns, const struct session_sweep *before)
+{
+    struct session_sweep now = counted(s);
+
+    if (s->sweeps >= SESSION_SWEEPS) return;
+    now.read_bytes -= before->read_bytes;
+    now.read_busy_ns -= before->read_busy_ns;
+    now.compute_busy_ns -= before->compute_busy_ns;
+    now.positions = positions;
+    now.ns = ns;
+    s->sweep[s->sweeps++] = now;
+    if (s->sweeps == 1) predict_again(s, &now);
+}
+
 int session_logits(struct session *s, const float **logits, struct error *e)
 {
+    struct session_sweep before = {0};
     uint32_t most = s->plan->run.max_positions, rows = 0;
     struct sweep_position *p = malloc(most * sizeof *p);
     int rc = 0;
@@ -304,11 +355,14 @@ int session_logits(struct session *s, const float **logits, struct error *e)
     while (s->cached < s->tokens.count) {
         uint64_t left = s->tokens.count - s->cached, t0 = clock_ns(), t;
         uint32_t n = left < most ? (uint32_t)left : most;
+        bool first = !s->positions;
 
         fill(s, p, s->cached, n);
         if (n == left) p[n - 1].flags = POSITION_LOGITS;
         if (s->view) view_sweep(s->view, s, s->cached, n);
-        rc = engine_sweep(s->engine, p, n, logits, &rows, e);
+        if (!first) before = counted(s);
+        else if (!(rc = engine_ready(s->engine, e))) t0 = clock_ns(); /* starting is no part of the sweep */
+        if (!rc) rc = engine_sweep(s->engine, p, n, logits, &rows, e);
         t = clock_ns() - t0;
         if (rc == -EDOM) {
             rc = find_fault(s, s->cached + n, e);
@@ -320,9 +374,9 @@ int session_logits(struct session *s, const float **logits, struct error *e)
             if ((rc = recover(s, rc, e))) break;
             continue;
         }
-        if (s->sweeps < SESSION_SWEEPS) s->sweep[s->sweeps++] = (struct session_sweep){n, t};
+        note_sweep(s, n, t, &before);
         if (s->view) view_swept(s->view, t0, t0 + t, n);
-        if (n == 1 && left == 1) {
+        if (n == 1 && left == 1 && !first) {
             s->decode_ns += t;
             s->decode_sweeps++;
         } else {

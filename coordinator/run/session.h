@@ -11,6 +11,7 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/model/model.h"
 #include "coordinator/plan/plan.h"
+#include "coordinator/plan/speeds.h"
 #include "coordinator/run/engine.h"
 #include "coordinator/text/sampler.h"
 #include "coordinator/text/tokenizer.h"
@@ -24,9 +25,10 @@ struct session_config {
 
 #define SESSION_SWEEPS 256
 
+/* One sweep, and what the stages did meanwhile. The reader is ahead, also in the first: what it read before counts there. */
 struct session_sweep {
     uint32_t positions;
-    uint64_t ns;
+    uint64_t ns, read_bytes, read_busy_ns, compute_busy_ns;
 };
 
 struct session {
@@ -35,6 +37,9 @@ struct session {
     struct plan_shm *plan;
     uint64_t plan_bytes;
     struct plan_summary summary;
+    struct speeds speeds;          /* that it was predicted with */
+    bool predicted_by_sweep;       /* nothing was known of the disk: the first sweep told */
+    double predicted_prompt_seconds; /* 0: the prompt's length was not known */
     struct engine *engine;
     struct sampler *sampler;
     struct sampler_settings sampling;
@@ -44,7 +49,7 @@ struct session {
     size_t eos_count;
     bool ignore_eos;
     uint32_t deaths;         /* since the last new token */
-    uint64_t prompt_ns, decode_ns; /* time spent in sweeps */
+    uint64_t prompt_ns, decode_ns; /* time spent in sweeps; the first one, which fills the memory, is the prompt's always */
     uint64_t decode_sweeps;
     struct session_sweep sweep[SESSION_SWEEPS]; /* the first ones, as they were timed */
     uint32_t sweeps;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "coordinator/run/experience.h"
 #include "proto/clock.h"
 
 static double share(uint64_t part, uint64_t whole)
@@ -37,6 +38,36 @@ static json_t *sweeps_json(const struct session *s)
     return list;
 }
 
+/* Where the prediction of a token comes from. */
+static const char *prediction_name(const struct session *s)
+{
+    bool disk = s->summary.sweep_bytes > 0, known = disk ? s->speeds.disk_measured : s->speeds.memory_measured;
+
+    return s->predicted_by_sweep ? "first sweep" : known ? "measured before" : "assumed";
+}
+
+/* What the plan says with the speeds that the lanes had in this run. */
+static void add_lanes(json_t *o, const struct session *s)
+{
+    struct plan_summary z;
+    struct speeds v;
+
+    if (!s->decode_sweeps) return;
+    experience_speeds(s, &v);
+    plan_summarize(&z, s->plan, &v);
+    json_object_set_new(o, "seconds_per_token_by_lanes", json_real(z.predicted_seconds_per_token));
+}
+
+static void add_prompt(json_t *o, const struct session *s, uint64_t tokens)
+{
+    json_object_set_new(o, "first_sweep_seconds", json_real(s->sweeps ? (double)s->sweep[0].ns / 1e9 : 0));
+    json_object_set_new(o, "predicted_from", json_string(prediction_name(s)));
+    if (!tokens || !(s->predicted_prompt_seconds > 0)) return;
+    json_object_set_new(o, "predicted_prompt_seconds", json_real(s->predicted_prompt_seconds));
+    json_object_set_new(o, "predicted_seconds_per_prompt_token", json_real(s->predicted_prompt_seconds / (double)tokens));
+    json_object_set_new(o, "seconds_per_prompt_token", json_real((double)s->prompt_ns / 1e9 / (double)tokens));
+}
+
 json_t *summary_json(const struct summary_input *x)
 {
     const struct session *s = x->session;
@@ -66,6 +97,8 @@ json_t *summary_json(const struct summary_input *x)
                   "seed", (json_int_t)s->sampling.seed,
                   "restarts", (json_int_t)(t.epochs - 1),
                   "sweep_bytes", (json_int_t)s->summary.sweep_bytes);
+    if (o) add_prompt(o, s, x->prompt_tokens);
+    if (o) add_lanes(o, s);
     if (o && s->plan->experts.count) {
         json_object_set_new(o, "expert_hit_rate", json_real(share(t.hit_bytes, t.hit_bytes + t.miss_bytes)));
         json_object_set_new(o, "expert_hit_bytes", json_integer((json_int_t)t.hit_bytes));
@@ -92,8 +125,9 @@ void summary_print(const struct summary_input *x)
     struct engine_stats t;
 
     engine_stats(s->engine, &t);
-    fprintf(stderr, "sluice: %llu prompt tokens in %.2f s, %llu tokens", (unsigned long long)x->prompt_tokens, (double)s->prompt_ns / 1e9,
-            (unsigned long long)x->result->tokens);
+    fprintf(stderr, "sluice: %llu prompt tokens in %.2f s", (unsigned long long)x->prompt_tokens, (double)s->prompt_ns / 1e9);
+    if (s->predicted_prompt_seconds > 0) fprintf(stderr, " (%.2f predicted)", s->predicted_prompt_seconds);
+    fprintf(stderr, ", %llu tokens", (unsigned long long)x->result->tokens);
     if (s->decode_sweeps)
         fprintf(stderr, ", %.3f s each (%.3f predicted)", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
                 s->summary.predicted_seconds_per_token);

@@ -1,4 +1,4 @@
-#include "reader/pagecache.h"
+#include "proto/pagecache.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,0 +1,294 @@
+/* What is predicted, and from which speeds: a file of measurements as earlier runs leave it, the median of a lane's last ones,
+ * the prompt beside the tokens. No time is asserted but sums of the program's own. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "coordinator/model/model.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/plan/speeds.h"
+#include "tests/support_model.h"
+#include "tests/support_process.h"
+#include "tests/support_program.h"
+
+#define DEMO "tests/data/demo-model"
+
+static char *folder;
+
+static int setup(void **state)
+{
+    (void)state;
+    folder = scratch_make();
+    setenv("XDG_CACHE_HOME", folder, 1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unsetenv("XDG_CACHE_HOME");
+    scratch_remove(folder);
+    return 0;
+}
+
+/* The file as something else has written it; %llx stands for the folder's file system. */
+static void write_file(const char *format)
+{
+    char path[300];
+    struct stat st;
+    FILE *f;
+
+    assert_int_equal(stat(folder, &st), 0);
+    snprintf(path, sizeof path, "%s/sluice", folder);
+    mkdir(path, 0700);
+    snprintf(path, sizeof path, "%s/sluice/speeds.json", folder);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (const char *c = format; *c; c++) {
+        if (*c == '@')
+            fprintf(f, "%llx", (unsigned long long)st.st_dev);
+        else
+            fputc(*c, f);
+    }
+    fclose(f);
+}
+
+static struct plan_shm *demo_plan(uint32_t threads, uint32_t io)
+{
+    struct plan_settings s = test_settings(UINT64_C(1) << 30);
+    struct plan_shm *p = NULL;
+    struct model *m = NULL;
+    struct error e = {0};
+    uint64_t bytes;
+
+    s.threads = threads;
+    s.io = io;
+    if (model_open(&m, DEMO, NULL, &e) || plan_build(&p, &bytes, model_program(m), &s, &e)) fail_msg("%s", e.text);
+    model_close(m);
+    return p;
+}
+
+static double disk(void)
+{
+    struct speeds s;
+
+    speeds_cached(&s, folder, NULL);
+    return s.disk_measured ? s.disk : 0;
+}
+
+static void one_bad_minute_changes_little(void **state)
+{
+    (void)state;
+    write_file("{}");
+    assert_true(disk() == 0);
+    speeds_remember(SPEEDS_DISK, folder, NULL, 2e9);
+    assert_true(disk() == 2e9);
+    speeds_remember(SPEEDS_DISK, folder, NULL, 2.2e9);
+    speeds_remember(SPEEDS_DISK, folder, NULL, 1e8);
+    assert_true(disk() == 2e9);
+    speeds_remember(SPEEDS_DISK, folder, NULL, 2.1e9);
+    assert_true(disk() == 2.05e9);
+    /* a disk that stays slow is believed, after some runs: the last five count */
+    for (int i = 0; i < 3; i++) speeds_remember(SPEEDS_DISK, folder, NULL, 1e9);
+    assert_true(disk() == 1e9);
+    for (int i = 0; i < 3; i++) speeds_remember(SPEEDS_DISK, folder, NULL, NAN);
+    for (int i = 0; i < 3; i++) speeds_remember(SPEEDS_DISK, folder, NULL, 0);
+    assert_true(disk() == 1e9);
+}
+
+static void what_others_wrote_is_looked_at(void **state)
+{
+    static const struct {
+        const char *text;
+        double disk;
+    } files[] = {
+        {"{\"disk-@\": 2e9}", 2e9}, /* as it was kept once */
+        {"{\"disk-@\": [1e9, 3e9, 2e9]}", 2e9},
+        {"{\"disk-@\": [1e9, 9e9, 9e9, 9e9, 2e9, 3e9, 4e9, 5e9]}", 4e9}, /* longer than it is kept: the last five */
+        {"{\"disk-@\": [-1, \"fast\", 0, null, 1e300, 2e9]}", 2e9},
+        {"{\"disk-@\": [-1, 0]}", 0},
+        {"{\"disk-@\": {\"a\": 1}}", 0},
+        {"{\"disk-@\": []}", 0},
+        {"{\"probe-disk-@\": 3e9}", 3e9},
+        {"{\"probe-disk-@\": 3e9, \"disk-@\": [2e9]}", 2e9}, /* runs know better than a probe */
+        {"[", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        write_file(files[i].text);
+        if (disk() != files[i].disk) fail_msg("%s gives %g", files[i].text, disk());
+    }
+    /* one more measurement beside a single number of old */
+    write_file("{\"disk-@\": 2e9}");
+    speeds_remember(SPEEDS_DISK, folder, NULL, 3e9);
+    assert_true(disk() == 2.5e9);
+    speeds_remember_reading(folder, 1 << 20, 8, 9e9);
+    assert_true(disk() == 2.5e9);
+}
+
+/* Kernels differ by stored form, and a run on one thread says nothing of one on two. */
+static void memory_is_known_by_form_and_threads(void **state)
+{
+    struct plan_shm *one = demo_plan(1, PLAN_IO_DIRECT), *two = demo_plan(2, PLAN_IO_DIRECT);
+    struct speeds s;
+
+    (void)state;
+    write_file("{}");
+    speeds_remember(SPEEDS_MEMORY, NULL, one, 1e10);
+    speeds_remember(SPEEDS_FLOPS, NULL, two, 2e11);
+    speeds_cached(&s, folder, one);
+    assert_true(s.memory_measured && s.memory == 1e10 && !s.flops_measured);
+    speeds_cached(&s, folder, two);
+    assert_true(!s.memory_measured && s.flops_measured && s.flops == 2e11);
+    write_file("{\"memory-F8_E4M3-1\": [5e9]}");
+    speeds_cached(&s, folder, one);
+    assert_false(s.memory_measured);
+    free(one);
+    free(two);
+}
+
+/* Files that the page cache holds are read at another speed than the disk's, unless reads are to be direct. */
+static void page_cache_is_another_lane(void **state)
+{
+    struct plan_shm *direct = demo_plan(1, PLAN_IO_DIRECT), *any = demo_plan(1, PLAN_IO_AUTO);
+    struct speeds s;
+
+    (void)state;
+    assert_int_equal(system("cat " DEMO "/*.safetensors >/dev/null"), 0);
+    write_file("{\"disk-@\": [2e9], \"page-cache\": [7e9]}");
+    speeds_cached(&s, folder, direct);
+    assert_true(!s.page_cache && s.disk == 2e9);
+    speeds_cached(&s, folder, any);
+    if (!s.page_cache)
+        print_message("skipped: the page cache does not keep, or does not tell of, the demo model\n");
+    else
+        assert_true(s.disk == 7e9);
+    free(direct);
+    free(any);
+}
+
+/* The prompt: its first sweep reads all, later ones what stays on the disk; many positions cost operations. */
+static void prompts_are_predicted(void **state)
+{
+    struct speeds v = {.disk = 1e6, .memory = 1e12, .flops = 1e15};
+    struct plan_shm *p = demo_plan(2, PLAN_IO_DIRECT);
+    struct plan_summary z;
+    uint32_t n;
+
+    (void)state;
+    plan_summarize(&z, p, &v);
+    n = z.max_positions;
+    assert_true(z.flops_per_position > 0 && z.flops_per_position <= 2.0 * (double)z.dense_bytes);
+    assert_int_equal(z.sweep_bytes, 0); /* all of it fits */
+    assert_true(fabs(plan_prompt_seconds(&z, p, &v, 1) - (double)(z.dense_bytes + z.resident_bytes) / v.disk) < 1e-6);
+    assert_true(plan_prompt_seconds(&z, p, &v, n) == plan_prompt_seconds(&z, p, &v, 1));
+    assert_true(plan_prompt_seconds(&z, p, &v, 0) == 0);
+    /* a second sweep reads nothing */
+    assert_true(plan_prompt_seconds(&z, p, &v, n + 1) - plan_prompt_seconds(&z, p, &v, n) < 1e-2);
+    v.fill = 5e5; /* pins that come slower than the disk reads */
+    assert_true(fabs(plan_prompt_seconds(&z, p, &v, 1) - (double)z.host_bytes / v.fill) < 1e-6);
+    v = (struct speeds){.disk = 1e15, .memory = 1e15, .flops = 1e6};
+    plan_summarize(&z, p, &v);
+    assert_true(fabs(plan_prompt_seconds(&z, p, &v, n) - n * z.flops_per_position / v.flops) < 1e-3);
+    assert_true(fabs(z.predicted_seconds_per_prompt_token - z.flops_per_position / v.flops) < 1e-6);
+    free(p);
+}
+
+static json_t *run_json(const char *prompt, const char *tokens)
+{
+    const char *const ask[] = {"run", DEMO,           "-p",     prompt, "-n",     tokens, "--temperature",
+                               "0",   "--ignore-eos", "--json", "--io", "direct", NULL};
+    struct process_result r = process_run("sluice", ask, NULL, 0, 30);
+    json_t *o;
+
+    if (r.status) fail_msg("%s", r.err);
+    o = json_loads(r.out, 0, NULL);
+    assert_non_null(o);
+    process_result_free(&r);
+    return o;
+}
+
+static double number(const json_t *o, const char *key)
+{
+    if (!json_is_number(json_object_get(o, key))) fail_msg("no \"%s\"", key);
+    return json_number_value(json_object_get(o, key));
+}
+
+/* The first sweep fills the memory: it is the prompt's, also where the prompt is one token. */
+static void first_sweep_is_no_token(void **state)
+{
+    static const char *const prompts[] = {"a", "Once upon a time there was a little girl who liked to play"};
+
+    (void)state;
+    write_file("{}");
+    for (size_t i = 0; i < 2; i++) {
+        json_t *o = run_json(prompts[i], "4"), *sweeps = json_object_get(o, "sweeps");
+        double sum = 0, tokens = number(o, "prompt_tokens");
+
+        assert_int_equal(json_array_size(sweeps), 4); /* what the last token says is not computed */
+        for (size_t k = 1; k < 4; k++) sum += number(json_array_get(sweeps, k), "seconds");
+        assert_true(fabs(number(o, "seconds_per_token") - sum / 3) < 1e-8);
+        assert_true(fabs(number(o, "prompt_seconds") - number(json_array_get(sweeps, 0), "seconds")) < 1e-8);
+        assert_true(number(o, "first_sweep_seconds") == number(json_array_get(sweeps, 0), "seconds"));
+        assert_true(fabs(number(o, "seconds_per_prompt_token") * tokens - number(o, "prompt_seconds")) < 1e-8);
+        assert_true(fabs(number(o, "predicted_seconds_per_prompt_token") * tokens -
+                         number(o, "predicted_prompt_seconds")) < 1e-8);
+        assert_true(number(o, "seconds_per_token_by_lanes") > 0);
+        json_decref(o);
+    }
+}
+
+/* What earlier runs have left is what both plan and run predict from: memory that gives 200 kB/s. */
+static void earlier_runs_are_believed(void **state)
+{
+    const char *const plan[] = {"plan", DEMO, "--json", "--threads", "1", NULL};
+    const char *const run[] = {"run", DEMO, "-p", "a", "-n", "2", "--json", "--threads", "1", NULL};
+    const char *const *argv[] = {plan, run};
+    struct plan_shm *p = demo_plan(1, PLAN_IO_AUTO);
+    struct speeds v;
+    struct plan_summary z;
+
+    (void)state;
+    write_file("{}");
+    speeds_remember(SPEEDS_MEMORY, NULL, p, 2e5);
+    speeds_cached(&v, folder, p);
+    plan_summarize(&z, p, &v);
+    assert_true(z.dense_bytes > 0 && fabs(z.predicted_seconds_per_token - (double)z.dense_bytes / 2e5) < 1e-6);
+    for (int i = 0; i < 2; i++) {
+        struct process_result r = process_run("sluice", argv[i], NULL, 0, 30);
+        json_t *o;
+
+        if (r.status) fail_msg("%s", r.err);
+        o = json_loads(r.out, 0, NULL);
+        assert_true(fabs(number(o, "predicted_seconds_per_token") - z.predicted_seconds_per_token) < 1e-6);
+        assert_string_equal(json_string_value(json_object_get(o, "bottleneck")), "memory");
+        if (i) assert_string_equal(json_string_value(json_object_get(o, "predicted_from")), "measured before");
+        json_decref(o);
+        process_result_free(&r);
+    }
+    free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_bad_minute_changes_little),
+        cmocka_unit_test(what_others_wrote_is_looked_at),
+        cmocka_unit_test(memory_is_known_by_form_and_threads),
+        cmocka_unit_test(page_cache_is_another_lane),
+        cmocka_unit_test(prompts_are_predicted),
+        cmocka_unit_test(first_sweep_is_no_token),
+        cmocka_unit_test(earlier_runs_are_believed),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
