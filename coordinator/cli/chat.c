@@ -20,7 +20,6 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
 
     *c = (struct chat){.options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
     c->interactive = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
-    c->terminal = isatty(STDOUT_FILENO);
     c->styled = terminal_color(STDOUT_FILENO);
     c->filter = (struct think){.text = chat_show, .arg = c};
     c->messages = json_array();

@@ -3,7 +3,7 @@
  *   command_chat.c   reads lines, one question or /command after the other
  *   chat.c           messages -> template -> tokens; of these only the new ones are computed
  *   chat_messages.c  what was said: undo, system, save, load
- *   chat_show.c      the answer as it streams: thinking told apart, nothing that a terminal would obey
+ *   chat_show.c      the answer as it streams: thinking told apart
  *   chat_commands.c  /help and its kin
  *   chat_input.c     messages of one or several lines, from an editor or as plain lines
  *   chat_editor.c    line editing, history, paste (libedit) */
@@ -30,7 +30,6 @@ struct chat {
     uint64_t max_tokens;       /* of an answer, 0: until it ends */
     enum option_think think;
     bool interactive;          /* questions come from a terminal */
-    bool terminal;             /* answers go to one */
     bool styled;               /* which shows dimmed text */
 
     /* the turn under way */

@@ -13,29 +13,6 @@ static int put(struct chat *c, const char *text, size_t bytes, struct error *e)
     return view_text(c->view, text, bytes, e);
 }
 
-/* Bytes of a control character at text that a terminal would obey, 0: none. C1 controls are two bytes in UTF-8. */
-static size_t control(const char *text, size_t bytes)
-{
-    unsigned char a = (unsigned char)text[0], b = bytes > 1 ? (unsigned char)text[1] : 0;
-
-    if ((a < ' ' && a != '\n' && a != '\t') || a == 127) return 1;
-    return a == 0xC2 && b >= 0x80 && b < 0xA0 ? 2 : 0;
-}
-
-static int put_safely(struct chat *c, const char *text, size_t bytes, struct error *e)
-{
-    size_t from = 0, n = 0;
-    int rc = 0;
-
-    for (size_t at = 0; c->terminal && at < bytes && !rc; at += n ? n : 1) {
-        if (!(n = control(text + at, bytes - at))) continue;
-        rc = put(c, text + from, at - from, e);
-        if (!rc) rc = put(c, "\xEF\xBF\xBD", 3, e);
-        from = at + n;
-    }
-    return rc ? rc : put(c, text + from, bytes - from, e);
-}
-
 /* Not through the view: these take no column. */
 static void style(struct chat *c, const char *sequence)
 {
@@ -68,7 +45,7 @@ int chat_show(void *chat, bool thinking, const char *text, size_t bytes, struct 
     if (!rc && thinking != c->thinking) rc = change(c, thinking, e);
     if (rc || (thinking && c->think != THINK_SHOW)) return rc;
     if (thinking) style(c, TERMINAL_DIM); /* for each piece: the progress line in between ends with none */
-    rc = put_safely(c, text, bytes, e);
+    rc = put(c, text, bytes, e);
     if (thinking) {
         style(c, TERMINAL_PLAIN);
         fflush(stdout);

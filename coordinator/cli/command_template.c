@@ -69,7 +69,7 @@ int command_template(const struct options *o, struct error *e)
     if (!rc && o->date) value_date(o->date, &date); /* was checked */
     if (!rc) rc = template_render(t, vars, o->date ? &date : NULL, &text, &bytes, e);
     if (!rc) {
-        fwrite(text, 1, bytes, stdout);
+        terminal_put(stdout, terminal_is(1), text, bytes);
         if (terminal_is(1) && (!bytes || text[bytes - 1] != '\n')) putchar('\n');
     }
     free(text);

@@ -36,6 +36,7 @@ int command_tokenize(const struct options *o, struct error *e)
 static int print_text(const struct tokenizer *t, const uint32_t *id, size_t count, bool skip_special, struct error *e)
 {
     struct detokenizer *d = NULL;
+    bool shown = terminal_is(1);
     const char *text;
     size_t bytes;
     int rc;
@@ -44,11 +45,11 @@ static int print_text(const struct tokenizer *t, const uint32_t *id, size_t coun
     if (rc) return rc;
     for (size_t i = 0; !rc && i < count; i++) {
         rc = detokenizer_push(d, id[i], &text, &bytes, e);
-        if (!rc) fwrite(text, 1, bytes, stdout);
+        if (!rc) terminal_put(stdout, shown, text, bytes);
     }
     if (!rc) rc = detokenizer_finish(d, &text, &bytes);
-    if (!rc) fwrite(text, 1, bytes, stdout);
-    if (!rc && terminal_is(1)) putchar('\n'); /* elsewhere the bytes are the text's, no more and no less */
+    if (!rc) terminal_put(stdout, shown, text, bytes);
+    if (!rc && shown) putchar('\n'); /* elsewhere the bytes are the text's, no more and no less */
     detokenizer_close(d);
     return rc;
 }

@@ -11,12 +11,15 @@
 
 #include "coordinator/run/interrupt.h"
 #include "coordinator/run/session.h"
+#include "coordinator/view/terminal.h"
 #include "coordinator/view/trace.h"
 #include "proto/clock.h"
 
 struct view {
+    bool terminal;  /* stdout is one */
     bool live;      /* stderr is a terminal */
     bool shared;    /* and stdout is one too: the answer stands above the line */
+    bool dim;       /* the line is, where colours are wanted */
     bool shown;
     uint32_t column; /* of the answer's last line */
     uint64_t prompt, answer;
@@ -30,12 +33,13 @@ struct view {
 int view_open(struct view **out, bool quiet, const char *trace, struct error *e)
 {
     struct view *v = calloc(1, sizeof *v);
-    const char *term = getenv("TERM");
     int rc = 0;
 
     if (!v) return error_set(e, ENOMEM, "out of memory");
-    v->live = !quiet && isatty(STDERR_FILENO) && (!term || strcmp(term, "dumb"));
-    v->shared = v->live && isatty(STDOUT_FILENO);
+    v->terminal = terminal_is(STDOUT_FILENO);
+    v->live = !quiet && terminal_escapes(STDERR_FILENO);
+    v->shared = v->live && v->terminal;
+    v->dim = v->live && terminal_color(STDERR_FILENO);
     if (trace) rc = trace_open(&v->trace, trace, e);
     if (rc) free(v);
     else *out = v;
@@ -102,12 +106,13 @@ void view_hide(struct view *v)
 
 static void draw(struct view *v, const char *line)
 {
+    const char *on = v->dim ? TERMINAL_DIM : "", *off = v->dim ? TERMINAL_PLAIN : "";
     uint32_t width = terminal_width();
 
     fflush(stdout);
     if (v->shared && v->column) /* below the answer, and back to where it goes on */
-        fprintf(stderr, "\n\033[K\033[2m%.*s\033[0m\033[A\033[%uG", (int)width - 1, line, v->column % width + 1);
-    else fprintf(stderr, "\r\033[K\033[2m%.*s\033[0m\r", (int)width - 1, line);
+        fprintf(stderr, "\n\033[K%s%.*s%s\033[A\033[%uG", on, (int)width - 1, line, off, v->column % width + 1);
+    else fprintf(stderr, "\r\033[K%s%.*s%s\r", on, (int)width - 1, line, off);
     fflush(stderr);
     v->shown = true;
 }
@@ -197,7 +202,8 @@ static void follow(struct view *v, const char *text, size_t bytes)
 
     while (at < (utf8proc_ssize_t)bytes && (n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)bytes - at, &c)) > 0) {
         at += n;
-        if (c == '\n' || c == '\r') v->column = 0;
+        if (c == '\n') v->column = 0;
+        else if (terminal_control(text + at - n, (size_t)n)) v->column++; /* U+FFFD in its place */
         else if (c == '\t') v->column = (v->column | 7) + 1;
         else v->column += (uint32_t)utf8proc_charwidth(c);
     }
@@ -216,7 +222,7 @@ int view_text(struct view *v, const char *text, size_t bytes, struct error *e)
     if (!bytes) return 0;
     if (would_block()) return error_set(e, ECANCELED, "interrupted");
     view_hide(v);
-    if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout))
+    if (!terminal_put(stdout, v->terminal, text, bytes) || fflush(stdout))
         return errno == EINTR && interrupted() ? error_set(e, ECANCELED, "interrupted")
                                                : error_set(e, errno, "cannot write the answer: %s", error_name(errno));
     follow(v, text, bytes);
