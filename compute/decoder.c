@@ -10,6 +10,8 @@
 #include "compute/rotary.h"
 #include "proto/clock.h"
 
+#define DECODER_ALIGN UINT64_C(256) /* of a piece: what cudaMalloc promises; counted in coordinator/plan/cost.c too */
+
 /* ---- opening ---- */
 
 /* Buffers first written after OP_SELECT hold selected rows only. */
@@ -38,18 +40,50 @@ static void size_buffers(struct decoder *d)
     }
 }
 
-static int alloc_buffers(struct decoder *d, struct error *e)
+/* A device hands memory out in pages of megabytes, so that many small pieces would cost more than they hold. */
+static uint64_t padded(uint64_t bytes)
+{
+    return (bytes + DECODER_ALIGN - 1) / DECODER_ALIGN * DECODER_ALIGN;
+}
+
+/* The next piece of a block, which then goes on behind it; of a block that is not there yet, only its size is counted. */
+static void *cut(uint8_t *block, uint64_t *at, uint64_t bytes)
+{
+    void *piece = block ? block + *at : NULL;
+
+    *at += padded(bytes);
+    return piece;
+}
+
+static uint64_t cut_activations(struct decoder *d)
 {
     const struct plan_shm *p = d->plan;
+    uint64_t at = 0;
+
+    for (uint64_t b = 0; b < p->buffers.count; b++)
+        d->buffers[b] = cut(d->activations, &at, (uint64_t)d->buffer_rows[b] * plan_buffers(p)[b] * 4);
+    for (uint64_t i = 0; i < p->ropes.count; i++)
+        d->rope[i] = cut(d->activations, &at, (uint64_t)p->run.max_positions * plan_ropes(p)[i].dim * 4);
+    return at;
+}
+
+static int alloc_activations(struct decoder *d, struct error *e)
+{
+    const struct plan_shm *p = d->plan;
+    uint32_t widest = 1;
 
     d->buffers = calloc(p->buffers.count + 1, sizeof *d->buffers);
     d->buffer_rows = calloc(p->buffers.count + 1, sizeof *d->buffer_rows);
-    if (!d->buffers || !d->buffer_rows) return error_set(e, ENOMEM, "no memory for activations");
+    d->rope = calloc(p->ropes.count + 1, sizeof *d->rope);
+    for (uint64_t i = 0; i < p->ropes.count; i++)
+        if (plan_ropes(p)[i].dim > widest) widest = plan_ropes(p)[i].dim;
+    d->rope_host = calloc((uint64_t)p->run.max_positions * widest, 4);
+    if (!d->buffers || !d->buffer_rows || !d->rope || !d->rope_host) return error_set(e, ENOMEM, "no memory for activations");
     size_buffers(d);
-    for (uint64_t b = 0; b < p->buffers.count; b++) {
-        d->buffers[b] = ops_alloc(d->ops, (uint64_t)d->buffer_rows[b] * plan_buffers(p)[b] * 4, e);
-        if (!d->buffers[b]) return error_prefix(e, "activations of %u positions", d->buffer_rows[b]);
-    }
+    d->activation_bytes = cut_activations(d);
+    d->activations = ops_alloc(d->ops, d->activation_bytes, e);
+    if (!d->activations) return error_prefix(e, "activations of %u positions", p->run.max_positions);
+    cut_activations(d);
     return 0;
 }
 
@@ -58,7 +92,23 @@ static uint64_t kv_bytes(const struct plan_shm *p, uint32_t width)
     return (uint64_t)p->run.kv_rows * width * (p->run.kv_type == KV_F32 ? 4 : 2);
 }
 
-static int alloc_caches(struct decoder *d, struct error *e)
+static uint64_t cut_memory(struct decoder *d)
+{
+    const struct plan_shm *p = d->plan;
+    uint64_t at = 0;
+
+    for (uint64_t i = 0; i < p->caches.count; i++) {
+        const struct plan_cache *c = &plan_caches(p)[i];
+
+        d->k_cache[i] = cut(d->memory, &at, kv_bytes(p, c->k_width));
+        if (c->v_width) d->v_cache[i] = cut(d->memory, &at, kv_bytes(p, c->v_width));
+    }
+    for (uint64_t i = 0; i < p->states.count; i++)
+        d->states[i] = cut(d->memory, &at, plan_states(p)[i].floats * 4 * p->run.sequences);
+    return at;
+}
+
+static int alloc_memory(struct decoder *d, struct error *e)
 {
     const struct plan_shm *p = d->plan;
 
@@ -66,40 +116,19 @@ static int alloc_caches(struct decoder *d, struct error *e)
     d->v_cache = calloc(p->caches.count + 1, sizeof *d->v_cache);
     d->states = calloc(p->states.count + 1, sizeof *d->states);
     if (!d->k_cache || !d->v_cache || !d->states) return error_set(e, ENOMEM, "no memory for caches");
-    for (uint64_t i = 0; i < p->caches.count; i++) {
-        const struct plan_cache *c = &plan_caches(p)[i];
-
-        d->k_cache[i] = ops_alloc(d->ops, kv_bytes(p, c->k_width), e);
-        if (c->v_width) d->v_cache[i] = ops_alloc(d->ops, kv_bytes(p, c->v_width), e);
-        if (!d->k_cache[i] || (c->v_width && !d->v_cache[i]))
-            return error_prefix(e, "KV cache of %u positions (lower --context)", p->run.kv_rows);
-    }
-    for (uint64_t i = 0; i < p->states.count; i++) {
-        d->states[i] = ops_alloc(d->ops, plan_states(p)[i].floats * 4 * p->run.sequences, e);
-        if (!d->states[i]) return error_prefix(e, "recurrent states of %u sequences", p->run.sequences);
-    }
+    d->memory_bytes = cut_memory(d);
+    d->memory = ops_alloc(d->ops, d->memory_bytes, e);
+    if (!d->memory)
+        return error_prefix(e, "KV cache of %u positions, states of %u sequences (lower --context)", p->run.kv_rows, p->run.sequences);
+    cut_memory(d);
+    if (p->run.backend == BACKEND_CPU) stage_lock(d->stage, "the KV cache", d->memory, d->memory_bytes);
     return 0;
 }
 
-static int alloc_rest(struct decoder *d, struct error *e)
+static int alloc_resident(struct decoder *d, struct error *e)
 {
-    const struct plan_shm *p = d->plan;
-    uint32_t widest = 1;
-
-    d->resident = ops_alloc(d->ops, (p->spec.resident_floats + 1) * 4, e);
-    if (!d->resident) return error_prefix(e, "resident tensors");
-    d->rope = calloc(p->ropes.count + 1, sizeof *d->rope);
-    if (!d->rope) return error_set(e, ENOMEM, "no memory");
-    for (uint64_t i = 0; i < p->ropes.count; i++) {
-        const struct plan_rope *r = &plan_ropes(p)[i];
-
-        if (r->dim > widest) widest = r->dim;
-        d->rope[i] = ops_alloc(d->ops, (uint64_t)p->run.max_positions * r->dim * 4, e);
-        if (!d->rope[i]) return error_prefix(e, "rotary tables");
-    }
-    d->rope_host = calloc((uint64_t)p->run.max_positions * widest, 4);
-    if (!d->rope_host) return error_set(e, ENOMEM, "no memory for rotary tables");
-    return 0;
+    d->resident = ops_alloc(d->ops, (d->plan->spec.resident_floats + 1) * 4, e);
+    return d->resident ? 0 : error_prefix(e, "resident tensors");
 }
 
 int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct error *e)
@@ -108,7 +137,7 @@ int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct err
 
     *d = (struct decoder){.stage = s, .plan = s->plan, .ops = ops};
     if ((rc = positions_open(&d->positions, d->plan, ops, e))) return rc;
-    if ((rc = alloc_buffers(d, e)) || (rc = alloc_caches(d, e)) || (rc = alloc_rest(d, e))) return rc;
+    if ((rc = alloc_activations(d, e)) || (rc = alloc_memory(d, e)) || (rc = alloc_resident(d, e))) return rc;
     if ((rc = experts_open(&d->experts, d, e))) return rc;
     if (d->plan->run.backend == BACKEND_CUDA) {
         d->device_bytes = plan_device_bytes(&d->plan->run);
@@ -127,16 +156,8 @@ void decoder_close(struct decoder *d)
     if (!p) return;
     experts_close(d->experts, d);
     positions_close(&d->positions);
-    for (uint64_t b = 0; d->buffers && b < p->buffers.count; b++)
-        ops_free(d->ops, d->buffers[b], (uint64_t)d->buffer_rows[b] * plan_buffers(p)[b] * 4);
-    for (uint64_t i = 0; i < p->caches.count; i++) {
-        if (d->k_cache) ops_free(d->ops, d->k_cache[i], kv_bytes(p, plan_caches(p)[i].k_width));
-        if (d->v_cache) ops_free(d->ops, d->v_cache[i], kv_bytes(p, plan_caches(p)[i].v_width));
-    }
-    for (uint64_t i = 0; d->states && i < p->states.count; i++)
-        ops_free(d->ops, d->states[i], plan_states(p)[i].floats * 4 * p->run.sequences);
-    for (uint64_t i = 0; d->rope && i < p->ropes.count; i++)
-        ops_free(d->ops, d->rope[i], (uint64_t)p->run.max_positions * plan_ropes(p)[i].dim * 4);
+    ops_free(d->ops, d->activations, d->activation_bytes);
+    ops_free(d->ops, d->memory, d->memory_bytes);
     ops_free(d->ops, d->resident, (p->spec.resident_floats + 1) * 4);
     ops_free(d->ops, d->device, d->device_bytes);
     free(d->buffers);

@@ -18,6 +18,8 @@ struct decoder {
     struct experts *experts; /* NULL where the model has none */
     uint8_t *device;         /* cuda: device slots and pins */
     uint64_t device_bytes;
+    uint8_t *activations, *memory; /* buffers and rotary tables; caches and states: they lie in one piece each */
+    uint64_t activation_bytes, memory_bytes;
     float **buffers;         /* [buffers.count] */
     uint32_t *buffer_rows;
     float *resident;

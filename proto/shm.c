@@ -139,9 +139,9 @@ int shm_attach(struct shm *s, int fd, uint64_t bytes, bool writable, struct erro
     return map(s, "a segment", writable, e);
 }
 
-int shm_lock(const struct shm *s)
+int shm_lock(void *base, uint64_t bytes)
 {
-    return !s->base || !mlock2(s->base, s->bytes, MLOCK_ONFAULT) ? 0 : -errno;
+    return !base || !mlock2(base, bytes, MLOCK_ONFAULT) ? 0 : -errno;
 }
 
 bool shm_swap_exists(void)

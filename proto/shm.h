@@ -31,9 +31,9 @@ void shm_close(struct shm *s);
 void shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes);
 #define SHM_LARGE_PAGE (UINT64_C(2) << 20)
 
-/* Keeps it out of swap, page by page as it is first touched, in whichever process is asked. -ENOMEM, -EPERM: the limit on
- * locked memory (ulimit -l) does not allow it. */
-int shm_lock(const struct shm *s);
+/* Keeps memory out of swap, page by page as it is first touched, in whichever process is asked. NULL: nothing. -ENOMEM,
+ * -EPERM: the limit on locked memory (ulimit -l) does not allow it. */
+int shm_lock(void *base, uint64_t bytes);
 bool shm_swap_exists(void); /* does this system have swap at all? */
 
 uint64_t shm_free_bytes(void); /* free in /dev/shm; UINT64_MAX where that cannot be told */

@@ -187,16 +187,27 @@ static void give_up_privileges(const struct stage *s)
     if (confine(what, &e)) log_debug("%s", e.text);
 }
 
-void stage_lock_slots(struct stage *s)
+static void tell_unlocked(const struct stage *s, const char *what, uint64_t bytes, int rc)
 {
     enum log_level level = shm_swap_exists() ? LOG_WARN : LOG_INFO;
-    int rc = shm_lock(&s->shm[SHM_ARENA]);
 
-    if (!rc) rc = shm_lock(&s->shm[SHM_CACHE]);
     if (!rc || s->run->epoch > 1) return; /* told once */
-    log_at(level, "%.1f MB of slots and cached weights cannot be locked in memory (%s)%s: raise ulimit -l (docker run --ulimit memlock=-1)",
-           (double)(s->arena_bytes + s->cache_bytes) / 1e6, error_name(-rc),
-           level == LOG_WARN ? ", so the system may move them to swap, which would be slower than reading them again" : "; there is no swap here");
+    log_at(level, "%.1f MB of %s cannot be locked in memory (%s)%s: raise ulimit -l (docker run --ulimit memlock=-1)",
+           (double)bytes / 1e6, what, error_name(-rc),
+           level == LOG_WARN ? ", so the system may move it to swap, where it is slow" : "; there is no swap here");
+}
+
+void stage_lock_slots(struct stage *s)
+{
+    int rc = shm_lock(s->shm[SHM_ARENA].base, s->shm[SHM_ARENA].bytes);
+
+    if (!rc) rc = shm_lock(s->shm[SHM_CACHE].base, s->shm[SHM_CACHE].bytes);
+    tell_unlocked(s, "slots and cached weights", s->arena_bytes + s->cache_bytes, rc);
+}
+
+void stage_lock(struct stage *s, const char *what, void *base, uint64_t bytes)
+{
+    tell_unlocked(s, what, bytes, shm_lock(base, bytes));
 }
 
 int stage_attached(struct stage *s, const char *description, struct error *e)

@@ -47,9 +47,11 @@ uint64_t stage_cpu_ns(void); /* processor time of this process, all threads, use
  * signs of life. */
 int stage_attached(struct stage *s, const char *description, struct error *e);
 
-/* Keeps slots and host cache out of swap, as far as the limit on locked memory allows; says so where it does not: as a
- * warning where this system has swap, else when asked for details. */
+/* Keep slots and host cache, or memory of one's own (whole pages, what is not touched takes none for it), out of swap, as
+ * far as the limit on locked memory allows; say so where it does not: as a warning where this system has swap, else when
+ * asked for details. what: "the KV cache". */
 void stage_lock_slots(struct stage *s);
+void stage_lock(struct stage *s, const char *what, void *base, uint64_t bytes);
 
 /* Runs work(arg) in a second thread while this one listens to the coordinator, sends traces, and gives signs of life.
  * Returns what work returned (it must end when run_wait() says so). */

@@ -159,33 +159,55 @@ static void the_smallest_works_and_less_is_refused(void **state)
     scratch_remove(folder);
 }
 
-/* Locked memory of the run's reader while it works, in kB; -1: none seen. */
-static long locked_by_reader(pid_t coordinator)
+/* Memory of the run's stages, in kB, while it works. */
+struct locked {
+    long reader, compute; /* may not be moved to swap */
+    long compute_there;   /* of that: what was touched, and so takes memory */
+};
+
+/* The sum of a field over lines as "Locked:   12 kB"; 0 where there is none. */
+static long field(const char *pid, const char *file, const char *name)
 {
-    char path[64], line[256], children[256] = "";
-    long most = -1, kb;
+    char path[64], line[256];
+    long sum = 0, kb;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%s/%s", pid, file);
+    f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (!strncmp(line, name, strlen(name)) && sscanf(line + strlen(name), ": %ld kB", &kb) == 1) sum += kb;
+    if (f) fclose(f);
+    return sum;
+}
+
+static void look(struct locked *x, pid_t coordinator)
+{
+    char path[64], children[256] = "", comm[32], *save = NULL;
     FILE *f;
 
     snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)coordinator, (long)coordinator);
     f = fopen(path, "re");
     if (f && !fgets(children, sizeof children, f)) children[0] = 0;
     if (f) fclose(f);
-    for (char *at = children, *end; strtol(at, &end, 10) > 0; at = end) {
-        snprintf(path, sizeof path, "/proc/%ld/status", strtol(at, &end, 10));
+    for (char *pid = strtok_r(children, " ", &save); pid; pid = strtok_r(NULL, " ", &save)) {
+        snprintf(path, sizeof path, "/proc/%s/comm", pid);
         f = fopen(path, "re");
-        while (f && fgets(line, sizeof line, f))
-            if (sscanf(line, "VmLck: %ld", &kb) == 1 && kb > most) most = kb;
+        if (!f || !fgets(comm, sizeof comm, f)) comm[0] = 0;
         if (f) fclose(f);
+        if (!strncmp(comm, "sluice-reader", 13)) x->reader = field(pid, "status", "VmLck");
+        if (strncmp(comm, "sluice-compute", 14)) continue;
+        x->compute = field(pid, "status", "VmLck");
+        x->compute_there = field(pid, "smaps", "Locked");
     }
-    return most;
 }
 
-static void slots_are_locked(void **state)
+/* Slots and the KV cache; of the cache what is not used yet takes no memory for it. */
+static void slots_and_kv_cache_are_locked(void **state)
 {
     struct rlimit l;
     struct process_result r;
     struct process p;
-    long most = -1;
+    struct locked x = {0};
 
     (void)state;
     if (getrlimit(RLIMIT_MEMLOCK, &l) || (l.rlim_cur < (64u << 20) && geteuid())) {
@@ -193,14 +215,44 @@ static void slots_are_locked(void **state)
         skip();
     }
     /* the chat waits for a question, its stages being there */
-    p = process_start("sluice", (const char *const[]){"chat", "tests/data/demo-model", NULL});
+    p = process_start("sluice", (const char *const[]){"chat", "tests/data/demo-model", "--kv-type", "f32", NULL});
     assert_int_equal(write(p.in, "Hello\n", 6), 6);
-    for (int i = 0; i < 500 && most <= 0; i++) {
+    for (int i = 0; i < 500 && (x.reader <= 0 || x.compute <= 0); i++) {
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-        most = locked_by_reader(p.pid);
+        look(&x, p.pid);
     }
     r = process_finish(&p, NULL, 0, SECONDS);
-    if (most <= 0) fail_msg("nothing was locked: %s", r.err);
+    if (x.reader <= 0 || x.compute <= 0)
+        fail_msg("locked: %ld kB of slots, %ld kB of cache: %s", x.reader, x.compute, r.err);
+    if (x.compute_there >= x.compute) fail_msg("all %ld kB of the cache are there from the start", x.compute);
+    process_result_free(&r);
+}
+
+/* Where the limit does not allow it the run goes on, and each stage says so once, for those who ask or have swap. */
+static void what_cannot_be_locked_is_told(void **state)
+{
+    static const char *const says[] = {"MB of slots and cached weights cannot be locked",
+                                       "MB of the KV cache cannot be locked"};
+    struct process_result r;
+    char sluice[4096];
+
+    (void)state;
+    snprintf(sluice, sizeof sluice, "%s/sluice", process_build());
+    if (!geteuid() && access("/usr/bin/setpriv", X_OK)) {
+        printf("skipped: this user may lock what it likes, and there is no setpriv to give that up\n");
+        skip();
+    }
+    r = process_run(
+        "/bin/sh",
+        (const char *const[]){"-c", "ulimit -l 64 && exec $1 \"$2\" run tests/data/demo-model -v -p Once -n 3", "sh",
+                              geteuid() ? "" : "setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock", sluice, NULL},
+        NULL, 0, SECONDS);
+    if (r.status) fail_msg("exit %d: %s", r.status, r.err);
+    for (int i = 0; i < 2; i++) {
+        const char *at = strstr(r.err, says[i]);
+
+        if (!at || strstr(at + 1, says[i])) fail_msg("not told once: %s: %s", says[i], r.err);
+    }
     process_result_free(&r);
 }
 
@@ -209,7 +261,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_hold),
         cmocka_unit_test(the_smallest_works_and_less_is_refused),
-        cmocka_unit_test(slots_are_locked),
+        cmocka_unit_test(slots_and_kv_cache_are_locked),
+        cmocka_unit_test(what_cannot_be_locked_is_told),
     };
 
     full = argc > 1 && !strcmp(argv[1], "full");

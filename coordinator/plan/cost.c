@@ -9,6 +9,10 @@
 #define CUDA_STAGE_BYTES  (UINT64_C(320) << 20) /* transfer and compute: the driver's host side */
 #define TEXT_BYTES        (UINT64_C(64) << 20) /* a tokenizer of 128k entries while it is being read */
 #define DEVICE_CONTEXT    (UINT64_C(640) << 20) /* two contexts and the libraries' workspace */
+#define DEVICE_PAGE       (UINT64_C(2) << 20)   /* the driver hands out whole ones */
+#define DEVICE_PIECES     10u                   /* decoder: four, positions.c: five, scratch; cuBLAS's workspace is whole pages */
+#define EXPERT_PIECES     7u                    /* compute/experts.c */
+#define PIECE_ALIGN       256u                  /* compute/decoder.c */
 #define SAMPLER_BYTES     16u                   /* of a token of the vocabulary: coordinator/text/sampler.c */
 #define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
 #define RUNS_PER_POSITION 16u /* compute/positions.c */
@@ -96,6 +100,8 @@ static void count_shape(struct cost_shape *z, const struct source *s)
         rope = most(rope, s->ropes[i].dim);
     }
     for (uint64_t i = 0; i < s->matrix_count; i++) z->widest = most(z->widest, most(s->matrices[i].cols, s->matrices[i].row_bytes / 4));
+    z->fixed_bytes += PIECE_ALIGN * (s->buffer_count + s->rope_count + 2 * s->cache_count + s->state_count);
+    z->device_pieces = DEVICE_PIECES + (s->expert_count ? EXPERT_PIECES : 0);
     z->position_floats += rope + 12 + 2 * RUNS_PER_POSITION; /* the host's angles, tables of positions and runs */
 }
 
@@ -199,6 +205,6 @@ void cost_count(struct cost *c, const struct cost_shape *z, const struct plan_ru
                  z->vocab * SAMPLER_BYTES + r->threads * THREAD_BYTES + STAGE_BYTES + 2 * (cuda ? CUDA_STAGE_BYTES : STAGE_BYTES);
     c->device_slots = ((uint64_t)r->transfer_slots[0] + r->transfer_slots[1]) * r->slot_bytes;
     c->device_pins = r->device_pin_bytes;
-    c->device_context = cuda ? DEVICE_CONTEXT : 0;
+    c->device_context = cuda ? DEVICE_CONTEXT + z->device_pieces * DEVICE_PAGE : 0;
     count_totals(c, r);
 }

@@ -14,6 +14,7 @@ struct cost_shape {
     uint64_t position_floats; /* activations of a position of a sweep */
     uint64_t logit_floats;    /* activations of a position that wants logits */
     uint64_t fixed_bytes;     /* of compute, whatever the settings */
+    uint64_t device_pieces;   /* allocations on the device, each rounded up to the driver's pages */
     uint64_t resident_floats;
     uint64_t vocab;
     uint64_t widest;          /* columns of the widest matrix, or rows of the longest */
@@ -26,7 +27,8 @@ void cost_shape_of_plan(struct cost_shape *z, const struct plan_shm *p);
 
 struct cost {
     uint64_t arena, cache, kv, state, activation, scratch, resident, logits, plan, run, tables, process;
-    uint64_t device_slots, device_pins, device_context;
+    uint64_t device_slots, device_pins;
+    uint64_t device_context; /* and what rounding of allocations may take */
     uint64_t shm;          /* what is named in /dev/shm */
     uint64_t host, device; /* totals; kv, state, activation, scratch and resident belong to the device with cuda */
 };

@@ -36,7 +36,12 @@ $(B)/tests/pretend.so: tests/gpu/emulated/pretend.c
 $(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/compute/cpu/reference.o $(call EMULATED_CUDA,compute) $(call LIB,proto)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
+$(EMU)/tests/test_device_budgets: $(EMU)/obj/tests/gpu/emulated/test_device_budgets.c.o $(SUPPORT) $(TESTLIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
+	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens \
+                $(EMU)/tests/test_device_budgets \
                 $(patsubst %,$(EMU)/tests/%,$(GPU_TESTS))
 
 .PHONY: test-gpu test-emulated emulated-programs gpu-programs
@@ -51,4 +56,5 @@ test-emulated: ## the same with the backend's kernels run on the processor, thre
 	@$(AGAIN) CUDA=no emulated-programs
 	@for t in $(GPU_TESTS); do $(EMU)/tests/$$t || exit 1; done
 	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_goldens --backend cuda
+	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_device_budgets
 -include $(shell find $(EMU)/obj -name "*.d" 2>/dev/null)

@@ -225,6 +225,47 @@ struct allocation {
 };
 std::map<void *, allocation> allocations;
 
+/* Bytes that all processes of a test hold, as a driver takes them: pages of 2 MiB, which allocations below 1 MiB share in
+ * pieces of 512 bytes. Kept in a file that the test names (EMULATED_COUNT): bytes now, and the most there ever were. */
+const size_t PAGE = 2 << 20, SHARED_BELOW = 1 << 20, PIECE = 512;
+struct counts {
+    uint64_t now, peak;
+} *counts;
+size_t small_bytes, large_bytes, counted;
+
+size_t up(size_t bytes, size_t to)
+{
+    return (bytes + to - 1) / to * to;
+}
+
+void open_counts()
+{
+    const char *path = getenv("EMULATED_COUNT");
+    int fd = path && !counts ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+    if (fd < 0) return;
+    counts = static_cast<struct counts *>(mmap(NULL, sizeof *counts, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    close(fd);
+    if (counts == MAP_FAILED) abort();
+}
+
+void count(size_t bytes, bool taken)
+{
+    size_t *sum = bytes < SHARED_BELOW ? &small_bytes : &large_bytes, n = up(bytes, bytes < SHARED_BELOW ? PIECE : PAGE), now;
+    uint64_t all, peak;
+
+    *sum = taken ? *sum + n : *sum - n;
+    now = large_bytes + up(small_bytes, PAGE);
+    open_counts();
+    if (counts) {
+        all = __atomic_add_fetch(&counts->now, now - counted, __ATOMIC_RELAXED);
+        peak = __atomic_load_n(&counts->peak, __ATOMIC_RELAXED);
+        while (all > peak && !__atomic_compare_exchange_n(&counts->peak, &peak, all, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        }
+    }
+    counted = now;
+}
+
 struct memory_handle {
     int pid, fd;
     size_t bytes;
@@ -241,6 +282,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (*p == MAP_FAILED) return cudaErrorMemoryAllocation;
     allocations[*p] = allocation{fd, bytes};
+    count(bytes, true);
     return cudaSuccess;
 }
 
@@ -252,6 +294,7 @@ cudaError_t cudaFree(void *p)
     if (a == allocations.end()) return cudaErrorInvalidValue;
     munmap(p, a->second.bytes);
     close(a->second.fd);
+    count(a->second.bytes, false);
     allocations.erase(a);
     return cudaSuccess;
 }
