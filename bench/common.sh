@@ -71,7 +71,15 @@ model() {
         sync
         touch "$model/.whole"
     fi
-    cp tests/data/tokenizers/llama2/tokenizer.json "$model/"
+    # as many tokens as the model has rows: one more, at the end
+    python3 - "$model" >"$scratch/tokenizer.json" <<'P'
+import json, sys
+vocab = json.load(open(sys.argv[1] + "/config.json"))["vocab_size"]
+tokenizer = json.load(open("tests/data/tokenizers/llama2/tokenizer.json"))
+tokenizer["model"]["vocab"]["<last>"] = vocab - 1
+json.dump(tokenizer, sys.stdout)
+P
+    cp "$scratch/tokenizer.json" "$model/"
     echo '{"tokenizer_class":"PreTrainedTokenizerFast","bos_token":"<s>","eos_token":"</s>"}' >"$model/tokenizer_config.json"
 }
 # The model that most claims are about: a Llama of 16 layers in BF16, 7.5 GB.

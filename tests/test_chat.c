@@ -569,6 +569,58 @@ static void progress_line(void **state)
     }
 }
 
+/* words words, and one that was added: special, or not, or none. */
+static void write_tokenizer(const char *folder, int words, const char *special)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *f = open_memstream(&text, &bytes);
+
+    fputs("{\"added_tokens\":[", f);
+    if (special)
+        fprintf(f,
+                "{\"id\":%d,\"content\":\"<x>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+                "\"normalized\":false,\"special\":%s}",
+                words, special);
+    fputs("],\"model\":{\"type\":\"BPE\",\"merges\":[\"a b\"],\"vocab\":{\"a\":0,\"b\":1,\"ab\":2", f);
+    for (int i = 3; i < words; i++) fprintf(f, ",\"w%d\":%d", i, i);
+    fputs("}}}", f);
+    fclose(f);
+    unlink(scratch_path(folder, "tokenizer.json"));
+    scratch_write(folder, "tokenizer.json", text);
+    free(text);
+}
+
+/* The demo's weights with another tokenizer's number of tokens. */
+static void vocabularies_of_two_models(void **state)
+{
+    static const struct {
+        int words;
+        const char *special, *says; /* NULL: it runs */
+    } cases[] = {
+        {768, NULL, NULL},
+        {750, NULL, NULL},   /* rows that fill up */
+        {768, "true", NULL}, /* one that the model has no row for, and that no text uses */
+        {768, "false", "the tokenizer has 769 tokens, and the model's vocabulary 768"},
+        {900, NULL, "the tokenizer has 900 tokens, and the model's vocabulary 768"},
+        {600, NULL, "the tokenizer has 600 tokens, and the model's vocabulary 768"},
+    };
+    char *folder = demo_with(NULL);
+    const char *const run[] = {"run", folder, "--temperature", "0", "-n", "2", "-q", "-p", "a", NULL};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct process_result r;
+
+        write_tokenizer(folder, cases[i].words, cases[i].special);
+        r = process_run("sluice", run, NULL, 0, 20);
+        assert_int_equal(r.status, cases[i].says ? 1 : 0);
+        if (cases[i].says) assert_non_null(strstr(r.err, cases[i].says));
+        process_result_free(&r);
+    }
+    scratch_remove(folder);
+}
+
 static void narrow_and_resized(void **state)
 {
     struct terminal t = chat_with_demo();
@@ -667,6 +719,7 @@ int main(void)
         cmocka_unit_test(controls_in_an_answer),
         cmocka_unit_test(controls_in_a_template),
         cmocka_unit_test(progress_line),
+        cmocka_unit_test(vocabularies_of_two_models),
         cmocka_unit_test(narrow_and_resized),
         cmocka_unit_test(thinking_told_apart),
         cmocka_unit_test(thinking_left_open),

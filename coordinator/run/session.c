@@ -40,6 +40,27 @@ static void *open_tokenizer(void *p)
     return NULL;
 }
 
+/* Models round their vocabularies up, by 2 % at most of what is published, and some tokenizers have special tokens that the
+ * model has no rows for (Gemma 3's for pictures; an error where a text uses one). Anything else is a folder put together
+ * from two models. */
+static int compare_vocabularies(const struct session *s, const char *folder, struct error *e)
+{
+    uint32_t rows = model_program(s->model)->spec.vocab;
+    size_t tokens = tokenizer_vocab_size(s->tokenizer), words = rows;
+
+    for (size_t id = tokens; id > rows; id--) {
+        if (!tokenizer_token_text(s->tokenizer, (uint32_t)id - 1) ||
+            tokenizer_is_special(s->tokenizer, (uint32_t)id - 1))
+            continue;
+        words = id;
+        break;
+    }
+    if (words == rows && tokens >= rows - rows / 10) return 0;
+    return error_set(e, EINVAL,
+                     "%s: the tokenizer has %zu tokens, and the model's vocabulary %u: they do not belong together",
+                     folder, words == rows ? tokens : words, rows);
+}
+
 int session_load(struct session *s, const struct session_config *c, struct error *e)
 {
     struct model_options mo = {.context = (uint32_t)c->options->context};
@@ -58,6 +79,7 @@ int session_load(struct session *s, const struct session_config *c, struct error
         *e = job.error;
         rc = job.rc;
     }
+    if (!rc && c->text) rc = compare_vocabularies(s, c->options->model, e);
     if (!rc && model_notice(s->model) && !c->options->quiet) log_at(LOG_WARN, "%s", model_notice(s->model));
     return rc;
 }
