@@ -67,3 +67,8 @@ hit_rows() {
             "$(calc "100 * $(planned "$model" "$budget" expert_hit_rate) + 1e-9")"
     done
 }
+# chosen EXPERTS LAYERS BUDGET: how even the choices were, on standard error.
+chosen() {
+    run_json chosen -p "Once upon a time" -n 57 --io direct --context 256 --temperature 50 --top-k 0 --seed 7 --host-memory "$3" --trace "$scratch/chosen.trace"
+    python3 bench/expert_choices.py "$scratch/chosen.trace" "$1" "$2" $(($(planned "$model" "$3" sweep_tiles) + 1)) >&2
+}

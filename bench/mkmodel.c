@@ -158,7 +158,9 @@ static void list_tensors(struct maker *m)
     static const char *const dense[3] = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
     char base[64];
 
-    plain(m, "model.", "embed_tokens", m->s.vocab, m->s.hidden);
+    /* Larger than what the layers of noise add: else attention's average over the context, much the same from one token to
+     * the next, drowns the token, and tokens choose the experts that their predecessors chose. */
+    add(m, "model.embed_tokens.weight", "BF16", m->s.vocab, m->s.hidden, m->sparse ? "sparse" : "fast 4");
     for (uint32_t i = 0; i < m->s.layers; i++) {
         snprintf(base, sizeof base, "model.layers.%u.", i);
         norm(m, base, "input_layernorm", m->s.hidden);
