@@ -108,7 +108,7 @@ static uint32_t tokens_in(const struct job *j, size_t bytes, uint32_t step, uint
 static void matmul_few(struct job *j)
 {
     const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1, most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
-    j->grain = grain_of(j->o, j->rows, 8, LINE_FLOATS, most);
+    j->grain = grain_of(j->o, j->rows, 32, LINE_FLOATS, most);
     /* Blocks of tokens, so that these stay in the second cache while a task's rows pass; passes, so that all of them stay
      * in the third. */
     j->block = tokens_in(j, FEW_BLOCK_BYTES, 12, FEW_BLOCK_TOKENS);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,9 +23,13 @@ struct worker {
     bool started;
 };
 
-struct pool {
+/* The tasks that are a thread's own, on a cache line of its own. */
+struct share {
     _Alignas(64) _Atomic uint64_t ticket;
-    _Atomic(pool_fn *) fn;
+};
+
+struct pool {
+    _Alignas(64) _Atomic(pool_fn *) fn;
     _Atomic(void *) arg;
     _Atomic uint32_t tasks;
     _Alignas(64) _Atomic uint32_t done;
@@ -35,6 +40,7 @@ struct pool {
     bool pinned;
     cpu_set_t callers_cpus;
     struct worker *workers;
+    struct share shares[]; /* one for each thread */
 };
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
@@ -93,21 +99,37 @@ static uint32_t wait_for_job(struct pool *p, uint32_t seen)
     return job;
 }
 
-/* Takes and does tasks of the job until there are none left; true: this thread finished the last one. */
-static bool work(struct pool *p, uint32_t job, uint32_t worker)
+/* First task of a thread's share. */
+static uint32_t share_begin(const struct pool *p, uint32_t tasks, uint32_t i)
+{
+    return (uint32_t)((uint64_t)tasks * i / p->threads);
+}
+
+/* Takes and does tasks of one share until there are none left; true: this thread finished the last one of the job. */
+static bool work_on(struct pool *p, uint32_t job, uint32_t worker, uint32_t share)
 {
     pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
     void *arg = atomic_load_explicit(&p->arg, memory_order_relaxed);
-    uint32_t tasks = atomic_load_explicit(&p->tasks, memory_order_relaxed);
-    uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    uint32_t tasks = atomic_load_explicit(&p->tasks, memory_order_relaxed), end = share_begin(p, tasks, share + 1);
+    _Atomic uint64_t *ticket = &p->shares[share].ticket;
+    uint64_t t = atomic_load_explicit(ticket, memory_order_acquire);
     bool last = false;
     while ((uint32_t)(t >> 32) == job && (uint32_t)t > 0) {
-        if (!atomic_compare_exchange_weak_explicit(&p->ticket, &t, t - 1, memory_order_acq_rel, memory_order_acquire))
+        if (!atomic_compare_exchange_weak_explicit(ticket, &t, t - 1, memory_order_acq_rel, memory_order_acquire))
             continue;
-        fn(arg, worker, tasks - (uint32_t)t);
+        fn(arg, worker, end - (uint32_t)t);
         last = atomic_fetch_add(&p->done, 1) + 1 == tasks;
-        t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+        t = atomic_load_explicit(ticket, memory_order_acquire);
     }
+    return last;
+}
+
+/* The thread's own share, then what is left of the others'. */
+static bool work(struct pool *p, uint32_t job, uint32_t worker)
+{
+    bool last = false;
+    for (uint32_t i = 0; i < p->threads; i++)
+        last |= work_on(p, job, worker, (worker + i) % p->threads);
     return last;
 }
 
@@ -139,7 +161,9 @@ void pool_run(struct pool *p, pool_fn *fn, void *arg, uint32_t tasks)
     atomic_store_explicit(&p->arg, arg, memory_order_relaxed);
     atomic_store_explicit(&p->tasks, tasks, memory_order_relaxed);
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->ticket, (uint64_t)job << 32 | tasks, memory_order_release);
+    for (uint32_t i = 0; i < p->threads; i++)
+        atomic_store_explicit(&p->shares[i].ticket, (uint64_t)job << 32 | (share_begin(p, tasks, i + 1) - share_begin(p, tasks, i)),
+                              memory_order_release);
     atomic_store(&p->job, job);
     if (atomic_load(&p->sleepers))
         futex_wake(&p->job);
@@ -192,14 +216,17 @@ int pool_open(struct pool **out, uint32_t threads, struct error *e)
     *out = NULL;
     if (threads == 0 || threads > 4096)
         return error_set(e, EINVAL, "%u compute threads: give 1 to 4096", threads);
-    struct pool *p = aligned_alloc(64, sizeof *p);
+    struct pool *p = aligned_alloc(64, sizeof *p + threads * sizeof *p->shares);
     struct worker *workers = calloc(threads, sizeof *workers);
     if (!p || !workers) {
         free(p);
         free(workers);
         return error_set(e, ENOMEM, "no memory for %u compute threads", threads);
     }
-    *p = (struct pool){.threads = threads, .last_job = 1, .job = 1, .workers = workers};
+    memset(p, 0, sizeof *p + threads * sizeof *p->shares);
+    p->threads = threads;
+    p->last_job = p->job = 1;
+    p->workers = workers;
     for (uint32_t i = 1; i < threads; i++) {
         workers[i] = (struct worker){.pool = p, .index = i};
         int err = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);

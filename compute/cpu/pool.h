@@ -1,11 +1,13 @@
 /* A few threads that share out the tasks of one job at a time.
  *
- * pool_run() publishes a job of n tasks; the caller and whoever of the workers is awake take them one by one, and the
- * caller returns when all are done. A worker that sleeps or was pushed aside by another process simply takes fewer, and
- * nobody waits for it: on a machine whose cores also serve the reader this matters more than equal shares.
+ * pool_run() publishes a job of n tasks, each thread's share of them in a row: what a thread reads ahead in memory is then
+ * what it comes to next. The caller and whoever of the workers is awake take them one by one, first their own, then what
+ * is left of the others', and the caller returns when all are done. A worker that sleeps or was pushed aside by another
+ * process simply takes fewer, and nobody waits for it: on a machine whose cores also serve the reader this matters more
+ * than equal shares.
  *
- *   ticket   [job number : 32][tasks not taken : 32]   the caller sets it to (job, tasks), all count down by
- *            compare-and-swap, which fails for a job that is over
+ *   ticket   [job number : 32][tasks not taken : 32]   one for each share; the caller sets it to (job, tasks), all count
+ *            down by compare-and-swap, which fails for a job that is over
  *   done     tasks of the job that are finished; the caller alone waits for it
  *
  * A job's fields are written before its number is published, and not again before all of its tasks are done; a worker
