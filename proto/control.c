@@ -14,6 +14,7 @@
 struct control {
     void *context, *socket;
     bool router;
+    pid_t peer;
     struct control_scratch scratch;
 };
 
@@ -399,10 +400,8 @@ static int open_socket(struct control **out, int type, struct error *e)
 int control_bind(struct control **out, const char *address, struct error *e)
 {
     int rc = open_socket(out, ZMQ_ROUTER, e);
-    int one = 1;
 
     if (rc) return rc;
-    zmq_setsockopt((*out)->socket, ZMQ_ROUTER_HANDOVER, &one, sizeof one);
 #ifdef ZMQ_IPC_FILTER_UID
     uid_t uid = geteuid(); /* the address is abstract: its only guard is who may speak */
     zmq_setsockopt((*out)->socket, ZMQ_IPC_FILTER_UID, &uid, sizeof uid);
@@ -493,6 +492,19 @@ static int receive_frames(struct control *c, char *name, size_t *name_bytes, zmq
     return frames == (c->router ? 2 : 1) ? 0 : error_set(e, EPROTO, "control: a message of %d frames", frames);
 }
 
+/* ":UID:GID:PID" as the kernel says it of the other end of a connection, behind an address. */
+static pid_t peer_of(zmq_msg_t *frame)
+{
+    const char *address = zmq_msg_gets(frame, "Peer-Address"), *last = address ? strrchr(address, ':') : NULL;
+
+    return last ? (pid_t)strtol(last + 1, NULL, 10) : 0;
+}
+
+pid_t control_peer(const struct control *c)
+{
+    return c->peer;
+}
+
 int control_receive(struct control *c, enum run_stage *from, struct control_message *m, int timeout_ms, struct error *e)
 {
     zmq_pollitem_t item = {.socket = c->socket, .events = ZMQ_POLLIN};
@@ -505,6 +517,7 @@ int control_receive(struct control *c, enum run_stage *from, struct control_mess
     if (!rc) return -EAGAIN;
     zmq_msg_init(&frame);
     rc = receive_frames(c, name, &name_bytes, &frame, e);
+    c->peer = peer_of(&frame);
     if (!rc && c->router && (who = sender(name, name_bytes)) < 0) rc = error_set(e, EPROTO, "control: an unknown sender");
     if (!rc) rc = control_decode(m, zmq_msg_data(&frame), zmq_msg_size(&frame), &c->scratch, e);
     zmq_msg_close(&frame);

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "proto/error.h"
 #include "proto/run.h"
 
@@ -139,7 +140,8 @@ int control_decode(struct control_message *m, const void *data, size_t bytes, st
 
 struct control; /* one end */
 
-/* Coordinator: binds address ("ipc://@name", abstract: no file is left behind); only the same user may connect. */
+/* Coordinator: binds address ("ipc://@name", abstract: no file is left behind); only the same user may connect, and a name
+ * belongs to who came with it first. */
 int control_bind(struct control **out, const char *address, struct error *e);
 /* Stage: connects; its name is its identity. */
 int control_connect(struct control **out, const char *address, enum run_stage me, struct error *e);
@@ -150,3 +152,5 @@ int control_fd(const struct control *c); /* readable when there may be something
 int control_send(struct control *c, enum run_stage to, const struct control_message *m, struct error *e);
 /* -EAGAIN after timeout_ms (-1: for ever). from may be NULL. A message that cannot be understood is -EPROTO. */
 int control_receive(struct control *c, enum run_stage *from, struct control_message *m, int timeout_ms, struct error *e);
+/* The process that sent what was received last, as the kernel knows it, whatever it calls itself; 0: that cannot be told. */
+pid_t control_peer(const struct control *c);

@@ -246,6 +246,105 @@ static void a_run_does_not_mind_strangers(void **state)
     process_result_free(&quiet);
 }
 
+/* ---- another process of the same user, under a stage's name ---- */
+
+struct impostor {
+    void *context, *socket[STAGES];
+};
+
+static struct impostor take_names(const char *name)
+{
+    struct impostor x = {.context = zmq_ctx_new()};
+    char address[160];
+    int linger = 0;
+
+    snprintf(address, sizeof address, "ipc://@%s", name);
+    for (int s = 0; s < STAGES; s++) {
+        const char *stage = stage_name((enum run_stage)s);
+
+        x.socket[s] = zmq_socket(x.context, ZMQ_DEALER);
+        zmq_setsockopt(x.socket[s], ZMQ_LINGER, &linger, sizeof linger);
+        zmq_setsockopt(x.socket[s], ZMQ_ROUTING_ID, stage, strlen(stage));
+        assert_int_equal(zmq_connect(x.socket[s], address), 0);
+    }
+    return x;
+}
+
+static void say(struct impostor *x, const struct control_message *m)
+{
+    struct error e;
+    size_t bytes;
+    void *data;
+
+    assert_int_equal(control_encode(m, &data, &bytes, &e), 0);
+    for (int s = 0; s < STAGES; s++) zmq_send(x->socket[s], data, bytes, ZMQ_DONTWAIT);
+    free(data);
+}
+
+static void let_go(struct impostor *x)
+{
+    for (int s = 0; s < STAGES; s++) zmq_close(x->socket[s]);
+    zmq_ctx_term(x->context);
+}
+
+/* Names belong to who has them: no word of an impostor is heard, and none that is meant for a stage goes to it. */
+static void a_stage_keeps_its_name(void **state)
+{
+    const struct control_message error = {.type = CONTROL_ERROR, .error = {.code = 5, .text = "I am broken"}}, done = {.type = CONTROL_DONE};
+    struct process_result r, quiet;
+    char name[128], byte;
+    struct process p = start_run(name, sizeof name);
+    struct impostor x;
+
+    (void)state;
+    quiet = answer(&p);
+    p = start_run(name, sizeof name);
+    assert_int_equal(write(p.in, "Tell me about Karl.\n", 20), 20);
+    assert_int_equal(read(p.out, &byte, 1), 1); /* it answers: the stages are all there */
+    x = take_names(name);
+    for (int i = 0; i < 20; i++) {
+        say(&x, &error);
+        say(&x, &done);
+        nap();
+    }
+    assert_int_equal(write(p.in, "Tell me about Karl.\n", 20), 20);
+    r = process_finish(&p, NULL, 0, 30);
+    for (int s = 0; s < STAGES; s++) assert_int_equal(zmq_recv(x.socket[s], &byte, 1, ZMQ_DONTWAIT), -1);
+    let_go(&x);
+    if (r.status || strstr(r.err, "broken")) fail_msg("status %d: %s", r.status, r.err);
+    assert_true(r.out_bytes > 0 && !strncmp(r.out, quiet.out + 1, quiet.out_bytes - 1));
+    process_result_free(&r);
+    process_result_free(&quiet);
+}
+
+/* One that is there before the stages gets their names. The run is begun again under another address; whoever follows it
+ * there ends it, with a word about who that is. */
+static void names_that_were_taken_before(void **state)
+{
+    const struct control_message hello = {.type = CONTROL_HELLO, .hello = {CONTROL_VERSION, STAGE_READER, 1, SLUICE_VERSION}};
+    static const char *const arg[] = {"run", DEMO, "-p", "Once", "--temperature", "0", "-n", "5", NULL};
+    struct process p = process_start("sluice", arg);
+    struct process_result r;
+    char name[128] = "", last[128] = "";
+    struct impostor x[8];
+    size_t n = 0;
+
+    (void)state;
+    for (int i = 0; i < 3000 && n < 8; i++) { /* as soon as an address is seen */
+        if (find_address(p.pid, name, sizeof name) && strcmp(name, last)) {
+            x[n] = take_names(name);
+            say(&x[n++], &hello);
+            memcpy(last, name, sizeof last);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+    }
+    r = process_finish(&p, NULL, 0, 30);
+    while (n) let_go(&x[--n]);
+    if (r.status != 0 && (r.status != 1 || !strstr(r.err, "which does not belong to this run"))) fail_msg("status %d: %s", r.status, r.err);
+    print_message("the impostor %s\n", r.status ? "came first each time" : "came late");
+    process_result_free(&r);
+}
+
 /* In a process of another user: 0 where it was hung up on. */
 static int as_nobody(const char *name)
 {
@@ -290,6 +389,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stages_refuse_what_is_no_setup),
         cmocka_unit_test(a_run_does_not_mind_strangers),
+        cmocka_unit_test(a_stage_keeps_its_name),
+        cmocka_unit_test(names_that_were_taken_before),
         cmocka_unit_test(another_user_is_not_heard),
     };
 

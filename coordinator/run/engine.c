@@ -18,6 +18,7 @@
 #include "proto/shm.h"
 
 #define START_LIMIT_NS UINT64_C(120000000000) /* a CUDA context on a busy machine takes its time */
+#define HELLO_NS       UINT64_C(60000000000)  /* from its start to a stage's first word, on a machine that is very busy */
 #define HANG_NS        UINT64_C(2000000000)   /* forty signs of life missed */
 #define TICK_NS        UINT64_C(100000000)
 #define WORDS_MS       300                    /* how long a dead stage's last message may take to arrive */
@@ -330,6 +331,7 @@ static void welcome(struct engine *g, enum run_stage from, const struct control_
     if (from == STAGE_TRANSFER && g->compute_waits) {
         g->compute_waits = false;
         greet(g, STAGE_COMPUTE, &g->compute_hello, &ignored);
+        g->greeted[STAGE_COMPUTE] = true;
     }
 }
 
@@ -366,15 +368,35 @@ static void handle(struct engine *g, enum run_stage from, const struct control_m
     }
 }
 
+/* The epoch is lost with this stage, and another one may do better. */
+static void give_up(struct engine *g, enum run_stage who)
+{
+    g->failed = (int)who;
+    g->mendable = g->hung = true;
+    child_kill(&g->child[who], SIGKILL);
+}
+
+/* Another process of this user has come with a stage's name before it, and the stage itself is not heard. */
+static void meet_impostor(struct engine *g, enum run_stage who, pid_t peer)
+{
+    if (g->failed >= 0) return;
+    snprintf(g->last_words[who], sizeof g->last_words[who],
+             "was ended: process %ld, which does not belong to this run, speaks under its name", (long)peer);
+    give_up(g, who);
+}
+
 static void drain(struct engine *g)
 {
     struct control_message m;
     enum run_stage from;
     struct error e;
+    pid_t peer;
     int rc;
 
     while ((rc = control_receive(g->control, &from, &m, 0, &e)) != -EAGAIN) {
-        if (!rc) handle(g, from, &m);
+        peer = control_peer(g->control);
+        if (!rc && peer && !child_is(&g->child[from], peer)) meet_impostor(g, from, peer);
+        else if (!rc) handle(g, from, &m);
         else log_warn("%s", e.text);
         if (rc && rc != -EPROTO) return; /* not a message that was malformed, but a socket that fails */
     }
@@ -412,11 +434,21 @@ static void watch_pulse(struct engine *g, uint64_t now)
 
         if (g->child[i].ended || g->failed >= 0 || !silent_since(g, i, &since)) continue;
         if (now <= since || now - since <= HANG_NS) continue;
-        g->failed = i;
-        g->mendable = g->hung = true;
         snprintf(g->last_words[i], sizeof g->last_words[i], "%s for %.1f s and was ended",
                  g->child[i].stopped_ns ? "was stopped (by SIGSTOP or a debugger)" : "gave no sign of life", (double)(now - since) / 1e9);
-        child_kill(&g->child[i], SIGKILL);
+        give_up(g, (enum run_stage)i);
+    }
+}
+
+/* One that never says hello: somebody else may have taken its name, and be silent. */
+static void watch_hello(struct engine *g, uint64_t now)
+{
+    for (int i = 0; i < STAGES; i++) {
+        bool said = g->greeted[i] || (i == STAGE_COMPUTE && g->compute_waits);
+
+        if (!g->started[i] || said || g->child[i].ended || g->failed >= 0 || now - g->epoch_ns <= HELLO_NS) continue;
+        snprintf(g->last_words[i], sizeof g->last_words[i], "was not heard for %.0f s and was ended", (double)(now - g->epoch_ns) / 1e9);
+        give_up(g, (enum run_stage)i);
     }
 }
 
@@ -487,6 +519,7 @@ int engine_poll(struct engine *g, int timeout_ms, struct error *e)
     now = clock_ns();
     watch_children(g);
     watch_pulse(g, now);
+    watch_hello(g, now);
     if (now - g->tick_ns > TICK_NS) {
         g->tick_ns = now;
         sample_memory(g);

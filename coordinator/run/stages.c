@@ -110,6 +110,29 @@ int child_start(struct child *c, const struct child_config *config, struct error
     return 0;
 }
 
+static pid_t parent_of(pid_t pid)
+{
+    char path[48], text[512] = "";
+    const char *at;
+    long parent = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    f = fopen(path, "re");
+    if (!f) return 0;
+    if (!fgets(text, sizeof text, f)) text[0] = 0;
+    fclose(f);
+    at = strrchr(text, ')'); /* a name may hold anything */
+    return at && sscanf(at + 1, " %*c %ld", &parent) == 1 ? (pid_t)parent : 0;
+}
+
+bool child_is(const struct child *c, pid_t pid)
+{
+    for (int up = 0; up < 16 && pid > 1; up++, pid = parent_of(pid))
+        if (pid == c->pid) return true;
+    return false;
+}
+
 bool child_poll(struct child *c)
 {
     struct rusage u = {0};
