@@ -22,6 +22,7 @@ packages=(
     "libedit-dev|line editing in the chat"
     "libcmocka-dev|tests"
     "procps|ps, to look at the processes"
+    "strace|tests count the system calls of the stages"
 )
 say() { echo "deps: $*"; }
 die() { say "$*" >&2; exit 1; }
