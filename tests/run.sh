@@ -15,6 +15,8 @@ home=$(realpath "$build")
 export SLUICE_BUILD=$home
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+mkdir "$work/cache"
+export XDG_CACHE_HOME=$work/cache # speeds of models made for tests are none of this machine's
 
 # The longest ones first, so that none of them is left to run by itself at the end.
 long='supervision goldens profile faults changed_files kill kernels_attention many_runs'

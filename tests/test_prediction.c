@@ -15,6 +15,7 @@
 #include "coordinator/model/model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/speeds.h"
+#include "coordinator/run/experience.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_program.h"
@@ -203,6 +204,26 @@ static void prompts_are_predicted(void **state)
     free(p);
 }
 
+/* Of a run's own sweeps: the first, and those of a prompt, say nothing of a token; one slow one of five changes nothing. */
+static void own_sweeps_give_own_speeds(void **state)
+{
+    static const uint64_t ns[] = {900, 10, 11, 80, 12, 13, 100};
+    struct session s = {.speeds = {.disk = 1, .memory = 2, .flops = 3},
+                        .summary = {.dense_bytes = 1000, .sweep_bytes = 600}};
+    struct speeds v;
+
+    (void)state;
+    experience_speeds(&s, &v);
+    assert_true(v.disk == 1 && v.memory == 2 && v.flops == 3); /* nothing seen: what was known */
+    for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
+        s.sweep[s.sweeps++] = (struct session_sweep){i == 6 ? 4 : 1, ns[i] * 1000, 600, ns[i] * 1000, ns[i] * 500};
+    experience_speeds(&s, &v);
+    assert_true(fabs(v.disk - 600 / 12e-6) < 1 && fabs(v.memory - 1000 / 6e-6) < 1 && v.flops == 3);
+    s.summary.sweep_bytes = 0; /* reads of a row of the embedding are no measure of the disk */
+    experience_speeds(&s, &v);
+    assert_true(v.disk == 1);
+}
+
 static json_t *run_json(const char *prompt, const char *tokens)
 {
     const char *const ask[] = {"run", DEMO,           "-p",     prompt, "-n",     tokens, "--temperature",
@@ -288,6 +309,7 @@ int main(void)
         cmocka_unit_test(prompts_are_predicted),
         cmocka_unit_test(first_sweep_is_no_token),
         cmocka_unit_test(earlier_runs_are_believed),
+        cmocka_unit_test(own_sweeps_give_own_speeds),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -6,13 +6,14 @@
 #include "coordinator/plan/speeds.h"
 #include "proto/log.h"
 
-#define DISK_BYTES   UINT64_C(1000000000) /* read at least, */
-#define DISK_BUSY    0.8                  /* in sweeps with reads under way for this share of the time */
-#define FILL_LEAST   UINT64_C(250000000)
-#define TOKENS_LEAST 3
-#define TOKEN_LEAST  0.02 /* seconds: below it hand-overs count as much as bytes */
-#define CHUNK_LEAST  32   /* positions from which on the units that multiply matter, not the memory */
-#define CHUNK_BUSY   UINT64_C(50000000)
+#define DISK_BYTES    UINT64_C(1000000000) /* read at least, */
+#define DISK_BUSY     0.8                  /* in sweeps with reads under way for this share of the time */
+#define FILL_LEAST    UINT64_C(250000000)
+#define WEIGHTS_LEAST UINT64_C(100000000) /* a sweep's: what fits the processor's caches is no measure of memory */
+#define TOKENS_LEAST  3
+#define TOKEN_LEAST   0.02 /* seconds: below it hand-overs count as much as bytes */
+#define CHUNK_LEAST   32   /* positions from which on the units that multiply matter, not the memory */
+#define CHUNK_BUSY    UINT64_C(50000000)
 
 /* Of one sweep; 0: it says nothing of this lane. */
 typedef double sweep_rate(const struct session *s, uint32_t i);
@@ -69,12 +70,14 @@ static void keep_disk(const struct session *s, const struct engine_stats *t, con
     log_debug("the %s gave %.2f GB/s", direct ? "disk" : "page cache", rate / 1e9);
 }
 
+/* Experts that are met for the first time are read, wherever they stay afterwards: such a token says nothing of the memory. */
 static double memory_rate(const struct session *s, uint32_t i)
 {
     const struct session_sweep *w = &s->sweep[i];
+    uint64_t bytes = s->summary.dense_bytes + s->summary.expert_used_bytes;
 
-    if (!i || w->positions != 1 || (double)w->ns < TOKEN_LEAST * 1e9) return 0;
-    return (double)(s->summary.dense_bytes + s->summary.expert_used_bytes) / ((double)w->ns / 1e9);
+    if (!i || w->positions != 1 || (double)w->ns < TOKEN_LEAST * 1e9 || w->read_bytes > bytes / 100) return 0;
+    return bytes >= WEIGHTS_LEAST ? (double)bytes / ((double)w->ns / 1e9) : 0;
 }
 
 /* A first sweep of which most is to be pinned, and whose reader never rested: no faster than the disk, and often slower. */
@@ -83,7 +86,9 @@ static double fill_rate(const struct session *s, uint32_t i)
     const struct session_sweep *w = &s->sweep[i];
     uint64_t pins = s->summary.host_bytes;
 
-    if (i || pins < FILL_LEAST || pins < s->summary.dense_bytes / 4 * 3 || w->read_bytes < pins) return 0;
+    if (i || s->summary.expert_bytes || pins < FILL_LEAST || pins < s->summary.dense_bytes / 4 * 3 ||
+        w->read_bytes < pins)
+        return 0;
     return (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns ? (double)pins / ((double)w->ns / 1e9) : 0;
 }
 
@@ -108,7 +113,8 @@ static double flops_rate(const struct session *s, uint32_t i)
 {
     const struct session_sweep *w = &s->sweep[i];
 
-    if (w->positions < CHUNK_LEAST || w->compute_busy_ns < CHUNK_BUSY) return 0;
+    if (w->positions < CHUNK_LEAST || w->compute_busy_ns < CHUNK_BUSY || s->summary.dense_bytes < WEIGHTS_LEAST)
+        return 0;
     return w->positions * s->summary.flops_per_position / ((double)w->compute_busy_ns / 1e9);
 }
 
@@ -117,7 +123,8 @@ static void keep_flops(const struct session *s)
 {
     double rate = median(s, flops_rate, 1);
 
-    if (!(rate > 0)) return;
+    if (s->summary.expert_bytes || !(rate > 0))
+        return; /* few positions for each expert: half memory, half arithmetic */
     speeds_remember(SPEEDS_FLOPS, NULL, s->plan, rate);
     log_debug("prompts went at %.1f GFLOP/s", rate / 1e9);
 }
