@@ -75,13 +75,16 @@ static int open_nameless(struct error *e)
     return fd;
 }
 
-void shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes)
+bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes)
 {
     uint64_t at = (offset + SHM_LARGE_PAGE - 1) / SHM_LARGE_PAGE * SHM_LARGE_PAGE;
+    bool granted = false;
 
     /* A page that is there already is what the rest is gathered around. */
-    for (; at < offset + bytes && at + SHM_LARGE_PAGE <= base_bytes; at += SHM_LARGE_PAGE)
-        if (madvise((uint8_t *)base + at, 4096, MADV_POPULATE_WRITE) || madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE)) return;
+    for (; at < offset + bytes && at + SHM_LARGE_PAGE <= base_bytes; at += SHM_LARGE_PAGE, granted = true)
+        if (madvise((uint8_t *)base + at, 4096, MADV_POPULATE_WRITE) || madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE))
+            return false;
+    return granted;
 }
 
 int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e)

@@ -27,8 +27,9 @@ void shm_close(struct shm *s);
 
 /* Disks take a read of megabytes whole where it lands in few pieces of memory: large pages more than double what some of
  * them give. shm_create() asks for them; this does for [offset, offset + bytes) of a segment made by shm_create_anonymous(),
- * before it is written, in whole large pages that begin inside. Whether they are granted is the system's choice. */
-void shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes);
+ * before it is written, in whole large pages that begin inside. Whether they are granted is the system's choice; false: they
+ * were not, or there was no whole one. */
+bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes);
 #define SHM_LARGE_PAGE (UINT64_C(2) << 20)
 
 /* Keeps memory out of swap, page by page as it is first touched, in whichever process is asked. NULL: nothing. -ENOMEM,

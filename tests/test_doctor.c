@@ -260,17 +260,20 @@ static void test_huge_pages(void **state)
     struct doctor d = {.root = root};
 
     (void)state;
-    doctor_huge_pages(&d); /* a kernel without them */
+    doctor_huge_pages(&d, false); /* a kernel without them */
     expect(&d, "huge pages", DOCTOR_BETTER, "unknown");
     done(&d);
     put("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size [advise] never deny force\n");
-    doctor_huge_pages(&d);
+    doctor_huge_pages(&d, false);
     expect(&d, "huge pages", DOCTOR_GOOD, "madvise; in shared memory: advise");
     done(&d);
     put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force\n");
-    doctor_huge_pages(&d);
+    doctor_huge_pages(&d, false);
     expect(&d, "huge pages", DOCTOR_BETTER, "in shared memory: never");
+    doctor_huge_pages(&d, true);
+    assert_string_equal(d.at[d.count - 1].state, "madvise; in shared memory: never, and given when asked for");
+    assert_int_equal(d.at[d.count - 1].verdict, DOCTOR_GOOD);
     assert_non_null(strstr(d.at[0].mend, "shmem_enabled"));
     assert_null(strstr(d.at[0].mend, "/enabled"));
     done(&d);

@@ -117,7 +117,7 @@ static void look(struct doctor *d, const struct options *o, struct seen *seen)
     plan_settings_from_options(&settings, o, &e);
     doctor_processor(d, m);
     doctor_memory(d, m, settings.host_memory);
-    doctor_huge_pages(d);
+    doctor_huge_pages(d, doctor_try_large_pages());
     doctor_shm(d, m->shm_free);
     doctor_uring(d, &uring, m->memlock == RLIM_INFINITY ? UINT64_MAX : m->memlock);
     doctor_gpu(d, mps_available(), stages_found(true, &e));

@@ -6,7 +6,7 @@
  *
  * Each doctor_...() adds its findings and cannot fail: what is missing is a finding too. Text files are read under
  * d->root ("" on a real machine), so that a test gives a machine of its own. What must be tried instead of read is tried
- * by the caller (struct doctor_uring, struct doctor_file) and handed in. */
+ * by the caller (doctor_try_...()) and handed in. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,7 +53,8 @@ void doctor_uring(struct doctor *d, const struct doctor_uring *t, uint64_t memlo
 void doctor_memory(struct doctor *d, const struct machine *m, uint64_t budget); /* memory, cgroup, swap */
 void doctor_shm(struct doctor *d, uint64_t free_bytes);
 void doctor_open_files(struct doctor *d, uint64_t soft, uint64_t hard, uint64_t wanted);
-void doctor_huge_pages(struct doctor *d);
+bool doctor_try_large_pages(void); /* are they given to shared memory that asks for them? */
+void doctor_huge_pages(struct doctor *d, bool given);
 
 /* ---- processor.c ---- */
 

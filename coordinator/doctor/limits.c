@@ -11,6 +11,7 @@
 #include "coordinator/cli/values.h"
 #include "coordinator/doctor/doctor.h"
 #include "proto/error.h"
+#include "proto/shm.h"
 
 #define MIB        (UINT64_C(1) << 20)
 #define RING_BYTES (32 * MIB)  /* what the host ring holds where nothing else is asked for */
@@ -187,7 +188,18 @@ static void chosen(const struct doctor *d, const char *path, char *out, size_t r
     snprintf(out, room, "%.*s", (int)room - 1, from + 1);
 }
 
-void doctor_huge_pages(struct doctor *d)
+bool doctor_try_large_pages(void)
+{
+    struct shm s = SHM_NONE;
+    struct error ignored;
+    bool given = !shm_create_anonymous(&s, "doctor", 2 * SHM_LARGE_PAGE, &ignored) &&
+                 shm_large_pages(s.base, s.bytes, 0, s.bytes);
+
+    shm_close(&s);
+    return given;
+}
+
+void doctor_huge_pages(struct doctor *d, bool given)
 {
     static const char *const names[2] = {"enabled", "shmem_enabled"};
     char word[2][32], path[64];
@@ -199,8 +211,9 @@ void doctor_huge_pages(struct doctor *d)
         chosen(d, path, word[i], sizeof word[i]);
         off[i] = !strcmp(word[i], "never") || !strcmp(word[i], "deny") || !strcmp(word[i], "unknown");
     }
+    off[1] = off[1] && !given; /* since Linux 6.1 a program may ask for them all the same */
     f = doctor_add(d, "huge pages", off[0] || off[1] ? DOCTOR_BETTER : DOCTOR_GOOD);
-    doctor_say(f, "%s; in shared memory: %s", word[0], word[1]);
+    doctor_say(f, "%s; in shared memory: %s%s", word[0], word[1], given ? ", and given when asked for" : "");
     if (f->verdict == DOCTOR_GOOD) return;
     doctor_cost(f, "%s in pages of 4 KiB%s",
                 off[0] && off[1] ? "all memory is"
