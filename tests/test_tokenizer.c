@@ -16,6 +16,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+#include "tests/support_model.h"
+
 #define DATA "tests/data/tokenizers/"
 #define MORE "tests/data/tokenizers-more/"
 #define MIB ((size_t)1 << 20)
@@ -255,6 +257,59 @@ static void long_words_take_linear_time(void **state)
     free(text);
 }
 
+/* Left, right and what they become, by rank. */
+static const uint32_t merge[6][3] = {{2, 1, 4}, {0, 0, 2}, {1, 0, 3}, {3, 0, 5}, {2, 2, 6}, {3, 1, 7}};
+
+static uint32_t join_by_the_rule(uint32_t *id, uint32_t n)
+{
+    for (uint32_t best, at = 0;; n--) {
+        best = 6;
+        for (uint32_t i = 0; i + 1 < n; i++)
+            for (uint32_t m = 0; m < best; m++)
+                if (id[i] == merge[m][0] && id[i + 1] == merge[m][1]) {
+                    best = m;
+                    at = i;
+                }
+        if (best == 6) return n;
+        id[at] = merge[best][2];
+        memmove(id + at + 1, id + at + 2, (n - at - 2) * sizeof *id);
+    }
+}
+
+/* Long words of two letters, in runs and at random, against the rule itself: the first pair of the lowest rank, again and
+ * again. */
+static void long_words_join_as_the_rule_says(void **state)
+{
+    static const char text[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"aa\":2,\"ba\":3,\"aab\":4,"
+                               "\"baa\":5,\"aaaa\":6,\"bab\":7},"
+                               "\"merges\":[\"aa b\",\"a a\",\"b a\",\"ba a\",\"aa aa\",\"ba b\"]}}";
+    char *folder = scratch_make();
+    struct tokenizer *t;
+
+    (void)state;
+    scratch_write(folder, "tokenizer.json", text);
+    t = opened(folder);
+    for (uint32_t round = 0, noise = 1; round < 40; round++) {
+        char word[601] = "";
+        uint32_t id[600], n = 60 + 13 * round;
+        struct token_ids ids = {0};
+        struct error e;
+
+        for (uint32_t i = 0; i < n; i++) {
+            noise = noise * 1664525u + 1013904223u;
+            id[i] = (noise >> 16) % (round % 8 + 1) == 1; /* all a, then ever fewer b */
+            word[i] = id[i] ? 'b' : 'a';
+        }
+        assert_int_equal(tokenizer_encode(t, word, n, false, &ids, &e), 0);
+        n = join_by_the_rule(id, n);
+        assert_int_equal(ids.count, n);
+        assert_memory_equal(ids.id, id, n * sizeof *id);
+        token_ids_free(&ids);
+    }
+    tokenizer_close(t);
+    scratch_remove(folder);
+}
+
 /* A long run of unknown characters is given to libsentencepiece in parts: it stays one unknown piece. */
 static void unknown_run_is_one_piece(void **state)
 {
@@ -405,6 +460,7 @@ int main(void)
         cmocka_unit_test(special_tokens_are_skipped),
         cmocka_unit_test(invalid_utf8_is_told_with_its_offset),
         cmocka_unit_test(long_words_take_linear_time),
+        cmocka_unit_test(long_words_join_as_the_rule_says),
         cmocka_unit_test(unknown_run_is_one_piece),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(what_is_not_known_is_named),

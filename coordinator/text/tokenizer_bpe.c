@@ -275,28 +275,47 @@ static uint32_t join_short(const struct bpe *b, struct model_symbol *symbol, uin
     return count;
 }
 
+/* Four children an entry: a pop in a heap of megabytes waits for memory once a level, and half the levels are enough. */
+#define HEAP_WAYS 4
+
 static void heap_down(struct model_heap_entry *h, size_t count, size_t at)
 {
     struct model_heap_entry x = h[at];
-    for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        child += child + 1 < count && h[child + 1].order < h[child].order;
-        if (h[child].order >= x.order)
+    for (size_t first; (first = HEAP_WAYS * at + 1) < count;) {
+        size_t least = first, end = first + HEAP_WAYS < count ? first + HEAP_WAYS : count;
+        for (size_t child = first + 1; child < end; child++)
+            least = h[child].order < h[least].order ? child : least;
+        if (h[least].order >= x.order)
             break;
-        h[at] = h[child];
+        h[at] = h[least];
+        at = least;
     }
     h[at] = x;
 }
 
+/* Entries that come in order, as those of a run of one letter do, need no heap: they queue up from the other end of its
+ * array, which has room for all that are ever pushed. */
+static struct model_heap_entry *queued(const struct model_work *w, size_t i)
+{
+    return &w->heap[w->heap_capacity - 1 - i];
+}
+
 static void heap_push(struct model_work *w, struct model_heap_entry x)
 {
+    if (w->queue_end == w->queue_first || queued(w, w->queue_end - 1)->order <= x.order) {
+        *queued(w, w->queue_end++) = x;
+        return;
+    }
     size_t at = w->heap_count++;
-    for (; at > 0 && w->heap[(at - 1) / 2].order > x.order; at = (at - 1) / 2)
-        w->heap[at] = w->heap[(at - 1) / 2];
+    for (; at > 0 && w->heap[(at - 1) / HEAP_WAYS].order > x.order; at = (at - 1) / HEAP_WAYS)
+        w->heap[at] = w->heap[(at - 1) / HEAP_WAYS];
     w->heap[at] = x;
 }
 
 static struct model_heap_entry heap_pop(struct model_work *w)
 {
+    if (w->queue_first < w->queue_end && (!w->heap_count || queued(w, w->queue_first)->order <= w->heap[0].order))
+        return *queued(w, w->queue_first++);
     struct model_heap_entry top = w->heap[0];
     w->heap[0] = w->heap[--w->heap_count];
     if (w->heap_count)
@@ -318,10 +337,10 @@ static void offer(const struct bpe *b, struct model_work *w, uint32_t at, uint32
 static uint32_t join_long(const struct bpe *b, struct model_work *w, uint32_t count)
 {
     struct model_symbol *symbol = w->symbol;
-    w->heap_count = 0;
+    w->heap_count = w->queue_first = w->queue_end = 0;
     for (uint32_t i = 0; i + 1 < count; i++)
         offer(b, w, i, count);
-    while (w->heap_count) {
+    while (w->heap_count || w->queue_first < w->queue_end) {
         struct model_heap_entry top = heap_pop(w);
         uint32_t at = (uint32_t)top.order, next = symbol[at].next;
         if (symbol[at].bytes == 0 || next >= count)

@@ -64,7 +64,7 @@ struct model_work {
     struct model_symbol *symbol;
     size_t symbol_capacity;
     struct model_heap_entry *heap;
-    size_t heap_count, heap_capacity;
+    size_t heap_count, heap_capacity, queue_first, queue_end;
     void *lattice; /* unigram's best paths */
     size_t lattice_capacity;
     struct buffer text;
