@@ -122,7 +122,7 @@ static uint64_t wait_for_requests(struct stage *s, uint64_t upto, uint64_t n)
     struct error e = {0};
     uint64_t tail, have;
 
-    for (int i = 0; i < TRIES && (have = queued(s, &tail)) < n; i++) {
+    for (int i = 0; i < TRIES && queued(s, &tail) < n; i++) {
         give(s, upto);
         if (engine_poll(s->engine, 10, &e)) fail_msg("%s", e.text);
     }

@@ -62,8 +62,9 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
     if (s->context > s->kv_positions)
         printf("The model may have %u positions, which --context %u would make room for: %s of KV cache.\n", s->context, s->context,
                value_size_text((uint64_t)s->context * s->kv_bytes_per_position, a, sizeof a));
-    printf("\nEach token reads %s from disk at %.2f GB/s (%s): %.3g s; bottleneck: %s\n", value_size_text(s->sweep_bytes, a, sizeof a),
-           v->disk / 1e9, v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
+    printf("\nEach token reads %s from %s at %.2f GB/s (%s): %.3g s; bottleneck: %s\n", value_size_text(s->sweep_bytes, a, sizeof a),
+           v->page_cache ? "the page cache" : "disk", v->disk / 1e9, v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token,
+           s->bottleneck);
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token, s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);
     if (s->device_gain > 0) printf("One more GB of the GPU's memory would save %.3g s of each token.\n", s->device_gain);
