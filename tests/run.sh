@@ -6,7 +6,7 @@
 #   TEST_LANES=N                         programs at a time [2]: many of them wait for most of their time
 #
 # Shows the output of those that fail and the reasons of those that skip. A process of this build or a shared-memory
-# name that a program leaves behind is a failure of its own. The last line: "N passed, N failed" (", N skipped").
+# name that a program leaves behind is a failure of its own; so is what it leaves in its folder for temporary files. The last line: "N passed, N failed" (", N skipped").
 set -uo pipefail
 build=${1:?usage: tests/run.sh BUILD [PROGRAM...]}
 shift
@@ -46,6 +46,14 @@ stages() {
     done
 }
 
+# What program $1 has left in its own $TMPDIR.
+litter() {
+    local names
+    names=$(find "$work/$1.tmp" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort | head -5)
+    [ -z "$names" ] || echo "left in \$TMPDIR:" $names "($(find "$work/$1.tmp" -mindepth 2 -printf '%f\n' 2>/dev/null | sort -u | head -5 | tr '\n' ' '))"
+    rm -rf "${work:?}/$1.tmp"
+}
+
 # What program $1 has left; a process that is ending gets two seconds for it. Each name is told of once.
 leftovers() {
     local try names running
@@ -74,7 +82,8 @@ count_broken() {
 # Runs program $1; what is to be said of it goes to standard output, its counts to a file.
 run() {
     local name=${1##*/} out=$work/${1##*/}.out status=0 ok bad skip left why=
-    { SLUICE_TEST=$name timeout --kill-after=5 "$limit" "$1" >"$out" 2>&1 </dev/null; } 2>/dev/null || status=$?
+    mkdir "$work/$name.tmp"
+    { SLUICE_TEST=$name TMPDIR=$work/$name.tmp timeout --kill-after=5 "$limit" "$1" >"$out" 2>&1 </dev/null; } 2>/dev/null || status=$?
     ok=$(count PASSED "$out") bad=$(count FAILED "$out") skip=$(count SKIPPED "$out")
     if ! grep -qE '^\[ +PASSED +\]' "$out"; then
         count_broken "$out"
@@ -83,7 +92,7 @@ run() {
     elif [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then
         bad=1 why=" (exit status $status)"
     fi
-    left=$(leftovers "$name")
+    left=$(leftovers "$name"; litter "$name")
     [ -z "$left" ] || bad=$((bad + 1))
     if [ "$bad" -gt 0 ]; then
         echo "FAILED $name$why"

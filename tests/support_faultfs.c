@@ -1,4 +1,5 @@
 #include "tests/support_faultfs.h"
+#include "tests/support_temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -199,8 +200,7 @@ bool faultfs_mount(struct faultfs *f, const char *source)
         return refuse(f, "no mount name space of its own (needs root)");
     fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (fuse < 0) return refuse(f, "no /dev/fuse");
-    strcpy(f->path, "/tmp/sluice-test-XXXXXX");
-    if (!mkdtemp(f->path)) {
+    if (!temporary_make(f->path, NULL)) {
         f->path[0] = 0;
         return refuse(f, "no temporary folder");
     }

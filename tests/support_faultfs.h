@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "tests/support_temporary.h"
 
 enum faultfs_mode {
     FAULTFS_NONE,
@@ -20,7 +21,7 @@ struct faultfs_control { /* shared with the server */
 
 struct faultfs {
     struct faultfs_control *control;
-    char path[64]; /* where it is mounted */
+    char path[TEMPORARY_BYTES]; /* where it is mounted */
     pid_t server;
     const char *why; /* it cannot be mounted */
 };

@@ -1,4 +1,5 @@
 #include "tests/support_files.h"
+#include "tests/support_temporary.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,8 +39,7 @@ static void write_file(const char *name, uint32_t number, uint64_t bytes)
 
 void folder_make(struct folder *d, const char *base, uint32_t files, const uint64_t *bytes)
 {
-    snprintf(d->path, sizeof d->path, "%s/sluice-test-XXXXXX", base ? base : "/tmp");
-    need(mkdtemp(d->path), d->path);
+    need(temporary_make(d->path, base), d->path);
     d->files = files;
     for (uint32_t i = 0; i < files; i++) {
         snprintf(d->name[i], sizeof d->name[i], "%s/%u.bin", d->path, i);
@@ -49,8 +49,7 @@ void folder_make(struct folder *d, const char *base, uint32_t files, const uint6
 
 void folder_remove(struct folder *d)
 {
-    for (uint32_t i = 0; i < d->files; i++) unlink(d->name[i]);
-    rmdir(d->path);
+    temporary_remove(d->path);
 }
 
 void builder_init(struct builder *b, const struct folder *d, uint64_t slot_bytes)

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include "proto/plan.h"
 #include "proto/run.h"
+#include "tests/support_temporary.h"
 
 #define FILES_MAX 256
 #define TILES_MAX 512
@@ -12,9 +13,9 @@
 uint8_t content_byte(uint32_t file, uint64_t offset);
 
 struct folder {
-    char path[64];
+    char path[TEMPORARY_BYTES];
     uint32_t files;
-    char name[FILES_MAX][96];
+    char name[FILES_MAX][TEMPORARY_BYTES + 16];
 };
 
 /* A folder under base (NULL: the temporary folder) with files of these sizes. Aborts the test where it cannot. */

@@ -1,4 +1,5 @@
 #include "tests/support_model.h"
+#include "tests/support_temporary.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -25,25 +26,16 @@ const char *scratch_path(const char *folder, const char *name)
 
 char *scratch_make(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    char *path = NULL;
+    char *path = malloc(TEMPORARY_BYTES);
 
-    assert_true(asprintf(&path, "%s/sluice-test-XXXXXX", tmp ? tmp : "/tmp") > 0);
-    assert_non_null(mkdtemp(path));
+    assert_non_null(path);
+    assert_true(temporary_make(path, NULL));
     return path;
 }
 
 void scratch_remove(char *path)
 {
-    DIR *d = opendir(path);
-    struct dirent *x;
-
-    while (d && (x = readdir(d))) {
-        if (!strcmp(x->d_name, ".") || !strcmp(x->d_name, "..")) continue;
-        if (unlink(scratch_path(path, x->d_name))) rmdir(scratch_path(path, x->d_name));
-    }
-    if (d) closedir(d);
-    rmdir(path);
+    temporary_remove(path);
     free(path);
 }
 

@@ -146,7 +146,7 @@ static int32_t read_with_uring(uint8_t *dest, uint32_t bytes)
     struct io_options o = {.depth = 1};
     struct io_engine *g;
     struct io_done done = {0};
-    char path[128];
+    char path[TEMPORARY_BYTES + 32];
     int fd;
 
     if (io_engine_open(&g, ENGINE_URING, &o, NULL)) return -ENOTSUP;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "tests/support_process.h"
+#include "tests/support_temporary.h"
 
 #define DEMO    "tests/data/demo-model"
 #define SECONDS 20
@@ -245,13 +246,12 @@ static void template_that_fails(void **state)
 
 /* ---- a folder that a test fills ---------------------------------------------------------------------------------- */
 
-static char folder[64];
+static char folder[TEMPORARY_BYTES];
 
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/test-cli-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    return temporary_make(folder, NULL) ? 0 : -1;
 }
 
 static int remove_folder(void **state)

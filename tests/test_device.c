@@ -16,12 +16,13 @@
 
 #include "proto/device_facts.h"
 #include "tests/support_process.h"
+#include "tests/support_temporary.h"
 
 #define DEMO    "tests/data/demo-model"
 #define SECONDS 20
 #define CARD    "sluice-device 1 0 1 86 4294967296 4000000000 Test Card 4000"
 
-static char folder[] = "/tmp/sluice-test-device-XXXXXX", program[64];
+static char folder[TEMPORARY_BYTES], program[TEMPORARY_BYTES + 16];
 static struct process_result last;
 
 static void install(const char *stage, const char *script)
@@ -42,7 +43,7 @@ static int setup(void **state)
     char command[1024], preload[512];
 
     (void)state;
-    if (!mkdtemp(folder)) return -1;
+    if (!temporary_make(folder, NULL)) return -1;
     snprintf(program, sizeof program, "%s/sluice", folder);
     snprintf(command, sizeof command, "cp %s/sluice %s/sluice-reader %s/sluice-transfer-cpu %s/sluice-compute-cpu %s",
              process_build(), process_build(), process_build(), process_build(), folder);

@@ -16,26 +16,24 @@
 #include "coordinator/plan/machine.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_temporary.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-static char root[] = "/tmp/sluice-test-root-XXXXXX";
+static char root[TEMPORARY_BYTES];
 
 static int setup(void **state)
 {
     (void)state;
-    strcpy(strrchr(root, '-') + 1, "XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
+    return temporary_make(root, NULL) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
-    char command[128];
-
     (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    return system(command);
+    temporary_remove(root);
+    return 0;
 }
 
 /* A file of the machine, with the folders that lead to it. */

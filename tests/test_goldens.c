@@ -16,6 +16,7 @@
 
 #include "coordinator/run/session.h"
 #include "tests/mkmodel.h"
+#include "tests/support_temporary.h"
 
 #define TOLERANCE 2e-4f /* as tests/data/models/README.md states it */
 
@@ -43,7 +44,7 @@ static void load(struct golden *g, const char *name)
     FILE *f;
 
     snprintf(source, sizeof source, "tests/data/models/%s", name);
-    snprintf(g->folder, sizeof g->folder, "/tmp/sluice-golden-%ld-%s", (long)getpid(), name);
+    if (!temporary_make(g->folder, NULL)) fail_msg("no temporary folder");
     if (mkmodel_reference(source, g->folder, &e)) fail_msg("%s", e.text);
     snprintf(path, sizeof path, "%s/golden.json", source);
     o = json_load_file(path, 0, NULL);
@@ -63,11 +64,8 @@ static void load(struct golden *g, const char *name)
 
 static void unload(struct golden *g)
 {
-    char command[256];
-
     free(g->logits);
-    snprintf(command, sizeof command, "rm -rf '%s'", g->folder);
-    assert_int_equal(system(command), 0);
+    temporary_remove(g->folder);
 }
 
 static bool on_gpu;

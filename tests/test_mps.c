@@ -14,8 +14,9 @@
 #include <cmocka.h>
 
 #include "coordinator/run/mps.h"
+#include "tests/support_temporary.h"
 
-static char folder[] = "/tmp/sluice-test-mps-XXXXXX", old_path[4096];
+static char folder[TEMPORARY_BYTES], old_path[4096];
 
 static void install(const char *script)
 {
@@ -37,7 +38,7 @@ static int setup(void **state)
     char path[8192];
 
     (void)state;
-    if (!mkdtemp(folder)) return -1;
+    if (!temporary_make(folder, NULL)) return -1;
     snprintf(old_path, sizeof old_path, "%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
     snprintf(path, sizeof path, "%s:/usr/bin:/bin", folder);
     return setenv("PATH", path, 1);

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "coordinator/text/template.h"
+#include "tests/support_temporary.h"
 
 #define PUBLISHED "../shared/data/chat"
 
@@ -21,7 +22,7 @@ static const struct tm DATE = {.tm_year = 125, .tm_mon = 6, .tm_mday = 10, .tm_h
 
 /* -- folders -- */
 
-static char folder[64];
+static char folder[TEMPORARY_BYTES];
 static const char *const FILES[] = {
     "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
     "additional_chat_templates/tool_use.jinja", "additional_chat_templates/rag.jinja", "additional_chat_templates/notes.txt",
@@ -46,8 +47,7 @@ static void clear_folder(void)
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/test_template.XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    return temporary_make(folder, NULL) ? 0 : -1;
 }
 
 static int remove_folder(void **state)

@@ -1,6 +1,7 @@
 /* Tokenizers against the vectors of others' implementations, and what they refuse. */
 #include "coordinator/text/detokenizer.h"
 #include "coordinator/text/tokenizer.h"
+#include "tests/support_temporary.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -380,8 +381,8 @@ static void threads_share_a_tokenizer(void **state)
 
 static void in_folder(const char *file, const char *content, int want, const char *message)
 {
-    char folder[] = "/tmp/sluice-tokenizer-XXXXXX", path[64];
-    assert_non_null(mkdtemp(folder));
+    char folder[TEMPORARY_BYTES], path[TEMPORARY_BYTES + 64];
+    assert_true(temporary_make(folder, NULL));
     snprintf(path, sizeof path, "%s/%s", folder, file);
     FILE *f = fopen(path, "w");
     assert_non_null(f);

@@ -1,6 +1,7 @@
 /* Tokenizer files cut short and changed at random: opened or refused with a message, and what opens encodes and decodes. */
 #include "coordinator/text/detokenizer.h"
 #include "coordinator/text/tokenizer.h"
+#include "tests/support_temporary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,12 +110,12 @@ static size_t change(char *text, size_t bytes, uint64_t *state)
 /* The head of a tokenizer.json has its settings, so changes go there as often as anywhere. */
 static void damage(const char *source, const char *file, bool settings)
 {
-    char folder[] = "/tmp/sluice-tokenizer-XXXXXX";
+    char folder[TEMPORARY_BYTES];
     size_t bytes, opened = 0;
     char *whole = read_whole(source, &bytes), *copy = malloc(bytes);
     uint64_t state = 88172645463325252u;
     assert_non_null(copy);
-    assert_non_null(mkdtemp(folder));
+    assert_true(temporary_make(folder, NULL));
     assert_true(try_file(folder, file, whole, bytes));
     for (size_t cut = 0; cut + 3 < bytes; cut += bytes / 60 + 1)
         try_file(folder, file, whole, cut);

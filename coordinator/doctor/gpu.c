@@ -114,7 +114,7 @@ static bool is_gpu(const struct doctor *d, const char *device)
 static void add_device(struct doctor *d, const char *device, bool driver, const char *version)
 {
     struct doctor_finding *f = doctor_add(d, "GPU", driver ? DOCTOR_GOOD : DOCTOR_BETTER);
-    char name[128], path[64];
+    char name[128], path[512];
 
     device_name(d, device, name, sizeof name);
     snprintf(path, sizeof path, "%s/dev/nvidiactl", d->root);

@@ -1,6 +1,5 @@
 #include "tests/fuzz/folder.h"
 
-#include <ftw.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,21 +9,14 @@
 #include <unistd.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/support_temporary.h"
 
-static char made[16][64]; /* folders to remove */
+static char made[16][TEMPORARY_BYTES]; /* folders to remove */
 static int made_count;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
-{
-    (void)st;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
 
 static void remove_made(void)
 {
-    for (int i = 0; i < made_count; i++) nftw(made[i], remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    for (int i = 0; i < made_count; i++) temporary_remove(made[i]);
 }
 
 /* The folders that a path leads through. */
@@ -41,8 +33,7 @@ void fuzz_folder_make(struct fuzz_folder *f, const char *const *name)
 {
     char link[256], to[64];
 
-    snprintf(f->path, sizeof f->path, "/tmp/fuzz-XXXXXX");
-    if (!mkdtemp(f->path)) fuzz_fail("cannot make a folder in /tmp");
+    if (!temporary_make(f->path, NULL)) fuzz_fail("cannot make a temporary folder");
     if (!made_count) atexit(remove_made);
     if (made_count == 16) fuzz_fail("too many folders");
     snprintf(made[made_count++], sizeof *made, "%s", f->path);

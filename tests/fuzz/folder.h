@@ -5,9 +5,10 @@
 #include <stdint.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/support_temporary.h"
 
 struct fuzz_folder {
-    char path[64];
+    char path[TEMPORARY_BYTES];
     int fd[8];
     int files;
 };

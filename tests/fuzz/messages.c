@@ -89,7 +89,7 @@ static void run(const uint8_t *data, size_t bytes)
 {
     static const char *const names[] = {"file.json", NULL};
     static struct fuzz_folder folder;
-    static char path[128];
+    static char path[TEMPORARY_BYTES + 32];
     struct options o = {0};
     struct chat c = {.messages = json_pack("[{s:s,s:s}]", "role", "user", "content", "Hi")};
     struct error e = {0};

@@ -32,7 +32,7 @@ static void run(const uint8_t *data, size_t bytes)
 {
     static const char *const names[] = {"model.safetensors", NULL};
     static struct fuzz_folder folder;
-    static char path[128];
+    static char path[TEMPORARY_BYTES + 32];
     struct safetensors_file info;
     struct seen s = {0};
     struct error e = {0};

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "coordinator/view/timeline.h"
 #include "coordinator/view/timeline_svg.h"
@@ -18,7 +17,7 @@ static void run(const uint8_t *data, size_t bytes)
 {
     static const char *const names[] = {"trace.json", NULL};
     static struct fuzz_folder folder;
-    static char path[128];
+    static char path[TEMPORARY_BYTES + 32];
     struct timeline *t = NULL;
     struct error e = {0};
     char *svg = NULL, verdict[320];
@@ -67,16 +66,17 @@ static void seeds(fuzz_emit *emit, void *arg)
          .tile = 2,
          .ring = 1},
     };
-    char path[] = "/tmp/fuzz-trace-XXXXXX";
+    char folder[TEMPORARY_BYTES], path[TEMPORARY_BYTES + 16];
     struct trace_record now[3];
     struct trace_writer *t;
     struct error e;
     uint64_t start;
     size_t bytes;
     char *text;
-    int fd = mkstemp(path);
 
-    if (fd < 0 || trace_open(&t, path, &e)) fuzz_fail("no trace can be written for a seed");
+    if (!temporary_make(folder, NULL)) fuzz_fail("cannot make a temporary folder");
+    snprintf(path, sizeof path, "%s/trace.json", folder);
+    if (trace_open(&t, path, &e)) fuzz_fail("no trace can be written for a seed");
     memcpy(now, r, sizeof r);
     start = clock_ns(); /* after the opening */
     for (int i = 0; i < 3; i++) {
@@ -92,8 +92,7 @@ static void seeds(fuzz_emit *emit, void *arg)
     emit(arg, text, bytes);
     emit(arg, text, bytes / 2);
     free(text);
-    unlink(path);
-    close(fd);
+    temporary_remove(folder);
     emit(arg, "[\n", 2);
     text =
         (char *)"[\n{\"name\":\"read\",\"ph\":\"X\",\"pid\":2,\"tid\":0,\"ts\":1.5,\"dur\":2.25,\"args\":{\"bytes\":"
