@@ -167,7 +167,7 @@ test-faults: ## build one that takes --fault, into build/faults, and let the who
 FAULT_TESTS := test_faults test_reader_faults test_supervision
 .PHONY: test-budgets
 test-budgets: ## every family, context and chunk in a memory cgroup that allows its --host-memory and no more (minutes)
-	@$(AGAIN) CUDA=no $(BINARIES) $(B)/tests/test_memory_budgets
+	@$(AGAIN) CUDA=no all $(B)/tests/test_memory_budgets
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_memory_budgets full
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi

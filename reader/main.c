@@ -68,10 +68,10 @@ static int serve(struct stage *s, struct error *e)
     uint32_t engine;
     int rc;
 
+    if ((rc = files_engine(s->plan, &engine, e))) return rc;
     stage_lock_slots(s);
     s->measure = s->plan->run.io_find == IO_FIND_ON_WISH ? measure : NULL;
     s->measure_arg = &probe;
-    if ((rc = files_engine(s->plan, &engine, e))) return rc;
     if ((rc = io_engine_open(&so.engine, engine, &eo, e))) return rc;
     if ((rc = add_faults(s, &so, eo.depth, e))) return rc;
     rc = stream_open(&stream, &so, e);
