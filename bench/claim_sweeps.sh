@@ -11,9 +11,8 @@ def ask(times):
         p.stdin.write("Please tell me about Karl and the bell.\n/clear\n")
     p.stdin.write("/stats\n")
     p.stdin.flush()
-    while not (m := re.search(r"(\d+) tokens,", line := p.stderr.readline())):
+    while not (m := re.search(r"answers?, (\d+) tokens", line := p.stderr.readline())):
         assert line, "the chat ended"
-    p.stderr.readline()
     return int(m[1])
 def look():
     pids = [p.pid] + [int(c) for c in open(f"/proc/{p.pid}/task/{p.pid}/children").read().split()]
