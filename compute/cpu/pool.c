@@ -225,7 +225,8 @@ int pool_open(struct pool **out, uint32_t threads, struct error *e)
     }
     memset(p, 0, sizeof *p + threads * sizeof *p->shares);
     p->threads = threads;
-    p->last_job = p->job = 1;
+    p->last_job = 1;
+    atomic_init(&p->job, 1);
     p->workers = workers;
     for (uint32_t i = 1; i < threads; i++) {
         workers[i] = (struct worker){.pool = p, .index = i};
