@@ -87,6 +87,11 @@ bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t 
     return granted;
 }
 
+void shm_populate(const struct shm *s)
+{
+    madvise(s->base, s->bytes, MADV_POPULATE_WRITE);
+}
+
 int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e)
 {
     uint64_t room = shm_free_bytes();

@@ -32,6 +32,9 @@ void shm_close(struct shm *s);
 bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes);
 #define SHM_LARGE_PAGE (UINT64_C(2) << 20)
 
+/* Maps every page of a small segment now instead of at its first use; an older kernel does not, and nothing is lost. */
+void shm_populate(const struct shm *s);
+
 /* Keeps memory out of swap, page by page as it is first touched, in whichever process is asked. NULL: nothing. -ENOMEM,
  * -EPERM: the limit on locked memory (ulimit -l) does not allow it. */
 int shm_lock(void *base, uint64_t bytes);

@@ -79,6 +79,7 @@ static int map_segments(struct stage *s, const struct control_message *m, struct
     if ((rc = shm_attach(&s->shm[SHM_RUN], m->setup.run, 0, true, e))) return rc;
     s->run = s->shm[SHM_RUN].base;
     if ((rc = run_check(s->run, s->shm[SHM_RUN].bytes, e))) return rc;
+    shm_populate(&s->shm[SHM_RUN]); /* a queue that is walked page by page for the first time looks like a leak */
 
     run = &s->plan->run;
     if ((rc = shm_attach(&s->shm[SHM_ARENA], m->setup.arena, 0, true, e))) return rc;
