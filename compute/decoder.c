@@ -10,8 +10,6 @@
 #include "compute/rotary.h"
 #include "proto/clock.h"
 
-#define DECODER_ALIGN UINT64_C(256) /* of a piece: what cudaMalloc promises; counted in coordinator/plan/cost.c too */
-
 /* ---- opening ---- */
 
 /* Buffers first written after OP_SELECT hold selected rows only. */
@@ -40,18 +38,13 @@ static void size_buffers(struct decoder *d)
     }
 }
 
-/* A device hands memory out in pages of megabytes, so that many small pieces would cost more than they hold. */
-static uint64_t padded(uint64_t bytes)
-{
-    return (bytes + DECODER_ALIGN - 1) / DECODER_ALIGN * DECODER_ALIGN;
-}
-
-/* The next piece of a block, which then goes on behind it; of a block that is not there yet, only its size is counted. */
+/* The next piece of a block, which then goes on behind it; of a block that is not there yet, only its size is counted. A device
+ * hands memory out in pages of megabytes, so that many small pieces would cost more than they hold. */
 static void *cut(uint8_t *block, uint64_t *at, uint64_t bytes)
 {
     void *piece = block ? block + *at : NULL;
 
-    *at += padded(bytes);
+    *at += (bytes + PLAN_DEVICE_ALIGN - 1) / PLAN_DEVICE_ALIGN * PLAN_DEVICE_ALIGN;
     return piece;
 }
 

@@ -364,6 +364,12 @@ uint64_t plan_row_bytes(uint32_t dtype, uint64_t cols);
 const char *plan_dtype_name(uint32_t dtype);
 const char *plan_op_name(uint32_t kind);
 
+/* The matrix that an operation multiplies with, where it is one for all positions; PLAN_NONE: there is none. */
+static inline uint32_t plan_op_matrix(const struct plan_op *op)
+{
+    return op->kind == OP_MATMUL ? op->matmul.matrix : op->kind == OP_HEADMM ? op->headmm.matrix : PLAN_NONE;
+}
+
 /* The buffers that an operation reads or writes; sources first, the destination last. Returns how many. */
 #define PLAN_OP_VIEWS 6
 uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VIEWS]);

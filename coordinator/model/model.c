@@ -106,10 +106,9 @@ static void compare_with_index(struct build *b, const struct tensors *t)
 static bool means_nothing(const char *name)
 {
     static const char *const ends[] = {"inv_freq", ".input_scale", ".k_scale", ".v_scale"};
-    size_t n = strlen(name);
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (n >= strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i])) return true;
+        if (tensors_name_ends(name, ends[i])) return true;
     return false;
 }
 

@@ -130,6 +130,13 @@ bool tensors_plain_name(const char *s)
     return *s && *s != '.' && !strchr(s, '/') && strlen(s) < 256;
 }
 
+bool tensors_name_ends(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+
+    return n >= k && !strcmp(s + n - k, end);
+}
+
 static int by_string(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);

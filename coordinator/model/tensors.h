@@ -50,6 +50,7 @@ const char *tensors_source_name(enum tensors_source s);
 #define TENSORS_LIST_NAME   "tensors.tsv"
 #define TENSORS_SINGLE_NAME "model.safetensors"
 bool tensors_plain_name(const char *s);
+bool tensors_name_ends(const char *s, const char *end);
 int tensors_add_file(struct tensors *t, const char *name, uint32_t *idx, struct error *e);
 int tensors_add(struct tensors *t, const struct tensor *x, struct tensor **where);
 /* Reads the list at path. */

@@ -12,7 +12,6 @@
 #define DEVICE_PAGE       (UINT64_C(2) << 20)   /* the driver hands out whole ones */
 #define DEVICE_PIECES     10u                   /* decoder: four, positions.c: five, scratch; cuBLAS's workspace is whole pages */
 #define EXPERT_PIECES     7u                    /* compute/experts.c */
-#define PIECE_ALIGN       256u                  /* compute/decoder.c */
 #define SAMPLER_BYTES     16u                   /* of a token of the vocabulary: coordinator/text/sampler.c */
 #define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
 #define RUNS_PER_POSITION 16u /* compute/positions.c */
@@ -100,7 +99,7 @@ static void count_shape(struct cost_shape *z, const struct source *s)
         rope = most(rope, s->ropes[i].dim);
     }
     for (uint64_t i = 0; i < s->matrix_count; i++) z->widest = most(z->widest, most(s->matrices[i].cols, s->matrices[i].row_bytes / 4));
-    z->fixed_bytes += PIECE_ALIGN * (s->buffer_count + s->rope_count + 2 * s->cache_count + s->state_count);
+    z->fixed_bytes += PLAN_DEVICE_ALIGN * (s->buffer_count + s->rope_count + 2 * s->cache_count + s->state_count);
     z->device_pieces = DEVICE_PIECES + (s->expert_count ? EXPERT_PIECES : 0);
     z->position_floats += rope + 12 + 2 * RUNS_PER_POSITION; /* the host's angles, tables of positions and runs */
 }

@@ -84,7 +84,7 @@ struct plan_summary {
     uint32_t kv_positions;           /* that the KV cache holds: what kv_bytes is for */
     double flops_per_position; /* of the products with weights, but those of the head: few positions want logits */
     /* seconds of a one-position sweep on each lane */
-    double disk_seconds, memory_seconds, link_seconds, device_seconds, compute_seconds, overhead_seconds;
+    double disk_seconds, memory_seconds, link_seconds, device_seconds, overhead_seconds;
     double expert_seconds; /* of them, reading the experts that the cache is expected to lack */
     /* of one sweep of a token whose experts are cached as expected; of each position of a sweep of max_positions */
     double predicted_seconds_per_token, predicted_seconds_per_prompt_token;

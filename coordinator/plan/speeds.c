@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "coordinator/plan/machine.h"
+#include "coordinator/plan/median.h"
 #include "proto/clock.h"
 #include "proto/pagecache.h"
 #include "proto/plan.h"
@@ -111,28 +112,25 @@ static void lane_key(enum speeds_lane lane, const char *path, const struct plan_
     }
 }
 
-static int compare(const void *a, const void *b)
+static bool is_speed(double per_second)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
+    return per_second > LEAST && per_second < MOST;
 }
 
 /* The median of what is kept there; anybody may have written to that file. 0: nothing that could be a speed. */
 static double kept(const json_t *file, const char *key)
 {
     const json_t *list = json_object_get(file, key);
-    size_t n = json_is_array(list) ? json_array_size(list) : 1, seen = 0;
+    size_t n = json_is_array(list) ? json_array_size(list) : 1;
+    uint32_t seen = 0;
     double x[KEPT];
 
     for (size_t i = n > KEPT ? n - KEPT : 0; i < n; i++) {
         double v = json_number_value(json_is_array(list) ? json_array_get(list, i) : list);
 
-        if (v > LEAST && v < MOST) x[seen++] = v;
+        if (is_speed(v)) x[seen++] = v;
     }
-    if (!seen) return 0;
-    qsort(x, seen, sizeof *x, compare);
-    return seen % 2 ? x[seen / 2] : (x[seen / 2 - 1] + x[seen / 2]) / 2;
+    return median(x, seen);
 }
 
 /* One more measurement, and the oldest goes. A single number is how it was kept once. */
@@ -140,7 +138,7 @@ static void keep(const char *key, double per_second)
 {
     json_t *file, *list;
 
-    if (!(per_second > LEAST && per_second < MOST)) return;
+    if (!is_speed(per_second)) return;
     file = load();
     list = json_object_get(file, key);
     if (json_is_array(list)) json_incref(list);
@@ -160,7 +158,7 @@ static void keep_probe(const char *key, double per_second)
     char probe[80];
     json_t *file;
 
-    if (!(per_second > LEAST && per_second < MOST)) return;
+    if (!is_speed(per_second)) return;
     snprintf(probe, sizeof probe, "probe-%s", key);
     file = load();
     json_object_set_new(file, probe, json_real(per_second));
@@ -203,7 +201,8 @@ void speeds_cached(struct speeds *s, const char *path, const struct plan_shm *p)
     if (s->page_cache) s->disk = 4e9;
     lane_key(s->page_cache ? SPEEDS_PAGE_CACHE : SPEEDS_DISK, path, p, key, sizeof key);
     s->disk_measured = known(file, key, &s->disk);
-    known(file, "fill", &s->fill);
+    lane_key(SPEEDS_FILL, path, p, key, sizeof key);
+    known(file, key, &s->fill);
     lane_key(SPEEDS_MEMORY, path, p, key, sizeof key);
     s->memory_measured = known(file, key, &s->memory);
     lane_key(SPEEDS_FLOPS, path, p, key, sizeof key);

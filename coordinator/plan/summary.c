@@ -87,7 +87,7 @@ static void count_flops(struct plan_summary *z, const struct plan_shm *p)
 
     for (uint64_t i = 0; i < p->ops.count && plan_ops(p)[i].kind != OP_SELECT; i++) {
         const struct plan_op *op = &plan_ops(p)[i];
-        uint32_t matrix = op->kind == OP_MATMUL ? op->matmul.matrix : op->kind == OP_HEADMM ? op->headmm.matrix : PLAN_NONE;
+        uint32_t matrix = plan_op_matrix(op);
 
         if (matrix != PLAN_NONE) weights += (double)plan_matrices(p)[matrix].rows * (double)plan_matrices(p)[matrix].cols;
         if (op->kind == OP_EXPERTS) weights += expert_weights(p, &plan_experts(p)[op->experts.table]);
@@ -126,12 +126,19 @@ static double bytes_saved(const struct plan_summary *z, double memory, double mi
     return layers + (experts < missed ? experts : missed);
 }
 
+/* Bytes of the experts that a sweep of n positions chooses. */
+static double chosen_bytes(const struct plan_summary *z, const struct plan_shm *p, uint32_t n)
+{
+    if (n == 1) return (double)z->expert_used_bytes;
+    return n == p->run.max_positions ? (double)z->expert_chunk_bytes : union_bytes(p, n);
+}
+
 /* One sweep of n positions. cold: nothing is in memory yet, so that it reads all that the sweep passes, and all experts
  * that it chooses. */
 static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t n, bool cold)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
-    double chosen = n == 1 ? (double)z->expert_used_bytes : union_bytes(p, n), passed = (double)z->dense_bytes + chosen;
+    double chosen = chosen_bytes(z, p, n), passed = (double)z->dense_bytes + chosen;
     double disk = (double)(cold ? z->dense_bytes + z->resident_bytes : z->dense_disk_bytes) / v->disk;
     double experts = chosen * (cold ? 1 : 1 - z->expert_hits) / v->disk;
     double memory = passed / (cuda ? v->device_memory : v->memory), link = cuda ? (passed - (double)z->device_bytes) / v->link : 0;
@@ -156,7 +163,6 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     z->memory_seconds = cuda ? 0 : compute_bytes / v->memory;
     z->link_seconds = link_bytes / v->link;
     z->device_seconds = cuda ? compute_bytes / v->device_memory : 0;
-    z->compute_seconds = cuda ? 0 : z->flops_per_position / v->flops;
     z->overhead_seconds = SWEEP_OVERHEAD_SECONDS + (double)z->sweep_tiles * TILE_OVERHEAD_SECONDS + (double)p->ops.count * OP_OVERHEAD_SECONDS;
     slowest = z->disk_seconds;
     z->bottleneck = "disk";

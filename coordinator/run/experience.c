@@ -1,8 +1,8 @@
 #include "coordinator/run/experience.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/plan/median.h"
 #include "coordinator/plan/speeds.h"
 #include "proto/log.h"
 
@@ -15,27 +15,31 @@
 #define CHUNK_LEAST   32   /* positions from which on the units that multiply matter, not the memory */
 #define CHUNK_BUSY    UINT64_C(50000000)
 
+_Static_assert(SESSION_SWEEPS <= MEDIAN_MOST, "the median of all that is kept");
+
 /* Of one sweep; 0: it says nothing of this lane. */
 typedef double sweep_rate(const struct session *s, uint32_t i);
 
-static int compare(const void *a, const void *b)
+static double per_second(double amount, uint64_t ns)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
+    return amount / ((double)ns / 1e9);
 }
 
-/* The median of the sweeps' rates: one that had to wait for something else moves it little. Fewer than least: 0. */
-static double median(const struct session *s, sweep_rate *rate, uint32_t least)
+/* Weights that a token meets. */
+static double token_bytes(const struct session *s)
+{
+    return (double)(s->summary.dense_bytes + s->summary.expert_used_bytes);
+}
+
+/* The median of the sweeps' rates. Fewer than least: 0. */
+static double usual(const struct session *s, sweep_rate *rate, uint32_t least)
 {
     double x[SESSION_SWEEPS];
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < s->sweeps; i++)
         if ((x[n] = rate(s, i)) > 0) n++;
-    if (!n || n < least) return 0;
-    qsort(x, n, sizeof *x, compare);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+    return n < least ? 0 : median(x, n);
 }
 
 /* A first sweep that fills the host cache waits for the system's pages, not for the disk. */
@@ -51,14 +55,14 @@ static double disk_rate(const struct session *s, uint32_t i)
 {
     const struct session_sweep *w = &s->sweep[i];
 
-    return disk_decides(s, i) ? (double)w->read_bytes / ((double)w->read_busy_ns / 1e9) : 0;
+    return disk_decides(s, i) ? per_second((double)w->read_bytes, w->read_busy_ns) : 0;
 }
 
 /* Direct reads say what the disk gives, the others what the page cache does where it holds all. */
 static void keep_disk(const struct session *s, const struct engine_stats *t, const char *path)
 {
     bool direct = strstr(t->reader, "direct") && !strstr(t->reader, "buffered");
-    double rate = median(s, disk_rate, 1);
+    double rate = usual(s, disk_rate, 1);
     uint64_t bytes = 0;
 
     if (s->plan->run.engine == ENGINE_NULL || direct == s->speeds.page_cache) return;
@@ -74,10 +78,10 @@ static void keep_disk(const struct session *s, const struct engine_stats *t, con
 static double memory_rate(const struct session *s, uint32_t i)
 {
     const struct session_sweep *w = &s->sweep[i];
-    uint64_t bytes = s->summary.dense_bytes + s->summary.expert_used_bytes;
+    double bytes = token_bytes(s);
 
-    if (!i || w->positions != 1 || (double)w->ns < TOKEN_LEAST * 1e9 || w->read_bytes > bytes / 100) return 0;
-    return bytes >= WEIGHTS_LEAST ? (double)bytes / ((double)w->ns / 1e9) : 0;
+    if (!i || w->positions != 1 || (double)w->ns < TOKEN_LEAST * 1e9 || (double)w->read_bytes > bytes / 100) return 0;
+    return bytes >= (double)WEIGHTS_LEAST ? per_second(bytes, w->ns) : 0;
 }
 
 /* A first sweep of which most is to be pinned, and whose reader never rested: no faster than the disk, and often slower. */
@@ -89,12 +93,12 @@ static double fill_rate(const struct session *s, uint32_t i)
     if (i || s->summary.expert_bytes || pins < FILL_LEAST || pins < s->summary.dense_bytes / 4 * 3 ||
         w->read_bytes < pins)
         return 0;
-    return (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns ? (double)pins / ((double)w->ns / 1e9) : 0;
+    return (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns ? per_second((double)pins, w->ns) : 0;
 }
 
 static void keep_fill(const struct session *s)
 {
-    double rate = median(s, fill_rate, 1);
+    double rate = usual(s, fill_rate, 1);
 
     if (rate > 0) speeds_remember(SPEEDS_FILL, NULL, NULL, rate);
 }
@@ -102,7 +106,7 @@ static void keep_fill(const struct session *s)
 /* Where every token comes from memory, tokens go as fast as memory does. */
 static void keep_memory(const struct session *s)
 {
-    double rate = median(s, memory_rate, TOKENS_LEAST);
+    double rate = usual(s, memory_rate, TOKENS_LEAST);
 
     if (s->summary.sweep_bytes || !(rate > 0)) return;
     speeds_remember(SPEEDS_MEMORY, NULL, s->plan, rate);
@@ -115,13 +119,13 @@ static double flops_rate(const struct session *s, uint32_t i)
 
     if (w->positions < CHUNK_LEAST || w->compute_busy_ns < CHUNK_BUSY || s->summary.dense_bytes < WEIGHTS_LEAST)
         return 0;
-    return w->positions * s->summary.flops_per_position / ((double)w->compute_busy_ns / 1e9);
+    return per_second(w->positions * s->summary.flops_per_position, w->compute_busy_ns);
 }
 
 /* While compute works and waits for nothing, many positions go as fast as the units that multiply. */
 static void keep_flops(const struct session *s)
 {
-    double rate = median(s, flops_rate, 1);
+    double rate = usual(s, flops_rate, 1);
 
     if (s->summary.expert_bytes || !(rate > 0))
         return; /* few positions for each expert: half memory, half arithmetic */
@@ -148,7 +152,7 @@ static double work_rate(const struct session *s, uint32_t i)
     const struct session_sweep *w = &s->sweep[i];
 
     if (!i || w->positions != 1 || !w->compute_busy_ns) return 0;
-    return (double)(s->summary.dense_bytes + s->summary.expert_used_bytes) / ((double)w->compute_busy_ns / 1e9);
+    return per_second(token_bytes(s), w->compute_busy_ns);
 }
 
 static double read_rate(const struct session *s, uint32_t i)
@@ -156,12 +160,12 @@ static double read_rate(const struct session *s, uint32_t i)
     const struct session_sweep *w = &s->sweep[i];
 
     if (!i || w->positions != 1 || !w->read_busy_ns || !s->summary.sweep_bytes) return 0;
-    return (double)w->read_bytes / ((double)w->read_busy_ns / 1e9);
+    return per_second((double)w->read_bytes, w->read_busy_ns);
 }
 
 void experience_speeds(const struct session *s, struct speeds *out)
 {
-    double disk = median(s, read_rate, 1), memory = median(s, work_rate, 1);
+    double disk = usual(s, read_rate, 1), memory = usual(s, work_rate, 1);
 
     *out = s->speeds;
     if (disk > 0) out->disk = disk;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/plan/median.h"
 #include "coordinator/run/profile_run.h"
 #include "proto/clock.h"
 
@@ -202,23 +203,6 @@ int profile_measure(struct profile_run *r, enum run_stage stage, const struct co
     return rc;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-double profile_median(const double *x, uint32_t n)
-{
-    double sorted[PROFILE_ROUNDS_MAX];
-
-    if (!n) return 0;
-    memcpy(sorted, x, n * sizeof *x);
-    qsort(sorted, n, sizeof *sorted, compare);
-    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-}
-
 void profile_conclude(struct profile_run *r, enum run_stage stage)
 {
     struct profile_lane *l = &r->out->lane[stage];
@@ -228,9 +212,9 @@ void profile_conclude(struct profile_run *r, enum run_stage stage)
     for (uint32_t i = 0; i < r->rounds; i++) share[i] = r->ceiling[i] > 0 ? r->rate[i] / r->ceiling[i] : 0;
     engine_stats(r->engine, &s);
     l->seen = true;
-    l->bytes_per_second = profile_median(r->rate, r->rounds);
-    l->ceiling = profile_median(r->ceiling, r->rounds);
-    l->share = profile_median(share, r->rounds);
+    l->bytes_per_second = median(r->rate, r->rounds);
+    l->ceiling = median(r->ceiling, r->rounds);
+    l->share = median(share, r->rounds);
     l->cpu_seconds_per_gb = l->bytes ? (double)r->cpu_ns[stage] / 1e9 / ((double)l->bytes / 1e9) : 0;
     l->busy = (double)r->busy_ns[stage] / span;
     l->waiting = (double)r->wait_ns[stage] / span;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "coordinator/plan/median.h"
 #include "coordinator/plan/speeds.h"
 #include "coordinator/run/profile_run.h"
 
@@ -36,7 +37,7 @@ static int find(struct profile_run *r, double *best, struct error *e)
         for (size_t i = 0; i < SETTINGS && !rc; i++)
             rc = plain(r, settings[i].block, settings[i].depth, profile_ns(r, FIND_NS), &rate[i][round], e);
     for (size_t i = 0; i < SETTINGS && !rc; i++) {
-        double x = profile_median(rate[i], FIND_ROUNDS);
+        double x = median(rate[i], FIND_ROUNDS);
 
         if (x <= *best) continue;
         *best = x;

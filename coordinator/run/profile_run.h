@@ -4,7 +4,7 @@
 #include "coordinator/run/play.h"
 #include "coordinator/run/profile.h"
 
-#define PROFILE_ROUNDS_MAX 32u
+#define PROFILE_ROUNDS_MAX 32u /* up to MEDIAN_MOST */
 
 /* A model planned, and stages of it running. */
 struct profile_run {
@@ -57,7 +57,6 @@ int profile_measure(struct profile_run *r, enum run_stage stage, const struct co
 /* Sums and medians to out->lane[stage]; r->rate and r->ceiling hold r->rounds rounds. */
 void profile_conclude(struct profile_run *r, enum run_stage stage);
 
-double profile_median(const double *x, uint32_t n);
 
 int profile_reader(struct profile_run *r, struct error *e);
 int profile_transfer(struct profile_run *r, struct error *e);

@@ -46,19 +46,15 @@ static void *open_tokenizer(void *p)
 static int compare_vocabularies(const struct session *s, const char *folder, struct error *e)
 {
     uint32_t rows = model_program(s->model)->spec.vocab;
-    size_t tokens = tokenizer_vocab_size(s->tokenizer), words = rows;
+    const struct tokenizer *t = s->tokenizer;
+    size_t tokens = tokenizer_vocab_size(t);
 
-    for (size_t id = tokens; id > rows; id--) {
-        if (!tokenizer_token_text(s->tokenizer, (uint32_t)id - 1) ||
-            tokenizer_is_special(s->tokenizer, (uint32_t)id - 1))
-            continue;
-        words = id;
-        break;
-    }
-    if (words == rows && tokens >= rows - rows / 10) return 0;
+    while (tokens > rows && (!tokenizer_token_text(t, (uint32_t)tokens - 1) || tokenizer_is_special(t, (uint32_t)tokens - 1)))
+        tokens--;
+    if (tokens <= rows && tokens >= rows - rows / 10) return 0;
     return error_set(e, EINVAL,
                      "%s: the tokenizer has %zu tokens, and the model's vocabulary %u: they do not belong together",
-                     folder, words == rows ? tokens : words, rows);
+                     folder, tokens, rows);
 }
 
 int session_load(struct session *s, const struct session_config *c, struct error *e)

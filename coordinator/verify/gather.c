@@ -184,13 +184,6 @@ static int compare_with_plan(struct verify *v, struct error *e)
 
 /* ---- the other files ---- */
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-
-    return n >= k && !strcmp(s + n - k, end);
-}
-
 /* Weights in forms that a run does not read: as large as the model, and none of its files. */
 static bool other_weights(const char *name)
 {
@@ -199,7 +192,7 @@ static bool other_weights(const char *name)
         ".ckpt",        ".npz", ".tflite", ".mlmodel", ".zip",  ".tar",  ".gz",   ".incomplete", ".tmp"};
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_with(name, ends[i])) return true;
+        if (tensors_name_ends(name, ends[i])) return true;
     return false;
 }
 
@@ -222,7 +215,7 @@ static int add_other(struct verify *v, const struct options *o, const char *name
         rc = add_item(v, name, false);
         return rc == -ENOENT ? 0 : rc; /* a folder */
     }
-    return ends_with(name, ".safetensors") ? verify_note(v, "%s is no part of the model: not read", name) : 0;
+    return tensors_name_ends(name, ".safetensors") ? verify_note(v, "%s is no part of the model: not read", name) : 0;
 }
 
 static int by_item_name(const void *a, const void *b)

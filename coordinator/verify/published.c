@@ -10,17 +10,23 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "coordinator/model/tensors.h"
 #include "coordinator/verify/verify.h"
+
+/* "FILE.sha256" */
+static bool is_of_one_file(const char *name)
+{
+    return strlen(name) > strlen(".sha256") && tensors_name_ends(name, ".sha256");
+}
 
 bool published_is_list(const char *name)
 {
     static const char *const lists[] = {"sha256sums",       "sha256sums.txt", "sha256sum", "sha256sum.txt",
                                         "checksums.sha256", "checksums.txt",  "sha256.txt"};
-    size_t n = strlen(name);
 
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (!strcasecmp(name, lists[i])) return true;
-    return n > 7 && !strcmp(name + n - 7, ".sha256");
+    return is_of_one_file(name);
 }
 
 /* n hexadecimal digits and no more of them; out: n + 1 bytes, lower case. */
@@ -110,7 +116,8 @@ static int add_etag(struct verify_item *x, const char *source, const char *text)
 
 static int read_list(struct verify *v, const char *list)
 {
-    size_t room = 0, n = strlen(list);
+    bool of_one_file = is_of_one_file(list);
+    size_t room = 0;
     char path[2 * PATH_MAX], hex[65], *line = NULL, *name;
     FILE *f;
     int rc = 0;
@@ -123,8 +130,8 @@ static int read_list(struct verify *v, const char *list)
         char own[NAME_MAX + 1];
 
         if (!published_parse(line, hex, &name)) continue;
-        if ((!*name || !strcmp(name, "-")) && n > 7 && !strcmp(list + n - 7, ".sha256")) { /* FILE.sha256, of a pipe */
-            snprintf(own, sizeof own, "%.*s", (int)(n - 7), list);
+        if (of_one_file && (!*name || !strcmp(name, "-"))) { /* the sum alone, or that of a pipe */
+            snprintf(own, sizeof own, "%.*s", (int)(strlen(list) - strlen(".sha256")), list);
             name = own;
         }
         x = verify_item_named(v, name);
