@@ -221,3 +221,11 @@ struct plan_settings test_settings(uint64_t host_memory)
     return (struct plan_settings){.host_memory = host_memory, .device_memory = 0, .host_memory_given = true, .shm_free = UINT64_MAX,
                                   .text_bytes = 1 << 20, .threads = 1};
 }
+
+void test_stream_all(struct plan_shm *p)
+{
+    struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
+
+    for (uint64_t i = 0; i < p->tiles.count; i++) t[i].home = t[i].flags = 0, t[i].home_off = 0;
+    p->run.host_cache_bytes = p->run.expert_cache_bytes = 0;
+}

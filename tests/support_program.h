@@ -20,5 +20,7 @@ struct test_shape {
 extern const struct test_shape test_shape_small;
 
 void test_program(struct program *p, const struct test_shape *s);
+/* Every tile comes from its file in every sweep. */
+void test_stream_all(struct plan_shm *p);
 /* Settings of the cpu backend with a budget of its own, one thread. */
 struct plan_settings test_settings(uint64_t host_memory);

@@ -18,6 +18,7 @@
 #include "proto/ring.h"
 #include "proto/run.h"
 #include "tests/support_model.h"
+#include "tests/support_program.h"
 
 #define CHUNK 8
 #define TRIES 1000 /* of 10 ms each */
@@ -61,13 +62,7 @@ static void stage_open(struct stage *s, const char *name)
     settings.slot_bytes = 8192; /* few matrices share a tile */
     if (!rc) rc = plan_build(&s->plan, &c.plan_bytes, model_program(s->model), &settings, &e);
     if (rc) fail_msg("%s: %s", name, e.text);
-    for (uint64_t i = 0; i < s->plan->tiles.count; i++) {
-        struct plan_tile *t = (struct plan_tile *)(void *)((char *)s->plan + s->plan->tiles.offset) + i;
-
-        t->home = t->flags = 0;
-        t->home_off = 0;
-    }
-    s->plan->run.host_cache_bytes = s->plan->run.expert_cache_bytes = 0;
+    test_stream_all(s->plan);
     play_source_plan(s->plan, UINT64_C(64) << 20);
     c.plan = s->plan;
     rc = engine_open(&s->engine, &c, &e);
@@ -150,12 +145,7 @@ static uint64_t first_op(const struct plan_shm *p, uint64_t tile)
         const struct plan_part *x = &plan_parts(p)[plan_tiles(p)[tile].part0 + k];
 
         for (uint64_t i = 0; i < first; i++) {
-            const struct plan_op *op = &plan_ops(p)[i];
-            uint32_t matrix = op->kind == OP_MATMUL   ? op->matmul.matrix
-                              : op->kind == OP_HEADMM ? op->headmm.matrix
-                                                      : PLAN_NONE;
-
-            if (x->role == PART_WEIGHT && matrix == x->index) first = i;
+            if (x->role == PART_WEIGHT && plan_op_matrix(&plan_ops(p)[i]) == x->index) first = i;
         }
     }
     return first;

@@ -329,35 +329,32 @@ static void expect_notice(const char *folder, const char *word, const char *more
     model_close(m);
 }
 
-/* Biases of which the config does not speak: transformers ignores them, and so does this; but not in silence. */
-static void tensors_of_layers_that_nothing_uses(void **state)
+/* A reference model that calls itself something else. */
+static void expect_notice_under(const char *architecture, const char *reference, const char *word, const char *more)
 {
-    char *folder = reference_make("qwen2"), *text;
-    json_t *c = reference_config("qwen2");
+    char *folder = reference_make(reference), *text;
+    json_t *c = reference_config(reference);
 
-    (void)state;
-    put(c, "architectures", "[\"LlamaForCausalLM\"]");
+    json_object_set_new(c, "architectures", json_pack("[s]", architecture));
     text = json_dumps(c, 0);
     scratch_write(folder, "config.json", text);
-    expect_notice(folder, "model.layers.0.self_attn.", "LlamaForCausalLM does not use them");
+    expect_notice(folder, word, more);
     free(text);
     json_decref(c);
     scratch_remove(folder);
 }
 
+/* Biases of which the config does not speak: transformers ignores them, and so does this; but not in silence. */
+static void tensors_of_layers_that_nothing_uses(void **state)
+{
+    (void)state;
+    expect_notice_under("LlamaForCausalLM", "qwen2", "model.layers.0.self_attn.", "LlamaForCausalLM does not use them");
+}
+
 static void architectures_known_by_their_type_only(void **state)
 {
-    char *folder = reference_make("llama"), *text;
-    json_t *c = reference_config("llama");
-
     (void)state;
-    put(c, "architectures", "[\"SomeLlamaThing\"]");
-    text = json_dumps(c, 0);
-    scratch_write(folder, "config.json", text);
-    expect_notice(folder, "SomeLlamaThing", "LlamaForCausalLM");
-    free(text);
-    json_decref(c);
-    scratch_remove(folder);
+    expect_notice_under("SomeLlamaThing", "llama", "SomeLlamaThing", "LlamaForCausalLM");
 }
 
 /* InternVL: InternLM 2's own names, inside a multimodal folder. */

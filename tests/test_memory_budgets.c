@@ -17,9 +17,11 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include "proto/run.h"
 #include "tests/support_cgroup.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_victims.h"
 
 #define SECONDS  120
 #define ARGS_MAX 40
@@ -166,13 +168,13 @@ struct locked {
 };
 
 /* The sum of a field over lines as "Locked:   12 kB"; 0 where there is none. */
-static long field(const char *pid, const char *file, const char *name)
+static long field(pid_t pid, const char *file, const char *name)
 {
     char path[64], line[256];
     long sum = 0, kb;
     FILE *f;
 
-    snprintf(path, sizeof path, "/proc/%s/%s", pid, file);
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
     f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f))
         if (!strncmp(line, name, strlen(name)) && sscanf(line + strlen(name), ": %ld kB", &kb) == 1) sum += kb;
@@ -182,23 +184,12 @@ static long field(const char *pid, const char *file, const char *name)
 
 static void look(struct locked *x, pid_t coordinator)
 {
-    char path[64], children[256] = "", comm[32], *save = NULL;
-    FILE *f;
+    pid_t reader = victim_find(coordinator, STAGE_READER), compute = victim_find(coordinator, STAGE_COMPUTE);
 
-    snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)coordinator, (long)coordinator);
-    f = fopen(path, "re");
-    if (f && !fgets(children, sizeof children, f)) children[0] = 0;
-    if (f) fclose(f);
-    for (char *pid = strtok_r(children, " ", &save); pid; pid = strtok_r(NULL, " ", &save)) {
-        snprintf(path, sizeof path, "/proc/%s/comm", pid);
-        f = fopen(path, "re");
-        if (!f || !fgets(comm, sizeof comm, f)) comm[0] = 0;
-        if (f) fclose(f);
-        if (!strncmp(comm, "sluice-reader", 13)) x->reader = field(pid, "status", "VmLck");
-        if (strncmp(comm, "sluice-compute", 14)) continue;
-        x->compute = field(pid, "status", "VmLck");
-        x->compute_there = field(pid, "smaps", "Locked");
-    }
+    if (reader) x->reader = field(reader, "status", "VmLck");
+    if (!compute) return;
+    x->compute = field(compute, "status", "VmLck");
+    x->compute_there = field(compute, "smaps", "Locked");
 }
 
 /* Slots and the KV cache; of the cache what is not used yet takes no memory for it. */

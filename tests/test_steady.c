@@ -1,6 +1,5 @@
 /* The steady path: once the stages run, tiles cost no allocation and no system call but their reads and a futex now and then,
  * and nothing of ZeroMQ. Allocations are counted by tests/preload/count_calls.c, system calls by strace. */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,6 +19,8 @@
 #include "proto/clock.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_program.h"
+#include "tests/support_victims.h"
 
 #define SWEEPS 60u
 
@@ -32,15 +33,6 @@ struct pipe {
     struct engine *engine;
     uint32_t place;
 };
-
-/* Every tile from its file in every sweep. */
-static void stream_all(struct plan_shm *p)
-{
-    struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
-
-    for (uint64_t i = 0; i < p->tiles.count; i++) t[i].home = t[i].flags = 0, t[i].home_off = 0;
-    p->run.host_cache_bytes = p->run.expert_cache_bytes = 0;
-}
 
 static void pipe_open(struct pipe *p, const char *name, uint64_t slot_bytes)
 {
@@ -58,7 +50,7 @@ static void pipe_open(struct pipe *p, const char *name, uint64_t slot_bytes)
     s.context = 512;
     if (!rc) rc = plan_build(&p->plan, &c.plan_bytes, model_program(p->model), &s, &e);
     if (rc) fail_msg("%s", e.text);
-    stream_all(p->plan);
+    test_stream_all(p->plan);
     c.plan = p->plan;
     setenv("COUNT_CALLS", p->counts, 1);
 #ifndef __SANITIZE_ADDRESS__
@@ -147,30 +139,6 @@ static void no_allocation(void **state)
 
 /* ---- system calls ---- */
 
-static pid_t find_stage(int stage)
-{
-    char path[300], text[512], name[64];
-    struct dirent *d;
-    DIR *dir = opendir("/proc");
-    pid_t found = 0;
-    long parent;
-
-    while (dir && !found && (d = readdir(dir))) {
-        FILE *f;
-        long pid = atol(d->d_name);
-
-        snprintf(path, sizeof path, "/proc/%.20s/stat", d->d_name);
-        if (!pid || !(f = fopen(path, "re"))) continue;
-        if (fgets(text, sizeof text, f) && sscanf(text, "%*d (%63[^)]) %*c %ld", name, &parent) == 2 &&
-            parent == getpid() && !strncmp(name, programs[stage], 15))
-            found = (pid_t)pid;
-        fclose(f);
-    }
-    closedir(dir);
-    assert_true(found > 0);
-    return found;
-}
-
 /* Attached to a process when this returns; 0 where that is not allowed. */
 static pid_t trace(pid_t pid, const char *out)
 {
@@ -230,7 +198,7 @@ static bool is_review(int stage, const char *name, unsigned long calls, uint64_t
 
 static void no_other_call(void **state)
 {
-    pid_t tracer[STAGES] = {0};
+    pid_t tracer[STAGES] = {0}, stage;
     char out[STAGES][4096], line[256], name[64];
     unsigned long calls, reads[STAGES] = {0}, futexes[STAGES] = {0}, tiles;
     uint64_t elapsed;
@@ -244,7 +212,9 @@ static void no_other_call(void **state)
     for (int s = 0; s < STAGES && may; s++) {
         snprintf(out[s], sizeof out[s], "%s", scratch_path(p.counts, programs[s]));
         strcat(out[s], ".calls");
-        may = (tracer[s] = trace(find_stage(s), out[s])) > 0;
+        stage = victim_find(getpid(), s);
+        assert_true(stage > 0);
+        may = (tracer[s] = trace(stage, out[s])) > 0;
     }
     if (may) sweeps(&p, SWEEPS);
     tiles = (unsigned long)(SWEEPS * p.plan->spec.sweep_tiles);
