@@ -23,17 +23,16 @@ LIBS_verify      := -lcrypto
 # One archive per room; main.c of a process is linked into its binary alone.
 src     = $(sort $(filter-out %/main.c,$(foreach d,$(1),$(wildcard $(d)/*.c))))
 obj     = $(patsubst %.c,$(B)/obj/%.o,$(1))
-SRC_proto        := $(call src,proto)
+SRC_proto        := $(call src,proto proto/base proto/stage)
 SRC_reader       := $(call src,reader)
 SRC_transfer     := $(call src,transfer)
 SRC_transfer_cpu := $(call src,transfer/cpu)
 SRC_compute      := $(call src,compute)
 SRC_compute_cpu  := $(call src,compute/cpu)
 SRC_verify       := $(call src,reader/verify)
-SRC_coordinator  := $(call src,coordinator coordinator/cli coordinator/model coordinator/model/families \
-                      coordinator/text coordinator/plan coordinator/run coordinator/verify coordinator/view coordinator/doctor)
+SRC_coordinator  := $(call src,coordinator coordinator/arch/families $(wildcard coordinator/*))
 # libsentencepiece speaks C++: one thin bridge to it.
-CXX_coordinator  := $(sort $(wildcard coordinator/text/*.cc))
+CXX_coordinator  := $(sort $(wildcard coordinator/tokenizer/*.cc))
 ROOMS := proto reader transfer transfer_cpu compute compute_cpu verify coordinator
 LIB    = $(B)/lib$(1).a
 
@@ -60,7 +59,7 @@ endif
 define room
 OBJ_$(1) := $(call obj,$(SRC_$(1))) $(patsubst %.cu,$(B)/obj/%.cu.o,$(CU_$(1))) $(patsubst %.cc,$(B)/obj/%.cc.o,$(CXX_$(1)))
 $(B)/lib$(1).a: $$(OBJ_$(1))
-	@rm -f $$@; ar rcsD $$@ $$^
+	@rm -f $$@; ar qcsD $$@ $$^
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 

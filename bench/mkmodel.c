@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "tests/mkmodel.h"
 
 /* Sizes in the order of the options that change them; 0: the shape has no such thing. */

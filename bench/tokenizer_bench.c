@@ -1,6 +1,6 @@
 /* How fast a tokenizer is: tokenizer_bench FOLDER FILE prints MB/s (10^6 bytes) of encoding and of decoding FILE, the best of
  * three rounds each, on one core, and how long the folder took to open. */
-#include "coordinator/text/detokenizer.h"
+#include "coordinator/tokenizer/detokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #include "compute/check.h"
 #include "compute/experts.h"
 #include "compute/rotary.h"
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 /* ---- opening ---- */
 

@@ -5,7 +5,7 @@
 #include "compute/ops.h"
 #include "compute/positions.h"
 #include "compute/stream.h"
-#include "proto/stage.h"
+#include "proto/stage/stage.h"
 
 struct experts; /* compute/experts.h */
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/export.h"
+#include "proto/base/export.h"
 
 static int send_export(struct stage *s, uint32_t kind, const void *data, uint32_t bytes, struct error *e)
 {

@@ -6,10 +6,10 @@
 
 #include "compute/decoder.h"
 #include "compute/exchange.h"
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 #ifdef SLUICE_FAULTS
-#include "proto/faults.h"
+#include "proto/base/faults.h"
 
 static int meet_faults(struct stage *s, uint64_t sweep, struct error *e)
 {

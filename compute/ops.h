@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "proto/device_facts.h"
-#include "proto/error.h"
+#include "proto/stage/device_facts.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 #ifdef __cplusplus

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 static struct run_stats *stats(struct tiles *t)
 {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "compute/ops.h"
-#include "proto/stage.h"
+#include "proto/stage/stage.h"
 
 struct tiles {
     struct stage *stage;

@@ -7,7 +7,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/help.h"
 #include "coordinator/cli/options.h"
-#include "proto/log.h"
+#include "proto/base/log.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 

@@ -23,8 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include "proto/error.h"
-#include "proto/run.h"
+#include "proto/base/error.h"
+#include "proto/epoch.h"
 
 #define CONTROL_VERSION   1u
 #define CONTROL_NAME_MAX  64

@@ -24,7 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 #define PLAN_MAGIC   UINT64_C(0x6e616c705f637569) /* "uic_plan" */
 #define PLAN_VERSION 1u

@@ -2,7 +2,7 @@
  * tables, then operations, then tiles. */
 #pragma once
 #include <stdbool.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 int check_tables(const struct plan_shm *p, uint64_t map_bytes, struct error *e); /* header, settings, records */

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 uint64_t ring_bytes(uint32_t depth)
 {

@@ -16,13 +16,13 @@
  * An entry is a message; where its payload lies is its segment and offset. Payload slots of the arena are managed by
  * the producer alone: a slot is free again when the entry that used it was released (ring_released()).
  *
- * Waiting is not here: the calls return NULL when there is nothing, and the caller sleeps on its bell (proto/run.h), which
+ * Waiting is not here: the calls return NULL when there is nothing, and the caller sleeps on its bell (proto/epoch.h), which
  * ring_publish() and ring_release() ring. A dead peer is found by run_wait(). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
-#include "proto/run.h"
+#include "proto/base/error.h"
+#include "proto/epoch.h"
 
 #define RING_GATHER UINT32_MAX /* tile of an entry whose payload is rows of the embedding */
 

@@ -10,7 +10,7 @@
  * a file follow each other by offset, none overlaps another. Neither side believes the other's offsets unchecked. */
 #pragma once
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 #define VERIFY_MAGIC   UINT64_C(0x6669726576636c73) /* "slcverif" */
 #define VERIFY_VERSION 1u

@@ -9,7 +9,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 struct cache;
 

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "proto/log.h"
+#include "proto/base/log.h"
 
 int io_engine_open(struct io_engine **out, uint32_t kind, const struct io_options *o, struct error *e)
 {

@@ -1,7 +1,7 @@
-/* An engine over another one, whose reads meet faults (proto/faults.h): what a bad disk does, without one. Not linked into
+/* An engine over another one, whose reads meet faults (proto/base/faults.h): what a bad disk does, without one. Not linked into
  * a reader that is built for people; tests link it as it is. */
 #pragma once
-#include "proto/faults.h"
+#include "proto/base/faults.h"
 #include "reader/engine.h"
 
 /* Takes below over. what is copied; depth: reads in flight that below was opened for. */

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "reader/engine.h"
 
 #define THREADS_MAX 64u

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "proto/clock.h"
-#include "proto/log.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
 
 #define BATCH        64u
 #define HANG_HINT_NS UINT64_C(10000000000)

@@ -11,9 +11,9 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
-#include "proto/run.h"
+#include "proto/epoch.h"
 #include "reader/engine.h"
 #include "reader/files.h"
 

@@ -9,8 +9,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "proto/log.h"
-#include "proto/pagecache.h"
+#include "proto/base/log.h"
+#include "proto/base/pagecache.h"
 
 #define REVIEW_NS 1000000000u
 #define SMALL_BYTES                                                                                                    \

@@ -8,7 +8,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 #include "reader/engine.h"
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 #include "proto/ring.h"
 #include "reader/fetch.h"

@@ -1,6 +1,6 @@
 /* sluice-reader: files to host slots. Knows extents; parses no format and knows no tensor's meaning. */
-#include "proto/log.h"
-#include "proto/stage.h"
+#include "proto/base/log.h"
+#include "proto/stage/stage.h"
 #include "reader/engine.h"
 #ifdef SLUICE_FAULTS
 #include "reader/engine_faults.h"

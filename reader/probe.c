@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "reader/engine.h"
 #include "reader/files.h"
 

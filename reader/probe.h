@@ -6,7 +6,7 @@
  * a stage that works can open nothing any more. */
 #pragma once
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 struct io_engine;

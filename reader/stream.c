@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proto/clock.h"
-#include "proto/shm.h"
+#include "proto/base/clock.h"
+#include "proto/base/shm.h"
 #include "reader/cache.h"
 #include "reader/fetch.h"
 #include "reader/files.h"

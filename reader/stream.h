@@ -14,10 +14,10 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 #include "proto/ring.h"
-#include "proto/run.h"
+#include "proto/epoch.h"
 #include "reader/engine.h"
 
 struct stream;

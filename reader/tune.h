@@ -2,7 +2,7 @@
  * all. A larger one has to be faster by a margin, since a disk's speed is never the same twice. */
 #pragma once
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "reader/probe.h"
 
 struct tune_result {

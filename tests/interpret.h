@@ -3,7 +3,7 @@
 #pragma once
 #include <stdint.h>
 #include "coordinator/plan/program.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 /* Logits [wanted][vocabulary] of the positions listed, for n tokens from position 0. */
 int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted,

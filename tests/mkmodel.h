@@ -10,7 +10,7 @@
  * Several files get a model.safetensors.index.json. The first three rules are those of the reference models. */
 #pragma once
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 /* Writes the files of the list into the folder out, which exists. */
 int mkmodel_from_list(const char *list_path, const char *out, struct error *e);

@@ -2,7 +2,7 @@
 #pragma once
 #include <stdint.h>
 #include "proto/plan.h"
-#include "proto/run.h"
+#include "proto/epoch.h"
 #include "tests/support_temporary.h"
 
 #define FILES_MAX 256

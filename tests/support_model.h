@@ -1,8 +1,8 @@
 /* Model folders for tests: reference models with their published logits, and the same weights under other names. */
 #pragma once
 #include <stdint.h>
-#include "coordinator/model/model.h"
-#include "coordinator/model/tensors.h"
+#include "coordinator/arch/model.h"
+#include "coordinator/source/tensors.h"
 
 #define REFERENCE_MODELS "tests/data/models"
 

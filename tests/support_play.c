@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 static void on_freed(void *arg, enum run_lane lane, const struct ring_entry *x)
 {

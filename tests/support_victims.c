@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 const char *const victim_stage[VICTIM_STAGES] = {"reader", "transfer", "compute"};
 

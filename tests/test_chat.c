@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "coordinator/view/think.h"
+#include "coordinator/chat/think.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_recite.h"

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <cmocka.h>
 #include <jansson.h>
-#include "coordinator/model/rope.h"
+#include "coordinator/arch/rope.h"
 #include "tests/mkmodel.h"
 #include "tests/support_model.h"
 

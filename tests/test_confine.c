@@ -21,7 +21,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "proto/confine.h"
+#include "proto/base/sandbox.h"
 #include "reader/engine.h"
 #include "tests/support_process.h"
 

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "proto/device_facts.h"
+#include "proto/stage/device_facts.h"
 #include "tests/support_process.h"
 #include "tests/support_temporary.h"
 

@@ -15,9 +15,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "reader/engine.h"
-#include "proto/pagecache.h"
+#include "proto/base/pagecache.h"
 #include "tests/support_files.h"
 
 #define DEPTH 16u

@@ -1,4 +1,4 @@
-/* What compute asks for once a router has spoken: the test plays reader and transfer (run/play_source.h) and holds the answers
+/* What compute asks for once a router has spoken: the test plays reader and transfer (profile/stub_source.h) and holds the answers
  * back. All experts of the layer are in the queue by then, each once, also for a chunk whose positions choose the same ones;
  * and the shared expert is computed meanwhile. Order alone is asserted, no time. */
 #include <pthread.h>
@@ -13,10 +13,10 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/run/engine.h"
-#include "coordinator/run/play_source.h"
+#include "coordinator/engine/engine.h"
+#include "coordinator/profile/stub_source.h"
 #include "proto/ring.h"
-#include "proto/run.h"
+#include "proto/epoch.h"
 #include "tests/support_model.h"
 #include "tests/support_program.h"
 

@@ -13,8 +13,8 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/speeds.h"
-#include "coordinator/run/engine.h"
+#include "coordinator/plan/calibrate.h"
+#include "coordinator/engine/engine.h"
 #include "tests/mkmodel.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"

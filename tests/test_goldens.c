@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/run/session.h"
+#include "coordinator/batch/session.h"
 #include "tests/mkmodel.h"
 #include "tests/support_temporary.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "coordinator/text/jinja.h"
+#include "coordinator/jinja/jinja.h"
 #include "coordinator/text/utf8.h"
 
 #define CASES "tests/data/templates/cases.json"

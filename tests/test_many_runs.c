@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "proto/shm.h"
+#include "proto/base/shm.h"
 #include "tests/support_process.h"
 
 #define DEMO      "tests/data/demo-model"

@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-#include "proto/run.h"
+#include "proto/epoch.h"
 #include "tests/support_cgroup.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "coordinator/run/session.h"
+#include "coordinator/batch/session.h"
 #include "tests/support_baichuan.h"
 #include "tests/support_families.h"
 #include "tests/support_model.h"

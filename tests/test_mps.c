@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/run/mps.h"
+#include "coordinator/engine/mps.h"
 #include "tests/support_temporary.h"
 
 static char folder[TEMPORARY_BYTES], old_path[4096];

@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "coordinator/plan/cost.h"
-#include "coordinator/plan/cut.h"
-#include "coordinator/plan/homes.h"
+#include "coordinator/plan/tiling.h"
+#include "coordinator/plan/placement.h"
 #include "coordinator/plan/plan.h"
 #include "proto/plan.h"
 #include "tests/support_program.h"

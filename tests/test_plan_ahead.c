@@ -12,7 +12,7 @@
 #include <jansson.h>
 
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/speeds.h"
+#include "coordinator/plan/calibrate.h"
 #include "tests/mkmodel.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"

@@ -12,10 +12,10 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "coordinator/model/model.h"
+#include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/speeds.h"
-#include "coordinator/run/experience.h"
+#include "coordinator/plan/calibrate.h"
+#include "coordinator/engine/experience.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_program.h"

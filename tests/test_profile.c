@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "coordinator/run/latency.h"
+#include "coordinator/engine/latency.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 

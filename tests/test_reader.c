@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "proto/ring.h"
 #include "reader/stream.h"
 #include "tests/support_play.h"

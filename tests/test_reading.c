@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "coordinator/plan/speeds.h"
+#include "coordinator/plan/calibrate.h"
 #include "reader/probe.h"
 #include "reader/tune.h"
 #include "tests/support_files.h"

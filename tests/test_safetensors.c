@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <cmocka.h>
-#include "coordinator/model/tensors.h"
-#include "proto/clock.h"
+#include "coordinator/source/tensors.h"
+#include "proto/base/clock.h"
 #include "tests/mkmodel.h"
 #include "tests/support_model.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/text/sampler.h"
+#include "coordinator/batch/sampling.h"
 
 #define VOCAB 8
 

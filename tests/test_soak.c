@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "coordinator/cli/options.h"
-#include "coordinator/run/session.h"
+#include "coordinator/batch/session.h"
 #include "tests/support_victims.h"
 
 #define DEMO      "tests/data/demo-model"

@@ -15,8 +15,8 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/run/engine.h"
-#include "proto/clock.h"
+#include "coordinator/engine/engine.h"
+#include "proto/base/clock.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_program.h"

@@ -11,7 +11,7 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/run/engine.h"
+#include "coordinator/engine/engine.h"
 #include "tests/support_model.h"
 
 #define PROMPT 20

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "coordinator/text/template.h"
+#include "coordinator/source/template.h"
 #include "tests/support_temporary.h"
 
 #define PUBLISHED "../shared/data/chat"

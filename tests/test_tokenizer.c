@@ -1,6 +1,6 @@
 /* Tokenizers against the vectors of others' implementations, and what they refuse. */
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/tokenizer/detokenizer.h"
+#include "coordinator/tokenizer/tokenizer.h"
 #include "tests/support_temporary.h"
 
 #include <dirent.h>

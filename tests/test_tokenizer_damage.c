@@ -1,6 +1,6 @@
 /* Tokenizer files cut short and changed at random: opened or refused with a message, and what opens encodes and decodes. */
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/tokenizer/detokenizer.h"
+#include "coordinator/tokenizer/tokenizer.h"
 #include "tests/support_temporary.h"
 
 #include <stdio.h>

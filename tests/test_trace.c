@@ -17,7 +17,7 @@
 
 #include "coordinator/view/timeline_svg.h"
 #include "coordinator/view/trace.h"
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "proto/ring.h"
 #include "tests/support_files.h"
 #include "transfer/backend.h"

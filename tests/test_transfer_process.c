@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "coordinator/plan/plan.h"
-#include "coordinator/run/engine.h"
-#include "proto/clock.h"
+#include "coordinator/engine/engine.h"
+#include "proto/base/clock.h"
 #include "proto/ring.h"
 #include "tests/support_files.h"
 #include "tests/support_program.h"

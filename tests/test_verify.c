@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "coordinator/model/lfs.h"
-#include "coordinator/model/tensors.h"
+#include "coordinator/source/lfs.h"
+#include "coordinator/source/tensors.h"
 #include "coordinator/verify/published.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"

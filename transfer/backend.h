@@ -18,9 +18,9 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/ring.h"
-#include "proto/stage.h"
+#include "proto/stage/stage.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 #define NAP_NS UINT64_C(100000000)
 

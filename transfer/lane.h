@@ -2,10 +2,10 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 #include "proto/ring.h"
-#include "proto/run.h"
+#include "proto/epoch.h"
 #include "transfer/backend.h"
 
 struct lanes;

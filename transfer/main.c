@@ -1,5 +1,5 @@
 /* sluice-transfer-*: host slots to where compute reads them. Knows slots; knows no layer and opens no file. */
-#include "proto/stage.h"
+#include "proto/stage/stage.h"
 #include "transfer/backend.h"
 #include "transfer/lane.h"
 

@@ -1,11 +1,11 @@
 /* All kernels, on the vector type that the including file chose, and their table. */
 #pragma once
 #include "compute/cpu/body_attention.h"
-#include "compute/cpu/body_few.h"
+#include "compute/cpu/body_gemv.h"
 #include "compute/cpu/body_rows.h"
 #include "compute/cpu/body_state.h"
 #include "compute/cpu/body_sums.h"
-#include "compute/cpu/body_tiles.h"
+#include "compute/cpu/body_gemm.h"
 #include "compute/cpu/body_weights.h"
 
 #define KERNEL_TABLE(variant)                                                                                          \

@@ -10,7 +10,7 @@
 #pragma once
 #include "compute/cpu/body_rows.h"
 #include "compute/cpu/body_sums.h"
-#include "compute/cpu/body_tiles.h"
+#include "compute/cpu/body_gemm.h"
 
 /* One pass of a task: positions [i0, i1), each seeing what the one before it sees, and itself. */
 struct attend {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "compute/cpu/pool.h"
 #include "compute/ops.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 /* Sizes of the many-token product, in floats: a task widens BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
  * with BLOCK_TOKENS tokens; its sums rest in memory between two blocks of columns. */

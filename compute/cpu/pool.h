@@ -15,7 +15,7 @@
  * Waiting is a spin of some 15 microseconds, then a futex: idle threads cost nothing. */
 #pragma once
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 struct pool;
 

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/cli/chat.h"
+#include "coordinator/chat/chat.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/run/interrupt.h"
+#include "coordinator/engine/interrupt.h"
 
 /* Seconds as people say them. */
 static const char *seconds_text(double s, char *out, size_t room)

@@ -10,11 +10,11 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/doctor/doctor.h"
-#include "coordinator/model/model.h"
+#include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/speeds.h"
-#include "coordinator/run/mps.h"
-#include "coordinator/run/stages.h"
+#include "coordinator/plan/calibrate.h"
+#include "coordinator/engine/mps.h"
+#include "coordinator/engine/stages.h"
 #include "coordinator/view/terminal.h"
 
 /* ---- what is looked at ---- */

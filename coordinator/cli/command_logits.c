@@ -6,8 +6,8 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/run/interrupt.h"
-#include "coordinator/run/session.h"
+#include "coordinator/engine/interrupt.h"
+#include "coordinator/batch/session.h"
 #include "coordinator/view/view.h"
 
 struct sink {

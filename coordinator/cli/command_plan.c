@@ -6,9 +6,9 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/model/model.h"
+#include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/speeds.h"
+#include "coordinator/plan/calibrate.h"
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, struct error *e)
 {

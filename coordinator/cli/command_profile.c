@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "coordinator/cli/commands.h"
-#include "coordinator/run/interrupt.h"
-#include "coordinator/run/profile.h"
+#include "coordinator/engine/interrupt.h"
+#include "coordinator/profile/profile.h"
 #include "coordinator/view/profile_view.h"
 
 int command_profile(const struct options *o, struct error *e)

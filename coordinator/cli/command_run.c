@@ -5,11 +5,11 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/prompt.h"
-#include "coordinator/run/generate.h"
-#include "coordinator/run/interrupt.h"
+#include "coordinator/batch/generate.h"
+#include "coordinator/engine/interrupt.h"
 #include "coordinator/view/summary.h"
 #include "coordinator/view/view.h"
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 struct answer {
     struct view *view;

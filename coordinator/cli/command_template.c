@@ -10,7 +10,7 @@
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/template_vars.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/text/template.h"
+#include "coordinator/source/template.h"
 #include "coordinator/view/terminal.h"
 
 static int read_json(const char *path, json_t **out, struct error *e)

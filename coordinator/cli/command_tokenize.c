@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/tokenizer/detokenizer.h"
+#include "coordinator/tokenizer/tokenizer.h"
 #include "coordinator/view/terminal.h"
 
 static void print_ids(const struct token_ids *ids)

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "coordinator/cli/commands.h"
-#include "coordinator/run/interrupt.h"
+#include "coordinator/engine/interrupt.h"
 #include "coordinator/verify/manifest.h"
 #include "coordinator/verify/verify.h"
 #include "coordinator/view/view.h"

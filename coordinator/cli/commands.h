@@ -2,7 +2,7 @@
  * error, and return 0 or -errno with *e filled; -ECANCELED after Ctrl-C. main turns that into the exit status. */
 #pragma once
 #include "coordinator/cli/options.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 int command_chat(const struct options *o, struct error *e);
 int command_run(const struct options *o, struct error *e);

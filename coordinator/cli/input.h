@@ -1,7 +1,7 @@
 /* Whole files and standard input, for commands that take a text. */
 #pragma once
 #include <stddef.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 /* path NULL or "-": standard input. *text is the caller's to free, has *bytes bytes and a NUL after them. The message
  * names the file. */

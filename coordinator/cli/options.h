@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 enum option_command {

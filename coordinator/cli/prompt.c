@@ -10,7 +10,7 @@
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/template_vars.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/text/template.h"
+#include "coordinator/source/template.h"
 
 int prompt_read(const struct options *o, char **text, size_t *bytes, struct error *e)
 {

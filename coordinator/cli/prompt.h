@@ -2,7 +2,7 @@
 #pragma once
 #include <stddef.h>
 #include "coordinator/cli/options.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/tokenizer/tokenizer.h"
 
 /* malloc'ed, NUL-terminated for convenience; bytes without the NUL. */
 int prompt_read(const struct options *o, char **text, size_t *bytes, struct error *e);

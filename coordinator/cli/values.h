@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 /* Each takes the whole text or nothing. -EINVAL: not of that form; -ERANGE: too large to be held. */
 int value_integer(const char *text, int64_t *out);

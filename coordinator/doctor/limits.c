@@ -10,8 +10,8 @@
 
 #include "coordinator/cli/values.h"
 #include "coordinator/doctor/doctor.h"
-#include "proto/error.h"
-#include "proto/shm.h"
+#include "proto/base/error.h"
+#include "proto/base/shm.h"
 
 #define MIB        (UINT64_C(1) << 20)
 #define RING_BYTES (32 * MIB)  /* what the host ring holds where nothing else is asked for */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "coordinator/doctor/doctor.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 #define PAGE          4096u
 #define SPINNING_MOST 500e6 /* bytes per second that no single spinning disk reads */

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/plan/homes.h"
+#include "coordinator/plan/placement.h"
 #include "coordinator/plan/plan.h"
-#include "proto/log.h"
+#include "proto/base/log.h"
 
 #define TABLES 13
 

@@ -1,9 +1,9 @@
 /* One image of everything: header, tables, tiles. */
 #pragma once
 #include <stdint.h>
-#include "coordinator/plan/cut.h"
+#include "coordinator/plan/tiling.h"
 #include "coordinator/plan/program.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 uint64_t assemble_bytes(const struct program *p, const struct cut *c);

@@ -1,7 +1,7 @@
 #include "coordinator/plan/cost.h"
 
 #include "proto/ring.h"
-#include "proto/run.h"
+#include "proto/epoch.h"
 
 /* Measured resident sizes (private pages), rounded up: libraries, heap, stacks, the trace and request queues. */
 #define COORDINATOR_BYTES (UINT64_C(14) << 20)
@@ -12,7 +12,7 @@
 #define DEVICE_PAGE       (UINT64_C(2) << 20)   /* the driver hands out whole ones */
 #define DEVICE_PIECES     10u                   /* decoder: four, positions.c: five, scratch; cuBLAS's workspace is whole pages */
 #define EXPERT_PIECES     7u                    /* compute/experts.c */
-#define SAMPLER_BYTES     16u                   /* of a token of the vocabulary: coordinator/text/sampler.c */
+#define SAMPLER_BYTES     16u                   /* of a token of the vocabulary: coordinator/batch/sampling.c */
 #define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
 #define RUNS_PER_POSITION 16u /* compute/positions.c */
 

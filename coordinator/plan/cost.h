@@ -1,7 +1,7 @@
 /* What the settings of a run cost in memory, byte by byte, before anything is allocated.
  *
  * Mirrors what the stages allocate: compute/decoder.c (activations, caches, states, resident floats), compute/experts.c,
- * compute/positions.c, the backends' scratch, proto/run.c. Where it cannot be told exactly it is rounded up. */
+ * compute/positions.c, the backends' scratch, proto/epoch.c. Where it cannot be told exactly it is rounded up. */
 #pragma once
 #include <stdint.h>
 #include "coordinator/plan/program.h"

@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "proto/shm.h"
+#include "proto/base/shm.h"
 
 static uint64_t read_number(const char *path)
 {

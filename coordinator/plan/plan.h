@@ -1,8 +1,8 @@
 /* Planning: a program (plan/program.h) and what this run may use become one struct plan_shm.
  *
  *   settings   what the user asked for and what the machine has   plan_settings_from_options()
- *   cut        ops -> tiles and parts                             plan/cut.h
- *   homes      budgets -> slots, cache, pins                      plan/homes.h
+ *   cut        ops -> tiles and parts                             plan/tiling.h
+ *   homes      budgets -> slots, cache, pins                      plan/placement.h
  *   assemble   everything -> one image that passes plan_check()   plan_build()
  *   summary    image -> bytes per lane, predicted seconds         plan_summarize()
  *
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/plan/program.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 struct options;
@@ -54,7 +54,7 @@ struct plan_settings {
 };
 
 /* The options' flags; what they leave open comes from the machine: free memory less a margin, /dev/shm, cpus, a GPU.
- * Reads /proc and /sys; where there is a GPU's driver, asks the compute stage for what the device has (run/device.h).
+ * Reads /proc and /sys; where there is a GPU's driver, asks the compute stage for what the device has (engine/device.h).
  * -EINVAL, -ENODEV: what and the remedy. */
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e);
 

@@ -1,7 +1,7 @@
 /* A model as the coordinator builds it: growing tables of the plan's records, before tiles are cut.
  *
  *   model/families/NAME.c  writes ops, and names matrices and vectors as it needs them
- *   plan/cut.c             walks the ops and cuts tiles
+ *   plan/tiling.c          walks the ops and cuts tiles
  *   plan/assemble.c        lays everything out as one struct plan_shm
  *
  * Records are those of proto/plan.h; indices are positions in the arrays. Experts' tile0 and tiles_each are filled by
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/plan.h"
 
 /* A growing array of records; data is contiguous. */

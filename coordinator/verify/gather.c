@@ -8,10 +8,10 @@
 #include <sys/stat.h>
 
 #include "coordinator/cli/options.h"
-#include "coordinator/model/config.h"
-#include "coordinator/model/lfs.h"
-#include "coordinator/model/model.h"
-#include "coordinator/model/tensors.h"
+#include "coordinator/source/config.h"
+#include "coordinator/source/lfs.h"
+#include "coordinator/arch/model.h"
+#include "coordinator/source/tensors.h"
 #include "coordinator/verify/published.h"
 #include "coordinator/verify/verify.h"
 

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "coordinator/model/safetensors.h"
+#include "coordinator/source/safetensors.h"
 #include "coordinator/verify/verify.h"
 
 static int judge_sums(struct verify *v, struct verify_item *x)

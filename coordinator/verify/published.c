@@ -10,7 +10,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "coordinator/model/tensors.h"
+#include "coordinator/source/tensors.h"
 #include "coordinator/verify/verify.h"
 
 /* "FILE.sha256" */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/model/safetensors.h"
+#include "coordinator/source/safetensors.h"
 #include "coordinator/text/utf8.h"
 #include "coordinator/verify/verify.h"
 

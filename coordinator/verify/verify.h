@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 struct options;
 struct view;

@@ -13,13 +13,13 @@
 #include <unistd.h>
 
 #include "coordinator/cli/options.h"
-#include "coordinator/model/safetensors.h"
-#include "coordinator/run/interrupt.h"
-#include "coordinator/run/stages.h"
+#include "coordinator/source/safetensors.h"
+#include "coordinator/engine/interrupt.h"
+#include "coordinator/engine/stages.h"
 #include "coordinator/verify/verify.h"
 #include "coordinator/view/view.h"
-#include "proto/clock.h"
-#include "proto/shm.h"
+#include "proto/base/clock.h"
+#include "proto/base/shm.h"
 #include "proto/verify.h"
 
 #define TICK_MS 100

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "coordinator/run/experience.h"
-#include "proto/clock.h"
+#include "coordinator/engine/experience.h"
+#include "proto/base/clock.h"
 
 static double share(uint64_t part, uint64_t whole)
 {

@@ -1,7 +1,7 @@
 /* What a run did, for --json and for --verbose. */
 #pragma once
 #include <jansson.h>
-#include "coordinator/run/generate.h"
+#include "coordinator/batch/generate.h"
 
 struct summary_input {
     const struct session *session;

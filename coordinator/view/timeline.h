@@ -3,7 +3,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 #define TIMELINE_BINS   1200
 #define TIMELINE_FINE   16   /* parts of a bin in which coverage is told */

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "proto/clock.h"
-#include "proto/log.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
 
 struct trace_writer {
     FILE *file;

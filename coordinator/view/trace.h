@@ -10,7 +10,7 @@
 #pragma once
 #include <stdint.h>
 #include "proto/control.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 enum trace_process { TRACE_SWEEPS = 1, TRACE_READER, TRACE_TRANSFER, TRACE_COMPUTE, TRACE_PROCESSES };
 #define TRACE_REQUESTS 1000000u /* tracks of lane 1 are numbered from here on, those of lane 0 from 0 */

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/view/trace.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 enum trace_phase { PHASE_SWEEP, PHASE_READ, PHASE_READY, PHASE_HAND_OVER, PHASE_COPY, PHASE_COMPUTE, PHASES };
 

@@ -9,11 +9,11 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
-#include "coordinator/run/interrupt.h"
-#include "coordinator/run/session.h"
+#include "coordinator/engine/interrupt.h"
+#include "coordinator/batch/session.h"
 #include "coordinator/view/terminal.h"
 #include "coordinator/view/trace.h"
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 
 struct view {
     bool terminal;  /* stdout is one */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "proto/control.h"
-#include "proto/error.h"
+#include "proto/base/error.h"
 
 struct view;
 struct session;

@@ -6,7 +6,7 @@
  * size. Several lanes work on several files, since the digest of one file keeps one processor busy. */
 #pragma once
 #include <stdint.h>
-#include "proto/error.h"
+#include "proto/base/error.h"
 #include "proto/verify.h"
 
 #define LANE_READERS_MOST 256u

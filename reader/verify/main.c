@@ -8,8 +8,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "proto/log.h"
-#include "proto/shm.h"
+#include "proto/base/log.h"
+#include "proto/base/shm.h"
 #include "reader/verify/run.h"
 
 static int attach(struct shm *s, int argc, char **argv, struct error *e)

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/model/model.h"
+#include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/speeds.h"
+#include "coordinator/plan/calibrate.h"
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support_walk.h"

@@ -1,5 +1,5 @@
 /* generation_config.json, beside a config.json that names nothing. */
-#include "coordinator/model/generation.h"
+#include "coordinator/source/generation.h"
 
 #include <stdlib.h>
 #include <string.h>

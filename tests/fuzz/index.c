@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/model/tensors.h"
+#include "coordinator/source/tensors.h"
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "coordinator/cli/chat.h"
+#include "coordinator/chat/chat.h"
 #include "coordinator/cli/template_vars.h"
 #include "coordinator/text/utf8.h"
 #include "tests/fuzz/folder.h"

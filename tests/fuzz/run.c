@@ -1,6 +1,6 @@
 /* A run segment: bytes laid over a good one of small rings, in pieces of (where: two bytes, how many: one byte, bytes). What is
  * believed is used as the stages use it: rings of both kinds and lanes, and the requests. */
-#include "proto/run.h"
+#include "proto/epoch.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

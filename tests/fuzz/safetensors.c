@@ -1,6 +1,6 @@
 /* A safetensors file. First byte: 'h' the length before the header is made to fit what follows, else the rest is the file as
  * it is; then four bytes, little-endian: how many bytes of data follow the header. */
-#include "coordinator/model/safetensors.h"
+#include "coordinator/source/safetensors.h"
 
 #include <stdio.h>
 #include <stdlib.h>

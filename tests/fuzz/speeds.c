@@ -1,5 +1,5 @@
 /* speeds.json: what earlier runs have learnt of the machine, in a folder where anybody may have written. */
-#include "coordinator/plan/speeds.h"
+#include "coordinator/plan/calibrate.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "coordinator/text/jinja.h"
+#include "coordinator/jinja/jinja.h"
 #include "coordinator/text/utf8.h"
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"

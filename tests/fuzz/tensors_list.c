@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/model/model.h"
-#include "coordinator/model/tensors.h"
+#include "coordinator/arch/model.h"
+#include "coordinator/source/tensors.h"
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 

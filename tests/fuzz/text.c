@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "coordinator/text/detokenizer.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/tokenizer_map.h"
+#include "coordinator/tokenizer/detokenizer.h"
+#include "coordinator/tokenizer/tokenizer.h"
+#include "coordinator/tokenizer/map.h"
 #include "coordinator/text/utf8.h"
 #include "tests/fuzz/fuzz.h"
 

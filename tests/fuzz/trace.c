@@ -7,7 +7,7 @@
 
 #include "coordinator/view/timeline.h"
 #include "coordinator/view/timeline_svg.h"
-#include "proto/clock.h"
+#include "proto/base/clock.h"
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proto/clock.h"
-#include "proto/log.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
 #include "transfer/cuda/device.h"
 
 #define NO_USER UINT64_MAX

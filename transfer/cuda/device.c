@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/export.h"
+#include "proto/base/export.h"
 
 _Static_assert(sizeof(cudaIpcMemHandle_t) == EXPORT_HANDLE_BYTES, "memory handle");
 _Static_assert(sizeof(cudaIpcEventHandle_t) == EXPORT_HANDLE_BYTES, "event handle");

@@ -8,8 +8,8 @@
 #pragma once
 #include <cuda_runtime.h>
 #include <stdint.h>
-#include "proto/error.h"
-#include "proto/stage.h"
+#include "proto/base/error.h"
+#include "proto/stage/stage.h"
 
 struct device_area {
     uint8_t *base; /* slots of lane 0, slots of lane 1, pinned tiles: see plan_device_offset() */

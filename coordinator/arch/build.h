@@ -1,0 +1,145 @@
+/* What a family is written with: the folder's config and tensors on one side, the program on the other.
+ *
+ * Everything is sticky: after the first fault (b->e->code set) the calls do nothing, so that a family is a plain list
+ * of steps. Tensor names are given without the folder's prefix: build_top() and build_layer() set what stands before
+ * them ("model.", "model.layers.3."). A tensor that is missing or has another shape is named with its file. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "coordinator/source/config.h"
+#include "coordinator/arch/model.h"
+#include "coordinator/arch/quant.h"
+#include "coordinator/arch/rope.h"
+#include "coordinator/source/tensors.h"
+#include "coordinator/plan/program.h"
+
+#define BUILD_NAME_BYTES 512
+
+/* Activation buffers, shared by all layers and as wide as the widest use. */
+enum build_buffer {
+    BUF_X,    /* residual stream */
+    BUF_NORM, /* normed input of a block */
+    BUF_OUT,  /* output of a block */
+    BUF_OUT2, /* of a second one beside it */
+    BUF_Q,
+    BUF_K,
+    BUF_V,
+    BUF_A, /* attention and recurrence */
+    BUF_T1,
+    BUF_T2, /* further columns of it */
+    BUF_GATE,
+    BUF_UP,     /* feed forward */
+    BUF_ROUTER, /* logits of the experts, gates of shared ones */
+    BUF_LAST,
+    BUF_LOGITS, /* selected positions only */
+    BUFS
+};
+
+struct build {
+    struct program *p;
+    struct config *c;
+    struct tensors *t;
+    const struct model_options *o;
+    struct error *e;
+    struct quant quant;
+    const char *family; /* architecture as the config calls it */
+    /* sizes, read by build_sizes() */
+    uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit;
+    double theta; /* of rotation, where the config has none */
+    /* the norm of this family */
+    uint32_t norm_kind; /* enum plan_norm */
+    float eps, weight_add;
+    bool norm_bias;
+    /* where we are */
+    uint32_t layer;
+    char prefix[128], layers_name[64]; /* "model.", "layers" */
+    char base[256];                    /* what stands before a tensor's name now */
+    uint16_t buf[BUFS];
+    char notice[256];
+    uint64_t weight_bytes, parameters;
+    uint32_t
+        trained; /* positions that the rope factors chosen are meant for, where that is less than limit; 0: no bound */
+    uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
+};
+
+/* What a config may leave out, because it is what its class has anyway: the last five fields in any folder, the others in
+ * a nested text_config only. 0: nothing is known (then as many key heads as heads, hidden / heads, 2048 and 10000). */
+struct build_defaults {
+    uint32_t hidden, layers, vocab, heads, inter;
+    uint32_t kv_heads, head_dim, limit;
+    double theta;
+};
+
+/* A fault of the family's own; keeps an earlier one. */
+void build_fault(struct build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static inline bool build_ok(const struct build *b)
+{
+    return !b->e->code && !b->p->failed;
+}
+
+/* hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit under their usual names, with sane limits. d (or NULL)
+ * serves where the config is silent; null is not silence: it means as many key heads as heads, and hidden / heads. */
+void build_sizes(struct build *b, const struct build_defaults *d);
+/* RMS or layer norm and its eps from this field. */
+void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
+
+/* ---- names ---- */
+void build_top(struct build *b);               /* names stand under the prefix from here on */
+void build_layer(struct build *b, uint32_t i); /* names of layer i, operations of layer i */
+bool build_has(struct build *b, const char *name);
+
+/* ---- tensors ---- */
+/* NAME.weight as a matrix [rows][cols], with its scales where it is quantized. */
+uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols);
+/* By its whole name, the part-th of parts matrices stacked in one tensor [parts][rows][cols]. */
+uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols);
+/* gpt-oss: NAME_blocks [parts][rows][cols / 32][16] with NAME_scales [parts][rows][cols / 32]. */
+uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols);
+/* A tensor of elements numbers, by its whole name. */
+uint32_t build_vector(struct build *b, const char *name, uint64_t elements);
+/* Row part of parts rows, for an expert's bias: travels with its tile. */
+uint32_t build_streamed_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements);
+
+/* ---- buffers ---- */
+struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width,
+                            uint64_t col); /* columns [col, width) */
+static inline struct plan_view build_x(struct build *b)
+{
+    return build_view(b, BUF_X, b->hidden, 0);
+}
+struct plan_view view_at(struct plan_view v, uint64_t col); /* v moved right by col columns */
+
+/* ---- operations ---- */
+/* dst = src W^T (+ NAME.bias). */
+void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows,
+                  uint64_t cols, bool bias);
+/* The family's norm over hidden columns with NAME.weight (and NAME.bias where the family has them). */
+void build_norm(struct build *b, struct plan_view dst, struct plan_view src, const char *name);
+/* Any norm, all fields given. */
+void build_norm_op(struct build *b, const struct op_norm *o);
+void build_add(struct build *b, struct plan_view dst, struct plan_view a, struct plan_view x, uint64_t width, float ca,
+               float cb);
+void build_act(struct build *b, struct plan_view dst, struct plan_view gate, struct plan_view up, uint64_t width,
+               uint32_t kind, uint32_t flags);
+void build_copy(struct build *b, struct plan_view dst, uint64_t dst_stride, struct plan_view src, uint64_t src_stride,
+                uint64_t blocks, uint64_t width);
+void build_scale(struct build *b, struct plan_view x, uint64_t width, float mul, float cap);
+void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r,
+                uint32_t style);
+extern const struct plan_view VIEW_NONE;
+
+/* The activation that hidden_act (or another field) names; kind where the field is absent. */
+uint32_t build_activation(struct build *b, const char *key, uint32_t otherwise);
+/* tie_word_embeddings; where it is absent: whether the folder has no lm_head, or otherwise when that cannot be told. */
+bool build_tied(struct build *b, bool otherwise);
+/* sliding_window: null is none, and silence is otherwise, what the class has. */
+uint32_t build_sliding(struct build *b, uint32_t otherwise);
+/* Layer i's sliding window, 0 for none: sliding_window where layer_types says "sliding_attention"; without layer_types
+ * where use_sliding_window is true and i reaches max_window_layers (Qwen). */
+uint32_t build_window(struct build *b, uint32_t i);
+/* Whether layer_types calls layer i so, and not "full_attention"; otherwise where there is no such list. */
+bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwise);
+/* The usual rotary table of all layers: all of a head, or the config's share of it. */
+struct rope_table build_plain_rope(struct build *b);
+/* The run's length for rope factors that depend on it. */
+uint32_t build_length(const struct build *b);

@@ -1,0 +1,52 @@
+/* Baichuan 1 and 2: Llama with one matrix for q, k and v. The 13B models know positions by ALiBi (Press et al.,
+ * arXiv 2108.12409) instead of rotation; Baichuan 2 scales the rows of its head to length 1. Reference: the models' own
+ * modeling_baichuan.py, as published with their weights. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define BAICHUAN2_VOCABULARY 125696u
+
+/* Slopes of heads: a geometric series for a power of two, and every other one of the next series for the rest. */
+static uint32_t alibi(struct build *b)
+{
+    float *slope = calloc(b->heads, sizeof *slope);
+    uint32_t whole = 1, v;
+
+    if (!slope) {
+        b->p->failed = true;
+        return PLAN_NONE;
+    }
+    while (whole * 2 <= b->heads) whole *= 2;
+    for (uint32_t h = 0; h < b->heads; h++)
+        slope[h] = (float)(h < whole ? exp2(-8.0 * (h + 1) / whole) : exp2(-4.0 * (2 * (h - whole) + 1) / whole));
+    v = program_constants(b->p, slope, b->heads, "alibi slopes");
+    free(slope);
+    return v;
+}
+
+/* Only the 7B configs bound their positions so; the 13B ones have model_max_length alone. */
+static bool rotates(const struct build *b)
+{
+    return config_field(b->c, "max_position_embeddings", false) != NULL;
+}
+
+void family_baichuan(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    if (!rotates(b)) b->limit = config_size_or(b->c, "model_max_length", 1, CONFIG_SIZE_MAX, 4096, b->e);
+    rope = build_plain_rope(b);
+    s = stack_llama(b, rotates(b) ? &rope : NULL);
+    if (!rotates(b) && build_ok(b)) s.attention.alibi = alibi(b);
+    s.attention.qkv = "self_attn.W_pack";
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    if (b->vocab == BAICHUAN2_VOCABULARY || config_field(b->c, "z_loss_weight", false)) s.head_flags = MATMUL_ROW_NORM;
+    s.tied = config_bool_or(b->c, "tie_word_embeddings", false, b->e);
+    stack_build(b, &s);
+}

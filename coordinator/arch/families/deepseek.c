@@ -1,0 +1,217 @@
+/* DeepSeek V2, V3, R1 and Kimi K2: latent attention and experts.
+ *
+ * Of each position one latent vector c and one rotated key r are cached, [kv_lora_rank + qk_rope_head_dim], and never the
+ * heads' own keys and values. With W_uk, W_uv the two halves of a head's rows in kv_b_proj:
+ *     score = q_nope . (W_uk c) + q_rope . r = [q_nope W_uk, q_rope] . [c, r]        head's output = W_uv (sum of p c)
+ * so attention runs with one key head over the cached columns, of which the first kv_lora_rank are its values.
+ * Reference: DeepSeek-V2 (arXiv 2405.04434), transformers, modeling_deepseek_v2.py, modeling_deepseek_v3.py. */
+#include "coordinator/arch/families/deepseek.h"
+#include "coordinator/arch/family.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LATENT_EPS 1e-6f /* of the norms inside attention, whatever rms_norm_eps says */
+
+struct latent {
+    struct deepseek_moe experts; /* first: see deepseek_feed() */
+    struct rope_table rope;
+    uint32_t q_rank, kv_rank, nope, rotated, value, style;
+    bool bias;
+};
+
+static void latent_norm(struct build *b, struct plan_view x, const char *name, uint32_t width)
+{
+    struct op_norm o = {.src = x,
+                        .dst = x,
+                        .groups = 1,
+                        .width = width,
+                        .src_stride = width,
+                        .dst_stride = width,
+                        .kind = NORM_RMS,
+                        .eps = LATENT_EPS,
+                        .bias = PLAN_NONE};
+
+    o.weight = build_vector(b, name, width);
+    build_norm_op(b, &o);
+}
+
+/* [heads][nope + rotated] */
+static struct plan_view make_q(struct build *b, const struct latent *l, struct plan_view src)
+{
+    uint64_t width = (uint64_t)b->heads * (l->nope + l->rotated);
+    struct plan_view q = build_view(b, BUF_Q, width, 0), a;
+
+    if (!l->q_rank) {
+        build_linear(b, q, src, "self_attn.q_proj", width, b->hidden, false);
+    } else {
+        a = build_view(b, BUF_T1, l->q_rank, 0);
+        build_linear(b, a, src, "self_attn.q_a_proj", l->q_rank, b->hidden, l->bias);
+        latent_norm(b, a, "self_attn.q_a_layernorm.weight", l->q_rank);
+        build_linear(b, q, a, "self_attn.q_b_proj", width, l->q_rank, false);
+    }
+    build_rope(b, view_at(q, l->nope), b->heads, l->nope + l->rotated, &l->rope, l->style);
+    return q;
+}
+
+/* [kv_rank + rotated], as it is cached */
+static struct plan_view make_kv(struct build *b, const struct latent *l, struct plan_view src)
+{
+    uint64_t width = (uint64_t)l->kv_rank + l->rotated;
+    struct plan_view kv = build_view(b, BUF_K, width, 0);
+
+    build_linear(b, kv, src, "self_attn.kv_a_proj_with_mqa", width, b->hidden, l->bias);
+    latent_norm(b, kv, "self_attn.kv_a_layernorm.weight", l->kv_rank);
+    build_rope(b, view_at(kv, l->kv_rank), 1, width, &l->rope, l->style);
+    return kv;
+}
+
+static void head_product(struct build *b, const struct latent *l, uint32_t matrix, bool keys, struct plan_view dst,
+                         uint32_t dst_stride, struct plan_view src, uint32_t src_stride)
+{
+    struct op_headmm o = {.src = src,
+                          .dst = dst,
+                          .matrix = matrix,
+                          .heads = b->heads,
+                          .rows = keys ? l->nope : l->value,
+                          .row_stride = l->nope + l->value,
+                          .row_off = keys ? 0 : l->nope,
+                          .src_stride = src_stride,
+                          .dst_stride = dst_stride,
+                          .transposed = keys};
+
+    if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
+}
+
+static void attend(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct latent *l = s->own;
+    uint32_t cached = l->kv_rank + l->rotated, qk = l->nope + l->rotated;
+    struct plan_view q = make_q(b, l, src), kv = make_kv(b, l, src);
+    struct plan_view wide = build_view(b, BUF_T2, (uint64_t)b->heads * cached, 0);
+    struct plan_view mixed = build_view(b, BUF_T1, (uint64_t)b->heads * l->kv_rank, 0);
+    struct plan_view out = build_view(b, BUF_A, (uint64_t)b->heads * l->value, 0);
+    uint32_t w = build_matrix(b, "self_attn.kv_b_proj", (uint64_t)b->heads * (l->nope + l->value), l->kv_rank);
+
+    head_product(b, l, w, true, wide, cached, q, qk);
+    build_copy(b, view_at(wide, l->kv_rank), cached, view_at(q, l->nope), qk, b->heads, l->rotated);
+    stack_attend(b, &s->attention, b->heads, 1, cached, l->kv_rank, mixed, wide, kv, kv, ATTN_V_IN_K);
+    head_product(b, l, w, false, out, l->value, mixed, l->kv_rank);
+    build_linear(b, dst, out, "self_attn.o_proj", b->hidden, (uint64_t)b->heads * l->value, l->bias);
+}
+
+static struct moe shared_parts(struct build *b)
+{
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .router = "mlp.gate",
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj",
+                    .shared = {.gate = "mlp.shared_experts.gate_proj",
+                               .up = "mlp.shared_experts.up_proj",
+                               .down = "mlp.shared_experts.down_proj"}};
+    uint32_t n = config_size_or(b->c, "n_shared_experts", 0, 1024, 0, b->e);
+
+    m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
+    m.act = m.shared.act = build_activation(b, "hidden_act", ACT_SILU);
+    m.shared.inter = m.inter * n;
+    m.scale = (float)config_number_or(b->c, "routed_scaling_factor", 1, b->e);
+    return m;
+}
+
+static void read_groups(struct build *b, struct moe *m)
+{
+    m->groups = config_size_or(b->c, "n_group", 0, 65536, 0, b->e);
+    m->top_groups = config_size_or(b->c, "topk_group", 0, 65536, m->groups, b->e);
+    if (m->groups == 1) m->groups = m->top_groups = 0;
+}
+
+static void read_layers(struct build *b, struct deepseek_moe *d)
+{
+    d->dense_layers = config_size_or(b->c, "first_k_dense_replace", 0, 1u << 20, 0, b->e);
+    d->every = config_size_or(b->c, "moe_layer_freq", 1, 1u << 20, 1, b->e);
+}
+
+struct deepseek_moe deepseek_v3_moe(struct build *b)
+{
+    struct deepseek_moe d = {.moe = shared_parts(b)};
+
+    read_layers(b, &d);
+    read_groups(b, &d.moe);
+    d.moe.score = SCORE_SIGMOID;
+    d.moe.flags = ROUTER_GROUP_TOP2;
+    d.moe.norm_eps = 1e-20f;
+    d.moe.correction = "mlp.gate.e_score_correction_bias";
+    if (config_bool_or(b->c, "norm_topk_prob", true, b->e)) d.moe.flags |= ROUTER_NORMALIZE;
+    return d;
+}
+
+static struct deepseek_moe deepseek_v2_moe(struct build *b)
+{
+    struct deepseek_moe d = {.moe = shared_parts(b)};
+    const char *method = config_string_or(b->c, "topk_method", "greedy", b->e);
+
+    read_layers(b, &d);
+    d.moe.score = SCORE_SOFTMAX;
+    if (!strcmp(method, "group_limited_greedy"))
+        read_groups(b, &d.moe);
+    else if (strcmp(method, "greedy"))
+        config_fault(b->c, b->e, "topk_method", "\"%.40s\" is not known; greedy and group_limited_greedy are", method);
+    return d;
+}
+
+void deepseek_feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct deepseek_moe *d = s->own;
+
+    if (b->layer >= d->dense_layers && b->layer % d->every == 0)
+        stack_moe(b, &d->moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+static void read_latent(struct build *b, struct latent *l)
+{
+    struct rope_request q = {.length = build_length(b)};
+
+    l->q_rank = config_size_or(b->c, "q_lora_rank", 1, 1u << 20, 0, b->e);
+    l->kv_rank = config_size(b->c, "kv_lora_rank", 1, 1u << 20, b->e);
+    l->nope = config_size(b->c, "qk_nope_head_dim", 1, 1u << 16, b->e);
+    l->rotated = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
+    l->value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
+    l->bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    l->style = config_bool_or(b->c, "rope_interleave", true, b->e) ? ROPE_PAIRS : ROPE_HALVES;
+    q.head_dim = l->rotated;
+    l->rope = rope_make(b->p, b->c, &q, b->e);
+}
+
+static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *))
+{
+    struct latent l = {0};
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    read_latent(b, &l);
+    l.experts = experts(b);
+    s = stack_llama(b, &l.rope);
+    s.attention.scale = (float)(l.rope.attention_mul / sqrt((double)l.nope + l.rotated));
+    s.mlp.act = l.experts.moe.act;
+    s.tied = build_tied(b, false);
+    s.own = &l;
+    s.attend = attend;
+    s.feed = deepseek_feed;
+    stack_build(b, &s);
+}
+
+void family_deepseek_v2(struct build *b)
+{
+    deepseek(b, deepseek_v2_moe);
+}
+
+void family_deepseek_v3(struct build *b)
+{
+    deepseek(b, deepseek_v3_moe);
+}

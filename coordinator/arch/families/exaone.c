@@ -1,0 +1,54 @@
+/* EXAONE 4: norms after the blocks, q and k normed by head; where layers slide, the others do not rotate. Reference:
+ * transformers, modeling_exaone4.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <string.h>
+
+static const struct build_defaults exaone4_defaults = {.kv_heads = 32, .limit = 2048};
+
+struct exaone {
+    struct rope_table rope;
+    uint32_t window, pattern;
+    const char *letters; /* "LLLG": which layers are local */
+};
+
+static bool slides_by_rule(const struct exaone *o, uint32_t i)
+{
+    if (o->letters && *o->letters) return o->letters[i % strlen(o->letters)] == 'L';
+    return o->pattern && (i + 1) % o->pattern;
+}
+
+static void before_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct exaone *o = s->own;
+    bool slides = build_layer_is(b, i, "sliding_attention", o->window && slides_by_rule(o, i));
+
+    s->attention.window = slides ? o->window : 0;
+    s->attention.rope = slides || !o->window ? &o->rope : NULL;
+}
+
+void family_exaone4(struct build *b)
+{
+    struct exaone o = {.pattern = 4};
+    struct stack s;
+
+    build_sizes(b, &exaone4_defaults);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    o.rope = build_plain_rope(b);
+    o.window = build_sliding(b, 4096);
+    if (json_is_string(config_field(b->c, "sliding_window_pattern", false)))
+        o.letters = config_string_or(b->c, "sliding_window_pattern", NULL, b->e);
+    else
+        o.pattern = config_size_or(b->c, "sliding_window_pattern", 0, 10000, 4, b->e);
+    s = stack_llama(b, &o.rope);
+    s.before_attention = s.before_mlp = NULL;
+    s.after_attention = "post_attention_layernorm";
+    s.after_mlp = "post_feedforward_layernorm";
+    s.attention.norm = QK_HEAD;
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b, false);
+    s.own = &o;
+    s.before_layer = before_layer;
+    stack_build(b, &s);
+}

@@ -1,0 +1,131 @@
+/* Gemma 1, 2 and 3: norms that add 1 to their weights, embeddings times sqrt(hidden), tied heads. Gemma 2 norms the
+ * outputs of its blocks too, caps logits, and slides in every other layer; Gemma 3 norms q and k and has two rotary
+ * tables. Reference: transformers, modeling_gemma.py, modeling_gemma2.py, modeling_gemma3.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+
+static const struct build_defaults gemma_defaults = {.kv_heads = 16, .head_dim = 256, .limit = 8192};
+static const struct build_defaults gemma2_defaults = {.kv_heads = 4, .head_dim = 256, .limit = 8192};
+static const struct build_defaults gemma3_defaults = {.hidden = 2304,
+                                                      .layers = 26,
+                                                      .vocab = 262208,
+                                                      .heads = 8,
+                                                      .inter = 9216,
+                                                      .kv_heads = 4,
+                                                      .head_dim = 256,
+                                                      .limit = 131072};
+
+struct gemma {
+    struct rope_table full, local;
+    uint32_t window, pattern; /* every pattern-th layer sees all positions; 0: all do */
+};
+
+static void before_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct gemma *g = s->own;
+    bool slides = build_layer_is(b, i, "sliding_attention", g->pattern && (i + 1) % g->pattern);
+
+    s->attention.window = slides ? g->window : 0;
+    s->attention.rope = slides ? &g->local : &g->full;
+}
+
+static struct stack gemma(struct build *b, struct gemma *g)
+{
+    struct stack s;
+
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    b->weight_add = 1;
+    s = stack_llama(b, &g->full);
+    s.mlp.act = build_activation(b, "hidden_activation", ACT_GELU_TANH);
+    s.embed_scale = (float)sqrt(b->hidden);
+    s.tied = build_tied(b, true);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.own = g;
+    return s;
+}
+
+void family_gemma(struct build *b)
+{
+    struct gemma g = {0};
+    struct stack s;
+
+    build_sizes(b, &gemma_defaults);
+    g.full = build_plain_rope(b);
+    s = gemma(b, &g);
+    /* the first one reads hidden_act where hidden_activation is not given; its first folders say "gelu" and mean tanh */
+    if (!config_field(b->c, "hidden_activation", false)) s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);
+    if (s.mlp.act == ACT_GELU_ERF) s.mlp.act = ACT_GELU_TANH;
+    stack_build(b, &s);
+}
+
+/* A root is taken of it, or a tanh divided by it. Null is 0, none; silence is otherwise, what the class has. */
+static double positive(struct build *b, const char *key, double otherwise)
+{
+    const json_t *v = json_object_get(b->c->text, key);
+    bool none = json_is_null(v);
+    double x = none ? 0 : config_number_or(b->c, key, otherwise, b->e);
+
+    if (x <= 0 && v && !none) config_fault(b->c, b->e, key, "%g is out of range, it must be greater than 0", x);
+    return x;
+}
+
+/* attention_cap, logit_cap: where the config does not speak of them. */
+static void sandwich(struct build *b, struct stack *s, double attention_cap, double logit_cap)
+{
+    double scalar = positive(b, "query_pre_attn_scalar", 256);
+
+    s->after_attention = "post_attention_layernorm";
+    s->before_mlp = "pre_feedforward_layernorm";
+    s->after_mlp = "post_feedforward_layernorm";
+    s->before_layer = before_layer;
+    s->attention.scale = (float)(1 / sqrt(scalar > 0 ? scalar : 256));
+    s->attention.cap = (float)positive(b, "attn_logit_softcapping", attention_cap);
+    s->logit_cap = (float)positive(b, "final_logit_softcapping", logit_cap);
+}
+
+void family_gemma2(struct build *b)
+{
+    struct gemma g = {.pattern = 2};
+    struct stack s;
+
+    build_sizes(b, &gemma2_defaults);
+    g.window = build_sliding(b, 4096);
+    g.full = g.local = build_plain_rope(b);
+    s = gemma(b, &g);
+    sandwich(b, &s, 50, 30);
+    stack_build(b, &s);
+}
+
+/* The global table follows rope_scaling; the local one has a theta of its own and no scaling. */
+static void gemma3_ropes(struct build *b, struct gemma *g)
+{
+    struct rope_request q = {
+        .layer_type = "full_attention", .theta = 1e6, .head_dim = b->head_dim, .length = build_length(b)};
+    const json_t *both = config_field(b->c, "rope_parameters", false);
+
+    g->full = rope_make(b->p, b->c, &q, b->e);
+    q.layer_type = "sliding_attention";
+    q.theta = 10000;
+    if (!json_is_object(json_object_get(both, q.layer_type)))
+        q.fixed_theta = config_number_or(b->c, "rope_local_base_freq", 10000, b->e);
+    g->local = rope_make(b->p, b->c, &q, b->e);
+}
+
+void family_gemma3(struct build *b)
+{
+    struct gemma g = {0};
+    struct stack s;
+
+    build_sizes(b, &gemma3_defaults);
+    g.window = build_sliding(b, 4096);
+    g.pattern = config_size_or(b->c, "sliding_window_pattern", 1, 10000, 6, b->e);
+    gemma3_ropes(b, &g);
+    s = gemma(b, &g);
+    sandwich(b, &s, 0, 0);
+    s.attention.cap = 0; /* its attention has none, whatever the config says */
+    s.attention.norm = QK_HEAD;
+    stack_build(b, &s);
+}

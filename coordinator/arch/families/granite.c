@@ -1,0 +1,61 @@
+/* Granite 3: Llama with four multipliers, and with experts in two tensors each layer. Reference: transformers,
+ * modeling_granite.py, modeling_granitemoe.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+
+static struct stack granite(struct build *b, struct rope_table *rope)
+{
+    double logits;
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    *rope = build_plain_rope(b);
+    s = stack_llama(b, rope);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.attention.scale = (float)config_number_or(b->c, "attention_multiplier", 1, b->e);
+    s.embed_scale = (float)config_number_or(b->c, "embedding_multiplier", 1, b->e);
+    s.residual = (float)config_number_or(b->c, "residual_multiplier", 1, b->e);
+    logits = config_number_or(b->c, "logits_scaling", 1, b->e);
+    if (!(fabs(logits) > 0)) config_fault(b->c, b->e, "logits_scaling", "0 is out of range");
+    s.logit_mul = (float)(1 / logits);
+    s.tied = build_tied(b, false);
+    return s;
+}
+
+void family_granite(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s = granite(b, &rope);
+
+    stack_build(b, &s);
+}
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    stack_moe(b, s->own, dst, src);
+}
+
+void family_granite_moe(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s = granite(b, &rope);
+    struct moe m = {.experts = config_size(b->c, "num_local_experts", 1, 65536, b->e),
+                    .top = config_size(b->c, "num_experts_per_tok", 1, 65536, b->e),
+                    .inter = b->inter,
+                    .router = "block_sparse_moe.router.layer",
+                    .score = SCORE_TOPK_SOFTMAX,
+                    .scale = 1,
+                    .fused_gate_up = "block_sparse_moe.input_linear.weight",
+                    .fused_down = "block_sparse_moe.output_linear.weight"};
+
+    m.act = s.mlp.act;
+    s.own = &m;
+    s.feed = feed;
+    stack_build(b, &s);
+}

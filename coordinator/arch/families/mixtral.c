@@ -1,0 +1,75 @@
+/* Mixtral and MiniMax-M2: Mistral with experts under the names w1 (gate), w3 (up), w2 (down). Reference: transformers,
+ * modeling_mixtral.py, modeling_minimax_m2.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    stack_moe(b, s->own, dst, src);
+}
+
+static struct moe experts(struct build *b)
+{
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .inter = b->inter,
+                    .router = "block_sparse_moe.gate",
+                    .score = SCORE_SOFTMAX,
+                    .flags = ROUTER_NORMALIZE,
+                    .scale = 1,
+                    .act = build_activation(b, "hidden_act", ACT_SILU),
+                    .list = "block_sparse_moe.experts",
+                    .gate = "w1",
+                    .up = "w3",
+                    .down = "w2"};
+
+    return m;
+}
+
+void family_mixtral(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+    struct moe m;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    rope = build_plain_rope(b);
+    s = stack_llama(b, &rope);
+    s.attention.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
+    s.tied = build_tied(b, false);
+    m = experts(b);
+    s.own = &m;
+    s.feed = feed;
+    stack_build(b, &s);
+}
+
+/* Published folders give rotary_dim instead of a share. */
+static struct rope_table minimax_rope(struct build *b)
+{
+    struct rope_request q = {.head_dim = b->head_dim, .length = build_length(b)};
+    uint32_t dim = config_size_or(b->c, "rotary_dim", 2, 65536, b->head_dim, b->e);
+
+    q.partial = (double)dim / b->head_dim;
+    return rope_make(b->p, b->c, &q, b->e);
+}
+
+void family_minimax_m2(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+    struct moe m;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    rope = minimax_rope(b);
+    s = stack_llama(b, &rope);
+    if (config_bool_or(b->c, "use_qk_norm", true, b->e)) s.attention.norm = QK_FULL;
+    s.tied = build_tied(b, false);
+    m = experts(b);
+    m.score = SCORE_SIGMOID;
+    m.correction = "block_sparse_moe.e_score_correction_bias";
+    s.own = &m;
+    s.feed = feed;
+    stack_build(b, &s);
+}

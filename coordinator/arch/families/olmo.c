@@ -1,0 +1,61 @@
+/* OLMo 2 and OLMoE. OLMo 2: norms after the blocks instead of before, and over all of q and k. Reference: transformers, modeling_olmo2.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+void family_olmo2(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    rope = build_plain_rope(b);
+    s = stack_llama(b, &rope);
+    s.before_attention = s.before_mlp = NULL;
+    s.after_attention = "post_attention_layernorm";
+    s.after_mlp = "post_feedforward_layernorm";
+    s.attention.norm = QK_FULL;
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b, false);
+    stack_build(b, &s);
+}
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    stack_moe(b, s->own, dst, src);
+}
+
+/* OLMoE: Llama with experts, and norms over all of q and k. Reference: modeling_olmoe.py. */
+void family_olmoe(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+    struct moe m = {.router = "mlp.gate",
+                    .score = SCORE_SOFTMAX,
+                    .scale = 1,
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj"};
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    if (config_field(b->c, "clip_qkv", false))
+        config_fault(b->c, b->e, "clip_qkv", "clipping q, k and v is not supported");
+    rope = build_plain_rope(b);
+    s = stack_llama(b, &rope);
+    s.attention.norm = QK_FULL;
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.tied = build_tied(b, false);
+    m.experts = moe_experts(b);
+    m.top = moe_experts_chosen(b);
+    m.inter = b->inter;
+    m.act = build_activation(b, "hidden_act", ACT_SILU);
+    if (config_bool_or(b->c, "norm_topk_prob", false, b->e)) m.flags = ROUTER_NORMALIZE;
+    s.own = &m;
+    s.feed = feed;
+    stack_build(b, &s);
+}

@@ -1,0 +1,26 @@
+/* Phi 3, 3.5 and 4: Llama with one matrix for q, k and v and one for gate and up; longrope, partial rotation. Reference:
+ * transformers, modeling_phi3.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+static const struct build_defaults phi3_defaults = {.limit = 4096};
+
+void family_phi3(struct build *b)
+{
+    struct rope_request q = {.length = build_length(b), .trained = 4096, .longrope = true};
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b, &phi3_defaults);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    q.head_dim = b->head_dim;
+    rope = rope_make(b->p, b->c, &q, b->e);
+    b->trained = rope.trained;
+    s = stack_llama(b, &rope);
+    s.attention.qkv = "self_attn.qkv_proj";
+    s.attention.window = build_sliding(b, 0);
+    s.mlp.gate_up = "mlp.gate_up_proj";
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b, false);
+    stack_build(b, &s);
+}

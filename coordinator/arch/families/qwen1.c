@@ -1,0 +1,42 @@
+/* Qwen 1: Llama under GPT-2's names; intermediate_size counts gate and up together. Its longer contexts, by a theta that
+ * grows with the text and q scaled by logarithms, are not offered: a sequence ends at seq_length. Reference: the model's
+ * own modeling_qwen.py, as published with its weights. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <stdio.h>
+
+void family_qwen1(struct build *b)
+{
+    struct rope_request q = {.length = build_length(b)};
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "layer_norm_epsilon", 1e-6);
+    b->head_dim = config_size_or(b->c, "kv_channels", 1, 65536, b->head_dim, b->e);
+    b->limit = config_size_or(b->c, "seq_length", 1, CONFIG_SIZE_MAX, b->limit, b->e);
+    if (b->inter % 2)
+        config_fault(b->c, b->e, "intermediate_size", "%u is odd, and counts gate and up together", b->inter);
+    b->inter /= 2;
+    snprintf(b->prefix, sizeof b->prefix, "transformer.");
+    snprintf(b->layers_name, sizeof b->layers_name, "h");
+    q.head_dim = b->head_dim;
+    q.theta = config_number_or(b->c, "rotary_emb_base", 10000, b->e);
+    q.partial = config_number_or(b->c, "rotary_pct", 1, b->e);
+    rope = rope_make(b->p, b->c, &q, b->e);
+    s = stack_llama(b, &rope);
+    s.embed = "wte";
+    s.final_norm = "ln_f";
+    s.before_attention = "ln_1";
+    s.before_mlp = "ln_2";
+    s.attention.qkv = "attn.c_attn";
+    s.attention.q_bias = true;
+    s.attention.o = "attn.c_proj";
+    s.mlp.gate = "mlp.w2";
+    s.mlp.up = "mlp.w1";
+    s.mlp.down = "mlp.c_proj";
+    s.attention.o_bias = s.mlp.up_bias = s.mlp.down_bias = !config_bool_or(b->c, "no_bias", true, b->e);
+    s.tied = config_bool_or(b->c, "tie_word_embeddings", false, b->e);
+    stack_build(b, &s);
+}

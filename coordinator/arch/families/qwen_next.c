@@ -1,0 +1,184 @@
+/* Qwen3-Next and Qwen 3.5: three of four layers mix by a gated delta rule instead of attention (a short convolution, a
+ * recurrent state for each head), the fourth has attention with a gate. Norms add 1 to their weights. Reference: Gated
+ * Delta Networks (arXiv 2412.06464), transformers, modeling_qwen3_next.py, modeling_qwen3_5.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+
+struct next {
+    struct moe moe;
+    struct rope_table rope;
+    uint32_t heads, key_heads, dk, dv, taps, interval;
+    bool split; /* q, k, v, z, a and b have matrices of their own (Qwen 3.5) */
+};
+
+struct mixer {
+    struct plan_view qkv, z, b, a; /* [2 key + value], [value], [heads], [heads] */
+};
+
+/* Rows of the one matrix go by key head: [q, k, its values, their z], of the other [b, a]. */
+static void project_fused(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
+{
+    uint32_t group = n->heads / n->key_heads, values = group * n->dv, stride = 2 * n->dk + 2 * values;
+    uint64_t key = (uint64_t)n->key_heads * n->dk;
+    struct plan_view all = build_view(b, BUF_T1, (uint64_t)n->key_heads * stride, 0),
+                     ba = build_view(b, BUF_T2, 2 * (uint64_t)n->heads, 0);
+
+    build_linear(b, all, src, "linear_attn.in_proj_qkvz", (uint64_t)n->key_heads * stride, b->hidden, false);
+    build_linear(b, ba, src, "linear_attn.in_proj_ba", 2 * (uint64_t)n->heads, b->hidden, false);
+    build_copy(b, m->qkv, n->dk, all, stride, n->key_heads, n->dk);
+    build_copy(b, view_at(m->qkv, key), n->dk, view_at(all, n->dk), stride, n->key_heads, n->dk);
+    build_copy(b, view_at(m->qkv, 2 * key), values, view_at(all, 2 * n->dk), stride, n->key_heads, values);
+    build_copy(b, m->z, values, view_at(all, 2 * n->dk + values), stride, n->key_heads, values);
+    build_copy(b, m->b, group, ba, 2 * group, n->key_heads, group);
+    build_copy(b, m->a, group, view_at(ba, group), 2 * group, n->key_heads, group);
+}
+
+static void project_split(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
+{
+    uint64_t value = (uint64_t)n->heads * n->dv, key = (uint64_t)n->key_heads * n->dk;
+
+    build_linear(b, m->qkv, src, "linear_attn.in_proj_qkv", 2 * key + value, b->hidden, false);
+    build_linear(b, m->z, src, "linear_attn.in_proj_z", value, b->hidden, false);
+    build_linear(b, m->b, src, "linear_attn.in_proj_b", n->heads, b->hidden, false);
+    build_linear(b, m->a, src, "linear_attn.in_proj_a", n->heads, b->hidden, false);
+}
+
+static struct plan_view convolve(struct build *b, const struct next *n, struct plan_view src)
+{
+    uint32_t width = 2 * n->key_heads * n->dk + n->heads * n->dv;
+    struct op_conv o = {.src = src,
+                        .dst = build_view(b, BUF_T1, width, 0),
+                        .width = width,
+                        .taps = n->taps,
+                        .bias = PLAN_NONE,
+                        .act = ACT_SILU};
+
+    o.weight = build_vector(b, "linear_attn.conv1d.weight", (uint64_t)width * n->taps);
+    o.state = program_state(b->p, (uint64_t)(n->taps - 1) * width);
+    if (build_ok(b)) program_op(b->p, OP_CONV, b->layer)->conv = o;
+    return o.dst;
+}
+
+static void delta(struct build *b, const struct next *n, const struct mixer *m, struct plan_view qkv,
+                  struct plan_view out)
+{
+    uint64_t key = (uint64_t)n->key_heads * n->dk;
+    struct op_delta o = {.q = qkv,
+                         .k = view_at(qkv, key),
+                         .v = view_at(qkv, 2 * key),
+                         .a = m->a,
+                         .b = m->b,
+                         .dst = out,
+                         .heads = n->heads,
+                         .key_heads = n->key_heads,
+                         .dk = n->dk,
+                         .dv = n->dv,
+                         .scale = (float)(1 / sqrt((double)n->dk))};
+
+    o.a_log = build_vector(b, "linear_attn.A_log", n->heads);
+    o.dt_bias = build_vector(b, "linear_attn.dt_bias", n->heads);
+    o.state = program_state(b->p, (uint64_t)n->heads * n->dk * n->dv);
+    if (build_ok(b)) program_op(b->p, OP_DELTA, b->layer)->delta = o;
+}
+
+static void mix(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct next *n = s->own;
+    uint64_t value = (uint64_t)n->heads * n->dv, key = (uint64_t)n->key_heads * n->dk;
+    struct mixer m = {.qkv = build_view(b, BUF_Q, 2 * key + value, 0),
+                      .z = build_view(b, BUF_V, value, 0),
+                      .b = build_view(b, BUF_K, 2 * (uint64_t)n->heads, 0)};
+    struct plan_view out = build_view(b, BUF_A, value, 0);
+    struct op_norm norm = {.src = out,
+                           .dst = out,
+                           .groups = n->heads,
+                           .width = n->dv,
+                           .src_stride = n->dv,
+                           .dst_stride = n->dv,
+                           .kind = NORM_RMS,
+                           .eps = b->eps,
+                           .bias = PLAN_NONE};
+
+    m.a = view_at(m.b, n->heads);
+    (n->split ? project_split : project_fused)(b, n, &m, src);
+    delta(b, n, &m, convolve(b, n, m.qkv), out);
+    norm.weight = build_vector(b, "linear_attn.norm.weight", n->dv);
+    build_norm_op(b, &norm);
+    build_act(b, out, m.z, out, value, ACT_SILU, 0);
+    build_linear(b, dst, out, "linear_attn.out_proj", b->hidden, value, false);
+}
+
+static void before_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct next *n = s->own;
+
+    s->attend = build_layer_is(b, i, "linear_attention", (i + 1) % n->interval) ? mix : NULL;
+}
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    struct next *n = s->own;
+
+    if (n->moe.experts && moe_qwen_layer(b, b->layer))
+        stack_moe(b, &n->moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+static void read_mixer(struct build *b, struct next *n)
+{
+    n->heads = config_size(b->c, "linear_num_value_heads", 1, 65536, b->e);
+    n->key_heads = config_size(b->c, "linear_num_key_heads", 1, 65536, b->e);
+    n->dk = config_size(b->c, "linear_key_head_dim", 1, 65536, b->e);
+    n->dv = config_size(b->c, "linear_value_head_dim", 1, 65536, b->e);
+    n->taps = config_size_or(b->c, "linear_conv_kernel_dim", 2, 64, 4, b->e);
+    n->interval = config_size_or(b->c, "full_attention_interval", 1, 65536, 4, b->e);
+    if (build_ok(b) && n->heads % n->key_heads)
+        config_fault(b->c, b->e, "linear_num_value_heads", "%u is not divisible by linear_num_key_heads %u", n->heads,
+                     n->key_heads);
+}
+
+static void next(struct build *b, bool split, bool sparse)
+{
+    struct next n = {.split = split};
+    struct stack s;
+
+    build_sizes(b, NULL);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    b->weight_add = 1;
+    read_mixer(b, &n);
+    n.rope = rope_make(
+        b->p, b->c, &(struct rope_request){.head_dim = b->head_dim, .partial = 0.25, .length = build_length(b)}, b->e);
+    if (sparse) {
+        n.moe = moe_qwen(b, true);
+        moe_qwen_shared(b, &n.moe);
+    }
+    s = stack_llama(b, &n.rope);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.norm = QK_HEAD;
+    s.attention.gated = true;
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b, false);
+    s.own = &n;
+    s.before_layer = before_layer;
+    s.feed = feed;
+    stack_build(b, &s);
+}
+
+void family_qwen3_next(struct build *b)
+{
+    next(b, false, true);
+}
+
+void family_qwen35(struct build *b)
+{
+    next(b, true, false);
+}
+
+void family_qwen35_moe(struct build *b)
+{
+    next(b, true, true);
+}

@@ -1,0 +1,29 @@
+/* StableLM 3B, 2 1.6B and 2 12B: layer norms with biases, a quarter of a head rotates; the 12B norms each head of q and k
+ * and puts its blocks side by side. Reference: transformers, modeling_stablelm.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+static const struct build_defaults stablelm_defaults = {.kv_heads = 32, .limit = 4096};
+
+void family_stablelm(struct build *b)
+{
+    struct rope_request q = {.partial = 0.25, .length = build_length(b)};
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b, &stablelm_defaults);
+    build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
+    b->norm_bias = true;
+    q.head_dim = b->head_dim;
+    rope = rope_make(b->p, b->c, &q, b->e);
+    s = stack_llama(b, &rope);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "use_qkv_bias", false, b->e);
+    if (config_bool_or(b->c, "qk_layernorm", false, b->e)) s.attention.norm = QK_LIST;
+    s.attention.qk_kind = NORM_LAYER;
+    s.attention.q_norm = "self_attn.q_layernorm";
+    s.attention.k_norm = "self_attn.k_layernorm";
+    s.parallel = config_bool_or(b->c, "use_parallel_residual", false, b->e);
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b, false);
+    stack_build(b, &s);
+}

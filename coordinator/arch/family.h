@@ -1,0 +1,58 @@
+/* The families: which architecture of config.json is written by which function. To add one, write a file in families/
+ * that fills a struct stack (stack.h), and add its lines here. */
+#pragma once
+#include "coordinator/arch/build.h"
+
+struct family {
+    const char *architecture; /* config.json: architectures[0] */
+    const char *model_type;   /* where architectures are not given, and of a nested text_config; NULL: not used */
+    void (*write)(struct build *b);
+};
+
+/* What a user should know of the choice: that only the text part of a folder runs, or that an architecture of another name
+ * runs by its model_type. Empty: nothing. */
+struct family_notice {
+    char text[200];
+};
+
+/* The family of a config; NULL and a fault that lists the known ones, or says why this one cannot write text. */
+const struct family *family_find(const struct config *c, struct family_notice *says, struct error *e);
+
+void family_llama(struct build *b);
+void family_mistral(struct build *b);
+void family_qwen2(struct build *b);
+void family_qwen3(struct build *b);
+void family_gemma(struct build *b);
+void family_gemma2(struct build *b);
+void family_gemma3(struct build *b);
+void family_phi3(struct build *b);
+void family_glm(struct build *b);
+void family_glm4(struct build *b);
+void family_olmo2(struct build *b);
+void family_granite(struct build *b);
+void family_granite_moe(struct build *b);
+void family_cohere(struct build *b);
+void family_cohere2(struct build *b);
+void family_starcoder2(struct build *b);
+void family_stablelm(struct build *b);
+void family_smollm3(struct build *b);
+void family_ernie45(struct build *b);
+void family_seed_oss(struct build *b);
+void family_exaone4(struct build *b);
+void family_mixtral(struct build *b);
+void family_minimax_m2(struct build *b);
+void family_qwen2_moe(struct build *b);
+void family_qwen3_moe(struct build *b);
+void family_qwen3_next(struct build *b);
+void family_qwen35(struct build *b);
+void family_qwen35_moe(struct build *b);
+void family_olmoe(struct build *b);
+void family_glm4_moe(struct build *b);
+void family_deepseek_v2(struct build *b);
+void family_deepseek_v3(struct build *b);
+void family_gpt_oss(struct build *b);
+void family_llama4(struct build *b);
+void family_internlm2(struct build *b);
+void family_baichuan(struct build *b);
+void family_qwen1(struct build *b);
+void family_chatglm(struct build *b);

@@ -1,0 +1,264 @@
+#include "coordinator/arch/model.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "coordinator/arch/build.h"
+#include "coordinator/arch/family.h"
+#include "coordinator/source/generation.h"
+
+struct model {
+    struct program program;
+    struct config *config;
+    struct tensors *tensors;
+    struct model_generation generation;
+    uint64_t weight_bytes, parameters;
+    char notice[256];
+};
+
+/* What stands before the language model's tensors: found by the embedding's name (InternLM 2 has one of its own). Families
+ * whose tensors stand elsewhere set b->prefix themselves. */
+static void find_prefix(struct build *b)
+{
+    static const char *const prefixes[] = {"model.",
+                                           "model.language_model.",
+                                           "language_model.model.",
+                                           "model.language_model.model.",
+                                           "language_model.",
+                                           "model.text_model.",
+                                           ""};
+    static const char *const embeddings[] = {"embed_tokens", "tok_embeddings"};
+    char name[BUILD_NAME_BYTES];
+
+    for (size_t i = 0; i < 2 * (sizeof prefixes / sizeof *prefixes); i++) {
+        snprintf(name, sizeof name, "%s%s.weight", prefixes[i / 2], embeddings[i % 2]);
+        if (!tensors_find(b->t, name)) continue;
+        snprintf(b->prefix, sizeof b->prefix, "%s", prefixes[i / 2]);
+        return;
+    }
+    snprintf(b->prefix, sizeof b->prefix, "model.");
+}
+
+static int init_build(struct build *b, struct model *m, const struct model_options *o, struct error *e)
+{
+    *b = (struct build){.p = &m->program, .c = m->config, .t = m->tensors, .o = o, .e = e};
+    for (int i = 0; i < BUFS; i++) b->buf[i] = PLAN_NOBUF;
+    b->file_of = calloc(m->tensors->file_count + 1, sizeof *b->file_of);
+    if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
+    for (uint32_t i = 0; i < m->tensors->file_count; i++) b->file_of[i] = PLAN_NONE;
+    snprintf(b->layers_name, sizeof b->layers_name, "layers");
+    find_prefix(b);
+    b->quant = quant_read(m->config, e);
+    return -e->code;
+}
+
+/* Positions that a sequence may have. */
+static void choose_context(struct build *b, struct model *m)
+{
+    struct plan_spec *s = &m->program.spec;
+    uint32_t limit = b->limit;
+
+    /* longrope's short factors serve the trained length only */
+    if (b->trained && b->trained < limit) limit = b->trained;
+    if (b->o->context > b->limit)
+        config_fault(b->c, b->e, "max_position_embeddings",
+                     "the model takes %u positions, and a context of %u was asked for", b->limit, b->o->context);
+    s->context = b->o->context ? b->o->context : limit;
+}
+
+static void fill_spec(struct build *b, struct model *m)
+{
+    struct plan_spec *s = &m->program.spec;
+
+    s->layers = b->layers;
+    s->hidden = b->hidden;
+    s->vocab = b->vocab;
+    snprintf(s->architecture, sizeof s->architecture, "%s", b->family);
+    choose_context(b, m);
+    m->weight_bytes = b->weight_bytes;
+    m->parameters = b->parameters;
+    snprintf(m->notice, sizeof m->notice, "%s", b->notice);
+}
+
+/* An assumed file's size is known once the family has named all that is in it. */
+static void settle_files(const struct build *b, struct model *m)
+{
+    for (uint32_t i = 0; i < m->tensors->file_count; i++)
+        if (b->file_of[i] != PLAN_NONE)
+            PROGRAM_AT(&m->program, files, struct plan_file, b->file_of[i])->bytes = m->tensors->files[i].info.bytes;
+}
+
+/* Does what was assumed come to what the index says? A thousandth is left to scales and buffers of other types. */
+static void compare_with_index(struct build *b, const struct tensors *t)
+{
+    bool every;
+    uint64_t bytes = tensors_assumed_bytes(t, &every), most = bytes > t->index_bytes ? bytes : t->index_bytes;
+    uint64_t off = bytes > t->index_bytes ? bytes - t->index_bytes : t->index_bytes - bytes;
+
+    if (!t->index_bytes || !t->assumed || (!every && bytes < t->index_bytes) || off <= most / 1000) return;
+    snprintf(b->notice, sizeof b->notice,
+             "the index says %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
+             (double)t->index_bytes / 1e9, (double)bytes / 1e9);
+}
+
+/* Buffers and scales of activations, which no family multiplies with. */
+static bool means_nothing(const char *name)
+{
+    static const char *const ends[] = {"inv_freq", ".input_scale", ".k_scale", ".v_scale"};
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (tensors_name_ends(name, ends[i])) return true;
+    return false;
+}
+
+/* Whether it belongs to a layer that runs: "model.layers.7.self_attn.q_proj.bias". */
+static bool is_of_a_layer(const struct build *b, const char *name)
+{
+    char start[sizeof b->prefix + sizeof b->layers_name + 2], *end;
+    int n = snprintf(start, sizeof start, "%s%s.", b->prefix, b->layers_name);
+
+    return !strncmp(name, start, (size_t)n) && strtoul(name + n, &end, 10) < b->layers && *end == '.';
+}
+
+/* A layer's tensor that this family does not multiply with (a bias of which the config does not speak) is ignored, as the
+ * reference does, but not in silence. */
+static void look_for_unused(struct build *b, const struct tensors *t)
+{
+    const char *first = NULL;
+    size_t count = 0;
+
+    for (size_t i = 0; i < t->count; i++) {
+        const struct tensor *x = &t->at[i];
+        if (x->used || means_nothing(x->name) || !is_of_a_layer(b, x->name)) continue;
+        if (!first) first = x->name;
+        count++;
+    }
+    if (!first || b->notice[0]) return;
+    snprintf(b->notice, sizeof b->notice,
+             count == 1 ? "%.150s is in the folder, and %s does not use it"
+                        : "%.150s and others of its layers are in the folder, and %s does not use them",
+             first, b->family);
+}
+
+/* What makes embeddings would write nonsense, and so would layers of which each has a shape of its own (Llama-Nemotron). */
+static void refuse_other_kinds(struct build *b)
+{
+    const json_t *both = config_field(b->c, "use_bidirectional_attention", false);
+
+    if (!config_bool_or(b->c, "is_causal", true, b->e))
+        config_fault(b->c, b->e, "is_causal", "false: its tokens see those that follow, so it cannot write text");
+    if (json_is_true(both) || (json_is_string(both) && !strcmp(json_string_value(both), "all")))
+        config_fault(b->c, b->e, "use_bidirectional_attention",
+                     "its tokens see those that follow, so it cannot write text");
+    if (config_field(b->c, "block_configs", false))
+        config_fault(b->c, b->e, "block_configs", "layers that each have sizes of their own are not supported");
+}
+
+static int write_program(struct model *m, const struct model_options *o, struct error *e)
+{
+    struct family_notice says = {0};
+    const struct family *f = family_find(m->config, &says, e);
+    struct build b = {0};
+    int rc = f ? init_build(&b, m, o, e) : -e->code;
+
+    if (rc) {
+        free(b.file_of);
+        return rc;
+    }
+    b.family = f->architecture;
+    snprintf(b.notice, sizeof b.notice, "%s", says.text);
+    refuse_other_kinds(&b);
+    f->write(&b);
+    if (build_ok(&b)) look_for_unused(&b, m->tensors);
+    if (build_ok(&b)) {
+        settle_files(&b, m);
+        compare_with_index(&b, m->tensors);
+        fill_spec(&b, m);
+    }
+    free(b.file_of);
+    if (e->code) return -e->code;
+    rc = program_done(&m->program, e);
+    if (!rc) rc = program_check(&m->program, e);
+    return rc;
+}
+
+int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e)
+{
+    static const struct model_options plain = {0};
+    struct model *m = calloc(1, sizeof *m);
+    struct family_notice says;
+    struct error unread;
+    int rc;
+
+    *out = NULL;
+    if (!o) o = &plain;
+    if (!e) e = &unread;
+    e->code = 0;
+    if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", folder);
+    program_init(&m->program);
+    rc = config_open(&m->config, folder, e);
+    if (!rc)
+        rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
+    if (!rc) rc = tensors_open(&m->tensors, folder, o->allow_missing_weights, e);
+    if (!rc) rc = write_program(m, o, e);
+    if (!rc) rc = generation_read(&m->generation, folder, m->config, e);
+    if (rc) {
+        model_close(m);
+        return rc;
+    }
+    *out = m;
+    return 0;
+}
+
+void model_close(struct model *m)
+{
+    if (!m) return;
+    generation_free(&m->generation);
+    program_free(&m->program);
+    tensors_close(m->tensors);
+    config_close(m->config);
+    free(m);
+}
+
+struct program *model_program(struct model *m)
+{
+    return &m->program;
+}
+
+uint64_t model_weight_bytes(const struct model *m)
+{
+    return m->weight_bytes;
+}
+
+uint64_t model_parameters(const struct model *m)
+{
+    return m->parameters;
+}
+
+const char *model_notice(const struct model *m)
+{
+    return m->notice[0] ? m->notice : NULL;
+}
+
+const char *model_weights_from(const struct model *m)
+{
+    return tensors_source_name(m->tensors->source);
+}
+
+bool model_weights_missing(const struct model *m)
+{
+    return m->tensors->source != TENSORS_FILES;
+}
+
+bool model_uses(const struct model *m, const char *tensor)
+{
+    const struct tensor *t = tensors_find(m->tensors, tensor);
+
+    return t && t->used;
+}
+
+const struct model_generation *model_generation(const struct model *m)
+{
+    return &m->generation;
+}

@@ -1,0 +1,49 @@
+/* A model folder, opened: its config, the headers of its files, and its family's program.
+ *
+ *   config.c       config.json                     safetensors.c, tensors.c   which bytes lie where
+ *   families/      config -> operations            build.c, stack.c           what families are written with
+ *
+ * Nothing of the weights is read. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "coordinator/plan/program.h"
+#include "proto/base/error.h"
+
+struct model;
+
+struct model_options {
+    uint32_t context;     /* positions that a sequence may have; 0: as many as the model was made for */
+    uint32_t want_tokens; /* prompt and tokens to come, 0 unknown: picks longrope's factors and the default context */
+    bool allow_missing_weights; /* to plan a folder that has only config.json, and perhaps the index or tensors.tsv */
+    /* Told of every tensor that is missing or has another shape, which then are no error: to list them all. The program
+     * is not fit to run after that. file: NULL where it is missing. */
+    void (*tensor_fault)(void *arg, const char *file, const char *tensor, const char *text);
+    void *tensor_fault_arg;
+};
+
+/* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids. */
+struct model_generation {
+    uint32_t *eos;
+    size_t eos_count;
+    int64_t bos, pad;                                 /* -1: none */
+    double temperature, top_p, min_p, repeat_penalty; /* NaN: not given */
+    int64_t top_k;                                    /* -1: not given */
+    bool has_do_sample, do_sample;
+};
+
+/* o may be NULL. -errno with file, tensor or field, and the remedy in *e. */
+int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e);
+void model_close(struct model *m);
+
+struct program *model_program(struct model *m); /* owned by the model */
+uint64_t
+model_weight_bytes(const struct model *m);        /* of the tensors that the program uses, as stored, scales included */
+uint64_t model_parameters(const struct model *m); /* elements of them, scales left out */
+const char *model_notice(const struct model *m);  /* NULL, or a line that the user should see */
+/* Where the sizes of the weights come from: "files", or what stood in for them (source/tensors.h). */
+const char *model_weights_from(const struct model *m);
+bool model_weights_missing(const struct model *m); /* they are not there: it can be planned, and not run */
+bool model_uses(const struct model *m, const char *tensor); /* does the program read the tensor of that name? */
+const struct model_generation *model_generation(const struct model *m);

@@ -1,0 +1,258 @@
+#include "coordinator/arch/rope.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROPE_DIM_MAX 65536u
+
+/* What is being made. */
+struct making {
+    const struct config *c;
+    const json_t *rules; /* rope_scaling or rope_parameters; NULL: none */
+    const char *where;   /* how messages call them */
+    struct error *e;
+    double theta, factor;
+    uint32_t dim, trained, limit; /* original and full number of positions */
+    float *inv_freq;              /* dim / 2 */
+    float scale;
+};
+
+static double rule(const struct making *m, const char *key, double otherwise)
+{
+    return config_object_number(m->c, m->rules, m->where, key, otherwise, m->e);
+}
+
+static void base_frequencies(struct making *m, double theta)
+{
+    for (uint32_t i = 0; i < m->dim / 2; i++)
+        m->inv_freq[i] = 1.0f / powf((float)theta, (float)(2 * i) / (float)m->dim);
+}
+
+static void make_default(struct making *m)
+{
+    base_frequencies(m, m->theta);
+}
+
+static void make_linear(struct making *m)
+{
+    base_frequencies(m, m->theta);
+    for (uint32_t i = 0; i < m->dim / 2; i++) m->inv_freq[i] /= (float)m->factor;
+}
+
+/* The reference grows theta while a text grows; a run has one table, made for the length it was asked for. */
+static void make_dynamic(struct making *m, uint32_t length)
+{
+    double n = length > m->limit ? length : m->limit, dim = m->dim;
+
+    if (m->dim <= 2) return base_frequencies(m, m->theta);
+    base_frequencies(m, m->theta * pow(m->factor * n / m->limit - (m->factor - 1), dim / (dim - 2)));
+}
+
+static void make_llama3(struct making *m)
+{
+    double low = rule(m, "low_freq_factor", 1), high = rule(m, "high_freq_factor", 4), trained = m->trained;
+
+    base_frequencies(m, m->theta);
+    if (!(low > 0) || !(high > low)) {
+        config_fault(m->c, m->e, m->where, "high_freq_factor must be greater than low_freq_factor");
+        return;
+    }
+    for (uint32_t i = 0; i < m->dim / 2; i++) {
+        float f = m->inv_freq[i], wave = (float)(2 * M_PI) / f;
+        float smooth = ((float)trained / wave - (float)low) / (float)(high - low);
+        if (wave > (float)(trained / low))
+            m->inv_freq[i] = f / (float)m->factor;
+        else if (!(wave < (float)(trained / high)))
+            m->inv_freq[i] = (1 - smooth) * f / (float)m->factor + smooth * f;
+    }
+}
+
+static double yarn_mscale(double factor, double mscale)
+{
+    return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
+}
+
+/* The frequency that turns rotations times within the trained length. */
+static double yarn_dim(const struct making *m, double rotations)
+{
+    return m->dim * log(m->trained / (rotations * 2 * M_PI)) / (2 * log(m->theta));
+}
+
+static void make_yarn(struct making *m)
+{
+    double fast = rule(m, "beta_fast", 32), slow = rule(m, "beta_slow", 1), low, high;
+    double mscale = rule(m, "mscale", 0), all = rule(m, "mscale_all_dim", 0), given = rule(m, "attention_factor", NAN);
+    const json_t *truncate = json_object_get(m->rules, "truncate");
+
+    low = yarn_dim(m, fast ? fast : 32);
+    high = yarn_dim(m, slow ? slow : 1);
+    if (!json_is_false(truncate)) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = low > 0 ? low : 0;
+    high = high < m->dim - 1 ? high : m->dim - 1;
+    if (low == high) high += 0.001;
+    for (uint32_t i = 0; i < m->dim / 2; i++) {
+        float wave = powf((float)m->theta, (float)(2 * i) / (float)m->dim);
+        float ramp = ((float)i - (float)low) / (float)(high - low);
+        float kept;
+        ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+        kept = 1 - ramp;
+        m->inv_freq[i] = 1.0f / ((float)m->factor * wave) * (1 - kept) + 1.0f / wave * kept;
+    }
+    if (!isnan(given))
+        m->scale = (float)given;
+    else
+        m->scale = (float)(mscale && all ? yarn_mscale(m->factor, mscale) / yarn_mscale(m->factor, all)
+                                         : yarn_mscale(m->factor, 1));
+}
+
+static void make_longrope(struct making *m, bool is_long)
+{
+    const char *key = is_long ? "long_factor" : "short_factor";
+    const json_t *list = json_object_get(m->rules, key);
+    double given = rule(m, "attention_factor", NAN);
+
+    if (json_array_size(list) != m->dim / 2) {
+        config_fault(m->c, m->e, m->where, "%s has %zu entries, but %u frequencies rotate", key, json_array_size(list),
+                     m->dim / 2);
+        return;
+    }
+    for (uint32_t i = 0; i < m->dim / 2; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_number(v) || !(json_number_value(v) > 0)) {
+            config_fault(m->c, m->e, m->where, "%s: entry %u is no positive number", key, i);
+            return;
+        }
+        m->inv_freq[i] = 1.0f / ((float)json_number_value(v) * powf((float)m->theta, (float)(2 * i) / (float)m->dim));
+    }
+    if (!isnan(given))
+        m->scale = (float)given;
+    else
+        m->scale = m->factor <= 1 ? 1 : (float)sqrt(1 + log(m->factor) / log(m->trained));
+}
+
+/* rope_parameters may hold one object for each kind of layer: the one meant. A model whose layers all rotate alike has
+ * one kind only. NULL where the kind has no rules of its own. */
+static const json_t *rules_of_kind(struct making *m, const struct rope_request *q, const json_t *r)
+{
+    const json_t *kind = json_object_get(r, q->layer_type ? q->layer_type : "full_attention"), *v;
+    size_t kinds = 0;
+    const char *key;
+
+    json_object_foreach((json_t *)(uintptr_t)r, key, v) kinds += json_is_object(v);
+    if (!kinds) return r;
+    if (!q->layer_type && kinds > 1)
+        config_fault(m->c, m->e, m->where, "rules that differ by the kind of a layer are not known of this family");
+    return json_is_object(kind) ? kind : NULL;
+}
+
+/* The object of rules for this layer type, and the name of its type. */
+static void find_rules(struct making *m, const struct rope_request *q, const char **type)
+{
+    const json_t *r = config_field(m->c, "rope_parameters", false), *v;
+
+    m->where = "rope_parameters";
+    if (!r) {
+        r = config_field(m->c, "rope_scaling", false);
+        m->where = "rope_scaling";
+    }
+    *type = "default";
+    if (r && !json_is_object(r)) {
+        config_fault(m->c, m->e, m->where, "not an object");
+        return;
+    }
+    if (r) r = rules_of_kind(m, q, r);
+    if (!r) return;
+    m->rules = r;
+    v = json_object_get(r, "rope_type");
+    if (!v || json_is_null(v)) v = json_object_get(r, "type");
+    if (json_is_string(v))
+        *type = json_string_value(v);
+    else if (v && !json_is_null(v))
+        config_fault(m->c, m->e, m->where, "rope_type is not a string");
+    if (q->longrope && json_object_get(r, "long_factor")) *type = "longrope"; /* "su" and "yarn" in its first folders */
+}
+
+/* theta, factor, dimensions and lengths: everything but the kind. */
+static void read_numbers(struct making *m, const struct rope_request *q)
+{
+    uint32_t original = config_size_or(m->c, "original_max_position_embeddings", 1, CONFIG_SIZE_MAX, 0, m->e);
+    double partial = config_number_or(m->c, "partial_rotary_factor", q->partial ? q->partial : 1, m->e), n;
+
+    partial = rule(m, "partial_rotary_factor", partial);
+    m->theta = config_number_or(m->c, "rope_theta", q->theta ? q->theta : 10000, m->e);
+    m->theta = q->fixed_theta ? q->fixed_theta : rule(m, "rope_theta", m->theta);
+    m->limit = config_size_or(m->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, m->e);
+    n = rule(m, "original_max_position_embeddings", q->trained ? q->trained : m->limit);
+    m->trained = original ? original : n >= 1 && n <= (double)CONFIG_SIZE_MAX ? (uint32_t)n : m->limit;
+    m->factor = rule(m, "factor", NAN);
+    if (isnan(m->factor)) m->factor = (double)m->limit / m->trained;
+    m->dim = (uint32_t)(q->head_dim * (partial >= 0 && partial <= 1 ? partial : 0));
+    if (m->e->code) return;
+    if (m->dim < 2 || m->dim % 2 || m->dim > ROPE_DIM_MAX)
+        config_fault(m->c, m->e, "partial_rotary_factor", "%g of %u columns cannot rotate: an even number must",
+                     partial, q->head_dim);
+    if (!(m->theta > 1))
+        config_fault(m->c, m->e, "rope_theta", "%g is out of range, it must be greater than 1", m->theta);
+    if (!(m->factor > 0)) config_fault(m->c, m->e, m->where, "factor must be greater than 0");
+}
+
+/* DeepSeek multiplies the softmax scale by mscale^2 where mscale_all_dim is given. */
+static float deepseek_mul(const struct making *m)
+{
+    double all = rule(m, "mscale_all_dim", 0), s = all ? yarn_mscale(m->factor, all) : 1;
+
+    return (float)(s * s);
+}
+
+static void make_kind(struct making *m, const struct rope_request *q, const char *type, struct rope_table *out)
+{
+    bool is_long = q->length > m->trained;
+
+    /* mrope: the three positions of a picture's patch are one and the same for text */
+    if (!strcmp(type, "default") || !strcmp(type, "mrope")) return make_default(m);
+    if (!strcmp(type, "linear")) return make_linear(m);
+    if (!strcmp(type, "dynamic")) return make_dynamic(m, q->length);
+    if (!strcmp(type, "llama3")) return make_llama3(m);
+    if (!strcmp(type, "yarn")) {
+        make_yarn(m);
+        out->attention_mul = deepseek_mul(m);
+        return;
+    }
+    if (!strcmp(type, "longrope") || !strcmp(type, "su")) {
+        if (!is_long) out->trained = m->trained;
+        return make_longrope(m, is_long);
+    }
+    config_fault(m->c, m->e, m->where,
+                 "rope type \"%.40s\" is not known; default, linear, dynamic, llama3, yarn and longrope are", type);
+}
+
+struct rope_table rope_make(struct program *p, const struct config *c, const struct rope_request *q, struct error *e)
+{
+    struct making m = {.c = c, .e = e, .scale = 1};
+    struct rope_table out = {.index = PLAN_NONE, .attention_mul = 1};
+    const char *type = "default";
+
+    if (e->code) return out;
+    find_rules(&m, q, &type);
+    if (q->fixed_theta) {
+        m.rules = NULL;
+        type = "default";
+    }
+    read_numbers(&m, q);
+    if (e->code) return out;
+    m.inv_freq = calloc(m.dim / 2, sizeof *m.inv_freq);
+    if (!m.inv_freq) {
+        p->failed = true;
+        return out;
+    }
+    make_kind(&m, q, type, &out);
+    for (uint32_t i = 0; i < m.dim / 2 && q->stretch > 0; i++) m.inv_freq[i] /= (float)q->stretch;
+    out.dim = m.dim;
+    if (!e->code) out.index = program_rope(p, m.inv_freq, m.dim, m.scale);
+    free(m.inv_freq);
+    return out;
+}

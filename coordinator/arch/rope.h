@@ -1,0 +1,39 @@
+/* Rotary position tables, by the rules that config.json names. Computed in float32 as transformers does
+ * (modeling_rope_utils.py), so that angles agree to the last bit or two.
+ *
+ *   default    theta^(-2i/dim)
+ *   linear     default / factor
+ *   dynamic    theta grown for contexts beyond the trained one (NTK)
+ *   llama3     low frequencies divided by factor, high ones kept, a ramp between (Llama 3.1)
+ *   yarn       the same by numbers of rotations, and cos/sin scaled (Peng et al. 2023, arXiv 2309.00071)
+ *   longrope   one factor for each frequency, short or long by the length wanted (Ding et al. 2024, arXiv 2402.13753)
+ *
+ * Both forms of config.json are read: rope_theta with rope_scaling, and rope_parameters (which may hold one object for
+ * each kind of layer). */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "coordinator/source/config.h"
+#include "coordinator/plan/program.h"
+
+struct rope_request {
+    const char *layer_type; /* "full_attention" and so on where rope_parameters differ by layer, or NULL */
+    double theta;           /* without one in the config; 0: 10000 */
+    double fixed_theta;     /* overrides the config's, and any scaling: Gemma 3's local layers; 0: none */
+    uint32_t head_dim;      /* columns of a head, before the partial factor */
+    double partial;         /* share of them that rotates where the config says nothing; 0: 1 */
+    double stretch;         /* every frequency is divided by it, after all else (ChatGLM2); 0: 1 */
+    uint32_t trained;       /* original_max_position_embeddings where the config says nothing; 0: the full number */
+    bool longrope;          /* whatever type is given, short_factor and long_factor mean longrope (Phi 3) */
+    uint32_t length;        /* positions that the run may reach; 0: unknown, then the trained context */
+};
+
+struct rope_table {
+    uint32_t index;      /* of program_rope() */
+    uint32_t dim;        /* columns that rotate */
+    float attention_mul; /* DeepSeek's further softmax scale for yarn's mscale_all_dim, squared already; 1 else */
+    uint32_t trained;    /* positions for which the chosen factors are meant; 0: no such bound */
+};
+
+/* Puts the table into the program. Sticky: see config.h. */
+struct rope_table rope_make(struct program *p, const struct config *c, const struct rope_request *q, struct error *e);

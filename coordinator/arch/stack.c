@@ -1,0 +1,323 @@
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct stack stack_llama(struct build *b, const struct rope_table *rope)
+{
+    struct stack s = {
+        .attention = {.q = "self_attn.q_proj",
+                      .k = "self_attn.k_proj",
+                      .v = "self_attn.v_proj",
+                      .o = "self_attn.o_proj",
+                      .q_norm = "self_attn.q_norm",
+                      .k_norm = "self_attn.k_norm",
+                      .rope = rope,
+                      .rope_style = ROPE_HALVES,
+                      .alibi = PLAN_NONE,
+                      .scale = 1.0f / sqrtf((float)b->head_dim)},
+        .mlp =
+            {.gate = "mlp.gate_proj", .up = "mlp.up_proj", .down = "mlp.down_proj", .inter = b->inter, .act = ACT_SILU},
+        .embed = "embed_tokens",
+        .final_norm = "norm",
+        .before_attention = "input_layernorm",
+        .before_mlp = "post_attention_layernorm",
+        .residual = 1,
+        .embed_scale = 1,
+        .logit_mul = 1,
+    };
+
+    return s;
+}
+
+/* ---- attention ---- */
+
+static void qk_norm(struct build *b, const struct attention *a, const char *name, struct plan_view dst,
+                    struct plan_view src, uint32_t heads, uint32_t src_stride)
+{
+    struct op_norm o = {.src = src,
+                        .dst = dst,
+                        .groups = heads,
+                        .width = b->head_dim,
+                        .src_stride = src_stride,
+                        .dst_stride = b->head_dim,
+                        .kind = a->qk_kind,
+                        .eps = b->eps,
+                        .weight_add = b->weight_add,
+                        .weight = PLAN_NONE,
+                        .bias = PLAN_NONE};
+    uint64_t elements = b->head_dim;
+    char full[BUILD_NAME_BYTES];
+
+    for (uint32_t h = 0; h < heads && a->norm == QK_LIST; h++) {
+        o.groups = 1;
+        o.src = view_at(src, (uint64_t)h * src_stride);
+        o.dst = view_at(dst, (uint64_t)h * b->head_dim);
+        snprintf(full, sizeof full, "%s.norms.%u.weight", name, h);
+        o.weight = build_vector(b, full, elements);
+        build_norm_op(b, &o);
+    }
+    if (a->norm == QK_LIST) return;
+    if (a->norm == QK_FULL) {
+        o.groups = 1;
+        o.width = o.src_stride = o.dst_stride = heads * b->head_dim;
+        elements = o.width;
+    } else if (a->norm == QK_OWN) {
+        o.weight_stride = b->head_dim;
+        elements = (uint64_t)heads * b->head_dim;
+    }
+    snprintf(full, sizeof full, "%s.weight", name);
+    if (!a->norm_last) o.weight = build_vector(b, full, elements);
+    build_norm_op(b, &o);
+}
+
+/* q, k and v from one matrix: their views. */
+static void project_fused(struct build *b, const struct attention *a, struct plan_view src, struct plan_view out[3])
+{
+    uint32_t hd = b->head_dim, group = b->heads / b->kv_heads;
+    uint64_t q = (uint64_t)b->heads * hd, kv = (uint64_t)b->kv_heads * hd, stride = (uint64_t)(group + 2) * hd;
+    struct plan_view all = build_view(b, a->grouped ? BUF_T1 : BUF_Q, q + 2 * kv, 0);
+
+    build_linear(b, all, src, a->qkv, q + 2 * kv, b->hidden, a->q_bias);
+    if (!a->grouped) {
+        out[0] = all;
+        out[1] = view_at(all, q);
+        out[2] = view_at(all, q + kv);
+        return;
+    }
+    out[0] = build_view(b, BUF_Q, q, 0);
+    out[1] = build_view(b, BUF_K, kv, 0);
+    out[2] = build_view(b, BUF_V, kv, 0);
+    build_copy(b, out[0], (uint64_t)group * hd, all, stride, b->kv_heads, (uint64_t)group * hd);
+    build_copy(b, out[1], hd, view_at(all, (uint64_t)group * hd), stride, b->kv_heads, hd);
+    build_copy(b, out[2], hd, view_at(all, (uint64_t)(group + 1) * hd), stride, b->kv_heads, hd);
+}
+
+static void project(struct build *b, const struct attention *a, struct plan_view src, struct plan_view out[3])
+{
+    uint64_t q = (uint64_t)b->heads * b->head_dim, kv = (uint64_t)b->kv_heads * b->head_dim;
+
+    if (a->qkv) {
+        project_fused(b, a, src, out);
+        return;
+    }
+    out[0] = build_view(b, a->gated ? BUF_T1 : BUF_Q, a->gated ? 2 * q : q, 0);
+    out[1] = build_view(b, BUF_K, kv, 0);
+    out[2] = build_view(b, BUF_V, kv, 0);
+    build_linear(b, out[0], src, a->q, a->gated ? 2 * q : q, b->hidden, a->q_bias);
+    build_linear(b, out[1], src, a->k, kv, b->hidden, a->k_bias);
+    build_linear(b, out[2], src, a->v, kv, b->hidden, a->v_bias);
+}
+
+/* q out of [q, gate] pairs, normed on the way where it is to be. */
+static void take_gated_q(struct build *b, const struct attention *a, struct plan_view *q)
+{
+    struct plan_view pairs = *q;
+
+    *q = build_view(b, BUF_Q, (uint64_t)b->heads * b->head_dim, 0);
+    if (a->norm != QK_NONE)
+        qk_norm(b, a, a->q_norm, *q, pairs, b->heads, 2 * b->head_dim);
+    else
+        build_copy(b, *q, b->head_dim, pairs, 2 * b->head_dim, b->heads, b->head_dim);
+}
+
+void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
+                  uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
+                  uint32_t flags)
+{
+    struct op_attention o = {.q = q,
+                             .k = k,
+                             .v = v,
+                             .dst = dst,
+                             .heads = heads,
+                             .kv_heads = kv_heads,
+                             .dk = dk,
+                             .dv = dv,
+                             .window = a->window,
+                             .chunk = a->chunk,
+                             .sinks = PLAN_NONE,
+                             .alibi = a->alibi,
+                             .flags = flags,
+                             .scale = a->scale,
+                             .cap = a->cap};
+
+    if (a->sinks) o.sinks = build_vector(b, a->sinks, heads);
+    o.cache = program_cache(b->p, kv_heads * dk, flags & ATTN_V_IN_K ? 0 : kv_heads * dv);
+    if (build_ok(b)) program_op(b->p, OP_ATTENTION, b->layer)->attention = o;
+}
+
+static void rotate(struct build *b, const struct attention *a, struct plan_view q, struct plan_view k)
+{
+    if (!a->rope) return;
+    build_rope(b, q, b->heads, b->head_dim, a->rope, a->rope_style);
+    build_rope(b, k, b->kv_heads, b->head_dim, a->rope, a->rope_style);
+}
+
+static void norm_q_and_k(struct build *b, const struct attention *a, struct plan_view q, struct plan_view k)
+{
+    if (a->norm == QK_NONE) return;
+    if (!a->gated) qk_norm(b, a, a->q_norm, q, q, b->heads, b->head_dim);
+    qk_norm(b, a, a->k_norm, k, k, b->kv_heads, b->head_dim);
+}
+
+void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src)
+{
+    uint64_t width = (uint64_t)b->heads * b->head_dim;
+    struct plan_view out = build_view(b, BUF_A, width, 0), at[3], pairs;
+
+    project(b, a, src, at);
+    pairs = at[0];
+    if (a->gated) take_gated_q(b, a, &at[0]);
+    if (!a->norm_last) norm_q_and_k(b, a, at[0], at[1]);
+    rotate(b, a, at[0], at[1]);
+    if (a->norm_last) norm_q_and_k(b, a, at[0], at[1]);
+    if (a->tune_mul != 0 && build_ok(b))
+        program_op(b->p, OP_SCALE, b->layer)->scale = (struct op_scale){.x = at[0],
+                                                                        .width = (uint32_t)width,
+                                                                        .flags = SCALE_BY_POSITION,
+                                                                        .mul = a->tune_mul,
+                                                                        .floor = a->tune_floor};
+    stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, b->head_dim, out, at[0], at[1], at[2], 0);
+    if (a->gated) { /* q is not needed any more: its place takes the gates */
+        build_copy(b, at[0], b->head_dim, view_at(pairs, b->head_dim), 2 * b->head_dim, b->heads, b->head_dim);
+        build_act(b, out, at[0], out, width, ACT_SIGMOID, 0);
+    }
+    build_linear(b, dst, out, a->o, b->hidden, width, a->o_bias);
+}
+
+/* ---- feed forward ---- */
+
+void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struct plan_view src)
+{
+    struct plan_view gate = build_view(b, BUF_GATE, m->gate_up ? 2 * (uint64_t)m->inter : m->inter, 0), up = VIEW_NONE;
+
+    if (!m->inter)
+        build_fault(b, "%s: intermediate_size: this field is missing, and the model cannot be understood without it",
+                    b->c->path);
+    if (m->gate_up) {
+        build_linear(b, gate, src, m->gate_up, 2 * (uint64_t)m->inter, b->hidden, m->up_bias);
+        up = view_at(gate, m->inter);
+    } else if (m->gate) {
+        up = build_view(b, BUF_UP, m->inter, 0);
+        build_linear(b, gate, src, m->gate, m->inter, b->hidden, m->up_bias);
+        build_linear(b, up, src, m->up, m->inter, b->hidden, m->up_bias);
+    } else {
+        build_linear(b, gate, src, m->up, m->inter, b->hidden, m->up_bias);
+    }
+    build_act(b, gate, gate, up, m->inter, m->act, 0);
+    build_linear(b, dst, gate, m->down, b->hidden, m->inter, m->down_bias);
+}
+
+/* ---- the stack ---- */
+
+static uint32_t embedding(struct build *b, const struct stack *s)
+{
+    struct op_embed o = {.width = b->hidden, .scale = s->embed_scale};
+
+    build_top(b);
+    o.matrix = build_matrix(b, s->embed, b->vocab, b->hidden);
+    o.dst = build_x(b);
+    if (build_ok(b)) program_op(b->p, OP_EMBED, 0)->embed = o;
+    b->p->spec.embed_matrix = o.matrix;
+    return o.matrix;
+}
+
+static void run_attention(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    if (s->attend)
+        s->attend(b, s, dst, src);
+    else
+        stack_attention(b, &s->attention, dst, src);
+}
+
+static void run_feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    if (s->feed)
+        s->feed(b, s, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+static struct plan_view normed(struct build *b, const char *name, struct plan_view x)
+{
+    struct plan_view n = build_view(b, BUF_NORM, b->hidden, 0);
+
+    if (!name) return x;
+    build_norm(b, n, x, name);
+    return n;
+}
+
+static void add_branch(struct build *b, const struct stack *s, struct plan_view x, struct plan_view out,
+                       const char *after)
+{
+    if (after) build_norm(b, out, out, after);
+    build_add(b, x, x, out, b->hidden, 1, s->residual);
+}
+
+static void layer(struct build *b, struct stack *s)
+{
+    struct plan_view x = build_x(b), out = build_view(b, BUF_OUT, b->hidden, 0), n;
+
+    n = normed(b, s->before_attention, x);
+    run_attention(b, s, out, n);
+    if (s->parallel) {
+        struct plan_view out2 = build_view(b, BUF_OUT2, b->hidden, 0);
+        run_feed(b, s, out2, n);
+        add_branch(b, s, x, out, NULL);
+        add_branch(b, s, x, out2, NULL);
+        return;
+    }
+    add_branch(b, s, x, out, s->after_attention);
+    n = normed(b, s->before_mlp, x);
+    run_feed(b, s, out, n);
+    add_branch(b, s, x, out, s->after_mlp);
+}
+
+/* The matrix that makes logits: the embedding's own, or one by its usual names. */
+static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t embed)
+{
+    static const char *const folders[] = {"", "language_model.", "model."};
+    const char *name = s->head ? s->head : "lm_head";
+    char full[BUILD_NAME_BYTES];
+
+    if (s->tied) return embed;
+    snprintf(full, sizeof full, "%s.weight", name);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        snprintf(b->base, sizeof b->base, "%s", folders[i]);
+        if (build_has(b, full)) return build_matrix(b, name, b->vocab, b->hidden);
+    }
+    b->base[0] = 0;
+    return build_matrix(b, name, b->vocab, b->hidden);
+}
+
+static void head(struct build *b, const struct stack *s, uint32_t embed)
+{
+    struct plan_view x = build_x(b), last = build_view(b, BUF_LAST, b->hidden, 0),
+                     logits = build_view(b, BUF_LOGITS, b->vocab, 0);
+    struct op_matmul o = {.src = last, .dst = logits, .bias = PLAN_NONE, .flags = s->head_flags};
+
+    build_top(b);
+    if (build_ok(b))
+        program_op(b->p, OP_SELECT, b->layer)->select = (struct op_select){.src = x, .dst = last, .width = b->hidden};
+    build_norm(b, last, last, s->final_norm);
+    o.matrix = head_matrix(b, s, embed);
+    if (s->head_bias) o.bias = build_vector(b, "lm_head.bias", b->vocab);
+    if (build_ok(b)) program_op(b->p, OP_MATMUL, b->layer)->matmul = o;
+    if (s->logit_mul != 1 || s->logit_cap != 0) build_scale(b, logits, b->vocab, s->logit_mul, s->logit_cap);
+    if (build_ok(b))
+        program_op(b->p, OP_LOGITS, b->layer)->logits = (struct op_logits){.src = logits, .width = b->vocab};
+}
+
+void stack_build(struct build *b, struct stack *s)
+{
+    uint32_t embed = embedding(b, s);
+
+    for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
+        build_layer(b, i);
+        if (s->before_layer) s->before_layer(b, s, i);
+        layer(b, s);
+    }
+    b->layer = b->layers;
+    head(b, s, embed);
+}

@@ -1,0 +1,106 @@
+/* A decoder as a stack of layers: attention and feed forward around a residual stream, in the forms that families use.
+ *
+ *   x = embedding
+ *   each layer   a = after_attention(attention(before_attention(x)))     x += residual * a
+ *                m = after_mlp(mlp(before_mlp(x)))                       x += residual * m
+ *                (parallel: both from one norm of x)
+ *   logits = head(final_norm(x))
+ *
+ * A family fills struct stack from the config, and changes it before a layer that differs. What fits none of the
+ * switches is written with build.h in the family's own file, as attend or feed. */
+#pragma once
+#include "coordinator/arch/build.h"
+
+enum qk_norm {
+    QK_NONE,
+    QK_HEAD, /* one weight [head_dim] for all heads */
+    QK_OWN,  /* a weight for each head, [heads][head_dim] */
+    QK_FULL, /* over all heads together, [heads * head_dim] */
+    QK_LIST  /* NAME.norms.H for head H, [head_dim] each */
+};
+
+struct attention {
+    const char *q, *k, *v, *o; /* names of the projections */
+    const char *qkv;           /* one matrix of all three instead: q, then k, then v */
+    bool grouped; /* its rows come in groups instead: the heads of one key, the key, the value (InternLM2) */
+    bool q_bias, k_bias, v_bias, o_bias;
+    const char *q_norm, *k_norm;
+    enum qk_norm norm;
+    uint32_t qk_kind;              /* kind of that norm: enum plan_norm */
+    bool norm_last;                /* after rotation, without weights (Llama 4) */
+    const struct rope_table *rope; /* NULL: no rotation */
+    uint32_t rope_style;
+    uint32_t window, chunk;
+    float scale, cap;
+    const char *sinks;
+    uint32_t alibi;             /* vector, or PLAN_NONE */
+    bool gated;                 /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
+    float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
+};
+
+struct mlp {
+    const char *gate, *up, *down;
+    const char *gate_up;     /* one matrix instead: gate, then up */
+    bool up_bias, down_bias; /* of gate too */
+    uint32_t inter, act;     /* gate NULL and gate_up NULL: act(up) alone */
+};
+
+struct stack {
+    struct attention attention;
+    struct mlp mlp;
+    const char *embed, *final_norm, *head;                                   /* head: NULL: lm_head */
+    const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
+    bool parallel, tied, head_bias;
+    float residual, embed_scale, logit_mul, logit_cap;
+    uint32_t head_flags;
+    void (*before_layer)(struct build *b, struct stack *s, uint32_t i);
+    void (*attend)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);
+    void (*feed)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);
+    void *own; /* the family's */
+};
+
+/* The names and switches of Llama, from b's sizes: silu, rotary by halves, no biases. rope may be NULL. */
+struct stack stack_llama(struct build *b, const struct rope_table *rope);
+/* The whole program. */
+void stack_build(struct build *b, struct stack *s);
+
+/* Parts of it, for families that differ. */
+void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src);
+void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struct plan_view src);
+/* Appends to the cache and attends: q, k, v stand in their views. */
+void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
+                  uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
+                  uint32_t flags);
+
+/* ---- experts ---- */
+
+struct moe {
+    uint32_t experts, top, inter;
+    const char *router; /* matrix [experts][hidden] */
+    bool router_bias;
+    const char *correction;                    /* vector [experts], added for the choice only; NULL: none */
+    uint32_t score, flags, groups, top_groups; /* of struct op_router; groups 0: all experts are one */
+    float scale, norm_eps;
+    uint32_t act, act_flags; /* of struct op_experts */
+    float alpha, limit;
+    /* names: ROUTES.E.gate and so on, or whole tensors of all experts */
+    const char *list, *gate, *up, *down;    /* "mlp.experts", "gate_proj", ... */
+    const char *fused_gate_up, *fused_down; /* tensors [experts][..][..]; NULL: one matrix for each expert */
+    const char *fused_gate_up_bias, *fused_down_bias;
+    bool transposed, interleaved, mxfp4;
+    struct mlp shared;       /* inter 0: none */
+    const char *shared_gate; /* matrix [1][hidden]: the shared expert times its sigmoid; NULL: none */
+};
+
+void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src);
+
+/* Sizes under the names that families give them: num_experts, num_local_experts or n_routed_experts; num_experts_per_tok. */
+uint32_t moe_experts(struct build *b);
+uint32_t moe_experts_chosen(struct build *b);
+/* Qwen's experts (mlp.gate, mlp.experts): normalize where norm_topk_prob is absent. Files hold one matrix for each
+ * expert, or all of them fused. */
+struct moe moe_qwen(struct build *b, bool normalize);
+/* And the shared one with its gate. */
+void moe_qwen_shared(struct build *b, struct moe *m);
+/* Whether layer i has experts: decoder_sparse_step, mlp_only_layers. */
+bool moe_qwen_layer(struct build *b, uint32_t i);

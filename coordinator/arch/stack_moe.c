@@ -1,0 +1,136 @@
+#include "coordinator/arch/stack.h"
+
+#include <stdio.h>
+
+/* The matrices of one expert, in the order of struct plan_experts. Indices must follow each other, so nothing else may
+ * be added to the program in between. */
+static void add_list_expert(struct build *b, const struct moe *m, uint32_t e)
+{
+    const char *names[3] = {m->gate, m->up, m->down};
+    char full[BUILD_NAME_BYTES];
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(full, sizeof full, "%s.%u.%s", m->list, e, names[i]);
+        build_matrix(b, full, i < 2 ? m->inter : b->hidden, i < 2 ? b->hidden : m->inter);
+    }
+}
+
+/* Of all layers together: five times what the largest published models have. A config whose weights are not there may claim
+ * any number, and each of them takes memory in the plan. */
+#define EXPERTS_MOST (UINT64_C(1) << 17)
+
+static void refuse_too_many_experts(struct build *b, const struct moe *m)
+{
+    if ((uint64_t)m->experts * b->layers > EXPERTS_MOST)
+        build_fault(b, "%s: %u experts in each of %u layers are more than %llu in all: is it the right file?", b->c->path, m->experts, b->layers,
+                    (unsigned long long)EXPERTS_MOST);
+}
+
+/* Experts that the file has and config.json does not count would never be chosen, and the answers be wrong. */
+static void refuse_more_experts(struct build *b, const struct moe *m)
+{
+    char full[BUILD_NAME_BYTES];
+
+    snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts, m->gate);
+    if (build_ok(b) && build_has(b, full))
+        build_fault(b, "%s: tensor %s%s is there, but %s counts %u experts: the file and config.json do not belong together",
+                    b->t->folder, b->base, full, b->c->path, m->experts);
+}
+
+static void add_fused_expert(struct build *b, const struct moe *m, uint32_t e)
+{
+    uint64_t in = b->hidden, mid = m->inter;
+
+    if (m->mxfp4) {
+        build_mxfp4(b, m->fused_gate_up, e, m->experts, 2 * mid, in);
+        build_mxfp4(b, m->fused_down, e, m->experts, in, mid);
+    } else if (m->transposed) {
+        build_stacked(b, m->fused_gate_up, e, m->experts, in, 2 * mid);
+        build_stacked(b, m->fused_down, e, m->experts, mid, in);
+    } else {
+        build_stacked(b, m->fused_gate_up, e, m->experts, 2 * mid, in);
+        build_stacked(b, m->fused_down, e, m->experts, in, mid);
+    }
+}
+
+static uint32_t expert_table(struct build *b, const struct moe *m)
+{
+    struct plan_experts x = {.experts = m->experts,
+                             .hidden = b->hidden,
+                             .inter = m->inter,
+                             .max_used = m->top,
+                             .matrix0 = (uint32_t)b->p->matrices.count,
+                             .fused = m->fused_gate_up != NULL,
+                             .interleaved = m->interleaved,
+                             .transposed = m->transposed && !m->mxfp4,
+                             .biased = m->fused_gate_up_bias != NULL};
+
+    refuse_too_many_experts(b, m);
+    for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
+    if (!x.fused) refuse_more_experts(b, m);
+    x.bias0 = (uint32_t)b->p->vectors.count;
+    for (uint32_t e = 0; e < m->experts && x.biased && build_ok(b); e++) {
+        build_streamed_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);
+        build_streamed_vector(b, m->fused_down_bias, e, m->experts, b->hidden);
+    }
+    return build_ok(b) ? program_experts(b->p, &x) : 0;
+}
+
+static void route(struct build *b, const struct moe *m, uint32_t table, struct plan_view src)
+{
+    struct plan_view logits = build_view(b, BUF_ROUTER, m->experts, 0);
+    struct op_router o = {.src = logits,
+                          .experts = m->experts,
+                          .top = m->top,
+                          .groups = m->groups,
+                          .top_groups = m->top_groups,
+                          .bias = PLAN_NONE,
+                          .score = m->score,
+                          .flags = m->flags,
+                          .table = table,
+                          .scale = m->scale,
+                          .eps = m->norm_eps};
+
+    build_linear(b, logits, src, m->router, m->experts, b->hidden, m->router_bias);
+    if (m->correction) o.bias = build_vector(b, m->correction, m->experts);
+    if (build_ok(b)) program_op(b->p, OP_ROUTER, b->layer)->router = o;
+}
+
+/* The shared expert, computed while the chosen ones are on their way. */
+static struct plan_view shared(struct build *b, const struct moe *m, struct plan_view src)
+{
+    struct plan_view out = build_view(b, BUF_OUT2, b->hidden, 0), gate;
+
+    stack_mlp(b, &m->shared, out, src);
+    if (!m->shared_gate) return out;
+    gate = build_view(b, BUF_T2, 1, 0);
+    build_linear(b, gate, src, m->shared_gate, 1, b->hidden, false);
+    build_act(b, out, gate, out, b->hidden, ACT_SIGMOID, ACT_BROADCAST);
+    return out;
+}
+
+void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src)
+{
+    struct op_experts o = {
+        .src = src, .dst = dst, .act = m->act, .flags = m->act_flags, .alpha = m->alpha, .limit = m->limit};
+    struct plan_view out2 = VIEW_NONE;
+
+    if (!m->top || m->top > m->experts) {
+        build_fault(b, "%s: %u experts for each token of %u there are: these sizes contradict each other", b->c->path,
+                    m->top, m->experts);
+        return;
+    }
+    if (m->groups && (m->experts % m->groups || !m->top_groups || m->top_groups > m->groups ||
+                      m->top > m->experts / m->groups * m->top_groups)) {
+        build_fault(b,
+                    "%s: %u experts in %u groups, %u of them chosen, for %u experts each token: these sizes contradict "
+                    "each other",
+                    b->c->path, m->experts, m->groups, m->top_groups, m->top);
+        return;
+    }
+    o.table = expert_table(b, m);
+    route(b, m, o.table, src);
+    if (m->shared.inter) out2 = shared(b, m, src);
+    if (build_ok(b)) program_op(b->p, OP_EXPERTS, b->layer)->experts = o;
+    if (m->shared.inter) build_add(b, dst, dst, out2, b->hidden, 1, 1);
+}

@@ -1,0 +1,212 @@
+#include "coordinator/batch/sampling.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct candidate {
+    double score; /* logit / T */
+    uint32_t token;
+};
+
+struct sampler {
+    uint32_t vocab;
+    struct candidate *list; /* [vocab] */
+    uint8_t *seen;          /* [vocab] */
+};
+
+int sampler_open(struct sampler **out, uint32_t vocab, struct error *e)
+{
+    struct sampler *s = calloc(1, sizeof *s);
+
+    if (s) {
+        s->vocab = vocab;
+        s->list = malloc(vocab * sizeof *s->list);
+        s->seen = calloc(vocab, 1);
+    }
+    if (!s || !s->list || !s->seen) {
+        sampler_close(s);
+        return error_set(e, ENOMEM, "no memory to sample from %u tokens", vocab);
+    }
+    *out = s;
+    return 0;
+}
+
+void sampler_close(struct sampler *s)
+{
+    if (!s) return;
+    free(s->list);
+    free(s->seen);
+    free(s);
+}
+
+/* ---- noise ---- */
+
+static void philox_round(uint32_t c[4], const uint32_t k[2])
+{
+    uint64_t a = UINT64_C(0xD2511F53) * c[0], b = UINT64_C(0xCD9E8D57) * c[2];
+    uint32_t c1 = c[1], c3 = c[3];
+
+    c[0] = (uint32_t)(b >> 32) ^ c1 ^ k[0];
+    c[1] = (uint32_t)b;
+    c[2] = (uint32_t)(a >> 32) ^ c3 ^ k[1];
+    c[3] = (uint32_t)a;
+}
+
+double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t place, uint32_t token)
+{
+    uint32_t c[4] = {token, (uint32_t)place, (uint32_t)(place >> 32), 0};
+    /* the two words of the seed as the key; the sequence joins through the counter's last word and the key */
+    uint32_t k[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint64_t bits;
+
+    c[3] = (uint32_t)sequence;
+    k[1] ^= (uint32_t)(sequence >> 32);
+    for (int i = 0; i < 10; i++) {
+        philox_round(c, k);
+        k[0] += 0x9E3779B9u;
+        k[1] += 0xBB67AE85u;
+    }
+    bits = ((uint64_t)c[0] << 32 | c[1]) >> 12; /* 52 bits */
+    return ((double)bits + 0.5) * 0x1p-52;
+}
+
+/* ---- filters: the list is kept[0 .. n), in no order unless said ---- */
+
+static int by_score(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->score != y->score) return x->score < y->score ? 1 : -1;
+    return x->token < y->token ? -1 : x->token > y->token;
+}
+
+static bool better(const struct candidate *a, const struct candidate *b)
+{
+    return a->score > b->score || (a->score == b->score && a->token < b->token);
+}
+
+/* The k best to the front, by quickselect (median of three). */
+static void select_best(struct candidate *c, uint32_t n, uint32_t k)
+{
+    while (n > 1 && k < n) {
+        struct candidate pivot, t;
+        uint32_t i = 0, j = n - 1, m = n / 2;
+
+        if (better(&c[m], &c[0])) { t = c[m]; c[m] = c[0]; c[0] = t; }
+        if (better(&c[n - 1], &c[0])) { t = c[n - 1]; c[n - 1] = c[0]; c[0] = t; }
+        if (better(&c[n - 1], &c[m])) { t = c[n - 1]; c[n - 1] = c[m]; c[m] = t; }
+        pivot = c[m];
+        for (;;) {
+            while (better(&c[i], &pivot)) i++;
+            while (better(&pivot, &c[j])) j--;
+            if (i >= j) break;
+            t = c[i]; c[i] = c[j]; c[j] = t;
+            i++;
+            j--;
+        }
+        if (k <= j + 1) {
+            if (n == j + 1) return;
+            n = j + 1;
+        } else {
+            c += j + 1;
+            n -= j + 1;
+            k -= j + 1;
+        }
+    }
+}
+
+static uint32_t keep_top_k(struct candidate *c, uint32_t n, int k)
+{
+    if (k <= 0 || (uint32_t)k >= n) return n;
+    select_best(c, n, (uint32_t)k);
+    return (uint32_t)k;
+}
+
+/* The smallest set of best tokens whose probabilities reach p. */
+static uint32_t keep_top_p(struct candidate *c, uint32_t n, double p)
+{
+    double most, total = 0, sum = 0;
+    uint32_t kept = 0, sorted = 0, block = 256;
+
+    if (p >= 1.0 || n < 2) return n;
+    most = c[0].score;
+    for (uint32_t i = 1; i < n; i++)
+        if (c[i].score > most) most = c[i].score;
+    for (uint32_t i = 0; i < n; i++) total += exp(c[i].score - most);
+    while (kept < n) {
+        if (kept == sorted) { /* sort only as far as needed */
+            uint32_t m = n - sorted < block ? n - sorted : block;
+            select_best(c + sorted, n - sorted, m);
+            qsort(c + sorted, m, sizeof *c, by_score);
+            sorted += m;
+            block *= 4;
+        }
+        sum += exp(c[kept++].score - most);
+        if (sum >= p * total) break;
+    }
+    return kept;
+}
+
+static uint32_t keep_min_p(struct candidate *c, uint32_t n, double p)
+{
+    double most = c[0].score, floor_score;
+    uint32_t kept = 0;
+
+    if (p <= 0) return n;
+    for (uint32_t i = 1; i < n; i++)
+        if (c[i].score > most) most = c[i].score;
+    floor_score = most + log(p);
+    for (uint32_t i = 0; i < n; i++)
+        if (c[i].score >= floor_score) c[kept++] = c[i];
+    return kept;
+}
+
+static void mark(struct sampler *s, const uint32_t *history, uint64_t count, uint8_t value)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (history[i] < s->vocab) s->seen[history[i]] = value;
+}
+
+static double penalized(const struct sampler *s, const struct sampler_settings *o, uint32_t token, double logit)
+{
+    if (!s->seen[token]) return logit;
+    return logit > 0 ? logit / o->repeat_penalty : logit * o->repeat_penalty;
+}
+
+int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
+                   uint64_t sequence, uint64_t place, uint32_t *token, struct error *e)
+{
+    bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0;
+    double t = o->temperature > 0 ? o->temperature : 1.0, best = -INFINITY;
+    uint32_t n = 0, choice = UINT32_MAX;
+
+    if (penalize) mark(s, history, count, 1);
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        double x = logits[i];
+
+        if (isnan(x) || x == -INFINITY) continue;
+        s->list[n++] = (struct candidate){(penalize ? penalized(s, o, i, x) : x) / t, i};
+    }
+    if (penalize) mark(s, history, count, 0);
+    if (!n)
+        return error_set(e, EDOM, "all logits are NaN at place %llu: the weights hold NaN or infinite values; sluice verify looks for them",
+                         (unsigned long long)place);
+    if (o->temperature > 0) {
+        n = keep_top_k(s->list, n, o->top_k);
+        n = keep_top_p(s->list, n, o->top_p);
+        n = keep_min_p(s->list, n, o->min_p);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        double x = s->list[i].score;
+
+        if (o->temperature > 0) x -= log(-log(sampler_uniform(o->seed, sequence, place, s->list[i].token)));
+        if (x > best || choice == UINT32_MAX || (x == best && s->list[i].token < choice)) {
+            best = x;
+            choice = s->list[i].token;
+        }
+    }
+    *token = choice;
+    return 0;
+}

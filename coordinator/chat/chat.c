@@ -1,0 +1,298 @@
+#include "coordinator/chat/chat.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coordinator/cli/template_vars.h"
+#include "coordinator/cli/values.h"
+#include "coordinator/engine/interrupt.h"
+#include "coordinator/view/terminal.h"
+
+/* ---- opening ---- */
+
+int chat_open(struct chat *c, const struct options *o, struct error *e)
+{
+    struct session_config sc = {.options = o, .text = true};
+    int rc;
+
+    *c = (struct chat){.options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
+    c->interactive = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+    c->styled = terminal_color(STDOUT_FILENO);
+    c->filter = (struct think){.text = chat_show, .arg = c};
+    c->messages = json_array();
+    if (!c->messages) return error_set(e, ENOMEM, "out of memory");
+    if ((rc = view_open(&c->view, o->quiet, o->trace, e))) return rc;
+    c->session.view = c->view;
+    if ((rc = session_load(&c->session, &sc, e))) return rc;
+    rc = template_open(&c->template, o->model, NULL, e);
+    if (rc && rc != -ENOENT) return rc;
+    c->spoken_count = think_setup(&c->filter, c->session.tokenizer, c->spoken);
+    if (o->system && (rc = chat_system(c, o->system, e))) return rc;
+    return session_start(&c->session, &sc, e);
+}
+
+int chat_close(struct chat *c, struct error *e)
+{
+    int rc;
+
+    session_close(&c->session);
+    template_close(c->template);
+    json_decref(c->messages);
+    rc = view_close(c->view, e);
+    free(c->answer.data);
+    free(c->thought.data);
+    free(c->told.data);
+    free(c->said.data);
+    return rc;
+}
+
+int chat_text_add(struct chat_text *t, const char *text, size_t bytes, struct error *e)
+{
+    if (!t->data || t->bytes + bytes + 1 > t->room) {
+        size_t room = 2 * (t->bytes + bytes) + 1024;
+        char *more = realloc(t->data, room);
+
+        if (!more) return error_set(e, ENOMEM, "out of memory");
+        t->data = more;
+        t->room = room;
+    }
+    if (bytes) memcpy(t->data + t->bytes, text, bytes);
+    t->bytes += bytes;
+    t->data[t->bytes] = 0;
+    return 0;
+}
+
+/* ---- the prompt ---- */
+
+/* The text, and after it what closes thinking that the template leaves open and the user does not want. */
+static int close_thinking(struct chat *c, char **text, size_t *bytes, struct error *e)
+{
+    const char *close = c->think == THINK_OFF ? think_left_open(&c->filter, *text, *bytes) : NULL;
+    size_t n = close ? strlen(close) : 0;
+    char *more;
+
+    if (!close) return 0;
+    more = realloc(*text, *bytes + n + 4);
+    if (!more) return error_set(e, ENOMEM, "out of memory");
+    *text = more; /* the old one is gone */
+    more += *bytes;
+    *more++ = '\n';
+    memcpy(more, close, n);
+    memcpy(more + n, "\n\n", 3);
+    *bytes += n + 3;
+    return 0;
+}
+
+static int render(struct chat *c, char **text, size_t *bytes, struct error *e)
+{
+    struct options o = *c->options;
+    json_t *vars = NULL;
+    struct tm date;
+    int rc;
+
+    o.think = c->think;
+    if (o.date) value_date(o.date, &date); /* was checked */
+    if ((rc = template_vars(&o, c->messages, true, &vars, e))) return rc;
+    rc = template_render(c->template, vars, o.date ? &date : NULL, text, bytes, e);
+    json_decref(vars);
+    return rc ? rc : close_thinking(c, text, bytes, e);
+}
+
+/* Without a template: all that was said, each line of the user's on a line of its own. */
+static int join(struct chat *c, char **text, size_t *bytes, struct error *e)
+{
+    struct chat_text all = {0};
+    size_t i;
+    json_t *m;
+    int rc = chat_text_add(&all, "", 0, e);
+
+    json_array_foreach(c->messages, i, m) {
+        json_t *s = json_object_get(m, "content");
+        bool user = !strcmp(json_string_value(json_object_get(m, "role")), "user");
+
+        if (!rc && user && all.bytes && all.data[all.bytes - 1] != '\n') rc = chat_text_add(&all, "\n", 1, e);
+        if (!rc) rc = chat_text_add(&all, json_string_value(s), json_string_length(s), e);
+    }
+    if (rc) {
+        free(all.data);
+        return rc;
+    }
+    *text = all.data;
+    *bytes = all.bytes;
+    return 0;
+}
+
+/* Tokens of a text that begins with what the session holds. The answer stays the tokens that the model chose: encoded
+ * anew they may be others, and all after them would be computed again. Where the new text begins with a special token
+ * the cut changes nothing about its own tokens. False: encode all of it. */
+static bool encode_rest(struct chat *c, const char *text, size_t bytes, struct token_ids *ids, struct error *e)
+{
+    const struct session *s = &c->session;
+    struct token_ids rest = {0};
+    bool good = c->template && c->said.bytes && bytes > c->said.bytes && !memcmp(text, c->said.data, c->said.bytes) &&
+                s->tokens.count >= c->said_tokens;
+
+    good = good && !tokenizer_encode(s->tokenizer, text + c->said.bytes, bytes - c->said.bytes, false, &rest, e);
+    good = good && rest.count && tokenizer_is_special(s->tokenizer, rest.id[0]);
+    for (size_t i = 0; i < c->said_tokens && good; i++) good = !token_ids_push(ids, s->tokens.id[i]);
+    for (size_t i = 0; i < rest.count && good; i++) good = !token_ids_push(ids, rest.id[i]);
+    if (!good) ids->count = 0;
+    token_ids_free(&rest);
+    return good;
+}
+
+/* The rendered chat becomes the session's sequence; what is the same as before stays computed. */
+static int load_sequence(struct chat *c, const char *text, size_t bytes, struct error *e)
+{
+    struct session *s = &c->session;
+    struct token_ids ids = {0};
+    size_t same = 0;
+    int rc = 0;
+
+    if (!encode_rest(c, text, bytes, &ids, e)) rc = tokenizer_encode(s->tokenizer, text, bytes, !c->template, &ids, e);
+    if (!rc && !ids.count) rc = error_set(e, EINVAL, "there is nothing to answer");
+    if (!rc && ids.count >= session_context(s))
+        rc = error_set(e, E2BIG, "the conversation has %zu tokens, there is room for %u: /undo, /clear, or start again with a larger --context",
+                       ids.count, session_context(s));
+    while (!rc && same < ids.count && same < s->tokens.count && ids.id[same] == s->tokens.id[same]) same++;
+    if (!rc) {
+        session_truncate(s, same);
+        c->kept = s->cached < ids.count ? s->cached : ids.count - 1; /* the last one's logits are wanted */
+        c->prompt_tokens = ids.count;
+        rc = session_append(s, ids.id + same, ids.count - same, e);
+        view_total(c->view, s->tokens.count, c->max_tokens ? c->max_tokens : 256);
+    }
+    token_ids_free(&ids);
+    return rc;
+}
+
+/* ---- turns ---- */
+
+static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
+{
+    struct chat *c = arg;
+    int rc = chat_text_add(&c->answer, text, bytes, e);
+
+    return rc ? rc : think_push(&c->filter, text, bytes, e);
+}
+
+static int keep_answer(struct chat *c, struct error *e)
+{
+    struct chat_text *t = think_channels(&c->filter) ? &c->told : &c->answer;
+    int rc = chat_add(c, "assistant", t->data ? t->data : "", t->bytes, e);
+    json_t *m = rc ? NULL : json_array_get(c->messages, json_array_size(c->messages) - 1);
+
+    if (rc || t == &c->answer || !c->thought.bytes) return rc;
+    return json_object_set_new(m, "thinking", json_stringn(c->thought.data, c->thought.bytes)) ? error_set(e, ENOMEM, "out of memory") : 0;
+}
+
+/* What the session's tokens say, for the next turn. Half a character at the end, or a stop text that is not part of the
+ * answer, and they say something else. */
+static int note_said(struct chat *c, const char *prompt, size_t bytes, const struct generate_result *r, struct error *e)
+{
+    const struct chat_text *a = &c->answer;
+    bool half = a->bytes >= 3 && !memcmp(a->data + a->bytes - 3, "\xEF\xBF\xBD", 3);
+    int rc;
+
+    c->said.bytes = 0;
+    if (r->end == END_STOP || half) return 0;
+    c->said_tokens = c->session.tokens.count - (r->end == END_TOKEN ? 1 : 0);
+    rc = chat_text_add(&c->said, prompt, bytes, e);
+    return rc ? rc : chat_text_add(&c->said, a->data ? a->data : "", a->bytes, e);
+}
+
+static void explain_end(const struct chat *c, const struct generate_result *r, bool stopped)
+{
+    if (stopped) chat_remark(c, c->answer.bytes ? "(stopped)" : "(stopped before the first word)");
+    else if (r->end == END_LENGTH) chat_remark(c, "(stopped after %llu tokens; /set max-tokens 0 lifts the limit)", (unsigned long long)r->tokens);
+    else if (r->end == END_CONTEXT)
+        chat_remark(c, "(the context of %u tokens is full: /undo, /clear, or start again with a larger --context)", session_context(&c->session));
+}
+
+static void begin_answer(struct chat *c, const char *prompt, size_t bytes)
+{
+    c->answer.bytes = c->thought.bytes = c->told.bytes = 0;
+    c->thinking = false;
+    c->last = '\n';
+    c->session.deaths = 0;
+    think_begin(&c->filter, c->template && think_left_open(&c->filter, prompt, bytes));
+    if (!c->template) c->filter.said = true; /* plain text has no thinking */
+}
+
+static int speak(struct chat *c, const char *prompt, size_t bytes, struct error *e)
+{
+    struct generate_config g = {.max_tokens = c->max_tokens, .stop = c->options->stop, .stops = c->options->stops, .spoken = c->spoken,
+                                .spoken_count = c->spoken_count, .text = on_text, .arg = c};
+    struct generate_result r = {0};
+    uint64_t had = c->session.positions;
+    bool stopped;
+    int rc;
+
+    begin_answer(c, prompt, bytes);
+    rc = generate(&c->session, &g, &r, e);
+    view_hide(c->view);
+    c->tokens += r.tokens;
+    c->computed = c->session.positions - had;
+    c->turns++;
+    stopped = rc == -ECANCELED && interrupt_signal() == SIGINT && c->interactive;
+    if (stopped) {
+        interrupt_clear();
+        rc = 0;
+    }
+    if (!rc) rc = think_end(&c->filter, e);
+    if (!rc && (c->answer.bytes || !stopped)) rc = chat_show_end(c, e);
+    if (!rc) rc = note_said(c, prompt, bytes, &r, e);
+    if (!rc) explain_end(c, &r, stopped);
+    if (!rc && stopped && !c->answer.bytes) return 0;
+    return rc ? rc : keep_answer(c, e);
+}
+
+static int answer(struct chat *c, struct error *e)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    int rc = c->template ? render(c, &text, &bytes, e) : join(c, &text, &bytes, e);
+
+    if (!rc) rc = load_sequence(c, text, bytes, e);
+    if (!rc) rc = speak(c, text, bytes, e);
+    free(text);
+    return rc;
+}
+
+int chat_ask(struct chat *c, const char *text, size_t bytes, struct error *e)
+{
+    size_t had = json_array_size(c->messages);
+    int rc = chat_add(c, "user", text, bytes, e);
+
+    if (!rc) rc = answer(c, e);
+    if (!rc && json_array_size(c->messages) == had + 1) chat_remark(c, "(the question is forgotten; the arrow up brings it back)");
+    if (rc || json_array_size(c->messages) == had + 1) /* as if not asked */
+        while (json_array_size(c->messages) > had) chat_drop_last(c);
+    return rc;
+}
+
+int chat_continue(struct chat *c, struct error *e)
+{
+    return json_array_size(c->messages) ? answer(c, e) : 0;
+}
+
+int chat_retry(struct chat *c, struct error *e)
+{
+    size_t had = json_array_size(c->messages);
+    json_t *before = chat_last_is(c, "assistant") ? json_incref(json_array_get(c->messages, had - 1)) : NULL;
+    int rc;
+
+    if (before) chat_drop_last(c);
+    if (!chat_last_is(c, "user") && (c->template || !json_array_size(c->messages))) rc = error_set(e, EINVAL, "there is no question yet");
+    else {
+        c->session.sampling.seed++;
+        if (c->session.sampling.temperature <= 0) chat_remark(c, "(at temperature 0 the answer is the same; /set temperature 0.7 lets it vary)");
+        rc = answer(c, e);
+    }
+    if (before && json_array_size(c->messages) < had) json_array_append(c->messages, before); /* it stands */
+    json_decref(before);
+    return rc;
+}

@@ -1,0 +1,135 @@
+/* What was said in a chat. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "coordinator/chat/chat.h"
+
+bool chat_last_is(const struct chat *c, const char *role)
+{
+    size_t n = json_array_size(c->messages);
+    json_t *m = n ? json_array_get(c->messages, n - 1) : NULL;
+    const char *r = m ? json_string_value(json_object_get(m, "role")) : NULL;
+
+    return r && !strcmp(r, role);
+}
+
+int chat_add(struct chat *c, const char *role, const char *text, size_t bytes, struct error *e)
+{
+    json_t *content = json_stringn(text, bytes), *m;
+
+    if (!content) return error_set(e, EILSEQ, "the text is not UTF-8");
+    m = json_pack("{s:s,s:o}", "role", role, "content", content);
+    return m && !json_array_append_new(c->messages, m) ? 0 : error_set(e, ENOMEM, "out of memory");
+}
+
+void chat_drop_last(struct chat *c)
+{
+    size_t n = json_array_size(c->messages);
+
+    if (n) json_array_remove(c->messages, n - 1);
+}
+
+size_t chat_undo(struct chat *c)
+{
+    size_t had = json_array_size(c->messages);
+
+    if (chat_last_is(c, "assistant")) chat_drop_last(c);
+    if (chat_last_is(c, "user")) chat_drop_last(c);
+    return had - json_array_size(c->messages);
+}
+
+size_t chat_clear(struct chat *c)
+{
+    size_t had = json_array_size(c->messages);
+
+    while (json_array_size(c->messages) && !(json_array_size(c->messages) == 1 && chat_last_is(c, "system"))) chat_drop_last(c);
+    return had - json_array_size(c->messages);
+}
+
+int chat_system(struct chat *c, const char *text, struct error *e)
+{
+    json_t *first = json_array_get(c->messages, 0), *m = NULL;
+    const char *role = first ? json_string_value(json_object_get(first, "role")) : NULL;
+
+    if (*text && !(m = json_pack("{s:s,s:s}", "role", "system", "content", text)))
+        return error_set(e, EILSEQ, "the system message is not UTF-8");
+    if (role && !strcmp(role, "system")) json_array_remove(c->messages, 0);
+    if (m && json_array_insert_new(c->messages, 0, m)) return error_set(e, ENOMEM, "out of memory");
+    return 0;
+}
+
+/* ~/ is a person's way to say where; no shell has seen this line. */
+static const char *full_path(const char *path, char *room, size_t bytes)
+{
+    const char *home = getenv("HOME");
+
+    if (strncmp(path, "~/", 2) || !home || (size_t)snprintf(room, bytes, "%s%s", home, path + 1) >= bytes) return path;
+    return room;
+}
+
+/* Into a file beside it first: a full disk must not cost the conversation that was saved there before. */
+int chat_save(struct chat *c, const char *path, struct error *e)
+{
+    char full[4096], made[4200];
+    struct stat st;
+    FILE *f;
+    int rc = 0;
+
+    path = full_path(path, full, sizeof full);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) snprintf(made, sizeof made, "%s", path); /* a device, a pipe */
+    else if ((size_t)snprintf(made, sizeof made, "%s.new", path) >= sizeof made) return error_set(e, ENAMETOOLONG, "the name is too long");
+    f = fopen(made, "w");
+    if (!f) return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
+    if (json_dumpf(c->messages, f, JSON_INDENT(2)) || fputc('\n', f) == EOF) rc = -EIO;
+    errno = EIO;
+    if (fclose(f) || (!rc && strcmp(made, path) && rename(made, path))) rc = -errno;
+    if (rc) {
+        if (strcmp(made, path)) remove(made);
+        return error_set(e, -rc, "cannot write %s: %s", path, error_name(-rc));
+    }
+    return 0;
+}
+
+static int check_messages(const char *path, const json_t *list, struct error *e)
+{
+    const json_t *m;
+    size_t i;
+
+    if (!json_is_array(list)) return error_set(e, EINVAL, "%s holds no list of messages", path);
+    json_array_foreach(list, i, m)
+        if (!json_is_string(json_object_get(m, "role")) || !json_is_string(json_object_get(m, "content")))
+            return error_set(e, EINVAL, "%s: message %zu has no role or no content that is a text", path, i + 1);
+    return 0;
+}
+
+int chat_load(struct chat *c, const char *path, struct error *e)
+{
+    char full[4096];
+    json_error_t j;
+    json_t *file, *list;
+    struct stat st;
+    FILE *f;
+    int rc;
+
+    path = full_path(path, full, sizeof full);
+    f = fopen(path, "r");
+    if (!f) return error_set(e, errno, "cannot read %s: %s", path, error_name(errno));
+    if (!fstat(fileno(f), &st) && S_ISDIR(st.st_mode)) {
+        fclose(f);
+        return error_set(e, EISDIR, "%s is a folder: /load wants a file that /save has written", path);
+    }
+    file = json_loadf(f, 0, &j);
+    fclose(f);
+    if (!file) return error_set(e, EINVAL, "%s, line %d: %s", path, j.line, j.text);
+    list = json_is_object(file) ? json_object_get(file, "messages") : file;
+    rc = check_messages(path, list, e);
+    if (!rc) {
+        json_decref(c->messages);
+        c->messages = json_incref(list);
+    }
+    json_decref(file);
+    return rc;
+}

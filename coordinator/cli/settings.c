@@ -1,0 +1,94 @@
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "coordinator/cli/options.h"
+#include "coordinator/plan/machine.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/plan/calibrate.h"
+#include "coordinator/engine/device.h"
+#include "proto/base/log.h"
+
+#define MARGIN_LEAST (UINT64_C(128) << 20)
+
+/* Free memory less a twelfth: others need some, and what is free changes. */
+static uint64_t modest(uint64_t bytes)
+{
+    uint64_t margin = bytes / 12;
+
+    if (margin < MARGIN_LEAST) margin = MARGIN_LEAST;
+    return bytes > 2 * margin ? bytes - margin : bytes / 2;
+}
+
+static int device_budget(struct plan_settings *s, const struct device_facts *f, struct error *e)
+{
+    if (!s->device_memory_given) s->device_memory = modest(f->free_bytes);
+    else if (s->device_memory > f->free_bytes)
+        return error_set(e, EINVAL, "--device-memory: %s has %.2f GB, of which %.2f GB are free", f->name, (double)f->total_bytes / 1e9,
+                         (double)f->free_bytes / 1e9);
+    snprintf(s->device_name, sizeof s->device_name, "%s", f->name);
+    return 0;
+}
+
+/* Automatic is the GPU, where the compute stage for it says that it can be used. */
+static int choose_backend(struct plan_settings *s, const struct options *o, const struct machine *m, struct error *e)
+{
+    struct device_facts facts;
+    struct error why;
+    int rc;
+
+    s->backend = BACKEND_CPU;
+    s->backend_auto = o->backend == BACKEND_AUTO;
+    if (o->backend == BACKEND_CPU || (s->backend_auto && !m->has_gpu)) return 0;
+    rc = device_look(&facts, (uint32_t)o->device, &why);
+    if (rc && (rc == -ECANCELED || !s->backend_auto)) {
+        *e = why;
+        return rc;
+    }
+    if (rc) {
+        log_info("the processor computes: %s", why.text);
+        return 0;
+    }
+    s->backend = BACKEND_CUDA;
+    return device_budget(s, &facts, e);
+}
+
+static uint64_t file_bytes(const char *folder, const char *name)
+{
+    char path[4096];
+    struct stat st;
+
+    if (!folder) return 0;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return !stat(path, &st) ? (uint64_t)st.st_size : 0;
+}
+
+/* Before a tokenizer is read: measured were 2.7 bytes a byte of a tokenizer.json of 256000 tokens while it is read. The
+ * compact form of SentencePiece is unpacked. */
+static uint64_t guess_text(const char *folder)
+{
+    return 3 * file_bytes(folder, "tokenizer.json") + 12 * file_bytes(folder, "tokenizer.model") + (UINT64_C(8) << 20);
+}
+
+int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e)
+{
+    struct machine m;
+    int rc;
+
+    machine_look(&m);
+    *s = (struct plan_settings){.host_memory = o->host_memory, .device_memory = o->device_memory, .shm_free = m.shm_free,
+                                .slot_bytes = o->slot_bytes, .reader_depth = (uint32_t)o->reader_depth,
+                                .transfer_depth = (uint32_t)o->transfer_depth, .io_block = o->io_block, .io_depth = (uint32_t)o->io_depth,
+                                .io = o->io, .engine = o->io_engine, .device = (uint32_t)o->device, .threads = (uint32_t)o->threads,
+                                .kv_type = o->kv_type, .context = (uint32_t)o->context, .chunk = (uint32_t)o->batch_tokens,
+                                .text_bytes = guess_text(o->model), .trace = o->trace != NULL, .log_level = (uint32_t)log_get_level()};
+    s->host_memory_given = o->host_memory != UINT64_MAX;
+    s->device_memory_given = o->device_memory != UINT64_MAX;
+    if ((rc = choose_backend(s, o, &m, e))) return rc;
+    if (!s->host_memory_given) s->host_memory = modest(m.free_bytes);
+    else if (s->host_memory > m.memory_total)
+        return error_set(e, EINVAL, "--host-memory is more than the %.1f GB that this machine has", (double)m.memory_total / 1e9);
+    if (!s->threads) s->threads = m.cpus;
+    if (o->model && !o->io_block && !o->io_depth) s->io_find = speeds_reading(o->model, &s->io_block, &s->io_depth) ? IO_FIND_NOTHING : IO_FIND_FIRST;
+    return 0;
+}

@@ -1,0 +1,86 @@
+/* The running pipeline: three stages, their segments, and sweeps.
+ *
+ *   engine_open()      makes the segments, starts the stages, returns while they are still starting: the reader reads its
+ *                      first tiles while the coordinator loads the tokenizer
+ *   engine_sweep()     positions in, logits out; waits, and meanwhile listens, watches and calls tick
+ *   engine_restart()   after -EPIPE: a new epoch, empty caches; the caller sends its tokens again
+ *   engine_close()     stops everything; nothing is left
+ *
+ * An epoch is one life of the three stages. If one dies, or hangs, the epoch is over and the others are ended. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/control.h"
+#include "proto/base/error.h"
+#include "proto/plan.h"
+#include "proto/epoch.h"
+
+struct engine;
+
+/* A private MPS daemon beside the stages of the cuda backend (engine/mps.h): never, if it can be had, or not without it. */
+enum engine_mps { ENGINE_MPS_OFF, ENGINE_MPS_TRY, ENGINE_MPS_MUST };
+
+struct engine_config {
+    const struct plan_shm *plan; /* must outlive the engine */
+    uint64_t plan_bytes;
+    void (*tick)(void *arg);     /* about ten times a second while waiting; may be NULL */
+    void *tick_arg;
+    void (*trace)(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n); /* may be NULL */
+    void *trace_arg;
+    const char *fault;           /* faults to inject, in a build that has them; else NULL */
+    enum engine_mps mps;
+    uint32_t only;               /* bits of enum run_stage to start; 0: all. The coordinator plays the others (profile). */
+};
+
+struct engine_stage_stats {
+    uint64_t bytes, tiles, calls, busy_ns, wait_ns, first_ns, cpu_ns, retries;
+};
+struct engine_stats {
+    struct engine_stage_stats stage[STAGES]; /* over all epochs */
+    uint64_t start_ns;         /* engine_open() */
+    uint64_t first_byte_ns;    /* first read completed; 0: not yet */
+    uint64_t peak_host_bytes;  /* of all processes, shared memory counted once */
+    uint64_t sweep, layer;     /* where compute is; sweep counts from 1 */
+    uint64_t hit_bytes, miss_bytes; /* expert cache */
+    uint64_t epochs;
+    uint64_t io_block, io_depth, io_rate; /* of run_stats: what the reader found to be best; 0: it was not asked to */
+    char compute[128];         /* what compute runs on */
+    char reader[128];          /* how the reader reads */
+    bool mps;                  /* a private MPS daemon serves this epoch */
+    char about[STAGES][128];   /* what each stage says of itself; empty until it is attached */
+};
+
+int engine_open(struct engine **out, const struct engine_config *c, struct error *e);
+void engine_close(struct engine *g);
+
+/* Waits until all stages are attached. 0, -ECANCELED (Ctrl-C), -EPIPE (a stage failed; e says which, how, and its last
+ * words). */
+int engine_ready(struct engine *g, struct error *e);
+
+/* One sweep. *logits: [*rows][vocab], valid until the next call. Results as engine_ready(); -EDOM: the sweep is done, but
+ * logits are not numbers. */
+int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e);
+
+/* The same in two steps, for who has to look meanwhile: after start, engine_poll() until it is done. */
+int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_t n, struct error *e);
+bool engine_sweep_done(struct engine *g);
+
+/* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
+ * the model or the machine (a file truncated, no memory)? */
+bool engine_mendable(const struct engine *g);
+/* The stage of the last -EPIPE; STAGES where none is known. */
+enum run_stage engine_culprit(const struct engine *g);
+/* After an error there is no epoch; the next engine_ready() or engine_sweep() tries again to begin one. */
+int engine_restart(struct engine *g, struct error *e);
+
+/* What a stage's hardware can do at most, measured by the stage itself while no sweep is under way; a->measured. Results as
+ * engine_ready(); ns 0: not to be had. */
+int engine_measure(struct engine *g, enum run_stage stage, const struct control_message *ask, struct control_message *answer, struct error *e);
+
+void engine_stats(struct engine *g, struct engine_stats *out);
+/* For profiling: the segments of the current epoch. */
+struct run_shm *engine_run(struct engine *g);
+uint8_t *engine_arena(struct engine *g);
+uint8_t *engine_cache(struct engine *g); /* NULL: none */
+/* Listens and watches for up to timeout_ms without a sweep; results as engine_ready(). */
+int engine_poll(struct engine *g, int timeout_ms, struct error *e);

@@ -1,0 +1,376 @@
+#include "coordinator/plan/calibrate.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "coordinator/plan/machine.h"
+#include "coordinator/plan/median.h"
+#include "proto/base/clock.h"
+#include "proto/base/pagecache.h"
+#include "proto/plan.h"
+
+#define PROBE_BYTES  (UINT64_C(256) << 20)
+#define PROBE_BLOCK  (UINT64_C(4) << 20)
+#define PROBE_NS     UINT64_C(300000000)
+#define MEMORY_BYTES (UINT64_C(64) << 20) /* for each thread */
+#define PROBE_THREADS 16u
+#define KERNEL_SHARE 0.9 /* of plain reading, what the kernels of few tokens reach */
+#define KEPT         5u  /* measurements of a lane */
+#define LEAST        1e5
+#define MOST         1e16
+
+static bool cache_file(char *path, size_t room, bool make)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    size_t n;
+
+    if (base && *base) snprintf(path, room, "%s/sluice", base);
+    else if (home && *home) snprintf(path, room, "%s/.cache/sluice", home);
+    else return false;
+    for (char *p = path + 1; make && *p; p++) {
+        if (*p != '/') continue;
+        *p = 0;
+        mkdir(path, 0700);
+        *p = '/';
+    }
+    if (make) mkdir(path, 0700);
+    n = strlen(path);
+    snprintf(path + n, room - n, "/speeds.json");
+    return true;
+}
+
+static json_t *load(void)
+{
+    char path[512];
+    json_t *o = cache_file(path, sizeof path, false) ? json_load_file(path, 0, NULL) : NULL;
+
+    if (json_is_object(o)) return o;
+    json_decref(o);
+    return json_object();
+}
+
+static void store(json_t *o)
+{
+    char path[512], next[560];
+
+    if (!cache_file(path, sizeof path, true)) return;
+    snprintf(next, sizeof next, "%s.%ld", path, (long)getpid());
+    if (json_dump_file(o, next, JSON_INDENT(1)) || rename(next, path)) unlink(next);
+}
+
+/* ---- lanes ---- */
+
+/* Stored forms have kernels of their own; the one that most of the weights have decides. */
+static const char *main_form(const struct plan_shm *p)
+{
+    double weights[PLAN_DTYPES] = {0};
+    uint32_t most = PLAN_BF16;
+
+    for (uint64_t i = 0; p && i < p->matrices.count; i++) {
+        const struct plan_matrix *m = &plan_matrices(p)[i];
+
+        if (m->dtype < PLAN_DTYPES) weights[m->dtype] += (double)m->rows * (double)m->cols;
+    }
+    for (uint32_t i = 0; i < PLAN_DTYPES; i++)
+        if (weights[i] > weights[most]) most = i;
+    return plan_dtype_name(most);
+}
+
+static uint32_t threads_of(const struct plan_shm *p)
+{
+    struct machine m;
+
+    if (p && p->run.threads) return p->run.threads;
+    machine_look(&m);
+    return m.cpus ? m.cpus : 1;
+}
+
+/* File systems are told apart by their device number. */
+static void disk_key(const char *path, char *key, size_t room)
+{
+    struct stat st;
+
+    snprintf(key, room, "disk-%llx", !path || stat(path, &st) ? 0ull : (unsigned long long)st.st_dev);
+}
+
+static void lane_key(enum speeds_lane lane, const char *path, const struct plan_shm *p, char *key, size_t room)
+{
+    switch (lane) {
+    case SPEEDS_DISK: disk_key(path, key, room); return;
+    case SPEEDS_PAGE_CACHE: snprintf(key, room, "page-cache"); return;
+    case SPEEDS_FILL: snprintf(key, room, "fill"); return;
+    case SPEEDS_MEMORY: snprintf(key, room, "memory-%s-%u", main_form(p), threads_of(p)); return;
+    case SPEEDS_FLOPS: snprintf(key, room, "flops-%s-%u", main_form(p), threads_of(p)); return;
+    }
+}
+
+static bool is_speed(double per_second)
+{
+    return per_second > LEAST && per_second < MOST;
+}
+
+/* The median of what is kept there; anybody may have written to that file. 0: nothing that could be a speed. */
+static double kept(const json_t *file, const char *key)
+{
+    const json_t *list = json_object_get(file, key);
+    size_t n = json_is_array(list) ? json_array_size(list) : 1;
+    uint32_t seen = 0;
+    double x[KEPT];
+
+    for (size_t i = n > KEPT ? n - KEPT : 0; i < n; i++) {
+        double v = json_number_value(json_is_array(list) ? json_array_get(list, i) : list);
+
+        if (is_speed(v)) x[seen++] = v;
+    }
+    return median(x, seen);
+}
+
+/* One more measurement, and the oldest goes. A single number is how it was kept once. */
+static void keep(const char *key, double per_second)
+{
+    json_t *file, *list;
+
+    if (!is_speed(per_second)) return;
+    file = load();
+    list = json_object_get(file, key);
+    if (json_is_array(list)) json_incref(list);
+    else {
+        list = json_array();
+        if (kept(file, key) > 0) json_array_append_new(list, json_real(kept(file, key)));
+    }
+    json_array_append_new(list, json_real(per_second));
+    while (json_array_size(list) > KEPT) json_array_remove(list, 0);
+    json_object_set_new(file, key, list);
+    store(file);
+    json_decref(file);
+}
+
+static void keep_probe(const char *key, double per_second)
+{
+    char probe[80];
+    json_t *file;
+
+    if (!is_speed(per_second)) return;
+    snprintf(probe, sizeof probe, "probe-%s", key);
+    file = load();
+    json_object_set_new(file, probe, json_real(per_second));
+    store(file);
+    json_decref(file);
+}
+
+/* false: as it was assumed. */
+static bool known(const json_t *file, const char *key, double *per_second)
+{
+    char probe[80];
+    double x = kept(file, key);
+
+    snprintf(probe, sizeof probe, "probe-%s", key);
+    if (!(x > 0)) x = kept(file, probe);
+    if (x > 0) *per_second = x;
+    return x > 0;
+}
+
+static bool in_page_cache(const struct plan_shm *p)
+{
+    if (!p || !p->files.count || p->run.io == PLAN_IO_DIRECT) return false;
+    for (uint64_t i = 0; i < p->files.count; i++) {
+        int fd = open(plan_string(p, plan_files(p)[i].name), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        bool held = fd >= 0 && pagecache_holds(fd, plan_files(p)[i].bytes);
+
+        if (fd >= 0) close(fd);
+        if (!held) return false;
+    }
+    return true;
+}
+
+void speeds_cached(struct speeds *s, const char *path, const struct plan_shm *p)
+{
+    char key[64];
+    json_t *file = load();
+
+    *s = (struct speeds){.disk = 1.5e9, .memory = 15e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
+    s->page_cache = in_page_cache(p);
+    if (s->page_cache) s->disk = 4e9;
+    lane_key(s->page_cache ? SPEEDS_PAGE_CACHE : SPEEDS_DISK, path, p, key, sizeof key);
+    s->disk_measured = known(file, key, &s->disk);
+    lane_key(SPEEDS_FILL, path, p, key, sizeof key);
+    known(file, key, &s->fill);
+    lane_key(SPEEDS_MEMORY, path, p, key, sizeof key);
+    s->memory_measured = known(file, key, &s->memory);
+    lane_key(SPEEDS_FLOPS, path, p, key, sizeof key);
+    s->flops_measured = known(file, key, &s->flops);
+    json_decref(file);
+}
+
+void speeds_remember(enum speeds_lane lane, const char *path, const struct plan_shm *p, double per_second)
+{
+    char key[64];
+
+    lane_key(lane, path, p, key, sizeof key);
+    keep(key, per_second);
+}
+
+/* ---- ways of reading ---- */
+
+/* Kept apart from the speed: what another version of this program wrote of one is no reason to lose the other. */
+static void reading_key(const char *path, char *key, size_t room)
+{
+    char disk[40];
+
+    disk_key(path, disk, sizeof disk);
+    snprintf(key, room, "read-%s", disk);
+}
+
+bool speeds_reading(const char *path, uint64_t *block_bytes, uint32_t *depth)
+{
+    char key[48];
+    json_t *o = load(), *x;
+    json_int_t block, in_flight;
+
+    reading_key(path, key, sizeof key);
+    x = json_object_get(o, key);
+    block = json_integer_value(json_object_get(x, "block"));
+    in_flight = json_integer_value(json_object_get(x, "depth"));
+    json_decref(o);
+    /* anybody may have written to that file */
+    if (block < 4096 || block % 4096 || block > (64 << 20) || in_flight < 1 || in_flight > 256) return false;
+    *block_bytes = (uint64_t)block;
+    *depth = (uint32_t)in_flight;
+    return true;
+}
+
+void speeds_remember_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second)
+{
+    char key[48];
+    json_t *o = load();
+
+    reading_key(path, key, sizeof key);
+    json_object_set_new(o, key, json_pack("{s:I,s:I}", "block", (json_int_t)block_bytes, "depth", (json_int_t)depth));
+    store(o);
+    json_decref(o);
+    disk_key(path, key, sizeof key);
+    keep_probe(key, bytes_per_second);
+}
+
+/* ---- probes ---- */
+
+/* The largest file of the folder, which is where the weights are. */
+static int open_largest(const char *folder)
+{
+    char best[600] = "", path[600];
+    off_t most = 0;
+    struct dirent *d;
+    struct stat st;
+    DIR *dir = opendir(folder);
+    int fd;
+
+    while (dir && (d = readdir(dir))) {
+        snprintf(path, sizeof path, "%s/%.255s", folder, d->d_name);
+        if (stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size <= most) continue;
+        if (st.st_blocks < st.st_size / 512 / 2) continue; /* holes are read from no disk */
+        most = st.st_size;
+        memcpy(best, path, sizeof best);
+    }
+    if (dir) closedir(dir);
+    if (most < (off_t)PROBE_BLOCK) return -1;
+    fd = open(best, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (fd >= 0 && !fstat(fd, &st) && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size / 10 * 9) { /* holes are read at no disk's speed */
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* One reader in large blocks: a lower bound of what many reads in flight reach. */
+static double probe_disk(const char *folder)
+{
+    int fd = open_largest(folder);
+    void *p = NULL;
+    uint64_t t0 = clock_ns(), bytes = 0;
+    ssize_t n = 1;
+
+    if (fd < 0 || posix_memalign(&p, 4096, PROBE_BLOCK)) {
+        if (fd >= 0) close(fd);
+        return 0;
+    }
+    while (n > 0 && bytes < PROBE_BYTES && clock_ns() - t0 < PROBE_NS) {
+        n = pread(fd, p, PROBE_BLOCK, (off_t)bytes);
+        if (n > 0) bytes += (uint64_t)n;
+    }
+    t0 = clock_ns() - t0;
+    free(p);
+    close(fd);
+    return bytes >= 4 * PROBE_BLOCK ? (double)bytes / ((double)t0 / 1e9) : 0;
+}
+
+struct sum_job {
+    const uint64_t *p;
+    uint64_t sum;
+};
+
+static void *sum_up(void *arg)
+{
+    struct sum_job *j = arg;
+
+    for (uint64_t i = 0; i < MEMORY_BYTES / 8; i += 8) j->sum += j->p[i] + j->p[i + 4];
+    return NULL;
+}
+
+/* All threads read, each its own part; the best of three rounds. */
+static double probe_memory(uint32_t threads)
+{
+    pthread_t thread[PROBE_THREADS];
+    struct sum_job job[PROBE_THREADS];
+    uint32_t n = threads < PROBE_THREADS ? threads : PROBE_THREADS, started;
+    uint64_t *p = mmap(NULL, n * MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    uint64_t t0, t, best = UINT64_MAX;
+
+    if (p == MAP_FAILED) return 0;
+    for (int round = 0; round < 3; round++) {
+        t0 = clock_ns();
+        for (started = 0; started < n; started++) {
+            job[started] = (struct sum_job){.p = p + started * MEMORY_BYTES / 8};
+            if (pthread_create(&thread[started], NULL, sum_up, &job[started])) break;
+        }
+        for (uint32_t i = 0; i < started; i++) pthread_join(thread[i], NULL);
+        t = clock_ns() - t0;
+        if (started == n && t < best) best = t;
+    }
+    munmap(p, n * MEMORY_BYTES);
+    return best < UINT64_MAX ? (double)(n * MEMORY_BYTES) / ((double)best / 1e9) : 0;
+}
+
+void speeds_measure_memory(struct speeds *s, const struct plan_shm *p)
+{
+    char key[64];
+    double x;
+
+    if (s->memory_measured || !((x = KERNEL_SHARE * probe_memory(threads_of(p))) > 0)) return;
+    lane_key(SPEEDS_MEMORY, NULL, p, key, sizeof key);
+    keep_probe(key, x);
+    s->memory = x;
+    s->memory_measured = true;
+}
+
+void speeds_measure(struct speeds *s, const char *path, const struct plan_shm *p)
+{
+    char key[64];
+    double x;
+
+    speeds_cached(s, path, p);
+    if (!s->disk_measured && !s->page_cache && (x = probe_disk(path)) > 0) {
+        disk_key(path, key, sizeof key);
+        keep_probe(key, x);
+        s->disk = x;
+        s->disk_measured = true;
+    }
+    speeds_measure_memory(s, p);
+}

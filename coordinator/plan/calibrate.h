@@ -1,0 +1,40 @@
+/* How fast this machine's lanes are: measured before and kept in a small file, or assumed.
+ *
+ * The file (~/.cache/sluice/speeds.json) keeps the last few measurements of a lane; what counts is their median, so that one
+ * run on a bad minute changes little. What a short probe found counts only while no run has measured the lane. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/base/error.h"
+
+struct plan_shm;
+
+struct speeds {
+    double disk, memory, link, device_memory; /* bytes per second */
+    double flops;                             /* float32, all threads */
+    double fill;                              /* bytes of pins per second that a first sweep gets from the system; 0: unknown */
+    bool disk_measured, memory_measured, flops_measured; /* else assumed */
+    bool page_cache; /* disk is what reading from the page cache gives: all of the plan's files are there */
+};
+
+enum speeds_lane {
+    SPEEDS_DISK,       /* of a file system */
+    SPEEDS_PAGE_CACHE,
+    SPEEDS_FILL,       /* memory that was free becomes the host cache: a virtual machine may have to ask its host for it */
+    SPEEDS_MEMORY,     /* weights through few tokens' kernels: by how they are stored and the number of threads */
+    SPEEDS_FLOPS       /* operations of many tokens' kernels: the same */
+};
+
+/* What is known for the file system of this path and for the plan (NULL: none); costs one small read, and looks at what the
+ * page cache holds of the plan's files. */
+void speeds_cached(struct speeds *s, const char *path, const struct plan_shm *p);
+/* Measures what is not known yet of disk and memory (a third of a second) and keeps it. */
+void speeds_measure(struct speeds *s, const char *path, const struct plan_shm *p);
+/* The memory alone: some 0.05 s. */
+void speeds_measure_memory(struct speeds *s, const struct plan_shm *p);
+/* Remembers what a run or a profile has seen. The lanes of memory and flops want a plan, that of the disk a path. */
+void speeds_remember(enum speeds_lane lane, const char *path, const struct plan_shm *p, double per_second);
+/* The way of reading that was found to be fastest on this path's file system; false: not known yet. */
+bool speeds_reading(const char *path, uint64_t *block_bytes, uint32_t *depth);
+/* bytes_per_second: what a probe of moments found with it. */
+void speeds_remember_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second);

@@ -1,0 +1,32 @@
+/* From operations to tiles.
+ *
+ * The sweep's tiles hold the rows in the order in which the operations consume them: OP_MATMUL all rows of its matrix,
+ * OP_HEADMM the rows of one head after the other. Rows of several matrices share a tile where they fit; a matrix that
+ * needs several tiles is cut into pieces of equal length, so that none is tiny. Resident tiles hold the vectors that
+ * have a file, in order; expert tiles those of each table, expert by expert, all experts of a table cut alike. */
+#pragma once
+#include <stdint.h>
+#include "coordinator/plan/program.h"
+#include "proto/base/error.h"
+
+struct cut {
+    struct program_table parts, tiles; /* struct plan_part, struct plan_tile; homes are still HOME_DISK */
+    uint32_t sweep_tiles, resident_tiles, expert_tiles;
+};
+
+#define SLOT_BYTES_MAX (UINT64_C(1) << 30)
+
+/* Every index that the functions here follow names a record, every size is one that can be cut: 0 or -EINVAL. To be
+ * called once before any of the others. */
+int cut_check(const struct program *p, struct error *e);
+
+/* Fills c (which owns its tables), p->spec's tile counts and resident_floats, vectors' at, experts' tile0, tiles_each.
+ * slot_bytes: a multiple of PLAN_PAGE, at least cut_slot_least(). */
+int cut_program(struct cut *c, struct program *p, uint64_t slot_bytes, struct error *e);
+void cut_free(struct cut *c);
+
+/* The smallest slot that holds any row, vector or embedding row of the program: a multiple of PLAN_PAGE. */
+uint64_t cut_slot_least(const struct program *p);
+/* Stored bytes of one sweep's rows; of all experts. */
+uint64_t cut_sweep_bytes(const struct program *p);
+uint64_t cut_expert_bytes(const struct program *p);

@@ -1,0 +1,261 @@
+#include "coordinator/profile/profile.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/plan/median.h"
+#include "coordinator/profile/run.h"
+#include "proto/base/clock.h"
+
+const char *profile_name(enum profile_what what)
+{
+    static const char *const names[PROFILES] = {"reader", "transfer", "compute", "pipeline"};
+
+    return (unsigned)what < PROFILES ? names[what] : "";
+}
+
+uint64_t profile_ns(const struct profile_run *r, uint64_t ns)
+{
+    return (uint64_t)((double)ns * r->options->seconds / option_defaults.seconds) + 1;
+}
+
+/* ---- a plan and its stages ---- */
+
+/* All tiles from the disk, in every sweep. */
+static void take_homes_away(struct plan_shm *p)
+{
+    struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
+
+    for (uint64_t i = 0; i < p->tiles.count; i++) {
+        t[i].home = HOME_DISK;
+        t[i].flags = 0;
+        t[i].home_off = 0;
+    }
+    p->run.host_cache_bytes = p->run.expert_cache_bytes = p->run.device_pin_bytes = 0;
+}
+
+int profile_plan(struct profile_run *r, bool pins, struct error *e)
+{
+    int rc;
+
+    free(r->plan);
+    r->plan = NULL;
+    r->settings.io_find = IO_FIND_ON_WISH;
+    rc = plan_build(&r->plan, &r->plan_bytes, model_program(r->model), &r->settings, e);
+    if (!rc && !pins) take_homes_away(r->plan);
+    return rc;
+}
+
+int profile_open(struct profile_run *r, uint32_t only, struct error *e)
+{
+    struct engine_config c = {.plan = r->plan, .plan_bytes = r->plan_bytes, .only = only};
+
+    return engine_open(&r->engine, &c, e);
+}
+
+int profile_start(struct profile_run *r, uint32_t only, struct error *e)
+{
+    int rc = profile_open(r, only, e);
+
+    return rc ? rc : engine_ready(r->engine, e);
+}
+
+int profile_start_with(struct profile_run *r, struct engine_config *c, struct error *e)
+{
+    int rc;
+
+    c->plan = r->plan;
+    c->plan_bytes = r->plan_bytes;
+    rc = engine_open(&r->engine, c, e);
+    return rc ? rc : engine_ready(r->engine, e);
+}
+
+void profile_stop(struct profile_run *r)
+{
+    play_close(r->play);
+    engine_close(r->engine);
+    r->play = NULL;
+    r->engine = NULL;
+}
+
+/* ---- rounds ---- */
+
+int profile_wait(struct profile_run *r, uint64_t ns, struct error *e)
+{
+    uint64_t end = clock_ns() + ns, now;
+    int rc = 0;
+
+    while (!rc && (now = clock_ns()) < end) {
+        uint64_t ms = (end - now) / 1000000u + 1;
+
+        rc = engine_poll(r->engine, ms < 50 ? (int)ms : 50, e);
+    }
+    return rc;
+}
+
+void profile_begin(struct profile_run *r)
+{
+    engine_stats(r->engine, &r->before);
+    r->start_ns = clock_ns();
+}
+
+void profile_end(struct profile_run *r)
+{
+    engine_stats(r->engine, &r->after);
+    r->end_ns = clock_ns();
+    r->span_ns += r->end_ns - r->start_ns;
+    for (int i = 0; i < STAGES; i++) {
+        const struct engine_stage_stats *a = &r->before.stage[i], *b = &r->after.stage[i];
+
+        r->cpu_ns[i] += b->cpu_ns - a->cpu_ns;
+        r->busy_ns[i] += b->busy_ns - a->busy_ns;
+        r->wait_ns[i] += b->wait_ns - a->wait_ns;
+        r->out->lane[i].bytes += b->bytes - a->bytes;
+        r->out->lane[i].tiles += b->tiles - a->tiles;
+    }
+}
+
+double profile_rate(const struct profile_run *r, enum run_stage stage)
+{
+    return (double)(r->after.stage[stage].bytes - r->before.stage[stage].bytes) /
+           ((double)(r->end_ns - r->start_ns) / 1e9);
+}
+
+/* One sequence that grows, and begins anew where its room ends. */
+static int begin_sweep(struct profile_run *r, uint32_t n, struct error *e)
+{
+    struct sweep_position *p = calloc(n, sizeof *p);
+    int rc;
+
+    if (!p) return error_set(e, ENOMEM, "out of memory");
+    if (n > 1 || r->place + n > r->plan->run.kv_rows) r->place = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t place = r->place + i;
+
+        p[i] = (struct sweep_position){
+            .token = place % r->plan->spec.vocab, .place = place, .row = place, .parent = place ? place - 1 : ROW_NONE};
+    }
+    p[n - 1].flags = POSITION_LOGITS;
+    rc = engine_sweep_start(r->engine, p, n, e);
+    r->place += n;
+    free(p);
+    return rc;
+}
+
+int profile_sweeps(struct profile_run *r, uint32_t n, uint64_t ns, struct error *e)
+{
+    uint64_t start = clock_ns(), spent = 0;
+    bool under_way = !engine_sweep_done(r->engine);
+    int rc = 0;
+
+    /* One that is under way when the time is over is waited for, but not much longer: large models take minutes. */
+    while (!rc && (spent < ns || (under_way && spent < 2 * ns))) {
+        if (!under_way && (rc = begin_sweep(r, n, e))) break;
+        rc = engine_poll(r->engine, 50, e);
+        under_way = !rc && !engine_sweep_done(r->engine);
+        if (!rc && !under_way) r->sweeps++;
+        spent = clock_ns() - start;
+    }
+    return rc;
+}
+
+/* Until the stage has come to rest: its ring is full, nothing is under way. */
+static int settle(struct profile_run *r, enum run_stage stage, struct error *e)
+{
+    uint64_t had = UINT64_MAX, now;
+    int rc = 0;
+
+    for (int i = 0; i < 60 && !rc; i++) {
+        now = atomic_load(&engine_run(r->engine)->stats[stage].bytes);
+        if (now == had) break;
+        had = now;
+        rc = profile_wait(r, 25000000u, e);
+    }
+    return rc;
+}
+
+int profile_round(struct profile_run *r, enum run_stage stage, uint64_t ns, double *rate, struct error *e)
+{
+    int rc = settle(r, stage, e);
+
+    if (rc) return rc;
+    play_go(r->play);
+    profile_begin(r);
+    rc = profile_wait(r, ns, e);
+    profile_end(r);
+    play_pause(r->play);
+    if (rc) return rc;
+    latency_merge(&r->out->lane[stage].latency, play_latency(r->play));
+    *rate = profile_rate(r, stage);
+    return settle(r, stage, e);
+}
+
+int profile_measure(struct profile_run *r, enum run_stage stage, const struct control_message *ask, double *rate,
+                    struct error *e)
+{
+    struct control_message a;
+    int rc = engine_measure(r->engine, stage, ask, &a, e);
+
+    *rate = !rc && a.measured.ns ? (double)a.measured.bytes / ((double)a.measured.ns / 1e9) : 0;
+    return rc;
+}
+
+void profile_conclude(struct profile_run *r, enum run_stage stage)
+{
+    struct profile_lane *l = &r->out->lane[stage];
+    double share[PROFILE_ROUNDS_MAX], span = r->span_ns ? (double)r->span_ns : 1;
+    struct engine_stats s;
+
+    for (uint32_t i = 0; i < r->rounds; i++) share[i] = r->ceiling[i] > 0 ? r->rate[i] / r->ceiling[i] : 0;
+    engine_stats(r->engine, &s);
+    l->seen = true;
+    l->bytes_per_second = median(r->rate, r->rounds);
+    l->ceiling = median(r->ceiling, r->rounds);
+    l->share = median(share, r->rounds);
+    l->cpu_seconds_per_gb = l->bytes ? (double)r->cpu_ns[stage] / 1e9 / ((double)l->bytes / 1e9) : 0;
+    l->busy = (double)r->busy_ns[stage] / span;
+    l->waiting = (double)r->wait_ns[stage] / span;
+    snprintf(l->about, sizeof l->about, "%s", s.about[stage]);
+    r->out->rounds = r->rounds;
+}
+
+/* ---- the whole ---- */
+
+static int (*const runs[PROFILES])(struct profile_run *, struct error *) = {profile_reader, profile_transfer,
+                                                                            profile_compute, profile_pipeline};
+
+/* One stage's own figures are those of the profile; a pipeline says its own. */
+static void own_figures(struct profile *out)
+{
+    const struct profile_lane *l;
+
+    if (out->what == PROFILE_PIPELINE) return;
+    l = &out->lane[out->what];
+    out->bytes_per_second = l->bytes_per_second;
+    out->ceiling = l->ceiling;
+    out->share = l->share;
+    out->cpu_seconds_per_gb = l->cpu_seconds_per_gb;
+}
+
+int profile_run(struct profile *out, const struct options *o, enum profile_what what, struct error *e)
+{
+    struct model_options mo = {.context = (uint32_t)o->context};
+    struct profile_run r = {.options = o, .out = out};
+    uint64_t start = clock_ns();
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    out->what = what;
+    rc = model_open(&r.model, o->model, &mo, e);
+    if (!rc) rc = plan_settings_from_options(&r.settings, o, e);
+    if (!rc) rc = runs[what](&r, e);
+    if (!rc) own_figures(out);
+    profile_stop(&r);
+    free(r.plan);
+    model_close(r.model);
+    out->seconds = (double)(clock_ns() - start) / 1e9;
+    return rc;
+}

@@ -1,0 +1,262 @@
+#include "coordinator/profile/stub_source.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/ring.h"
+#include "proto/epoch.h"
+
+/* Places of slot_bytes each: those of the sweep's tiles, of experts' tiles, and a few for everything else. */
+#define OTHER_PLACES 4u
+#define PLACES_LEAST 2u
+
+struct play_source {
+    struct run_shm *run;
+    const struct plan_shm *plan;
+    struct ring ring[LANES];
+    uint32_t segment;
+    bool recycles; /* a place is a slot that transfer still reads: it is not used again before its entry is released */
+    uint64_t base[3], places[3]; /* of the segment: sweep, experts, other */
+    uint64_t sweep, tile;
+    uint64_t freed[LANES]; /* entries that came back and were looked at */
+    struct latency latency[LANES];
+    /* requests */
+    uint32_t resident;
+    bool pending;
+    _Atomic bool stuck;
+    struct run_request asked;
+    uint32_t rows, rows_each; /* of a batch of the embedding */
+    uint64_t turn;
+};
+
+enum { SWEEP, EXPERTS, OTHER };
+
+/* ---- what lies in the places ---- */
+
+/* One byte that, repeated, is a small number of this form. */
+static int harmless(uint32_t dtype, bool scale)
+{
+    if (dtype == PLAN_F16) return 0x2c;                  /* 0.065 */
+    if (dtype == PLAN_MXFP4) return scale ? 0x78 : 0x21; /* 2^-7; 0.5 and 1 */
+    return 0x3c;                                         /* bf16 and f32 0.0115, e4m3 1.5 */
+}
+
+static void fill_tile(uint8_t *place, const struct plan_shm *p, const struct plan_tile *t)
+{
+    for (uint32_t i = 0; i < t->parts; i++) {
+        const struct plan_part *x = &plan_parts(p)[t->part0 + i];
+        bool vector = x->role == PART_VECTOR || x->role == PART_BIAS, scale = x->role == PART_SCALE;
+        uint32_t dtype = vector  ? plan_vectors(p)[x->index].dtype
+                         : scale ? plan_matrices(p)[x->index].scale_dtype
+                                 : plan_matrices(p)[x->index].dtype;
+
+        memset(place + x->slot_off, harmless(dtype, scale), x->bytes);
+    }
+}
+
+static void fill(const struct play_source *s, uint8_t *segment)
+{
+    const struct plan_shm *p = s->plan;
+    const struct plan_tile *t = plan_tiles(p);
+    uint64_t slot = p->run.slot_bytes;
+    int usual = harmless(plan_matrices(p)[p->spec.embed_matrix].dtype, false);
+
+    memset(segment + s->base[OTHER], usual, s->places[OTHER] * slot);
+    memset(segment + s->base[SWEEP], usual, s->places[SWEEP] * slot);
+    for (uint64_t i = 0; i < s->places[SWEEP] && i < p->spec.sweep_tiles; i++)
+        fill_tile(segment + s->base[SWEEP] + i * slot, p, t + i);
+    for (uint64_t i = 0; i < s->places[EXPERTS]; i++)
+        fill_tile(segment + s->base[EXPERTS] + i * slot, p,
+                  t + plan_experts(p)->tile0 + i % plan_experts(p)->tiles_each);
+}
+
+/* ---- places ---- */
+
+/* A place for an expert's tile holds what such a tile has at that place of its expert. */
+static uint64_t expert_place(struct play_source *s, uint32_t tile)
+{
+    const struct plan_experts *x = plan_experts(s->plan);
+    uint64_t i = 0, groups;
+
+    while (i + 1 < s->plan->experts.count && tile >= x[i + 1].tile0) i++;
+    groups = s->places[EXPERTS] / x->tiles_each;
+    return groups ? (s->turn++ % groups) * x->tiles_each + (tile - x[i].tile0) % x[i].tiles_each % x->tiles_each : 0;
+}
+
+static void lay_out(struct play_source *s, int device)
+{
+    const struct plan_run *r = &s->plan->run;
+    uint64_t slots = device ? r->host_cache_bytes / r->slot_bytes : r->reader_slots[LANE_SWEEP];
+
+    s->recycles = !device;
+    s->segment = device ? SEGMENT_CACHE : SEGMENT_ARENA;
+    if (device) {
+        s->places[OTHER] = OTHER_PLACES;
+        slots -= OTHER_PLACES;
+        s->places[EXPERTS] = s->plan->spec.expert_tiles ? slots / 2 : 0;
+        if (s->places[EXPERTS]) s->places[EXPERTS] -= s->places[EXPERTS] % plan_experts(s->plan)->tiles_each;
+        s->places[SWEEP] = slots - s->places[EXPERTS];
+    } else {
+        s->places[SWEEP] = slots;
+        s->places[OTHER] = r->reader_slots[LANE_REQUEST]; /* experts too: one slot after the other */
+    }
+    s->base[EXPERTS] = s->places[SWEEP] * r->slot_bytes;
+    s->base[OTHER] = s->base[EXPERTS] + s->places[EXPERTS] * r->slot_bytes;
+}
+
+void play_source_plan(struct plan_shm *plan, uint64_t room)
+{
+    uint64_t slot = plan->run.slot_bytes, each = plan->spec.expert_tiles ? plan_experts(plan)->tiles_each : 0;
+    uint64_t most = plan->spec.sweep_tiles + plan->spec.expert_tiles, places = room / slot;
+    uint64_t least = OTHER_PLACES + 2 * (each + PLACES_LEAST);
+
+    if (places > most + least) places = most + least;
+    if (places < least) places = least;
+    plan->run.host_cache_bytes = places * slot;
+}
+
+int play_source_open(struct play_source **out, struct engine *engine, const struct plan_shm *plan, int device,
+                     struct error *e)
+{
+    struct play_source *s = calloc(1, sizeof *s);
+
+    *out = s;
+    if (!s) return error_set(e, ENOMEM, "out of memory");
+    s->run = engine_run(engine);
+    s->plan = plan;
+    for (int i = 0; i < LANES; i++)
+        ring_attach(&s->ring[i], s->run, device, (enum run_lane)i, device ? STAGE_COMPUTE : STAGE_TRANSFER);
+    s->rows_each = (uint32_t)(plan->run.slot_bytes / plan_matrices(plan)[plan->spec.embed_matrix].row_bytes);
+    lay_out(s, device);
+    fill(s, device ? engine_cache(engine) : engine_arena(engine));
+    return 0;
+}
+
+void play_source_close(struct play_source *s)
+{
+    free(s);
+}
+
+/* ---- sending ---- */
+
+static bool room(const struct play_source *s, enum run_lane lane, uint64_t places)
+{
+    const struct ring *r = &s->ring[lane];
+    uint64_t sent = atomic_load_explicit(&r->shm->published, memory_order_relaxed), out = sent - ring_released(r);
+
+    return out <= r->mask && (!s->recycles || out < places);
+}
+
+/* Looks at the entries that came back, before they are written over. */
+static void look_at_freed(struct play_source *s, enum run_lane lane)
+{
+    uint64_t released = ring_released(&s->ring[lane]);
+
+    for (; s->freed[lane] < released; s->freed[lane]++) {
+        const struct ring_entry *x = ring_at(&s->ring[lane], s->freed[lane]);
+
+        latency_add(&s->latency[lane], x->free_ns - x->take_ns);
+    }
+}
+
+void play_source_latency(struct play_source *s, struct latency *to)
+{
+    for (int i = 0; i < LANES; i++) {
+        latency_merge(to, &s->latency[i]);
+        memset(&s->latency[i], 0, sizeof s->latency[i]);
+    }
+}
+
+static void send(struct play_source *s, enum run_lane lane, uint64_t place, uint32_t tile, uint32_t rows,
+                 uint64_t bytes)
+{
+    struct ring_entry *x;
+
+    look_at_freed(s, lane);
+    x = ring_reserve(&s->ring[lane]);
+    x->sweep = lane == LANE_SWEEP ? s->sweep : 0;
+    x->tile = tile;
+    x->rows = rows;
+    x->bytes = bytes;
+    x->segment = s->segment;
+    x->offset = place;
+    x->slot = 0;
+    ring_publish(&s->ring[lane]);
+}
+
+bool play_source_sweep(struct play_source *s)
+{
+    const struct plan_shm *p = s->plan;
+    bool did = false;
+
+    while (p->spec.sweep_tiles && room(s, LANE_SWEEP, s->places[SWEEP])) {
+        uint64_t seq = atomic_load_explicit(&s->ring[LANE_SWEEP].shm->published, memory_order_relaxed);
+
+        send(s, LANE_SWEEP, s->base[SWEEP] + seq % s->places[SWEEP] * p->run.slot_bytes, (uint32_t)s->tile, 0,
+             plan_tiles(p)[s->tile].bytes);
+        if (++s->tile == p->spec.sweep_tiles) {
+            s->tile = 0;
+            s->sweep++;
+        }
+        did = true;
+    }
+    return did;
+}
+
+static uint64_t other_place(struct play_source *s)
+{
+    uint64_t seq = atomic_load_explicit(&s->ring[LANE_REQUEST].shm->published, memory_order_relaxed);
+
+    return s->base[OTHER] + seq % s->places[OTHER] * s->plan->run.slot_bytes;
+}
+
+static void answer(struct play_source *s)
+{
+    const struct plan_shm *p = s->plan;
+    uint64_t row_bytes = plan_matrices(p)[p->spec.embed_matrix].row_bytes;
+
+    if (s->asked.kind == REQUEST_TILE) {
+        uint64_t place = s->places[EXPERTS] ? s->base[EXPERTS] + expert_place(s, s->asked.index) * p->run.slot_bytes
+                                            : other_place(s);
+
+        send(s, LANE_REQUEST, place, s->asked.index, 0, plan_tiles(p)[s->asked.index].bytes);
+        return;
+    }
+    if (++s->rows < s->rows_each && !s->asked.last) return;
+    send(s, LANE_REQUEST, other_place(s), RING_GATHER, s->rows, s->rows * row_bytes);
+    s->rows = 0;
+}
+
+bool play_source_requests(struct play_source *s)
+{
+    const struct plan_shm *p = s->plan;
+    bool did = false;
+
+    for (;;) {
+        bool free_place = room(s, LANE_REQUEST, s->places[OTHER]);
+
+        if (s->resident < p->spec.resident_tiles && free_place) {
+            uint32_t tile = (uint32_t)(p->spec.sweep_tiles + s->resident++);
+
+            send(s, LANE_REQUEST, other_place(s), tile, 0, plan_tiles(p)[tile].bytes);
+        } else if (s->resident == p->spec.resident_tiles && (s->pending || request_pop(s->run, &s->asked))) {
+            s->pending = !free_place;
+            if (!free_place) break;
+            /* compute is another process, but one that this program started and checked: still no index is believed */
+            if (s->asked.kind == REQUEST_TILE && s->asked.index >= p->tiles.count) continue;
+            answer(s);
+        } else {
+            break;
+        }
+        did = true;
+    }
+    atomic_store_explicit(&s->stuck, s->pending || s->resident < p->spec.resident_tiles, memory_order_relaxed);
+    return did;
+}
+
+bool play_source_stuck(const struct play_source *s)
+{
+    return atomic_load_explicit(&s->stuck, memory_order_relaxed);
+}

@@ -1,9 +1,0 @@
-/* The GPU as the compute stage sees it: sluice-compute-cuda is started with --probe, and says what there is. */
-#pragma once
-#include <stdint.h>
-#include "proto/device_facts.h"
-#include "proto/error.h"
-
-/* 0; -ENOENT where the stage is not installed; -ENODEV with the stage's own words (no driver, too old a driver, kernels that
- * do not fit the device, ...); -ETIMEDOUT. Takes some tenths of a second on a machine with a GPU. */
-int device_look(struct device_facts *f, uint32_t device, struct error *e);

@@ -1,0 +1,300 @@
+#include "coordinator/source/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "coordinator/source/lfs.h"
+
+#define CONFIG_BYTES_MAX (UINT64_C(64) << 20)
+
+int config_fault(const struct config *c, struct error *e, const char *key, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    if (e->code) return -e->code;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return error_set(e, EINVAL, "%s: %s: %s", c->path, key, text);
+}
+
+static int read_whole(int fd, char *text, uint64_t bytes)
+{
+    uint64_t done = 0;
+
+    while (done < bytes) {
+        ssize_t n = pread(fd, text + done, bytes - done, (off_t)done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -errno;
+        if (n == 0) return -EIO;
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+int config_load_text(char **out, uint64_t *bytes, const char *path, uint64_t max_bytes, struct error *e)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+    char *text;
+
+    if (fd < 0) return error_set(e, errno, "%s: %s", path, error_name(errno));
+    if (fstat(fd, &st)) {
+        rc = error_set(e, errno, "%s: %s", path, error_name(errno));
+    } else if (!S_ISREG(st.st_mode)) {
+        rc = error_set(e, EINVAL, "%s: not a file", path);
+    } else if ((uint64_t)st.st_size > max_bytes) {
+        rc = error_set(e, EFBIG, "%s: %lld bytes, more than such a file can have: is it the right one?", path,
+                       (long long)st.st_size);
+    } else if (!(text = malloc((size_t)st.st_size + 1))) {
+        rc = error_set(e, ENOMEM, "%s: no memory for %lld bytes", path, (long long)st.st_size);
+    } else if ((rc = read_whole(fd, text, (uint64_t)st.st_size))) {
+        free(text);
+        error_set(e, -rc, "%s: %s", path, error_name(-rc));
+    } else {
+        text[st.st_size] = 0;
+        *out = text;
+        *bytes = (uint64_t)st.st_size;
+    }
+    close(fd);
+    return rc;
+}
+
+int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e)
+{
+    struct lfs_pointer pointer;
+    json_error_t je;
+    uint64_t bytes = 0;
+    char *text = NULL;
+    int rc = config_load_text(&text, &bytes, path, max_bytes, e);
+
+    if (rc) return rc;
+    *out = json_loadb(text, bytes, 0, &je);
+    if (!*out && lfs_pointer_parse(&pointer, text, bytes)) {
+        free(text);
+        return lfs_pointer_error(e, path, &pointer);
+    }
+    free(text);
+    if (!*out)
+        return error_set(e, EINVAL, "%s: line %d, column %d: %s: not valid JSON, download the file again", path,
+                         je.line, je.column, je.text);
+    if (!json_is_object(*out)) {
+        json_decref(*out);
+        *out = NULL;
+        return error_set(e, EINVAL, "%s: not a JSON object, download the file again", path);
+    }
+    return 0;
+}
+
+static int no_config(const char *folder, const char *path, struct error *e)
+{
+    struct stat st;
+
+    if (stat(folder, &st))
+        return error_set(e, errno, "%s: %s: give the path of a model folder", folder, error_name(errno));
+    if (!S_ISDIR(st.st_mode))
+        return error_set(e, ENOTDIR, "%s: not a folder: give the folder that holds config.json", folder);
+    return error_set(e, ENOENT, "%s: no such file: a model folder holds config.json beside its safetensors files",
+                     path);
+}
+
+/* Multimodal folders keep the language model's fields in an object of their own. */
+static json_t *text_part(json_t *root)
+{
+    static const char *const names[] = {"text_config", "llm_config", "language_config"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        json_t *t = json_object_get(root, names[i]);
+        if (json_is_object(t) && json_object_size(t)) return t;
+    }
+    return root;
+}
+
+int config_open(struct config **out, const char *folder, struct error *e)
+{
+    struct config *c = calloc(1, sizeof *c);
+    int rc;
+
+    *out = NULL;
+    if (!c || asprintf(&c->path, "%s/config.json", folder) < 0) {
+        free(c);
+        return error_set(e, ENOMEM, "no memory to read %s/config.json", folder);
+    }
+    rc = config_load_json(&c->root, c->path, CONFIG_BYTES_MAX, e);
+    if (rc == -ENOENT || rc == -ENOTDIR) rc = no_config(folder, c->path, e);
+    if (rc) {
+        config_close(c);
+        return rc;
+    }
+    c->text = text_part(c->root);
+    *out = c;
+    return 0;
+}
+
+void config_close(struct config *c)
+{
+    if (!c) return;
+    json_decref(c->root);
+    free(c->path);
+    free(c);
+}
+
+const json_t *config_field(const struct config *c, const char *key, bool from_root)
+{
+    const json_t *v = json_object_get(c->text, key);
+
+    if ((!v || json_is_null(v)) && from_root) v = json_object_get(c->root, key);
+    return v && !json_is_null(v) ? v : NULL;
+}
+
+static const char *type_name(const json_t *v)
+{
+    static const char *const names[] = {"an object", "a list", "a string", "a whole number",
+                                        "a number",  "true",   "false",    "null"};
+
+    return names[json_typeof(v)];
+}
+
+/* The text of a small value, for messages. */
+static void show(char *out, size_t bytes, const json_t *v)
+{
+    char *s = json_is_object(v) || json_is_array(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
+
+    snprintf(out, bytes, "%.40s", s ? s : type_name(v));
+    free(s);
+}
+
+static uint32_t as_size(const struct config *c, const json_t *v, const char *key, uint32_t least, uint32_t most,
+                        uint32_t otherwise, struct error *e)
+{
+    char text[64];
+    json_int_t n;
+
+    show(text, sizeof text, v);
+    if (json_is_real(v) && json_real_value(v) == floor(json_real_value(v)) && fabs(json_real_value(v)) < 1e15)
+        n = (json_int_t)json_real_value(v);
+    else if (json_is_integer(v))
+        n = json_integer_value(v);
+    else {
+        config_fault(c, e, key, "%s is not a whole number", text);
+        return otherwise;
+    }
+    if (n < least || n > most) {
+        config_fault(c, e, key, "%s is out of range, %u to %u make sense", text, least, most);
+        return otherwise;
+    }
+    return (uint32_t)n;
+}
+
+uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise,
+                        struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+
+    return e->code || !v ? otherwise : as_size(c, v, key, least, most, otherwise, e);
+}
+
+uint32_t config_size(const struct config *c, const char *key, uint32_t least, uint32_t most, struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+
+    if (e->code) return least;
+    if (!v) {
+        config_fault(c, e, key, "this field is missing, and the model cannot be understood without it");
+        return least;
+    }
+    return as_size(c, v, key, least, most, least, e);
+}
+
+static double as_number(const struct config *c, const json_t *v, const char *key, double otherwise, struct error *e)
+{
+    char text[64];
+
+    if (json_is_number(v)) return json_number_value(v);
+    show(text, sizeof text, v);
+    config_fault(c, e, key, "%s is not a number", text);
+    return otherwise;
+}
+
+double config_number_or(const struct config *c, const char *key, double otherwise, struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+
+    return e->code || !v ? otherwise : as_number(c, v, key, otherwise, e);
+}
+
+double config_object_number(const struct config *c, const json_t *object, const char *where, const char *key,
+                            double otherwise, struct error *e)
+{
+    const json_t *v = json_object_get(object, key);
+    char name[160];
+
+    if (e->code || !v || json_is_null(v)) return otherwise;
+    snprintf(name, sizeof name, "%s.%s", where, key);
+    return as_number(c, v, name, otherwise, e);
+}
+
+bool config_bool_or(const struct config *c, const char *key, bool otherwise, struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+    char text[64];
+
+    if (e->code || !v) return otherwise;
+    if (json_is_boolean(v)) return json_is_true(v);
+    if (json_is_integer(v)) return json_integer_value(v) != 0; /* Python's truth: Llama 4 says 4 */
+    show(text, sizeof text, v);
+    config_fault(c, e, key, "%s is neither true nor false", text);
+    return otherwise;
+}
+
+const char *config_string_or(const struct config *c, const char *key, const char *otherwise, struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+    char text[64];
+
+    if (e->code || !v) return otherwise;
+    if (json_is_string(v)) return json_string_value(v);
+    show(text, sizeof text, v);
+    config_fault(c, e, key, "%s is not a string", text);
+    return otherwise;
+}
+
+/* The i-th entry; NULL where there is none. */
+static const json_t *list_entry(const struct config *c, const char *key, size_t i, struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+
+    if (e->code || !v) return NULL;
+    if (!json_is_array(v)) {
+        config_fault(c, e, key, "%s is not a list", type_name(v));
+        return NULL;
+    }
+    return json_array_get(v, i);
+}
+
+const char *config_list_string(const struct config *c, const char *key, size_t i, struct error *e)
+{
+    const json_t *v = list_entry(c, key, i, e);
+
+    if (!v) return NULL;
+    if (!json_is_string(v)) config_fault(c, e, key, "entry %zu is not a string", i);
+    return json_string_value(v);
+}
+
+int64_t config_list_int(const struct config *c, const char *key, size_t i, int64_t otherwise, struct error *e)
+{
+    const json_t *v = list_entry(c, key, i, e);
+
+    if (!v) return otherwise;
+    if (json_is_boolean(v)) return json_is_true(v);
+    if (json_is_integer(v)) return json_integer_value(v);
+    config_fault(c, e, key, "entry %zu is not a whole number", i);
+    return otherwise;
+}

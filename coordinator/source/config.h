@@ -1,0 +1,52 @@
+/* config.json and its kin: JSON files of a model folder, read with types and limits.
+ *
+ * A folder is untrusted: nesting is bounded, numbers have ranges, and every complaint names the file and the field.
+ *
+ * The getters share one convention, so that a family reads a dozen fields and asks once whether all was well: they do
+ * nothing and return the default once e->code is set, and set it at the first fault. A field that is null counts as
+ * absent. Strings and objects belong to the config. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/base/error.h"
+
+#define CONFIG_SIZE_MAX UINT64_C(1000000000)
+
+struct config {
+    char *path;   /* of the file, for messages */
+    json_t *root; /* the whole file */
+    json_t *text; /* the object with the language model's fields: root, or its text_config */
+};
+
+/* Reads FOLDER/config.json. -ENOENT, -ENOTDIR, -EINVAL with the remedy. */
+int config_open(struct config **out, const char *folder, struct error *e);
+void config_close(struct config *c);
+
+/* A file's bytes, one 0 after them; *out belongs to the caller. -ENOENT, -EFBIG. */
+int config_load_text(char **out, uint64_t *bytes, const char *path, uint64_t max_bytes, struct error *e);
+/* Any JSON file: an object, at most max_bytes long. *out belongs to the caller. -ENOENT without the file. */
+int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e);
+
+/* The field, looked for in the text part and, where from_root, then in the whole file; NULL: absent or null. */
+const json_t *config_field(const struct config *c, const char *key, bool from_root);
+
+/* A whole number from least to most. The first fails without the field. */
+uint32_t config_size(const struct config *c, const char *key, uint32_t least, uint32_t most, struct error *e);
+uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise,
+                        struct error *e);
+double config_number_or(const struct config *c, const char *key, double otherwise, struct error *e);
+bool config_bool_or(const struct config *c, const char *key, bool otherwise, struct error *e);
+const char *config_string_or(const struct config *c, const char *key, const char *otherwise, struct error *e);
+
+/* The same on any object of the file; where: how messages call it. */
+double config_object_number(const struct config *c, const json_t *object, const char *where, const char *key,
+                            double otherwise, struct error *e);
+
+/* The i-th entry of a list of strings or whole numbers; absent lists and short lists give the default. */
+const char *config_list_string(const struct config *c, const char *key, size_t i, struct error *e);
+int64_t config_list_int(const struct config *c, const char *key, size_t i, int64_t otherwise, struct error *e);
+
+/* A complaint about a field: "FILE: FIELD: text". Keeps an earlier one. Returns -EINVAL. */
+int config_fault(const struct config *c, struct error *e, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));

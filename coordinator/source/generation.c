@@ -1,0 +1,117 @@
+#include "coordinator/source/generation.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FILE_BYTES_MAX (UINT64_C(4) << 20)
+
+static int fault(struct error *e, const char *path, const char *key, const char *what)
+{
+    return error_set(e, EINVAL, "%s: %s: %s", path, key, what);
+}
+
+static int add_eos(struct model_generation *g, const json_t *v, const char *path, struct error *e)
+{
+    uint32_t *eos;
+
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT32_MAX)
+        return json_is_integer(v) && json_integer_value(v) == -1
+                   ? 0
+                   : fault(e, path, "eos_token_id", "not a token's number");
+    eos = reallocarray(g->eos, g->eos_count + 1, sizeof *eos);
+    if (!eos) return error_set(e, ENOMEM, "%s: no memory", path);
+    g->eos = eos;
+    g->eos[g->eos_count++] = (uint32_t)json_integer_value(v);
+    return 0;
+}
+
+/* One id or a list of them, unless an earlier file gave some. */
+static int read_eos(struct model_generation *g, const json_t *v, const char *path, struct error *e)
+{
+    int rc = 0;
+
+    if (g->eos_count || !v || json_is_null(v)) return 0;
+    if (!json_is_array(v)) return add_eos(g, v, path, e);
+    for (size_t i = 0; i < json_array_size(v) && !rc; i++) rc = add_eos(g, json_array_get(v, i), path, e);
+    return rc;
+}
+
+static void read_id(int64_t *id, const json_t *v)
+{
+    if (*id < 0 && json_is_integer(v)) *id = json_integer_value(v);
+}
+
+static int read_ids(struct model_generation *g, const json_t *o, const char *path, struct error *e)
+{
+    read_id(&g->bos, json_object_get(o, "bos_token_id"));
+    read_id(&g->pad, json_object_get(o, "pad_token_id"));
+    return read_eos(g, json_object_get(o, "eos_token_id"), path, e);
+}
+
+static int read_number(double *out, const json_t *o, const char *key, const char *path, struct error *e)
+{
+    const json_t *v = json_object_get(o, key);
+
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_number(v)) return fault(e, path, key, "not a number");
+    *out = json_number_value(v);
+    return 0;
+}
+
+static int read_sampling(struct model_generation *g, const json_t *o, const char *path, struct error *e)
+{
+    const json_t *sample = json_object_get(o, "do_sample");
+    double top_k = -1;
+    int rc;
+
+    g->has_do_sample = json_is_boolean(sample);
+    g->do_sample = json_is_true(sample);
+    rc = read_number(&g->temperature, o, "temperature", path, e);
+    if (!rc) rc = read_number(&g->top_p, o, "top_p", path, e);
+    if (!rc) rc = read_number(&g->min_p, o, "min_p", path, e);
+    if (!rc) rc = read_number(&g->repeat_penalty, o, "repetition_penalty", path, e);
+    if (!rc) rc = read_number(&top_k, o, "top_k", path, e);
+    if (!rc && top_k >= 0 && top_k < 1e9) g->top_k = (int64_t)top_k;
+    return rc;
+}
+
+static int read_file(struct model_generation *g, const char *folder, struct error *e)
+{
+    char *path = NULL;
+    json_t *o = NULL;
+    int rc;
+
+    if (asprintf(&path, "%s/generation_config.json", folder) < 0) return error_set(e, ENOMEM, "%s: no memory", folder);
+    rc = config_load_json(&o, path, FILE_BYTES_MAX, e);
+    if (rc == -ENOENT) {
+        rc = 0;
+        e->code = 0;
+    } else if (!rc) {
+        rc = read_ids(g, o, path, e);
+        if (!rc) rc = read_sampling(g, o, path, e);
+    }
+    json_decref(o);
+    free(path);
+    return rc;
+}
+
+int generation_read(struct model_generation *g, const char *folder, const struct config *c, struct error *e)
+{
+    int rc;
+
+    *g = (struct model_generation){
+        .bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+    rc = read_file(g, folder, e);
+    if (!rc) rc = read_ids(g, c->text, c->path, e);
+    if (!rc && c->root != c->text) rc = read_ids(g, c->root, c->path, e);
+    return rc;
+}
+
+void generation_free(struct model_generation *g)
+{
+    free(g->eos);
+    g->eos = NULL;
+    g->eos_count = 0;
+}

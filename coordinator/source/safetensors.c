@@ -1,0 +1,272 @@
+#include "coordinator/source/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "coordinator/source/lfs.h"
+
+#define DIMS_MAX 16u /* of one tensor; what exists has at most five */
+
+static const struct {
+    const char *name;
+    uint32_t bits;
+} dtypes[TENSOR_DTYPES] = {
+    [TENSOR_F32] = {"F32", 32},        [TENSOR_F16] = {"F16", 16},        [TENSOR_BF16] = {"BF16", 16},
+    [TENSOR_F8_E4M3] = {"F8_E4M3", 8}, [TENSOR_F8_E5M2] = {"F8_E5M2", 8}, [TENSOR_F8_E8M0] = {"F8_E8M0", 8},
+    [TENSOR_F4] = {"F4", 4},           [TENSOR_F64] = {"F64", 64},        [TENSOR_U8] = {"U8", 8},
+    [TENSOR_I8] = {"I8", 8},           [TENSOR_U16] = {"U16", 16},        [TENSOR_I16] = {"I16", 16},
+    [TENSOR_U32] = {"U32", 32},        [TENSOR_I32] = {"I32", 32},        [TENSOR_U64] = {"U64", 64},
+    [TENSOR_I64] = {"I64", 64},        [TENSOR_BOOL] = {"BOOL", 8},
+};
+
+const char *tensor_dtype_name(uint32_t dtype)
+{
+    return dtype < TENSOR_DTYPES ? dtypes[dtype].name : "unknown";
+}
+
+uint32_t tensor_dtype_of(const char *name)
+{
+    uint32_t i = 0;
+
+    while (i < TENSOR_DTYPES && strcmp(dtypes[i].name, name)) i++;
+    return i;
+}
+
+int tensor_shape_bytes(uint32_t dtype, const uint64_t *shape, uint32_t dims, uint64_t *bytes)
+{
+    uint64_t bits = dtypes[dtype].bits;
+
+    for (uint32_t i = 0; i < dims; i++)
+        if (__builtin_mul_overflow(bits, shape[i], &bits)) return -EOVERFLOW;
+    if (bits % 8) return -EINVAL;
+    *bytes = bits / 8;
+    return 0;
+}
+
+/* One file being read. */
+struct reading {
+    const char *path;
+    uint64_t data, data_bytes; /* where the tensors' bytes begin, and how many there are */
+    uint32_t file_idx;
+    struct error *e;
+};
+
+static int fault(const struct reading *r, const char *tensor, const char *what)
+{
+    return error_set(r->e, EINVAL, "%s: tensor %.200s: %s: the file is damaged, download it again", r->path, tensor,
+                     what);
+}
+
+static int parse_shape(const struct reading *r, const char *name, const json_t *shape, uint64_t *out, uint32_t *dims)
+{
+    size_t n = json_array_size(shape);
+
+    if (!json_is_array(shape)) return fault(r, name, "no shape");
+    if (n > DIMS_MAX) return fault(r, name, "more dimensions than any tensor has");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(shape, i);
+        if (!json_is_integer(v) || json_integer_value(v) < 0)
+            return fault(r, name, "a dimension is not a whole number");
+        out[i] = (uint64_t)json_integer_value(v);
+    }
+    *dims = (uint32_t)n;
+    return 0;
+}
+
+static int parse_offsets(const struct reading *r, const char *name, const json_t *offsets, struct tensor *t)
+{
+    const json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
+    uint64_t begin, end;
+
+    if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0)
+        return fault(r, name, "data_offsets are not two offsets");
+    if (json_integer_value(to) < json_integer_value(from)) return fault(r, name, "data_offsets end before they begin");
+    begin = (uint64_t)json_integer_value(from);
+    end = (uint64_t)json_integer_value(to);
+    if (end > r->data_bytes)
+        return error_set(r->e, EINVAL,
+                         "%s: tensor %.200s ends at byte %" PRIu64 " of the data, but the file holds %" PRIu64
+                         ": the file is cut short or damaged, download it again",
+                         r->path, name, end, r->data_bytes);
+    t->offset = r->data + begin;
+    t->bytes = end - begin;
+    return 0;
+}
+
+static int parse_tensor(const struct reading *r, const char *name, const json_t *o, struct tensor *t, uint64_t *shape)
+{
+    const char *dtype = json_string_value(json_object_get(o, "dtype"));
+    uint64_t bytes = 0;
+    int rc;
+
+    if (!dtype) return fault(r, name, "no dtype");
+    t->name = name;
+    t->shape = shape;
+    t->file = r->file_idx;
+    t->dtype = tensor_dtype_of(dtype);
+    if (t->dtype == TENSOR_DTYPES)
+        return error_set(r->e, EINVAL, "%s: tensor %.200s: its dtype \"%.40s\" is not known to safetensors", r->path,
+                         name, dtype);
+    rc = parse_shape(r, name, json_object_get(o, "shape"), shape, &t->dims);
+    if (!rc) rc = parse_offsets(r, name, json_object_get(o, "data_offsets"), t);
+    if (rc) return rc;
+    if (tensor_shape_bytes(t->dtype, shape, t->dims, &bytes) || bytes != t->bytes)
+        return fault(r, name, "its shape and its data_offsets do not agree");
+    return 0;
+}
+
+struct extent {
+    uint64_t begin, end;
+    const char *name;
+};
+
+static int by_begin(const void *a, const void *b)
+{
+    const struct extent *x = a, *y = b;
+
+    return x->begin != y->begin ? (x->begin < y->begin ? -1 : 1) : x->end < y->end ? -1 : x->end > y->end;
+}
+
+/* No two tensors share a byte. */
+static int check_overlap(const struct reading *r, struct extent *x, size_t n)
+{
+    qsort(x, n, sizeof *x, by_begin);
+    for (size_t i = 1; i < n; i++)
+        if (x[i].begin < x[i - 1].end)
+            return error_set(r->e, EINVAL,
+                             "%s: tensors %.200s and %.200s overlap: the file is damaged, download it again", r->path,
+                             x[i - 1].name, x[i].name);
+    return 0;
+}
+
+static int walk(const struct reading *r, json_t *header, struct extent *x, safetensors_visit *visit, void *context)
+{
+    uint64_t shape[DIMS_MAX];
+    const char *name;
+    size_t n = 0;
+    json_t *o;
+
+    json_object_foreach(header, name, o)
+    {
+        struct tensor t = {0};
+        int rc;
+
+        if (!strcmp(name, "__metadata__")) continue;
+        if (!json_is_object(o)) return fault(r, name, "not described by an object");
+        rc = parse_tensor(r, name, o, &t, shape);
+        if (!rc) rc = visit(context, &t, r->e);
+        if (rc) return rc;
+        if (t.bytes) x[n++] = (struct extent){t.offset, t.offset + t.bytes, name};
+    }
+    return check_overlap(r, x, n);
+}
+
+static int read_at(int fd, void *out, uint64_t bytes, uint64_t offset)
+{
+    uint64_t done = 0;
+
+    while (done < bytes) {
+        ssize_t n = pread(fd, (char *)out + done, bytes - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -errno;
+        if (n == 0) return -EIO;
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+/* Length and text of the header; *text is the caller's. */
+static int read_header(struct reading *r, int fd, uint64_t file_bytes, char **text, uint64_t *bytes)
+{
+    struct lfs_pointer pointer;
+    uint8_t raw[8];
+    uint64_t n = 0;
+    int rc;
+
+    if (lfs_pointer_read(&pointer, r->path)) return lfs_pointer_error(r->e, r->path, &pointer);
+    if (file_bytes < 8)
+        return error_set(r->e, EINVAL, "%s: %" PRIu64 " bytes are no safetensors file: download it again", r->path,
+                         file_bytes);
+    rc = read_at(fd, raw, sizeof raw, 0);
+    if (rc) return error_set(r->e, -rc, "%s: offset 0: %s", r->path, error_name(-rc));
+    for (int i = 7; i >= 0; i--) n = n << 8 | raw[i];
+    if (n < 2 || n > file_bytes - 8 || n > SAFETENSORS_HEADER_MAX)
+        return error_set(r->e, EINVAL,
+                         "%s: its header claims %" PRIu64 " bytes of a file of %" PRIu64
+                         ": the file is cut short, damaged, or no safetensors file",
+                         r->path, n, file_bytes);
+    *text = malloc(n);
+    if (!*text) return error_set(r->e, ENOMEM, "%s: no memory for a header of %" PRIu64 " bytes", r->path, n);
+    rc = read_at(fd, *text, n, 8);
+    if (rc) {
+        free(*text);
+        return error_set(r->e, -rc, "%s: offset 8: %s", r->path, error_name(-rc));
+    }
+    *bytes = n;
+    r->data = 8 + n;
+    r->data_bytes = file_bytes - 8 - n;
+    return 0;
+}
+
+static int parse_header(struct reading *r, const char *text, uint64_t bytes, safetensors_visit *visit, void *context)
+{
+    json_error_t je;
+    json_t *header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &je);
+    struct extent *x;
+    int rc;
+
+    if (!header)
+        return error_set(r->e, EINVAL, "%s: header, byte %d: %s: the file is damaged, download it again", r->path,
+                         je.position + 8, je.text);
+    x = calloc(json_object_size(header) + 1, sizeof *x);
+    if (!json_is_object(header))
+        rc = error_set(r->e, EINVAL, "%s: its header is not a JSON object: the file is damaged, download it again",
+                       r->path);
+    else if (!x)
+        rc = error_set(r->e, ENOMEM, "%s: no memory for its %zu tensors", r->path, json_object_size(header));
+    else
+        rc = walk(r, header, x, visit, context);
+    free(x);
+    json_decref(header);
+    return rc;
+}
+
+static int open_file(const char *path, int *fd, struct safetensors_file *file, struct error *e)
+{
+    struct stat st;
+
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0) return error_set(e, errno, "%s: %s", path, error_name(errno));
+    if (fstat(*fd, &st) || !S_ISREG(st.st_mode)) {
+        close(*fd);
+        return error_set(e, EINVAL, "%s: not a file: a safetensors file was expected there", path);
+    }
+    file->bytes = (uint64_t)st.st_size;
+    file->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    file->inode = st.st_ino;
+    file->device = st.st_dev;
+    return 0;
+}
+
+int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
+                     void *context, struct error *e)
+{
+    struct reading r = {.path = path, .file_idx = file_idx, .e = e};
+    uint64_t bytes = 0;
+    char *text = NULL;
+    int fd, rc = open_file(path, &fd, file, e);
+
+    if (rc) return rc;
+    rc = read_header(&r, fd, file->bytes, &text, &bytes);
+    close(fd);
+    if (rc) return rc;
+    rc = parse_header(&r, text, bytes, visit, context);
+    free(text);
+    return rc;
+}

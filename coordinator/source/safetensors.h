@@ -1,0 +1,62 @@
+/* One safetensors file: 8 bytes of header length (little-endian), a JSON object, then the tensors' bytes.
+ *
+ *   {"NAME": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, ..., "__metadata__": {...}}
+ *
+ * Nothing of the header is believed before it is checked: its length against the file, every offset against the file,
+ * every shape against its bytes, tensors against each other. Offsets may be odd: nothing in the format aligns them.
+ * Format: https://huggingface.co/docs/safetensors */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "proto/base/error.h"
+
+#define SAFETENSORS_HEADER_MAX (UINT64_C(100) << 20) /* as the reference implementation has it */
+
+/* Stored types by the name that the format gives them; elements are a whole number of bits. */
+enum tensor_dtype {
+    TENSOR_F32,
+    TENSOR_F16,
+    TENSOR_BF16,
+    TENSOR_F8_E4M3,
+    TENSOR_F8_E5M2,
+    TENSOR_F8_E8M0,
+    TENSOR_F4,
+    TENSOR_F64,
+    TENSOR_U8,
+    TENSOR_I8,
+    TENSOR_U16,
+    TENSOR_I16,
+    TENSOR_U32,
+    TENSOR_I32,
+    TENSOR_U64,
+    TENSOR_I64,
+    TENSOR_BOOL,
+    TENSOR_DTYPES
+};
+
+struct tensor {
+    const char *name;
+    const uint64_t *shape;
+    uint64_t offset, bytes; /* in the file, from its first byte */
+    uint32_t dims, file;    /* file: number given by who opened it */
+    uint32_t dtype;         /* enum tensor_dtype */
+    bool used;              /* by the model's program; set while it is written */
+};
+
+/* What is known of the file itself. */
+struct safetensors_file {
+    uint64_t bytes, mtime_ns, inode, device;
+};
+
+/* Called for each tensor in the order of the header; name and shape live until it returns. Non-zero ends the reading. */
+typedef int safetensors_visit(void *context, const struct tensor *t, struct error *e);
+
+/* Reads and checks the header of the file at path, then calls visit for each tensor. file_idx goes into each tensor. */
+int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
+                     void *context, struct error *e);
+
+const char *tensor_dtype_name(uint32_t dtype);
+/* The dtype of a name; TENSOR_DTYPES: unknown. */
+uint32_t tensor_dtype_of(const char *name);
+/* Bytes of a shape: -EOVERFLOW, or -EINVAL where its bits fill no whole number of bytes. */
+int tensor_shape_bytes(uint32_t dtype, const uint64_t *shape, uint32_t dims, uint64_t *bytes);

@@ -1,0 +1,217 @@
+/* Which file of a folder is its tokenizer, and what tokenizer.json and tokenizer_config.json say around the model. */
+#include "coordinator/source/lfs.h"
+#include "coordinator/tokenizer/parts.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* ---- added tokens ---- */
+
+int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes, struct error *e)
+{
+    int rc = added_tokens_add(&t->added, token, content, bytes);
+    if (rc == -ERANGE)
+        return error_set(e, ERANGE, "the added token \"%s\" has the id %u, beyond %u", content, token.id, VOCAB_ID_LIMIT);
+    return rc != 0 ? error_set(e, ENOMEM, "no memory for the added tokens") : 0;
+}
+
+static int read_flags(struct added_token *a, const json_t *o, struct error *e)
+{
+    int rc = json_get_bool(o, "special", false, &a->special, e);
+    rc = rc != 0 ? rc : json_get_bool(o, "single_word", false, &a->single_word, e);
+    rc = rc != 0 ? rc : json_get_bool(o, "lstrip", false, &a->lstrip, e);
+    rc = rc != 0 ? rc : json_get_bool(o, "rstrip", false, &a->rstrip, e);
+    return rc != 0 ? rc : json_get_bool(o, "normalized", !a->special, &a->normalized, e);
+}
+
+/* The id that Hugging Face gives: the model's own, else the next free one; what the file says is not asked. */
+static uint32_t id_for(const struct tokenizer *t, const char *content, size_t bytes)
+{
+    int64_t id = vocab_find(&t->added.vocab, content, bytes);
+    if (id < 0)
+        id = vocab_find(&t->model.vocab, content, bytes);
+    if (id >= 0)
+        return (uint32_t)id;
+    size_t model = t->model.vocab.count, added = t->added.vocab.size;
+    return (uint32_t)(added > model ? added : model);
+}
+
+static int read_added(struct tokenizer *t, const json_t *list, struct error *e)
+{
+    const json_t *o;
+    size_t i;
+    if (list && !json_is_null(list) && !json_is_array(list))
+        return error_set(e, EINVAL, "\"added_tokens\" is not a list");
+    json_array_foreach(list, i, o) {
+        struct added_token a = {0};
+        const char *content;
+        size_t bytes;
+        int rc = json_need_text(o, "content", &content, &bytes, e);
+        rc = rc != 0 ? rc : read_flags(&a, o, e);
+        if (rc != 0)
+            return error_prefix(e, "added token %zu", i);
+        if (bytes == 0)
+            continue;
+        a.id = id_for(t, content, bytes);
+        rc = tokenizer_add_token(t, a, content, bytes, e);
+        if (rc != 0)
+            return rc;
+    }
+    return added_tokens_index(&t->added, &t->normalizer, e);
+}
+
+/* ---- tokenizer.json ---- */
+
+static int read_parts(struct tokenizer *t, const struct json_document *d, struct error *e)
+{
+    const json_t *root = d->root;
+    if (normalizer_read(&t->normalizer, json_object_get(root, "normalizer"), e) != 0)
+        return error_prefix(e, "normalizer");
+    if (pretokenizer_read(&t->pretokenizer, json_object_get(root, "pre_tokenizer"), e) != 0)
+        return error_prefix(e, "pre_tokenizer");
+    if (postprocessor_read(&t->post, json_object_get(root, "post_processor"), e) != 0)
+        return error_prefix(e, "post_processor");
+    if (decoder_read(&t->decoder, json_object_get(root, "decoder"), e) != 0)
+        return error_prefix(e, "decoder");
+    if (model_read(&t->model, d, e) != 0)
+        return error_prefix(e, "model");
+    const struct pretokenizer *p = &t->pretokenizer;
+    bool plain = t->model.kind == MODEL_BPE && !t->model.bpe.prefix.bytes && !t->model.bpe.suffix.bytes;
+    if (plain && p->count && p->step[p->count - 1].kind == PRETOKENIZER_BYTE_LEVEL) {
+        t->pretokenizer.keep_bytes = true;
+        model_take_bytes(&t->model);
+    }
+    return read_added(t, json_object_get(root, "added_tokens"), e);
+}
+
+int tokenizer_read_json(struct tokenizer *t, const char *path, struct error *e)
+{
+    struct json_document d;
+    int rc = json_document_read(&d, path, e);
+    if (rc != 0)
+        return rc;
+    rc = read_parts(t, &d, e);
+    if (rc != 0)
+        rc = error_prefix(e, "%s", path);
+    json_document_free(&d);
+    return rc;
+}
+
+/* ---- tokenizer_config.json ---- */
+
+int tokenizer_read_config_tokens(struct tokenizer *t, const json_t *config, struct error *e)
+{
+    const json_t *tokens = json_object_get(config, "added_tokens_decoder");
+    for (void *i = json_object_iter((json_t *)tokens); i; i = json_object_iter_next((json_t *)tokens, i)) {
+        const json_t *o = json_object_iter_value(i);
+        const char *key = json_object_iter_key(i), *content;
+        char *end;
+        size_t bytes;
+        struct added_token a = {0};
+        unsigned long id = strtoul(key, &end, 10);
+        int rc = json_need_text(o, "content", &content, &bytes, e);
+        rc = rc != 0 ? rc : read_flags(&a, o, e);
+        if (rc == 0 && (*end || end == key || id >= VOCAB_ID_LIMIT))
+            rc = error_set(e, EINVAL, "not a token id");
+        if (rc != 0)
+            return error_prefix(e, "tokenizer_config.json: added_tokens_decoder: \"%s\"", key);
+        a.id = (uint32_t)id;
+        rc = bytes ? tokenizer_add_token(t, a, content, bytes, e) : 0;
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+const char *tokenizer_config_content(const json_t *config, const char *key)
+{
+    const json_t *o = json_object_get(config, key);
+    return json_string_value(json_is_object(o) ? json_object_get(o, "content") : o);
+}
+
+static int read_config(json_t **out, const char *folder, struct error *e)
+{
+    char path[4096];
+    json_error_t why;
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+    *out = NULL;
+    if (access(path, F_OK) != 0)
+        return 0;
+    *out = json_load_file(path, 0, &why);
+    return *out ? 0 : error_set(e, EINVAL, "%s: not JSON: %s (line %d)", path, why.text, why.line);
+}
+
+/* ---- folders ---- */
+
+static bool there(char *path, size_t path_bytes, const char *folder, const char *name)
+{
+    return snprintf(path, path_bytes, "%s/%s", folder, name) < (int)path_bytes && access(path, F_OK) == 0;
+}
+
+/* The folder's first *.tiktoken, or tiktoken.model. */
+static bool find_tiktoken(char *path, size_t path_bytes, const char *folder)
+{
+    if (there(path, path_bytes, folder, "tiktoken.model"))
+        return true;
+    DIR *dir = opendir(folder);
+    bool found = false;
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
+        size_t n = strlen(entry->d_name);
+        found = n > 9 && !strcmp(entry->d_name + n - 9, ".tiktoken") && there(path, path_bytes, folder, entry->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+/* tokenizer.model is SentencePiece's protocol buffer, or, of GLM-4 for one, a tiktoken file: base64, a space, a number. */
+static bool is_tiktoken(const char *path)
+{
+    char head[64];
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof head - 1, f) : 0, i = 0;
+    if (f)
+        fclose(f);
+    head[n] = 0;
+    while (head[i] && (strchr("+/=", head[i]) || (head[i] >= '0' && head[i] <= '9') || ((head[i] | 32) >= 'a' && (head[i] | 32) <= 'z')))
+        i++;
+    return i > 0 && head[i] == ' ' && head[i + 1] >= '0' && head[i + 1] <= '9';
+}
+
+static int open_other(struct tokenizer *t, const char *folder, struct error *e)
+{
+    char path[4096];
+    json_t *config;
+    bool model = there(path, sizeof path, folder, "tokenizer.model");
+    if (!model && !find_tiktoken(path, sizeof path, folder))
+        return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json nor tokenizer.model nor a *.tiktoken file; fetch the "
+                                    "model's tokenizer.json", folder);
+    struct lfs_pointer pointer;
+    if (lfs_pointer_read(&pointer, path))
+        return lfs_pointer_error(e, path, &pointer);
+    int rc = read_config(&config, folder, e);
+    if (rc != 0)
+        return rc;
+    rc = model && !is_tiktoken(path) ? tokenizer_read_sentencepiece(t, path, config, e) : tokenizer_read_tiktoken(t, path, config, e);
+    json_decref(config);
+    return rc;
+}
+
+int tokenizer_open(struct tokenizer **out, const char *folder, struct error *e)
+{
+    char path[4096];
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_set(e, ENOMEM, "no memory for the tokenizer");
+    struct lfs_pointer pointer;
+    int rc = !there(path, sizeof path, folder, "tokenizer.json") ? open_other(t, folder, e)
+             : lfs_pointer_read(&pointer, path) ? lfs_pointer_error(e, path, &pointer) : tokenizer_read_json(t, path, e);
+    if (rc != 0) {
+        tokenizer_close(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}

@@ -1,0 +1,22 @@
+/* What a stage gives up once it is attached: everything is open, mapped and started by then, so that whoever should come to
+ * run code of his own in it finds memory, its ring and the one socket that it has.
+ *
+ *   all           no new privileges, ever (prctl PR_SET_NO_NEW_PRIVS)
+ *   CONFINE_READ  memory, threads, waiting, sockets that are there; reads of files that are open. No open, no socket, no
+ *                 program, no process, no executable memory
+ *   CONFINE_WORK  the same without the reads: transfer and compute on the processor
+ *   CONFINE_DEVICE what a GPU's driver surely does not do: programs, tracing, listening, modules, mounts
+ *
+ * A system call that is not among them fails with EPERM, and the kernel's audit log tells of it where it is set to. The
+ * filter is written by hand as a list of numbers: it is one screen long, and spares three small programs a library.
+ *
+ * io_uring could open files and sockets where a filter does not see it: the reader restricts its ring to reads of registered
+ * files first (engine.h: seal). */
+#pragma once
+#include "proto/base/error.h"
+
+enum confine { CONFINE_READ, CONFINE_WORK, CONFINE_DEVICE };
+
+/* For every thread of the process, for good. -errno with what could not be had: a kernel or a container that takes no
+ * filters, -ENOTSUP in a build with sanitizers, which need more; then this thread alone gives up new privileges. */
+int confine(enum confine what, struct error *e);

@@ -1,0 +1,28 @@
+#include "proto/stage/device_facts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define FORM 1u
+
+void device_facts_print(const struct device_facts *f, FILE *out)
+{
+    fprintf(out, DEVICE_FACTS_WORD " %u %u %u %u %" PRIu64 " %" PRIu64 " %s\n", FORM, f->device, f->devices,
+            f->capability, f->total_bytes, f->free_bytes, f->name);
+}
+
+int device_facts_parse(struct device_facts *f, const char *line)
+{
+    unsigned form = 0;
+    int n = 0;
+
+    *f = (struct device_facts){0};
+    if (sscanf(line, DEVICE_FACTS_WORD " %u %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %n", &form,
+               &f->device, &f->devices, &f->capability, &f->total_bytes, &f->free_bytes, &n) != 6 ||
+        form != FORM || !n)
+        return -EPROTO;
+    if (f->device >= f->devices || f->free_bytes > f->total_bytes) return -EPROTO;
+    snprintf(f->name, sizeof f->name, "%.*s", (int)strcspn(line + n, "\r\n"), line + n);
+    return 0;
+}
