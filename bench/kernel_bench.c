@@ -1,7 +1,7 @@
 /* The cpu kernels against what the machine can do: kernel_bench [--threads N] [--rounds N] [--variant NAME] [--only TEXT]
  *                                                                [--clock wall|cpu]
  *
- * Each round measures the two ceilings (reading memory, fused multiply-adds in registers) and every case once, so that a
+ * Each round measures the two peaks (reading memory, fused multiply-adds in registers) and every case once, so that a
  * machine that is busy for a while is so for all of them; medians over the rounds are printed with their shares. Products
  * walk a 512 MiB matrix in tiles of 8 MiB, as a sweep does, so nothing is found in a cache. With one thread the clock can be
  * the processor's time, which leaves out what other programs took. */
@@ -45,7 +45,7 @@ struct bench {
     unsigned char *weights; /* as a shared-memory segment gives them: small pages */
     unsigned char *cache;   /* from ops_alloc() */
     float *x, *y, *states;
-    uint32_t *row, *place, *first;
+    uint32_t *row, *position, *first;
     struct ops_run *runs;
     bool cpu_clock;
 };
@@ -54,7 +54,7 @@ struct result {
     double bytes, flops; /* of one run; what is bound by memory counts bytes, else flops */
 };
 
-/* ---- ceilings ---- */
+/* ---- peaks ---- */
 
 struct read_job {
     const unsigned char *p;
@@ -158,13 +158,13 @@ static struct result attention(struct bench *b, uint32_t arg)
     const uint32_t before = arg == 1 ? 65535 : 0;
     double seen = 0;
     for (uint32_t i = 0; i < arg; i++) {
-        b->place[i] = b->row[i] = before + i;
+        b->position[i] = b->row[i] = before + i;
         b->first[i] = i;
         b->runs[i] = (struct ops_run){0, before + i + 1};
         seen += before + i + 1;
     }
     b->first[arg] = arg;
-    const struct ops_rows r = {b->row, b->place, b->first, b->runs, arg, before + arg - 1};
+    const struct ops_rows r = {b->row, b->position, b->first, b->runs, arg, before + arg - 1};
     const unsigned char *k = b->cache, *v = b->cache + CACHE_BYTES / 2;
     ops_attention(b->o, &p, b->y, HEADS * HEAD_COLS, b->x, HEADS * HEAD_COLS, k, v, KV_BF16, NULL, NULL, &r);
     return (struct result){2.0 * seen * KV_HEADS * HEAD_COLS * 2, 4.0 * seen * HEADS * HEAD_COLS};
@@ -276,7 +276,7 @@ int main(int argc, char **argv)
                       .y = map((size_t)256 << 20),
                       .states = map((size_t)32 << 20),
                       .row = map(1u << 16),
-                      .place = map(1u << 16),
+                      .position = map(1u << 16),
                       .first = map(1u << 16),
                       .runs = map(1u << 16)};
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -310,7 +310,7 @@ int main(int argc, char **argv)
     const double memory = median(rate[0], rounds), peak = median(rate[1], rounds);
     for (size_t i = 0; i < CASES; i++)
         if (i < 2 || !only || strstr(cases[i].name, only))
-            printf("%-28s %8.1f %-8s %5.2f of the ceiling\n", cases[i].name, median(rate[i], rounds),
+            printf("%-28s %8.1f %-8s %5.2f of the peak\n", cases[i].name, median(rate[i], rounds),
                    cases[i].by_flops ? "GFLOP/s" : "GB/s", rate[i][rounds / 2] / (cases[i].by_flops ? peak : memory));
     ops_close(b.o);
     return 0;

@@ -145,7 +145,7 @@ int check_begin(struct decoder *d, struct error *e)
 
         if (v->file == PLAN_NONE || v->at == PLAN_STREAMED) continue;
         rc = check_vector(d, v, d->resident + v->at, PLAN_F32, e);
-        /* they were widened when they came: tell of the file's own form */
+        /* they were dequantized when they came: tell of the file's own form */
         if (rc == -EBADMSG)
             rc = error_set(e, EBADMSG,
                            "%s: tensor %s holds elements that are not finite numbers (stored as %s from offset %" PRIu64

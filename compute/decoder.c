@@ -178,7 +178,7 @@ int decoder_load(struct decoder *d, struct error *e)
     while (!(rc = tiles_next(&d->request_tiles, &part, e))) {
         const struct plan_vector *v = &plan_vectors(p)[part.part->index];
 
-        ops_widen(d->ops, d->resident + v->at, part.data, v->dtype, v->elements);
+        ops_dequantize(d->ops, d->resident + v->at, part.data, v->dtype, v->elements);
     }
     if (rc != -ENODATA) return rc;
     return ops_sync(d->ops, e);
@@ -262,7 +262,7 @@ static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error
 static void request_rows(struct decoder *d)
 {
     while (d->requested < d->positions.n) {
-        struct run_request q = {.kind = REQUEST_GATHER, .index = d->positions.token[d->requested],
+        struct epoch_request q = {.kind = REQUEST_GATHER, .index = d->positions.token[d->requested],
                                 .last = d->requested + 1 == d->positions.n};
 
         if (request_push(d->stage->run, &q)) return;
@@ -383,7 +383,7 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
         return 0;
     case OP_ACT: run_act(d, &op->act); return 0;
     case OP_SCALE:
-        ops_scale(d->ops, &op->scale, decoder_at(d, op->scale.x), decoder_ld(d, op->scale.x), d->positions.d_place, n);
+        ops_scale(d->ops, &op->scale, decoder_at(d, op->scale.x), decoder_ld(d, op->scale.x), d->positions.d_position, n);
         return 0;
     case OP_ATTENTION: run_attention(d, &op->attention); return 0;
     case OP_CONV: run_conv(d, &op->conv); return 0;
@@ -402,14 +402,14 @@ static void make_rope_tables(struct decoder *d)
     for (uint64_t i = 0; i < d->plan->ropes.count; i++) {
         const struct plan_rope *r = &plan_ropes(d->plan)[i];
 
-        rotary_table(d->rope_host, d->positions.place, d->positions.n, plan_constants(d->plan) + r->inv_freq, r->dim, r->scale);
+        rotary_table(d->rope_host, d->positions.position, d->positions.n, plan_constants(d->plan) + r->inv_freq, r->dim, r->scale);
         ops_upload(d->ops, d->rope[i], d->rope_host, (uint64_t)d->positions.n * r->dim * 4);
     }
 }
 
 int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position *s, uint32_t n, uint32_t *logits, struct error *e)
 {
-    struct run_stats *stats = &d->stage->run->stats[STAGE_COMPUTE];
+    struct epoch_stats *stats = &d->stage->run->stats[STAGE_COMPUTE];
     uint64_t start = clock_ns(), waited = atomic_load(&stats->wait_ns), now;
     struct tile_part extra;
     int rc;

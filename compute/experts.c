@@ -113,7 +113,7 @@ int experts_pump(struct decoder *d)
     struct experts *x = d->experts;
 
     while (x && x->pending_at < x->pending_count) {
-        struct run_request q = {.kind = REQUEST_TILE, .index = x->pending[x->pending_at]};
+        struct epoch_request q = {.kind = REQUEST_TILE, .index = x->pending[x->pending_at]};
 
         if (request_push(d->stage->run, &q)) return 0; /* full: the reader rings when it took some */
         x->pending_at++;
@@ -211,7 +211,7 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
         which = w.part->index - matrix0;
         if (which >= each) return error_set(e, EPROTO, "expert %u: a part of matrix %u", expert, w.part->index);
         if (w.bias_part) {
-            ops_widen(d->ops, x->d_bias, w.bias_data, plan_vectors(d->plan)[w.bias_part->index].dtype,
+            ops_dequantize(d->ops, x->d_bias, w.bias_data, plan_vectors(d->plan)[w.bias_part->index].dtype,
                       plan_vectors(d->plan)[w.bias_part->index].elements);
             bias[which] = x->d_bias;
         }

@@ -73,7 +73,7 @@ static int measure(void *ops, const struct control_message *ask, struct control_
     int rc;
 
     if (!memory && ask->measure.what != MEASURE_FLOPS) return 0;
-    rc = ops_ceiling(ops, memory ? OPS_CEILING_MEMORY : OPS_CEILING_FLOPS, ask->measure.limit_ns, &answer->measured.bytes,
+    rc = ops_peak(ops, memory ? OPS_PEAK_MEMORY : OPS_PEAK_FLOPS, ask->measure.limit_ns, &answer->measured.bytes,
                      &answer->measured.ns, e);
     answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
     return rc;

@@ -48,8 +48,8 @@ int ops_sync(struct ops *o, struct error *e); /* waits for all; reports what fai
 /* What the hardware can do at most, in bytes read from memory that no cache holds, or in float32 operations (a fused
  * multiply-add counts as two) in registers, with all that this backend works with. For about limit_ns, while nothing else is
  * queued; allocates and frees. *ns 0: not to be had here. */
-enum ops_ceiling_kind { OPS_CEILING_MEMORY, OPS_CEILING_FLOPS };
-int ops_ceiling(struct ops *o, enum ops_ceiling_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e);
+enum ops_peak_kind { OPS_PEAK_MEMORY, OPS_PEAK_FLOPS };
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e);
 
 /* ---- tiles ---- */
 
@@ -68,7 +68,7 @@ struct ops_weight {
 void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale);
 
 /* Elements of dtype to float32. */
-void ops_widen(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements);
+void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements);
 
 /* x, y at the first column; weight, bias NULL or float32 in device memory. See struct op_norm. */
 void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
@@ -109,25 +109,25 @@ void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, 
 /* ---- attention ---- */
 
 /* Which cached rows each position sees: position i of the sequence's order 0..pos lies in rows given by runs, in order.
- * Position i uses runs [first[i], first[i + 1]); the lengths of its runs add up to its place in the sequence + 1 (itself
+ * Position i uses runs [first[i], first[i + 1]); the lengths of its runs add up to its position in the sequence + 1 (itself
  * included, last). Most sequences are one run. */
 struct ops_run {
     uint32_t row, length;
 };
 struct ops_rows {
     const uint32_t *row;         /* [n] where position i's own k and v are stored */
-    const uint32_t *place;       /* [n] its place in its sequence, from 0 (rotary position too) */
+    const uint32_t *position;       /* [n] its position in its sequence, from 0 (rotary position too) */
     const uint32_t *first;       /* [n + 1] */
     const struct ops_run *runs;  /* all in device memory */
     uint32_t n;
-    uint32_t max_place;          /* host: the largest place */
+    uint32_t max_position;          /* host: the largest position */
 };
 
 /* Appends k, v (float32) of each position to the cache (kv_type, [rows][k_width], [rows][v_width]). */
 void ops_kv_store(struct ops *o, uint32_t kv_type, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r);
 
 /* dst = softmax(...) v as struct op_attention says. Float32 throughout; the reductions over ancestors are cut at multiples
- * of 64 places of the sequence, never by row, thread or chunk, so that the result does not depend on them. sinks, alibi:
+ * of 64 positions of the sequence, never by row, thread or chunk, so that the result does not depend on them. sinks, alibi:
  * NULL or float32 [heads] in device memory. */
 void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
                    const void *k_cache, const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi,

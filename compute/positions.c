@@ -19,12 +19,12 @@ int positions_open(struct positions *p, const struct plan_shm *plan, struct ops 
     p->rows = calloc(rows, sizeof *p->rows);
     p->token = calloc(n, 4);
     p->row = calloc(n, 4);
-    p->place = calloc(n, 4);
+    p->position = calloc(n, 4);
     p->first = calloc(n + 1, 4);
     p->select = calloc(n, 4);
     p->from = calloc(n, 4);
     p->to = calloc(n, 4);
-    if (!p->rows || !p->token || !p->row || !p->place || !p->first || !p->select || !p->from || !p->to) goto memory;
+    if (!p->rows || !p->token || !p->row || !p->position || !p->first || !p->select || !p->from || !p->to) goto memory;
     if (recurrent) {
         p->state_of_row = malloc(rows * 4);
         p->row_of_state = malloc(slots * 4);
@@ -34,11 +34,11 @@ int positions_open(struct positions *p, const struct plan_shm *plan, struct ops 
         memset(p->row_of_state, 0xff, slots * 4);
     }
     p->d_row = ops_alloc(ops, n * 4, e);
-    p->d_place = ops_alloc(ops, n * 4, e);
+    p->d_position = ops_alloc(ops, n * 4, e);
     p->d_first = ops_alloc(ops, (n + 1) * 4, e);
     p->d_select = ops_alloc(ops, n * 4, e);
     p->d_runs = ops_alloc(ops, p->d_runs_capacity * sizeof *p->d_runs, e);
-    if (!p->d_row || !p->d_place || !p->d_first || !p->d_select || !p->d_runs) return e->code ? -e->code : -ENOMEM;
+    if (!p->d_row || !p->d_position || !p->d_first || !p->d_select || !p->d_runs) return e->code ? -e->code : -ENOMEM;
     return 0;
 memory:
     return error_set(e, ENOMEM, "no memory for the tables of %llu positions and %llu cache rows; lower --context or --chunk",
@@ -53,7 +53,7 @@ void positions_close(struct positions *p)
     free(p->runs);
     free(p->token);
     free(p->row);
-    free(p->place);
+    free(p->position);
     free(p->first);
     free(p->select);
     free(p->from);
@@ -63,7 +63,7 @@ void positions_close(struct positions *p)
     free(p->state_used);
     if (p->ops) {
         ops_free(p->ops, p->d_row, n * 4);
-        ops_free(p->ops, p->d_place, n * 4);
+        ops_free(p->ops, p->d_position, n * 4);
         ops_free(p->ops, p->d_first, (n + 1) * 4);
         ops_free(p->ops, p->d_select, n * 4);
         ops_free(p->ops, p->d_runs, p->d_runs_capacity * sizeof *p->d_runs);
@@ -71,7 +71,7 @@ void positions_close(struct positions *p)
     memset(p, 0, sizeof *p);
 }
 
-/* One position's fields, and its place in the chain of rows. */
+/* One position's fields, and its position in the chain of rows. */
 static int link_row(struct positions *p, const struct sweep_position *s, struct error *e)
 {
     const struct kv_row *parent = NULL;
@@ -85,8 +85,8 @@ static int link_row(struct positions *p, const struct sweep_position *s, struct 
         parent = &p->rows[s->parent];
         if (!parent->used) return error_set(e, EPROTO, "parent row %u was never written", s->parent);
     }
-    if (s->place != (parent ? parent->place + 1 : 0)) return error_set(e, EPROTO, "place %u does not follow its parent", s->place);
-    *row = (struct kv_row){.parent = s->parent, .place = s->place, .run = s->row, .used = 1};
+    if (s->position != (parent ? parent->position + 1 : 0)) return error_set(e, EPROTO, "position %u does not follow its parent", s->position);
+    *row = (struct kv_row){.parent = s->parent, .position = s->position, .run = s->row, .used = 1};
     if (parent && s->parent + 1 == s->row) row->run = parent->run;
     return 0;
 }
@@ -114,7 +114,7 @@ static int list_runs(struct positions *p, uint32_t row, uint64_t *count, struct 
     while (row != ROW_NONE) {
         uint32_t head = p->rows[row].run;
 
-        if (p->rows[head].place > p->rows[row].place || row - head != p->rows[row].place - p->rows[head].place)
+        if (p->rows[head].position > p->rows[row].position || row - head != p->rows[row].position - p->rows[head].position)
             return error_set(e, EPROTO, "cache row %u was overwritten while it was still in use", head);
         if ((rc = push_run(p, at, (struct ops_run){head, row - head + 1}, e))) return rc;
         at++;
@@ -182,13 +182,13 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
         return error_set(e, EPROTO, "a sweep of %u positions, the plan allows %u", n, p->plan->run.max_positions);
     p->n = n;
     p->logits = 0;
-    p->max_place = 0;
+    p->max_position = 0;
     for (uint32_t i = 0; i < n; i++) {
         if ((rc = link_row(p, &s[i], e))) return rc;
         p->token[i] = s[i].token;
         p->row[i] = s[i].row;
-        p->place[i] = s[i].place;
-        if (s[i].place > p->max_place) p->max_place = s[i].place;
+        p->position[i] = s[i].position;
+        if (s[i].position > p->max_position) p->max_position = s[i].position;
         if (s[i].flags & POSITION_LOGITS) p->select[p->logits++] = i;
         p->first[i] = (uint32_t)runs;
         if ((rc = list_runs(p, s[i].row, &runs, e))) return rc;
@@ -200,7 +200,7 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
         return error_set(e, EPROTO, "the cache rows of this sweep lie in %llu pieces, too many", (unsigned long long)runs);
     if (p->state_of_row && (rc = place_states(p, s, sweep, e))) return rc;
     ops_upload(p->ops, p->d_row, p->row, n * 4);
-    ops_upload(p->ops, p->d_place, p->place, n * 4);
+    ops_upload(p->ops, p->d_position, p->position, n * 4);
     ops_upload(p->ops, p->d_first, p->first, (n + 1) * 4ull);
     ops_upload(p->ops, p->d_runs, p->runs, runs * sizeof *p->runs);
     if (p->logits) ops_upload(p->ops, p->d_select, p->select, p->logits * 4ull);
@@ -209,5 +209,5 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
 
 struct ops_rows positions_rows(const struct positions *p)
 {
-    return (struct ops_rows){p->d_row, p->d_place, p->d_first, p->d_runs, p->n, p->max_place};
+    return (struct ops_rows){p->d_row, p->d_position, p->d_first, p->d_runs, p->n, p->max_position};
 }

@@ -1,6 +1,6 @@
 /* The positions of a sweep: checked, and turned into the tables that the operations want.
  *
- * Every KV row remembers its parent, its place, and the first row of the run of consecutive rows that ends in it, so that
+ * Every KV row remembers its parent, its position, and the first row of the run of consecutive rows that ends in it, so that
  * the rows which a position sees are found in as many steps as there are runs: one, mostly. */
 #pragma once
 #include <stdint.h>
@@ -8,7 +8,7 @@
 #include "proto/control.h"
 
 struct kv_row {
-    uint32_t parent, place;
+    uint32_t parent, position;
     uint32_t run;  /* first row of its run */
     uint32_t used; /* 1 once it was written */
 };
@@ -19,11 +19,11 @@ struct positions {
     struct ops_run *runs;   /* grows to what a sweep needs */
     uint64_t runs_capacity;
     /* of the current sweep, host: */
-    uint32_t n, logits, max_place;
-    uint32_t *token, *row, *place, *first /* n + 1 */, *select /* logits */;
+    uint32_t n, logits, max_position;
+    uint32_t *token, *row, *position, *first /* n + 1 */, *select /* logits */;
     /* device copies */
     struct ops *ops;
-    uint32_t *d_row, *d_place, *d_first, *d_select;
+    uint32_t *d_row, *d_position, *d_first, *d_select;
     struct ops_run *d_runs;
     uint64_t d_runs_capacity;
     /* recurrent states: which slot holds the state after a row */

@@ -52,7 +52,7 @@ void rotary_sincos(double x, double *sine, double *cosine)
     }
 }
 
-void rotary_table(float *cs, const uint32_t *place, uint32_t n, const float *inv_freq, uint32_t dim, float scale)
+void rotary_table(float *cs, const uint32_t *position, uint32_t n, const float *inv_freq, uint32_t dim, float scale)
 {
     uint32_t half = dim / 2;
 
@@ -60,7 +60,7 @@ void rotary_table(float *cs, const uint32_t *place, uint32_t n, const float *inv
         float *row = cs + (uint64_t)i * dim;
 
         for (uint32_t j = 0; j < half; j++) {
-            float angle = (float)place[i] * inv_freq[j];
+            float angle = (float)position[i] * inv_freq[j];
             double s, c;
 
             rotary_sincos(angle, &s, &c);

@@ -5,12 +5,12 @@
 
 #include "proto/base/clock.h"
 
-static struct run_stats *stats(struct tiles *t)
+static struct epoch_stats *stats(struct tiles *t)
 {
     return &t->stage->run->stats[STAGE_COMPUTE];
 }
 
-void tiles_open(struct tiles *t, struct stage *s, struct ops *o, enum run_lane lane, uint8_t *device)
+void tiles_open(struct tiles *t, struct stage *s, struct ops *o, enum lane_id lane, uint8_t *device)
 {
     *t = (struct tiles){.stage = s, .ops = o, .lane = lane, .device = device};
     ring_attach(&t->ring, s->run, 1, lane, STAGE_TRANSFER);
@@ -34,15 +34,15 @@ static uint32_t entry_event(const struct tiles *t, const struct ring_entry *x)
 
 static int wait_entry(struct tiles *t, struct ring_entry **x)
 {
-    struct run_shm *r = t->stage->run;
+    struct epoch_shm *r = t->stage->run;
     uint32_t seen;
     int rc;
 
     for (;;) {
-        seen = bell_read(&r->bell[STAGE_COMPUTE]);
+        seen = eventcount_read(&r->eventcount[STAGE_COMPUTE]);
         if (t->idle && (rc = t->idle(t->idle_arg))) return rc;
         if ((*x = ring_take(&t->ring))) return 0;
-        if ((rc = run_wait(r, STAGE_COMPUTE, seen))) return rc;
+        if ((rc = epoch_wait(r, STAGE_COMPUTE, seen))) return rc;
     }
 }
 
@@ -74,8 +74,8 @@ static const uint8_t *kept(const struct tiles *t, const struct plan_tile *tile)
 {
     const struct plan_run *run = &t->stage->plan->run;
 
-    if (tile->home == HOME_HOST) return t->stage->cache + tile->home_off;
-    return t->device + plan_device_pins_offset(run) + tile->home_off;
+    if (tile->tier == TIER_HOST) return t->stage->cache + tile->tier_off;
+    return t->device + plan_device_pins_offset(run) + tile->tier_off;
 }
 
 static int open_tile(struct tiles *t, struct error *e)
@@ -129,7 +129,7 @@ int tiles_next(struct tiles *t, struct tile_part *out, struct error *e)
     if (t->open && t->part == t->part_end) tiles_done(t);
     if (!t->open) {
         if (t->tile == t->last) return -ENODATA;
-        if ((rc = run_state(t->stage->run)) || (rc = open_tile(t, e))) return rc;
+        if ((rc = epoch_state(t->stage->run)) || (rc = open_tile(t, e))) return rc;
     }
     out->part = &plan_parts(plan)[t->part++];
     out->data = t->base + (t->device ? plan_device_offset(plan, out->part) : out->part->slot_off);

@@ -12,7 +12,7 @@ struct tiles {
     struct stage *stage;
     struct ops *ops;
     struct ring ring;
-    enum run_lane lane;
+    enum lane_id lane;
     uint64_t sweep;      /* lane 0: current sweep; lane 1: not used */
     uint64_t tile, last; /* next tile to open, first one after the range */
     uint32_t part, part_end;
@@ -30,7 +30,7 @@ struct tile_part {
     const void *data;
 };
 
-void tiles_open(struct tiles *t, struct stage *s, struct ops *o, enum run_lane lane, uint8_t *device);
+void tiles_open(struct tiles *t, struct stage *s, struct ops *o, enum lane_id lane, uint8_t *device);
 /* From here on tiles first .. first + count of this sweep, in order. The range before must be finished. */
 void tiles_range(struct tiles *t, uint64_t sweep, uint64_t first, uint64_t count);
 /* The next part. -ENODATA at the end of the range (everything released), -ECANCELED, -EPIPE, -EPROTO. */

@@ -414,7 +414,7 @@ int control_bind(struct control **out, const char *address, struct error *e)
     return rc;
 }
 
-int control_connect(struct control **out, const char *address, enum run_stage me, struct error *e)
+int control_connect(struct control **out, const char *address, enum stage_id me, struct error *e)
 {
     int rc = open_socket(out, ZMQ_DEALER, e), linger = 500;
     const char *name = stage_name(me);
@@ -448,7 +448,7 @@ int control_fd(const struct control *c)
     return fd;
 }
 
-int control_send(struct control *c, enum run_stage to, const struct control_message *m, struct error *e)
+int control_send(struct control *c, enum stage_id to, const struct control_message *m, struct error *e)
 {
     void *data;
     size_t n;
@@ -505,7 +505,7 @@ pid_t control_peer(const struct control *c)
     return c->peer;
 }
 
-int control_receive(struct control *c, enum run_stage *from, struct control_message *m, int timeout_ms, struct error *e)
+int control_receive(struct control *c, enum stage_id *from, struct control_message *m, int timeout_ms, struct error *e)
 {
     zmq_pollitem_t item = {.socket = c->socket, .events = ZMQ_POLLIN};
     zmq_msg_t frame;
@@ -521,6 +521,6 @@ int control_receive(struct control *c, enum run_stage *from, struct control_mess
     if (!rc && c->router && (who = sender(name, name_bytes)) < 0) rc = error_set(e, EPROTO, "control: an unknown sender");
     if (!rc) rc = control_decode(m, zmq_msg_data(&frame), zmq_msg_size(&frame), &c->scratch, e);
     zmq_msg_close(&frame);
-    if (from) *from = (enum run_stage)who;
+    if (from) *from = (enum stage_id)who;
     return rc;
 }

@@ -63,10 +63,10 @@ enum control_measure {
 #define ROW_NONE        UINT32_MAX
 
 /* One position of a sweep. Its key and value go to KV row `row`; it sees itself and its ancestors: parent is the row of
- * the position before it (of an earlier sweep, or earlier in this one), ROW_NONE for the first of a sequence. place is
+ * the position before it (of an earlier sweep, or earlier in this one), ROW_NONE for the first of a sequence. position is
  * its number in the sequence, from 0. Rows are given out by the coordinator. */
 struct sweep_position {
-    uint32_t token, sequence, place, row, parent, flags;
+    uint32_t token, sequence, position, row, parent, flags;
 };
 
 /* One entry's way through a ring: times in ns of CLOCK_MONOTONIC, 0 what it did not come to. ring: 0 host, 1 device. entry:
@@ -144,13 +144,13 @@ struct control; /* one end */
  * belongs to who came with it first. */
 int control_bind(struct control **out, const char *address, struct error *e);
 /* Stage: connects; its name is its identity. */
-int control_connect(struct control **out, const char *address, enum run_stage me, struct error *e);
+int control_connect(struct control **out, const char *address, enum stage_id me, struct error *e);
 void control_close(struct control *c);
 int control_fd(const struct control *c); /* readable when there may be something: then receive until -EAGAIN */
 
 /* to: the stage (ignored by stages). */
-int control_send(struct control *c, enum run_stage to, const struct control_message *m, struct error *e);
+int control_send(struct control *c, enum stage_id to, const struct control_message *m, struct error *e);
 /* -EAGAIN after timeout_ms (-1: for ever). from may be NULL. A message that cannot be understood is -EPROTO. */
-int control_receive(struct control *c, enum run_stage *from, struct control_message *m, int timeout_ms, struct error *e);
+int control_receive(struct control *c, enum stage_id *from, struct control_message *m, int timeout_ms, struct error *e);
 /* The process that sent what was received last, as the kernel knows it, whatever it calls itself; 0: that cannot be told. */
 pid_t control_peer(const struct control *c);

@@ -28,19 +28,19 @@ static inline void pause_cpu(void)
 #endif
 }
 
-void bell_ring(struct bell *b)
+void eventcount_notify(struct eventcount *b)
 {
     /* seq_cst on both words: either the sleeper sees the new value, or we see the sleeper. */
     atomic_fetch_add(&b->value, 1);
     if (atomic_load(&b->sleepers)) futex(&b->value, FUTEX_WAKE, INT_MAX, NULL);
 }
 
-uint32_t bell_read(struct bell *b)
+uint32_t eventcount_read(struct eventcount *b)
 {
     return atomic_load(&b->value);
 }
 
-void bell_wait(struct bell *b, uint32_t seen, uint64_t timeout_ns)
+void eventcount_wait(struct eventcount *b, uint32_t seen, uint64_t timeout_ns)
 {
     struct timespec t = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)};
 
@@ -57,37 +57,37 @@ void bell_wait(struct bell *b, uint32_t seen, uint64_t timeout_ns)
     atomic_fetch_sub(&b->sleepers, 1);
 }
 
-int run_state(const struct run_shm *r)
+int epoch_state(const struct epoch_shm *r)
 {
     if (atomic_load_explicit(&r->failed, memory_order_relaxed)) return -EPIPE;
     return atomic_load_explicit(&r->stop, memory_order_relaxed) ? -ECANCELED : 0;
 }
 
-int run_wait(struct run_shm *r, enum run_stage me, uint32_t seen)
+int epoch_wait(struct epoch_shm *r, enum stage_id me, uint32_t seen)
 {
-    struct run_stats *s = &r->stats[me];
+    struct epoch_stats *s = &r->stats[me];
     uint64_t t0 = clock_ns(), t1;
-    int rc = run_state(r);
+    int rc = epoch_state(r);
 
     if (rc) return rc;
-    bell_wait(&r->bell[me], seen, RUN_NAP_NS);
+    eventcount_wait(&r->eventcount[me], seen, RUN_NAP_NS);
     t1 = clock_ns();
     atomic_fetch_add_explicit(&s->wait_ns, t1 - t0, memory_order_relaxed);
-    return run_state(r);
+    return epoch_state(r);
 }
 
-static void ring_all(struct run_shm *r)
+static void ring_all(struct epoch_shm *r)
 {
-    for (int i = 0; i < STAGES; i++) bell_ring(&r->bell[i]);
+    for (int i = 0; i < STAGES; i++) eventcount_notify(&r->eventcount[i]);
 }
 
-void run_stop(struct run_shm *r)
+void epoch_stop(struct epoch_shm *r)
 {
     atomic_store(&r->stop, 1);
     ring_all(r);
 }
 
-void run_fail(struct run_shm *r, enum run_stage who)
+void epoch_fail(struct epoch_shm *r, enum stage_id who)
 {
     uint32_t none = 0;
 
@@ -95,33 +95,33 @@ void run_fail(struct run_shm *r, enum run_stage who)
     ring_all(r);
 }
 
-int request_push(struct run_shm *r, const struct run_request *q)
+int request_push(struct epoch_shm *r, const struct epoch_request *q)
 {
-    struct run_requests *s = &r->requests;
+    struct epoch_requests *s = &r->requests;
     uint64_t head = atomic_load_explicit(&s->head, memory_order_relaxed);
 
     /* acquire: the reader has copied the slot out before it moved tail */
-    if (head - atomic_load_explicit(&s->tail, memory_order_acquire) >= RUN_REQUESTS) return -EAGAIN;
-    s->at[head % RUN_REQUESTS] = *q;
+    if (head - atomic_load_explicit(&s->tail, memory_order_acquire) >= EPOCH_REQUESTS) return -EAGAIN;
+    s->at[head % EPOCH_REQUESTS] = *q;
     atomic_store_explicit(&s->head, head + 1, memory_order_release);
-    bell_ring(&r->bell[STAGE_READER]);
+    eventcount_notify(&r->eventcount[STAGE_READER]);
     return 0;
 }
 
-bool request_pop(struct run_shm *r, struct run_request *q)
+bool request_pop(struct epoch_shm *r, struct epoch_request *q)
 {
-    struct run_requests *s = &r->requests;
+    struct epoch_requests *s = &r->requests;
     uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
 
     /* acquire: the request's fields were written before head */
     if (tail == atomic_load_explicit(&s->head, memory_order_acquire)) return false;
-    *q = s->at[tail % RUN_REQUESTS];
+    *q = s->at[tail % EPOCH_REQUESTS];
     atomic_store_explicit(&s->tail, tail + 1, memory_order_release);
-    bell_ring(&r->bell[STAGE_COMPUTE]);
+    eventcount_notify(&r->eventcount[STAGE_COMPUTE]);
     return true;
 }
 
-const char *stage_name(enum run_stage s)
+const char *stage_name(enum stage_id s)
 {
     static const char *const names[STAGES] = {"reader", "transfer", "compute"};
 
@@ -135,20 +135,20 @@ static uint64_t up64(uint64_t x)
     return (x + 63) & ~UINT64_C(63);
 }
 
-uint64_t run_bytes(const struct plan_run *p)
+uint64_t epoch_bytes(const struct plan_run *p)
 {
-    uint64_t n = up64(sizeof(struct run_shm));
+    uint64_t n = up64(sizeof(struct epoch_shm));
 
     for (int lane = 0; lane < LANES; lane++) n += 2 * up64(ring_bytes(p->entries[lane]));
     return n;
 }
 
-void run_init(struct run_shm *r, const struct plan_run *p, uint64_t epoch)
+void epoch_init(struct epoch_shm *r, const struct plan_run *p, uint64_t epoch)
 {
     uint64_t at = up64(sizeof *r);
 
-    r->magic = RUN_MAGIC;
-    r->version = RUN_VERSION;
+    r->magic = EPOCH_MAGIC;
+    r->version = EPOCH_VERSION;
     r->epoch = epoch;
     /* All of a run's memory is there from the start: a queue that is touched page by page looks like a leak. */
     memset(r->requests.at, 0, sizeof r->requests.at);
@@ -162,25 +162,25 @@ void run_init(struct run_shm *r, const struct plan_run *p, uint64_t epoch)
     r->bytes = at;
 }
 
-int run_check(const struct run_shm *r, uint64_t map_bytes, struct error *e)
+int epoch_check(const struct epoch_shm *r, uint64_t map_bytes, struct error *e)
 {
-    if (map_bytes < sizeof *r || r->magic != RUN_MAGIC)
-        return error_set(e, EPROTO, "run segment: not one of this program's (%llu bytes)", (unsigned long long)map_bytes);
-    if (r->version != RUN_VERSION)
-        return error_set(e, EPROTO, "run segment: version %u, this stage speaks %u; all executables must be of one build",
-                         r->version, RUN_VERSION);
-    if (r->bytes > map_bytes) return error_set(e, EPROTO, "run segment: shorter than it says");
+    if (map_bytes < sizeof *r || r->magic != EPOCH_MAGIC)
+        return error_set(e, EPROTO, "epoch segment: not one of this program's (%llu bytes)", (unsigned long long)map_bytes);
+    if (r->version != EPOCH_VERSION)
+        return error_set(e, EPROTO, "epoch segment: version %u, this stage speaks %u; all executables must be of one build",
+                         r->version, EPOCH_VERSION);
+    if (r->bytes > map_bytes) return error_set(e, EPROTO, "epoch segment: shorter than it says");
     for (int d = 0; d < 2; d++) {
         for (int lane = 0; lane < LANES; lane++) {
             uint64_t off = r->ring_off[d][lane];
             const struct ring_shm *s;
 
             if (off % 64 || off < sizeof *r || off > map_bytes || map_bytes - off < sizeof *s)
-                return error_set(e, EPROTO, "run segment: ring %d of lane %d lies outside", d, lane);
+                return error_set(e, EPROTO, "epoch segment: ring %d of lane %d lies outside", d, lane);
             s = (const struct ring_shm *)(const void *)((const char *)r + off);
             if (!s->depth || (s->depth & (s->depth - 1)) || s->depth > (1u << 20) || ring_bytes(s->depth) > map_bytes - off)
-                return error_set(e, EPROTO, "run segment: ring %d of lane %d has a depth of %u", d, lane, s->depth);
-            if (s->epoch != r->epoch) return error_set(e, EPROTO, "run segment: ring of another epoch");
+                return error_set(e, EPROTO, "epoch segment: ring %d of lane %d has a depth of %u", d, lane, s->depth);
+            if (s->epoch != r->epoch) return error_set(e, EPROTO, "epoch segment: ring of another epoch");
         }
     }
     return 0;

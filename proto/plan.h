@@ -84,18 +84,18 @@ struct plan_part {
     uint32_t pad2;
 };
 
-enum plan_home { HOME_DISK, HOME_HOST, HOME_DEVICE };
+enum plan_tier { TIER_DISK, TIER_HOST, TIER_DEVICE };
 
 /* TILE_STAYS: who computes keeps it after its first visit, so from the next sweep on it is not sent any more (device
- * home anywhere; host home where the kernels read host memory). */
+ * tier anywhere; host tier where the kernels read host memory). */
 #define TILE_STAYS 1u
 
 struct plan_tile {
-    uint64_t home_off; /* in the host cache or in the device's pinned area, a multiple of PLAN_PAGE */
+    uint64_t tier_off; /* in the host cache or in the device's pinned area, a multiple of PLAN_PAGE */
     uint64_t bytes;    /* payload, without padding */
     uint32_t part0, parts;
     uint32_t span;     /* with padding */
-    uint16_t home, flags;
+    uint16_t tier, flags;
     uint32_t layer, pad;
 };
 
@@ -292,8 +292,8 @@ enum plan_kv { KV_F32, KV_BF16, KV_F16 };
 /* Settings of this run, fixed before the stages start. */
 struct plan_run {
     uint64_t slot_bytes;        /* of every arena slot, both lanes; a multiple of PLAN_PAGE */
-    uint64_t host_cache_bytes;  /* host home */
-    uint64_t device_pin_bytes;  /* device home */
+    uint64_t host_cache_bytes;  /* host tier */
+    uint64_t device_pin_bytes;  /* device tier */
     uint64_t io_block_bytes;
     uint32_t reader_slots[2];   /* arena slots of lane 0 and lane 1 */
     uint32_t transfer_slots[2]; /* device slots; 0 where transfer hands host slots on */
@@ -385,7 +385,7 @@ static inline uint32_t plan_device_offset(const struct plan_shm *p, const struct
     return part->slot_off & ~(PLAN_DEVICE_ALIGN - 1);
 }
 
-/* Where the pinned tiles begin (a tile's own place is this + home_off), and the bytes of the whole area. */
+/* Where the pinned tiles begin (a tile's own place is this + tier_off), and the bytes of the whole area. */
 static inline uint64_t plan_device_pins_offset(const struct plan_run *run)
 {
     return ((uint64_t)run->transfer_slots[0] + run->transfer_slots[1]) * run->slot_bytes;

@@ -7,7 +7,7 @@
 
 int check_tables(const struct plan_shm *p, uint64_t map_bytes, struct error *e); /* header, settings, records */
 int check_ops(const struct plan_shm *p, struct error *e);                        /* views and references */
-int check_tiles(const struct plan_shm *p, struct error *e);                      /* parts, homes, order of use */
+int check_tiles(const struct plan_shm *p, struct error *e);                      /* parts, tiers, order of use */
 
 #define CHECK_FAIL(...) return error_set(e, EPROTO, "plan: " __VA_ARGS__)
 #define ULL(x)          ((unsigned long long)(x))

@@ -81,25 +81,25 @@ struct pins {
     uint64_t host, device; /* ends so far */
 };
 
-static int check_home(const struct plan_shm *p, uint64_t i, struct pins *pins, struct error *e)
+static int check_tier(const struct plan_shm *p, uint64_t i, struct pins *pins, struct error *e)
 {
     const struct plan_run *r = &p->run;
     const struct plan_tile *t = plan_tiles(p) + i;
-    bool device = t->home == HOME_DEVICE;
+    bool device = t->tier == TIER_DEVICE;
     uint64_t *end = device ? &pins->device : &pins->host;
     uint64_t limit = device ? r->device_pin_bytes : r->host_cache_bytes - r->expert_cache_bytes;
 
-    if (t->home > HOME_DEVICE || t->flags & ~TILE_STAYS || (t->home == HOME_DISK && (t->flags || t->home_off)))
-        CHECK_FAIL("tile %llu: home %u, flags %x", ULL(i), t->home, t->flags);
-    if (t->home == HOME_DISK) return 0;
+    if (t->tier > TIER_DEVICE || t->flags & ~TILE_STAYS || (t->tier == TIER_DISK && (t->flags || t->tier_off)))
+        CHECK_FAIL("tile %llu: tier %u, flags %x", ULL(i), t->tier, t->flags);
+    if (t->tier == TIER_DISK) return 0;
     if (i >= p->spec.sweep_tiles) CHECK_FAIL("tile %llu is pinned but no tile of the sweep", ULL(i));
     if (device ? r->backend != BACKEND_CUDA || !(t->flags & TILE_STAYS)
                : (r->backend == BACKEND_CPU) != ((t->flags & TILE_STAYS) != 0))
-        CHECK_FAIL("tile %llu: home %u, flags %x do not go with backend %u", ULL(i), t->home, t->flags, r->backend);
-    if (t->home_off % PLAN_PAGE || t->home_off < *end || !check_fits(t->home_off, t->span, 1, limit))
-        CHECK_FAIL("tile %llu: home at %llu + %u, from %llu to %llu are free", ULL(i), ULL(t->home_off), t->span,
+        CHECK_FAIL("tile %llu: tier %u, flags %x do not go with backend %u", ULL(i), t->tier, t->flags, r->backend);
+    if (t->tier_off % PLAN_PAGE || t->tier_off < *end || !check_fits(t->tier_off, t->span, 1, limit))
+        CHECK_FAIL("tile %llu: tier at %llu + %u, from %llu to %llu are free", ULL(i), ULL(t->tier_off), t->span,
                    ULL(*end), ULL(limit));
-    *end = t->home_off + t->span;
+    *end = t->tier_off + t->span;
     return 0;
 }
 
@@ -118,7 +118,7 @@ static int check_each_tile(const struct plan_shm *p, struct error *e)
         if (!t->span || t->span % PLAN_PAGE || t->span > p->run.slot_bytes)
             CHECK_FAIL("tile %llu: %u bytes, slots have %llu", ULL(i), t->span, ULL(p->run.slot_bytes));
         rc = check_layout(p, i, e);
-        if (!rc) rc = check_home(p, i, &pins, e);
+        if (!rc) rc = check_tier(p, i, &pins, e);
         if (rc) return rc;
         part += t->parts;
     }

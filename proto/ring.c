@@ -20,10 +20,10 @@ void ring_init(struct ring_shm *s, uint32_t depth, uint64_t epoch)
     atomic_init(&s->released, 0);
 }
 
-void ring_attach(struct ring *ring, struct run_shm *r, int device, enum run_lane lane, enum run_stage peer)
+void ring_attach(struct ring *ring, struct epoch_shm *r, int device, enum lane_id lane, enum stage_id peer)
 {
     ring->shm = (struct ring_shm *)(void *)((char *)r + r->ring_off[device][lane]);
-    ring->peer = &r->bell[peer];
+    ring->peer = &r->eventcount[peer];
     ring->mask = ring->shm->depth - 1;
 }
 
@@ -50,7 +50,7 @@ void ring_publish(struct ring *ring)
     s->entry[n & ring->mask].ready_ns = clock_ns();
     /* release: line and payload are visible to whoever sees the new count */
     atomic_store_explicit(&s->published, n + 1, memory_order_release);
-    bell_ring(ring->peer);
+    eventcount_notify(ring->peer);
 }
 
 uint64_t ring_released(const struct ring *ring)
@@ -87,7 +87,7 @@ void ring_release(struct ring *ring)
     s->entry[n & ring->mask].free_ns = clock_ns();
     /* release: our reads of the payload happen before the producer may overwrite it */
     atomic_store_explicit(&s->released, n + 1, memory_order_release);
-    bell_ring(ring->peer);
+    eventcount_notify(ring->peer);
 }
 
 struct ring_entry *ring_at(const struct ring *ring, uint64_t seq)

@@ -1,4 +1,4 @@
-/* A ring of entries between two processes, single producer, single consumer, in the run segment.
+/* A ring of entries between two processes, single producer, single consumer, in the epoch segment.
  *
  *   host ring     reader   -> transfer     payload in ARENA or CACHE
  *   device ring   transfer -> compute      payload in DEVICE (cuda), or still in ARENA or CACHE (cpu: nothing is copied)
@@ -16,8 +16,8 @@
  * An entry is a message; where its payload lies is its segment and offset. Payload slots of the arena are managed by
  * the producer alone: a slot is free again when the entry that used it was released (ring_released()).
  *
- * Waiting is not here: the calls return NULL when there is nothing, and the caller sleeps on its bell (proto/epoch.h), which
- * ring_publish() and ring_release() ring. A dead peer is found by run_wait(). */
+ * Waiting is not here: the calls return NULL when there is nothing, and the caller sleeps on its eventcount (proto/epoch.h), which
+ * ring_publish() and ring_release() ring. A dead peer is found by epoch_wait(). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -50,15 +50,15 @@ struct ring_shm {
     _Alignas(64) struct ring_entry entry[];
 };
 
-/* A process's handle on a ring: which side it is, whose bell it rings. Private, no ownership of the memory. */
+/* A process's handle on a ring: which side it is, whose eventcount it rings. Private, no ownership of the memory. */
 struct ring {
     struct ring_shm *shm;
-    struct bell *peer;
+    struct eventcount *peer;
     uint64_t mask;
 };
 
-/* device: 0 the host ring, 1 the device ring; peer: the stage at the other end. r was checked by run_check(). */
-void ring_attach(struct ring *ring, struct run_shm *r, int device, enum run_lane lane, enum run_stage peer);
+/* device: 0 the host ring, 1 the device ring; peer: the stage at the other end. r was checked by epoch_check(). */
+void ring_attach(struct ring *ring, struct epoch_shm *r, int device, enum lane_id lane, enum stage_id peer);
 
 /* Producer. The entry's seq and fill_ns are set by reserve, ready_ns by publish. */
 struct ring_entry *ring_reserve(struct ring *ring); /* the next FREE entry, now FILLING; NULL: none */

@@ -26,7 +26,7 @@ struct read {
 
 struct fetch {
     const struct plan_shm *plan;
-    struct run_stats *stats;
+    struct epoch_stats *stats;
     struct io_engine *engine;
     struct files *files;
     uint32_t depth, limit, block, in_flight, free_head; /* limit: of depth, how many are used */

@@ -40,7 +40,7 @@ struct fetch;
 
 struct fetch_options {
     const struct plan_shm *plan;
-    struct run_stats *stats;  /* bytes, calls, retries, busy_ns, first_ns are counted here */
+    struct epoch_stats *stats;  /* bytes, calls, retries, busy_ns, first_ns are counted here */
     struct io_engine *engine; /* opened for at least fetch_depth() reads */
     struct files *files;
     uint64_t hang_ns;         /* 0: FETCH_HANG_NS */

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int lane_open(struct lane *l, struct run_shm *r, const struct plan_run *p, enum run_lane id, uint32_t slot0,
+int lane_open(struct lane *l, struct epoch_shm *r, const struct plan_run *p, enum lane_id id, uint32_t slot0,
               struct error *e)
 {
     *l = (struct lane){.id = id, .slot0 = slot0, .slots = p->reader_slots[id], .slot_bytes = p->slot_bytes};

@@ -10,19 +10,19 @@
 /* Entries [published, reserved) are being filled; of those, all below `issue` have all their reads queued. */
 struct lane {
     struct ring ring;
-    enum run_lane id;
+    enum lane_id id;
     uint64_t reserved, published, issue, freed; /* freed: told of so far */
     uint64_t mask;
     struct fetch_job *job; /* [entries] */
     uint64_t slot_bytes;
     uint64_t *slot_user; /* [slots] 1 + seq of the last entry that used it */
     uint32_t slot0, slots, next_slot;
-    void (*told)(void *arg, enum run_lane lane, const struct ring_entry *x); /* of every freed entry; may be NULL */
+    void (*told)(void *arg, enum lane_id lane, const struct ring_entry *x); /* of every freed entry; may be NULL */
     void *told_arg;
 };
 
 /* slot0: of its slots, the first in the arena. */
-int lane_open(struct lane *l, struct run_shm *r, const struct plan_run *p, enum run_lane id, uint32_t slot0,
+int lane_open(struct lane *l, struct epoch_shm *r, const struct plan_run *p, enum lane_id id, uint32_t slot0,
               struct error *e);
 void lane_close(struct lane *l);
 

@@ -9,7 +9,7 @@
 #include "reader/probe.h"
 #include "reader/stream.h"
 
-static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry *x)
+static void trace_freed(void *stage, enum lane_id lane, const struct ring_entry *x)
 {
     stage_trace_entry(stage, 0, lane, x);
 }

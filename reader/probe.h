@@ -1,5 +1,5 @@
 /* Plain reads of the plan's files, one block after the other, many in flight: what the disk gives when nothing else is
- * asked of it. The ceiling of a profile, and how block size and depth are found.
+ * asked of it. The peak of a profile, and how block size and depth are found.
  *
  * Goes through the files front to back, on from where the last call ended, so that no cache below answers twice. Direct or
  * buffered as the stream would read each file. Has an engine, descriptors and memory of its own, all taken by probe_open():

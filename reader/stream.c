@@ -18,7 +18,7 @@
 struct stream {
     struct stream_options o;
     const struct plan_tile *tiles;
-    struct run_stats *stats;
+    struct epoch_stats *stats;
     struct files *files;
     struct fetch *fetch;
     struct cache *cache;
@@ -33,7 +33,7 @@ struct stream {
     /* lane 1 */
     uint32_t resident; /* tiles sent so far */
     bool pending;      /* asked, taken from the queue, and not yet begun */
-    struct run_request asked;
+    struct epoch_request asked;
     struct ring_entry *gather; /* the entry that rows are added to; NULL: none */
     uint32_t rows_each;        /* rows that a slot holds */
     const struct plan_matrix *embedding;
@@ -189,7 +189,7 @@ static void fill_sweep(struct stream *s)
     if (!s->o.plan->spec.sweep_tiles) return;
     while ((!s->sweep_number || s->any_moves)) {
         const struct plan_tile *t = &s->tiles[s->tile];
-        bool in_cache = t->home == HOME_HOST;
+        bool in_cache = t->tier == TIER_HOST;
 
         if (s->sweep_number && (t->flags & TILE_STAYS)) {
             step(s);
@@ -198,7 +198,7 @@ static void fill_sweep(struct stream *s)
         if (!lane_room(l) || (!in_cache && !lane_slot_free(l))) return;
         struct ring_entry *x = lane_reserve(l, s->sweep_number, (uint32_t)s->tile, t->bytes);
         if (in_cache)
-            begin_in_cache(s, l, x, t, t->home_off, !s->sweep_number);
+            begin_in_cache(s, l, x, t, t->tier_off, !s->sweep_number);
         else
             begin_in_slot(s, l, x, t);
         step(s);
@@ -253,7 +253,7 @@ static void close_gather(struct stream *s)
     s->gather = NULL;
 }
 
-static int begin_row(struct stream *s, const struct run_request *q, struct error *e)
+static int begin_row(struct stream *s, const struct epoch_request *q, struct error *e)
 {
     const struct plan_matrix *m = s->embedding;
     struct ring_entry *x = s->gather;
@@ -277,7 +277,7 @@ static int begin_row(struct stream *s, const struct run_request *q, struct error
 }
 
 /* A request is believed only after this. */
-static int check_request(struct stream *s, const struct run_request *q, struct error *e)
+static int check_request(struct stream *s, const struct epoch_request *q, struct error *e)
 {
     uint32_t first = first_expert(s->o.plan);
 
@@ -323,7 +323,7 @@ static int fill_requests(struct stream *s, struct error *e)
 
 /* ---- the loop ---- */
 
-/* Everything that can be done without waiting: afterwards only a read that ends or a bell makes more of it. */
+/* Everything that can be done without waiting: afterwards only a read that ends or a eventcount makes more of it. */
 static int work(struct stream *s, struct error *e)
 {
     uint32_t n;
@@ -369,18 +369,18 @@ int stream_find(struct stream *s, struct error *e)
 
 int stream_run(struct stream *s, struct error *e)
 {
-    struct run_shm *r = s->o.run;
+    struct epoch_shm *r = s->o.run;
     int rc;
 
-    while (!(rc = run_state(r))) {
-        uint32_t seen = bell_read(&r->bell[STAGE_READER]);
+    while (!(rc = epoch_state(r))) {
+        uint32_t seen = eventcount_read(&r->eventcount[STAGE_READER]);
 
         if ((rc = work(s, e)) < 0) break;
         if (fetch_in_flight(s->fetch)) {
             /* Bells are not heard here; the next read to end comes soon enough. */
             rc = fetch_reap(s->fetch, wait_for(s), NAP_NS, e);
         } else {
-            rc = run_wait(r, STAGE_READER, seen);
+            rc = epoch_wait(r, STAGE_READER, seen);
         }
         if (rc < 0) break;
     }

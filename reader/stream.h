@@ -3,7 +3,7 @@
  *   lane 0   tiles [0, sweep_tiles), sweep after sweep for ever, as far ahead as entries and slots allow
  *   lane 1   resident tiles, once; then what compute asks for: tiles of experts, rows of the embedding
  *
- * Where a tile's payload lies, by its home:
+ * Where a tile's payload lies, by its tier:
  *   disk     an arena slot, read each time
  *   host     its place in the cache, read at its first visit, from then on published without a read
  *   device   an arena slot at its first visit, never sent again (TILE_STAYS)
@@ -24,11 +24,11 @@ struct stream;
 
 struct stream_options {
     const struct plan_shm *plan; /* checked */
-    struct run_shm *run;         /* checked */
+    struct epoch_shm *run;         /* checked */
     uint8_t *arena, *cache;      /* cache NULL where the plan has none */
     struct io_engine *engine;    /* opened with stream_engine_options() */
     /* Told of every entry that became free, before it is used again; NULL: nobody wants to know. */
-    void (*freed)(void *arg, enum run_lane lane, const struct ring_entry *x);
+    void (*freed)(void *arg, enum lane_id lane, const struct ring_entry *x);
     void *freed_arg;
     uint64_t hang_ns; /* a disk that does not answer is given up after this; 0: FETCH_HANG_NS */
 };

@@ -71,10 +71,10 @@ void builder_init(struct builder *b, const struct folder *d, uint64_t slot_bytes
     b->head.strings.offset = (uint64_t)(uintptr_t)d->name; /* until it is finished */
 }
 
-void builder_tile(struct builder *b, uint16_t home, uint16_t flags)
+void builder_tile(struct builder *b, uint16_t tier, uint16_t flags)
 {
     need(b->tiles < TILES_MAX, "too many tiles");
-    b->tile[b->tiles++] = (struct plan_tile){.part0 = b->parts, .home = home, .flags = flags, .home_off = b->home_end};
+    b->tile[b->tiles++] = (struct plan_tile){.part0 = b->parts, .tier = tier, .flags = flags, .tier_off = b->home_end};
 }
 
 static void add_part(struct builder *b, uint32_t file, uint64_t offset, uint64_t bytes, uint64_t slot_off)
@@ -89,7 +89,7 @@ static void add_part(struct builder *b, uint32_t file, uint64_t offset, uint64_t
     t->parts++;
     t->bytes += bytes;
     t->span = (uint32_t)UP(slot_off + bytes);
-    if (t->home == HOME_HOST) b->home_end = t->home_off + t->span;
+    if (t->tier == TIER_HOST) b->home_end = t->tier_off + t->span;
 }
 
 void builder_part(struct builder *b, uint32_t file, uint64_t offset, uint64_t bytes)
@@ -154,11 +154,11 @@ uint8_t *pages_make(uint64_t bytes)
     return m;
 }
 
-struct run_shm *run_make(const struct plan_shm *p)
+struct epoch_shm *run_make(const struct plan_shm *p)
 {
-    struct run_shm *r = (struct run_shm *)(void *)pages_make(run_bytes(&p->run));
+    struct epoch_shm *r = (struct epoch_shm *)(void *)pages_make(epoch_bytes(&p->run));
 
-    run_init(r, &p->run, 1);
+    epoch_init(r, &p->run, 1);
     return r;
 }
 

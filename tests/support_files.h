@@ -36,15 +36,15 @@ struct builder {
 
 void builder_init(struct builder *b, const struct folder *d, uint64_t slot_bytes);
 /* A new tile; then its parts, each on pages of its own, or (touching) right behind the one before in file and slot. */
-void builder_tile(struct builder *b, uint16_t home, uint16_t flags);
+void builder_tile(struct builder *b, uint16_t tier, uint16_t flags);
 void builder_part(struct builder *b, uint32_t file, uint64_t offset, uint64_t bytes);
 void builder_touching_part(struct builder *b, uint64_t bytes);
 void builder_embedding(struct builder *b, uint32_t file, uint64_t offset, uint64_t rows, uint64_t row_bytes);
 /* malloc'ed image. */
 struct plan_shm *builder_finish(struct builder *b);
 
-/* A run segment for a plan; free() it. */
-struct run_shm *run_make(const struct plan_shm *p);
+/* A epoch segment for a plan; free() it. */
+struct epoch_shm *run_make(const struct plan_shm *p);
 /* Page-aligned zeroed memory; free() it. NULL for no bytes. */
 uint8_t *pages_make(uint64_t bytes);
 

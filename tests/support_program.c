@@ -226,6 +226,6 @@ void test_stream_all(struct plan_shm *p)
 {
     struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
 
-    for (uint64_t i = 0; i < p->tiles.count; i++) t[i].home = t[i].flags = 0, t[i].home_off = 0;
+    for (uint64_t i = 0; i < p->tiles.count; i++) t[i].tier = t[i].flags = 0, t[i].tier_off = 0;
     p->run.host_cache_bytes = p->run.expert_cache_bytes = 0;
 }

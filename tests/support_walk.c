@@ -251,8 +251,8 @@ static void walk_tile(const struct plan_shm *p, uint64_t i)
     inside((uint64_t)t->part0 + t->parts <= p->parts.count, "parts");
     inside(t->span <= p->run.slot_bytes, "span");
     for (uint32_t k = 0; k < t->parts; k++) walk_part(p, t, plan_parts(p) + t->part0 + k);
-    if (t->home == HOME_HOST) inside((unsigned __int128)t->home_off + t->span <= p->run.host_cache_bytes - p->run.expert_cache_bytes, "host home");
-    if (t->home == HOME_DEVICE) inside((unsigned __int128)t->home_off + t->span <= p->run.device_pin_bytes, "device home");
+    if (t->tier == TIER_HOST) inside((unsigned __int128)t->tier_off + t->span <= p->run.host_cache_bytes - p->run.expert_cache_bytes, "host tier");
+    if (t->tier == TIER_DEVICE) inside((unsigned __int128)t->tier_off + t->span <= p->run.device_pin_bytes, "device tier");
 }
 
 uint64_t plan_walk(const struct plan_shm *p)

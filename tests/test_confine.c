@@ -53,7 +53,7 @@ static bool thread_starts(void)
 /* True where the call fails with EPERM. */
 #define REFUSED(call) (errno = 0, (long)(call) == -1 && errno == EPERM)
 
-static int check_closed(enum confine what, int file)
+static int check_closed(enum sandbox what, int file)
 {
     char *const none[] = {NULL};
     char byte;
@@ -92,7 +92,7 @@ static int check_device(void)
     return open("/dev/null", O_RDONLY) >= 0 && thread_starts() ? 0 : 4;
 }
 
-static void in_a_process(enum confine what)
+static void in_a_process(enum sandbox what)
 {
     int status = 0;
     pid_t child = fork();
@@ -101,7 +101,7 @@ static void in_a_process(enum confine what)
         struct error e = {0};
         int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
-        if (confine(what, &e)) {
+        if (sandbox(what, &e)) {
             fprintf(stderr, "skipped: %s\n", e.text);
             _exit(SKIPPED);
         }
@@ -229,7 +229,7 @@ static bool gave_up(pid_t pid, long seccomp)
     return all_threads(pid, "NoNewPrivs", 1) && all_threads(pid, "Seccomp", seccomp);
 }
 
-static bool confined(const pid_t *pid, int n, long seccomp)
+static bool sandboxed(const pid_t *pid, int n, long seccomp)
 {
     for (int i = 0; i < n; i++)
         if (!gave_up(pid[i], seccomp)) return false;
@@ -245,7 +245,7 @@ static long expected_mode(void)
     if (!child) {
         struct error e = {0};
 
-        _exit(confine(CONFINE_DEVICE, &e) ? 1 : 0);
+        _exit(sandbox(CONFINE_DEVICE, &e) ? 1 : 0);
     }
     waitpid(child, &status, 0);
     if (!status) return 2;
@@ -253,7 +253,7 @@ static long expected_mode(void)
     return status_number("/proc/self/status", "Seccomp");
 }
 
-static void every_stage_is_confined(void **state)
+static void every_stage_is_sandboxed(void **state)
 {
     static const char *const arg[] = {"chat", DEMO, "--temperature", "0", "--max-tokens", "8", NULL};
     const struct timespec nap = {.tv_nsec = 10000000};
@@ -267,7 +267,7 @@ static void every_stage_is_confined(void **state)
     assert_int_equal(write(p.in, "Hello\n", 6), 6); /* the stages attach for the first question */
     for (int i = 0; i < 1500 && !ok; i++) {
         nanosleep(&nap, NULL);
-        ok = confined(stage, children_of(p.pid, stage, 8), seccomp);
+        ok = sandboxed(stage, children_of(p.pid, stage, 8), seccomp);
     }
     r = process_finish(&p, "Bye\n", 4, 20);
     assert_true(ok);
@@ -281,7 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(work_opens_nothing),       cmocka_unit_test(read_opens_nothing),
         cmocka_unit_test(device_starts_no_program), cmocka_unit_test(sealed_ring_reads_its_files_only),
-        cmocka_unit_test(every_stage_is_confined),
+        cmocka_unit_test(every_stage_is_sandboxed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

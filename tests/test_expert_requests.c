@@ -28,7 +28,7 @@ struct stage {
     struct model *model;
     struct plan_shm *plan;
     struct engine *engine;
-    struct play_source *source;
+    struct stub_source *source;
     struct ring sweep; /* its tiles come from the test itself, as many as it wants */
     uint64_t given;
     pthread_t thread;
@@ -40,7 +40,7 @@ static void *answer_all(void *arg)
 {
     struct stage *s = arg;
 
-    while (!atomic_load(&s->ready)) play_source_requests(s->source);
+    while (!atomic_load(&s->ready)) stub_source_requests(s->source);
     return NULL;
 }
 
@@ -63,12 +63,12 @@ static void stage_open(struct stage *s, const char *name)
     if (!rc) rc = plan_build(&s->plan, &c.plan_bytes, model_program(s->model), &settings, &e);
     if (rc) fail_msg("%s: %s", name, e.text);
     test_stream_all(s->plan);
-    play_source_plan(s->plan, UINT64_C(64) << 20);
+    stub_source_plan(s->plan, UINT64_C(64) << 20);
     c.plan = s->plan;
     rc = engine_open(&s->engine, &c, &e);
-    if (!rc) rc = play_source_open(&s->source, s->engine, s->plan, 1, &e);
+    if (!rc) rc = stub_source_open(&s->source, s->engine, s->plan, 1, &e);
     if (rc) fail_msg("%s: %s", name, e.text);
-    ring_attach(&s->sweep, engine_run(s->engine), 1, LANE_SWEEP, STAGE_COMPUTE);
+    ring_attach(&s->sweep, engine_epoch(s->engine), 1, LANE_SWEEP, STAGE_COMPUTE);
     assert_int_equal(pthread_create(&s->thread, NULL, answer_all, s), 0);
     rc = engine_ready(s->engine, &e);
     atomic_store(&s->ready, true);
@@ -78,7 +78,7 @@ static void stage_open(struct stage *s, const char *name)
 
 static void stage_close(struct stage *s)
 {
-    play_source_close(s->source);
+    stub_source_close(s->source);
     engine_close(s->engine);
     free(s->plan);
     model_close(s->model);
@@ -105,7 +105,7 @@ static void give(struct stage *s, uint64_t upto)
 
 static uint64_t queued(const struct stage *s, uint64_t *tail)
 {
-    const struct run_requests *q = &engine_run(s->engine)->requests;
+    const struct epoch_requests *q = &engine_epoch(s->engine)->requests;
 
     *tail = atomic_load(&q->tail);
     return atomic_load(&q->head) - *tail;
@@ -163,11 +163,11 @@ static uint64_t tiles_before(const struct plan_shm *p, uint64_t op)
 /* The requests from tail on are the tiles of this layer's experts: whole ones, each once. */
 static void expect_whole_experts(const struct stage *s, uint64_t tail, const struct plan_experts *x, uint64_t n)
 {
-    const struct run_requests *q = &engine_run(s->engine)->requests;
+    const struct epoch_requests *q = &engine_epoch(s->engine)->requests;
     uint32_t before = 0;
 
     for (uint64_t i = 0; i < n; i++) {
-        struct run_request r = q->at[(tail + i) % RUN_REQUESTS];
+        struct epoch_request r = q->at[(tail + i) % EPOCH_REQUESTS];
 
         assert_int_equal(r.kind, REQUEST_TILE);
         assert_in_range(r.index, x->tile0, x->tile0 + x->experts * x->tiles_each - 1);
@@ -190,7 +190,7 @@ static uint64_t sweep(struct stage *s, uint32_t n, uint64_t sweeps_before)
         uint32_t place = (uint32_t)sweeps_before * CHUNK + i;
 
         position[i] = (struct sweep_position){
-            .token = 6 + i, .place = place, .row = place, .parent = place ? place - 1 : ROW_NONE};
+            .token = 6 + i, .position = place, .row = place, .parent = place ? place - 1 : ROW_NONE};
     }
     position[n - 1].flags = POSITION_LOGITS;
     if (engine_sweep_start(s->engine, position, n, &e)) fail_msg("%s", e.text);
@@ -200,7 +200,7 @@ static uint64_t sweep(struct stage *s, uint32_t n, uint64_t sweeps_before)
     for (uint64_t left = n; left;) {
         uint64_t before = tail;
 
-        play_source_requests(s->source);
+        stub_source_requests(s->source);
         queued(s, &tail);
         left -= tail - before;
     }
@@ -229,9 +229,9 @@ static uint64_t sweep(struct stage *s, uint32_t n, uint64_t sweeps_before)
         meanwhile += reached - router;
         assert_int_equal(queued(s, &tail), want);
         /* all of these and no further ones: those of the next layer want tiles that have not been given */
-        for (last = tail + want; tail < last || play_source_stuck(s->source); queued(s, &tail)) {
-            if (play_source_stuck(s->source) && engine_poll(s->engine, 1, &e)) fail_msg("%s", e.text);
-            play_source_requests(s->source);
+        for (last = tail + want; tail < last || stub_source_stuck(s->source); queued(s, &tail)) {
+            if (stub_source_stuck(s->source) && engine_poll(s->engine, 1, &e)) fail_msg("%s", e.text);
+            stub_source_requests(s->source);
         }
         assert_int_equal(tail, last);
     }

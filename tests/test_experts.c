@@ -123,7 +123,7 @@ static void sweep(struct engine *g, uint32_t from, uint32_t n, struct seen *out)
 
     for (uint32_t i = 0; i < n; i++)
         s[i] = (struct sweep_position){.token = token_at(from + i),
-                                       .place = from + i,
+                                       .position = from + i,
                                        .row = from + i,
                                        .parent = from + i ? from + i - 1 : ROW_NONE};
     s[n - 1].flags = POSITION_LOGITS;
@@ -311,7 +311,7 @@ static void shared_expert_runs_meanwhile(void **state)
 /* The expected hits are what is read less, and what a token takes less. */
 static void prediction_follows_the_hits(void **state)
 {
-    struct speeds v = {.disk = 1e6, .memory = 1e9, .link = 1e9, .device_memory = 1e9, .flops = 1e12};
+    struct calibration v = {.disk = 1e6, .memory = 1e9, .link = 1e9, .device_memory = 1e9, .flops = 1e12};
     struct plan_settings s;
     struct plan_summary z;
     struct options o = option_defaults;

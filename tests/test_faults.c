@@ -12,7 +12,7 @@
 
 #include "reader/engine_faults.h"
 #include "reader/fetch.h"
-#include "tests/support_play.h"
+#include "tests/support_stub.h"
 #include "tests/support_process.h"
 #include "tests/support_victims.h"
 
@@ -57,7 +57,7 @@ static struct plan_shm *make_plan(const struct folder *d, uint32_t io, uint32_t 
 
     builder_init(b, d, SLOT);
     for (uint32_t i = 0; i < 4; i++) {
-        builder_tile(b, HOME_DISK, 0);
+        builder_tile(b, TIER_DISK, 0);
         builder_part(b, 0, i * TILE, TILE);
     }
     b->head.spec.sweep_tiles = 4;
@@ -87,7 +87,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void start(struct play *p, struct plan_shm *plan, const char *spec)
+static void start(struct stub *p, struct plan_shm *plan, const char *spec)
 {
     struct io_options o = {.depth = DEPTH, .files = files_number(1, 0)};
     struct io_engine *below, *faulty;
@@ -97,25 +97,25 @@ static void start(struct play *p, struct plan_shm *plan, const char *spec)
     assert_int_equal(faults_parse(&f, spec, 1, &e), 0);
     assert_int_equal(io_engine_open(&below, plan->run.engine, &o, &e), 0);
     assert_int_equal(io_engine_faults_open(&faulty, below, &f, DEPTH, &e), 0);
-    play_start_patient(p, plan, faulty, (uint64_t)(faults_value(&f, FAULT_PATIENCE, 0) * 1e9));
+    stub_start_patient(p, plan, faulty, (uint64_t)(faults_value(&f, FAULT_PATIENCE, 0) * 1e9));
 }
 
-static void expect_tiles(struct play *p, uint32_t n)
+static void expect_tiles(struct stub *p, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        struct ring_entry *x = play_next(p, LANE_SWEEP);
+        struct ring_entry *x = stub_next(p, LANE_SWEEP);
 
         if (!x) fail_msg("%s", p->error.text);
-        play_check_tile(p, x, i % 4);
+        stub_check_tile(p, x, i % 4);
         ring_release(&p->ring[0]);
     }
 }
 
-static void expect_failure(struct play *p, const struct folder *d, int code, const char *words)
+static void expect_failure(struct stub *p, const struct folder *d, int code, const char *words)
 {
-    while (play_next(p, LANE_SWEEP)) ring_release(&p->ring[0]);
+    while (stub_next(p, LANE_SWEEP)) ring_release(&p->ring[0]);
     if (!strstr(p->error.text, d->name[0])) fail_msg("no file's name: %s", p->error.text);
-    play_expect_failure(p, code, words);
+    stub_expect_failure(p, code, words);
 }
 
 static void what_passes_is_mended(void **state)
@@ -123,7 +123,7 @@ static void what_passes_is_mended(void **state)
     static const char *const specs_of[] = {
         "eio@500000x3",        "eagain=0.5", "short=4096", "short=5000", "eagain=0.3,short=20000,eio@3x1",
         "eio@0x1,eio@999999x2"};
-    struct play p;
+    struct stub p;
 
     for (uint32_t io = PLAN_IO_DIRECT; io <= PLAN_IO_BUFFERED; io++) {
         for (uint32_t engine = ENGINE_AUTO; engine <= ENGINE_THREADS; engine += ENGINE_THREADS - ENGINE_AUTO) {
@@ -134,7 +134,7 @@ static void what_passes_is_mended(void **state)
                     assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].retries), 0);
                 else
                     assert_true(atomic_load(&p.run->stats[STAGE_READER].retries) > 0);
-                play_stop(&p);
+                stub_stop(&p);
             }
         }
     }
@@ -142,7 +142,7 @@ static void what_passes_is_mended(void **state)
 
 static void what_stays_is_named(void **state)
 {
-    struct play p;
+    struct stub p;
 
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "eio@520001");
     expect_failure(&p, *state, EIO,
@@ -155,14 +155,14 @@ static void what_stays_is_named(void **state)
 
 static void a_read_that_never_ends_is_given_up(void **state)
 {
-    struct play p;
+    struct stub p;
 
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "hang@600000,patience=0.3");
     expect_failure(&p, *state, ETIMEDOUT, "one at offset 5"); /* 565248: of the blocks of tile 2 */
     /* and does not keep a run from stopping */
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "hang@0");
     while (!atomic_load(&p.run->stats[STAGE_READER].calls)) nap_ms(1);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* A bit that a disk or a cable turns without saying so cannot be noticed by a reader: no checksum stands beside the
@@ -170,15 +170,15 @@ static void a_read_that_never_ends_is_given_up(void **state)
 static void wrong_bits_go_unnoticed(void **state)
 {
     struct ring_entry *x;
-    struct play p;
+    struct stub p;
 
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "flip@300000x1");
     for (uint32_t i = 0; i < 8; i++) {
-        assert_non_null(x = play_next(&p, LANE_SWEEP));
-        assert_int_equal(tile_wrong_bytes(p.plan, &plan_tiles(p.plan)[i % 4], play_payload(&p, x)), i == 1);
+        assert_non_null(x = stub_next(&p, LANE_SWEEP));
+        assert_int_equal(tile_wrong_bytes(p.plan, &plan_tiles(p.plan)[i % 4], stub_payload(&p, x)), i == 1);
         ring_release(&p.ring[0]);
     }
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* ---- the whole program ---- */

@@ -126,7 +126,7 @@ static void stages_refuse_what_is_no_setup(void **state)
     assert_int_equal(zmq_bind(router, address), 0);
     for (int s = 0; s < STAGES; s++)
         for (unsigned kind = 0; kind < 16; kind++)
-            stage_meets(program[s], stage_name((enum run_stage)s), router, address, kind);
+            stage_meets(program[s], stage_name((enum stage_id)s), router, address, kind);
     zmq_close(router);
     zmq_ctx_term(context);
 }
@@ -260,7 +260,7 @@ static struct impostor take_names(const char *name)
 
     snprintf(address, sizeof address, "ipc://@%s", name);
     for (int s = 0; s < STAGES; s++) {
-        const char *stage = stage_name((enum run_stage)s);
+        const char *stage = stage_name((enum stage_id)s);
 
         x.socket[s] = zmq_socket(x.context, ZMQ_DEALER);
         zmq_setsockopt(x.socket[s], ZMQ_LINGER, &linger, sizeof linger);

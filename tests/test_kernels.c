@@ -222,7 +222,7 @@ static void test_transposed_products(void **state)
 }
 
 /* Every code of the small formats, and every half, widened to exactly its value. */
-static void test_widen(void **state)
+static void test_dequantize(void **state)
 {
     (void)state;
     unsigned char *codes = malloc(1 + 131072), *p = codes + 1;
@@ -235,7 +235,7 @@ static void test_widen(void **state)
         m.dtype = (uint16_t)dtype;
         for (size_t way = 0; way < kernels_ways(); way += 3) {
             struct ops *o = kernels_open(way);
-            ops_widen(o, got, p, dtype, 65535);
+            ops_dequantize(o, got, p, dtype, 65535);
             for (uint32_t i = 0; i < 65535; i++) {
                 const float want = reference_weight(&w, 0, i);
                 if (isnan(want) ? !isnan(got[i]) : memcmp(&got[i], &want, 4))
@@ -381,7 +381,7 @@ static void test_codes_of_e4m3(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_widen),         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_dequantize),         cmocka_unit_test(test_products),
         cmocka_unit_test(test_row_norm),      cmocka_unit_test(test_transposed_products),
         cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_narrow),
         cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_codes_of_e4m3),

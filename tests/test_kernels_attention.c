@@ -14,10 +14,10 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* Positions of one or two sequences: rows of the cache for each place, and what each position sees as runs. */
+/* Positions of one or two sequences: rows of the cache for each position, and what each position sees as runs. */
 struct layout {
     uint32_t n, rows;
-    uint32_t *row, *place, *first;
+    uint32_t *row, *position, *first;
     struct ops_run *runs;
 };
 
@@ -26,12 +26,12 @@ static void add_sequence(struct layout *l, uint32_t from, uint32_t to, uint32_t 
 {
     for (uint32_t i = from; i < to; i++, l->n++) {
         uint32_t at = l->first[l->n], pieces = (to + piece - 1) / piece;
-        for (uint32_t place = 0; place <= i; place += piece) {
-            const uint32_t row = base + (pieces - 1 - place / piece) * piece;
-            l->runs[at++] = (struct ops_run){row, i + 1 - place < piece ? i + 1 - place : piece};
+        for (uint32_t position = 0; position <= i; position += piece) {
+            const uint32_t row = base + (pieces - 1 - position / piece) * piece;
+            l->runs[at++] = (struct ops_run){row, i + 1 - position < piece ? i + 1 - position : piece};
         }
         l->row[l->n] = l->runs[at - 1].row + l->runs[at - 1].length - 1;
-        l->place[l->n] = i;
+        l->position[l->n] = i;
         l->first[l->n + 1] = at;
     }
     uint32_t end = base + (to + piece - 1) / piece * piece;
@@ -41,22 +41,22 @@ static void add_sequence(struct layout *l, uint32_t from, uint32_t to, uint32_t 
 static struct layout new_layout(void)
 {
     enum { MOST = 1000 };
-    struct layout l = {.row = calloc(MOST, 4), .place = calloc(MOST, 4), .first = calloc(MOST + 1, 4),
+    struct layout l = {.row = calloc(MOST, 4), .position = calloc(MOST, 4), .first = calloc(MOST + 1, 4),
                        .runs = calloc(200000, sizeof *l.runs)};
     return l;
 }
 
 static void drop_layout(struct layout *l)
 {
-    free(l->row), free(l->place), free(l->first), free(l->runs);
+    free(l->row), free(l->position), free(l->first), free(l->runs);
 }
 
 /* Positions [i, i + n) of a layout. */
 static struct ops_rows part_of(const struct layout *l, uint32_t i, uint32_t n)
 {
-    struct ops_rows r = {l->row + i, l->place + i, l->first + i, l->runs, n, 0};
+    struct ops_rows r = {l->row + i, l->position + i, l->first + i, l->runs, n, 0};
     for (uint32_t k = 0; k < n; k++)
-        r.max_place = r.place[k] > r.max_place ? r.place[k] : r.max_place;
+        r.max_position = r.position[k] > r.max_position ? r.position[k] : r.max_position;
     return r;
 }
 

@@ -12,7 +12,7 @@
 
 #define DEMO      "tests/data/demo-model"
 #define RUNS      50
-#define RUN_BYTES (UINT64_C(4) << 20) /* of /dev/shm, with the flags below */
+#define EPOCH_BYTES (UINT64_C(4) << 20) /* of /dev/shm, with the flags below */
 
 static struct process start(int seed)
 {
@@ -57,7 +57,7 @@ static void fifty_at_once(void **state)
     int different = 0;
 
     (void)state;
-    if (shm_free_bytes() < RUNS * RUN_BYTES) {
+    if (shm_free_bytes() < RUNS * EPOCH_BYTES) {
         print_message("skipped: /dev/shm has room for less than %d runs\n", RUNS);
         skip();
     }

@@ -77,9 +77,9 @@ static void expect_whole_sweep(const struct plan_shm *p, const struct program *p
         assert_true(plan_tiles(p)[i].layer < p->spec.layers + 1);
         if (plan_tiles(p)[i].span < p->run.slot_bytes / 8) short_tiles++;
     }
-    assert_true(bytes >= cut_sweep_bytes(prog)); /* a block of scales may be read for two pieces */
-    assert_true(bytes <= cut_sweep_bytes(prog) + p->parts.count * 4096);
-    if (p->run.slot_bytes > 16 * cut_slot_least(prog)) assert_true(short_tiles <= 1 + p->spec.sweep_tiles / 16);
+    assert_true(bytes >= tiling_sweep_bytes(prog)); /* a block of scales may be read for two pieces */
+    assert_true(bytes <= tiling_sweep_bytes(prog) + p->parts.count * 4096);
+    if (p->run.slot_bytes > 16 * tiling_slot_least(prog)) assert_true(short_tiles <= 1 + p->spec.sweep_tiles / 16);
 }
 
 static void cut_at_all_sizes(const struct test_shape *shape)
@@ -89,7 +89,7 @@ static void cut_at_all_sizes(const struct test_shape *shape)
     uint64_t least;
 
     test_program(&p, shape);
-    least = cut_slot_least(&p);
+    least = tiling_slot_least(&p);
     assert_int_equal(least % PLAN_PAGE, 0);
     for (uint64_t i = 0; i < 24; i++) {
         struct plan_shm *plan;
@@ -203,7 +203,7 @@ static void test_tied_and_replanned(void **state)
 
         if (o->kind == OP_MATMUL && i + 2 == p.ops.count) o->matmul.matrix = p.spec.embed_matrix;
     }
-    for (s.slot_bytes = cut_slot_least(&p); s.slot_bytes < MIB; s.slot_bytes *= 2) {
+    for (s.slot_bytes = tiling_slot_least(&p); s.slot_bytes < MIB; s.slot_bytes *= 2) {
         struct plan_shm *a = build_settings(&p, &s), *b = build_settings(&p, &s);
 
         assert_int_equal(a->bytes, b->bytes);
@@ -306,7 +306,7 @@ static void test_budget_holds(void **state)
             p = build(&shape, &s);
         }
         assert_true(host_cost(p, s.text_bytes, &c) <= s.host_memory);
-        if (s.host_memory > 2 * GIB) assert_int_equal(plan_tiles(p)[0].home, HOME_HOST);
+        if (s.host_memory > 2 * GIB) assert_int_equal(plan_tiles(p)[0].tier, TIER_HOST);
         free(p);
     }
 }
@@ -426,12 +426,12 @@ static void test_spread_is_even(void **state)
             total += tiles[i].span;
             if (tiles[i].span > widest) widest = tiles[i].span;
         }
-        used = homes_spread(tiles, N, total * step / 40, HOME_HOST, TILE_STAYS);
+        used = placement_spread(tiles, N, total * step / 40, TIER_HOST, TILE_STAYS);
         assert_true(used <= total * step / 40 && used + widest >= total * step / 40);
         for (uint32_t i = 0; i < N; i++) { /* at no point is the pinned share further off than one tile */
             passed += tiles[i].span;
-            if (tiles[i].home == HOME_HOST) {
-                assert_int_equal(tiles[i].home_off, pinned);
+            if (tiles[i].tier == TIER_HOST) {
+                assert_int_equal(tiles[i].tier_off, pinned);
                 pinned += tiles[i].span;
             }
             assert_true(pinned * 40 <= passed * step);
@@ -439,7 +439,7 @@ static void test_spread_is_even(void **state)
         }
         if (step == 40) assert_int_equal(used, total);
     }
-    assert_int_equal(homes_spread(tiles, 0, 100, HOME_HOST, 0), 0);
+    assert_int_equal(placement_spread(tiles, 0, 100, TIER_HOST, 0), 0);
 }
 
 static void test_pins_host(void **state)
@@ -452,7 +452,7 @@ static void test_pins_host(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
-        assert_int_equal(plan_tiles(p)[i].home, HOME_HOST);
+        assert_int_equal(plan_tiles(p)[i].tier, TIER_HOST);
         assert_int_equal(plan_tiles(p)[i].flags, TILE_STAYS);
     }
     least = host_cost(p, s.text_bytes, &c) - p->run.host_cache_bytes;
@@ -466,7 +466,7 @@ static void test_pins_device(void **state)
 {
     struct plan_settings s = test_settings(4 * GIB);
     struct test_shape shape = test_shape_small;
-    uint64_t homes[3] = {0};
+    uint64_t tiers[3] = {0};
     struct plan_shm *p;
 
     (void)state;
@@ -477,12 +477,12 @@ static void test_pins_device(void **state)
     for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
         const struct plan_tile *t = plan_tiles(p) + i;
 
-        homes[t->home] += t->span;
-        assert_int_equal(t->flags, t->home == HOME_DEVICE ? TILE_STAYS : 0);
+        tiers[t->tier] += t->span;
+        assert_int_equal(t->flags, t->tier == TIER_DEVICE ? TILE_STAYS : 0);
     }
-    assert_true(homes[HOME_DEVICE] > 50 * MIB && homes[HOME_HOST] > 50 * MIB && homes[HOME_DISK] > 50 * MIB);
-    assert_int_equal(homes[HOME_DEVICE], p->run.device_pin_bytes);
-    assert_int_equal(homes[HOME_HOST], p->run.host_cache_bytes);
+    assert_true(tiers[TIER_DEVICE] > 50 * MIB && tiers[TIER_HOST] > 50 * MIB && tiers[TIER_DISK] > 50 * MIB);
+    assert_int_equal(tiers[TIER_DEVICE], p->run.device_pin_bytes);
+    assert_int_equal(tiers[TIER_HOST], p->run.host_cache_bytes);
     free(p);
     s.device_memory = 100 * MIB, s.device_memory_given = true;
     expect_refused(&shape, &s, ENOMEM, "--device-memory");

@@ -22,7 +22,7 @@
  * page, which a list does not know: they are left out. */
 static struct plan_summary plan(const char *folder, const char *from)
 {
-    static const struct speeds speeds = {
+    static const struct calibration speeds = {
         .disk = 1e9, .memory = 1e10, .link = 1e10, .device_memory = 1e11, .flops = 1e11};
     struct model_options o = {.allow_missing_weights = true, .context = 16};
     struct plan_settings s = test_settings(UINT64_C(4) << 30);

@@ -141,10 +141,10 @@ static void test_named_faults(void **state)
     FAULT(p->run.transfer_slots[0], 2, "device slots");
     FAULT(p->run.max_logits, p->run.max_positions + 1, "logits");
     FAULT(p->run.expert_cache_bytes, p->run.host_cache_bytes + 4096, "host cache");
-    FAULT(tiles[0].home_off, 1, "home");
-    FAULT(tiles[1].home_off, 0, "home");
-    FAULT(tiles[0].home, HOME_DEVICE, "home");
-    FAULT(tiles[0].flags, 0, "home");
+    FAULT(tiles[0].tier_off, 1, "tier");
+    FAULT(tiles[1].tier_off, 0, "tier");
+    FAULT(tiles[0].tier, TIER_DEVICE, "tier");
+    FAULT(tiles[0].flags, 0, "tier");
     FAULT(tiles[0].span, 0, "bytes");
     FAULT(tiles[0].bytes, 1, "parts of");
     FAULT(tiles[1].part0, 0, "expected next");

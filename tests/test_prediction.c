@@ -79,9 +79,9 @@ static struct plan_shm *demo_plan(uint32_t threads, uint32_t io)
 
 static double disk(void)
 {
-    struct speeds s;
+    struct calibration s;
 
-    speeds_cached(&s, folder, NULL);
+    calibration_load(&s, folder, NULL);
     return s.disk_measured ? s.disk : 0;
 }
 
@@ -90,18 +90,18 @@ static void one_bad_minute_changes_little(void **state)
     (void)state;
     write_file("{}");
     assert_true(disk() == 0);
-    speeds_remember(SPEEDS_DISK, folder, NULL, 2e9);
+    calibration_keep(SPEEDS_DISK, folder, NULL, 2e9);
     assert_true(disk() == 2e9);
-    speeds_remember(SPEEDS_DISK, folder, NULL, 2.2e9);
-    speeds_remember(SPEEDS_DISK, folder, NULL, 1e8);
+    calibration_keep(SPEEDS_DISK, folder, NULL, 2.2e9);
+    calibration_keep(SPEEDS_DISK, folder, NULL, 1e8);
     assert_true(disk() == 2e9);
-    speeds_remember(SPEEDS_DISK, folder, NULL, 2.1e9);
+    calibration_keep(SPEEDS_DISK, folder, NULL, 2.1e9);
     assert_true(disk() == 2.05e9);
     /* a disk that stays slow is believed, after some runs: the last five count */
-    for (int i = 0; i < 3; i++) speeds_remember(SPEEDS_DISK, folder, NULL, 1e9);
+    for (int i = 0; i < 3; i++) calibration_keep(SPEEDS_DISK, folder, NULL, 1e9);
     assert_true(disk() == 1e9);
-    for (int i = 0; i < 3; i++) speeds_remember(SPEEDS_DISK, folder, NULL, NAN);
-    for (int i = 0; i < 3; i++) speeds_remember(SPEEDS_DISK, folder, NULL, 0);
+    for (int i = 0; i < 3; i++) calibration_keep(SPEEDS_DISK, folder, NULL, NAN);
+    for (int i = 0; i < 3; i++) calibration_keep(SPEEDS_DISK, folder, NULL, 0);
     assert_true(disk() == 1e9);
 }
 
@@ -130,9 +130,9 @@ static void what_others_wrote_is_looked_at(void **state)
     }
     /* one more measurement beside a single number of old */
     write_file("{\"disk-@\": 2e9}");
-    speeds_remember(SPEEDS_DISK, folder, NULL, 3e9);
+    calibration_keep(SPEEDS_DISK, folder, NULL, 3e9);
     assert_true(disk() == 2.5e9);
-    speeds_remember_reading(folder, 1 << 20, 8, 9e9);
+    calibration_keep_reading(folder, 1 << 20, 8, 9e9);
     assert_true(disk() == 2.5e9);
 }
 
@@ -140,18 +140,18 @@ static void what_others_wrote_is_looked_at(void **state)
 static void memory_is_known_by_form_and_threads(void **state)
 {
     struct plan_shm *one = demo_plan(1, PLAN_IO_DIRECT), *two = demo_plan(2, PLAN_IO_DIRECT);
-    struct speeds s;
+    struct calibration s;
 
     (void)state;
     write_file("{}");
-    speeds_remember(SPEEDS_MEMORY, NULL, one, 1e10);
-    speeds_remember(SPEEDS_FLOPS, NULL, two, 2e11);
-    speeds_cached(&s, folder, one);
+    calibration_keep(SPEEDS_MEMORY, NULL, one, 1e10);
+    calibration_keep(SPEEDS_FLOPS, NULL, two, 2e11);
+    calibration_load(&s, folder, one);
     assert_true(s.memory_measured && s.memory == 1e10 && !s.flops_measured);
-    speeds_cached(&s, folder, two);
+    calibration_load(&s, folder, two);
     assert_true(!s.memory_measured && s.flops_measured && s.flops == 2e11);
     write_file("{\"memory-F8_E4M3-1\": [5e9]}");
-    speeds_cached(&s, folder, one);
+    calibration_load(&s, folder, one);
     assert_false(s.memory_measured);
     free(one);
     free(two);
@@ -161,14 +161,14 @@ static void memory_is_known_by_form_and_threads(void **state)
 static void page_cache_is_another_lane(void **state)
 {
     struct plan_shm *direct = demo_plan(1, PLAN_IO_DIRECT), *any = demo_plan(1, PLAN_IO_AUTO);
-    struct speeds s;
+    struct calibration s;
 
     (void)state;
     assert_int_equal(system("cat " DEMO "/*.safetensors >/dev/null"), 0);
     write_file("{\"disk-@\": [2e9], \"page-cache\": [7e9]}");
-    speeds_cached(&s, folder, direct);
+    calibration_load(&s, folder, direct);
     assert_true(!s.page_cache && s.disk == 2e9);
-    speeds_cached(&s, folder, any);
+    calibration_load(&s, folder, any);
     if (s.page_cache) {
         const char *const plan[] = {"plan", DEMO, NULL};
         struct process_result r = process_run("sluice", plan, NULL, 0, 30);
@@ -186,7 +186,7 @@ static void page_cache_is_another_lane(void **state)
 /* The prompt: its first sweep reads all, later ones what stays on the disk; many positions cost operations. */
 static void prompts_are_predicted(void **state)
 {
-    struct speeds v = {.disk = 1e6, .memory = 1e12, .flops = 1e15};
+    struct calibration v = {.disk = 1e6, .memory = 1e12, .flops = 1e15};
     struct plan_shm *p = demo_plan(2, PLAN_IO_DIRECT);
     struct plan_summary z;
     uint32_t n;
@@ -203,7 +203,7 @@ static void prompts_are_predicted(void **state)
     assert_true(plan_prompt_seconds(&z, p, &v, n + 1) - plan_prompt_seconds(&z, p, &v, n) < 1e-2);
     v.fill = 5e5; /* pins that come slower than the disk reads */
     assert_true(fabs(plan_prompt_seconds(&z, p, &v, 1) - (double)z.host_bytes / v.fill) < 1e-6);
-    v = (struct speeds){.disk = 1e15, .memory = 1e15, .flops = 1e6};
+    v = (struct calibration){.disk = 1e15, .memory = 1e15, .flops = 1e6};
     plan_summarize(&z, p, &v);
     assert_true(fabs(plan_prompt_seconds(&z, p, &v, n) - n * z.flops_per_position / v.flops) < 1e-3);
     assert_true(fabs(z.predicted_seconds_per_prompt_token - z.flops_per_position / v.flops) < 1e-6);
@@ -216,17 +216,17 @@ static void own_sweeps_give_own_speeds(void **state)
     static const uint64_t ns[] = {900, 10, 11, 80, 12, 13, 100};
     struct session s = {.speeds = {.disk = 1, .memory = 2, .flops = 3},
                         .summary = {.dense_bytes = 1000, .sweep_bytes = 600}};
-    struct speeds v;
+    struct calibration v;
 
     (void)state;
-    experience_speeds(&s, &v);
+    calibration_lanes(&s, &v);
     assert_true(v.disk == 1 && v.memory == 2 && v.flops == 3); /* nothing seen: what was known */
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
         s.sweep[s.sweeps++] = (struct session_sweep){i == 6 ? 4 : 1, ns[i] * 1000, 600, ns[i] * 1000, ns[i] * 500};
-    experience_speeds(&s, &v);
+    calibration_lanes(&s, &v);
     assert_true(fabs(v.disk - 600 / 12e-6) < 1 && fabs(v.memory - 1000 / 6e-6) < 1 && v.flops == 3);
     s.summary.sweep_bytes = 0; /* reads of a row of the embedding are no measure of the disk */
-    experience_speeds(&s, &v);
+    calibration_lanes(&s, &v);
     assert_true(v.disk == 1);
 }
 
@@ -281,13 +281,13 @@ static void earlier_runs_are_believed(void **state)
     const char *const run[] = {"run", DEMO, "-p", "a", "-n", "2", "--json", "--threads", "1", NULL};
     const char *const *argv[] = {plan, run};
     struct plan_shm *p = demo_plan(1, PLAN_IO_AUTO);
-    struct speeds v;
+    struct calibration v;
     struct plan_summary z;
 
     (void)state;
     write_file("{}");
-    speeds_remember(SPEEDS_MEMORY, NULL, p, 2e5);
-    speeds_cached(&v, folder, p);
+    calibration_keep(SPEEDS_MEMORY, NULL, p, 2e5);
+    calibration_load(&v, folder, p);
     plan_summarize(&z, p, &v);
     assert_true(z.dense_bytes > 0 && fabs(z.predicted_seconds_per_token - (double)z.dense_bytes / 2e5) < 1e-6);
     for (int i = 0; i < 2; i++) {

@@ -11,7 +11,7 @@
 #include "proto/base/clock.h"
 #include "proto/ring.h"
 #include "reader/stream.h"
-#include "tests/support_play.h"
+#include "tests/support_stub.h"
 
 #define SLOT      (128u << 10)
 #define ROW       4100u /* bytes of an embedding row */
@@ -21,7 +21,7 @@
 
 /* Walks sweeps on lane 0, holding entries for a while before they are released; bytes are looked at when an entry is
  * taken and, again, right before it is released. */
-static void walk_sweeps(struct play *p, uint64_t sweeps, uint64_t hold)
+static void walk_sweeps(struct stub *p, uint64_t sweeps, uint64_t hold)
 {
     uint64_t released = 0, taken = 0;
 
@@ -33,14 +33,14 @@ static void walk_sweeps(struct play *p, uint64_t sweeps, uint64_t hold)
             if (s && (tile->flags & TILE_STAYS)) continue;
             while (taken - released >= hold) {
                 x = ring_at(&p->ring[0], released++);
-                play_check_tile(p, x, x->tile);
+                stub_check_tile(p, x, x->tile);
                 ring_release(&p->ring[0]);
             }
-            x = play_next(p, LANE_SWEEP);
+            x = stub_next(p, LANE_SWEEP);
             if (!x) fail_msg("%s", p->error.text);
             assert_int_equal(x->sweep, s);
-            assert_int_equal(x->segment, tile->home == HOME_HOST ? SEGMENT_CACHE : SEGMENT_ARENA);
-            play_check_tile(p, x, t);
+            assert_int_equal(x->segment, tile->tier == TIER_HOST ? SEGMENT_CACHE : SEGMENT_ARENA);
+            stub_check_tile(p, x, t);
             taken++;
         }
     }
@@ -51,9 +51,9 @@ static void walk_sweeps(struct play *p, uint64_t sweeps, uint64_t hold)
 
 static const uint64_t SIZES[] = {1500001, 800000, 4096 * 30, 70001};
 
-static void add_tile(struct builder *b, uint32_t i, uint16_t home, uint16_t flags)
+static void add_tile(struct builder *b, uint32_t i, uint16_t tier, uint16_t flags)
 {
-    builder_tile(b, home, flags);
+    builder_tile(b, tier, flags);
     for (uint32_t k = 0; k <= i % 3; k++) {
         uint32_t file = (i + k) % 4;
         uint64_t bytes = i % 5 ? 1 + (i * 7919 + k * 104729) % 30000 : 1 + i, last = SIZES[file] - bytes;
@@ -69,11 +69,11 @@ static struct builder *make_plan(const struct folder *d, uint32_t slots, uint32_
 
     builder_init(b, d, SLOT);
     for (uint32_t i = 0; i < 20; i++) {
-        uint16_t home = !homes ? HOME_DISK : i % 5 == 1 || i == 12 ? HOME_HOST : i % 5 == 2 ? HOME_DEVICE : HOME_DISK;
+        uint16_t tier = !homes ? TIER_DISK : i % 5 == 1 || i == 12 ? TIER_HOST : i % 5 == 2 ? TIER_DEVICE : TIER_DISK;
 
-        add_tile(b, i, home, home == HOME_DEVICE || i == 12 ? TILE_STAYS * homes : 0);
+        add_tile(b, i, tier, tier == TIER_DEVICE || i == 12 ? TILE_STAYS * homes : 0);
     }
-    for (uint32_t i = 20; i < 20 + RESIDENTS + EXPERTS; i++) add_tile(b, i, HOME_DISK, 0);
+    for (uint32_t i = 20; i < 20 + RESIDENTS + EXPERTS; i++) add_tile(b, i, TIER_DISK, 0);
     builder_embedding(b, 0, 777, ROWS, ROW);
     b->head.spec.sweep_tiles = 20;
     b->head.spec.resident_tiles = RESIDENTS;
@@ -110,7 +110,7 @@ static int teardown_folder(void **state)
 
 static void sweeps_at_every_depth(void **state)
 {
-    struct play p;
+    struct stub p;
 
     for (uint32_t slots = 1; slots <= 8; slots++) {
         for (uint32_t engine = ENGINE_AUTO; engine <= ENGINE_THREADS; engine++) {
@@ -120,9 +120,9 @@ static void sweeps_at_every_depth(void **state)
             b->head.run.io = slots % 3;
             b->head.run.io_depth = slots == 3 ? 1 : 8;
             b->head.run.io_block_bytes = slots == 2 ? 4096 : slots == 4 ? 5000 : 0;
-            play_start(&p, finish(b), NULL);
+            stub_start(&p, finish(b), NULL);
             walk_sweeps(&p, 3, (slots + 1) / 2);
-            play_stop(&p);
+            stub_stop(&p);
         }
     }
 }
@@ -130,103 +130,103 @@ static void sweeps_at_every_depth(void **state)
 static void runs_ahead_over_the_end_of_a_sweep(void **state)
 {
     struct builder *b = make_plan(*state, 8, 16, false);
-    struct play p;
+    struct stub p;
     uint64_t t0 = clock_ns();
 
     b->head.spec.sweep_tiles = 3;
     b->head.spec.resident_tiles = b->head.spec.expert_tiles = 0;
-    play_start(&p, finish(b), NULL);
+    stub_start(&p, finish(b), NULL);
     while (atomic_load(&p.ring[0].shm->published) < 8 && clock_ns() - t0 < 5000000000u) {
     }
     assert_int_equal(atomic_load(&p.ring[0].shm->published), 8); /* as many as there are slots: three sweeps begun */
     assert_int_equal(ring_at(&p.ring[0], 7)->sweep, 2);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* From the second sweep on, tiles at the host are not read, and those that stay are not sent. */
 static void pinned_tiles_are_read_once(void **state)
 {
     struct builder *b = make_plan(*state, 2, 8, false);
-    struct play p;
+    struct stub p;
     uint64_t calls;
 
     for (uint32_t i = 0; i < 20; i++) {
-        b->tile[i].home = HOME_HOST;
-        b->tile[i].home_off = b->home_end;
+        b->tile[i].tier = TIER_HOST;
+        b->tile[i].tier_off = b->home_end;
         b->home_end += b->tile[i].span;
     }
-    play_start(&p, finish(b), NULL);
+    stub_start(&p, finish(b), NULL);
     walk_sweeps(&p, 1, 2);
     calls = atomic_load(&p.run->stats[STAGE_READER].calls);
     for (uint32_t i = 0; i < 40; i++) {
-        struct ring_entry *x = play_next(&p, LANE_SWEEP);
+        struct ring_entry *x = stub_next(&p, LANE_SWEEP);
 
-        play_check_tile(&p, x, i % 20);
+        stub_check_tile(&p, x, i % 20);
         ring_release(&p.ring[0]);
     }
     assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].calls), calls);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 static void nothing_moves_after_the_first_sweep(void **state)
 {
     struct builder *b = make_plan(*state, 3, 4, false);
-    struct play p;
+    struct stub p;
 
     for (uint32_t i = 0; i < 20; i++) b->tile[i].flags = TILE_STAYS;
-    play_start(&p, finish(b), NULL);
+    stub_start(&p, finish(b), NULL);
     walk_sweeps(&p, 1, 1);
-    bell_wait(&p.run->bell[STAGE_TRANSFER], bell_read(&p.run->bell[STAGE_TRANSFER]), 20000000u);
+    eventcount_wait(&p.run->eventcount[STAGE_TRANSFER], eventcount_read(&p.run->eventcount[STAGE_TRANSFER]), 20000000u);
     assert_null(ring_peek(&p.ring[0]));
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* Parts that touch in the file and in the slot are one read. */
 static void touching_parts_are_one_read(void **state)
 {
     struct builder *b = calloc(1, sizeof *b);
-    struct play p;
+    struct stub p;
 
     builder_init(b, *state, SLOT);
-    builder_tile(b, HOME_DISK, TILE_STAYS);
+    builder_tile(b, TIER_DISK, TILE_STAYS);
     builder_part(b, 0, 4000, 96 + 4096);
     builder_touching_part(b, 8192);
     builder_touching_part(b, 100);
     builder_part(b, 1, 50, 60);
     b->head.spec.sweep_tiles = 1;
-    play_start(&p, finish(b), NULL);
+    stub_start(&p, finish(b), NULL);
     walk_sweeps(&p, 1, 1);
     assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].calls), 2);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* ---- lane 1 ---- */
 
-static void ask(struct play *p, uint32_t kind, uint32_t index, bool last)
+static void ask(struct stub *p, uint32_t kind, uint32_t index, bool last)
 {
-    struct run_request q = {.kind = kind, .index = index, .last = last};
+    struct epoch_request q = {.kind = kind, .index = index, .last = last};
 
     assert_int_equal(request_push(p->run, &q), 0);
 }
 
-static void take_residents(struct play *p)
+static void take_residents(struct stub *p)
 {
     for (uint32_t i = 0; i < RESIDENTS; i++) {
-        struct ring_entry *x = play_next(p, LANE_REQUEST);
+        struct ring_entry *x = stub_next(p, LANE_REQUEST);
 
         if (!x) fail_msg("%s", p->error.text);
-        play_check_tile(p, x, 20 + i);
+        stub_check_tile(p, x, 20 + i);
         ring_release(&p->ring[1]);
     }
 }
 
-static void take_rows(struct play *p, const uint32_t *rows, uint32_t count)
+static void take_rows(struct stub *p, const uint32_t *rows, uint32_t count)
 {
     const struct plan_matrix *m = plan_matrices(p->plan);
     uint32_t done = 0, each = SLOT / ROW;
 
     while (done < count) {
-        struct ring_entry *x = play_next(p, LANE_REQUEST);
+        struct ring_entry *x = stub_next(p, LANE_REQUEST);
         uint64_t wrong = 0;
 
         if (!x) fail_msg("%s", p->error.text);
@@ -235,7 +235,7 @@ static void take_rows(struct play *p, const uint32_t *rows, uint32_t count)
         assert_int_equal(x->bytes, x->rows * ROW);
         for (uint32_t r = 0; r < x->rows; r++) {
             for (uint32_t k = 0; k < ROW; k++)
-                wrong += play_payload(p, x)[r * ROW + k] !=
+                wrong += stub_payload(p, x)[r * ROW + k] !=
                          content_byte(m->file, m->file_off + rows[done + r] * m->row_bytes + k);
         }
         assert_int_equal(wrong, 0);
@@ -248,13 +248,13 @@ static void embedding_rows_are_gathered(void **state)
 {
     static const uint32_t counts[] = {1, 30, 31, 32, 62, 500};
     uint32_t rows[500];
-    struct play p;
+    struct stub p;
 
     for (uint32_t slots = 1; slots <= 4; slots++) {
         struct builder *b = make_plan(*state, slots, 4, false);
 
         b->head.run.engine = slots & 1 ? ENGINE_THREADS : ENGINE_AUTO;
-        play_start(&p, finish(b), NULL);
+        stub_start(&p, finish(b), NULL);
         take_residents(&p);
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             for (uint32_t i = 0; i < counts[c]; i++) {
@@ -263,7 +263,7 @@ static void embedding_rows_are_gathered(void **state)
             }
             take_rows(&p, rows, counts[c]);
         }
-        play_stop(&p);
+        stub_stop(&p);
     }
 }
 
@@ -271,7 +271,7 @@ static void embedding_rows_are_gathered(void **state)
 static void ask_experts(void **state, uint32_t places, uint32_t rounds)
 {
     struct builder *b = make_plan(*state, 2, 4, false);
-    struct play p;
+    struct stub p;
     uint64_t largest = 0, hits, misses, asked = 0;
     uint32_t order[64];
 
@@ -279,9 +279,9 @@ static void ask_experts(void **state, uint32_t places, uint32_t rounds)
         if (b->tile[20 + RESIDENTS + i].span > largest) largest = b->tile[20 + RESIDENTS + i].span;
     }
     b->head.run.expert_cache_bytes = places * largest + places % 2 * 100;
-    b->tile[4].home = HOME_HOST; /* the cache has another tenant */
+    b->tile[4].tier = TIER_HOST; /* the cache has another tenant */
     b->home_end = b->tile[4].span;
-    play_start(&p, finish(b), NULL);
+    stub_start(&p, finish(b), NULL);
     take_residents(&p);
     srandom(places);
     for (uint32_t round = 0; round < rounds; round++) {
@@ -294,14 +294,14 @@ static void ask_experts(void **state, uint32_t places, uint32_t rounds)
             ask(&p, REQUEST_TILE, order[i], false);
         }
         for (uint32_t i = 0; i < n; i++) {
-            struct ring_entry *x = play_next(&p, LANE_REQUEST);
+            struct ring_entry *x = stub_next(&p, LANE_REQUEST);
 
             if (!x) fail_msg("%s", p.error.text);
-            play_check_tile(&p, x, order[i]);
+            stub_check_tile(&p, x, order[i]);
             asked += x->bytes;
             if (++held == 2) {
                 x = ring_at(&p.ring[1], x->seq - 1);
-                play_check_tile(&p, x, order[i - 1]); /* nobody wrote over it while it was held */
+                stub_check_tile(&p, x, order[i - 1]); /* nobody wrote over it while it was held */
                 ring_release(&p.ring[1]);
                 held--;
             }
@@ -318,7 +318,7 @@ static void ask_experts(void **state, uint32_t places, uint32_t rounds)
         for (uint32_t i = 0; i < EXPERTS; i++) all += plan_tiles(p.plan)[20 + RESIDENTS + i].bytes;
         assert_true(misses <= all); /* each was read once */
     }
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 static void experts_without_a_cache(void **state)
@@ -341,10 +341,10 @@ static void experts_all_in_the_cache(void **state)
 /* Both lanes at once: nobody takes from lane 0 for a while, and lane 1 still answers. */
 static void lanes_do_not_wait_for_each_other(void **state)
 {
-    struct play p;
+    struct stub p;
     uint32_t row = 5;
 
-    play_start(&p, finish(make_plan(*state, 2, 2, true)), NULL);
+    stub_start(&p, finish(make_plan(*state, 2, 2, true)), NULL);
     take_residents(&p);
     for (int i = 0; i < 10; i++) {
         ask(&p, REQUEST_GATHER, row, true);
@@ -353,30 +353,30 @@ static void lanes_do_not_wait_for_each_other(void **state)
     walk_sweeps(&p, 2, 1);
     ask(&p, REQUEST_GATHER, row, true);
     take_rows(&p, &row, 1);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* A batch that is not yet complete is not shown, and rows that come later join it. */
 static void a_batch_grows(void **state)
 {
     uint32_t rows[3] = {1, 2, 96};
-    struct play p;
+    struct stub p;
 
-    play_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
+    stub_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
     take_residents(&p);
     ask(&p, REQUEST_GATHER, 1, false);
     ask(&p, REQUEST_GATHER, 2, false);
-    bell_wait(&p.run->bell[STAGE_TRANSFER], bell_read(&p.run->bell[STAGE_TRANSFER]), 30000000u);
+    eventcount_wait(&p.run->eventcount[STAGE_TRANSFER], eventcount_read(&p.run->eventcount[STAGE_TRANSFER]), 30000000u);
     assert_null(ring_peek(&p.ring[1]));
     ask(&p, REQUEST_GATHER, 96, true);
     take_rows(&p, rows, 3);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 static void bad_requests_are_refused(void **state)
 {
     static const struct {
-        struct run_request q[2];
+        struct epoch_request q[2];
         const char *words;
     } bad[] = {
         {{{.kind = REQUEST_GATHER, .index = ROWS}}, "row 97"},
@@ -387,28 +387,28 @@ static void bad_requests_are_refused(void **state)
     };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct play p;
+        struct stub p;
 
-        play_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
+        stub_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
         take_residents(&p);
         ask(&p, bad[i].q[0].kind, bad[i].q[0].index, false);
         if (bad[i].q[1].index) ask(&p, bad[i].q[1].kind, bad[i].q[1].index, false);
-        play_expect_failure(&p, EPROTO, bad[i].words);
+        stub_expect_failure(&p, EPROTO, bad[i].words);
     }
 }
 
 static void null_engine_fills_nothing_but_goes_on(void **state)
 {
     struct builder *b = make_plan(*state, 2, 2, false);
-    struct play p;
+    struct stub p;
 
     b->head.run.engine = ENGINE_NULL;
-    play_start(&p, finish(b), NULL);
+    stub_start(&p, finish(b), NULL);
     for (int i = 0; i < 1000; i++) {
-        assert_int_equal(play_next(&p, LANE_SWEEP)->tile, i % 20);
+        assert_int_equal(stub_next(&p, LANE_SWEEP)->tile, i % 20);
         ring_release(&p.ring[0]);
     }
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 int main(void)

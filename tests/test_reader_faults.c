@@ -16,7 +16,7 @@
 
 #include "reader/stream.h"
 #include "reader/files.h"
-#include "tests/support_play.h"
+#include "tests/support_stub.h"
 
 #define SLOT  (256u << 10)
 #define BYTES 1000003u
@@ -104,7 +104,7 @@ static struct plan_shm *make_plan(const struct folder *d, uint32_t io)
 
     builder_init(b, d, SLOT);
     for (uint32_t i = 0; i < 4; i++) {
-        builder_tile(b, HOME_DISK, 0);
+        builder_tile(b, TIER_DISK, 0);
         builder_part(b, 0, i < 3 ? 1000 + i * 250000u : BYTES - 100001, 100001);
     }
     b->head.spec.sweep_tiles = 4;
@@ -133,21 +133,21 @@ static int teardown(void **state)
     return 0;
 }
 
-static void expect_tiles(struct play *p, uint32_t from, uint32_t n)
+static void expect_tiles(struct stub *p, uint32_t from, uint32_t n)
 {
     for (uint32_t i = from; i < from + n; i++) {
-        struct ring_entry *x = play_next(p, LANE_SWEEP);
+        struct ring_entry *x = stub_next(p, LANE_SWEEP);
 
         if (!x) fail_msg("%s", p->error.text);
-        play_check_tile(p, x, i % 4);
+        stub_check_tile(p, x, i % 4);
         ring_release(&p->ring[0]);
     }
 }
 
 /* Tiles go by until the stream ends. */
-static void drain(struct play *p)
+static void drain(struct stub *p)
 {
-    while (play_next(p, LANE_SWEEP)) ring_release(&p->ring[0]);
+    while (stub_next(p, LANE_SWEEP)) ring_release(&p->ring[0]);
 }
 
 /* ---- reads ---- */
@@ -158,15 +158,15 @@ static void transient_errors_are_tried_again(void **state)
 
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         struct faulty f;
-        struct play p;
+        struct stub p;
 
         faulty_init(&f);
         f.code = -codes[i];
         f.times = 3;
-        play_start(&p, make_plan(*state, PLAN_IO_BUFFERED), &f.engine);
+        stub_start(&p, make_plan(*state, PLAN_IO_BUFFERED), &f.engine);
         expect_tiles(&p, 0, 8);
         assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].retries), 3);
-        play_stop(&p);
+        stub_stop(&p);
     }
 }
 
@@ -174,25 +174,25 @@ static void lasting_errors_name_file_and_place(void **state)
 {
     const struct folder *d = *state;
     struct faulty f;
-    struct play p;
+    struct stub p;
 
     faulty_init(&f);
     f.code = -EIO;
     f.times = UINT32_MAX;
     f.from = 300000;
-    play_start(&p, make_plan(d, PLAN_IO_BUFFERED), &f.engine);
+    stub_start(&p, make_plan(d, PLAN_IO_BUFFERED), &f.engine);
     drain(&p);
     assert_non_null(strstr(p.error.text, d->name[0]));
     assert_non_null(strstr(p.error.text, "tried 4 times"));
     assert_non_null(strstr(p.error.text, "dmesg"));
-    play_expect_failure(&p, EIO, "offset 3"); /* 300... */
+    stub_expect_failure(&p, EIO, "offset 3"); /* 300... */
 
     faulty_init(&f);
     f.code = -EACCES; /* not one that goes away */
     f.times = 1;
-    play_start(&p, make_plan(d, PLAN_IO_BUFFERED), &f.engine);
+    stub_start(&p, make_plan(d, PLAN_IO_BUFFERED), &f.engine);
     drain(&p);
-    play_expect_failure(&p, EACCES, "tried 1 times");
+    stub_expect_failure(&p, EACCES, "tried 1 times");
 }
 
 static void short_reads_are_continued(void **state)
@@ -202,13 +202,13 @@ static void short_reads_are_continued(void **state)
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         for (uint32_t io = PLAN_IO_DIRECT; io <= PLAN_IO_BUFFERED; io++) {
             struct faulty f;
-            struct play p;
+            struct stub p;
 
             faulty_init(&f);
             f.at_most = lengths[i];
-            play_start(&p, make_plan(*state, io), &f.engine);
+            stub_start(&p, make_plan(*state, io), &f.engine);
             expect_tiles(&p, 0, 8);
-            play_stop(&p);
+            stub_stop(&p);
         }
     }
 }
@@ -216,41 +216,41 @@ static void short_reads_are_continued(void **state)
 static void direct_reads_that_are_refused_go_buffered(void **state)
 {
     struct faulty f;
-    struct play p;
+    struct stub p;
 
     faulty_init(&f);
     f.refuse_direct = true;
-    play_start(&p, make_plan(*state, PLAN_IO_DIRECT), &f.engine);
+    stub_start(&p, make_plan(*state, PLAN_IO_DIRECT), &f.engine);
     expect_tiles(&p, 0, 8);
     assert_non_null(strstr(stream_describe(p.stream), "buffered"));
     assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].retries), 0);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* A read that never ends does not keep the reader from stopping. */
 static void a_hanging_read_lets_the_run_stop(void **state)
 {
     struct faulty f;
-    struct play p;
+    struct stub p;
 
     faulty_init(&f);
     f.silent = true;
-    play_start(&p, make_plan(*state, PLAN_IO_BUFFERED), &f.engine);
+    stub_start(&p, make_plan(*state, PLAN_IO_BUFFERED), &f.engine);
     while (!atomic_load(&p.run->stats[STAGE_READER].calls)) {
     }
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* ---- files ---- */
 
 static void expect_open_failure(const struct folder *d, struct plan_shm *plan, int code, const char *words)
 {
-    struct play p;
-    int rc = play_open(&p, plan, NULL);
+    struct stub p;
+    int rc = stub_open(&p, plan, NULL);
 
     if (rc != -code || !strstr(p.error.text, words) || !strstr(p.error.text, d->name[0]))
         fail_msg("%d: %s", rc, p.error.text);
-    play_free(&p);
+    stub_free(&p);
 }
 
 static void write_all(const char *name, uint64_t bytes)
@@ -310,17 +310,17 @@ static void truncated_while_it_was_read(void **state)
     for (uint32_t io = PLAN_IO_DIRECT; io <= PLAN_IO_BUFFERED; io++) {
         for (uint32_t engine = ENGINE_AUTO; engine <= ENGINE_THREADS; engine += 2) {
             struct plan_shm *plan;
-            struct play p;
+            struct stub p;
 
             write_all(d->name[0], BYTES);
             plan = make_plan(d, io);
             plan->run.engine = engine;
-            play_start(&p, plan, NULL);
+            stub_start(&p, plan, NULL);
             expect_tiles(&p, 0, 4);
             assert_int_equal(truncate(d->name[0], 300000), 0);
             drain(&p);
             assert_non_null(strstr(p.error.text, d->name[0]));
-            play_expect_failure(&p, ESTALE, "300000 bytes now");
+            stub_expect_failure(&p, ESTALE, "300000 bytes now");
         }
     }
     write_all(d->name[0], BYTES);
@@ -330,16 +330,16 @@ static void written_to_between_sweeps(void **state)
 {
     const struct folder *d = *state;
     struct timespec second = {.tv_sec = 1, .tv_nsec = 50000000};
-    struct play p;
+    struct stub p;
     int fd = open(d->name[0], O_WRONLY);
 
-    play_start(&p, make_plan(d, PLAN_IO_AUTO), NULL);
+    stub_start(&p, make_plan(d, PLAN_IO_AUTO), NULL);
     expect_tiles(&p, 0, 8);
     assert_int_equal(pwrite(fd, "x", 1, 0), 1);
     close(fd);
     nanosleep(&second, NULL); /* looked at once a second */
     drain(&p);
-    play_expect_failure(&p, ESTALE, "was written to");
+    stub_expect_failure(&p, ESTALE, "was written to");
     write_all(d->name[0], BYTES);
 }
 
@@ -347,13 +347,13 @@ static void written_to_between_sweeps(void **state)
 static void deleted_while_it_was_read(void **state)
 {
     const struct folder *d = *state;
-    struct play p;
+    struct stub p;
 
-    play_start(&p, make_plan(d, PLAN_IO_AUTO), NULL);
+    stub_start(&p, make_plan(d, PLAN_IO_AUTO), NULL);
     expect_tiles(&p, 0, 4);
     unlink(d->name[0]);
     expect_tiles(&p, 4, 8);
-    play_stop(&p);
+    stub_stop(&p);
     write_all(d->name[0], BYTES);
 }
 
@@ -363,15 +363,15 @@ static void replaced_while_it_was_read(void **state)
     const struct folder *d = *state;
     struct plan_shm *plan = make_plan(d, PLAN_IO_AUTO), *again = make_plan(d, PLAN_IO_AUTO);
     char other[128];
-    struct play p;
+    struct stub p;
 
     snprintf(other, sizeof other, "%s/new", d->path);
     write_all(other, BYTES);
-    play_start(&p, plan, NULL);
+    stub_start(&p, plan, NULL);
     expect_tiles(&p, 0, 4);
     assert_int_equal(rename(other, d->name[0]), 0);
     expect_tiles(&p, 4, 8);
-    play_stop(&p);
+    stub_stop(&p);
     expect_open_failure(d, again, ESTALE, "was replaced");
 }
 
@@ -383,14 +383,14 @@ static void many_shards(void **state)
     struct builder *b = calloc(1, sizeof *b);
     struct rlimit old, low;
     struct plan_shm *plan;
-    struct play p;
+    struct stub p;
 
     (void)state;
     for (uint32_t i = 0; i < 200; i++) bytes[i] = 5000 + i;
     folder_make(&d, "/var/tmp", 200, bytes);
     builder_init(b, &d, SLOT);
     for (uint32_t i = 0; i < 200; i++) {
-        builder_tile(b, HOME_DISK, 0);
+        builder_tile(b, TIER_DISK, 0);
         builder_part(b, i, i, 5000);
     }
     b->head.spec.sweep_tiles = 200;
@@ -399,12 +399,12 @@ static void many_shards(void **state)
     getrlimit(RLIMIT_NOFILE, &old);
     low = (struct rlimit){.rlim_cur = 64, .rlim_max = old.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    play_start(&p, plan, NULL);
+    stub_start(&p, plan, NULL);
     for (uint32_t i = 0; i < 400; i++) {
-        play_check_tile(&p, play_next(&p, LANE_SWEEP), i % 200);
+        stub_check_tile(&p, stub_next(&p, LANE_SWEEP), i % 200);
         ring_release(&p.ring[0]);
     }
-    play_stop(&p);
+    stub_stop(&p);
     setrlimit(RLIMIT_NOFILE, &old);
     folder_remove(&d);
 }

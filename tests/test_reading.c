@@ -16,7 +16,7 @@
 #include "reader/tune.h"
 #include "tests/support_files.h"
 #include "tests/support_model.h"
-#include "tests/support_play.h"
+#include "tests/support_stub.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -25,7 +25,7 @@ static struct plan_shm *plan_of(const struct folder *d, uint64_t bytes, uint32_t
     static struct builder b;
 
     builder_init(&b, d, MIB);
-    builder_tile(&b, HOME_DISK, 0);
+    builder_tile(&b, TIER_DISK, 0);
     if (bytes) builder_part(&b, 0, 5000, bytes);
     b.head.run.io_depth = depth;
     b.head.run.io_find = IO_FIND_FIRST;
@@ -113,16 +113,16 @@ static void one_of_the_settings_is_chosen(void **state)
 static void small_files_are_not_tried(void **state)
 {
     static const uint64_t bytes[] = {2 * MIB};
-    struct play play;
+    struct stub play;
     struct folder d;
 
     (void)state;
     folder_make(&d, NULL, 1, bytes);
-    assert_int_equal(play_open(&play, plan_of(&d, 100000, 8), NULL), 0);
+    assert_int_equal(stub_open(&play, plan_of(&d, 100000, 8), NULL), 0);
     assert_int_equal(stream_find(play.stream, &play.error), 0);
     assert_int_equal(atomic_load(&play.run->stats[STAGE_READER].io_block), 0);
     assert_int_equal(atomic_load(&play.run->stats[STAGE_READER].calls), 0);
-    play_free(&play);
+    stub_free(&play);
     folder_remove(&d);
 }
 
@@ -135,21 +135,21 @@ static void what_was_found_is_remembered(void **state)
                                           "{\"read-disk-%llx\": {\"block\": 4096, \"depth\": 0}}",
                                           "{\"read-disk-%llx\": {\"block\": 4096000000000, \"depth\": 1}}"};
     char *folder = scratch_make(), text[200];
-    struct speeds s;
+    struct calibration s;
     struct stat st;
     uint64_t block = 1;
     uint32_t depth = 1;
 
     (void)state;
     setenv("XDG_CACHE_HOME", folder, 1);
-    assert_false(speeds_reading(folder, &block, &depth));
-    speeds_remember_reading(folder, 4 * MIB, 16, 2.5e9);
-    assert_true(speeds_reading(folder, &block, &depth));
+    assert_false(calibration_reading(folder, &block, &depth));
+    calibration_keep_reading(folder, 4 * MIB, 16, 2.5e9);
+    assert_true(calibration_reading(folder, &block, &depth));
     assert_int_equal(block, 4 * MIB);
     assert_int_equal(depth, 16);
-    speeds_cached(&s, folder, NULL);
+    calibration_load(&s, folder, NULL);
     assert_true(s.disk_measured && s.disk == 2.5e9);
-    assert_false(speeds_reading("/proc", &block, &depth)); /* another file system */
+    assert_false(calibration_reading("/proc", &block, &depth)); /* another file system */
     assert_int_equal(stat(folder, &st), 0);
     for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
         char path[300];
@@ -161,7 +161,7 @@ static void what_was_found_is_remembered(void **state)
         assert_non_null(f);
         fputs(text, f);
         fclose(f);
-        assert_false(speeds_reading(folder, &block, &depth));
+        assert_false(calibration_reading(folder, &block, &depth));
     }
     unsetenv("XDG_CACHE_HOME");
     scratch_remove(folder);

@@ -1,4 +1,4 @@
-/* Rings, bells and requests: each step alone, then two threads with as much as they can carry. */
+/* Rings, eventcounts and requests: each step alone, then two threads with as much as they can carry. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,7 +18,7 @@
 #define RING_TEST_ENTRIES 200000u
 #endif
 
-static struct run_shm *make_run(uint32_t entries)
+static struct epoch_shm *make_run(uint32_t entries)
 {
     struct plan_shm p = {.run = {.entries = {entries, entries}}};
 
@@ -27,7 +27,7 @@ static struct run_shm *make_run(uint32_t entries)
 
 static void steps_of_one_entry(void **state)
 {
-    struct run_shm *r = make_run(2);
+    struct epoch_shm *r = make_run(2);
     struct ring a, b;
     struct ring_entry *x, *y;
     struct error e;
@@ -63,16 +63,16 @@ static void steps_of_one_entry(void **state)
 
 static void the_four_rings_are_apart(void **state)
 {
-    struct run_shm *r = make_run(4);
+    struct epoch_shm *r = make_run(4);
     struct error e;
 
     (void)state;
-    assert_int_equal(run_check(r, r->bytes, &e), 0);
+    assert_int_equal(epoch_check(r, r->bytes, &e), 0);
     for (int device = 0; device < 2; device++) {
         for (int lane = 0; lane < LANES; lane++) {
             struct ring a;
 
-            ring_attach(&a, r, device, (enum run_lane)lane, STAGE_TRANSFER);
+            ring_attach(&a, r, device, (enum lane_id)lane, STAGE_TRANSFER);
             for (uint32_t i = 0; i < 4; i++) {
                 struct ring_entry *x = ring_reserve(&a);
 
@@ -83,13 +83,13 @@ static void the_four_rings_are_apart(void **state)
             assert_int_equal(ring_check(a.shm, &e), 0);
         }
     }
-    assert_int_equal(run_check(r, r->bytes, &e), 0);
+    assert_int_equal(epoch_check(r, r->bytes, &e), 0);
     free(r);
 }
 
 static void broken_rings_are_noticed(void **state)
 {
-    struct run_shm *r = make_run(4);
+    struct epoch_shm *r = make_run(4);
     struct error e;
     struct ring a;
 
@@ -111,31 +111,31 @@ static void broken_rings_are_noticed(void **state)
 
 static void broken_run_segments_are_refused(void **state)
 {
-    struct run_shm *r = make_run(4);
+    struct epoch_shm *r = make_run(4);
     uint64_t bytes = r->bytes;
     struct error e;
 
     (void)state;
-    assert_int_equal(run_check(r, 100, &e), -EPROTO);
-    assert_int_equal(run_check(r, bytes - 1, &e), -EPROTO);
+    assert_int_equal(epoch_check(r, 100, &e), -EPROTO);
+    assert_int_equal(epoch_check(r, bytes - 1, &e), -EPROTO);
     r->version++;
-    assert_int_equal(run_check(r, bytes, &e), -EPROTO);
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
     r->version--;
     r->ring_off[1][1] = bytes;
-    assert_int_equal(run_check(r, bytes, &e), -EPROTO);
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
     r->ring_off[1][1] = UINT64_MAX & ~UINT64_C(63);
-    assert_int_equal(run_check(r, bytes, &e), -EPROTO);
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
     free(r);
     r = make_run(4);
     ((struct ring_shm *)(void *)((char *)r + r->ring_off[0][0]))->depth = 1u << 30;
-    assert_int_equal(run_check(r, bytes, &e), -EPROTO);
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
     free(r);
 }
 
 /* ---- two threads ---- */
 
 struct pair {
-    struct run_shm *run;
+    struct epoch_shm *run;
     uint64_t *memory; /* one word for each entry: stands for the payload */
     uint64_t mask;
     uint32_t ahead;
@@ -151,7 +151,7 @@ static void *produce(void *arg)
 
     ring_attach(&a, p->run, 0, LANE_SWEEP, STAGE_TRANSFER);
     while (published < RING_TEST_ENTRIES) {
-        uint32_t seen = bell_read(&p->run->bell[STAGE_READER]);
+        uint32_t seen = eventcount_read(&p->run->eventcount[STAGE_READER]);
         struct ring_entry *x =
             reserved - published < p->ahead && reserved < RING_TEST_ENTRIES ? ring_reserve(&a) : NULL;
 
@@ -163,7 +163,7 @@ static void *produce(void *arg)
             ring_publish(&a);
             published++;
         } else {
-            bell_wait(&p->run->bell[STAGE_READER], seen, 1000000000u);
+            eventcount_wait(&p->run->eventcount[STAGE_READER], seen, 1000000000u);
         }
     }
     return NULL;
@@ -177,7 +177,7 @@ static void *consume(void *arg)
 
     ring_attach(&b, p->run, 0, LANE_SWEEP, STAGE_READER);
     while (released < RING_TEST_ENTRIES) {
-        uint32_t seen = bell_read(&p->run->bell[STAGE_TRANSFER]);
+        uint32_t seen = eventcount_read(&p->run->eventcount[STAGE_TRANSFER]);
         struct ring_entry *x = taken - released < p->ahead ? ring_take(&b) : NULL;
 
         if (x) {
@@ -188,7 +188,7 @@ static void *consume(void *arg)
             ring_release(&b);
             released++;
         } else {
-            bell_wait(&p->run->bell[STAGE_TRANSFER], seen, 1000000000u);
+            eventcount_wait(&p->run->eventcount[STAGE_TRANSFER], seen, 1000000000u);
         }
     }
     atomic_store(&p->done, true);
@@ -225,78 +225,78 @@ static void two_threads(void **state)
     }
 }
 
-/* ---- bells, requests, states ---- */
+/* ---- eventcounts, requests, states ---- */
 
 static void *ring_later(void *arg)
 {
     struct timespec t = {.tv_nsec = 20000000};
 
     nanosleep(&t, NULL);
-    bell_ring(arg);
+    eventcount_notify(arg);
     return NULL;
 }
 
-static void bells_wake_and_time_out(void **state)
+static void eventcounts_wake_and_time_out(void **state)
 {
-    struct run_shm *r = make_run(1);
-    struct bell *b = &r->bell[0];
-    uint32_t seen = bell_read(b);
+    struct epoch_shm *r = make_run(1);
+    struct eventcount *b = &r->eventcount[0];
+    uint32_t seen = eventcount_read(b);
     uint64_t t0 = clock_ns();
     pthread_t t;
 
     (void)state;
-    bell_wait(b, seen, 30000000u); /* nobody rings */
+    eventcount_wait(b, seen, 30000000u); /* nobody rings */
     assert_true(clock_ns() - t0 >= 25000000u);
     pthread_create(&t, NULL, ring_later, b);
     t0 = clock_ns();
-    bell_wait(b, seen, UINT64_C(10000000000));
+    eventcount_wait(b, seen, UINT64_C(10000000000));
     assert_true(clock_ns() - t0 < UINT64_C(5000000000));
     pthread_join(t, NULL);
     t0 = clock_ns();
-    bell_wait(b, seen, UINT64_C(10000000000)); /* it was rung since */
+    eventcount_wait(b, seen, UINT64_C(10000000000)); /* it was rung since */
     assert_true(clock_ns() - t0 < UINT64_C(5000000000));
     free(r);
 }
 
-#define REQUESTS_MADE (RUN_REQUESTS * 5u)
+#define REQUESTS_MADE (EPOCH_REQUESTS * 5u)
 
 static void *push_requests(void *arg)
 {
-    struct run_shm *r = arg;
+    struct epoch_shm *r = arg;
 
     for (uint32_t i = 0; i < REQUESTS_MADE;) {
-        uint32_t seen = bell_read(&r->bell[STAGE_COMPUTE]);
-        struct run_request q = {.kind = REQUEST_GATHER, .index = i, .last = i % 7 == 0};
+        uint32_t seen = eventcount_read(&r->eventcount[STAGE_COMPUTE]);
+        struct epoch_request q = {.kind = REQUEST_GATHER, .index = i, .last = i % 7 == 0};
 
         if (!request_push(r, &q))
             i++;
         else
-            bell_wait(&r->bell[STAGE_COMPUTE], seen, 1000000000u);
+            eventcount_wait(&r->eventcount[STAGE_COMPUTE], seen, 1000000000u);
     }
     return NULL;
 }
 
 static void requests_arrive_in_order(void **state)
 {
-    struct run_shm *r = make_run(1);
-    struct run_request q;
+    struct epoch_shm *r = make_run(1);
+    struct epoch_request q;
     uint64_t wrong = 0;
     pthread_t t;
 
     (void)state;
     assert_false(request_pop(r, &q));
-    for (uint32_t i = 0; i < RUN_REQUESTS; i++) assert_int_equal(request_push(r, &(struct run_request){.index = i}), 0);
+    for (uint32_t i = 0; i < EPOCH_REQUESTS; i++) assert_int_equal(request_push(r, &(struct epoch_request){.index = i}), 0);
     assert_int_equal(request_push(r, &q), -EAGAIN);
     while (request_pop(r, &q)) {
     }
     pthread_create(&t, NULL, push_requests, r);
     for (uint32_t i = 0; i < REQUESTS_MADE;) {
-        uint32_t seen = bell_read(&r->bell[STAGE_READER]);
+        uint32_t seen = eventcount_read(&r->eventcount[STAGE_READER]);
 
         if (request_pop(r, &q))
             wrong += q.index != i || q.last != (i % 7 == 0), i++;
         else
-            bell_wait(&r->bell[STAGE_READER], seen, 1000000000u);
+            eventcount_wait(&r->eventcount[STAGE_READER], seen, 1000000000u);
     }
     pthread_join(t, NULL);
     assert_int_equal(wrong, 0);
@@ -305,17 +305,17 @@ static void requests_arrive_in_order(void **state)
 
 static void stop_and_failure_end_waits(void **state)
 {
-    struct run_shm *r = make_run(1);
-    uint32_t seen = bell_read(&r->bell[STAGE_COMPUTE]);
+    struct epoch_shm *r = make_run(1);
+    uint32_t seen = eventcount_read(&r->eventcount[STAGE_COMPUTE]);
 
     (void)state;
-    assert_int_equal(run_state(r), 0);
-    run_stop(r);
-    assert_int_equal(run_state(r), -ECANCELED);
-    assert_int_not_equal(bell_read(&r->bell[STAGE_COMPUTE]), seen);
-    run_fail(r, STAGE_TRANSFER);
-    run_fail(r, STAGE_READER); /* the first one stays */
-    assert_int_equal(run_wait(r, STAGE_COMPUTE, seen), -EPIPE);
+    assert_int_equal(epoch_state(r), 0);
+    epoch_stop(r);
+    assert_int_equal(epoch_state(r), -ECANCELED);
+    assert_int_not_equal(eventcount_read(&r->eventcount[STAGE_COMPUTE]), seen);
+    epoch_fail(r, STAGE_TRANSFER);
+    epoch_fail(r, STAGE_READER); /* the first one stays */
+    assert_int_equal(epoch_wait(r, STAGE_COMPUTE, seen), -EPIPE);
     assert_int_equal(atomic_load(&r->failed), 1 + STAGE_TRANSFER);
     free(r);
 }
@@ -328,7 +328,7 @@ int main(void)
         cmocka_unit_test(broken_rings_are_noticed),
         cmocka_unit_test(broken_run_segments_are_refused),
         cmocka_unit_test(two_threads),
-        cmocka_unit_test(bells_wake_and_time_out),
+        cmocka_unit_test(eventcounts_wake_and_time_out),
         cmocka_unit_test(requests_arrive_in_order),
         cmocka_unit_test(stop_and_failure_end_waits),
     };

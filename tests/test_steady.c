@@ -31,7 +31,7 @@ struct pipe {
     struct model *model;
     struct plan_shm *plan;
     struct engine *engine;
-    uint32_t place;
+    uint32_t position;
 };
 
 static void pipe_open(struct pipe *p, const char *name, uint64_t slot_bytes)
@@ -79,12 +79,12 @@ static void sweeps(struct pipe *p, uint32_t n)
     uint32_t rows;
     struct error e = {0};
 
-    for (uint32_t i = 0; i < n; i++, p->place++) {
-        struct sweep_position s = {.token = 6 + p->place % 200,
-                                   .place = p->place,
-                                   .row = p->place,
+    for (uint32_t i = 0; i < n; i++, p->position++) {
+        struct sweep_position s = {.token = 6 + p->position % 200,
+                                   .position = p->position,
+                                   .row = p->position,
                                    .flags = POSITION_LOGITS,
-                                   .parent = p->place ? p->place - 1 : ROW_NONE};
+                                   .parent = p->position ? p->position - 1 : ROW_NONE};
 
         if (engine_sweep(p->engine, &s, 1, &logits, &rows, &e)) fail_msg("%s", e.text);
     }

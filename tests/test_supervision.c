@@ -307,13 +307,13 @@ static void play(const char *name, const char *body)
     assert_int_equal(chmod(scratch_path(theatre, name), 0700), 0);
 }
 
-static void play_over(const char *name)
+static void stub_over(const char *name)
 {
     remove(scratch_path(theatre, name));
     assert_int_equal(symlink(real(name), scratch_path(theatre, name)), 0);
 }
 
-static void expect_play(const char *name, const char *body, int status, const char *words)
+static void expect_stub(const char *name, const char *body, int status, const char *words)
 {
     struct process_result r;
     const char *want = wanted(greedy);
@@ -328,44 +328,44 @@ static void expect_play(const char *name, const char *body, int status, const ch
         fail_msg("status %d: %s", r.status, r.err);
     if (victim_leftovers(p.pid, NULL, 0, 1000, what, sizeof what)) fail_msg("left behind: %s", what);
     process_result_free(&r);
-    play_over(name);
+    stub_over(name);
 }
 
 static void dead_before_they_said_hello(void **state)
 {
     (void)state;
-    expect_play("sluice-reader", "[ $count -gt 1 ] || kill -KILL $$", 0, "starting the stages again");
-    expect_play("sluice-transfer-cpu", "[ $count -gt 2 ] || kill -KILL $$", 0, "starting the stages again");
-    expect_play("sluice-compute-cpu", "[ $count -gt 1 ] || kill -TERM $$", 0, "killed by signal 15");
+    expect_stub("sluice-reader", "[ $count -gt 1 ] || kill -KILL $$", 0, "starting the stages again");
+    expect_stub("sluice-transfer-cpu", "[ $count -gt 2 ] || kill -KILL $$", 0, "starting the stages again");
+    expect_stub("sluice-compute-cpu", "[ $count -gt 1 ] || kill -TERM $$", 0, "killed by signal 15");
 }
 
 static void stopped_before_they_said_hello(void **state)
 {
     (void)state;
-    expect_play("sluice-reader", "[ $count -gt 1 ] || kill -STOP $$", 0, "was stopped");
-    expect_play("sluice-compute-cpu", "[ $count -gt 1 ] || { (sleep 1; kill -CONT $$) & kill -STOP $$; }", 0, "");
+    expect_stub("sluice-reader", "[ $count -gt 1 ] || kill -STOP $$", 0, "was stopped");
+    expect_stub("sluice-compute-cpu", "[ $count -gt 1 ] || { (sleep 1; kill -CONT $$) & kill -STOP $$; }", 0, "");
 }
 
 static void three_deaths_are_enough(void **state)
 {
     (void)state;
-    expect_play("sluice-transfer-cpu", "kill -KILL $$", 1,
+    expect_stub("sluice-transfer-cpu", "kill -KILL $$", 1,
                 "gave up after 3 failures in a row without a new token: the transfer stage");
-    expect_play("sluice-compute-cpu", "kill -SEGV $$", 1, "killed by signal 11");
+    expect_stub("sluice-compute-cpu", "kill -SEGV $$", 1, "killed by signal 11");
 }
 
 static void an_exit_without_a_word_is_named(void **state)
 {
     (void)state;
-    expect_play("sluice-reader", "exit 3", 1, "the reader stage");
-    expect_play("sluice-compute-cpu", "exit 3", 1, "exit status 3");
+    expect_stub("sluice-reader", "exit 3", 1, "the reader stage");
+    expect_stub("sluice-compute-cpu", "exit 3", 1, "exit status 3");
 }
 
 /* One that does not end when it is told to is ended. */
 static void hanging_at_the_end(void **state)
 {
     (void)state;
-    expect_play("sluice-compute-cpu", "$real \"$1\" \"$2\" --parent $$ \"$5\" \"$6\"; exec sleep 60", 0, "");
+    expect_stub("sluice-compute-cpu", "$real \"$1\" \"$2\" --parent $$ \"$5\" \"$6\"; exec sleep 60", 0, "");
 }
 
 /* A shell that ignores SIGCHLD hands that on. */
@@ -417,9 +417,9 @@ static void out_of_memory(void **state)
         skip();
     }
     snprintf(body, sizeof body, "[ $count -gt 1 ] || echo $$ >%s/cgroup.procs", group);
-    expect_play("sluice-compute-cpu", body, 0, "out of memory?");
+    expect_stub("sluice-compute-cpu", body, 0, "out of memory?");
     snprintf(body, sizeof body, "echo $$ >%s/cgroup.procs", group);
-    expect_play("sluice-reader", body, 1, "out of memory? Lower --host-memory");
+    expect_stub("sluice-reader", body, 1, "out of memory? Lower --host-memory");
     rmdir(group);
 }
 

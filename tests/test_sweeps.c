@@ -55,9 +55,9 @@ static void pipe_close(struct pipe *p)
     scratch_remove(p->folder);
 }
 
-static struct sweep_position position(uint32_t token, uint32_t place, uint32_t row, uint32_t parent)
+static struct sweep_position position(uint32_t token, uint32_t position, uint32_t row, uint32_t parent)
 {
-    return (struct sweep_position){.token = token, .place = place, .row = row, .parent = parent};
+    return (struct sweep_position){.token = token, .position = position, .row = row, .parent = parent};
 }
 
 static uint32_t token_at(uint32_t i)

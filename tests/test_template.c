@@ -132,7 +132,7 @@ static void expect_render_error(const char *json, int code, const char *part)
 
 /* -- where it is -- */
 
-static void test_places(void **state)
+static void test_positions(void **state)
 {
     (void)state;
     clear_folder();
@@ -343,7 +343,7 @@ static void test_published(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_places), cmocka_unit_test(test_names),     cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_positions), cmocka_unit_test(test_names),     cmocka_unit_test(test_broken_files),
         cmocka_unit_test(test_tokens), cmocka_unit_test(test_variables), cmocka_unit_test(test_now),
         cmocka_unit_test(test_published),
     };

@@ -19,9 +19,9 @@
 #define CACHE_BYTES (10 * SLOT)
 #define TILES       5u
 
-struct play {
+struct stub {
     struct plan_shm *plan;
-    struct run_shm *run;
+    struct epoch_shm *run;
     struct lanes *lanes;
     struct backend *backend;
     struct ring host[LANES], device[LANES]; /* as the reader and as compute see them */
@@ -31,18 +31,18 @@ struct play {
     uint64_t freed[LANES];
 };
 
-static void on_freed(void *arg, enum run_lane lane, const struct ring_entry *x)
+static void on_freed(void *arg, enum lane_id lane, const struct ring_entry *x)
 {
-    struct play *p = arg;
+    struct stub *p = arg;
 
     assert_int_equal(x->seq, p->freed[lane]);
     assert_true(x->fill_ns <= x->ready_ns && x->ready_ns <= x->take_ns && x->take_ns <= x->free_ns);
     p->freed[lane]++;
 }
 
-static void *play_main(void *arg)
+static void *stub_main(void *arg)
 {
-    struct play *p = arg;
+    struct stub *p = arg;
 
     p->rc = lanes_run(p->lanes, &p->error);
     return NULL;
@@ -60,7 +60,7 @@ static struct plan_shm *make_plan(uint32_t entries)
     return p;
 }
 
-static void play_start(struct play *p, uint32_t entries)
+static void stub_start(struct stub *p, uint32_t entries)
 {
     struct lanes_options o;
     struct stage unused = {0};
@@ -77,14 +77,14 @@ static void play_start(struct play *p, uint32_t entries)
                                .freed = on_freed,
                                .freed_arg = p};
     for (int i = 0; i < LANES; i++) {
-        ring_attach(&p->host[i], p->run, 0, (enum run_lane)i, STAGE_TRANSFER);
-        ring_attach(&p->device[i], p->run, 1, (enum run_lane)i, STAGE_TRANSFER);
+        ring_attach(&p->host[i], p->run, 0, (enum lane_id)i, STAGE_TRANSFER);
+        ring_attach(&p->device[i], p->run, 1, (enum lane_id)i, STAGE_TRANSFER);
     }
     assert_int_equal(lanes_open(&p->lanes, &o, &p->error), 0);
-    assert_int_equal(pthread_create(&p->thread, NULL, play_main, p), 0);
+    assert_int_equal(pthread_create(&p->thread, NULL, stub_main, p), 0);
 }
 
-static void play_end(struct play *p, int rc)
+static void stub_end(struct stub *p, int rc)
 {
     pthread_join(p->thread, NULL);
     if (p->rc != rc) fail_msg("%d: %s", p->rc, p->error.text);
@@ -94,13 +94,13 @@ static void play_end(struct play *p, int rc)
     free(p->run);
 }
 
-static void play_stop(struct play *p)
+static void stub_stop(struct stub *p)
 {
-    run_stop(p->run);
-    play_end(p, -ECANCELED);
+    epoch_stop(p->run);
+    stub_end(p, -ECANCELED);
 }
 
-static bool publish(struct play *p, int lane, uint32_t tile, uint32_t segment, uint64_t offset)
+static bool publish(struct stub *p, int lane, uint32_t tile, uint32_t segment, uint64_t offset)
 {
     struct ring_entry *x = ring_reserve(&p->host[lane]);
 
@@ -115,27 +115,27 @@ static bool publish(struct play *p, int lane, uint32_t tile, uint32_t segment, u
     return true;
 }
 
-static struct ring_entry *take(struct play *p, int lane)
+static struct ring_entry *take(struct stub *p, int lane)
 {
     struct ring_entry *x;
     uint64_t t0 = clock_ns();
 
     for (;;) {
-        uint32_t seen = bell_read(&p->run->bell[STAGE_COMPUTE]);
+        uint32_t seen = eventcount_read(&p->run->eventcount[STAGE_COMPUTE]);
 
         if ((x = ring_take(&p->device[lane]))) return x;
         assert_true(clock_ns() - t0 < UINT64_C(10000000000));
-        bell_wait(&p->run->bell[STAGE_COMPUTE], seen, 10000000u);
+        eventcount_wait(&p->run->eventcount[STAGE_COMPUTE], seen, 10000000u);
     }
 }
 
 static void entries_are_handed_on(void **state)
 {
-    struct play p;
+    struct stub p;
     struct ring_entry *x;
 
     (void)state;
-    play_start(&p, 4);
+    stub_start(&p, 4);
     assert_true(publish(&p, 0, 3, SEGMENT_ARENA, 2 * SLOT));
     assert_true(publish(&p, 1, RING_GATHER, SEGMENT_ARENA, 5 * SLOT));
     assert_true(publish(&p, 0, 1, SEGMENT_CACHE, 9 * SLOT));
@@ -152,19 +152,19 @@ static void entries_are_handed_on(void **state)
     }
     assert_int_equal(ring_released(&p.host[0]), 1);
     assert_int_equal(ring_released(&p.host[1]), 0);
-    play_stop(&p);
+    stub_stop(&p);
 }
 
 /* Compute takes nothing from one lane, whose entries are all in use, and the other goes on. */
 static void lanes_do_not_wait_for_each_other(void **state)
 {
-    struct play p;
+    struct stub p;
 
     (void)state;
     for (int idle = 0; idle < LANES; idle++) {
         int busy = !idle;
 
-        play_start(&p, 2);
+        stub_start(&p, 2);
         while (publish(&p, idle, 0, SEGMENT_ARENA, 0)) {
         }
         for (uint32_t i = 0; i < 100; i++) {
@@ -174,7 +174,7 @@ static void lanes_do_not_wait_for_each_other(void **state)
             ring_release(&p.device[busy]);
         }
         assert_int_equal(take(&p, idle)->seq, 0);
-        play_stop(&p);
+        stub_stop(&p);
     }
 }
 
@@ -185,9 +185,9 @@ static void many_entries_through_both_lanes(void **state)
     (void)state;
     for (size_t d = 0; d < 3; d++) {
         uint64_t sent[LANES] = {0}, got[LANES] = {0}, n = 20000;
-        struct play p;
+        struct stub p;
 
-        play_start(&p, depths[d]);
+        stub_start(&p, depths[d]);
         while (got[0] < n || got[1] < n) {
             for (int lane = 0; lane < LANES; lane++) {
                 struct ring_entry *x;
@@ -206,7 +206,7 @@ static void many_entries_through_both_lanes(void **state)
         while (ring_released(&p.host[0]) < n || ring_released(&p.host[1]) < n) {
         }
         assert_int_equal(atomic_load(&p.run->stats[STAGE_TRANSFER].tiles), 2 * n);
-        play_stop(&p);
+        stub_stop(&p);
     }
 }
 
@@ -227,22 +227,22 @@ static void bad_entries_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct play p;
+        struct stub p;
 
-        play_start(&p, 2);
+        stub_start(&p, 2);
         publish(&p, 0, bad[i].tile, bad[i].segment, bad[i].offset);
-        play_end(&p, -EPROTO);
+        stub_end(&p, -EPROTO);
     }
 }
 
 static void a_failed_peer_ends_it(void **state)
 {
-    struct play p;
+    struct stub p;
 
     (void)state;
-    play_start(&p, 2);
-    run_fail(p.run, STAGE_COMPUTE);
-    play_end(&p, -EPIPE);
+    stub_start(&p, 2);
+    epoch_fail(p.run, STAGE_COMPUTE);
+    stub_end(&p, -EPIPE);
 }
 
 int main(void)

@@ -20,7 +20,7 @@
 #include "tests/support_files.h"
 #include "tests/support_program.h"
 
-struct play {
+struct stub {
     struct folder folder;
     struct program program;
     struct plan_shm *plan;
@@ -30,9 +30,9 @@ struct play {
     uint64_t traced[2]; /* records of the host and the device rings */
 };
 
-static void on_trace(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n)
+static void on_trace(void *arg, enum stage_id from, const struct trace_record *r, uint32_t n)
 {
-    struct play *p = arg;
+    struct stub *p = arg;
 
     assert_true(from == STAGE_READER || from == STAGE_TRANSFER);
     for (uint32_t i = 0; i < n; i++) {
@@ -47,7 +47,7 @@ static void on_trace(void *arg, enum run_stage from, const struct trace_record *
 }
 
 /* A program whose tensors lie in a file that is there. */
-static void make_files(struct play *p)
+static void make_files(struct stub *p)
 {
     struct test_shape shape = test_shape_small;
     struct plan_file *f;
@@ -74,12 +74,12 @@ static void stream_some(struct plan_shm *p)
     struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
 
     for (uint64_t i = 0; i < p->spec.sweep_tiles; i++) {
-        if (i % 3) t[i].home = HOME_DISK, t[i].flags = 0, t[i].home_off = 0;
+        if (i % 3) t[i].tier = TIER_DISK, t[i].flags = 0, t[i].tier_off = 0;
     }
 }
 
 /* Starts both stages and waits for the epoch. */
-static int play_start(struct play *p)
+static int stub_start(struct stub *p)
 {
     struct plan_settings s = test_settings(UINT64_C(256) << 20);
     struct engine_config c = {.trace = on_trace, .trace_arg = p, .only = 1u << STAGE_READER | 1u << STAGE_TRANSFER};
@@ -93,11 +93,11 @@ static int play_start(struct play *p)
     if ((rc = engine_open(&p->engine, &c, &p->error))) return rc;
     if ((rc = engine_ready(p->engine, &p->error))) return rc;
     for (int i = 0; i < LANES; i++)
-        ring_attach(&p->device[i], engine_run(p->engine), 1, (enum run_lane)i, STAGE_TRANSFER);
+        ring_attach(&p->device[i], engine_epoch(p->engine), 1, (enum lane_id)i, STAGE_TRANSFER);
     return 0;
 }
 
-static void play_end(struct play *p)
+static void stub_end(struct stub *p)
 {
     engine_close(p->engine);
     program_free(&p->program);
@@ -105,23 +105,23 @@ static void play_end(struct play *p)
     folder_remove(&p->folder);
 }
 
-static struct ring_entry *take(struct play *p, int lane)
+static struct ring_entry *take(struct stub *p, int lane)
 {
-    struct bell *b = &engine_run(p->engine)->bell[STAGE_COMPUTE];
+    struct eventcount *b = &engine_epoch(p->engine)->eventcount[STAGE_COMPUTE];
     uint64_t t0 = clock_ns();
     struct ring_entry *x;
 
     for (;;) {
-        uint32_t seen = bell_read(b);
+        uint32_t seen = eventcount_read(b);
 
         if ((x = ring_take(&p->device[lane]))) return x;
         if (clock_ns() - t0 > UINT64_C(5000000000)) fail_msg("nothing on lane %d", lane);
-        bell_wait(b, seen, 10000000u);
+        eventcount_wait(b, seen, 10000000u);
     }
 }
 
 /* Only tiles in the arena are looked at: the test does not map the cache. */
-static void check_and_release(struct play *p, int lane, uint32_t tile)
+static void check_and_release(struct stub *p, int lane, uint32_t tile)
 {
     struct ring_entry *x = take(p, lane);
 
@@ -133,15 +133,15 @@ static void check_and_release(struct play *p, int lane, uint32_t tile)
 
 static void tiles_pass_through_both_processes(void **state)
 {
-    struct play p = {0};
+    struct stub p = {0};
     const struct plan_spec *s;
     uint32_t first, seen = 0;
     struct ring_entry *x;
-    struct run_request q;
+    struct epoch_request q;
 
     (void)state;
     make_files(&p);
-    if (play_start(&p)) fail_msg("%s", p.error.text);
+    if (stub_start(&p)) fail_msg("%s", p.error.text);
     s = &p.plan->spec;
     for (uint32_t i = 0; i < s->resident_tiles; i++) check_and_release(&p, 1, (uint32_t)s->sweep_tiles + i);
     for (uint32_t sweep = 0; sweep < 3; sweep++) {
@@ -153,12 +153,12 @@ static void tiles_pass_through_both_processes(void **state)
     }
     first = (uint32_t)s->sweep_tiles + s->resident_tiles;
     for (uint32_t i = 0; i < s->expert_tiles; i++) {
-        q = (struct run_request){.kind = REQUEST_TILE, .index = first + i};
-        assert_int_equal(request_push(engine_run(p.engine), &q), 0);
+        q = (struct epoch_request){.kind = REQUEST_TILE, .index = first + i};
+        assert_int_equal(request_push(engine_epoch(p.engine), &q), 0);
         check_and_release(&p, 1, first + i);
     }
-    q = (struct run_request){.kind = REQUEST_GATHER, .index = 5, .last = 1};
-    assert_int_equal(request_push(engine_run(p.engine), &q), 0);
+    q = (struct epoch_request){.kind = REQUEST_GATHER, .index = 5, .last = 1};
+    assert_int_equal(request_push(engine_epoch(p.engine), &q), 0);
     x = take(&p, 1);
     assert_true(x->tile == RING_GATHER && x->rows == 1);
     ring_release(&p.device[1]);
@@ -166,21 +166,21 @@ static void tiles_pass_through_both_processes(void **state)
     for (int i = 0; i < 100 && (p.traced[0] < seen || p.traced[1] < seen); i++)
         assert_int_equal(engine_poll(p.engine, 50, &p.error), 0);
     assert_true(p.traced[0] >= seen && p.traced[1] >= seen);
-    play_end(&p);
+    stub_end(&p);
 }
 
 static void a_truncated_file_ends_the_run(void **state)
 {
-    struct play p = {0};
+    struct stub p = {0};
 
     (void)state;
     make_files(&p);
     assert_int_equal(truncate(p.folder.name[0], 5000), 0);
-    assert_int_equal(play_start(&p), -EPIPE);
+    assert_int_equal(stub_start(&p), -EPIPE);
     if (!strstr(p.error.text, "5000 bytes now") || !strstr(p.error.text, p.folder.name[0]))
         fail_msg("%s", p.error.text);
-    assert_false(engine_mendable(p.engine));
-    play_end(&p);
+    assert_false(engine_recoverable(p.engine));
+    stub_end(&p);
 }
 
 int main(void)

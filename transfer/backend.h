@@ -31,7 +31,7 @@ struct backend;
 /* Where the payload of an entry will lie for compute. */
 struct backend_place {
     uint64_t offset;  /* of the tile's first byte in the segment */
-    uint32_t segment; /* enum run_segment */
+    uint32_t segment; /* enum segment_id */
     uint32_t slot;    /* device slot index, cuda; else 0 */
 };
 
@@ -50,21 +50,21 @@ bool backend_copies(const struct backend *b);
  * span (or a gather's bytes) lies inside of it. Never blocks.
  * device_released: device entries of this lane with a seq below it have been released by compute.
  * 0: *place is filled; -EAGAIN: no place is free yet, ask again later (nothing was changed). */
-int backend_begin(struct backend *b, enum run_lane lane, const struct ring_entry *host, uint64_t device_released,
+int backend_begin(struct backend *b, enum lane_id lane, const struct ring_entry *host, uint64_t device_released,
                   struct backend_place *place, struct error *e);
 
 /* May the host entry with this seq be released? Asked in order, the oldest that is in use first. 1, 0, or -errno where a
  * copy failed. Never blocks. */
-int backend_done(struct backend *b, enum run_lane lane, uint64_t seq, uint64_t device_released, struct error *e);
+int backend_done(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t device_released, struct error *e);
 
-/* The longest sleep that does not delay anything, without this process's bell being rung: UINT64_MAX where bells tell
+/* The longest sleep that does not delay anything, without this process's eventcount being rung: UINT64_MAX where eventcounts tell
  * all; a few microseconds while there are copies that only a query can tell of. (Who lets a callback ring
- * &run->bell[STAGE_TRANSFER] when a copy ends may say UINT64_MAX too.) */
+ * &run->eventcount[STAGE_TRANSFER] when a copy ends may say UINT64_MAX too.) */
 uint64_t backend_nap_ns(const struct backend *b);
 
 /* What copies to where compute reads can reach at most, by plain copies for limit_ns (cpu, which copies nothing: memory to
  * memory). From the thread that opened the backend. *ns 0: not to be had. */
-int backend_ceiling(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e);
+int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e);
 
 #ifdef __cplusplus
 }

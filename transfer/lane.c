@@ -9,7 +9,7 @@
 #define NAP_NS UINT64_C(100000000)
 
 struct lane {
-    enum run_lane id;
+    enum lane_id id;
     struct ring host, device;
     struct ring_entry *next; /* device entry, reserved, not yet published; NULL: none */
     uint64_t begun, done;    /* seq: [done, begun) are with the backend */
@@ -19,7 +19,7 @@ struct lane {
 
 struct lanes {
     struct lanes_options o;
-    struct run_stats *stats;
+    struct epoch_stats *stats;
     bool copies;
     struct lane lane[LANES];
 };
@@ -35,7 +35,7 @@ int lanes_open(struct lanes **out, const struct lanes_options *o, struct error *
     for (int i = 0; i < LANES; i++) {
         struct lane *l = &s->lane[i];
 
-        l->id = (enum run_lane)i;
+        l->id = (enum lane_id)i;
         ring_attach(&l->host, o->run, 0, l->id, STAGE_READER);
         ring_attach(&l->device, o->run, 1, l->id, STAGE_COMPUTE);
         if (!(l->done_ns = calloc(l->device.mask + 1, sizeof *l->done_ns))) {
@@ -161,25 +161,25 @@ static bool copying(const struct lanes *s)
     return s->copies && (s->lane[0].done < s->lane[0].begun || s->lane[1].done < s->lane[1].begun);
 }
 
-/* Until the bell rings, or it is time to ask the backend. Time with copies under way is not waiting. */
+/* Until the eventcount rings, or it is time to ask the backend. Time with copies under way is not waiting. */
 static int wait(struct lanes *s, uint32_t seen)
 {
     uint64_t nap = backend_nap_ns(s->o.backend), t0;
 
-    if (nap >= NAP_NS && !copying(s)) return run_wait(s->o.run, STAGE_TRANSFER, seen);
+    if (nap >= NAP_NS && !copying(s)) return epoch_wait(s->o.run, STAGE_TRANSFER, seen);
     t0 = clock_ns();
-    bell_wait(&s->o.run->bell[STAGE_TRANSFER], seen, nap < NAP_NS ? nap : NAP_NS);
+    eventcount_wait(&s->o.run->eventcount[STAGE_TRANSFER], seen, nap < NAP_NS ? nap : NAP_NS);
     add(copying(s) ? &s->stats->busy_ns : &s->stats->wait_ns, clock_ns() - t0);
-    return run_state(s->o.run);
+    return epoch_state(s->o.run);
 }
 
 int lanes_run(struct lanes *s, struct error *e)
 {
-    struct run_shm *r = s->o.run;
+    struct epoch_shm *r = s->o.run;
     int rc;
 
-    while (!(rc = run_state(r))) {
-        uint32_t seen = bell_read(&r->bell[STAGE_TRANSFER]), did = 0;
+    while (!(rc = epoch_state(r))) {
+        uint32_t seen = eventcount_read(&r->eventcount[STAGE_TRANSFER]), did = 0;
         uint64_t t0 = clock_ns();
 
         for (int i = 0; i < LANES && !rc; i++) rc = work(s, &s->lane[i], &did, e);

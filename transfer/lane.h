@@ -12,11 +12,11 @@ struct lanes;
 
 struct lanes_options {
     const struct plan_shm *plan; /* checked */
-    struct run_shm *run;         /* checked */
+    struct epoch_shm *run;         /* checked */
     uint64_t arena_bytes, cache_bytes;
     struct backend *backend;
     /* Told of every device entry that became free, before it is used again; NULL: nobody wants to know. */
-    void (*freed)(void *arg, enum run_lane lane, const struct ring_entry *x);
+    void (*freed)(void *arg, enum lane_id lane, const struct ring_entry *x);
     void *freed_arg;
 };
 

@@ -3,7 +3,7 @@
 #include "transfer/backend.h"
 #include "transfer/lane.h"
 
-static void trace_freed(void *stage, enum run_lane lane, const struct ring_entry *x)
+static void trace_freed(void *stage, enum lane_id lane, const struct ring_entry *x)
 {
     stage_trace_entry(stage, 1, lane, x);
 }
@@ -19,7 +19,7 @@ static int measure(void *backend, const struct control_message *ask, struct cont
     int rc;
 
     if (ask->measure.what != MEASURE_COPY) return 0;
-    rc = backend_ceiling(backend, ask->measure.limit_ns, &answer->measured.bytes, &answer->measured.ns, e);
+    rc = backend_peak(backend, ask->measure.limit_ns, &answer->measured.bytes, &answer->measured.ns, e);
     answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
     return rc;
 }

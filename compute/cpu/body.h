@@ -10,8 +10,8 @@
 
 #define KERNEL_TABLE(variant)                                                                                          \
     {                                                                                                                  \
-        .name = variant, .few_tokens = FEW_TOKENS, .widen = kernel_widen, .matmul_few = kernel_matmul_few,             \
-        .pack = kernel_pack, .matmul_many = kernel_matmul_many, .groups = kernel_groups,                               \
+        .name = variant, .gemv_tokens = GEMV_TOKENS, .dequantize = kernel_dequantize, .gemv = kernel_gemv,             \
+        .pack = kernel_pack, .gemm = kernel_gemm, .groups = kernel_groups,                               \
         .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm, .rope = kernel_rope,      \
         .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,                        \
         .add_scaled = kernel_add_scaled, .narrow = kernel_narrow, .attention = kernel_attention, .conv = kernel_conv,  \

@@ -1,11 +1,11 @@
-/* Attention of a few positions that share their cached rows, one block of 64 places after the other:
+/* Attention of a few positions that share their cached rows, one block of 64 positions after the other:
  *
  *      s_j = alibi(cap(scale * q.k_j))                      q.k as in a product: one vector of sums over the columns
  *      m'  = max(m, s_j)      c = exp(m - m')      p_j = exp(s_j - m')
  *      l   = l c + sum p_j    acc = acc c, then + p_j v_j, j in order
  *      dst = acc / l
  *
- * Blocks are cut at multiples of 64 places of the sequence and a position takes part in a block with the places that it
+ * Blocks are cut at multiples of 64 positions of the sequence and a position takes part in a block with the positions that it
  * sees and no others, so its result is the same in whatever company it is computed. A sink starts m at itself and l at 1. */
 #pragma once
 #include "compute/cpu/body_rows.h"
@@ -23,17 +23,17 @@ struct attend {
     float *acc, *m, *l;         /* [queries][dv16], [queries] */
 };
 
-INLINE uint32_t first_seen(const struct op_attention *p, uint32_t place)
+INLINE uint32_t first_seen(const struct op_attention *p, uint32_t position)
 {
-    uint32_t lo = p->window && place >= p->window ? place - p->window + 1 : 0;
-    uint32_t chunk = p->chunk ? place - place % p->chunk : 0;
+    uint32_t lo = p->window && position >= p->window ? position - p->window + 1 : 0;
+    uint32_t chunk = p->chunk ? position - position % p->chunk : 0;
     return lo > chunk ? lo : chunk;
 }
 
-/* Whether position b's ancestors begin with position a's, given one place more. */
+/* Whether position b's ancestors begin with position a's, given one position more. */
 INLINE bool extends(const struct ops_rows *r, uint32_t a, uint32_t b)
 {
-    if (r->place[b] != r->place[a] + 1)
+    if (r->position[b] != r->position[a] + 1)
         return false;
     const struct ops_run *ra = r->runs + r->first[a], *rb = r->runs + r->first[b];
     uint32_t na = r->first[a + 1] - r->first[a], nb = r->first[b + 1] - r->first[b];
@@ -45,31 +45,31 @@ INLINE bool extends(const struct ops_rows *r, uint32_t a, uint32_t b)
     return ra[na - 1].row == rb[na - 1].row && ra[na - 1].length <= rb[na - 1].length;
 }
 
-/* Walks a position's runs forward: the cached row of each place. */
+/* Walks a position's runs forward: the cached row of each position. */
 struct row_walk {
     const struct ops_run *run, *end;
-    uint32_t before; /* places before this run */
+    uint32_t before; /* positions before this run */
 };
 
-INLINE uint32_t row_of(struct row_walk *w, uint32_t place)
+INLINE uint32_t row_of(struct row_walk *w, uint32_t position)
 {
-    while (place - w->before >= w->run->length && w->run + 1 < w->end) {
+    while (position - w->before >= w->run->length && w->run + 1 < w->end) {
         w->before += w->run->length;
         w->run++;
     }
-    return w->run->row + (place - w->before);
+    return w->run->row + (position - w->before);
 }
 
-/* Cached rows of the places of a block from place on, before end; returns how many places of the block those reach to. */
-static uint32_t rows_of_block(struct row_walk *w, uint32_t place, uint32_t end, uint32_t *row)
+/* Cached rows of the positions of a block from position on, before end; returns how many positions of the block those reach to. */
+static uint32_t rows_of_block(struct row_walk *w, uint32_t position, uint32_t end, uint32_t *row)
 {
-    uint32_t j = place % ATTENTION_BLOCK;
-    for (; j < ATTENTION_BLOCK && place < end; j++, place++)
-        row[j] = row_of(w, place);
+    uint32_t j = position % ATTENTION_BLOCK;
+    for (; j < ATTENTION_BLOCK && position < end; j++, position++)
+        row[j] = row_of(w, position);
     return j;
 }
 
-INLINE void widen_cached(uint32_t dtype, const unsigned char *p, size_t width, float *dst, size_t stride)
+INLINE void dequantize_cached(uint32_t dtype, const unsigned char *p, size_t width, float *dst, size_t stride)
 {
     for (size_t k = 0; k < width; k += STEP, dst += stride) {
         const unsigned char *at = p + cpu_stored_bytes(dtype, k);
@@ -80,11 +80,11 @@ INLINE void widen_cached(uint32_t dtype, const unsigned char *p, size_t width, f
 static void load_cached(uint32_t dtype, const unsigned char *p, size_t width, float *dst, size_t stride)
 {
     if (dtype == PLAN_F32)
-        widen_cached(PLAN_F32, p, width, dst, stride);
+        dequantize_cached(PLAN_F32, p, width, dst, stride);
     else if (dtype == PLAN_BF16)
-        widen_cached(PLAN_BF16, p, width, dst, stride);
+        dequantize_cached(PLAN_BF16, p, width, dst, stride);
     else
-        widen_cached(PLAN_F16, p, width, dst, stride);
+        dequantize_cached(PLAN_F16, p, width, dst, stride);
 }
 
 INLINE void fetch_head(const unsigned char *p, size_t bytes)
@@ -93,7 +93,7 @@ INLINE void fetch_head(const unsigned char *p, size_t bytes)
         prefetch_far(p + b);
 }
 
-/* k and v of the places [j0, j1) of a block, at their places in the block; those of the next block are sent for. */
+/* k and v of the positions [j0, j1) of a block, at their positions in the block; those of the next block are sent for. */
 static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, uint32_t j0, uint32_t j1, const uint32_t *next)
 {
     const struct cpu_attention *a = t->a;
@@ -150,8 +150,8 @@ INLINE float first_lane(vf x)
     return f[0];
 }
 
-/* Scores of one query's visible places [j0, j1) to weights exp(s - m), the others 0; m and l go on; returns exp(m - m'). */
-static float soften(const struct attend *t, uint32_t head, float *s, uint32_t j0, uint32_t j1, uint32_t block, uint32_t place,
+/* Scores of one query's visible positions [j0, j1) to weights exp(s - m), the others 0; m and l go on; returns exp(m - m'). */
+static float soften(const struct attend *t, uint32_t head, float *s, uint32_t j0, uint32_t j1, uint32_t block, uint32_t position,
                     float *m, float *l)
 {
     const struct op_attention *p = t->a->p;
@@ -164,7 +164,7 @@ static float soften(const struct attend *t, uint32_t head, float *s, uint32_t j0
     }
     if (t->a->alibi)
         for (uint32_t j = j0; j < j1; j++)
-            s[j] += t->a->alibi[head] * -(float)(place - (block * ATTENTION_BLOCK + j));
+            s[j] += t->a->alibi[head] * -(float)(position - (block * ATTENTION_BLOCK + j));
     for (uint32_t j = 0; j < j0; j++)
         s[j] = -__builtin_inff();
     for (uint32_t j = j1; j < ATTENTION_BLOCK; j++)
@@ -187,13 +187,13 @@ static float soften(const struct attend *t, uint32_t head, float *s, uint32_t j0
 }
 
 struct seen {
-    uint32_t j0, j1; /* places of a block that a query sees; j0 >= j1: none */
+    uint32_t j0, j1; /* positions of a block that a query sees; j0 >= j1: none */
 };
 
 INLINE struct seen seen_of(const struct attend *t, uint32_t i, uint32_t block)
 {
-    const uint32_t base = block * ATTENTION_BLOCK, place = t->a->rows->place[i], lo = first_seen(t->a->p, place);
-    struct seen r = {lo > base ? lo - base : 0, place < base ? 0 : place - base + 1};
+    const uint32_t base = block * ATTENTION_BLOCK, position = t->a->rows->position[i], lo = first_seen(t->a->p, position);
+    struct seen r = {lo > base ? lo - base : 0, position < base ? 0 : position - base + 1};
     if (r.j1 > ATTENTION_BLOCK)
         r.j1 = ATTENTION_BLOCK;
     return r;
@@ -213,7 +213,7 @@ static void add_block(const struct attend *t, uint32_t g, uint32_t block, float 
             if (see.j0 >= see.j1)
                 continue;
             const vf keep = vf_set1(soften(t, head, t->s + (q + T) * ATTENTION_BLOCK, see.j0, see.j1, block,
-                                           t->a->rows->place[i], &m[q + T], &l[q + T]));
+                                           t->a->rows->position[i], &m[q + T], &l[q + T]));
             for (size_t c = 0; c < t->dv16; c += STEP)
                 vf_store(acc + (q + T) * t->dv16 + c, vf_mul(vf_load(acc + (q + T) * t->dv16 + c), keep));
         }
@@ -238,7 +238,7 @@ static void write_out(const struct attend *t, uint32_t g, const float *acc, cons
 static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
 {
     const struct ops_rows *r = t->a->rows;
-    const uint32_t last = t->i1 - 1, end = r->place[last] + 1, begin = first_seen(t->a->p, r->place[t->i0]);
+    const uint32_t last = t->i1 - 1, end = r->position[last] + 1, begin = first_seen(t->a->p, r->position[t->i0]);
     const size_t q_floats = t->queries * t->dk16, acc_floats = t->queries * t->dv16;
     for (uint32_t g = g0; g < g1; g++) {
         pack_queries(t, g, t->q + (g - g0) * q_floats);

@@ -1,9 +1,9 @@
-/* Products with many tokens, bound by multiplications: a block of weights is widened once, then tiles of TILE_ROWS x
+/* Products with many tokens, bound by multiplications: a block of weights is dequantized once, then tiles of TILE_ROWS x
  * TILE_TOKENS sums run over it, the tokens' part in the first cache, the weights' streaming from the second. Every output
  * element owns one vector of sums over the columns in steps of 16, the same as for few tokens.
  *
  * packed tokens:  [block of columns][group of tokens][step of 16 columns][token of the group][16]
- * widened rows:   [group of TILE_ROWS rows][step][row of the group][16] */
+ * dequantized rows:   [group of TILE_ROWS rows][step][row of the group][16] */
 #pragma once
 #include "compute/cpu/body_weights.h"
 
@@ -141,17 +141,17 @@ INLINE void ahead_some(struct ahead *h, size_t until)
         prefetch_far(h->at + h->line / h->lines * h->row_bytes + h->line % h->lines * 64);
 }
 
-static void widen_block(const struct cpu_product *a, size_t r0, size_t rows, size_t k0, size_t k1, float *w)
+static void dequantize_block(const struct cpu_product *a, size_t r0, size_t rows, size_t k0, size_t k1, float *w)
 {
     const size_t group = cpu_round_up(k1 - k0, STEP) * TILE_ROWS;
     for (size_t i = 0; i < rows; i++)
-        widen_row(a, r0 + i, k0, k1, w + i / TILE_ROWS * group + i % TILE_ROWS * STEP, TILE_ROWS * STEP);
+        dequantize_row(a, r0 + i, k0, k1, w + i / TILE_ROWS * group + i % TILE_ROWS * STEP, TILE_ROWS * STEP);
     for (size_t i = rows; i % TILE_ROWS; i++) /* rows that do not exist: their sums are dropped */
         for (size_t k = 0; k < k1 - k0; k += STEP)
             vf_store(w + i / TILE_ROWS * group + i % TILE_ROWS * STEP + k * TILE_ROWS, vf_zero());
 }
 
-static void kernel_matmul_many(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
+static void kernel_gemm(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
                                float *work)
 {
     float *w = work, *acc = work + BLOCK_ROWS * BLOCK_COLS;
@@ -160,7 +160,7 @@ static void kernel_matmul_many(const struct cpu_product *a, const float *packed,
         const size_t rows = r1 - r < BLOCK_ROWS ? r1 - r : BLOCK_ROWS, row_groups = (rows + TILE_ROWS - 1) / TILE_ROWS;
         for (size_t k0 = 0; k0 < a->cols; k0 += BLOCK_COLS) {
             const size_t k1 = k0 + BLOCK_COLS < a->cols ? k0 + BLOCK_COLS : a->cols, width = cpu_round_up(k1 - k0, STEP);
-            widen_block(a, r, rows, k0, k1, w);
+            dequantize_block(a, r, rows, k0, k1, w);
             struct ahead next = {.row_bytes = a->row_bytes};
             if (k1 < a->cols) {
                 size_t k2 = k1 + BLOCK_COLS < a->cols ? k1 + BLOCK_COLS : a->cols;

@@ -1,11 +1,11 @@
-/* Products with few tokens, bound by memory: several rows are walked together and widened in registers on the way. Every
+/* Products with few tokens, bound by memory: several rows are walked together and dequantized in registers on the way. Every
  * output element owns one vector of sums over the columns in steps of 16; nothing else decides its bits. */
 #pragma once
 #include "compute/cpu/body_weights.h"
 
 #define MAX_ROWS 8
 
-/* Columns [k, k + 64) of R rows of e4m3: row after row, each widened by 64 at once. */
+/* Columns [k, k + 64) of R rows of e4m3: row after row, each dequantized by 64 at once. */
 INLINE void few_wide_f8(const struct cpu_product *a, const int R, const int T, const unsigned char *const *row, const vf *s,
                         const float *x0, size_t k, size_t ahead, vf (*acc)[TILE_TOKENS])
 {
@@ -25,7 +25,7 @@ INLINE void few_wide_f8(const struct cpu_product *a, const int R, const int T, c
 }
 
 /* Rows [r, r + R) times tokens [t0, t0 + T). R, T and dtype are constants wherever it is called. */
-INLINE void few_rows(const struct cpu_product *a, const int R, const int T, const uint32_t dtype, size_t r, size_t t0)
+INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, const uint32_t dtype, size_t r, size_t t0)
 {
     const float *x0 = a->x + t0 * a->ldx;
     float *y0 = a->y + t0 * a->ldy;
@@ -97,32 +97,32 @@ INLINE void few_rows(const struct cpu_product *a, const int R, const int T, cons
 }
 
 /* Rows [r, r + R) times all tokens, in groups as even as can be; the rows come from memory for the first of them. */
-INLINE void few_groups(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r)
+INLINE void gemv_groups(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r)
 {
     const uint32_t groups = kernel_groups(a->n);
     for (uint32_t g = 0; g < groups; g++) {
         const uint32_t t = group_first(a->n, groups, g);
         switch (group_first(a->n, groups, g + 1) - t) {
         case 1:
-            few_rows(a, R, 1, dtype, r, t);
+            gemv_rows(a, R, 1, dtype, r, t);
             break;
         case 2:
-            few_rows(a, R, 2, dtype, r, t);
+            gemv_rows(a, R, 2, dtype, r, t);
             break;
 #if TILE_TOKENS > 2
         case 3:
-            few_rows(a, R, 3, dtype, r, t);
+            gemv_rows(a, R, 3, dtype, r, t);
             break;
 #endif
 #if TILE_TOKENS > 3
         case 4:
-            few_rows(a, R, 4, dtype, r, t);
+            gemv_rows(a, R, 4, dtype, r, t);
             break;
         case 5:
-            few_rows(a, R, 5, dtype, r, t);
+            gemv_rows(a, R, 5, dtype, r, t);
             break;
         case 6:
-            few_rows(a, R, 6, dtype, r, t);
+            gemv_rows(a, R, 6, dtype, r, t);
             break;
 #endif
         default:
@@ -131,40 +131,40 @@ INLINE void few_groups(const struct cpu_product *a, const int R, const uint32_t 
     }
 }
 
-INLINE void few_typed(const struct cpu_product *a, const uint32_t dtype, size_t r, size_t r1)
+INLINE void gemv_typed(const struct cpu_product *a, const uint32_t dtype, size_t r, size_t r1)
 {
-    for (; a->n == 1 && r + FEW_ROWS <= r1; r += FEW_ROWS)
-        few_rows(a, FEW_ROWS, 1, dtype, r, 0);
+    for (; a->n == 1 && r + GEMV_ROWS <= r1; r += GEMV_ROWS)
+        gemv_rows(a, GEMV_ROWS, 1, dtype, r, 0);
     for (; a->n == 2 && r + FEW_ROWS_2 <= r1; r += FEW_ROWS_2)
-        few_rows(a, FEW_ROWS_2, 2, dtype, r, 0);
+        gemv_rows(a, FEW_ROWS_2, 2, dtype, r, 0);
     for (; r + TILE_ROWS <= r1; r += TILE_ROWS)
-        few_groups(a, TILE_ROWS, dtype, r);
+        gemv_groups(a, TILE_ROWS, dtype, r);
     for (; r < r1; r++)
-        few_groups(a, 1, dtype, r);
+        gemv_groups(a, 1, dtype, r);
 }
 
 static void few_f32(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    few_typed(a, PLAN_F32, r0, r1);
+    gemv_typed(a, PLAN_F32, r0, r1);
 }
 static void few_f16(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    few_typed(a, PLAN_F16, r0, r1);
+    gemv_typed(a, PLAN_F16, r0, r1);
 }
 static void few_bf16(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    few_typed(a, PLAN_BF16, r0, r1);
+    gemv_typed(a, PLAN_BF16, r0, r1);
 }
 static void few_f8(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    few_typed(a, PLAN_F8_E4M3, r0, r1);
+    gemv_typed(a, PLAN_F8_E4M3, r0, r1);
 }
 static void few_mxfp4(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    few_typed(a, PLAN_MXFP4, r0, r1);
+    gemv_typed(a, PLAN_MXFP4, r0, r1);
 }
 
-static void kernel_matmul_few(const struct cpu_product *a, size_t r0, size_t r1)
+static void kernel_gemv(const struct cpu_product *a, size_t r0, size_t r1)
 {
     static void (*const typed[PLAN_DTYPES])(const struct cpu_product *, size_t, size_t) = {few_f32, few_f16, few_bf16, few_f8,
                                                                                            few_mxfp4};

@@ -1,9 +1,9 @@
-/* Sums over rows, y[c] += x[r] W[r][c]: each column is one chain over the rows in order. A block of rows is widened once,
+/* Sums over rows, y[c] += x[r] W[r][c]: each column is one chain over the rows in order. A block of rows is dequantized once,
  * columns of several tokens are held in registers. */
 #pragma once
 #include "compute/cpu/body_weights.h"
 
-/* V vectors of columns of T tokens over rows widened rows; y is loaded, carried on and stored. */
+/* V vectors of columns of T tokens over rows dequantized rows; y is loaded, carried on and stored. */
 INLINE void sum_columns(const int T, const int V, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
                         size_t rows)
 {
@@ -64,7 +64,7 @@ static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, c
 /* One token, straight from the stored weights: ROWS_AT_ONCE rows walked together, y carried on for each column. */
 #define ROWS_AT_ONCE 8
 
-INLINE void sum_few_rows(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r, size_t c0, size_t c1)
+INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r, size_t c0, size_t c1)
 {
     const unsigned char *row[ROWS_AT_ONCE];
     const size_t ahead = (size_t)R * a->row_bytes;
@@ -96,13 +96,13 @@ INLINE void sum_few_rows(const struct cpu_product *a, const int R, const uint32_
     }
 }
 
-INLINE void sum_few_typed(const struct cpu_product *a, const uint32_t dtype, size_t rows, size_t c0, size_t c1)
+INLINE void sum_gemv_typed(const struct cpu_product *a, const uint32_t dtype, size_t rows, size_t c0, size_t c1)
 {
     size_t r = 0;
     for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE)
-        sum_few_rows(a, ROWS_AT_ONCE, dtype, r, c0, c1);
+        sum_gemv_rows(a, ROWS_AT_ONCE, dtype, r, c0, c1);
     for (; r < rows; r++)
-        sum_few_rows(a, 1, dtype, r, c0, c1);
+        sum_gemv_rows(a, 1, dtype, r, c0, c1);
 }
 
 /* False: not for weights with scales, or several tokens. */
@@ -111,11 +111,11 @@ static bool sum_one_token(const struct cpu_product *a, size_t rows, size_t c0, s
     if (a->n != 1 || dtype_scaled(a->dtype))
         return false;
     if (a->dtype == PLAN_BF16)
-        sum_few_typed(a, PLAN_BF16, rows, c0, c1);
+        sum_gemv_typed(a, PLAN_BF16, rows, c0, c1);
     else if (a->dtype == PLAN_F16)
-        sum_few_typed(a, PLAN_F16, rows, c0, c1);
+        sum_gemv_typed(a, PLAN_F16, rows, c0, c1);
     else
-        sum_few_typed(a, PLAN_F32, rows, c0, c1);
+        sum_gemv_typed(a, PLAN_F32, rows, c0, c1);
     return true;
 }
 
@@ -142,7 +142,7 @@ static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_
             const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_stored_bytes(a->dtype, c0);
             for (size_t b = 0; b < cpu_stored_bytes(a->dtype, width); b += 64)
                 prefetch_near(next + b);
-            widen_row(a, r + i, c0, c1, w + i * padded, STEP);
+            dequantize_row(a, r + i, c0, c1, w + i * padded, STEP);
         }
         for (uint32_t t = 0; t < a->n; t += TILE_TOKENS) {
             const int T = (int)(a->n - t < TILE_TOKENS ? a->n - t : TILE_TOKENS);

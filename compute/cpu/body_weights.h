@@ -96,7 +96,7 @@ INLINE vf weight_vec(const struct cpu_product *a, uint32_t dtype, const unsigned
 }
 
 /* Elements [k0, k1) of a row to float32 at dst, dst + stride, ... in steps of 16; the last filled up with zeros. */
-INLINE void widen_typed(const struct cpu_product *a, uint32_t dtype, size_t r, size_t k0, size_t k1, float *dst, size_t stride)
+INLINE void dequantize_typed(const struct cpu_product *a, uint32_t dtype, size_t r, size_t k0, size_t k1, float *dst, size_t stride)
 {
     const unsigned char *row = a->data + r * a->row_bytes, *scales = scale_row(a, r);
     const int by_lane = dtype_scaled(dtype) && (a->block_cols % STEP != 0 || k0 % STEP != 0);
@@ -123,40 +123,40 @@ INLINE void widen_typed(const struct cpu_product *a, uint32_t dtype, size_t r, s
         vf_store(dst, weight_vec(a, dtype, row, scales, k, k1 - k < STEP ? (unsigned)(k1 - k) : STEP));
 }
 
-static void widen_row(const struct cpu_product *a, size_t r, size_t k0, size_t k1, float *dst, size_t stride)
+static void dequantize_row(const struct cpu_product *a, size_t r, size_t k0, size_t k1, float *dst, size_t stride)
 {
     switch (a->dtype) {
     case PLAN_F32:
-        widen_typed(a, PLAN_F32, r, k0, k1, dst, stride);
+        dequantize_typed(a, PLAN_F32, r, k0, k1, dst, stride);
         break;
     case PLAN_F16:
-        widen_typed(a, PLAN_F16, r, k0, k1, dst, stride);
+        dequantize_typed(a, PLAN_F16, r, k0, k1, dst, stride);
         break;
     case PLAN_BF16:
-        widen_typed(a, PLAN_BF16, r, k0, k1, dst, stride);
+        dequantize_typed(a, PLAN_BF16, r, k0, k1, dst, stride);
         break;
     case PLAN_F8_E4M3:
-        widen_typed(a, PLAN_F8_E4M3, r, k0, k1, dst, stride);
+        dequantize_typed(a, PLAN_F8_E4M3, r, k0, k1, dst, stride);
         break;
     default:
-        widen_typed(a, PLAN_MXFP4, r, k0, k1, dst, stride);
+        dequantize_typed(a, PLAN_MXFP4, r, k0, k1, dst, stride);
         break;
     }
 }
 
-static void kernel_widen(float *dst, const void *src, uint32_t dtype, size_t elements, float scale)
+static void kernel_dequantize(float *dst, const void *src, uint32_t dtype, size_t elements, float scale)
 {
     const struct cpu_product a = {.dtype = dtype, .data = src, .cols = elements, .block_rows = 1, .block_cols = 32};
     const vf s = vf_set1(scale);
     size_t k = 0;
     for (; k + STEP <= elements; k += STEP) {
         float tmp[STEP];
-        widen_row(&a, 0, k, k + STEP, tmp, STEP);
+        dequantize_row(&a, 0, k, k + STEP, tmp, STEP);
         vf_store(dst + k, vf_mul(vf_load(tmp), s));
     }
     if (k < elements) {
         float tmp[STEP];
-        widen_row(&a, 0, k, elements, tmp, STEP);
+        dequantize_row(&a, 0, k, elements, tmp, STEP);
         vf_store_n(dst + k, vf_mul(vf_load(tmp), s), (unsigned)(elements - k));
     }
 }
@@ -168,7 +168,7 @@ static void kernel_row_squares(const struct cpu_product *a, size_t r0, size_t r1
         for (size_t k = 0; k < a->cols; k += BLOCK_COLS) {
             float w[BLOCK_COLS];
             size_t end = k + BLOCK_COLS < a->cols ? k + BLOCK_COLS : a->cols;
-            widen_row(a, r, k, end, w, STEP);
+            dequantize_row(a, r, k, end, w, STEP);
             for (size_t i = 0; i < end - k; i += STEP)
                 acc = vf_fma(vf_load(w + i), vf_load(w + i), acc);
         }

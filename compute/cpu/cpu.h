@@ -15,18 +15,18 @@
 #include "compute/ops.h"
 #include "proto/base/error.h"
 
-/* Sizes of the many-token product, in floats: a task widens BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
+/* Sizes of the many-token product, in floats: a task dequantizes BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
  * with BLOCK_TOKENS tokens; its sums rest in memory between two blocks of columns. */
 #define BLOCK_ROWS   64u
 #define BLOCK_COLS   512u
 #define BLOCK_TOKENS 96u
 #define MATMUL_WORK_FLOATS ((size_t)BLOCK_ROWS * BLOCK_COLS + (size_t)BLOCK_ROWS * BLOCK_TOKENS * 16)
 
-/* A product with transposed weights widens SUM_ROWS x SUM_COLS at a time. */
+/* A product with transposed weights dequantizes SUM_ROWS x SUM_COLS at a time. */
 #define SUM_ROWS 32u
 #define SUM_COLS 512u
 
-#define ATTENTION_BLOCK   64u /* places of the sequence that are reduced together */
+#define ATTENTION_BLOCK   64u /* positions of the sequence that are reduced together */
 #define ATTENTION_QUERIES 48u /* queries (positions x heads) of a task */
 
 /* One matrix product over the rows of one call; see ops_matmul() and ops_matmul_t(). */
@@ -66,16 +66,16 @@ struct cpu_attention_task {
 
 struct cpu_kernels {
     const char *name;
-    uint32_t few_tokens; /* up to so many matmul_few is the faster one; with weights of 16 bits it always is */
+    uint32_t gemv_tokens; /* up to so many gemv is the faster one; with weights of 16 bits it always is */
 
-    void (*widen)(float *dst, const void *src, uint32_t dtype, size_t elements, float scale);
+    void (*dequantize)(float *dst, const void *src, uint32_t dtype, size_t elements, float scale);
 
     /* Rows [r0, r1) of the call. few: straight from the stored weights; scales of a block need not be handled where
      * block_cols is no multiple of 16. many: x as pack() left it, tokens [t0, t0 + n) of the call, n <= BLOCK_TOKENS;
      * work: MATMUL_WORK_FLOATS, 64 byte aligned. */
-    void (*matmul_few)(const struct cpu_product *a, size_t r0, size_t r1);
+    void (*gemv)(const struct cpu_product *a, size_t r0, size_t r1);
     void (*pack)(float *dst, const float *x, size_t ldx, uint32_t n, size_t cols, uint32_t group);
-    void (*matmul_many)(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
+    void (*gemm)(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
                         float *work);
     uint32_t (*groups)(uint32_t n); /* of tokens; pack() does one of them */
     void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float *sums); /* sum of W[r][k]^2 */
@@ -108,7 +108,7 @@ enum cpu_variant { CPU_PLAIN, CPU_AVX2, CPU_AVX512, CPU_AVX512_VBMI, CPU_VARIANT
 /* The kernels of a variant; NULL if this machine cannot run them. */
 const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v);
 
-/* The loops behind ops_ceiling(), each on the calling thread. read: all of bytes, a multiple of 64 KiB, in the fastest way
+/* The loops behind ops_peak(), each on the calling thread. read: all of bytes, a multiple of 64 KiB, in the fastest way
  * that was found; the sum is no matter. fma: floating-point operations done in about half a millisecond, 0 where there is
  * no loop for this processor. */
 uint64_t cpu_read_once(const unsigned char *from, uint64_t bytes);

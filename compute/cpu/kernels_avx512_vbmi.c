@@ -1,4 +1,4 @@
-/* The kernels for AVX-512 with VBMI: FP8 is widened by looking its bytes up, 64 at once. */
+/* The kernels for AVX-512 with VBMI: FP8 is dequantized by looking its bytes up, 64 at once. */
 #include "compute/cpu/cpu.h"
 
 #if defined(__x86_64__)

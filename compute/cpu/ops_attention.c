@@ -112,6 +112,6 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
         j.a.v_row_bytes = j.a.k_row_bytes;
     }
     cut(&j);
-    const uint64_t seen = p->window && p->window < r->max_place ? p->window : (uint64_t)r->max_place + 1;
+    const uint64_t seen = p->window && p->window < r->max_position ? p->window : (uint64_t)r->max_position + 1;
     cpu_run(o, attention_task, &j, j.by_head * j.by_kv * parts(r->n, j.positions), seen * r->n * p->heads * (p->dk + p->dv));
 }

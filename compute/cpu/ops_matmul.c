@@ -5,9 +5,9 @@
 
 #include "compute/cpu/cpu.h"
 
-#define FEW_BLOCK_TOKENS 48u
-#define FEW_BLOCK_BYTES  ((size_t)800 << 10) /* of them, most of a second cache of 1 MiB */
-#define FEW_PASS_BYTES   ((size_t)8 << 20)   /* of the tokens that one pass over the rows serves: in the third cache */
+#define GEMV_BLOCK_TOKENS 48u
+#define GEMV_BLOCK_BYTES  ((size_t)800 << 10) /* of them, most of a second cache of 1 MiB */
+#define GEMV_PASS_BYTES   ((size_t)8 << 20)   /* of the tokens that one pass over the rows serves: in the third cache */
 #define LINE_FLOATS 16u /* outputs of a cache line: no two tasks write the same line of y */
 
 struct job {
@@ -60,7 +60,7 @@ static void divide_by_length(const struct job *j, uint32_t t0, uint32_t n, size_
     }
 }
 
-static void few_task(void *arg, uint32_t worker, uint32_t task)
+static void gemv_task(void *arg, uint32_t worker, uint32_t task)
 {
     const struct job *j = arg;
     (void)worker;
@@ -70,7 +70,7 @@ static void few_task(void *arg, uint32_t worker, uint32_t task)
         a.x += (j->t0 + t) * a.ldx;
         a.y += (j->t0 + t) * a.ldy;
         a.n = j->n - t < j->block ? j->n - t : j->block;
-        j->o->kernels->matmul_few(&a, r0, r1);
+        j->o->kernels->gemv(&a, r0, r1);
     }
     if (j->row_norm)
         divide_by_length(j, j->t0, j->n, r0, r1);
@@ -83,12 +83,12 @@ static void pack_task(void *arg, uint32_t worker, uint32_t task)
     j->o->kernels->pack(j->pack_to, j->a.x + j->t0 * j->a.ldx, j->a.ldx, j->n, j->a.cols, task);
 }
 
-static void many_task(void *arg, uint32_t worker, uint32_t task)
+static void gemm_task(void *arg, uint32_t worker, uint32_t task)
 {
     const struct job *j = arg;
     float *work = cpu_worker_scratch(j->o, worker, MATMUL_WORK_FLOATS * sizeof(float));
     const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
-    j->o->kernels->matmul_many(&j->a, j->packed, j->t0, j->n, r0, r1, work);
+    j->o->kernels->gemm(&j->a, j->packed, j->t0, j->n, r0, r1, work);
     if (j->row_norm)
         divide_by_length(j, j->t0, j->n, r0, r1);
 }
@@ -105,21 +105,21 @@ static uint32_t tokens_in(const struct job *j, size_t bytes, uint32_t step, uint
     return n > most ? most : n ? (uint32_t)n : step;
 }
 
-static void matmul_few(struct job *j)
+static void gemv(struct job *j)
 {
     const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1, most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
     j->grain = grain_of(j->o, j->rows, 32, LINE_FLOATS, most);
     /* Blocks of tokens, so that these stay in the second cache while a task's rows pass; passes, so that all of them stay
      * in the third. */
-    j->block = tokens_in(j, FEW_BLOCK_BYTES, 12, FEW_BLOCK_TOKENS);
-    const uint32_t pass = tokens_in(j, FEW_PASS_BYTES, j->block, UINT32_MAX);
+    j->block = tokens_in(j, GEMV_BLOCK_BYTES, 12, GEMV_BLOCK_TOKENS);
+    const uint32_t pass = tokens_in(j, GEMV_PASS_BYTES, j->block, UINT32_MAX);
     for (j->t0 = 0; j->t0 < j->a.n; j->t0 += pass) {
         j->n = j->a.n - j->t0 < pass ? j->a.n - j->t0 : pass;
-        cpu_run(j->o, few_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->n);
+        cpu_run(j->o, gemv_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->n);
     }
 }
 
-static void matmul_many(struct job *j)
+static void gemm(struct job *j)
 {
     uint64_t left;
     const size_t width = cpu_round_up(j->a.cols, 16);
@@ -139,7 +139,7 @@ static void matmul_many(struct job *j)
         j->t0 = (uint32_t)((uint64_t)j->a.n * i / blocks);
         j->n = (uint32_t)((uint64_t)j->a.n * (i + 1) / blocks) - j->t0;
         cpu_run(j->o, pack_task, j, j->o->kernels->groups(j->n), (uint64_t)j->n * j->a.cols);
-        cpu_run(j->o, many_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->n);
+        cpu_run(j->o, gemm_task, j, tasks_of(j), (uint64_t)j->rows * j->a.cols * j->n);
     }
 }
 
@@ -156,10 +156,10 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
     }
     const bool scaled_by_vec = j.a.block_cols % 16 == 0 || j.a.dtype != PLAN_F8_E4M3;
     const bool halves = j.a.dtype == PLAN_BF16 || j.a.dtype == PLAN_F16;
-    if (halves || (n <= o->kernels->few_tokens && scaled_by_vec))
-        matmul_few(&j);
+    if (halves || (n <= o->kernels->gemv_tokens && scaled_by_vec))
+        gemv(&j);
     else
-        matmul_many(&j);
+        gemm(&j);
 }
 
 static void sums_task(void *arg, uint32_t worker, uint32_t task)

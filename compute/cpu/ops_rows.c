@@ -37,7 +37,7 @@ static void run_rows(struct job *j, uint64_t cost)
 static void embed_row(const struct job *j, uint32_t i)
 {
     const unsigned char *row = (const unsigned char *)j->bytes + i * cpu_stored_bytes(j->dtype, j->width);
-    j->o->kernels->widen(j->dst + i * j->ldd, row, j->dtype, j->width, j->ca);
+    j->o->kernels->dequantize(j->dst + i * j->ldd, row, j->dtype, j->width, j->ca);
 }
 
 void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale)
@@ -47,9 +47,9 @@ void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_
     run_rows(&j, width);
 }
 
-void ops_widen(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
+void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
 {
-    o->kernels->widen(dst, src, dtype, elements, 1.0f);
+    o->kernels->dequantize(dst, src, dtype, elements, 1.0f);
 }
 
 static void norm_row(const struct job *j, uint32_t i)

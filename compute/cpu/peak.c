@@ -1,4 +1,4 @@
-/* What this processor's memory and units can do at most: the ceilings that a profile is held against. */
+/* What this processor's memory and units can do at most: the peaks that a profile is held against. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,11 +133,11 @@ static void multiply_add(struct ops *o, uint64_t limit_ns, uint64_t *operations,
     } while ((*ns = clock_ns() - start) < limit_ns);
 }
 
-int ops_ceiling(struct ops *o, enum ops_ceiling_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns,
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns,
                 struct error *e)
 {
     *amount = *ns = 0;
-    if (what == OPS_CEILING_MEMORY) return read_memory(o, limit_ns, amount, ns, e);
+    if (what == OPS_PEAK_MEMORY) return read_memory(o, limit_ns, amount, ns, e);
     multiply_add(o, limit_ns, amount, ns);
     return 0;
 }

@@ -200,31 +200,31 @@ static double cached(uint32_t kv_type, const void *cache, uint64_t at)
     return stored(dtypes[kv_type], cache, at);
 }
 
-static uint32_t row_of_place(const struct ops_rows *r, uint32_t i, uint32_t place)
+static uint32_t row_of_place(const struct ops_rows *r, uint32_t i, uint32_t position)
 {
     const struct ops_run *run = r->runs + r->first[i];
-    for (; place >= run->length; run++)
-        place -= run->length;
-    return run->row + place;
+    for (; position >= run->length; run++)
+        position -= run->length;
+    return run->row + position;
 }
 
-static bool sees(const struct op_attention *p, uint32_t place, uint32_t other)
+static bool sees(const struct op_attention *p, uint32_t position, uint32_t other)
 {
-    return !(p->window && place - other >= p->window) && !(p->chunk && place / p->chunk != other / p->chunk);
+    return !(p->window && position - other >= p->window) && !(p->chunk && position / p->chunk != other / p->chunk);
 }
 
-/* One head of one position; weights: room for every place. */
+/* One head of one position; weights: room for every position. */
 static void attend(const struct op_attention *p, float *dst, const float *q, const void *k_cache, const void *v_cache,
                    uint32_t kv_type, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r, uint32_t i,
                    double *weights)
 {
-    const uint32_t kv_head = head / (p->heads / p->kv_heads), place = r->place[i];
+    const uint32_t kv_head = head / (p->heads / p->kv_heads), position = r->position[i];
     const bool v_in_k = p->flags & ATTN_V_IN_K;
     double top = sinks ? sinks[head] : -INFINITY, sum = 0;
-    for (uint32_t j = 0; j <= place; j++) {
+    for (uint32_t j = 0; j <= position; j++) {
         const uint64_t row = row_of_place(r, i, j);
         double s = 0;
-        if (!sees(p, place, j)) {
+        if (!sees(p, position, j)) {
             weights[j] = -INFINITY;
             continue;
         }
@@ -233,16 +233,16 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
         s *= p->scale;
         if (p->cap != 0)
             s = p->cap * tanh(s / p->cap);
-        weights[j] = s + (alibi ? alibi[head] * ((double)j - place) : 0);
+        weights[j] = s + (alibi ? alibi[head] * ((double)j - position) : 0);
         top = fmax(top, weights[j]);
     }
-    for (uint32_t j = 0; j <= place; j++)
+    for (uint32_t j = 0; j <= position; j++)
         sum += weights[j] = exp(weights[j] - top);
     if (sinks)
         sum += exp(sinks[head] - top);
     for (uint32_t c = 0; c < p->dv; c++) {
         double out = 0;
-        for (uint32_t j = 0; j <= place; j++) {
+        for (uint32_t j = 0; j <= position; j++) {
             const uint64_t row = row_of_place(r, i, j);
             if (weights[j] > 0)
                 out += weights[j] * cached(kv_type, v_in_k ? k_cache : v_cache,
@@ -255,7 +255,7 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
 void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
                          const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi, const struct ops_rows *r)
 {
-    double *weights = calloc((size_t)r->max_place + 1, sizeof *weights);
+    double *weights = calloc((size_t)r->max_position + 1, sizeof *weights);
     for (uint32_t i = 0; i < r->n && weights; i++)
         for (uint32_t h = 0; h < p->heads; h++)
             attend(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, q + (uint64_t)i * ldq + (uint64_t)h * p->dk, k_cache, v_cache,

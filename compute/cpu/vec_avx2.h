@@ -9,9 +9,9 @@
 
 #define TILE_ROWS   2 /* 2 rows x 3 tokens x 2 halves: 12 of the 16 registers */
 #define TILE_TOKENS 3
-#define FEW_ROWS    4
+#define GEMV_ROWS    4
 #define FEW_ROWS_2  2
-#define FEW_TOKENS  6
+#define GEMV_TOKENS  6
 #define TILE_VECS   2
 
 typedef struct {

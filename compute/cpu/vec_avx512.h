@@ -10,9 +10,9 @@
 
 #define TILE_ROWS   4 /* accumulators of a product: 4 rows x 6 tokens, 24 of the 32 registers */
 #define TILE_TOKENS 6
-#define FEW_ROWS    8 /* rows walked together by one token */
+#define GEMV_ROWS    8 /* rows walked together by one token */
 #define FEW_ROWS_2  8 /* by two */
-#define FEW_TOKENS  16 /* more are packed into tiles; weights of 16 bits never are */
+#define GEMV_TOKENS  16 /* more are packed into tiles; weights of 16 bits never are */
 #define TILE_VECS   4 /* columns of sums over rows, in vectors: 4 x 6 tokens */
 
 typedef __m512 vf;

@@ -15,9 +15,9 @@
 
 #define TILE_ROWS   1
 #define TILE_TOKENS 2
-#define FEW_ROWS    1
+#define GEMV_ROWS    1
 #define FEW_ROWS_2  1
-#define FEW_TOKENS  4
+#define GEMV_TOKENS  4
 #define TILE_VECS   1
 
 typedef struct {

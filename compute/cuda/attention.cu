@@ -1,7 +1,7 @@
-/* Attention over cached rows, in two steps whose order of operations is fixed by places of the sequence alone.
+/* Attention over cached rows, in two steps whose order of operations is fixed by positions of the sequence alone.
  *
- *   part    a thread block for (position, up to HEADS query heads of one key head, span): a span is CUDA_SPAN_PLACES places,
- *           cut at its multiples. It walks the span in blocks of 64 places with a running maximum (online softmax,
+ *   part    a thread block for (position, up to HEADS query heads of one key head, span): a span is CUDA_SPAN_POSITIONS positions,
+ *           cut at its multiples. It walks the span in blocks of 64 positions with a running maximum (online softmax,
  *           Milakov and Gimelshein 2018; FlashAttention) and leaves maximum, sum and weighted values of each head.
  *   merge   adds the spans of a position in order.
  *
@@ -15,7 +15,7 @@
 namespace {
 
 const unsigned THREADS = 128;
-const uint32_t BLOCK = 64, SLICE = 32; /* places at a time; columns of k at a time */
+const uint32_t BLOCK = 64, SLICE = 32; /* positions at a time; columns of k at a time */
 
 struct part_args {
     struct op_attention p;
@@ -27,12 +27,12 @@ struct part_args {
     uint32_t ldq, first_position, spans, groups; /* groups of HEADS query heads for each key head */
 };
 
-/* The first place that a position sees. */
-__device__ uint32_t first_seen(const op_attention &p, uint32_t place)
+/* The first position that a position sees. */
+__device__ uint32_t first_seen(const op_attention &p, uint32_t position)
 {
-    uint32_t low = p.window && place + 1 > p.window ? place + 1 - p.window : 0;
+    uint32_t low = p.window && position + 1 > p.window ? position + 1 - p.window : 0;
 
-    if (p.chunk && place - place % p.chunk > low) low = place - place % p.chunk;
+    if (p.chunk && position - position % p.chunk > low) low = position - position % p.chunk;
     return low;
 }
 
@@ -64,16 +64,16 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
     const uint32_t t = threadIdx.x, lane = t % 32, warp = t / 32, span = blockIdx.x;
     const uint32_t key_head = blockIdx.y / a.groups, each = p.heads / p.kv_heads, sub = blockIdx.y % a.groups * HEADS;
     const uint32_t head0 = key_head * each + sub, heads = each - sub < HEADS ? each - sub : HEADS;
-    const uint32_t i = a.first_position + blockIdx.z, place = a.rows.place[i], low = first_seen(p, place);
-    const uint32_t begin = low > span * CUDA_SPAN_PLACES ? low : span * CUDA_SPAN_PLACES;
-    const uint32_t end = place + 1 < (span + 1) * CUDA_SPAN_PLACES ? place + 1 : (span + 1) * CUDA_SPAN_PLACES;
+    const uint32_t i = a.first_position + blockIdx.z, position = a.rows.position[i], low = first_seen(p, position);
+    const uint32_t begin = low > span * CUDA_SPAN_POSITIONS ? low : span * CUDA_SPAN_POSITIONS;
+    const uint32_t end = position + 1 < (span + 1) * CUDA_SPAN_POSITIONS ? position + 1 : (span + 1) * CUDA_SPAN_POSITIONS;
     const uint32_t dk_slices = (p.dk + SLICE - 1) / SLICE * SLICE;
     const part_shape s = part_layout(HEADS, p.dk, p.dv);
     float *q = shared + s.q, *acc = shared + s.acc, *ks = shared + s.k, *weights = shared + s.weights;
     float *maximum = shared + s.state, *sum = maximum + HEADS, *rescale = sum + HEADS;
     uint32_t *row_of = (uint32_t *)(rescale + HEADS);
     float *out = a.partial + (((uint64_t)blockIdx.z * a.spans + span) * p.heads + head0) * (p.dv + 2);
-    uint32_t run = a.rows.first[i], run_place = 0; /* the run that holds the current place, and its first place */
+    uint32_t run = a.rows.first[i], run_position = 0; /* the run that holds the current position, and its first position */
 
     if (begin >= end) {
         for (uint32_t h = t; h < heads; h += THREADS) out[(uint64_t)h * (p.dv + 2)] = -INFINITY;
@@ -95,9 +95,9 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
         const uint32_t j = t % BLOCK, half = t / BLOCK;
         float score[SHARE] = {};
 
-        if (t < BLOCK && j >= from && j < to) { /* each thread goes on from the run of its place in the last block */
-            while (block + j - run_place >= a.rows.runs[run].length) run_place += a.rows.runs[run++].length;
-            row_of[j] = a.rows.runs[run].row + (block + j - run_place);
+        if (t < BLOCK && j >= from && j < to) { /* each thread goes on from the run of its position in the last block */
+            while (block + j - run_position >= a.rows.runs[run].length) run_position += a.rows.runs[run++].length;
+            row_of[j] = a.rows.runs[run].row + (block + j - run_position);
         }
         for (uint32_t d0 = 0; d0 < p.dk; d0 += SLICE) {
             __syncthreads();
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
                 float x = p.scale * score[h];
 
                 if (p.cap != 0.0f) x = p.cap * tanhf(x / p.cap);
-                if (a.alibi && head < heads) x += a.alibi[head0 + head] * -(float)(place - (block + j));
+                if (a.alibi && head < heads) x += a.alibi[head0 + head] * -(float)(position - (block + j));
                 weights[head * BLOCK + j] = j >= from && j < to ? x : -INFINITY;
             }
         }
@@ -246,7 +246,7 @@ void ops_kv_store(struct ops *o, uint32_t kv_type, void *cache, uint32_t width, 
 void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
                    const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi, const struct ops_rows *r)
 {
-    uint64_t spans = r->max_place / CUDA_SPAN_PLACES + 1, each = spans * p->heads * (p->dv + 2ull) * sizeof(float), at_once;
+    uint64_t spans = r->max_position / CUDA_SPAN_POSITIONS + 1, each = spans * p->heads * (p->dv + 2ull) * sizeof(float), at_once;
     uint32_t group = p->heads / p->kv_heads;
     part_args a = {};
 
@@ -279,6 +279,6 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
             return;
         }
         launch(o, "merging attention", merge_kernel, dim3(p->heads, positions), THREADS, 0, a, dst, ldd, sinks);
-        if (positions > CUDA_FEW_TOKENS) backend_pace(o, CUDA_PACE_MANY);
+        if (positions > CUDA_GEMV_TOKENS) backend_pace(o, CUDA_PACE_GEMM);
     }
 }

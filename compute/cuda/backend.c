@@ -92,8 +92,8 @@ static uint64_t longest_input(const struct plan_shm *p)
     return k;
 }
 
-/* Weights that are widened at once: at most a block of them, at least one row. */
-static uint64_t widened_floats(const struct plan_shm *p, uint64_t longest)
+/* Weights that are dequantized at once: at most a block of them, at least one row. */
+static uint64_t dequantized_floats(const struct plan_shm *p, uint64_t longest)
 {
     const struct plan_matrix *m = plan_matrices(p);
     uint64_t all = 0;
@@ -104,18 +104,18 @@ static uint64_t widened_floats(const struct plan_shm *p, uint64_t longest)
 
 static uint64_t product_scratch(const struct plan_shm *p)
 {
-    uint64_t k = longest_input(p) + 64, n = least(p->run.max_positions, CUDA_MANY_TOKENS);
+    uint64_t k = longest_input(p) + 64, n = least(p->run.max_positions, CUDA_GEMM_TOKENS);
     uint64_t tokens = most(n, 1), norms = UINT64_C(65536) * sizeof(float) + 256;
 
-    if (p->run.max_positions <= CUDA_FEW_TOKENS) return tokens * k * sizeof(float) + norms;
-    /* three bf16 terms of each input, and widened weights */
-    return tokens * k * 3 * sizeof(uint16_t) + widened_floats(p, k) * sizeof(float) + norms + 4096;
+    if (p->run.max_positions <= CUDA_GEMV_TOKENS) return tokens * k * sizeof(float) + norms;
+    /* three bf16 terms of each input, and dequantized weights */
+    return tokens * k * 3 * sizeof(uint16_t) + dequantized_floats(p, k) * sizeof(float) + norms + 4096;
 }
 
 static uint64_t attention_scratch(const struct plan_shm *p)
 {
     const struct plan_op *op = plan_ops(p);
-    uint64_t spans = (uint64_t)p->run.kv_rows / CUDA_SPAN_PLACES + 1, all = 0, one;
+    uint64_t spans = (uint64_t)p->run.kv_rows / CUDA_SPAN_POSITIONS + 1, all = 0, one;
 
     for (uint64_t i = 0; i < p->ops.count; i++) {
         if (op[i].kind != OP_ATTENTION) continue;

@@ -12,9 +12,9 @@ extern "C" {
 #endif
 
 /* Up to this many tokens our own kernels run, whose results depend on nothing but the row and the token. */
-#define CUDA_FEW_TOKENS 16u
-/* Products of many tokens are cut into pieces of so many tokens and widened elements, to bound the scratch. */
-#define CUDA_MANY_TOKENS   1024u
+#define CUDA_GEMV_TOKENS 16u
+/* Products of many tokens are cut into pieces of so many tokens and dequantized elements, to bound the scratch. */
+#define CUDA_GEMM_TOKENS   1024u
 #define CUDA_WIDEN_FLOATS  (UINT64_C(16) << 20)
 #define CUDA_STAGING       (UINT64_C(1) << 20)  /* pinned, two halves: small uploads that do not hold the caller up */
 #define CUDA_WORKSPACE     (UINT64_C(32) << 20) /* cuBLAS: what NVIDIA recommends for Hopper */
@@ -22,9 +22,9 @@ extern "C" {
  * most two segments are queued. Enough to hide every delay of this processor, and so little that the process is never
  * asleep for long in one wait: who waits gives no sign of life. */
 #define CUDA_PACE      128u
-#define CUDA_PACE_MANY 16u
-/* Attention: places of a sequence that one thread block reduces; and its partial results in scratch. */
-#define CUDA_SPAN_PLACES       512u
+#define CUDA_PACE_GEMM 16u
+/* Attention: positions of a sequence that one thread block reduces; and its partial results in scratch. */
+#define CUDA_SPAN_POSITIONS       512u
 #define CUDA_ATTENTION_SCRATCH (UINT64_C(64) << 20)
 
 struct ops {

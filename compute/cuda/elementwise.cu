@@ -26,7 +26,7 @@ __global__ void embed_kernel(float *dst, uint32_t ld, const uint8_t *rows, uint6
     EACH_ROW(i, n) dst[(uint64_t)i * ld + c] = scale * element_load(dtype, rows + i * row_bytes, c);
 }
 
-__global__ void widen_kernel(float *dst, const void *src, uint32_t dtype, uint64_t elements)
+__global__ void dequantize_kernel(float *dst, const void *src, uint32_t dtype, uint64_t elements)
 {
     for (uint64_t i = COLUMN(); i < elements; i += (uint64_t)gridDim.x * blockDim.x) dst[i] = element_load(dtype, src, i);
 }
@@ -147,11 +147,11 @@ void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_
                dtype, n, width, scale);
 }
 
-void ops_widen(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
+void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
 {
     uint64_t blocks = (elements + THREADS - 1) / THREADS;
 
-    if (known(o, dtype)) launch(o, "widening", widen_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, dtype, elements);
+    if (known(o, dtype)) launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, dtype, elements);
 }
 
 void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)

@@ -1,10 +1,10 @@
 /* Products of many tokens, by cuBLAS, accurate to about what float32 gives.
  *
- * Weights that are exact in bfloat16 (BF16 as stored, MXFP4 widened: a 2-bit significand times a power of two) go through
+ * Weights that are exact in bfloat16 (BF16 as stored, MXFP4 dequantized: a 2-bit significand times a power of two) go through
  * the bf16 units with float32 sums: the float32 inputs are split into three bf16 terms that add up to them exactly but
  * for the last bit (8 + 8 + 8 bits of significand), and three products are added, the smallest first. On everything with
  * tensor cores that is several times faster than float32 itself, and its error is that of the float32 sums.
- * All other weights, and devices before 8.0, which have no bf16 units, take float32 products of widened weights; TF32,
+ * All other weights, and devices before 8.0, which have no bf16 units, take float32 products of dequantized weights; TF32,
  * which keeps 11 bits, is never used.
  *
  * cuBLAS chooses its order of summation by the shapes: results agree with the few-token kernels to a few 1e-6 of the sum
@@ -18,7 +18,7 @@ namespace {
 
 /* Rows of w as float32 or bf16, [rows][cols] without gaps. */
 template <typename OUT>
-__global__ void widen_kernel(OUT *out, const weight_rows w)
+__global__ void dequantize_kernel(OUT *out, const weight_rows w)
 {
     uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
 
@@ -73,7 +73,7 @@ void multiply(struct ops *o, float *y, uint32_t ldy, const product &p)
                                       (int)p.cols, p.x, type, (int)p.ldx, &p.beta, y, CUDA_R_32F, (int)ldy, CUBLAS_COMPUTE_32F,
                                       CUBLAS_GEMM_DEFAULT),
                          "cublasGemmEx");
-    backend_pace(o, CUDA_PACE_MANY);
+    backend_pace(o, CUDA_PACE_GEMM);
 }
 
 bool exact_in_bf16(const weight_rows *w)
@@ -82,7 +82,7 @@ bool exact_in_bf16(const weight_rows *w)
     return (w->dtype == PLAN_BF16 && !w->scale) || w->dtype == PLAN_MXFP4;
 }
 
-/* The rows of w as one operand: where they lie, or widened into scratch. */
+/* The rows of w as one operand: where they lie, or dequantized into scratch. */
 const void *operand(struct ops *o, const weight_rows &w, bool bf16, void *wide)
 {
     dim3 grid(blocks_for(w.cols, 256), grid_rows(w.rows));
@@ -90,8 +90,8 @@ const void *operand(struct ops *o, const weight_rows &w, bool bf16, void *wide)
     if (!w.scale && w.dtype == (bf16 ? PLAN_BF16 : PLAN_F32) && w.row_bytes == plan_row_bytes(w.dtype, w.cols) &&
         (uintptr_t)w.data % 16 == 0)
         return w.data;
-    if (bf16) launch(o, "widening weights", widen_kernel<uint16_t>, grid, 256, 0, (uint16_t *)wide, w);
-    else launch(o, "widening weights", widen_kernel<float>, grid, 256, 0, (float *)wide, w);
+    if (bf16) launch(o, "dequantizing weights", dequantize_kernel<uint16_t>, grid, 256, 0, (uint16_t *)wide, w);
+    else launch(o, "dequantizing weights", dequantize_kernel<float>, grid, 256, 0, (float *)wide, w);
     return wide;
 }
 
@@ -132,21 +132,21 @@ void pieces(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
 {
     uint64_t used = o->scratch_used;
 
-    for (uint32_t i = 0; i < n; i += CUDA_MANY_TOKENS) {
+    for (uint32_t i = 0; i < n; i += CUDA_GEMM_TOKENS) {
         o->scratch_used = used;
-        tokens(o, y + (uint64_t)i * ldy, ldy, x + (uint64_t)i * ldx, ldx, *w, n - i < CUDA_MANY_TOKENS ? n - i : CUDA_MANY_TOKENS,
+        tokens(o, y + (uint64_t)i * ldy, ldy, x + (uint64_t)i * ldx, ldx, *w, n - i < CUDA_GEMM_TOKENS ? n - i : CUDA_GEMM_TOKENS,
                transposed);
     }
 }
 
 } /* namespace */
 
-void matmul_many(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n)
+void gemm(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n)
 {
     pieces(o, y, ldy, x, ldx, w, n, false);
 }
 
-void matmul_many_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n)
+void gemm_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n)
 {
     pieces(o, y, ldy, x, ldx, w, n, true);
 }

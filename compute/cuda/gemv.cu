@@ -12,7 +12,7 @@ namespace {
 
 const unsigned THREADS = 128, WARPS = THREADS / 32;
 
-struct few_args {
+struct gemv_args {
     struct weight_rows w;
     const float *x, *bias;
     float *y;
@@ -21,7 +21,7 @@ struct few_args {
 
 /* Elements [s, s + 8) (F32: all four) of 16 bytes that were loaded. */
 template <uint32_t DTYPE>
-__device__ __forceinline__ void widen_part(float *out, const uint4 &raw, int s)
+__device__ __forceinline__ void dequantize_part(float *out, const uint4 &raw, int s)
 {
     const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
 
@@ -46,7 +46,7 @@ __device__ __forceinline__ void widen_part(float *out, const uint4 &raw, int s)
 /* WIDE: rows and x begin at multiples of 16 bytes, and a scale covers whole vectors. Otherwise element by element, in
  * the same order. */
 template <uint32_t DTYPE, int ROWS, int TOKENS, bool WIDE>
-__global__ void __launch_bounds__(THREADS) few_kernel(const few_args a)
+__global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 {
     constexpr int V = DTYPE == PLAN_F32 ? 4 : DTYPE == PLAN_F8_E4M3 ? 16 : DTYPE == PLAN_MXFP4 ? 32 : 8;
     constexpr int PART = V < 8 ? V : 8;
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(THREADS) few_kernel(const few_args a)
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
                 if (WIDE) {
-                    widen_part<DTYPE>(wide[r], raw[r], s);
+                    dequantize_part<DTYPE>(wide[r], raw[r], s);
                     if (a.w.scale)
 #pragma unroll
                         for (int j = 0; j < PART; j++) wide[r][j] *= scale[r];
@@ -134,13 +134,13 @@ __global__ void __launch_bounds__(THREADS) few_kernel(const few_args a)
 }
 
 template <uint32_t DTYPE, int ROWS, int TOKENS, bool WIDE>
-void start(struct ops *o, const few_args &a)
+void start(struct ops *o, const gemv_args &a)
 {
-    launch(o, "few-token product", few_kernel<DTYPE, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
+    launch(o, "few-token product", gemv_kernel<DTYPE, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
 }
 
 template <uint32_t DTYPE>
-void start_dtype(struct ops *o, const few_args &a, bool wide)
+void start_dtype(struct ops *o, const gemv_args &a, bool wide)
 {
     if (!wide) start<DTYPE, 2, 8, false>(o, a);
     else if (a.n == 1) start<DTYPE, 2, 1, true>(o, a);
@@ -163,12 +163,12 @@ bool aligned16(const void *p)
 
 } /* namespace */
 
-void matmul_few(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, const float *bias,
+void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, const float *bias,
                 uint32_t n)
 {
     uint32_t vector = element_vector(w->dtype);
     bool wide = aligned16(w->data) && w->row_bytes % 16 == 0 && w->cols % vector == 0 && (!w->scale || w->block_cols % vector == 0);
-    few_args a = {*w, x, bias, y, ldx, ldy, n};
+    gemv_args a = {*w, x, bias, y, ldx, ldy, n};
 
     if (wide && (!aligned16(x) || ldx % 4)) { /* rarely: a head's columns that begin in the middle of a vector */
         float *packed = (float *)backend_scratch(o, (uint64_t)n * w->cols * sizeof *packed);
@@ -179,7 +179,7 @@ void matmul_few(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
         a.ldx = w->cols; /* a multiple of the vector, so of 4 */
     }
     for (uint32_t i = 0; i < n; i += 8) {
-        few_args part = a;
+        gemv_args part = a;
 
         part.n = n - i < 8 ? n - i : 8;
         part.x = a.x + (uint64_t)i * a.ldx;

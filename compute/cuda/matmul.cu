@@ -69,7 +69,7 @@ __global__ void transposed_kernel(float *y, uint32_t ldy, const float *x, uint32
         if (t < (int)n) y[(uint64_t)t * ldy + c] = acc[t];
 }
 
-void few_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, uint32_t n)
+void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, uint32_t n)
 {
     dim3 grid(blocks_for(w.cols, 64));
 
@@ -132,14 +132,14 @@ struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first
 void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
                 uint32_t flags, uint32_t n)
 {
-    bool few = n <= CUDA_FEW_TOKENS, norm = flags & MATMUL_ROW_NORM;
+    bool few = n <= CUDA_GEMV_TOKENS, norm = flags & MATMUL_ROW_NORM;
     weight_rows v;
 
     if (!n || !w->rows || !sound(o, w)) return;
     v = weight_rows_of(w);
     backend_scratch_begin(o);
-    if (few) matmul_few(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
-    else matmul_many(o, y, ldy, x, ldx, &v, n);
+    if (few) gemv(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
+    else gemm(o, y, ldy, x, ldx, &v, n);
     if (!norm) {
         if (!few && bias)
             launch(o, "bias", finish_kernel, dim3(blocks_for(v.rows, THREADS), grid_rows(n)), THREADS, 0, y, ldy, (const float *)NULL, bias, v.rows, n);
@@ -169,6 +169,6 @@ void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_
         launch(o, "bias", fill_kernel, dim3(blocks_for(v.cols, THREADS), grid_rows(n)), THREADS, 0, y, ldy, bias, v.cols, n);
     if (!w->rows) return;
     backend_scratch_begin(o);
-    if (n <= CUDA_FEW_TOKENS) few_t(o, y, ldy, x, ldx, v, n);
-    else matmul_many_t(o, y, ldy, x, ldx, &v, n);
+    if (n <= CUDA_GEMV_TOKENS) gemv_t(o, y, ldy, x, ldx, v, n);
+    else gemm_t(o, y, ldy, x, ldx, &v, n);
 }

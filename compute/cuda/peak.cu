@@ -1,4 +1,4 @@
-/* What the device's memory and units can do at most: the ceilings that a profile is held against. */
+/* What the device's memory and units can do at most: the peaks that a profile is held against. */
 #include <errno.h>
 
 #include "compute/cuda/launch.cuh"
@@ -37,14 +37,14 @@ static __global__ void fma_kernel(float x, float y, float *out)
 }
 
 /* A kernel again and again until limit_ns have passed; the first is not counted. */
-static int ceiling_repeat(struct ops *o, enum ops_ceiling_kind what, void *memory, uint64_t bytes, uint64_t limit_ns, uint64_t *amount,
+static int peak_repeat(struct ops *o, enum ops_peak_kind what, void *memory, uint64_t bytes, uint64_t limit_ns, uint64_t *amount,
                           uint64_t *ns, struct error *e)
 {
-    uint64_t start = 0, each = what == OPS_CEILING_MEMORY ? bytes : UINT64_C(2) * FMA_ROUNDS * FMA_SUMS * BLOCK * BLOCKS;
+    uint64_t start = 0, each = what == OPS_PEAK_MEMORY ? bytes : UINT64_C(2) * FMA_ROUNDS * FMA_SUMS * BLOCK * BLOCKS;
     int rc;
 
     for (bool warm = false;; warm = true) {
-        if (what == OPS_CEILING_MEMORY)
+        if (what == OPS_PEAK_MEMORY)
             launch(o, "reading memory", read_kernel, dim3(BLOCKS), BLOCK, 0, (const float4 *)memory, bytes / sizeof(float4), (float *)memory);
         else launch(o, "multiplying", fma_kernel, dim3(BLOCKS), BLOCK, 0, 0.5f, 1.0f, (float *)memory);
         if ((rc = ops_sync(o, e))) return rc;
@@ -54,9 +54,9 @@ static int ceiling_repeat(struct ops *o, enum ops_ceiling_kind what, void *memor
     }
 }
 
-int ops_ceiling(struct ops *o, enum ops_ceiling_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e)
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e)
 {
-    uint64_t bytes = what == OPS_CEILING_MEMORY ? MEMORY_BYTES : MEMORY_LEAST;
+    uint64_t bytes = what == OPS_PEAK_MEMORY ? MEMORY_BYTES : MEMORY_LEAST;
     void *memory = NULL;
     int rc;
 
@@ -66,7 +66,7 @@ int ops_ceiling(struct ops *o, enum ops_ceiling_kind what, uint64_t limit_ns, ui
         if (!memory) bytes /= 2;
     }
     if (!memory) return -ENOMEM;
-    rc = ceiling_repeat(o, what, memory, bytes, limit_ns, amount, ns, e);
+    rc = peak_repeat(o, what, memory, bytes, limit_ns, amount, ns, e);
     ops_free(o, memory, bytes);
     return rc;
 }

@@ -54,9 +54,9 @@ static void philox_round(uint32_t c[4], const uint32_t k[2])
     c[3] = (uint32_t)a;
 }
 
-double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t place, uint32_t token)
+double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token)
 {
-    uint32_t c[4] = {token, (uint32_t)place, (uint32_t)(place >> 32), 0};
+    uint32_t c[4] = {token, (uint32_t)position, (uint32_t)(position >> 32), 0};
     /* the two words of the seed as the key; the sequence joins through the counter's last word and the key */
     uint32_t k[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint64_t bits;
@@ -176,7 +176,7 @@ static double penalized(const struct sampler *s, const struct sampler_settings *
 }
 
 int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
-                   uint64_t sequence, uint64_t place, uint32_t *token, struct error *e)
+                   uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
 {
     bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0;
     double t = o->temperature > 0 ? o->temperature : 1.0, best = -INFINITY;
@@ -191,8 +191,8 @@ int sampler_choose(struct sampler *s, const struct sampler_settings *o, const fl
     }
     if (penalize) mark(s, history, count, 0);
     if (!n)
-        return error_set(e, EDOM, "all logits are NaN at place %llu: the weights hold NaN or infinite values; sluice verify looks for them",
-                         (unsigned long long)place);
+        return error_set(e, EDOM, "all logits are NaN at position %llu: the weights hold NaN or infinite values; sluice verify looks for them",
+                         (unsigned long long)position);
     if (o->temperature > 0) {
         n = keep_top_k(s->list, n, o->top_k);
         n = keep_top_p(s->list, n, o->top_p);
@@ -201,7 +201,7 @@ int sampler_choose(struct sampler *s, const struct sampler_settings *o, const fl
     for (uint32_t i = 0; i < n; i++) {
         double x = s->list[i].score;
 
-        if (o->temperature > 0) x -= log(-log(sampler_uniform(o->seed, sequence, place, s->list[i].token)));
+        if (o->temperature > 0) x -= log(-log(sampler_uniform(o->seed, sequence, position, s->list[i].token)));
         if (x > best || choice == UINT32_MAX || (x == best && s->list[i].token < choice)) {
             best = x;
             choice = s->list[i].token;

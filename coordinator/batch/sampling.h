@@ -2,7 +2,7 @@
  *
  * Stateless: the token is the argmax of logit / T - log(-log u) over the tokens that the filters keep (the Gumbel-max
  * trick: the same distribution as sampling from the softmax). u comes from Philox4x32-10 (Salmon et al., SC 2011) with
- * the key (seed, sequence) and the counter (place, token): the text of a seed does not depend on batching, restarts or
+ * the key (seed, sequence) and the counter (position, token): the text of a seed does not depend on batching, restarts or
  * guesses. Temperature 0 is the plain argmax; the lower id wins ties.
  *
  * Filters in the order of Hugging Face transformers: repetition penalty, temperature, top-k, top-p, min-p. */
@@ -20,10 +20,10 @@ struct sampler;
 
 int sampler_open(struct sampler **out, uint32_t vocab, struct error *e);
 void sampler_close(struct sampler *s);
-/* logits [vocab]; history: tokens so far (for the penalty); place: of the new token in its sequence. Allocates nothing.
+/* logits [vocab]; history: tokens so far (for the penalty); position: of the new token in its sequence. Allocates nothing.
  * Tokens that are not finite are never chosen while there is another; -EDOM where all are NaN. */
 int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
-                   uint64_t sequence, uint64_t place, uint32_t *token, struct error *e);
+                   uint64_t sequence, uint64_t position, uint32_t *token, struct error *e);
 
 /* Uniform in (0, 1), never 0 or 1; the same bits on every machine. */
-double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t place, uint32_t token);
+double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token);

@@ -111,7 +111,7 @@ static void on_tick(void *arg)
     if (s->view) view_tick(s->view, s);
 }
 
-static void on_trace(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n)
+static void on_trace(void *arg, enum stage_id from, const struct trace_record *r, uint32_t n)
 {
     struct session *s = arg;
 
@@ -145,10 +145,10 @@ static int make_plan(struct session *s, const struct session_config *c, const st
     if (c->prompt_tokens > s->plan->spec.context)
         return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was made for its own limit)",
                          c->prompt_tokens, s->plan->spec.context);
-    speeds_cached(&s->speeds, c->options->model, s->plan);
+    calibration_load(&s->speeds, c->options->model, s->plan);
     plan_summarize(&s->summary, s->plan, &s->speeds);
     if (!s->speeds.memory_measured && s->summary.dense_bytes >= MEMORY_MATTERS) {
-        speeds_measure_memory(&s->speeds, s->plan);
+        calibration_measure_memory(&s->speeds, s->plan);
         plan_summarize(&s->summary, s->plan, &s->speeds);
     }
     if (c->prompt_tokens) s->predicted_prompt_seconds = plan_prompt_seconds(&s->summary, s->plan, &s->speeds, c->prompt_tokens);
@@ -161,7 +161,7 @@ static int prove_device(struct session *s, const struct session_config *c, struc
 {
     int rc = engine_ready(s->engine, e);
 
-    while (rc && rc != -ECANCELED && engine_culprit(s->engine) != STAGE_READER && s->plan->run.backend == BACKEND_CUDA) {
+    while (rc && rc != -ECANCELED && engine_failed_stage(s->engine) != STAGE_READER && s->plan->run.backend == BACKEND_CUDA) {
         engine_close(s->engine);
         s->engine = NULL;
         if (mps == ENGINE_MPS_TRY) {
@@ -219,13 +219,13 @@ static void keep_reading(const struct session *s)
 
     if (!s->engine || !s->plan || !s->folder || s->plan->run.io_find != IO_FIND_FIRST) return;
     engine_stats(s->engine, &t);
-    if (t.io_block) speeds_remember_reading(s->folder, t.io_block, (uint32_t)t.io_depth, (double)t.io_rate);
+    if (t.io_block) calibration_keep_reading(s->folder, t.io_block, (uint32_t)t.io_depth, (double)t.io_rate);
 }
 
 void session_close(struct session *s)
 {
     keep_reading(s);
-    if (s->folder) experience_keep(s, s->folder); /* what the whole run saw weighs more */
+    if (s->folder) calibration_learn(s, s->folder); /* what the whole run saw weighs more */
     engine_close(s->engine);
     sampler_close(s->sampler);
     free(s->plan);
@@ -275,7 +275,7 @@ static int recover(struct session *s, int rc, struct error *e)
 {
     struct error first = *e;
 
-    if (rc != -EPIPE || !engine_mendable(s->engine)) return rc;
+    if (rc != -EPIPE || !engine_recoverable(s->engine)) return rc;
     if (++s->deaths >= DEATHS_MAX) return error_prefix(e, "gave up after %u failures in a row without a new token", s->deaths);
     log_info("%s; starting the stages again", first.text);
     if (s->view) view_note(s->view, "a stage ended, starting again");
@@ -286,9 +286,9 @@ static int recover(struct session *s, int rc, struct error *e)
 static void fill(const struct session *s, struct sweep_position *p, uint64_t from, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t place = (uint32_t)from + i;
+        uint32_t position = (uint32_t)from + i;
 
-        p[i] = (struct sweep_position){.token = s->tokens.id[place], .place = place, .row = place, .parent = place ? place - 1 : ROW_NONE};
+        p[i] = (struct sweep_position){.token = s->tokens.id[position], .position = position, .row = position, .parent = position ? position - 1 : ROW_NONE};
     }
 }
 
@@ -314,14 +314,14 @@ static int find_fault(struct session *s, uint64_t n, struct error *e)
     }
     free(p);
     s->cached = 0;
-    if (rc == -ECANCELED || (rc == -EPIPE && !engine_mendable(s->engine))) *e = found;
+    if (rc == -ECANCELED || (rc == -EPIPE && !engine_recoverable(s->engine))) *e = found;
     return rc == -ECANCELED ? rc : -e->code;
 }
 
 /* What the stages have done so far, of this epoch. */
 static struct session_sweep counted(struct session *s)
 {
-    const struct run_shm *run = engine_run(s->engine);
+    const struct epoch_shm *run = engine_epoch(s->engine);
 
     if (!run) return (struct session_sweep){0};
     return (struct session_sweep){.read_bytes = atomic_load(&run->stats[STAGE_READER].bytes),

@@ -37,7 +37,7 @@ struct session {
     struct plan_shm *plan;
     uint64_t plan_bytes;
     struct plan_summary summary;
-    struct speeds speeds;          /* that it was predicted with */
+    struct calibration speeds;          /* that it was predicted with */
     bool predicted_by_sweep;       /* nothing was known of the disk: the first sweep told */
     double predicted_prompt_seconds; /* 0: the prompt's length was not known */
     struct engine *engine;

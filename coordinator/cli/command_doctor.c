@@ -24,7 +24,7 @@ static bool stages_found(bool cuda, struct error *e)
     char path[2 * PATH_MAX];
 
     for (int i = 0; i < STAGES; i++)
-        if (child_find(path, sizeof path, (enum run_stage)i, cuda, e)) return false;
+        if (child_find(path, sizeof path, (enum stage_id)i, cuda, e)) return false;
     return true;
 }
 
@@ -51,7 +51,7 @@ static uint64_t look_model(struct doctor *d, const struct options *o)
     struct plan_summary s;
     struct plan_shm *plan = NULL;
     struct model *model = NULL;
-    struct speeds speeds;
+    struct calibration speeds;
     struct error e = {0};
     uint64_t bytes, files = 0;
     char a[32], b[32];
@@ -74,7 +74,7 @@ static uint64_t look_model(struct doctor *d, const struct options *o)
         doctor_say(f, "%.255s", e.text);
         doctor_cost(f, "it cannot run");
     } else {
-        speeds_cached(&speeds, o->model, plan);
+        calibration_load(&speeds, o->model, plan);
         plan_summarize(&s, plan, &speeds);
         doctor_say(f, "%s of memory, %s read for each token, %.3g s a token; bottleneck: %s",
                    value_size_text(s.host_total_bytes, a, sizeof a), value_size_text(s.sweep_bytes, b, sizeof b),
@@ -85,7 +85,7 @@ static uint64_t look_model(struct doctor *d, const struct options *o)
     return files;
 }
 
-static uint64_t look_folder(struct doctor *d, const struct options *o, const struct speeds *v)
+static uint64_t look_folder(struct doctor *d, const struct options *o, const struct calibration *v)
 {
     struct doctor_file file;
 
@@ -99,7 +99,7 @@ static uint64_t look_folder(struct doctor *d, const struct options *o, const str
 
 struct seen {
     struct machine machine;
-    struct speeds speeds;
+    struct calibration speeds;
 };
 
 static void look(struct doctor *d, const struct options *o, struct seen *seen)
@@ -108,12 +108,12 @@ static void look(struct doctor *d, const struct options *o, struct seen *seen)
     struct doctor_uring uring = doctor_try_uring();
     struct plan_settings settings = {0};
     struct machine *m = &seen->machine;
-    struct speeds *v = &seen->speeds;
+    struct calibration *v = &seen->speeds;
     struct error e;
     uint64_t files = 0;
 
     machine_look(m);
-    speeds_measure(v, o->model ? o->model : ".", NULL);
+    calibration_measure(v, o->model ? o->model : ".", NULL);
     plan_settings_from_options(&settings, o, &e);
     doctor_processor(d, m);
     doctor_memory(d, m, settings.host_memory);

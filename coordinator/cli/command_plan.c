@@ -40,7 +40,7 @@ static void line(const char *what, uint64_t bytes, uint64_t tiles)
     putchar('\n');
 }
 
-static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, const struct speeds *v)
+static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, const struct calibration *v)
 {
     char a[32], b[32], c[32];
 
@@ -77,14 +77,14 @@ int command_plan(const struct options *o, struct error *e)
     struct plan_summary summary;
     struct plan_shm *plan = NULL;
     struct model *model = NULL;
-    struct speeds speeds;
+    struct calibration speeds;
     uint64_t bytes;
     int rc = model_open(&model, o->model, &mo, e);
 
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);
     if (!rc) {
-        speeds_measure(&speeds, o->model, plan);
+        calibration_measure(&speeds, o->model, plan);
         plan_summarize(&summary, plan, &speeds);
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json) rc = print_json(&summary, plan, model, e);

@@ -82,7 +82,7 @@ const struct option_command_info option_commands[COMMANDS] = {
          0},
     [COMMAND_PROFILE] =
         {"profile",
-         "measure one stage, or all together, against its ceiling",
+         "measure one stage, or all together, against its peak",
          "reader: from disk into nothing. transfer: from memory to the device. compute: from tiles that are there "
          "already. pipeline: all three. Each beside what the machine could do, measured in the same minute.",
          {{"reader|transfer|compute|pipeline", AT(profile_what), false, "what to measure"}, MODEL},

@@ -32,7 +32,7 @@ struct engine {
     struct engine_config config;
     struct control *control;
     struct shm shm[SEGS];
-    struct run_shm *run;
+    struct epoch_shm *run;
     struct child child[STAGES];
     struct mps mps;
     int fd0;                        /* of the segments, in the stages */
@@ -44,7 +44,7 @@ struct engine {
     char about[STAGES][128];        /* what ATTACHED said */
     /* the failure of this epoch */
     int failed;                     /* stage, or -1 */
-    bool mendable, hung;
+    bool recoverable, hung;
     char last_words[STAGES][ERROR_TEXT_BYTES];
     uint32_t words_code[STAGES];
     /* the sweep under way */
@@ -71,9 +71,9 @@ static int make_segments(struct engine *g, struct error *e)
 
     if ((rc = shm_create(&g->shm[SEG_PLAN], "the plan", g->config.plan_bytes, e))) return rc;
     memcpy(g->shm[SEG_PLAN].base, p, g->config.plan_bytes);
-    if ((rc = shm_create(&g->shm[SEG_RUN], "rings", run_bytes(r), e))) return rc;
+    if ((rc = shm_create(&g->shm[SEG_RUN], "rings", epoch_bytes(r), e))) return rc;
     g->run = g->shm[SEG_RUN].base;
-    run_init(g->run, r, g->epoch);
+    epoch_init(g->run, r, g->epoch);
     if ((rc = shm_create(&g->shm[SEG_ARENA], "host slots", slots * r->slot_bytes, e))) return rc;
     rc = shm_create_anonymous(&g->shm[SEG_LOGITS], "sluice-logits", (uint64_t)r->max_logits * p->spec.vocab * sizeof(float), e);
     if (rc) return rc;
@@ -100,7 +100,7 @@ static int start_stages(struct engine *g, struct error *e)
     g->fd0 = c.fd0;
     for (int i = 0; i < STAGES; i++) {
         if (!wanted(g, i)) continue;
-        c.stage = (enum run_stage)i;
+        c.stage = (enum stage_id)i;
         if ((rc = child_start(&g->child[i], &c, e))) return rc;
         g->started[i] = true;
     }
@@ -129,7 +129,7 @@ static int begin_epoch(struct engine *g, struct error *e)
     g->epoch_ns = g->loop_ns = clock_ns();
     g->failed = -1;
     g->next_sweep = 0;
-    g->in_flight = g->done = g->mendable = g->hung = false;
+    g->in_flight = g->done = g->recoverable = g->hung = false;
     memset(g->attached, 0, sizeof g->attached);
     memset(g->greeted, 0, sizeof g->greeted);
     g->compute_waits = false;
@@ -174,7 +174,7 @@ static void sample_memory(struct engine *g)
 static void add_stats(struct engine_stats *to, const struct engine *g)
 {
     for (int i = 0; g->run && i < STAGES; i++) {
-        const struct run_stats *s = &g->run->stats[i];
+        const struct epoch_stats *s = &g->run->stats[i];
         struct engine_stage_stats *t = &to->stage[i];
         uint64_t first = atomic_load(&s->first_ns);
 
@@ -221,10 +221,10 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
     struct error ignored;
 
     sample_memory(g);
-    if (g->run) run_stop(g->run);
+    if (g->run) epoch_stop(g->run);
     for (int i = 0; i < STAGES; i++)
         if (!g->child[i].ended) {
-            control_send(g->control, (enum run_stage)i, &stop, &ignored);
+            control_send(g->control, (enum stage_id)i, &stop, &ignored);
             if (g->failed >= 0) child_kill(&g->child[i], SIGCONT); /* one that was stopped cannot end */
         }
     for (int i = 0; i < STAGES; i++) {
@@ -275,17 +275,17 @@ int engine_restart(struct engine *g, struct error *e)
     return rc;
 }
 
-bool engine_mendable(const struct engine *g)
+bool engine_recoverable(const struct engine *g)
 {
-    return g->mendable;
+    return g->recoverable;
 }
 
-enum run_stage engine_culprit(const struct engine *g)
+enum stage_id engine_failed_stage(const struct engine *g)
 {
-    return g->failed >= 0 ? (enum run_stage)g->failed : STAGES;
+    return g->failed >= 0 ? (enum stage_id)g->failed : STAGES;
 }
 
-struct run_shm *engine_run(struct engine *g)
+struct epoch_shm *engine_epoch(struct engine *g)
 {
     return g->run;
 }
@@ -302,7 +302,7 @@ uint8_t *engine_cache(struct engine *g)
 
 /* ---- messages ---- */
 
-static int greet(struct engine *g, enum run_stage from, const struct control_message *m, struct error *e)
+static int greet(struct engine *g, enum stage_id from, const struct control_message *m, struct error *e)
 {
     struct control_message r = {.type = CONTROL_SETUP, .setup = {.epoch = g->epoch, .plan = g->fd0 + SEG_PLAN, .run = g->fd0 + SEG_RUN,
                                 .arena = g->fd0 + SEG_ARENA, .logits = g->fd0 + SEG_LOGITS,
@@ -317,7 +317,7 @@ static int greet(struct engine *g, enum run_stage from, const struct control_mes
 
 /* Compute's exports go to transfer, which cannot take them before its own SETUP (and a message to one that has not yet
  * connected would be lost): so compute is answered second. */
-static void welcome(struct engine *g, enum run_stage from, const struct control_message *m)
+static void welcome(struct engine *g, enum stage_id from, const struct control_message *m)
 {
     struct error ignored;
 
@@ -335,13 +335,13 @@ static void welcome(struct engine *g, enum run_stage from, const struct control_
     }
 }
 
-static void handle(struct engine *g, enum run_stage from, const struct control_message *m)
+static void handle(struct engine *g, enum stage_id from, const struct control_message *m)
 {
     struct error ignored;
 
     switch (m->type) {
     case CONTROL_HELLO: welcome(g, from, m); return;
-    case CONTROL_EXPORT: control_send(g->control, (enum run_stage)m->export.to, m, &ignored); return;
+    case CONTROL_EXPORT: control_send(g->control, (enum stage_id)m->export.to, m, &ignored); return;
     case CONTROL_ATTACHED:
         g->attached[from] = true;
         snprintf(g->about[from], sizeof g->about[from], "%.127s", m->attached.text);
@@ -369,15 +369,15 @@ static void handle(struct engine *g, enum run_stage from, const struct control_m
 }
 
 /* The epoch is lost with this stage, and another one may do better. */
-static void give_up(struct engine *g, enum run_stage who)
+static void give_up(struct engine *g, enum stage_id who)
 {
     g->failed = (int)who;
-    g->mendable = g->hung = true;
+    g->recoverable = g->hung = true;
     child_kill(&g->child[who], SIGKILL);
 }
 
 /* Another process of this user has come with a stage's name before it, and the stage itself is not heard. */
-static void meet_impostor(struct engine *g, enum run_stage who, pid_t peer)
+static void meet_impostor(struct engine *g, enum stage_id who, pid_t peer)
 {
     if (g->failed >= 0) return;
     snprintf(g->last_words[who], sizeof g->last_words[who],
@@ -388,7 +388,7 @@ static void meet_impostor(struct engine *g, enum run_stage who, pid_t peer)
 static void drain(struct engine *g)
 {
     struct control_message m;
-    enum run_stage from;
+    enum stage_id from;
     struct error e;
     pid_t peer;
     int rc;
@@ -436,7 +436,7 @@ static void watch_pulse(struct engine *g, uint64_t now)
         if (now <= since || now - since <= HANG_NS) continue;
         snprintf(g->last_words[i], sizeof g->last_words[i], "%s for %.1f s and was ended",
                  g->child[i].stopped_ns ? "was stopped (by SIGSTOP or a debugger)" : "gave no sign of life", (double)(now - since) / 1e9);
-        give_up(g, (enum run_stage)i);
+        give_up(g, (enum stage_id)i);
     }
 }
 
@@ -448,7 +448,7 @@ static void watch_hello(struct engine *g, uint64_t now)
 
         if (!g->started[i] || said || g->child[i].ended || g->failed >= 0 || now - g->epoch_ns <= HELLO_NS) continue;
         snprintf(g->last_words[i], sizeof g->last_words[i], "was not heard for %.0f s and was ended", (double)(now - g->epoch_ns) / 1e9);
-        give_up(g, (enum run_stage)i);
+        give_up(g, (enum stage_id)i);
     }
 }
 
@@ -461,7 +461,7 @@ static void watch_children(struct engine *g)
 /* Whose fault is it? One that crashed comes first, whatever others have said since; then one that said why; then one that
  * marked the run as failed, of which the words are still on their way; else the first that was seen to end. Stages that
  * end because another one did say nothing. */
-static int culprit(const struct engine *g, bool *certain)
+static int failed_stage(const struct engine *g, bool *certain)
 {
     uint32_t marked = atomic_load(&g->run->failed);
 
@@ -487,17 +487,17 @@ static int failure(struct engine *g, struct error *e)
     bool certain;
     int who;
 
-    while (who = culprit(g, &certain), !certain && clock_ns() < end) {
+    while (who = failed_stage(g, &certain), !certain && clock_ns() < end) {
         poll(&p, 1, 20);
         drain(g);
         watch_children(g);
     }
     g->failed = who;
     words = g->last_words[who];
-    name = stage_name((enum run_stage)who);
+    name = stage_name((enum stage_id)who);
     if (g->hung) return error_set(e, EPIPE, "the %s stage (pid %ld) %s", name, (long)g->child[who].pid, words);
     /* The reader's own "remote I/O error" comes from a file system and not from a device that was lost. */
-    if (child_crashed(&g->child[who]) || (words[0] && g->words_code[who] == CONTROL_DEVICE_LOST && who != STAGE_READER)) g->mendable = true;
+    if (child_crashed(&g->child[who]) || (words[0] && g->words_code[who] == CONTROL_DEVICE_LOST && who != STAGE_READER)) g->recoverable = true;
     if (words[0] && !child_crashed(&g->child[who])) return error_set(e, EPIPE, "%.990s", words);
     child_poll(&g->child[who]);
     child_describe(&g->child[who], how, sizeof how);
@@ -600,11 +600,11 @@ int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, c
     *rows = g->done_rows;
     if (!are_numbers(*logits, (uint64_t)*rows * g->config.plan->spec.vocab))
         return error_set(e, EDOM, "the model's answer to token %u is not a number (NaN), so that no token can be chosen",
-                         s[n - 1].place);
+                         s[n - 1].position);
     return 0;
 }
 
-int engine_measure(struct engine *g, enum run_stage stage, const struct control_message *ask, struct control_message *answer, struct error *e)
+int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e)
 {
     int rc = engine_ready(g, e);
 

@@ -25,11 +25,11 @@ struct engine_config {
     uint64_t plan_bytes;
     void (*tick)(void *arg);     /* about ten times a second while waiting; may be NULL */
     void *tick_arg;
-    void (*trace)(void *arg, enum run_stage from, const struct trace_record *r, uint32_t n); /* may be NULL */
+    void (*trace)(void *arg, enum stage_id from, const struct trace_record *r, uint32_t n); /* may be NULL */
     void *trace_arg;
     const char *fault;           /* faults to inject, in a build that has them; else NULL */
     enum engine_mps mps;
-    uint32_t only;               /* bits of enum run_stage to start; 0: all. The coordinator plays the others (profile). */
+    uint32_t only;               /* bits of enum stage_id to start; 0: all. The coordinator stands in for the others (profile). */
 };
 
 struct engine_stage_stats {
@@ -43,7 +43,7 @@ struct engine_stats {
     uint64_t sweep, layer;     /* where compute is; sweep counts from 1 */
     uint64_t hit_bytes, miss_bytes; /* expert cache */
     uint64_t epochs;
-    uint64_t io_block, io_depth, io_rate; /* of run_stats: what the reader found to be best; 0: it was not asked to */
+    uint64_t io_block, io_depth, io_rate; /* of epoch_stats: what the reader found to be best; 0: it was not asked to */
     char compute[128];         /* what compute runs on */
     char reader[128];          /* how the reader reads */
     bool mps;                  /* a private MPS daemon serves this epoch */
@@ -67,19 +67,19 @@ bool engine_sweep_done(struct engine *g);
 
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
  * the model or the machine (a file truncated, no memory)? */
-bool engine_mendable(const struct engine *g);
+bool engine_recoverable(const struct engine *g);
 /* The stage of the last -EPIPE; STAGES where none is known. */
-enum run_stage engine_culprit(const struct engine *g);
+enum stage_id engine_failed_stage(const struct engine *g);
 /* After an error there is no epoch; the next engine_ready() or engine_sweep() tries again to begin one. */
 int engine_restart(struct engine *g, struct error *e);
 
 /* What a stage's hardware can do at most, measured by the stage itself while no sweep is under way; a->measured. Results as
  * engine_ready(); ns 0: not to be had. */
-int engine_measure(struct engine *g, enum run_stage stage, const struct control_message *ask, struct control_message *answer, struct error *e);
+int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e);
 
 void engine_stats(struct engine *g, struct engine_stats *out);
 /* For profiling: the segments of the current epoch. */
-struct run_shm *engine_run(struct engine *g);
+struct epoch_shm *engine_epoch(struct engine *g);
 uint8_t *engine_arena(struct engine *g);
 uint8_t *engine_cache(struct engine *g); /* NULL: none */
 /* Listens and watches for up to timeout_ms without a sweep; results as engine_ready(). */

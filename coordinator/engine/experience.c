@@ -70,7 +70,7 @@ static void keep_disk(const struct session *s, const struct engine_stats *t, con
     for (uint32_t i = 0; i < s->sweeps; i++)
         if (disk_decides(s, i)) bytes += s->sweep[i].read_bytes;
     if (bytes < DISK_BYTES || !(rate > 0)) return;
-    speeds_remember(direct ? SPEEDS_DISK : SPEEDS_PAGE_CACHE, path, NULL, rate);
+    calibration_keep(direct ? SPEEDS_DISK : SPEEDS_PAGE_CACHE, path, NULL, rate);
     log_debug("the %s gave %.2f GB/s", direct ? "disk" : "page cache", rate / 1e9);
 }
 
@@ -100,7 +100,7 @@ static void keep_fill(const struct session *s)
 {
     double rate = usual(s, fill_rate, 1);
 
-    if (rate > 0) speeds_remember(SPEEDS_FILL, NULL, NULL, rate);
+    if (rate > 0) calibration_keep(SPEEDS_FILL, NULL, NULL, rate);
 }
 
 /* Where every token comes from memory, tokens go as fast as memory does. */
@@ -109,7 +109,7 @@ static void keep_memory(const struct session *s)
     double rate = usual(s, memory_rate, TOKENS_LEAST);
 
     if (s->summary.sweep_bytes || !(rate > 0)) return;
-    speeds_remember(SPEEDS_MEMORY, NULL, s->plan, rate);
+    calibration_keep(SPEEDS_MEMORY, NULL, s->plan, rate);
     log_debug("the memory gave %.2f GB/s", rate / 1e9);
 }
 
@@ -129,11 +129,11 @@ static void keep_flops(const struct session *s)
 
     if (s->summary.expert_bytes || !(rate > 0))
         return; /* few positions for each expert: half memory, half arithmetic */
-    speeds_remember(SPEEDS_FLOPS, NULL, s->plan, rate);
+    calibration_keep(SPEEDS_FLOPS, NULL, s->plan, rate);
     log_debug("prompts went at %.1f GFLOP/s", rate / 1e9);
 }
 
-void experience_keep(const struct session *s, const char *path)
+void calibration_learn(const struct session *s, const char *path)
 {
     struct engine_stats t;
 
@@ -163,7 +163,7 @@ static double read_rate(const struct session *s, uint32_t i)
     return per_second((double)w->read_bytes, w->read_busy_ns);
 }
 
-void experience_speeds(const struct session *s, struct speeds *out)
+void calibration_lanes(const struct session *s, struct calibration *out)
 {
     double disk = usual(s, read_rate, 1), memory = usual(s, work_rate, 1);
 

@@ -39,12 +39,12 @@ int child_path(char *path, size_t room, const char *name, struct error *e)
                      "or use --backend cpu", name, own);
 }
 
-static void stage_program(char *name, size_t room, enum run_stage stage, bool cuda)
+static void stage_program(char *name, size_t room, enum stage_id stage, bool cuda)
 {
     snprintf(name, room, stage == STAGE_READER ? "sluice-%s" : "sluice-%s-%s", stage_name(stage), cuda ? "cuda" : "cpu");
 }
 
-int child_find(char *path, size_t room, enum run_stage stage, bool cuda, struct error *e)
+int child_find(char *path, size_t room, enum stage_id stage, bool cuda, struct error *e)
 {
     char name[64];
 

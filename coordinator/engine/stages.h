@@ -21,7 +21,7 @@ struct child {
 };
 
 struct child_config {
-    enum run_stage stage;
+    enum stage_id stage;
     bool cuda;
     const char *address; /* of the control socket */
     int log_level;
@@ -35,7 +35,7 @@ int child_path(char *path, size_t room, const char *name, struct error *e);
 /* The executable is looked for beside this one, then in ../libexec/sluice. */
 int child_start(struct child *c, const struct child_config *config, struct error *e);
 /* The executable that child_start() would take; else -ENOENT and where it belongs. path: 2 * PATH_MAX bytes do. */
-int child_find(char *path, size_t room, enum run_stage stage, bool cuda, struct error *e);
+int child_find(char *path, size_t room, enum stage_id stage, bool cuda, struct error *e);
 /* Is that process the child, or one that it has started (a wrapper's)? One that is no more cannot be told from a stranger. */
 bool child_is(const struct child *c, pid_t pid);
 bool child_poll(struct child *c); /* has it ended? Notes also whether it is stopped. */

@@ -324,8 +324,8 @@ static struct jval filter_round(struct jinja_run *r, struct jval v, struct jargs
 {
     int64_t digits = jarg_int(r, a->v[0], 0, "precision");
     struct jval method = a->v[1].kind == J_MISSING ? jval_cstr(r, "common") : a->v[1];
-    bool ceiling = jval_is_cstr(method, "ceil");
-    if (!ceiling && !jval_is_cstr(method, "floor") && !jval_is_cstr(method, "common"))
+    bool peak = jval_is_cstr(method, "ceil");
+    if (!peak && !jval_is_cstr(method, "floor") && !jval_is_cstr(method, "common"))
         jrun_fail(r, "method must be common, ceil or floor");
     if (!jval_is_number(v))
         jrun_fail(r, "type %s doesn't define __round__ method", jval_type(v));
@@ -334,7 +334,7 @@ static struct jval filter_round(struct jinja_run *r, struct jval v, struct jargs
     double unit = pow(10, (double)digits), scaled = jval_double(v) * unit;
     if (!isfinite(scaled))
         jrun_fail(r, "cannot convert float %s to integer", isnan(scaled) ? "NaN" : "infinity");
-    return jval_float((ceiling ? ceil(scaled) : floor(scaled)) / unit);
+    return jval_float((peak ? ceil(scaled) : floor(scaled)) / unit);
 }
 
 /* -- any value -- */

@@ -11,7 +11,7 @@
 #define TABLES 13
 
 /* Where each table comes from and where its place is noted. */
-static void list_tables(const struct program *p, const struct cut *c, struct plan_shm *out,
+static void list_tables(const struct program *p, const struct tiling *c, struct plan_shm *out,
                         const struct program_table *from[TABLES], struct plan_table *to[TABLES])
 {
     const struct program_table *f[TABLES] = {&p->files,   &p->matrices, &p->vectors, &p->buffers, &p->ops,
@@ -31,7 +31,7 @@ static uint64_t align64(uint64_t x)
 }
 
 /* Places the tables; returns the bytes of all. */
-static uint64_t place_tables(const struct program *p, const struct cut *c, struct plan_shm *head)
+static uint64_t place_tables(const struct program *p, const struct tiling *c, struct plan_shm *head)
 {
     const struct program_table *from[TABLES];
     struct plan_table *to[TABLES];
@@ -46,14 +46,14 @@ static uint64_t place_tables(const struct program *p, const struct cut *c, struc
     return at;
 }
 
-uint64_t assemble_bytes(const struct program *p, const struct cut *c)
+uint64_t assemble_bytes(const struct program *p, const struct tiling *c)
 {
     struct plan_shm head;
 
     return place_tables(p, c, &head);
 }
 
-struct plan_shm *assemble(const struct program *p, const struct cut *c, const struct plan_run *r, struct error *e)
+struct plan_shm *assemble(const struct program *p, const struct tiling *c, const struct plan_run *r, struct error *e)
 {
     uint64_t bytes = assemble_bytes(p, c);
     struct plan_shm *out = calloc(1, bytes);
@@ -79,20 +79,20 @@ struct plan_shm *assemble(const struct program *p, const struct cut *c, const st
 static int build(struct plan_shm **out, uint64_t *bytes, struct program *p, const struct plan_settings *s, struct error *e)
 {
     struct plan_run run;
-    struct cut cut = {0};
+    struct tiling cut = {0};
     struct plan_shm *image = NULL;
     int rc = program_done(p, e);
 
     *out = NULL;
-    if (!rc) rc = cut_check(p, e);
-    if (!rc) rc = homes_settle(&run, p, s, e);
-    if (!rc) rc = cut_program(&cut, p, run.slot_bytes, e);
-    if (!rc) rc = homes_pin(&cut, &run, p, s, assemble_bytes(p, &cut), e);
+    if (!rc) rc = tiling_check(p, e);
+    if (!rc) rc = placement_settle(&run, p, s, e);
+    if (!rc) rc = tiling_program(&cut, p, run.slot_bytes, e);
+    if (!rc) rc = placement_pin(&cut, &run, p, s, assemble_bytes(p, &cut), e);
     if (!rc) {
         image = assemble(p, &cut, &run, e);
         if (!image) rc = -ENOMEM;
     }
-    cut_free(&cut);
+    tiling_free(&cut);
     if (!rc) rc = plan_check(image, image->bytes, e);
     if (rc) {
         free(image);

@@ -6,6 +6,6 @@
 #include "proto/base/error.h"
 #include "proto/plan.h"
 
-uint64_t assemble_bytes(const struct program *p, const struct cut *c);
+uint64_t assemble_bytes(const struct program *p, const struct tiling *c);
 /* malloc'ed; not yet checked. NULL: no memory, e filled. */
-struct plan_shm *assemble(const struct program *p, const struct cut *c, const struct plan_run *r, struct error *e);
+struct plan_shm *assemble(const struct program *p, const struct tiling *c, const struct plan_run *r, struct error *e);

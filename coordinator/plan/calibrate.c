@@ -101,7 +101,7 @@ static void disk_key(const char *path, char *key, size_t room)
     snprintf(key, room, "disk-%llx", !path || stat(path, &st) ? 0ull : (unsigned long long)st.st_dev);
 }
 
-static void lane_key(enum speeds_lane lane, const char *path, const struct plan_shm *p, char *key, size_t room)
+static void lane_key(enum calibration_lane lane, const char *path, const struct plan_shm *p, char *key, size_t room)
 {
     switch (lane) {
     case SPEEDS_DISK: disk_key(path, key, room); return;
@@ -191,12 +191,12 @@ static bool in_page_cache(const struct plan_shm *p)
     return true;
 }
 
-void speeds_cached(struct speeds *s, const char *path, const struct plan_shm *p)
+void calibration_load(struct calibration *s, const char *path, const struct plan_shm *p)
 {
     char key[64];
     json_t *file = load();
 
-    *s = (struct speeds){.disk = 1.5e9, .memory = 15e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
+    *s = (struct calibration){.disk = 1.5e9, .memory = 15e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
     s->page_cache = in_page_cache(p);
     if (s->page_cache) s->disk = 4e9;
     lane_key(s->page_cache ? SPEEDS_PAGE_CACHE : SPEEDS_DISK, path, p, key, sizeof key);
@@ -210,7 +210,7 @@ void speeds_cached(struct speeds *s, const char *path, const struct plan_shm *p)
     json_decref(file);
 }
 
-void speeds_remember(enum speeds_lane lane, const char *path, const struct plan_shm *p, double per_second)
+void calibration_keep(enum calibration_lane lane, const char *path, const struct plan_shm *p, double per_second)
 {
     char key[64];
 
@@ -229,7 +229,7 @@ static void reading_key(const char *path, char *key, size_t room)
     snprintf(key, room, "read-%s", disk);
 }
 
-bool speeds_reading(const char *path, uint64_t *block_bytes, uint32_t *depth)
+bool calibration_reading(const char *path, uint64_t *block_bytes, uint32_t *depth)
 {
     char key[48];
     json_t *o = load(), *x;
@@ -247,7 +247,7 @@ bool speeds_reading(const char *path, uint64_t *block_bytes, uint32_t *depth)
     return true;
 }
 
-void speeds_remember_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second)
+void calibration_keep_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second)
 {
     char key[48];
     json_t *o = load();
@@ -348,7 +348,7 @@ static double probe_memory(uint32_t threads)
     return best < UINT64_MAX ? (double)(n * MEMORY_BYTES) / ((double)best / 1e9) : 0;
 }
 
-void speeds_measure_memory(struct speeds *s, const struct plan_shm *p)
+void calibration_measure_memory(struct calibration *s, const struct plan_shm *p)
 {
     char key[64];
     double x;
@@ -360,17 +360,17 @@ void speeds_measure_memory(struct speeds *s, const struct plan_shm *p)
     s->memory_measured = true;
 }
 
-void speeds_measure(struct speeds *s, const char *path, const struct plan_shm *p)
+void calibration_measure(struct calibration *s, const char *path, const struct plan_shm *p)
 {
     char key[64];
     double x;
 
-    speeds_cached(s, path, p);
+    calibration_load(s, path, p);
     if (!s->disk_measured && !s->page_cache && (x = probe_disk(path)) > 0) {
         disk_key(path, key, sizeof key);
         keep_probe(key, x);
         s->disk = x;
         s->disk_measured = true;
     }
-    speeds_measure_memory(s, p);
+    calibration_measure_memory(s, p);
 }

@@ -9,7 +9,7 @@
 
 struct plan_shm;
 
-struct speeds {
+struct calibration {
     double disk, memory, link, device_memory; /* bytes per second */
     double flops;                             /* float32, all threads */
     double fill;                              /* bytes of pins per second that a first sweep gets from the system; 0: unknown */
@@ -17,7 +17,7 @@ struct speeds {
     bool page_cache; /* disk is what reading from the page cache gives: all of the plan's files are there */
 };
 
-enum speeds_lane {
+enum calibration_lane {
     SPEEDS_DISK,       /* of a file system */
     SPEEDS_PAGE_CACHE,
     SPEEDS_FILL,       /* memory that was free becomes the host cache: a virtual machine may have to ask its host for it */
@@ -27,14 +27,14 @@ enum speeds_lane {
 
 /* What is known for the file system of this path and for the plan (NULL: none); costs one small read, and looks at what the
  * page cache holds of the plan's files. */
-void speeds_cached(struct speeds *s, const char *path, const struct plan_shm *p);
+void calibration_load(struct calibration *s, const char *path, const struct plan_shm *p);
 /* Measures what is not known yet of disk and memory (a third of a second) and keeps it. */
-void speeds_measure(struct speeds *s, const char *path, const struct plan_shm *p);
+void calibration_measure(struct calibration *s, const char *path, const struct plan_shm *p);
 /* The memory alone: some 0.05 s. */
-void speeds_measure_memory(struct speeds *s, const struct plan_shm *p);
+void calibration_measure_memory(struct calibration *s, const struct plan_shm *p);
 /* Remembers what a run or a profile has seen. The lanes of memory and flops want a plan, that of the disk a path. */
-void speeds_remember(enum speeds_lane lane, const char *path, const struct plan_shm *p, double per_second);
+void calibration_keep(enum calibration_lane lane, const char *path, const struct plan_shm *p, double per_second);
 /* The way of reading that was found to be fastest on this path's file system; false: not known yet. */
-bool speeds_reading(const char *path, uint64_t *block_bytes, uint32_t *depth);
+bool calibration_reading(const char *path, uint64_t *block_bytes, uint32_t *depth);
 /* bytes_per_second: what a probe of moments found with it. */
-void speeds_remember_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second);
+void calibration_keep_reading(const char *path, uint64_t block_bytes, uint32_t depth, double bytes_per_second);

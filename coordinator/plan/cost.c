@@ -197,7 +197,7 @@ void cost_count(struct cost *c, const struct cost_shape *z, const struct plan_ru
     c->resident = z->resident_floats * 4;
     c->logits = (uint64_t)r->max_logits * z->vocab * 4;
     c->plan = plan_bytes;
-    c->run = sizeof(struct run_shm) + 2 * (ring_bytes(r->entries[0]) + ring_bytes(r->entries[1]));
+    c->run = sizeof(struct epoch_shm) + 2 * (ring_bytes(r->entries[0]) + ring_bytes(r->entries[1]));
     /* page tables of three stages over what is shared, of one over what is its own */
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + model_bytes(c) / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) + plan_bytes /* the image it copied from */ +

@@ -53,7 +53,7 @@ static void price(struct draft *d)
     uint64_t tiles = d->streamed / (r->slot_bytes / 2 + 1) + 64;
     uint32_t entries;
 
-    /* an upper bound; homes_pin() knows the true size */
+    /* an upper bound; placement_pin() knows the true size */
     d->plan_bytes = d->shape.table_bytes + tiles * (sizeof(struct plan_tile) + 2 * sizeof(struct plan_part)) +
                     d->pieces * (sizeof(struct plan_tile) / 2 + sizeof(struct plan_part));
     for (int lane = 0; lane < 2; lane++) {
@@ -124,7 +124,7 @@ static uint64_t count_pieces(const struct program *p)
 
 static uint64_t automatic_slot(const struct draft *d)
 {
-    uint64_t bytes = cut_sweep_bytes(d->p) / 32 / (64 << 10) * (64 << 10);
+    uint64_t bytes = tiling_sweep_bytes(d->p) / 32 / (64 << 10) * (64 << 10);
 
     bytes = least_of(most_of(bytes, SLOT_SMALLEST), SLOT_TARGET);
     if (d->experts) bytes = most_of(expert_slot(d->p), least_of(bytes, MIB));
@@ -192,7 +192,7 @@ static void start(struct draft *d)
     set_context(d, s->context ? s->context : least_of(model, most_of(4096, s->want_tokens)));
     d->context_least = s->context ? s->context : least_of(model, most_of(128, s->want_tokens));
     d->experts = d->p->experts.count > 0;
-    d->streamed = cut_sweep_bytes(d->p) + cut_expert_bytes(d->p);
+    d->streamed = tiling_sweep_bytes(d->p) + tiling_expert_bytes(d->p);
     d->pieces = count_pieces(d->p);
     r->max_positions = s->chunk ? (uint32_t)least_of(s->chunk, r->kv_rows) : useful_positions(d);
     start_rings(d);
@@ -366,9 +366,9 @@ static void stay_modest(struct draft *d)
     while (d->cost.kv > budget / 2 && shrink_context(d, 1024)) price(d);
 }
 
-int homes_settle(struct plan_run *r, const struct program *p, const struct plan_settings *s, struct error *e)
+int placement_settle(struct plan_run *r, const struct program *p, const struct plan_settings *s, struct error *e)
 {
-    struct draft d = {.r = r, .p = p, .s = s, .e = e, .slot_least = cut_slot_least(p)};
+    struct draft d = {.r = r, .p = p, .s = s, .e = e, .slot_least = tiling_slot_least(p)};
     int rc = check_given(&d);
 
     if (rc) return rc;
@@ -384,23 +384,23 @@ int homes_settle(struct plan_run *r, const struct program *p, const struct plan_
 
 /* ---- pins ---- */
 
-uint64_t homes_spread(struct plan_tile *tiles, uint64_t n, uint64_t bytes, uint16_t home, uint16_t flags)
+uint64_t placement_spread(struct plan_tile *tiles, uint64_t n, uint64_t bytes, uint16_t tier, uint16_t flags)
 {
     uint64_t total = 0, passed = 0, used = 0;
 
     for (uint64_t i = 0; i < n; i++)
-        if (tiles[i].home == HOME_DISK) total += tiles[i].span;
+        if (tiles[i].tier == TIER_DISK) total += tiles[i].span;
     if (bytes > total) bytes = total;
     for (uint64_t i = 0; i < n; i++) {
         struct plan_tile *t = tiles + i;
 
-        if (t->home != HOME_DISK) continue;
+        if (t->tier != TIER_DISK) continue;
         passed += t->span;
         /* pinned bytes follow the share of the budget in what has passed (Bresenham), and never run ahead of it */
         if ((unsigned __int128)(used + t->span) * total > (unsigned __int128)passed * bytes) continue;
-        t->home = home;
+        t->tier = tier;
         t->flags = flags;
-        t->home_off = used;
+        t->tier_off = used;
         used += t->span;
     }
     return used;
@@ -412,35 +412,35 @@ static uint64_t pageable(uint64_t left)
     return left / (PLAN_PAGE + 8 * 3) * PLAN_PAGE;
 }
 
-static void clear_homes(struct cut *c)
+static void clear_tiers(struct tiling *c)
 {
     for (size_t i = 0; i < c->tiles.count; i++) {
         struct plan_tile *t = PROGRAM_AT(c, tiles, struct plan_tile, i);
 
-        t->home = HOME_DISK;
+        t->tier = TIER_DISK;
         t->flags = 0;
-        t->home_off = 0;
+        t->tier_off = 0;
     }
 }
 
-int homes_pin(struct cut *c, struct plan_run *r, const struct program *p, const struct plan_settings *s,
+int placement_pin(struct tiling *c, struct plan_run *r, const struct program *p, const struct plan_settings *s,
               uint64_t plan_bytes, struct error *e)
 {
     struct draft d = {.r = r, .p = p, .s = s, .e = e};
     struct plan_tile *tiles = c->tiles.data;
     uint64_t experts = 0, left;
 
-    clear_homes(c);
+    clear_tiers(c);
     r->host_cache_bytes = r->device_pin_bytes = r->expert_cache_bytes = 0;
     cost_shape_of_program(&d.shape, p);
     cost_count(&d.cost, &d.shape, r, plan_bytes, s->text_bytes);
     if (over_host(&d)) return refuse_host(&d);
     if (over_device(&d)) return refuse_device(&d);
     if (r->backend == BACKEND_CUDA)
-        r->device_pin_bytes = homes_spread(tiles, c->sweep_tiles, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, HOME_DEVICE,
+        r->device_pin_bytes = placement_spread(tiles, c->sweep_tiles, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE,
                                            TILE_STAYS);
     left = pageable(s->host_memory - d.cost.host);
-    r->host_cache_bytes = homes_spread(tiles, c->sweep_tiles, left, HOME_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
+    r->host_cache_bytes = placement_spread(tiles, c->sweep_tiles, left, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
     /* The reader's cache has places of one size: with one for each tile, every expert finds room. */
     for (size_t i = c->tiles.count - c->expert_tiles; i < c->tiles.count; i++) experts = most_of(experts, pages(tiles[i].span));
     experts *= c->expert_tiles;

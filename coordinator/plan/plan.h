@@ -1,8 +1,8 @@
 /* Planning: a program (plan/program.h) and what this run may use become one struct plan_shm.
  *
  *   settings   what the user asked for and what the machine has   plan_settings_from_options()
- *   cut        ops -> tiles and parts                             plan/tiling.h
- *   homes      budgets -> slots, cache, pins                      plan/placement.h
+ *   tiling     ops -> tiles and parts                             plan/tiling.h
+ *   placement  budgets -> slots, cache, pins                      plan/placement.h
  *   assemble   everything -> one image that passes plan_check()   plan_build()
  *   summary    image -> bytes per lane, predicted seconds         plan_summarize()
  *
@@ -16,7 +16,7 @@
 #include "proto/plan.h"
 
 struct options;
-struct speeds;
+struct calibration;
 
 #define PLAN_AUTO UINT64_MAX
 
@@ -69,7 +69,7 @@ struct plan_summary {
     uint64_t sweep_bytes;    /* read from disk in a one-position sweep, once the pins are filled (experts: expected) */
     uint64_t dense_bytes;    /* payload of the sweep's tiles */
     uint64_t dense_disk_bytes; /* of them, read from disk in every sweep */
-    uint64_t disk_bytes, host_bytes, device_bytes, resident_bytes; /* by home; experts are counted at the disk */
+    uint64_t disk_bytes, host_bytes, device_bytes, resident_bytes; /* by tier; experts are counted at the disk */
     uint64_t expert_bytes, expert_used_bytes; /* of all experts; of those that one position chooses */
     uint64_t expert_chunk_bytes; /* of those that a chunk of max_positions chooses, choices being even and independent */
     uint64_t active_bytes;   /* weights that one position needs */
@@ -92,7 +92,7 @@ struct plan_summary {
     double host_gain, device_gain; /* seconds per token saved by one more GB (1e9) of host or device memory */
 };
 
-void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct speeds *v);
+void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct calibration *v);
 
 /* Seconds of a new run's prompt: sweeps of up to max_positions, of which the first finds no tile in memory. */
-double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t tokens);
+double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t tokens);

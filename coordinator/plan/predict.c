@@ -16,8 +16,8 @@ static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
     for (uint64_t i = 0; i < sweep; i++) {
         uint64_t *bytes[] = {&z->disk_bytes, &z->host_bytes, &z->device_bytes}, *tiles[] = {&z->disk_tiles, &z->host_tiles, &z->device_tiles};
 
-        *bytes[t[i].home] += t[i].bytes;
-        ++*tiles[t[i].home];
+        *bytes[t[i].tier] += t[i].bytes;
+        ++*tiles[t[i].tier];
         z->dense_bytes += t[i].bytes;
     }
     for (uint64_t i = 0; i < p->spec.resident_tiles; i++) z->resident_bytes += t[sweep + i].bytes;
@@ -135,7 +135,7 @@ static double chosen_bytes(const struct plan_summary *z, const struct plan_shm *
 
 /* One sweep of n positions. cold: nothing is in memory yet, so that it reads all that the sweep passes, and all experts
  * that it chooses. */
-static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t n, bool cold)
+static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t n, bool cold)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
     double chosen = chosen_bytes(z, p, n), passed = (double)z->dense_bytes + chosen;
@@ -152,7 +152,7 @@ static double sweep_seconds(const struct plan_summary *z, const struct plan_shm 
     return slowest > z->overhead_seconds ? slowest : z->overhead_seconds;
 }
 
-static void predict(struct plan_summary *z, const struct plan_shm *p, const struct speeds *v)
+static void predict(struct plan_summary *z, const struct plan_shm *p, const struct calibration *v)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
     double compute_bytes = (double)z->dense_bytes + (double)z->expert_used_bytes;
@@ -178,7 +178,7 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     z->device_gain = cuda && link_bytes > 0 ? 1e9 / v->link : 0;
 }
 
-double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct speeds *v, uint32_t tokens)
+double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t tokens)
 {
     double sum = 0;
 
@@ -189,7 +189,7 @@ double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *
     return sum;
 }
 
-void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct speeds *v)
+void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct calibration *v)
 {
     const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix];
 

@@ -6,8 +6,8 @@
 
 #define FLOAT_ALIGN 64u /* resident vectors begin at a multiple of 256 bytes */
 
-struct cutter {
-    struct cut *c;
+struct tiler {
+    struct tiling *c;
     struct program *p;
     struct error *e;
     uint64_t slot_bytes;
@@ -34,7 +34,7 @@ static uint64_t matrices_of(const struct plan_experts *x)
     return x->experts * (x->fused ? UINT64_C(2) : UINT64_C(3));
 }
 
-static uint64_t charge_of(const struct cutter *k, uint64_t file_off, uint64_t bytes)
+static uint64_t charge_of(const struct tiler *k, uint64_t file_off, uint64_t bytes)
 {
     return k->alike ? worst_pages(bytes) : pages(file_off % PLAN_PAGE + bytes);
 }
@@ -54,13 +54,13 @@ static void *table_next(struct program_table *t)
 
 /* ---- one tile ---- */
 
-static void close_tile(struct cutter *k)
+static void close_tile(struct tiler *k)
 {
     k->open = false;
     k->used = k->charge = 0;
 }
 
-static struct plan_tile *open_tile(struct cutter *k)
+static struct plan_tile *open_tile(struct tiler *k)
 {
     struct plan_tile *t;
 
@@ -78,7 +78,7 @@ static struct plan_tile *open_tile(struct cutter *k)
 #define PARTS_MOST (1u << 22)
 
 /* Appends a part; whoever calls made sure that it fits. */
-static int add_part(struct cutter *k, struct plan_part part)
+static int add_part(struct tiler *k, struct plan_part part)
 {
     struct plan_tile *t;
     struct plan_part *x;
@@ -124,7 +124,7 @@ static uint64_t bias_bytes(const struct plan_vector *v)
     return plan_row_bytes(v->dtype, v->elements);
 }
 
-static uint64_t charge_of_rows(const struct cutter *k, const struct rows *r, uint64_t n)
+static uint64_t charge_of_rows(const struct tiler *k, const struct rows *r, uint64_t n)
 {
     const struct plan_matrix *m = r->m;
     uint64_t sum = charge_of(k, m->file_off + r->row * m->row_bytes, n * m->row_bytes);
@@ -137,7 +137,7 @@ static uint64_t charge_of_rows(const struct cutter *k, const struct rows *r, uin
 }
 
 /* How many of the rows fit into room bytes. */
-static uint64_t rows_that_fit(const struct cutter *k, const struct rows *r, uint64_t room)
+static uint64_t rows_that_fit(const struct tiler *k, const struct rows *r, uint64_t room)
 {
     uint64_t low = 0, high = r->count, most = room / r->m->row_bytes;
 
@@ -152,15 +152,15 @@ static uint64_t rows_that_fit(const struct cutter *k, const struct rows *r, uint
 }
 
 /* The same for an empty tile and any alignment. */
-static uint64_t rows_of_a_tile(const struct cutter *k, const struct rows *r)
+static uint64_t rows_of_a_tile(const struct tiler *k, const struct rows *r)
 {
-    struct cutter worst = *k;
+    struct tiler worst = *k;
 
     worst.alike = true;
     return rows_that_fit(&worst, r, k->slot_bytes);
 }
 
-static int place_rows(struct cutter *k, struct rows *r, uint64_t n)
+static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
 {
     const struct plan_matrix *m = r->m;
     int rc = 0;
@@ -196,7 +196,7 @@ static uint64_t round_piece(const struct rows *r, uint64_t n, uint64_t most)
     return n < unit || end <= r->row ? n : end - r->row;
 }
 
-static int cut_rows(struct cutter *k, struct rows r)
+static int tiling_rows(struct tiler *k, struct rows r)
 {
     uint64_t whole = rows_of_a_tile(k, &r);
     int rc = 0;
@@ -222,35 +222,35 @@ static int cut_rows(struct cutter *k, struct rows r)
     return rc;
 }
 
-static int cut_matrix(struct cutter *k, uint32_t matrix, uint64_t row, uint64_t rows)
+static int tiling_matrix(struct tiler *k, uint32_t matrix, uint64_t row, uint64_t rows)
 {
     const struct plan_matrix *m = PROGRAM_AT(k->p, matrices, struct plan_matrix, matrix);
 
     if (row > m->rows || rows > m->rows - row)
         return error_set(k->e, EINVAL, "an operation asks for rows beyond the end of %s", PROGRAM_AT(k->p, strings, char, m->name));
-    return cut_rows(k, (struct rows){.m = m, .matrix = matrix, .row = row, .count = rows});
+    return tiling_rows(k, (struct rows){.m = m, .matrix = matrix, .row = row, .count = rows});
 }
 
 /* ---- the three ranges ---- */
 
-static int cut_op(struct cutter *k, const struct plan_op *o)
+static int tiling_op(struct tiler *k, const struct plan_op *o)
 {
     int rc = 0;
 
     k->layer = o->layer;
     if (o->kind == OP_MATMUL)
-        return cut_matrix(k, o->matmul.matrix, 0, PROGRAM_AT(k->p, matrices, struct plan_matrix, o->matmul.matrix)->rows);
+        return tiling_matrix(k, o->matmul.matrix, 0, PROGRAM_AT(k->p, matrices, struct plan_matrix, o->matmul.matrix)->rows);
     if (o->kind != OP_HEADMM) return 0;
     for (uint64_t h = 0; h < o->headmm.heads && !rc; h++)
-        rc = cut_matrix(k, o->headmm.matrix, h * o->headmm.row_stride + o->headmm.row_off, o->headmm.rows);
+        rc = tiling_matrix(k, o->headmm.matrix, h * o->headmm.row_stride + o->headmm.row_off, o->headmm.rows);
     return rc;
 }
 
-static int cut_sweep(struct cutter *k)
+static int tiling_sweep(struct tiler *k)
 {
     int rc = 0;
 
-    for (size_t i = 0; i < k->p->ops.count && !rc; i++) rc = cut_op(k, PROGRAM_AT(k->p, ops, struct plan_op, i));
+    for (size_t i = 0; i < k->p->ops.count && !rc; i++) rc = tiling_op(k, PROGRAM_AT(k->p, ops, struct plan_op, i));
     close_tile(k);
     k->c->sweep_tiles = (uint32_t)k->c->tiles.count;
     return rc;
@@ -278,7 +278,7 @@ static void place_vectors(struct program *p)
     p->spec.resident_floats = at;
 }
 
-static int cut_vectors(struct cutter *k)
+static int tiling_vectors(struct tiler *k)
 {
     int rc = 0;
 
@@ -308,7 +308,7 @@ static bool same_form(const struct plan_matrix *a, const struct plan_matrix *b)
            a->scale_row_bytes == b->scale_row_bytes && (a->scale_file == PLAN_NONE) == (b->scale_file == PLAN_NONE);
 }
 
-static int cut_expert(struct cutter *k, const struct plan_experts *x, uint32_t expert)
+static int tiling_expert(struct tiler *k, const struct plan_experts *x, uint32_t expert)
 {
     uint32_t each = x->fused ? 2 : 3;
     int rc = 0;
@@ -325,7 +325,7 @@ static int cut_expert(struct cutter *k, const struct plan_experts *x, uint32_t e
             r.bias_index = x->bias0 + n;
             r.bias = PROGRAM_AT(k->p, vectors, struct plan_vector, r.bias_index);
         }
-        rc = cut_rows(k, r);
+        rc = tiling_rows(k, r);
     }
     close_tile(k);
     return rc;
@@ -342,7 +342,7 @@ static uint32_t layer_of_experts(const struct program *p, uint32_t table)
     return 0;
 }
 
-static int cut_experts(struct cutter *k)
+static int tiling_experts(struct tiler *k)
 {
     k->alike = true;
     for (size_t i = 0; i < k->p->experts.count; i++) {
@@ -351,7 +351,7 @@ static int cut_experts(struct cutter *k)
         k->layer = layer_of_experts(k->p, (uint32_t)i);
         x->tile0 = (uint32_t)k->c->tiles.count;
         for (uint32_t expert = 0; expert < x->experts; expert++) {
-            int rc = cut_expert(k, x, expert);
+            int rc = tiling_expert(k, x, expert);
 
             if (rc) return rc;
             if (!expert) x->tiles_each = (uint32_t)k->c->tiles.count - x->tile0;
@@ -363,19 +363,19 @@ static int cut_experts(struct cutter *k)
     return 0;
 }
 
-int cut_program(struct cut *c, struct program *p, uint64_t slot_bytes, struct error *e)
+int tiling_program(struct tiling *c, struct program *p, uint64_t slot_bytes, struct error *e)
 {
-    struct cutter k = {.c = c, .p = p, .e = e, .slot_bytes = slot_bytes};
+    struct tiler k = {.c = c, .p = p, .e = e, .slot_bytes = slot_bytes};
     int rc;
 
-    *c = (struct cut){.parts.size = sizeof(struct plan_part), .tiles.size = sizeof(struct plan_tile)};
+    *c = (struct tiling){.parts.size = sizeof(struct plan_part), .tiles.size = sizeof(struct plan_tile)};
     if (slot_bytes < PLAN_PAGE || slot_bytes % PLAN_PAGE || slot_bytes > SLOT_BYTES_MAX)
         return error_set(e, EINVAL, "slots of %llu bytes cannot be cut for", (unsigned long long)slot_bytes);
-    rc = cut_sweep(&k);
-    if (!rc) rc = cut_vectors(&k);
-    if (!rc) rc = cut_experts(&k);
+    rc = tiling_sweep(&k);
+    if (!rc) rc = tiling_vectors(&k);
+    if (!rc) rc = tiling_experts(&k);
     if (rc) {
-        cut_free(c);
+        tiling_free(c);
         return rc;
     }
     p->spec.sweep_tiles = c->sweep_tiles;
@@ -384,11 +384,11 @@ int cut_program(struct cut *c, struct program *p, uint64_t slot_bytes, struct er
     return 0;
 }
 
-void cut_free(struct cut *c)
+void tiling_free(struct tiling *c)
 {
     free(c->parts.data);
     free(c->tiles.data);
-    *c = (struct cut){0};
+    *c = (struct tiling){0};
 }
 
 /* ---- what cutting will need ---- */
@@ -418,7 +418,7 @@ static int check_ranges(const struct program *p, size_t i, struct error *e)
     return 0;
 }
 
-int cut_check(const struct program *p, struct error *e)
+int tiling_check(const struct program *p, struct error *e)
 {
     int rc = 0;
 
@@ -463,7 +463,7 @@ static uint64_t least_with_bias(const struct program *p, const struct plan_exper
     return most;
 }
 
-uint64_t cut_slot_least(const struct program *p)
+uint64_t tiling_slot_least(const struct program *p)
 {
     uint64_t most = PLAN_PAGE, bytes;
 
@@ -492,7 +492,7 @@ static uint64_t bytes_of_rows(const struct program *p, uint32_t matrix, uint64_t
     return rows * m->row_bytes + (m->scale_file == PLAN_NONE ? 0 : scale_count(m, 0, rows) * m->scale_row_bytes);
 }
 
-uint64_t cut_sweep_bytes(const struct program *p)
+uint64_t tiling_sweep_bytes(const struct program *p)
 {
     uint64_t sum = 0;
 
@@ -505,7 +505,7 @@ uint64_t cut_sweep_bytes(const struct program *p)
     return sum;
 }
 
-uint64_t cut_expert_bytes(const struct program *p)
+uint64_t tiling_expert_bytes(const struct program *p)
 {
     uint64_t sum = 0;
 

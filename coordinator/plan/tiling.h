@@ -9,8 +9,8 @@
 #include "coordinator/plan/program.h"
 #include "proto/base/error.h"
 
-struct cut {
-    struct program_table parts, tiles; /* struct plan_part, struct plan_tile; homes are still HOME_DISK */
+struct tiling {
+    struct program_table parts, tiles; /* struct plan_part, struct plan_tile; tiers are still TIER_DISK */
     uint32_t sweep_tiles, resident_tiles, expert_tiles;
 };
 
@@ -18,15 +18,15 @@ struct cut {
 
 /* Every index that the functions here follow names a record, every size is one that can be cut: 0 or -EINVAL. To be
  * called once before any of the others. */
-int cut_check(const struct program *p, struct error *e);
+int tiling_check(const struct program *p, struct error *e);
 
 /* Fills c (which owns its tables), p->spec's tile counts and resident_floats, vectors' at, experts' tile0, tiles_each.
- * slot_bytes: a multiple of PLAN_PAGE, at least cut_slot_least(). */
-int cut_program(struct cut *c, struct program *p, uint64_t slot_bytes, struct error *e);
-void cut_free(struct cut *c);
+ * slot_bytes: a multiple of PLAN_PAGE, at least tiling_slot_least(). */
+int tiling_program(struct tiling *c, struct program *p, uint64_t slot_bytes, struct error *e);
+void tiling_free(struct tiling *c);
 
 /* The smallest slot that holds any row, vector or embedding row of the program: a multiple of PLAN_PAGE. */
-uint64_t cut_slot_least(const struct program *p);
+uint64_t tiling_slot_least(const struct program *p);
 /* Stored bytes of one sweep's rows; of all experts. */
-uint64_t cut_sweep_bytes(const struct program *p);
-uint64_t cut_expert_bytes(const struct program *p);
+uint64_t tiling_sweep_bytes(const struct program *p);
+uint64_t tiling_expert_bytes(const struct program *p);

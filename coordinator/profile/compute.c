@@ -1,6 +1,6 @@
 /* Compute from tiles that are in memory already: one position at a time, bound by memory, and many, bound by arithmetic.
  *
- * cpu: nothing but compute runs; its tiles are played (coordinator/profile/stub.h). cuda: tiles are pinned on the device as far as
+ * cpu: nothing but compute runs; its tiles are stubbed (coordinator/profile/stub.h). cuda: tiles are pinned on the device as far as
  * --device-memory reaches, and come over the link where it does not. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,15 +12,15 @@
 
 #define ROUNDS      4u
 #define ROUND_NS    UINT64_C(800000000)
-#define CEILING_NS  UINT64_C(400000000)
+#define PEAK_NS  UINT64_C(400000000)
 #define MANY_NS     UINT64_C(2500000000)
 #define LEAST_MANY  16u
 #define MEMORY_MOST (UINT64_C(512) << 20) /* more than caches hold, and filled in a moment */
 
-static int ceiling(struct profile_run *r, uint32_t what, double *rate, struct error *e)
+static int peak(struct profile_run *r, uint32_t what, double *rate, struct error *e)
 {
     struct control_message ask = {.type = CONTROL_MEASURE,
-                                  .measure = {.what = what, .limit_ns = profile_ns(r, CEILING_NS)}};
+                                  .measure = {.what = what, .limit_ns = profile_ns(r, PEAK_NS)}};
 
     return profile_measure(r, STAGE_COMPUTE, &ask, rate, e);
 }
@@ -50,17 +50,17 @@ static int few(struct profile_run *r, struct error *e)
     int rc = 0;
 
     for (; r->rounds < ROUNDS && !rc; r->rounds++) {
-        /* A sweep that is longer than a round goes on through the next: then the ceiling of the round before stands. */
-        r->ceiling[r->rounds] = r->rounds ? r->ceiling[r->rounds - 1] : 0;
-        if (engine_sweep_done(r->engine)) rc = ceiling(r, MEASURE_MEMORY, &r->ceiling[r->rounds], e);
+        /* A sweep that is longer than a round goes on through the next: then the peak of the round before stands. */
+        r->peak[r->rounds] = r->rounds ? r->peak[r->rounds - 1] : 0;
+        if (engine_sweep_done(r->engine)) rc = peak(r, MEASURE_MEMORY, &r->peak[r->rounds], e);
         if (rc) break;
-        if (r->play) play_go(r->play);
+        if (r->stub) stub_go(r->stub);
         profile_begin(r);
         rc = profile_sweeps(r, 1, profile_ns(r, ROUND_NS), e);
         profile_end(r);
-        if (r->play) {
-            play_pause(r->play);
-            latency_merge(&r->out->lane[STAGE_COMPUTE].latency, play_latency(r->play));
+        if (r->stub) {
+            stub_pause(r->stub);
+            latency_merge(&r->out->lane[STAGE_COMPUTE].latency, stub_latency(r->stub));
         }
         r->rate[r->rounds] = profile_rate(r, STAGE_COMPUTE);
     }
@@ -75,12 +75,12 @@ static int many(struct profile_run *r, struct error *e)
     int rc;
 
     if (!engine_sweep_done(r->engine) || !(each > 0)) return 0;
-    if ((rc = ceiling(r, MEASURE_FLOPS, &r->out->flops_ceiling, e)) || !(r->out->flops_ceiling > 0)) return rc;
-    fits = (double)profile_ns(r, MANY_NS) / 1e9 * r->out->flops_ceiling / 2 / each;
+    if ((rc = peak(r, MEASURE_FLOPS, &r->out->flops_peak, e)) || !(r->out->flops_peak > 0)) return rc;
+    fits = (double)profile_ns(r, MANY_NS) / 1e9 * r->out->flops_peak / 2 / each;
     if (fits < (double)most) most = (uint64_t)fits;
     if (most > 512) most = 512;
     if (most < LEAST_MANY) return 0;
-    if (r->play) play_go(r->play);
+    if (r->stub) stub_go(r->stub);
     start = clock_ns();
     rc = profile_sweeps(r, (uint32_t)most, 1, e);
     while (!rc && !engine_sweep_done(r->engine) && clock_ns() - start < 4 * profile_ns(r, MANY_NS))
@@ -89,7 +89,7 @@ static int many(struct profile_run *r, struct error *e)
         r->out->positions = (uint32_t)most;
         r->out->flops = each * (double)most / ((double)(clock_ns() - start) / 1e9);
     }
-    if (r->play) play_pause(r->play);
+    if (r->stub) stub_pause(r->stub);
     return rc;
 }
 
@@ -99,11 +99,11 @@ static int start_cpu(struct profile_run *r, struct error *e)
     int rc;
 
     machine_look(&m);
-    play_source_plan(r->plan, m.free_bytes / 4 < MEMORY_MOST ? m.free_bytes / 4 : MEMORY_MOST);
+    stub_source_plan(r->plan, m.free_bytes / 4 < MEMORY_MOST ? m.free_bytes / 4 : MEMORY_MOST);
     if ((rc = profile_open(r, 1u << STAGE_COMPUTE, e)) ||
-        (rc = play_open(&r->play, PLAY_SOURCE, r->engine, r->plan, e)))
+        (rc = stub_open(&r->stub, STUB_SOURCE, r->engine, r->plan, e)))
         return rc;
-    play_go(r->play); /* resident tiles are waited for before it is ready */
+    stub_go(r->stub); /* resident tiles are waited for before it is ready */
     rc = engine_ready(r->engine, e);
     return rc ? rc : profile_sweeps(r, 1, 1, e);
 }
@@ -119,7 +119,7 @@ int profile_compute(struct profile_run *r, struct error *e)
     if (!rc) rc = few(r, e);
     if (rc) return rc;
     profile_conclude(r, STAGE_COMPUTE);
-    snprintf(l->ceiling_of, sizeof l->ceiling_of, "reading memory with all threads");
+    snprintf(l->peak_of, sizeof l->peak_of, "reading memory with all threads");
     snprintf(r->out->bottleneck, sizeof r->out->bottleneck, cuda ? "device memory" : "memory");
     return many(r, e);
 }

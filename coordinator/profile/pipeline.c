@@ -9,12 +9,12 @@
 #define ROUNDS      3u
 #define ROUND_NS    UINT64_C(1000000000)
 #define WARM_NS     UINT64_C(2000000000)
-#define CEILING_NS  UINT64_C(400000000)
+#define PEAK_NS  UINT64_C(400000000)
 #define PLAIN_BYTES (UINT64_C(64) << 20)
 #define PLAIN_DEPTH 64u
 #define HELD        0.85 /* a lane that is busy for longer than this holds the others up */
 
-static void on_trace(void *arg, enum run_stage from, const struct trace_record *t, uint32_t n)
+static void on_trace(void *arg, enum stage_id from, const struct trace_record *t, uint32_t n)
 {
     struct profile_run *r = arg;
 
@@ -28,7 +28,7 @@ static void on_trace(void *arg, enum run_stage from, const struct trace_record *
 
 /* ---- what each lane could do ---- */
 
-static int ceilings(struct profile_run *r, double rate[STAGES], struct error *e)
+static int peaks(struct profile_run *r, double rate[STAGES], struct error *e)
 {
     const struct plan_run *p = &r->plan->run;
     struct control_message ask[STAGES] = {
@@ -47,8 +47,8 @@ static int ceilings(struct profile_run *r, double rate[STAGES], struct error *e)
         double now = 0;
 
         if (i == STAGE_TRANSFER && p->backend == BACKEND_CPU) continue; /* copies nothing, so nothing bounds it */
-        ask[i].measure.limit_ns = profile_ns(r, CEILING_NS);
-        rc = profile_measure(r, (enum run_stage)i, &ask[i], &now, e);
+        ask[i].measure.limit_ns = profile_ns(r, PEAK_NS);
+        rc = profile_measure(r, (enum stage_id)i, &ask[i], &now, e);
         rate[i] = rate[i] > 0 && now > 0 ? (rate[i] + now) / 2 : now > 0 ? now : rate[i];
     }
     return rc;
@@ -76,11 +76,11 @@ static void advise(struct profile_run *r)
     struct profile *out = r->out;
     const struct profile_lane *l = out->lane;
     bool cuda = r->plan->run.backend == BACKEND_CUDA;
-    struct speeds v;
+    struct calibration v;
     struct plan_summary s;
 
-    speeds_cached(&v, r->options->model, r->plan);
-    if (l[STAGE_READER].ceiling > 0) v.disk = l[STAGE_READER].ceiling;
+    calibration_load(&v, r->options->model, r->plan);
+    if (l[STAGE_READER].peak > 0) v.disk = l[STAGE_READER].peak;
     plan_summarize(&s, r->plan, &v);
     if (l[STAGE_READER].busy >= HELD && l[STAGE_READER].busy >= l[STAGE_COMPUTE].busy) {
         snprintf(out->bottleneck, sizeof out->bottleneck, "disk");
@@ -116,20 +116,20 @@ static void advise(struct profile_run *r)
 
 /* ---- figures ---- */
 
-static void lane(struct profile_run *r, enum run_stage stage, const double *rate, double ceiling, const char *of)
+static void lane(struct profile_run *r, enum stage_id stage, const double *rate, double peak, const char *of)
 {
     struct profile_lane *l = &r->out->lane[stage];
 
     for (uint32_t i = 0; i < r->rounds; i++) {
         r->rate[i] = rate[i];
-        r->ceiling[i] = ceiling;
+        r->peak[i] = peak;
     }
     profile_conclude(r, stage);
-    if (ceiling > 0) snprintf(l->ceiling_of, sizeof l->ceiling_of, "%s", of);
+    if (peak > 0) snprintf(l->peak_of, sizeof l->peak_of, "%s", of);
 }
 
 /* The slowest lane's own time for what a round moved, against the time that it took. */
-static void conclude(struct profile_run *r, double rates[STAGES][PROFILE_ROUNDS_MAX], const double *ceiling,
+static void conclude(struct profile_run *r, double rates[STAGES][PROFILE_ROUNDS_MAX], const double *peak,
                      uint64_t sweeps)
 {
     static const char *const of[STAGES] = {"plain reads of the same files", "plain copies to the device",
@@ -137,14 +137,14 @@ static void conclude(struct profile_run *r, double rates[STAGES][PROFILE_ROUNDS_
     struct profile *out = r->out;
     double slowest = 0, cpu = 0;
 
-    for (int i = 0; i < STAGES; i++) lane(r, (enum run_stage)i, rates[i], ceiling[i], of[i]);
+    for (int i = 0; i < STAGES; i++) lane(r, (enum stage_id)i, rates[i], peak[i], of[i]);
     for (int i = 0; i < STAGES; i++) {
         if (out->lane[i].share > slowest) slowest = out->lane[i].share;
         cpu += (double)r->cpu_ns[i] / 1e9;
     }
     out->bytes_per_second = out->lane[STAGE_COMPUTE].bytes_per_second;
     out->share = slowest;
-    out->ceiling = slowest > 0 ? out->bytes_per_second / slowest : 0;
+    out->peak = slowest > 0 ? out->bytes_per_second / slowest : 0;
     out->cpu_seconds_per_gb = out->lane[STAGE_COMPUTE].bytes ? cpu / ((double)out->lane[STAGE_COMPUTE].bytes / 1e9) : 0;
     if (sweeps) out->seconds_per_token = (double)r->span_ns / 1e9 / (double)sweeps;
     advise(r);
@@ -153,7 +153,7 @@ static void conclude(struct profile_run *r, double rates[STAGES][PROFILE_ROUNDS_
 int profile_pipeline(struct profile_run *r, struct error *e)
 {
     struct engine_config c = {.trace = on_trace, .trace_arg = r};
-    double rates[STAGES][PROFILE_ROUNDS_MAX] = {{0}}, ceiling[STAGES] = {0};
+    double rates[STAGES][PROFILE_ROUNDS_MAX] = {{0}}, peak[STAGES] = {0};
     uint64_t sweeps;
     int rc;
 
@@ -161,7 +161,7 @@ int profile_pipeline(struct profile_run *r, struct error *e)
     r->settings.want_tokens = 512;
     if ((rc = profile_plan(r, true, e))) return rc;
     r->start_ns = UINT64_MAX;
-    if ((rc = profile_start_with(r, &c, e)) || (rc = profile_wait(r, 200000000u, e)) || (rc = ceilings(r, ceiling, e)))
+    if ((rc = profile_start_with(r, &c, e)) || (rc = profile_wait(r, 200000000u, e)) || (rc = peaks(r, peak, e)))
         return rc;
     if ((rc = profile_sweeps(r, 1, profile_ns(r, WARM_NS), e))) return rc; /* pins are filled in the first sweep */
     sweeps = r->sweeps;
@@ -169,10 +169,10 @@ int profile_pipeline(struct profile_run *r, struct error *e)
         profile_begin(r);
         rc = profile_sweeps(r, 1, profile_ns(r, ROUND_NS), e);
         profile_end(r);
-        for (int i = 0; i < STAGES; i++) rates[i][r->rounds] = profile_rate(r, (enum run_stage)i);
+        for (int i = 0; i < STAGES; i++) rates[i][r->rounds] = profile_rate(r, (enum stage_id)i);
     }
     sweeps = r->sweeps - sweeps;
-    if (!rc && engine_sweep_done(r->engine)) rc = ceilings(r, ceiling, e);
-    if (!rc) conclude(r, rates, ceiling, sweeps);
+    if (!rc && engine_sweep_done(r->engine)) rc = peaks(r, peak, e);
+    if (!rc) conclude(r, rates, peak, sweeps);
     return rc;
 }

@@ -25,14 +25,14 @@ uint64_t profile_ns(const struct profile_run *r, uint64_t ns)
 /* ---- a plan and its stages ---- */
 
 /* All tiles from the disk, in every sweep. */
-static void take_homes_away(struct plan_shm *p)
+static void take_pins_away(struct plan_shm *p)
 {
     struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
 
     for (uint64_t i = 0; i < p->tiles.count; i++) {
-        t[i].home = HOME_DISK;
+        t[i].tier = TIER_DISK;
         t[i].flags = 0;
-        t[i].home_off = 0;
+        t[i].tier_off = 0;
     }
     p->run.host_cache_bytes = p->run.expert_cache_bytes = p->run.device_pin_bytes = 0;
 }
@@ -45,7 +45,7 @@ int profile_plan(struct profile_run *r, bool pins, struct error *e)
     r->plan = NULL;
     r->settings.io_find = IO_FIND_ON_WISH;
     rc = plan_build(&r->plan, &r->plan_bytes, model_program(r->model), &r->settings, e);
-    if (!rc && !pins) take_homes_away(r->plan);
+    if (!rc && !pins) take_pins_away(r->plan);
     return rc;
 }
 
@@ -75,9 +75,9 @@ int profile_start_with(struct profile_run *r, struct engine_config *c, struct er
 
 void profile_stop(struct profile_run *r)
 {
-    play_close(r->play);
+    stub_close(r->stub);
     engine_close(r->engine);
-    r->play = NULL;
+    r->stub = NULL;
     r->engine = NULL;
 }
 
@@ -118,7 +118,7 @@ void profile_end(struct profile_run *r)
     }
 }
 
-double profile_rate(const struct profile_run *r, enum run_stage stage)
+double profile_rate(const struct profile_run *r, enum stage_id stage)
 {
     return (double)(r->after.stage[stage].bytes - r->before.stage[stage].bytes) /
            ((double)(r->end_ns - r->start_ns) / 1e9);
@@ -131,16 +131,16 @@ static int begin_sweep(struct profile_run *r, uint32_t n, struct error *e)
     int rc;
 
     if (!p) return error_set(e, ENOMEM, "out of memory");
-    if (n > 1 || r->place + n > r->plan->run.kv_rows) r->place = 0;
+    if (n > 1 || r->position + n > r->plan->run.kv_rows) r->position = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t place = r->place + i;
+        uint32_t position = r->position + i;
 
         p[i] = (struct sweep_position){
-            .token = place % r->plan->spec.vocab, .place = place, .row = place, .parent = place ? place - 1 : ROW_NONE};
+            .token = position % r->plan->spec.vocab, .position = position, .row = position, .parent = position ? position - 1 : ROW_NONE};
     }
     p[n - 1].flags = POSITION_LOGITS;
     rc = engine_sweep_start(r->engine, p, n, e);
-    r->place += n;
+    r->position += n;
     free(p);
     return rc;
 }
@@ -163,13 +163,13 @@ int profile_sweeps(struct profile_run *r, uint32_t n, uint64_t ns, struct error 
 }
 
 /* Until the stage has come to rest: its ring is full, nothing is under way. */
-static int settle(struct profile_run *r, enum run_stage stage, struct error *e)
+static int settle(struct profile_run *r, enum stage_id stage, struct error *e)
 {
     uint64_t had = UINT64_MAX, now;
     int rc = 0;
 
     for (int i = 0; i < 60 && !rc; i++) {
-        now = atomic_load(&engine_run(r->engine)->stats[stage].bytes);
+        now = atomic_load(&engine_epoch(r->engine)->stats[stage].bytes);
         if (now == had) break;
         had = now;
         rc = profile_wait(r, 25000000u, e);
@@ -177,23 +177,23 @@ static int settle(struct profile_run *r, enum run_stage stage, struct error *e)
     return rc;
 }
 
-int profile_round(struct profile_run *r, enum run_stage stage, uint64_t ns, double *rate, struct error *e)
+int profile_round(struct profile_run *r, enum stage_id stage, uint64_t ns, double *rate, struct error *e)
 {
     int rc = settle(r, stage, e);
 
     if (rc) return rc;
-    play_go(r->play);
+    stub_go(r->stub);
     profile_begin(r);
     rc = profile_wait(r, ns, e);
     profile_end(r);
-    play_pause(r->play);
+    stub_pause(r->stub);
     if (rc) return rc;
-    latency_merge(&r->out->lane[stage].latency, play_latency(r->play));
+    latency_merge(&r->out->lane[stage].latency, stub_latency(r->stub));
     *rate = profile_rate(r, stage);
     return settle(r, stage, e);
 }
 
-int profile_measure(struct profile_run *r, enum run_stage stage, const struct control_message *ask, double *rate,
+int profile_measure(struct profile_run *r, enum stage_id stage, const struct control_message *ask, double *rate,
                     struct error *e)
 {
     struct control_message a;
@@ -203,17 +203,17 @@ int profile_measure(struct profile_run *r, enum run_stage stage, const struct co
     return rc;
 }
 
-void profile_conclude(struct profile_run *r, enum run_stage stage)
+void profile_conclude(struct profile_run *r, enum stage_id stage)
 {
     struct profile_lane *l = &r->out->lane[stage];
     double share[PROFILE_ROUNDS_MAX], span = r->span_ns ? (double)r->span_ns : 1;
     struct engine_stats s;
 
-    for (uint32_t i = 0; i < r->rounds; i++) share[i] = r->ceiling[i] > 0 ? r->rate[i] / r->ceiling[i] : 0;
+    for (uint32_t i = 0; i < r->rounds; i++) share[i] = r->peak[i] > 0 ? r->rate[i] / r->peak[i] : 0;
     engine_stats(r->engine, &s);
     l->seen = true;
     l->bytes_per_second = median(r->rate, r->rounds);
-    l->ceiling = median(r->ceiling, r->rounds);
+    l->peak = median(r->peak, r->rounds);
     l->share = median(share, r->rounds);
     l->cpu_seconds_per_gb = l->bytes ? (double)r->cpu_ns[stage] / 1e9 / ((double)l->bytes / 1e9) : 0;
     l->busy = (double)r->busy_ns[stage] / span;
@@ -235,7 +235,7 @@ static void own_figures(struct profile *out)
     if (out->what == PROFILE_PIPELINE) return;
     l = &out->lane[out->what];
     out->bytes_per_second = l->bytes_per_second;
-    out->ceiling = l->ceiling;
+    out->peak = l->peak;
     out->share = l->share;
     out->cpu_seconds_per_gb = l->cpu_seconds_per_gb;
 }

@@ -49,7 +49,7 @@ static int find(struct profile_run *r, double *best, struct error *e)
 
 static int measure(struct profile_run *r, struct error *e)
 {
-    int rc = play_open(&r->play, PLAY_SINK, r->engine, r->plan, e);
+    int rc = stub_open(&r->stub, STUB_SINK, r->engine, r->plan, e);
     double warm;
 
     if (!rc) rc = profile_round(r, STAGE_READER, profile_ns(r, ROUND_NS) / 4, &warm, e);
@@ -58,7 +58,7 @@ static int measure(struct profile_run *r, struct error *e)
     r->out->lane[STAGE_READER] = (struct profile_lane){0};
     for (r->rounds = 0; r->rounds < ROUNDS && !rc; r->rounds++) {
         rc = profile_round(r, STAGE_READER, profile_ns(r, ROUND_NS), &r->rate[r->rounds], e);
-        if (!rc) rc = plain(r, r->out->io_block, r->out->io_depth, profile_ns(r, ROUND_NS), &r->ceiling[r->rounds], e);
+        if (!rc) rc = plain(r, r->out->io_block, r->out->io_depth, profile_ns(r, ROUND_NS), &r->peak[r->rounds], e);
     }
     return rc;
 }
@@ -83,7 +83,7 @@ int profile_reader(struct profile_run *r, struct error *e)
     if (!rc) rc = find(r, &rate, e);
     if (rc) return rc;
     if (rate > 0 && r->plan->run.engine != ENGINE_NULL && reads_direct(r))
-        speeds_remember_reading(o->model, r->out->io_block, r->out->io_depth, rate);
+        calibration_keep_reading(o->model, r->out->io_block, r->out->io_depth, rate);
     if (!o->io_block || !o->io_depth) { /* what was found is what a run would be given */
         profile_stop(r);
         if (!o->io_block) r->settings.io_block = r->out->io_block;
@@ -92,8 +92,8 @@ int profile_reader(struct profile_run *r, struct error *e)
     }
     if ((rc = measure(r, e))) return rc;
     profile_conclude(r, STAGE_READER);
-    if (r->plan->run.engine != ENGINE_NULL && reads_direct(r)) speeds_remember(SPEEDS_DISK, o->model, NULL, l->bytes_per_second);
-    snprintf(l->ceiling_of, sizeof l->ceiling_of, "plain reads of the same files, %u of %llu KiB in flight",
+    if (r->plan->run.engine != ENGINE_NULL && reads_direct(r)) calibration_keep(SPEEDS_DISK, o->model, NULL, l->bytes_per_second);
+    snprintf(l->peak_of, sizeof l->peak_of, "plain reads of the same files, %u of %llu KiB in flight",
              r->out->io_depth, (unsigned long long)r->out->io_block >> 10);
     snprintf(r->out->bottleneck, sizeof r->out->bottleneck, "disk");
     return 0;

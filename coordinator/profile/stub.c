@@ -12,25 +12,25 @@
 #include "proto/epoch.h"
 
 #define NAP_NS  20000000u
-#define PLAYERS 2
+#define STUB_STAGES 2
 
-struct player {
-    struct play *play;
-    enum run_stage bell; /* of the stage that it plays: what it sleeps on */
-    bool (*step)(struct player *);
+struct stub_stage {
+    struct stub *stub;
+    enum stage_id eventcount; /* of the stage that it stands in for: what it sleeps on */
+    bool (*step)(struct stub_stage *);
     pthread_t thread;
     bool started;
     _Atomic bool resting;
 };
 
-struct play {
-    struct run_shm *run;
+struct stub {
+    struct epoch_shm *run;
     const struct plan_shm *plan;
-    struct player player[PLAYERS];
+    struct stub_stage stage[STUB_STAGES];
     _Atomic bool go, end;
     struct latency latency;
     uint64_t bytes;
-    struct play_source *source;
+    struct stub_source *source;
     /* sink and hand-on */
     struct ring take[LANES]; /* where entries are given back */
     uint64_t asked, came;    /* experts' tiles */
@@ -38,9 +38,9 @@ struct play {
     uint32_t expert_tile, expert_left; /* of the expert that is being asked for */
 };
 
-/* ---- what the players do: true when there was something to do ---- */
+/* ---- what the stub stages do: true when there was something to do ---- */
 
-static bool take_back(struct play *p, enum run_lane lane)
+static bool take_back(struct stub *p, enum lane_id lane)
 {
     struct ring_entry *x;
     bool did = false;
@@ -55,14 +55,14 @@ static bool take_back(struct play *p, enum run_lane lane)
     return did;
 }
 
-static uint32_t next_random(struct play *p, uint64_t n)
+static uint32_t next_random(struct stub *p, uint64_t n)
 {
     p->random = p->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (uint32_t)((p->random >> 33) % n);
 }
 
 /* As compute would: all tiles of one expert after the other. */
-static bool ask_experts(struct play *p)
+static bool ask_experts(struct stub *p)
 {
     uint64_t tables = p->plan->experts.count, most = p->plan->run.reader_slots[LANE_REQUEST];
     bool did = false;
@@ -74,7 +74,7 @@ static bool ask_experts(struct play *p)
             p->expert_tile = x->tile0 + next_random(p, x->experts) * x->tiles_each;
             p->expert_left = x->tiles_each;
         }
-        if (request_push(p->run, &(struct run_request){.kind = REQUEST_TILE, .index = p->expert_tile})) break;
+        if (request_push(p->run, &(struct epoch_request){.kind = REQUEST_TILE, .index = p->expert_tile})) break;
         p->expert_tile++;
         p->expert_left--;
         p->asked++;
@@ -83,46 +83,46 @@ static bool ask_experts(struct play *p)
     return did;
 }
 
-static bool step_sink(struct player *a)
+static bool step_sink(struct stub_stage *a)
 {
-    struct play *p = a->play;
+    struct stub *p = a->stub;
     bool asked = ask_experts(p), sweep = take_back(p, LANE_SWEEP), request = take_back(p, LANE_REQUEST);
 
     return asked || sweep || request;
 }
 
-static bool step_take(struct player *a)
+static bool step_take(struct stub_stage *a)
 {
-    bool sweep = take_back(a->play, LANE_SWEEP), request = take_back(a->play, LANE_REQUEST);
+    bool sweep = take_back(a->stub, LANE_SWEEP), request = take_back(a->stub, LANE_REQUEST);
 
     return sweep || request;
 }
 
-static bool step_sweep(struct player *a)
+static bool step_sweep(struct stub_stage *a)
 {
-    return play_source_sweep(a->play->source);
+    return stub_source_sweep(a->stub->source);
 }
 
-static bool step_requests(struct player *a)
+static bool step_requests(struct stub_stage *a)
 {
-    return play_source_requests(a->play->source);
+    return stub_source_requests(a->stub->source);
 }
 
-static void *player_main(void *arg)
+static void *stub_main(void *arg)
 {
-    struct player *a = arg;
-    struct play *p = a->play;
-    struct bell *bell = &p->run->bell[a->bell];
+    struct stub_stage *a = arg;
+    struct stub *p = a->stub;
+    struct eventcount *eventcount = &p->run->eventcount[a->eventcount];
 
     while (!atomic_load(&p->end)) {
-        uint32_t seen = bell_read(bell);
+        uint32_t seen = eventcount_read(eventcount);
         bool go = atomic_load(&p->go);
 
         atomic_store(&a->resting, !go);
-        /* A player with two bells to listen to (releases ring transfer's, requests the reader's) looks again soon. */
+        /* A stub stage with two eventcounts to listen to (releases ring transfer's, requests the reader's) looks again soon. */
         if (!go || !a->step(a))
-            bell_wait(bell, seen,
-                      p->source && a->step == step_requests && play_source_stuck(p->source) ? 100000u : NAP_NS);
+            eventcount_wait(eventcount, seen,
+                      p->source && a->step == step_requests && stub_source_stuck(p->source) ? 100000u : NAP_NS);
     }
     atomic_store(&a->resting, true);
     return NULL;
@@ -130,91 +130,91 @@ static void *player_main(void *arg)
 
 /* ---- life ---- */
 
-static int start(struct play *p, int i, enum run_stage bell, bool (*step)(struct player *), struct error *e)
+static int start(struct stub *p, int i, enum stage_id eventcount, bool (*step)(struct stub_stage *), struct error *e)
 {
-    struct player *a = &p->player[i];
+    struct stub_stage *a = &p->stage[i];
     int rc;
 
-    *a = (struct player){.play = p, .bell = bell, .step = step, .resting = true};
-    rc = pthread_create(&a->thread, NULL, player_main, a);
+    *a = (struct stub_stage){.stub = p, .eventcount = eventcount, .step = step, .resting = true};
+    rc = pthread_create(&a->thread, NULL, stub_main, a);
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     a->started = true;
     return 0;
 }
 
-static int start_players(struct play *p, enum play_kind kind, struct engine *engine, struct error *e)
+static int start_players(struct stub *p, enum stub_kind kind, struct engine *engine, struct error *e)
 {
-    int device = kind == PLAY_SOURCE && p->plan->run.backend == BACKEND_CPU, rc;
-    enum run_stage before = device ? STAGE_TRANSFER : STAGE_READER; /* the one whose ring is written */
+    int device = kind == STUB_SOURCE && p->plan->run.backend == BACKEND_CPU, rc;
+    enum stage_id before = device ? STAGE_TRANSFER : STAGE_READER; /* the one whose ring is written */
 
     for (int i = 0; i < LANES; i++)
-        ring_attach(&p->take[i], p->run, kind == PLAY_HAND_ON, (enum run_lane)i,
-                    kind == PLAY_HAND_ON ? STAGE_TRANSFER : STAGE_READER);
-    if (kind == PLAY_SINK) return start(p, 0, STAGE_TRANSFER, step_sink, e);
-    if ((rc = play_source_open(&p->source, engine, p->plan, device, e))) return rc;
+        ring_attach(&p->take[i], p->run, kind == STUB_HAND_ON, (enum lane_id)i,
+                    kind == STUB_HAND_ON ? STAGE_TRANSFER : STAGE_READER);
+    if (kind == STUB_SINK) return start(p, 0, STAGE_TRANSFER, step_sink, e);
+    if ((rc = stub_source_open(&p->source, engine, p->plan, device, e))) return rc;
     if ((rc = start(p, 0, before, step_sweep, e))) return rc;
-    return kind == PLAY_SOURCE ? start(p, 1, STAGE_READER, step_requests, e) : start(p, 1, STAGE_COMPUTE, step_take, e);
+    return kind == STUB_SOURCE ? start(p, 1, STAGE_READER, step_requests, e) : start(p, 1, STAGE_COMPUTE, step_take, e);
 }
 
-int play_open(struct play **out, enum play_kind kind, struct engine *engine, const struct plan_shm *plan,
+int stub_open(struct stub **out, enum stub_kind kind, struct engine *engine, const struct plan_shm *plan,
               struct error *e)
 {
-    struct play *p = calloc(1, sizeof *p);
+    struct stub *p = calloc(1, sizeof *p);
     int rc;
 
     *out = p;
     if (!p) return error_set(e, ENOMEM, "out of memory");
-    p->run = engine_run(engine);
+    p->run = engine_epoch(engine);
     p->plan = plan;
     p->random = 1;
     rc = start_players(p, kind, engine, e);
     if (rc) {
-        play_close(p);
+        stub_close(p);
         *out = NULL;
     }
     return rc;
 }
 
-static void ring_bells(struct play *p)
+static void notify_eventcounts(struct stub *p)
 {
-    for (int i = 0; i < PLAYERS; i++)
-        if (p->player[i].started) bell_ring(&p->run->bell[p->player[i].bell]);
+    for (int i = 0; i < STUB_STAGES; i++)
+        if (p->stage[i].started) eventcount_notify(&p->run->eventcount[p->stage[i].eventcount]);
 }
 
-void play_close(struct play *p)
+void stub_close(struct stub *p)
 {
     if (!p) return;
     atomic_store(&p->end, true);
-    ring_bells(p);
-    for (int i = 0; i < PLAYERS; i++)
-        if (p->player[i].started) pthread_join(p->player[i].thread, NULL);
-    play_source_close(p->source);
+    notify_eventcounts(p);
+    for (int i = 0; i < STUB_STAGES; i++)
+        if (p->stage[i].started) pthread_join(p->stage[i].thread, NULL);
+    stub_source_close(p->source);
     free(p);
 }
 
-void play_go(struct play *p)
+void stub_go(struct stub *p)
 {
     memset(&p->latency, 0, sizeof p->latency);
     p->bytes = 0;
     atomic_store(&p->go, true);
-    ring_bells(p);
+    notify_eventcounts(p);
 }
 
-void play_pause(struct play *p)
+void stub_pause(struct stub *p)
 {
     atomic_store(&p->go, false);
-    ring_bells(p);
-    for (int i = 0; i < PLAYERS; i++)
-        while (p->player[i].started && !atomic_load(&p->player[i].resting)) sched_yield();
-    if (p->source) play_source_latency(p->source, &p->latency);
+    notify_eventcounts(p);
+    for (int i = 0; i < STUB_STAGES; i++)
+        while (p->stage[i].started && !atomic_load(&p->stage[i].resting)) sched_yield();
+    if (p->source) stub_source_latency(p->source, &p->latency);
 }
 
-const struct latency *play_latency(const struct play *p)
+const struct latency *stub_latency(const struct stub *p)
 {
     return &p->latency;
 }
 
-uint64_t play_bytes(const struct play *p)
+uint64_t stub_bytes(const struct stub *p)
 {
     return p->bytes;
 }

@@ -12,8 +12,8 @@
 #define OTHER_PLACES 4u
 #define PLACES_LEAST 2u
 
-struct play_source {
-    struct run_shm *run;
+struct stub_source {
+    struct epoch_shm *run;
     const struct plan_shm *plan;
     struct ring ring[LANES];
     uint32_t segment;
@@ -26,7 +26,7 @@ struct play_source {
     uint32_t resident;
     bool pending;
     _Atomic bool stuck;
-    struct run_request asked;
+    struct epoch_request asked;
     uint32_t rows, rows_each; /* of a batch of the embedding */
     uint64_t turn;
 };
@@ -56,7 +56,7 @@ static void fill_tile(uint8_t *place, const struct plan_shm *p, const struct pla
     }
 }
 
-static void fill(const struct play_source *s, uint8_t *segment)
+static void fill(const struct stub_source *s, uint8_t *segment)
 {
     const struct plan_shm *p = s->plan;
     const struct plan_tile *t = plan_tiles(p);
@@ -75,7 +75,7 @@ static void fill(const struct play_source *s, uint8_t *segment)
 /* ---- places ---- */
 
 /* A place for an expert's tile holds what such a tile has at that place of its expert. */
-static uint64_t expert_place(struct play_source *s, uint32_t tile)
+static uint64_t expert_place(struct stub_source *s, uint32_t tile)
 {
     const struct plan_experts *x = plan_experts(s->plan);
     uint64_t i = 0, groups;
@@ -85,7 +85,7 @@ static uint64_t expert_place(struct play_source *s, uint32_t tile)
     return groups ? (s->turn++ % groups) * x->tiles_each + (tile - x[i].tile0) % x[i].tiles_each % x->tiles_each : 0;
 }
 
-static void lay_out(struct play_source *s, int device)
+static void lay_out(struct stub_source *s, int device)
 {
     const struct plan_run *r = &s->plan->run;
     uint64_t slots = device ? r->host_cache_bytes / r->slot_bytes : r->reader_slots[LANE_SWEEP];
@@ -106,7 +106,7 @@ static void lay_out(struct play_source *s, int device)
     s->base[OTHER] = s->base[EXPERTS] + s->places[EXPERTS] * r->slot_bytes;
 }
 
-void play_source_plan(struct plan_shm *plan, uint64_t room)
+void stub_source_plan(struct plan_shm *plan, uint64_t room)
 {
     uint64_t slot = plan->run.slot_bytes, each = plan->spec.expert_tiles ? plan_experts(plan)->tiles_each : 0;
     uint64_t most = plan->spec.sweep_tiles + plan->spec.expert_tiles, places = room / slot;
@@ -117,31 +117,31 @@ void play_source_plan(struct plan_shm *plan, uint64_t room)
     plan->run.host_cache_bytes = places * slot;
 }
 
-int play_source_open(struct play_source **out, struct engine *engine, const struct plan_shm *plan, int device,
+int stub_source_open(struct stub_source **out, struct engine *engine, const struct plan_shm *plan, int device,
                      struct error *e)
 {
-    struct play_source *s = calloc(1, sizeof *s);
+    struct stub_source *s = calloc(1, sizeof *s);
 
     *out = s;
     if (!s) return error_set(e, ENOMEM, "out of memory");
-    s->run = engine_run(engine);
+    s->run = engine_epoch(engine);
     s->plan = plan;
     for (int i = 0; i < LANES; i++)
-        ring_attach(&s->ring[i], s->run, device, (enum run_lane)i, device ? STAGE_COMPUTE : STAGE_TRANSFER);
+        ring_attach(&s->ring[i], s->run, device, (enum lane_id)i, device ? STAGE_COMPUTE : STAGE_TRANSFER);
     s->rows_each = (uint32_t)(plan->run.slot_bytes / plan_matrices(plan)[plan->spec.embed_matrix].row_bytes);
     lay_out(s, device);
     fill(s, device ? engine_cache(engine) : engine_arena(engine));
     return 0;
 }
 
-void play_source_close(struct play_source *s)
+void stub_source_close(struct stub_source *s)
 {
     free(s);
 }
 
 /* ---- sending ---- */
 
-static bool room(const struct play_source *s, enum run_lane lane, uint64_t places)
+static bool room(const struct stub_source *s, enum lane_id lane, uint64_t places)
 {
     const struct ring *r = &s->ring[lane];
     uint64_t sent = atomic_load_explicit(&r->shm->published, memory_order_relaxed), out = sent - ring_released(r);
@@ -150,7 +150,7 @@ static bool room(const struct play_source *s, enum run_lane lane, uint64_t place
 }
 
 /* Looks at the entries that came back, before they are written over. */
-static void look_at_freed(struct play_source *s, enum run_lane lane)
+static void look_at_freed(struct stub_source *s, enum lane_id lane)
 {
     uint64_t released = ring_released(&s->ring[lane]);
 
@@ -161,7 +161,7 @@ static void look_at_freed(struct play_source *s, enum run_lane lane)
     }
 }
 
-void play_source_latency(struct play_source *s, struct latency *to)
+void stub_source_latency(struct stub_source *s, struct latency *to)
 {
     for (int i = 0; i < LANES; i++) {
         latency_merge(to, &s->latency[i]);
@@ -169,7 +169,7 @@ void play_source_latency(struct play_source *s, struct latency *to)
     }
 }
 
-static void send(struct play_source *s, enum run_lane lane, uint64_t place, uint32_t tile, uint32_t rows,
+static void send(struct stub_source *s, enum lane_id lane, uint64_t place, uint32_t tile, uint32_t rows,
                  uint64_t bytes)
 {
     struct ring_entry *x;
@@ -186,7 +186,7 @@ static void send(struct play_source *s, enum run_lane lane, uint64_t place, uint
     ring_publish(&s->ring[lane]);
 }
 
-bool play_source_sweep(struct play_source *s)
+bool stub_source_sweep(struct stub_source *s)
 {
     const struct plan_shm *p = s->plan;
     bool did = false;
@@ -205,14 +205,14 @@ bool play_source_sweep(struct play_source *s)
     return did;
 }
 
-static uint64_t other_place(struct play_source *s)
+static uint64_t other_place(struct stub_source *s)
 {
     uint64_t seq = atomic_load_explicit(&s->ring[LANE_REQUEST].shm->published, memory_order_relaxed);
 
     return s->base[OTHER] + seq % s->places[OTHER] * s->plan->run.slot_bytes;
 }
 
-static void answer(struct play_source *s)
+static void answer(struct stub_source *s)
 {
     const struct plan_shm *p = s->plan;
     uint64_t row_bytes = plan_matrices(p)[p->spec.embed_matrix].row_bytes;
@@ -229,7 +229,7 @@ static void answer(struct play_source *s)
     s->rows = 0;
 }
 
-bool play_source_requests(struct play_source *s)
+bool stub_source_requests(struct stub_source *s)
 {
     const struct plan_shm *p = s->plan;
     bool did = false;
@@ -256,7 +256,7 @@ bool play_source_requests(struct play_source *s)
     return did;
 }
 
-bool play_source_stuck(const struct play_source *s)
+bool stub_source_stuck(const struct stub_source *s)
 {
     return atomic_load_explicit(&s->stuck, memory_order_relaxed);
 }

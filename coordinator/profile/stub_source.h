@@ -1,4 +1,4 @@
-/* A played producer: entries whose payload lies in memory that was filled beforehand. See coordinator/profile/stub.h. */
+/* A stub producer: entries whose payload lies in memory that was filled beforehand. See coordinator/profile/stub.h. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -7,19 +7,19 @@
 #include "proto/base/error.h"
 #include "proto/plan.h"
 
-struct play_source;
+struct stub_source;
 
-/* device: 0 writes the host ring, payload in the arena; 1 the device ring, payload in the cache segment (play_source_plan()). */
-int play_source_open(struct play_source **out, struct engine *engine, const struct plan_shm *plan, int device,
+/* device: 0 writes the host ring, payload in the arena; 1 the device ring, payload in the cache segment (stub_source_plan()). */
+int stub_source_open(struct stub_source **out, struct engine *engine, const struct plan_shm *plan, int device,
                      struct error *e);
-void play_source_close(struct play_source *s); /* NULL is allowed */
+void stub_source_close(struct stub_source *s); /* NULL is allowed */
 
 /* Each of the two by one thread, always the same. True when there was something to do. */
-bool play_source_sweep(struct play_source *s);
-bool play_source_requests(struct play_source *s);
-/* Times that the consumer held entries, of those that came back; zeroes them. Not while the players work. */
-void play_source_latency(struct play_source *s, struct latency *to);
-bool play_source_stuck(const struct play_source *s); /* of the requests: one waits for room */
+bool stub_source_sweep(struct stub_source *s);
+bool stub_source_requests(struct stub_source *s);
+/* Times that the consumer held entries, of those that came back; zeroes them. Not while the stub stages work. */
+void stub_source_latency(struct stub_source *s, struct latency *to);
+bool stub_source_stuck(const struct stub_source *s); /* of the requests: one waits for room */
 
 /* Before the engine is opened: gives the plan a cache segment of at most room bytes for a source that writes the device ring. */
-void play_source_plan(struct plan_shm *plan, uint64_t room);
+void stub_source_plan(struct plan_shm *plan, uint64_t room);

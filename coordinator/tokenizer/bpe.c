@@ -117,8 +117,8 @@ int bpe_read(struct model *m, const struct json_document *d, const json_t *o, st
 static int find_joins(struct model *m)
 {
     struct bpe *b = &m->bpe;
-    b->cut_words = vocab_find(&m->vocab, mark, 3) >= 0 && !b->ignore_merges && !b->prefix.bytes && !b->suffix.bytes;
-    size_t slots = b->cut_words && b->merge.slot ? b->merge.mask + 1 : 0;
+    b->tiling_words = vocab_find(&m->vocab, mark, 3) >= 0 && !b->ignore_merges && !b->prefix.bytes && !b->suffix.bytes;
+    size_t slots = b->tiling_words && b->merge.slot ? b->merge.mask + 1 : 0;
     for (size_t i = 0; i < slots; i++) {
         size_t bytes, n;
         if (b->merge.slot[i].key == MAP_NONE)

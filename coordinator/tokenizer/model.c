@@ -245,7 +245,7 @@ int model_encode(const struct model *m, struct model_work *work, const char *wor
 {
     if (bytes >= UINT32_MAX)
         return error_set(e, E2BIG, "a word of %zu bytes is too long", bytes);
-    if (m->kind == MODEL_BPE && m->bpe.cut_words && !m->bpe.raw_bytes)
+    if (m->kind == MODEL_BPE && m->bpe.tiling_words && !m->bpe.raw_bytes)
         return encode_cut(m, work, word, bytes, out, e);
     if (m->kind == MODEL_SENTENCEPIECE && m->words != SENTENCEPIECE_WHOLE)
         return encode_words(m, work, word, bytes, out, e);

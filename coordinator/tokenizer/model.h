@@ -16,7 +16,7 @@ struct bpe {
     int64_t fallback_id[256];  /* of "<0xNN>" where byte_fallback is on; -1: none */
     struct buffer prefix, suffix; /* continuing_subword_prefix, end_of_word_suffix */
     bool fuse_unk, byte_fallback, ignore_merges, raw_bytes;
-    bool cut_words;            /* no merge reaches over the border before a "▁" ... */
+    bool tiling_words;            /* no merge reaches over the border before a "▁" ... */
     struct map joins_mark;     /* ... unless this code point stands before it */
 };
 

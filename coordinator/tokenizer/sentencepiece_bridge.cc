@@ -144,7 +144,7 @@ static bool stands_alone(const struct piece_model *s, const char *text, std::vec
 
 /* Where to cut text[0..bytes): between two such characters, behind the first part_bytes; bytes where nowhere. Both must
  * be no marks or joiners, which a normalizer might put together with what they follow. */
-static size_t cut_of(const struct piece_model *s, const char *text, size_t bytes, std::vector<int> &before)
+static size_t tiling_of(const struct piece_model *s, const char *text, size_t bytes, std::vector<int> &before)
 {
     size_t at = part_bytes, tries = 0;
     while (at < bytes && (text[at] & 0xC0) == 0x80)
@@ -182,7 +182,7 @@ extern "C" int sentencepiece_encode(const struct piece_model *s, const char *tex
         size_t drop = 0;
         int rc = 0;
         while (bytes > long_text && rc == 0) {
-            const size_t cut = cut_of(s, text, bytes, before);
+            const size_t cut = tiling_of(s, text, bytes, before);
             if (cut == bytes)
                 break;
             rc = encode_part(s, text, cut, drop, out, e);

@@ -37,7 +37,7 @@ static void latencies(const struct profile *p)
         const struct latency *l = &p->lane[i].latency;
 
         if (p->lane[i].seen)
-            printf("%-9s %10llu %12s %12s %12s %12s\n", stage_name((enum run_stage)i), (unsigned long long)l->count,
+            printf("%-9s %10llu %12s %12s %12s %12s\n", stage_name((enum stage_id)i), (unsigned long long)l->count,
                    time_text(latency_at(l, 0.5), a), time_text(latency_at(l, 0.9), b),
                    time_text(latency_at(l, 0.99), c), time_text(l->max_ns, d));
     }
@@ -49,21 +49,21 @@ void profile_print(const struct profile *p)
     for (int i = 0; i < STAGES; i++) {
         const struct profile_lane *l = &p->lane[i];
 
-        if (l->seen) row(stage_name((enum run_stage)i), l->bytes_per_second, l->ceiling, l->share, l);
+        if (l->seen) row(stage_name((enum stage_id)i), l->bytes_per_second, l->peak, l->share, l);
     }
-    if (p->what == PROFILE_PIPELINE) row("pipeline", p->bytes_per_second, p->ceiling, p->share, NULL);
+    if (p->what == PROFILE_PIPELINE) row("pipeline", p->bytes_per_second, p->peak, p->share, NULL);
     latencies(p);
     putchar('\n');
     for (int i = 0; i < STAGES; i++) {
         const struct profile_lane *l = &p->lane[i];
 
         if (!l->seen) continue;
-        printf("%s: %s\n", stage_name((enum run_stage)i), l->about);
-        if (l->ceiling_of[0]) printf("  ceiling: %s\n", l->ceiling_of);
+        printf("%s: %s\n", stage_name((enum stage_id)i), l->about);
+        if (l->peak_of[0]) printf("  ceiling: %s\n", l->peak_of);
     }
     if (p->flops > 0)
         printf("%u positions at once: %.1f GFLOP/s, %.0f%% of %.1f\n", p->positions, p->flops / 1e9,
-               p->flops_ceiling > 0 ? 100 * p->flops / p->flops_ceiling : 0, p->flops_ceiling / 1e9);
+               p->flops_peak > 0 ? 100 * p->flops / p->flops_peak : 0, p->flops_peak / 1e9);
     if (p->seconds_per_token > 0) printf("%.4g s a token\n", p->seconds_per_token);
     if (p->bottleneck[0]) printf("bottleneck: %s\n", p->bottleneck);
     if (p->advice[0]) printf("%s\n", p->advice);
@@ -81,23 +81,23 @@ static json_t *lane_json(const struct profile_lane *l, double rate, double ceili
                      "waiting", l->waiting, "bytes", (json_int_t)l->bytes, "tiles", (json_int_t)l->tiles,
                      "tile_seconds", "p50", (double)latency_at(t, 0.5) / 1e9, "p90", (double)latency_at(t, 0.9) / 1e9,
                      "p99", (double)latency_at(t, 0.99) / 1e9, "max", (double)t->max_ns / 1e9, "about", l->about,
-                     "ceiling_of", l->ceiling_of);
+                     "peak_of", l->peak_of);
 }
 
 static json_t *lane_own_json(const struct profile_lane *l)
 {
-    return lane_json(l, l->bytes_per_second, l->ceiling, l->share, l->cpu_seconds_per_gb);
+    return lane_json(l, l->bytes_per_second, l->peak, l->share, l->cpu_seconds_per_gb);
 }
 
 static json_t *pipeline_json(const struct profile *p)
 {
     json_t *o =
         json_pack("{s:f,s:f,s:f,s:f,s:f,s:s,s:s}", "bytes_per_second", p->bytes_per_second, "ceiling_bytes_per_second",
-                  p->ceiling, "share", p->share, "cpu_seconds_per_gb", p->cpu_seconds_per_gb, "seconds_per_token",
+                  p->peak, "share", p->share, "cpu_seconds_per_gb", p->cpu_seconds_per_gb, "seconds_per_token",
                   p->seconds_per_token, "bottleneck", p->bottleneck, "advice", p->advice);
 
     for (int i = 0; i < STAGES; i++)
-        if (p->lane[i].seen) json_object_set_new(o, stage_name((enum run_stage)i), lane_own_json(&p->lane[i]));
+        if (p->lane[i].seen) json_object_set_new(o, stage_name((enum stage_id)i), lane_own_json(&p->lane[i]));
     return o;
 }
 
@@ -111,7 +111,7 @@ int profile_print_json(const struct profile *p, struct error *e)
             x, json_pack("{s:I,s:i}", "io_block", (json_int_t)p->io_block, "io_depth", (int)p->io_depth));
     if (p->flops > 0)
         json_object_update_new(x, json_pack("{s:i,s:f,s:f}", "positions", (int)p->positions, "flops", p->flops,
-                                            "ceiling_flops", p->flops_ceiling));
+                                            "peak_flops", p->flops_peak));
     json_object_set_new(x, "rounds", json_integer(p->rounds));
     json_object_set_new(x, "seconds", json_real(p->seconds));
     json_object_set_new(o, profile_name(p->what), x);

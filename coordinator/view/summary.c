@@ -24,7 +24,7 @@ static json_t *stages_json(const struct engine_stats *t, uint64_t span_ns)
 {
     json_t *o = json_object();
 
-    for (int i = 0; i < STAGES; i++) json_object_set_new(o, stage_name((enum run_stage)i), stage_json(&t->stage[i], span_ns));
+    for (int i = 0; i < STAGES; i++) json_object_set_new(o, stage_name((enum stage_id)i), stage_json(&t->stage[i], span_ns));
     return o;
 }
 
@@ -50,10 +50,10 @@ static const char *prediction_name(const struct session *s)
 static void add_lanes(json_t *o, const struct session *s)
 {
     struct plan_summary z;
-    struct speeds v;
+    struct calibration v;
 
     if (!s->decode_sweeps) return;
-    experience_speeds(s, &v);
+    calibration_lanes(s, &v);
     plan_summarize(&z, s->plan, &v);
     json_object_set_new(o, "seconds_per_token_by_lanes", json_real(z.predicted_seconds_per_token));
 }

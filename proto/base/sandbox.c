@@ -190,7 +190,7 @@ static void by_arguments(struct filter *f)
     add(f, RETURN(REFUSE));
 }
 
-static void write_filter(struct filter *f, enum confine what)
+static void write_filter(struct filter *f, enum sandbox what)
 {
     add(f, LOAD(arch));
     add(f, JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0));
@@ -221,7 +221,7 @@ static int install(const struct filter *f)
     return rc > 0 ? -EAGAIN : rc ? -errno : 0; /* above 0: a thread that has a filter of its own */
 }
 
-int confine(enum confine what, struct error *e)
+int sandbox(enum sandbox what, struct error *e)
 {
     struct filter f = {.n = 0};
     int rc;

@@ -15,8 +15,8 @@
 #pragma once
 #include "proto/base/error.h"
 
-enum confine { CONFINE_READ, CONFINE_WORK, CONFINE_DEVICE };
+enum sandbox { CONFINE_READ, CONFINE_WORK, CONFINE_DEVICE };
 
 /* For every thread of the process, for good. -errno with what could not be had: a kernel or a container that takes no
  * filters, -ENOTSUP in a build with sanitizers, which need more; then this thread alone gives up new privileges. */
-int confine(enum confine what, struct error *e);
+int sandbox(enum sandbox what, struct error *e);

@@ -78,7 +78,7 @@ static int map_segments(struct stage *s, const struct control_message *m, struct
     if ((rc = plan_check(s->plan, s->shm[SHM_PLAN].bytes, e))) return rc;
     if ((rc = shm_attach(&s->shm[SHM_RUN], m->setup.run, 0, true, e))) return rc;
     s->run = s->shm[SHM_RUN].base;
-    if ((rc = run_check(s->run, s->shm[SHM_RUN].bytes, e))) return rc;
+    if ((rc = epoch_check(s->run, s->shm[SHM_RUN].bytes, e))) return rc;
     shm_populate(&s->shm[SHM_RUN]); /* a queue that is walked page by page for the first time looks like a leak */
 
     run = &s->plan->run;
@@ -134,7 +134,7 @@ static void offer_to_oom_killer(void)
     fclose(f);
 }
 
-int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct error *e)
+int stage_open(struct stage *s, enum stage_id me, int argc, char **argv, struct error *e)
 {
     struct control_message m;
     struct arguments a;
@@ -166,7 +166,7 @@ int stage_receive(struct stage *s, struct control_message *m, int timeout_ms, st
 
     if (!rc && m->type == CONTROL_STOP) return -ECANCELED;
     if (rc == -EAGAIN && s->run) {
-        int state = run_state(s->run);
+        int state = epoch_state(s->run);
         if (state) return state;
     }
     return rc;
@@ -180,12 +180,12 @@ int stage_send(struct stage *s, const struct control_message *m, struct error *e
 /* What cannot be had is no reason to end: the run goes on, less guarded. */
 static void give_up_privileges(const struct stage *s)
 {
-    enum confine what = s->me == STAGE_READER                      ? CONFINE_READ
+    enum sandbox what = s->me == STAGE_READER                      ? CONFINE_READ
                         : s->plan->run.backend == BACKEND_CUDA ? CONFINE_DEVICE
                                                                    : CONFINE_WORK;
     struct error e = {0};
 
-    if (confine(what, &e)) log_debug("%s", e.text);
+    if (sandbox(what, &e)) log_debug("%s", e.text);
 }
 
 static void tell_unlocked(const struct stage *s, const char *what, uint64_t bytes, int rc)
@@ -238,7 +238,7 @@ void stage_trace(struct stage *s, const struct trace_record *r)
     atomic_store_explicit(&t->head, head + 1, memory_order_release);
 }
 
-void stage_trace_entry(struct stage *s, int ring, enum run_lane lane, const struct ring_entry *x)
+void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struct ring_entry *x)
 {
     struct trace_record r = {.sweep = x->sweep, .bytes = x->bytes, .fill_ns = x->fill_ns, .ready_ns = x->ready_ns,
                              .take_ns = x->take_ns, .free_ns = x->free_ns, .tile = x->tile, .rows = x->rows,
@@ -251,7 +251,7 @@ void stage_trace_entry(struct stage *s, int ring, enum run_lane lane, const stru
 }
 
 /* Entries that were under way at the end: each as far as it came. Times of its earlier rounds do not count. */
-static void trace_rest(struct stage *s, int ring, enum run_lane lane)
+static void trace_rest(struct stage *s, int ring, enum lane_id lane)
 {
     const struct ring_shm *x = (const void *)((const uint8_t *)s->run + s->run->ring_off[ring][lane]);
     uint64_t released = atomic_load(&x->released), taken = atomic_load(&x->taken), published = atomic_load(&x->published);
@@ -277,7 +277,7 @@ static void end_traces(struct stage *s)
 
     if (!s->traces) return;
     for (int lane = 0; lane < LANES && s->me != STAGE_COMPUTE && s->run; lane++)
-        trace_rest(s, s->me == STAGE_TRANSFER, (enum run_lane)lane);
+        trace_rest(s, s->me == STAGE_TRANSFER, (enum lane_id)lane);
     send_traces(s);
     dropped = atomic_load(&s->traces->dropped);
     if (dropped) log_warn("the trace lacks %llu records that came faster than they could be sent", (unsigned long long)dropped);
@@ -306,7 +306,7 @@ static void send_traces(struct stage *s)
     }
 }
 
-/* ---- ceilings ---- */
+/* ---- peaks ---- */
 
 uint64_t stage_cpu_ns(void)
 {
@@ -345,7 +345,7 @@ static void *worker_main(void *p)
 
     w->rc = w->work(w->arg, w->error);
     /* The others learn of a failure at once; its text follows by message. */
-    if (w->rc && w->rc != -ECANCELED && w->rc != -EPIPE) run_fail(w->stage->run, w->stage->me);
+    if (w->rc && w->rc != -ECANCELED && w->rc != -EPIPE) epoch_fail(w->stage->run, w->stage->me);
     atomic_store(&w->ended, true);
     return NULL;
 }
@@ -362,7 +362,7 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     while (!atomic_load(&w.ended)) {
         rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
-        if (rc == -ECANCELED) run_stop(s->run);
+        if (rc == -ECANCELED) epoch_stop(s->run);
         if (!rc && m.type == CONTROL_MEASURE) stage_measure(s, &m, &local);
         send_traces(s);
     }
@@ -402,7 +402,7 @@ static void last_words(struct stage *s, int rc, const struct error *e)
         m.error.code = (uint32_t)-rc;
         memcpy(m.error.text, e->text, sizeof m.error.text);
         m.error.text[sizeof m.error.text - 1] = 0;
-        if (s->run) run_fail(s->run, s->me);
+        if (s->run) epoch_fail(s->run, s->me);
     } else {
         getrusage(RUSAGE_SELF, &u);
         m.bye.cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000u +

@@ -15,10 +15,10 @@
 #include "proto/base/shm.h"
 
 struct stage {
-    enum run_stage me;
+    enum stage_id me;
     struct control *control;      /* used by the thread that opened it only */
     const struct plan_shm *plan;  /* checked */
-    struct run_shm *run;          /* checked */
+    struct epoch_shm *run;          /* checked */
     uint8_t *arena, *cache;       /* cache NULL where it is empty */
     float *logits;
     uint64_t arena_bytes, cache_bytes;
@@ -36,14 +36,14 @@ struct stage {
 };
 
 /* Connects, receives SETUP, maps and checks. reader and transfer get the arena and cache writable as they need. */
-int stage_open(struct stage *s, enum run_stage me, int argc, char **argv, struct error *e);
+int stage_open(struct stage *s, enum stage_id me, int argc, char **argv, struct error *e);
 /* The next message, as control_receive(); STOP and a dead run are -ECANCELED or -EPIPE. */
 int stage_receive(struct stage *s, struct control_message *m, int timeout_ms, struct error *e);
 int stage_send(struct stage *s, const struct control_message *m, struct error *e);
 /* Answers a MEASURE message; what could not be measured is logged and answered by ns 0. -errno: not sent. */
 int stage_measure(struct stage *s, const struct control_message *ask, struct error *e);
 uint64_t stage_cpu_ns(void); /* processor time of this process, all threads, user and system */
-/* Everything is open and allocated: from here on the process is confined (proto/base/sandbox.h), may start threads, and gives
+/* Everything is open and allocated: from here on the process is sandboxed (proto/base/sandbox.h), may start threads, and gives
  * signs of life. */
 int stage_attached(struct stage *s, const char *description, struct error *e);
 
@@ -54,12 +54,12 @@ void stage_lock_slots(struct stage *s);
 void stage_lock(struct stage *s, const char *what, void *base, uint64_t bytes);
 
 /* Runs work(arg) in a second thread while this one listens to the coordinator, sends traces, and gives signs of life.
- * Returns what work returned (it must end when run_wait() says so). */
+ * Returns what work returned (it must end when epoch_wait() says so). */
 int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *arg, struct error *e);
 
 /* From the working thread: hands a record over; drops it (counted) when the control thread is far behind. */
 void stage_trace(struct stage *s, const struct trace_record *r);
-void stage_trace_entry(struct stage *s, int ring, enum run_lane lane, const struct ring_entry *x); /* a freed entry */
+void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struct ring_entry *x); /* a freed entry */
 
 /* Sends ERROR (rc other than 0, -ECANCELED, -EPIPE) and marks the run as failed, or BYE; releases everything. Returns the
  * exit status: 0 after an orderly stop, else 1. */

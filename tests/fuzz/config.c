@@ -12,7 +12,7 @@
 
 static void plan_it(struct model *m, uint8_t bits)
 {
-    static const struct speeds speeds = {
+    static const struct calibration speeds = {
         .disk = 2e9, .memory = 2e10, .link = 1e10, .device_memory = 1e12, .flops = 1e12};
     struct plan_settings s = {.host_memory = UINT64_C(1) << (bits & 1 ? 40 : 32),
                               .host_memory_given = bits & 2,

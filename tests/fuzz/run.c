@@ -1,4 +1,4 @@
-/* A run segment: bytes laid over a good one of small rings, in pieces of (where: two bytes, how many: one byte, bytes). What is
+/* A epoch segment: bytes laid over a good one of small rings, in pieces of (where: two bytes, how many: one byte, bytes). What is
  * believed is used as the stages use it: rings of both kinds and lanes, and the requests. */
 #include "proto/epoch.h"
 
@@ -11,7 +11,7 @@
 
 static uint64_t touched;
 
-static void use_ring(struct run_shm *r, int device, enum run_lane lane)
+static void use_ring(struct epoch_shm *r, int device, enum lane_id lane)
 {
     struct ring ring;
     struct ring_entry *x;
@@ -30,29 +30,29 @@ static void use_ring(struct run_shm *r, int device, enum run_lane lane)
     }
 }
 
-static void use(struct run_shm *r)
+static void use(struct epoch_shm *r)
 {
-    struct run_request q = {0};
+    struct epoch_request q = {0};
 
     for (int device = 0; device < 2; device++)
-        for (int lane = 0; lane < LANES; lane++) use_ring(r, device, (enum run_lane)lane);
+        for (int lane = 0; lane < LANES; lane++) use_ring(r, device, (enum lane_id)lane);
     request_push(r, &q);
     request_pop(r, &q);
-    touched += (uint64_t)run_state(r);
-    run_fail(r, STAGE_COMPUTE);
-    run_stop(r);
+    touched += (uint64_t)epoch_state(r);
+    epoch_fail(r, STAGE_COMPUTE);
+    epoch_stop(r);
 }
 
 static void run(const uint8_t *data, size_t bytes)
 {
     struct plan_run settings = {.entries = {4, 2}};
-    uint64_t size = run_bytes(&settings);
-    struct run_shm *r = aligned_alloc(64, (size + 63) / 64 * 64);
+    uint64_t size = epoch_bytes(&settings);
+    struct epoch_shm *r = aligned_alloc(64, (size + 63) / 64 * 64);
     struct error e = {0};
 
     if (!r) return;
     memset(r, 0, size);
-    run_init(r, &settings, 3);
+    epoch_init(r, &settings, 3);
     for (size_t i = 0; i + 3 < bytes;) {
         uint16_t where;
         uint64_t at;
@@ -64,7 +64,7 @@ static void run(const uint8_t *data, size_t bytes)
         for (size_t k = 0; k < n && i + 3 + k < bytes && at + k < size; k++) ((uint8_t *)r)[at + k] = data[i + 3 + k];
         i += 3 + n;
     }
-    if (!run_check(r, size, &e))
+    if (!epoch_check(r, size, &e))
         use(r);
     else if (strlen(e.text) < 10)
         fuzz_fail("an error without a message");

@@ -14,7 +14,7 @@ static void run(const uint8_t *data, size_t bytes)
 {
     static const char *const names[] = {"sluice/speeds.json", NULL};
     static struct fuzz_folder folder;
-    struct speeds s;
+    struct calibration s;
     uint64_t block;
     uint32_t depth;
 
@@ -23,9 +23,9 @@ static void run(const uint8_t *data, size_t bytes)
         setenv("XDG_CACHE_HOME", folder.path, 1);
     }
     fuzz_folder_fill(&folder, 0, data, bytes, 0);
-    speeds_cached(&s, NOWHERE, NULL);
+    calibration_load(&s, NOWHERE, NULL);
     if (!(s.disk > 0) || !(s.memory > 0) || !isfinite(s.disk) || !isfinite(s.memory) || !(s.flops > 0) || !isfinite(s.flops) || !(s.fill >= 0) || !isfinite(s.fill)) fuzz_fail("a speed that is none");
-    if (speeds_reading(NOWHERE, &block, &depth) && (!block || block % 4096 || !depth || depth > 256))
+    if (calibration_reading(NOWHERE, &block, &depth) && (!block || block % 4096 || !depth || depth > 256))
         fuzz_fail("a way of reading that the reader does not have");
 }
 
@@ -42,4 +42,4 @@ static void seeds(fuzz_emit *emit, void *arg)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) emit(arg, texts[i], strlen(texts[i]));
 }
 
-const struct fuzz_target fuzz_speeds = {"speeds", run, seeds, 0};
+const struct fuzz_target fuzz_calibration = {"speeds", run, seeds, 0};

@@ -174,7 +174,7 @@ static void test_rows(void **state)
     gpu_forget(o);
 }
 
-static void test_embed_and_widen(void **state)
+static void test_embed_and_dequantize(void **state)
 {
     static const uint32_t dtypes[] = {PLAN_F32, PLAN_F16, PLAN_BF16, PLAN_F8_E4M3};
     enum { N = 3, W = 70 };
@@ -193,7 +193,7 @@ static void test_embed_and_widen(void **state)
             else ((uint16_t *)(void *)raw)[k] = dtypes[i] == PLAN_F16 ? element_to_f16(x) : element_to_bf16(x);
         }
         ops_embed(o, dst, W, gpu_put(o, raw, N * W * 4), dtypes[i], N, W, 2.5f);
-        ops_widen(o, flat, gpu_put(o, raw, N * W * 4), dtypes[i], N * W);
+        ops_dequantize(o, flat, gpu_put(o, raw, N * W * 4), dtypes[i], N * W);
         got = gpu_get(o, dst, N * W);
         for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == 2.5f * element_load(dtypes[i], raw, k));
         free(got);
@@ -208,22 +208,22 @@ static void test_embed_and_widen(void **state)
 
 /* One sequence of n places whose cached rows lie in pieces, the last piece first. */
 struct layout {
-    uint32_t n, rows, *row, *place, *first;
+    uint32_t n, rows, *row, *position, *first;
     struct ops_run *runs;
 };
 
 static struct layout lay(uint32_t n, uint32_t piece)
 {
     uint32_t pieces = (n + piece - 1) / piece;
-    struct layout l = {.n = n, .rows = pieces * piece, .row = calloc(n, 4), .place = calloc(n, 4), .first = calloc(n + 1, 4),
+    struct layout l = {.n = n, .rows = pieces * piece, .row = calloc(n, 4), .position = calloc(n, 4), .first = calloc(n + 1, 4),
                        .runs = calloc((size_t)n * pieces, sizeof *l.runs)};
 
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = l.first[i];
 
-        for (uint32_t place = 0; place <= i; place += piece)
-            l.runs[at++] = (struct ops_run){(pieces - 1 - place / piece) * piece, i + 1 - place < piece ? i + 1 - place : piece};
-        l.place[i] = i;
+        for (uint32_t position = 0; position <= i; position += piece)
+            l.runs[at++] = (struct ops_run){(pieces - 1 - position / piece) * piece, i + 1 - position < piece ? i + 1 - position : piece};
+        l.position[i] = i;
         l.row[i] = l.runs[at - 1].row + l.runs[at - 1].length - 1;
         l.first[i + 1] = at;
     }
@@ -232,7 +232,7 @@ static struct layout lay(uint32_t n, uint32_t piece)
 
 static void unlay(struct layout *l)
 {
-    free(l->row), free(l->place), free(l->first), free(l->runs);
+    free(l->row), free(l->position), free(l->first), free(l->runs);
 }
 
 struct attention {
@@ -253,7 +253,7 @@ static void check_attention(const struct attention *t)
     uint32_t *all_rows = calloc(l.rows, 4), count = t->n - t->from;
     float *dq = gpu_put(o, q, (uint64_t)t->n * ldq * 4), *dd = gpu_put(o, dst, (uint64_t)t->n * ldd * 4), *ds, *da;
     void *dk = gpu_new(o, (uint64_t)l.rows * kw * each), *dv = gpu_new(o, (uint64_t)l.rows * vw * each);
-    struct ops_rows host = {l.row + t->from, l.place + t->from, l.first + t->from, l.runs, count, t->n - 1}, r = host, store = {.n = l.rows};
+    struct ops_rows host = {l.row + t->from, l.position + t->from, l.first + t->from, l.runs, count, t->n - 1}, r = host, store = {.n = l.rows};
 
     for (uint32_t h = 0; h < p->heads; h++) alibi[h] = fabsf(alibi[h]) * 0.1f;
     for (uint32_t i = 0; i < l.rows; i++) all_rows[i] = i;
@@ -268,7 +268,7 @@ static void check_attention(const struct attention *t)
         assert_true(fabsf(x - y) <= (t->kv_type == KV_F32 ? 0 : t->kv_type == KV_F16 ? 0x1p-11f : 0x1p-8f) * fabsf(x) + 0x1p-25f);
     }
     r.row = gpu_put(o, l.row + t->from, count * 4ull);
-    r.place = gpu_put(o, l.place + t->from, count * 4ull);
+    r.position = gpu_put(o, l.position + t->from, count * 4ull);
     r.first = gpu_put(o, l.first + t->from, (count + 1) * 4ull);
     r.runs = gpu_put(o, l.runs, l.first[t->n] * sizeof *l.runs);
     ds = t->sinks ? gpu_put(o, sinks, p->heads * 4ull) : NULL;
@@ -278,7 +278,7 @@ static void check_attention(const struct attention *t)
     got = gpu_get(o, dd, (size_t)count * ldd);
     gpu_assert_near(got, dst, (size_t)count * ldd, 3e-6, NULL, 1, "attention");
     /* the last position alone: the same bytes */
-    r.row += count - 1, r.place += count - 1, r.first += count - 1, r.n = 1;
+    r.row += count - 1, r.position += count - 1, r.first += count - 1, r.n = 1;
     ops_attention(o, p, dd, ldd, dq + (uint64_t)(count - 1) * ldq, ldq, dk, dv, t->kv_type, ds, da, &r);
     one = gpu_get(o, dd, ldd);
     gpu_assert_same(one, got + (size_t)(count - 1) * ldd, p->heads * p->dv, "attention, alone");
@@ -411,7 +411,7 @@ static void test_errors(void **state)
 
     (void)state;
     assert_int_equal(ops_sync(mine, &e), 0);
-    ops_widen(mine, x, x, 99, 4);
+    ops_dequantize(mine, x, x, 99, 4);
     assert_int_equal(ops_sync(mine, &e), -ENOTSUP);
     ops_slot_wait(mine, 3);
     assert_int_equal(ops_sync(mine, &e), -ENOTSUP); /* the first one stays */
@@ -448,7 +448,7 @@ int main(void)
         cmocka_unit_test(test_act),
         cmocka_unit_test(test_scale),
         cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_embed_and_widen),
+        cmocka_unit_test(test_embed_and_dequantize),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_in_groups),
         cmocka_unit_test(test_conv),

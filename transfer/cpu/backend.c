@@ -35,7 +35,7 @@ bool backend_copies(const struct backend *b)
     return false;
 }
 
-int backend_begin(struct backend *b, enum run_lane lane, const struct ring_entry *host, uint64_t device_released,
+int backend_begin(struct backend *b, enum lane_id lane, const struct ring_entry *host, uint64_t device_released,
                   struct backend_place *place, struct error *e)
 {
     (void)b;
@@ -46,7 +46,7 @@ int backend_begin(struct backend *b, enum run_lane lane, const struct ring_entry
     return 0;
 }
 
-int backend_done(struct backend *b, enum run_lane lane, uint64_t seq, uint64_t device_released, struct error *e)
+int backend_done(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t device_released, struct error *e)
 {
     (void)b;
     (void)lane;
@@ -60,21 +60,21 @@ uint64_t backend_nap_ns(const struct backend *b)
     return UINT64_MAX;
 }
 
-#define CEILING_BYTES (UINT64_C(64) << 20) /* of each of the two: more than a core's own caches hold */
+#define PEAK_BYTES (UINT64_C(64) << 20) /* of each of the two: more than a core's own caches hold */
 
-int backend_ceiling(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
+int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
 {
-    char *memory = malloc(2 * CEILING_BYTES);
+    char *memory = malloc(2 * PEAK_BYTES);
     uint64_t start;
 
     (void)b;
     *bytes = *ns = 0;
     if (!memory) return error_set(e, ENOMEM, "no memory to measure copies with");
-    memset(memory, 1, 2 * CEILING_BYTES); /* so that no page is given while the time runs */
+    memset(memory, 1, 2 * PEAK_BYTES); /* so that no page is given while the time runs */
     start = clock_ns();
     do {
-        memcpy(memory + (*bytes & CEILING_BYTES), memory + (~*bytes & CEILING_BYTES), CEILING_BYTES);
-        *bytes += CEILING_BYTES;
+        memcpy(memory + (*bytes & PEAK_BYTES), memory + (~*bytes & PEAK_BYTES), PEAK_BYTES);
+        *bytes += PEAK_BYTES;
     } while ((*ns = clock_ns() - start) < limit_ns);
     free(memory);
     return 0;

@@ -137,7 +137,7 @@ bool backend_copies(const struct backend *b)
 
 /* ---- an entry's copy ---- */
 
-static uint32_t entry_event(const struct backend *b, enum run_lane lane, uint64_t seq)
+static uint32_t entry_event(const struct backend *b, enum lane_id lane, uint64_t seq)
 {
     const struct plan_run *run = &b->stage->plan->run;
 
@@ -145,7 +145,7 @@ static uint32_t entry_event(const struct backend *b, enum run_lane lane, uint64_
 }
 
 /* The parts of a tile move down to multiples of 256 bytes; neighbours that move by the same distance go in one copy. */
-static cudaError_t copy_tile(struct backend *b, enum run_lane lane, uint8_t *dst, const uint8_t *src, const struct plan_tile *tile)
+static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst, const uint8_t *src, const struct plan_tile *tile)
 {
     const struct plan_shm *plan = b->stage->plan;
     const struct plan_part *part = plan_parts(plan) + tile->part0;
@@ -165,7 +165,7 @@ static cudaError_t copy_tile(struct backend *b, enum run_lane lane, uint8_t *dst
 }
 
 /* A slot for the entry: the stream waits for its former user. -EAGAIN while compute has not released that one. */
-static int take_slot(struct backend *b, enum run_lane lane, uint64_t seq, uint64_t device_released, struct backend_place *place,
+static int take_slot(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t device_released, struct backend_place *place,
                      struct error *e)
 {
     struct slots *s = &b->slots[lane];
@@ -184,7 +184,7 @@ static int take_slot(struct backend *b, enum run_lane lane, uint64_t seq, uint64
     return 0;
 }
 
-int backend_begin(struct backend *b, enum run_lane lane, const struct ring_entry *host, uint64_t device_released,
+int backend_begin(struct backend *b, enum lane_id lane, const struct ring_entry *host, uint64_t device_released,
                   struct backend_place *place, struct error *e)
 {
     const struct plan_shm *plan = b->stage->plan;
@@ -194,7 +194,7 @@ int backend_begin(struct backend *b, enum run_lane lane, const struct ring_entry
     int taken;
 
     *place = (struct backend_place){.segment = SEGMENT_DEVICE};
-    if (tile && tile->home == HOME_DEVICE) place->offset = plan_device_pins_offset(&plan->run) + tile->home_off;
+    if (tile && tile->tier == TIER_DEVICE) place->offset = plan_device_pins_offset(&plan->run) + tile->tier_off;
     else if ((taken = take_slot(b, lane, host->seq, device_released, place, e))) return taken;
     if (tile) rc = copy_tile(b, lane, b->device.base + place->offset, src, tile);
     else rc = cudaMemcpyAsync(b->device.base + place->offset, src, host->bytes, cudaMemcpyHostToDevice, b->stream[lane]);
@@ -205,7 +205,7 @@ int backend_begin(struct backend *b, enum run_lane lane, const struct ring_entry
     return 0;
 }
 
-int backend_done(struct backend *b, enum run_lane lane, uint64_t seq, uint64_t device_released, struct error *e)
+int backend_done(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t device_released, struct error *e)
 {
     cudaError_t rc = cudaEventQuery(b->device.ready[entry_event(b, lane, seq)]);
 
@@ -221,14 +221,14 @@ uint64_t backend_nap_ns(const struct backend *b)
     return b->begun[LANE_SWEEP] == b->done[LANE_SWEEP] && b->begun[LANE_REQUEST] == b->done[LANE_REQUEST] ? UINT64_MAX : NAP_NS;
 }
 
-/* ---- a ceiling ---- */
+/* ---- a peak ---- */
 
-#define CEILING_BYTES (UINT64_C(64) << 20)
+#define PEAK_BYTES (UINT64_C(64) << 20)
 
-/* Copies of up to CEILING_BYTES from the pinned slots to memory of its own, two at a time: what is in the slots is read only. */
-int backend_ceiling(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
+/* Copies of up to PEAK_BYTES from the pinned slots to memory of its own, two at a time: what is in the slots is read only. */
+int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
 {
-    uint64_t each = b->stage->arena_bytes < CEILING_BYTES ? b->stage->arena_bytes : CEILING_BYTES, start = 0;
+    uint64_t each = b->stage->arena_bytes < PEAK_BYTES ? b->stage->arena_bytes : PEAK_BYTES, start = 0;
     cudaStream_t stream = NULL;
     void *to = NULL;
     cudaError_t rc = cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0);

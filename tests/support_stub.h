@@ -8,9 +8,9 @@
 #include "tests/support_files.h"
 
 /* A stream at work, and the consumer's side of its rings. */
-struct play {
+struct stub {
     struct plan_shm *plan;
-    struct run_shm *run;
+    struct epoch_shm *run;
     uint8_t *arena, *cache;
     struct stream *stream;
     struct io_engine *engine;
@@ -22,15 +22,15 @@ struct play {
 };
 
 /* Opens everything and starts nothing. Takes plan over, and the engine (NULL: the plan's own). */
-int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine);
-void play_free(struct play *p);
-void play_start(struct play *p, struct plan_shm *plan, struct io_engine *engine);
-void play_start_patient(struct play *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns); /* fetch_options */
-void play_stop(struct play *p); /* it must end at once, and well */
+int stub_open(struct stub *p, struct plan_shm *plan, struct io_engine *engine);
+void stub_free(struct stub *p);
+void stub_start(struct stub *p, struct plan_shm *plan, struct io_engine *engine);
+void stub_start_patient(struct stub *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns); /* fetch_options */
+void stub_stop(struct stub *p); /* it must end at once, and well */
 /* The stream must end by itself with this errno and these words. */
-void play_expect_failure(struct play *p, int code, const char *words);
+void stub_expect_failure(struct stub *p, int code, const char *words);
 
-uint8_t *play_payload(const struct play *p, const struct ring_entry *x);
+uint8_t *stub_payload(const struct stub *p, const struct ring_entry *x);
 /* The next entry of a lane; NULL when the stream failed instead. */
-struct ring_entry *play_next(struct play *p, enum run_lane lane);
-void play_check_tile(const struct play *p, const struct ring_entry *x, uint32_t tile);
+struct ring_entry *stub_next(struct stub *p, enum lane_id lane);
+void stub_check_tile(const struct stub *p, const struct ring_entry *x, uint32_t tile);

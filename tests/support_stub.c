@@ -1,4 +1,4 @@
-#include "tests/support_play.h"
+#include "tests/support_stub.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -10,21 +10,21 @@
 
 #include "proto/base/clock.h"
 
-static void on_freed(void *arg, enum run_lane lane, const struct ring_entry *x)
+static void on_freed(void *arg, enum lane_id lane, const struct ring_entry *x)
 {
-    struct play *p = arg;
+    struct stub *p = arg;
 
     assert_int_equal(x->seq, p->freed[lane]);
     assert_true(x->fill_ns <= x->ready_ns && x->ready_ns <= x->take_ns && x->take_ns <= x->free_ns);
     p->freed[lane]++;
 }
 
-static void *play_main(void *arg)
+static void *stub_main(void *arg)
 {
-    struct play *p = arg;
+    struct stub *p = arg;
 
     p->rc = stream_run(p->stream, &p->error);
-    if (p->rc != -ECANCELED) run_fail(p->run, STAGE_READER);
+    if (p->rc != -ECANCELED) epoch_fail(p->run, STAGE_READER);
     return NULL;
 }
 
@@ -33,7 +33,7 @@ static uint64_t arena_bytes(const struct plan_shm *p)
     return ((uint64_t)p->run.reader_slots[0] + p->run.reader_slots[1]) * p->run.slot_bytes;
 }
 
-static int open_stream(struct play *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
+static int open_stream(struct stub *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
 {
     struct stream_options o = {.plan = plan, .freed = on_freed, .freed_arg = p, .hang_ns = hang_ns};
     struct io_options eo;
@@ -50,16 +50,16 @@ static int open_stream(struct play *p, struct plan_shm *plan, struct io_engine *
     o.arena = p->arena;
     o.cache = p->cache;
     o.engine = p->engine;
-    for (int i = 0; i < LANES; i++) ring_attach(&p->ring[i], p->run, 0, (enum run_lane)i, STAGE_READER);
+    for (int i = 0; i < LANES; i++) ring_attach(&p->ring[i], p->run, 0, (enum lane_id)i, STAGE_READER);
     return stream_open(&p->stream, &o, &p->error);
 }
 
-int play_open(struct play *p, struct plan_shm *plan, struct io_engine *engine)
+int stub_open(struct stub *p, struct plan_shm *plan, struct io_engine *engine)
 {
     return open_stream(p, plan, engine, 0);
 }
 
-void play_free(struct play *p)
+void stub_free(struct stub *p)
 {
     io_engine_close(p->engine);
     stream_close(p->stream);
@@ -69,61 +69,61 @@ void play_free(struct play *p)
     free(p->cache);
 }
 
-void play_start(struct play *p, struct plan_shm *plan, struct io_engine *engine)
+void stub_start(struct stub *p, struct plan_shm *plan, struct io_engine *engine)
 {
-    play_start_patient(p, plan, engine, 0);
+    stub_start_patient(p, plan, engine, 0);
 }
 
-void play_start_patient(struct play *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
+void stub_start_patient(struct stub *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
 {
     int rc = open_stream(p, plan, engine, hang_ns);
 
     if (rc) fail_msg("%s", p->error.text);
-    assert_int_equal(pthread_create(&p->thread, NULL, play_main, p), 0);
+    assert_int_equal(pthread_create(&p->thread, NULL, stub_main, p), 0);
 }
 
-void play_stop(struct play *p)
+void stub_stop(struct stub *p)
 {
     uint64_t t0 = clock_ns();
 
-    run_stop(p->run);
+    epoch_stop(p->run);
     pthread_join(p->thread, NULL);
     assert_true(clock_ns() - t0 < 1000000000u);
     if (p->rc != -ECANCELED) fail_msg("%s", p->error.text);
     for (int i = 0; i < LANES; i++) assert_int_equal(ring_check(p->ring[i].shm, &p->error), 0);
-    play_free(p);
+    stub_free(p);
 }
 
-void play_expect_failure(struct play *p, int code, const char *words)
+void stub_expect_failure(struct stub *p, int code, const char *words)
 {
     pthread_join(p->thread, NULL);
     if (p->rc != -code || !strstr(p->error.text, words)) fail_msg("%d: %s", p->rc, p->error.text);
-    play_free(p);
+    stub_free(p);
 }
 
-uint8_t *play_payload(const struct play *p, const struct ring_entry *x)
+uint8_t *stub_payload(const struct stub *p, const struct ring_entry *x)
 {
     return (x->segment == SEGMENT_CACHE ? p->cache : p->arena) + x->offset;
 }
 
-struct ring_entry *play_next(struct play *p, enum run_lane lane)
+struct ring_entry *stub_next(struct stub *p, enum lane_id lane)
 {
     struct ring_entry *x;
 
     for (;;) {
-        uint32_t seen = bell_read(&p->run->bell[STAGE_TRANSFER]);
+        uint32_t seen = eventcount_read(&p->run->eventcount[STAGE_TRANSFER]);
 
         if ((x = ring_take(&p->ring[lane]))) return x;
-        if (run_state(p->run)) return NULL;
-        bell_wait(&p->run->bell[STAGE_TRANSFER], seen, 10000000u);
+        if (epoch_state(p->run)) return NULL;
+        eventcount_wait(&p->run->eventcount[STAGE_TRANSFER], seen, 10000000u);
     }
 }
 
-void play_check_tile(const struct play *p, const struct ring_entry *x, uint32_t tile)
+void stub_check_tile(const struct stub *p, const struct ring_entry *x, uint32_t tile)
 {
     const struct plan_tile *t = &plan_tiles(p->plan)[tile];
 
     assert_int_equal(x->tile, tile);
     assert_int_equal(x->bytes, t->bytes);
-    assert_int_equal(tile_wrong_bytes(p->plan, t, play_payload(p, x)), 0);
+    assert_int_equal(tile_wrong_bytes(p->plan, t, stub_payload(p, x)), 0);
 }
