@@ -132,7 +132,7 @@ int tiles_next(struct tiles *t, struct tile_part *out, struct error *e)
         if ((rc = epoch_state(t->stage->run)) || (rc = open_tile(t, e))) return rc;
     }
     out->part = &plan_parts(plan)[t->part++];
-    out->data = t->base + (t->device ? plan_device_offset(plan, out->part) : out->part->slot_off);
+    out->data = t->base + (t->device ? plan_device_offset(out->part) : out->part->slot_off);
     return 0;
 }
 

@@ -147,16 +147,15 @@ static uint32_t entry_event(const struct backend *b, enum lane_id lane, uint64_t
 /* The parts of a tile move down to multiples of 256 bytes; neighbours that move by the same distance go in one copy. */
 static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst, const uint8_t *src, const struct plan_tile *tile)
 {
-    const struct plan_shm *plan = b->stage->plan;
-    const struct plan_part *part = plan_parts(plan) + tile->part0;
+    const struct plan_part *part = plan_parts(b->stage->plan) + tile->part0;
 
     for (uint32_t i = 0, next; i < tile->parts; i = next) {
-        uint32_t to = plan_device_offset(plan, &part[i]), shift = part[i].slot_off - to;
+        uint32_t to = plan_device_offset(&part[i]), shift = part[i].slot_off - to;
         uint64_t end = part[i].slot_off + part[i].bytes;
         cudaError_t rc;
 
         for (next = i + 1; next < tile->parts && part[next].slot_off >= end &&
-                           part[next].slot_off - plan_device_offset(plan, &part[next]) == shift; next++)
+                           part[next].slot_off - plan_device_offset(&part[next]) == shift; next++)
             end = part[next].slot_off + part[next].bytes;
         rc = cudaMemcpyAsync(dst + to, src + part[i].slot_off, end - part[i].slot_off, cudaMemcpyHostToDevice, b->stream[lane]);
         if (rc != cudaSuccess) return rc;

@@ -1,0 +1,261 @@
+/* The program: a model's decoder as the coordinator describes it, and nothing of how a run cuts, places or reads it.
+ *
+ *   files      where bytes come from
+ *   matrices   weights that stream (or are gathered, or requested)       vectors   small tensors that stay, as float32
+ *   ops        the decoder as a list of operations, in order             buffers   activations, floats for each position
+ *   experts    routed experts    ropes    rotary angles    caches    columns of the KV cache    states    recurrent ones
+ *
+ * Operations name no family; a family is a way of writing this list (coordinator/arch/families). Who executes it looks
+ * nothing up by name: operations refer to records by their index. */
+#pragma once
+#include <assert.h>
+#include <stdint.h>
+
+#define PLAN_NONE  UINT32_MAX
+#define PLAN_NOBUF UINT16_MAX
+
+/* How elements are stored in the file. Sizes are per row: see plan_row_bytes(). */
+enum plan_dtype { PLAN_F32, PLAN_F16, PLAN_BF16, PLAN_F8_E4M3, PLAN_MXFP4, PLAN_DTYPES };
+
+struct plan_file {
+    uint64_t name;  /* offset of its path, NUL-terminated, in the strings */
+    uint64_t bytes, mtime_ns, inode, device;
+};
+
+/* A weight matrix [rows][cols], row-major, elements as dtype; y = x W^T has rows columns.
+ * MXFP4: a row is cols / 2 bytes (low nibble first), its scales cols / 32 bytes of e8m0.
+ * F8_E4M3: one scale for each block of block_rows x block_cols; scale dtype F32 or BF16. */
+struct plan_matrix {
+    uint64_t rows, cols, row_bytes;
+    uint64_t file_off;
+    uint64_t scale_off;       /* first scale, in the file scale_file */
+    uint64_t scale_row_bytes; /* bytes of one row of scales */
+    uint32_t file, scale_file; /* scale_file PLAN_NONE: no scales */
+    uint32_t block_rows, block_cols;
+    uint16_t dtype, scale_dtype; /* scale_dtype PLAN_MXFP4 stands for e8m0 bytes */
+    uint32_t pad;
+    uint64_t name;
+};
+
+#define PLAN_STREAMED UINT64_MAX
+/* A small tensor kept by compute as float32, elements from at in its resident area. file PLAN_NONE: constants table. */
+struct plan_vector {
+    uint64_t elements, at; /* at: float index in the resident area, or PLAN_STREAMED: an expert's bias, not kept */
+    uint64_t file_off;     /* or the float index in the constants */
+    uint32_t file;
+    uint16_t dtype, pad;
+    uint64_t name;
+};
+
+/* ---- operations ------------------------------------------------------------------------------------------------ */
+
+/* Columns [col, ...) of an activation buffer [positions][width]. */
+struct plan_view {
+    uint16_t buf, pad;
+    uint32_t col;
+};
+
+enum plan_op_kind {
+    OP_EMBED,    /* dst = scale * row of the embedding, one for each position */
+    OP_NORM,     /* dst = norm(src) * (weight_add + weight) + bias, for each of groups groups of width columns */
+    OP_MATMUL,   /* dst = src W^T + bias */
+    OP_HEADMM,   /* for each head h: dst_h = src_h W_h^T, or src_h W_h when transposed */
+    OP_ROPE,     /* rotates heads in place */
+    OP_COPY,     /* blocks of columns from one view to another */
+    OP_ADD,      /* dst = ca * a + cb * b */
+    OP_ACT,      /* dst = act(gate) * up, or act(gate) */
+    OP_SCALE,    /* x = cap * tanh(mul * x / cap), or mul * x */
+    OP_ATTENTION,/* appends k and v to the cache, then dst = softmax(scale q k^T) v over the position's ancestors */
+    OP_CONV,     /* short causal convolution over the sequence, one kernel a channel */
+    OP_DELTA,    /* gated delta rule, recurrent state [heads][dk][dv] */
+    OP_ROUTER,   /* chooses experts from logits, and asks for their tiles */
+    OP_EXPERTS,  /* dst = sum over the chosen experts of weight * expert(src) */
+    OP_SELECT,   /* from here on only positions that want logits: dst rows = chosen rows of src */
+    OP_LOGITS,   /* hands src [selected][vocabulary] to the coordinator */
+    OP_KINDS
+};
+
+enum plan_norm { NORM_RMS, NORM_LAYER, NORM_L2 }; /* L2: x / sqrt(sum x^2 + eps) */
+enum plan_act { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU, ACT_SIGMOID, ACT_SOFTPLUS, ACT_RELU2,
+                ACT_SWIGLU_OAI }; /* (min(gate, limit) * sigmoid(alpha gate)) * (clamp(up, +-limit) + 1) */
+
+struct op_embed {
+    struct plan_view dst;
+    uint32_t matrix, width;
+    float scale;
+};
+struct op_norm {
+    struct plan_view src, dst;
+    uint32_t groups, width, src_stride, dst_stride; /* strides between groups, in columns */
+    uint32_t kind, weight, bias; /* vectors or PLAN_NONE */
+    uint32_t weight_stride;      /* between groups: 0 where they share it */
+    float eps, weight_add;
+};
+#define MATMUL_ROW_NORM 1u /* rows of W are scaled to length 1 (Baichuan 2's head) */
+struct op_matmul {
+    struct plan_view src, dst;
+    uint32_t matrix, bias, flags;
+};
+/* head h owns rows [h * row_stride + row_off, + rows) of the matrix. Plain: src_h has cols columns, dst_h rows.
+ * Transposed: src_h has rows columns, dst_h cols. src_stride, dst_stride: columns between heads. */
+struct op_headmm {
+    struct plan_view src, dst;
+    uint32_t matrix, heads, rows, row_stride, row_off, src_stride, dst_stride, transposed;
+};
+enum plan_rope_style { ROPE_HALVES, ROPE_PAIRS }; /* (x[i], x[i + dim/2]) as GPT-NeoX, or (x[2i], x[2i + 1]) as GPT-J */
+struct op_rope {
+    struct plan_view x;
+    uint32_t heads, head_stride, dim, style, rope; /* dim columns of each head, from x.col on; rope: table */
+};
+struct op_copy {
+    struct plan_view src, dst;
+    uint32_t blocks, width, src_stride, dst_stride;
+};
+struct op_add {
+    struct plan_view dst, a, b;
+    uint32_t width;
+    float ca, cb;
+};
+#define ACT_INTERLEAVED 1u /* gate and up alternate: gate view is [g0, u0, g1, u1, ...] */
+#define ACT_BROADCAST   2u /* one gate column for all of up's */
+struct op_act {
+    struct plan_view dst, gate, up; /* up.buf PLAN_NOBUF: none */
+    uint32_t width, kind, flags;
+    float alpha, limit;
+};
+#define SCALE_BY_POSITION 1u /* Llama 4: mul becomes 1 + mul * log(1 + floor((position + 1) / floor)); cap 0 */
+struct op_scale {
+    struct plan_view x;
+    uint32_t width, flags;
+    float mul, cap, floor;
+};
+#define ATTN_V_IN_K 1u /* v is the first dv columns of k; nothing else is cached (latent attention) */
+struct op_attention {
+    struct plan_view q, k, v, dst; /* q [heads][dk], k [kv_heads][dk], v [kv_heads][dv], dst [heads][dv] */
+    uint32_t heads, kv_heads, dk, dv;
+    uint32_t window;       /* positions seen, the own one included; 0: all */
+    uint32_t chunk;        /* only positions of the same chunk of this length; 0: all */
+    uint32_t sinks, alibi; /* vectors [heads] or PLAN_NONE */
+    uint32_t cache, flags; /* index of its KV cache */
+    float scale, cap;      /* cap: logits are cap * tanh(x / cap); 0: none */
+};
+struct op_conv {
+    struct plan_view src, dst;
+    uint32_t width, taps, weight, bias, state, act; /* weight [width][taps], oldest first */
+};
+/* For each position and value head h (key head h / (heads / key_heads)), with q, k normalized to length 1 (eps 1e-6):
+ * g = exp(-exp(a_log) * softplus(a + dt_bias)), S = g S + k (beta (v - (g S)^T k))^T, dst = S^T q * scale. beta as given. */
+struct op_delta {
+    struct plan_view q, k, v, a, b, dst; /* q, k [key_heads][dk]; v, dst [heads][dv]; a, b [heads]; b before the sigmoid */
+    uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state;
+    float scale;
+};
+enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX }; /* the last: softmax over the chosen ones only */
+#define ROUTER_NORMALIZE   1u /* chosen weights are divided by their sum (+ eps) */
+#define ROUTER_GROUP_TOP2  2u /* a group's score is the sum of its best two (else the best one) */
+struct op_router {
+    struct plan_view src; /* logits [experts] */
+    uint32_t experts, top, groups, top_groups, bias; /* bias: added for the choice only; PLAN_NONE */
+    uint32_t score, flags, table;                    /* expert table */
+    float scale, eps;
+};
+#define EXPERTS_SCALE_INPUT 1u /* the weight multiplies the input, not the output (Llama 4) */
+struct op_experts {
+    struct plan_view src, dst;
+    uint32_t table, act, flags;
+    float alpha, limit;
+};
+struct op_select {
+    struct plan_view src, dst;
+    uint32_t width;
+};
+struct op_logits {
+    struct plan_view src;
+    uint32_t width;
+};
+
+struct plan_op {
+    uint32_t kind, layer;
+    union {
+        struct op_embed embed;
+        struct op_norm norm;
+        struct op_matmul matmul;
+        struct op_headmm headmm;
+        struct op_rope rope;
+        struct op_copy copy;
+        struct op_add add;
+        struct op_act act;
+        struct op_scale scale;
+        struct op_attention attention;
+        struct op_conv conv;
+        struct op_delta delta;
+        struct op_router router;
+        struct op_experts experts;
+        struct op_select select;
+        struct op_logits logits;
+    };
+};
+
+/* The experts of one layer. Expert e owns tiles [tile0 + e * tiles_each, + tiles_each), whose parts come in the order
+ * gate, up, down (or gate_up, down when fused), each with its SCALE part before it and its BIAS part before its first
+ * rows. Matrices: matrix0 + e * 3 + {0, 1, 2} (or * 2 + {0, 1}). transposed: stored [in][out], y = x W. */
+struct plan_experts {
+    uint32_t experts, hidden, inter;
+    uint32_t tile0, tiles_each, matrix0;
+    uint8_t fused, interleaved, transposed; /* fused: one matrix of 2 * inter: halves, or alternating if interleaved */
+    uint8_t biased;                         /* each matrix has a bias, numbered as the matrices are, from bias0 */
+    uint32_t max_used;                      /* experts chosen for a position */
+    uint32_t bias0;                         /* vectors, at PLAN_STREAMED */
+};
+
+/* Rotary angles: position * inv_freq[i] (float32 product, as the reference does), cos and sin times scale. */
+struct plan_rope {
+    uint64_t inv_freq; /* float index in the constants, dim / 2 of them */
+    uint32_t dim;
+    float scale;
+};
+
+/* Cached columns of one attention operation, for each position. v_width 0 with ATTN_V_IN_K. */
+struct plan_cache {
+    uint32_t k_width, v_width;
+};
+
+/* Recurrent state of one operation, floats for each sequence. */
+struct plan_state {
+    uint64_t floats;
+};
+
+/* Of the whole. */
+struct plan_spec {
+    uint32_t layers, hidden, vocab, context;
+    uint32_t embed_matrix;
+    uint32_t resident_tiles, expert_tiles, pad;
+    uint64_t sweep_tiles;
+    uint64_t resident_floats;
+    char architecture[64];
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Bytes of cols elements. */
+uint64_t plan_row_bytes(uint32_t dtype, uint64_t cols);
+const char *plan_dtype_name(uint32_t dtype);
+const char *plan_op_name(uint32_t kind);
+
+/* The matrix that an operation multiplies with, where it is one for all positions; PLAN_NONE: there is none. */
+static inline uint32_t plan_op_matrix(const struct plan_op *op)
+{
+    return op->kind == OP_MATMUL ? op->matmul.matrix : op->kind == OP_HEADMM ? op->headmm.matrix : PLAN_NONE;
+}
+
+/* The buffers that an operation reads or writes; sources first, the destination last. Returns how many. */
+#define PLAN_OP_VIEWS 6
+uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VIEWS]);
+
+#ifdef __cplusplus
+}
+#endif
+
+static_assert(sizeof(struct plan_view) == 8, "plan_view");
