@@ -133,7 +133,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
                    const void *k_cache, const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi,
                    const struct ops_rows *r);
 
-/* ---- recurrences: positions of the sweep in chains; see compute/state.h ---- */
+/* ---- recurrences: positions of the sweep in chains ---- */
 
 /* Position i continues the state from[i] and leaves its own in to[i]: indices of state slots of floats each in states;
  * from[i] UINT32_MAX: zeros. from[i] == to[i] is updated in place. Positions come in an order in which every from is

@@ -21,7 +21,6 @@ struct tiles {
     uint8_t *device;     /* cuda: base of the device area (slots, then pinned tiles) */
     int (*idle)(void *arg); /* called while waiting; may make requests */
     void *idle_arg;
-    uint64_t tiles_seen;
     uint64_t kept_ns;    /* when the open tile, which holds no entry, was opened; 0: the run does not trace */
 };
 

@@ -51,8 +51,7 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         pack_text(p, m->hello.build);
         return 0;
     case CONTROL_SETUP:
-        pack_head(p, m, 6);
-        msgpack_pack_uint64(p, m->setup.epoch);
+        pack_head(p, m, 5);
         msgpack_pack_int32(p, m->setup.plan);
         msgpack_pack_int32(p, m->setup.run);
         msgpack_pack_int32(p, m->setup.arena);
@@ -75,10 +74,8 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         pack_bytes(p, m->sweep.position, m->sweep.count * sizeof *m->sweep.position);
         return 0;
     case CONTROL_DONE:
-        pack_head(p, m, 4);
+        pack_head(p, m, 2);
         msgpack_pack_uint64(p, m->done.sweep);
-        msgpack_pack_uint64(p, m->done.start_ns);
-        msgpack_pack_uint64(p, m->done.end_ns);
         msgpack_pack_uint32(p, m->done.logits);
         return 0;
     case CONTROL_TRACE:
@@ -91,11 +88,6 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         pack_text(p, m->error.text);
         return 0;
     case CONTROL_STOP: pack_head(p, m, 0); return 0;
-    case CONTROL_BYE:
-        pack_head(p, m, 2);
-        msgpack_pack_uint64(p, m->bye.cpu_ns);
-        msgpack_pack_uint64(p, m->bye.peak_bytes);
-        return 0;
     case CONTROL_MEASURE:
         pack_head(p, m, 4);
         msgpack_pack_uint32(p, m->measure.what);
@@ -274,7 +266,6 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
         get_text(f, m->hello.build, sizeof m->hello.build);
         return;
     case CONTROL_SETUP:
-        m->setup.epoch = get_u64(f);
         m->setup.plan = get_fd(f);
         m->setup.run = get_fd(f);
         m->setup.arena = get_fd(f);
@@ -294,8 +285,6 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
         return;
     case CONTROL_DONE:
         m->done.sweep = get_u64(f);
-        m->done.start_ns = get_u64(f);
-        m->done.end_ns = get_u64(f);
         m->done.logits = get_u32(f);
         return;
     case CONTROL_TRACE:
@@ -306,10 +295,6 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
         get_text(f, m->error.text, sizeof m->error.text);
         return;
     case CONTROL_STOP: return;
-    case CONTROL_BYE:
-        m->bye.cpu_ns = get_u64(f);
-        m->bye.peak_bytes = get_u64(f);
-        return;
     case CONTROL_MEASURE:
         m->measure.what = get_u32(f);
         m->measure.depth = get_u32(f);

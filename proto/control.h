@@ -13,7 +13,6 @@
  *   TRACE records              ->                      only where the run traces
  *   ERROR code, text           ->                      the stage ends after it
  *                              <-  STOP
- *   BYE usage                  ->                      last words of an orderly end
  *
  * Nothing here is on the per-tile path. A message is [type, fields...]; every field is named in struct control_message
  * below, in wire order. Anything else that arrives is refused by control_decode() with -EPROTO and changes nothing. */
@@ -26,7 +25,7 @@
 #include "proto/base/error.h"
 #include "proto/epoch.h"
 
-#define CONTROL_VERSION   1u
+#define CONTROL_VERSION   2u
 #define CONTROL_NAME_MAX  64
 #define CONTROL_TEXT_MAX  ERROR_TEXT_BYTES
 #define CONTROL_BLOB_MAX  (1u << 16)
@@ -42,7 +41,6 @@ enum control_type {
     CONTROL_TRACE,
     CONTROL_ERROR,
     CONTROL_STOP,
-    CONTROL_BYE,
     CONTROL_MEASURE,
     CONTROL_MEASURED
 };
@@ -89,7 +87,6 @@ struct control_message {
             char build[CONTROL_NAME_MAX];
         } hello;
         struct {
-            uint64_t epoch;
             int32_t plan, run, arena, logits, cache; /* inherited descriptors; cache -1 where it is empty */
         } setup;
         struct {
@@ -105,7 +102,7 @@ struct control_message {
             const struct sweep_position *position; /* valid until the next receive */
         } sweep;
         struct {
-            uint64_t sweep, start_ns, end_ns;
+            uint64_t sweep;
             uint32_t logits; /* rows of the LOGITS segment that are filled, in the order of the positions */
         } done;
         struct {
@@ -116,9 +113,6 @@ struct control_message {
             uint32_t code, pad;
             char text[CONTROL_TEXT_MAX];
         } error;
-        struct {
-            uint64_t cpu_ns, peak_bytes; /* of the process: user + system time, peak resident set less shared memory */
-        } bye;
         struct {
             uint32_t what, depth;
             uint64_t block_bytes, limit_ns; /* how long it may take */

@@ -304,7 +304,7 @@ uint8_t *engine_cache(struct engine *g)
 
 static int greet(struct engine *g, enum stage_id from, const struct control_message *m, struct error *e)
 {
-    struct control_message r = {.type = CONTROL_SETUP, .setup = {.epoch = g->epoch, .plan = g->fd0 + SEG_PLAN, .run = g->fd0 + SEG_RUN,
+    struct control_message r = {.type = CONTROL_SETUP, .setup = {.plan = g->fd0 + SEG_PLAN, .run = g->fd0 + SEG_RUN,
                                 .arena = g->fd0 + SEG_ARENA, .logits = g->fd0 + SEG_LOGITS,
                                 .cache = g->shm[SEG_CACHE].fd >= 0 ? g->fd0 + SEG_CACHE : -1}};
 

@@ -25,9 +25,8 @@ struct stage {
     struct shm shm[5];
     const char *fault;            /* faults to inject (proto/base/faults.h); NULL but in a build with SLUICE_FAULTS */
     struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
-    pthread_t pulse;              /* gives signs of life from stage_open() on */
-    bool has_pulse;
-    int status;                   /* /proc/self/status, for the last words: nothing can be opened by then */
+    pthread_t heartbeat;          /* gives signs of life from stage_open() on */
+    bool has_heartbeat;
     _Atomic bool ending;
     /* Answers MEASURE: fills measured (zeroed before); NULL: this stage measures nothing. Called by the thread that listens
      * to the coordinator. */
@@ -61,6 +60,6 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
 void stage_trace(struct stage *s, const struct trace_record *r);
 void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struct ring_entry *x); /* a freed entry */
 
-/* Sends ERROR (rc other than 0, -ECANCELED, -EPIPE) and marks the run as failed, or BYE; releases everything. Returns the
- * exit status: 0 after an orderly stop, else 1. */
+/* Sends ERROR and marks the run as failed (rc other than 0, -ECANCELED, -EPIPE); releases everything. Returns the exit
+ * status: 0 after an orderly stop, else 1. */
 int stage_close(struct stage *s, int rc, const struct error *e);

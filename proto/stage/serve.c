@@ -1,0 +1,49 @@
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "proto/stage/private.h"
+
+#define LISTEN_MS       50
+#define LISTEN_TRACE_MS 5 /* records come faster than a thousand a millisecond from no model */
+
+struct worker {
+    int (*work)(void *arg, struct error *e);
+    void *arg;
+    struct error *error;
+    int rc;
+    struct stage *stage;
+    _Atomic bool ended;
+};
+
+static void *worker_main(void *p)
+{
+    struct worker *w = p;
+
+    w->rc = w->work(w->arg, w->error);
+    /* The others learn of a failure at once; its text follows by message. */
+    if (w->rc && w->rc != -ECANCELED && w->rc != -EPIPE) epoch_fail(w->stage->run, w->stage->me);
+    atomic_store(&w->ended, true);
+    return NULL;
+}
+
+int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *arg, struct error *e)
+{
+    struct worker w = {.work = work, .arg = arg, .error = e, .stage = s};
+    struct control_message m;
+    struct error local = {0};
+    pthread_t thread;
+    int rc;
+
+    rc = pthread_create(&thread, NULL, worker_main, &w);
+    if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
+    while (!atomic_load(&w.ended)) {
+        rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
+        if (rc == -ECANCELED) epoch_stop(s->run);
+        if (!rc && m.type == CONTROL_MEASURE) stage_measure(s, &m, &local);
+        stage_traces_send(s);
+    }
+    pthread_join(thread, NULL);
+    stage_traces_send(s);
+    return w.rc;
+}
