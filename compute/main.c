@@ -46,6 +46,7 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
         rc = decoder_sweep(d, m.sweep.sweep, m.sweep.position, m.sweep.count, &done.done.logits, e);
         if (rc) return rc;
         if ((rc = stage_send(s, &done, e))) return rc;
+        stage_send_traces(s); /* while the coordinator chooses the next token */
     }
 }
 

@@ -21,7 +21,6 @@ void stage_heartbeat_stop(struct stage *s);
 /* proto/stage/traces.c */
 int stage_traces_open(struct stage *s, struct error *e); /* nothing where the run does not trace */
 void stage_traces_close(struct stage *s);
-void stage_traces_send(struct stage *s); /* what the working thread has handed over; for the thread that has the control */
 void stage_traces_end(struct stage *s);  /* what was under way at the end, and how many records were lost */
 
 /* proto/stage/last_words.c: marks the epoch as failed and sends ERROR, where it is this stage that failed. */

@@ -35,15 +35,17 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     pthread_t thread;
     int rc;
 
+    s->serving = true;
     rc = pthread_create(&thread, NULL, worker_main, &w);
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     while (!atomic_load(&w.ended)) {
         rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
         if (rc == -ECANCELED) epoch_stop(s->run);
         if (!rc && m.type == CONTROL_MEASURE) stage_measure(s, &m, &local);
-        stage_traces_send(s);
+        stage_send_traces(s);
     }
     pthread_join(thread, NULL);
-    stage_traces_send(s);
+    s->serving = false;
+    stage_send_traces(s);
     return w.rc;
 }

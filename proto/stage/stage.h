@@ -24,7 +24,8 @@ struct stage {
     uint64_t arena_bytes, cache_bytes;
     struct shm shm[5];
     const char *fault;            /* faults to inject (proto/base/faults.h); NULL but in a build with SLUICE_FAULTS */
-    struct stage_trace *traces;   /* filled by the working thread, sent by the control thread */
+    struct stage_trace *traces;   /* filled by the working thread, sent by the thread that has the control */
+    bool serving;                 /* these are two: stage_serve() */
     pthread_t heartbeat;          /* gives signs of life from stage_open() on */
     bool has_heartbeat;
     _Atomic bool ending;
@@ -56,9 +57,12 @@ void stage_lock(struct stage *s, const char *what, void *base, uint64_t bytes);
  * Returns what work returned (it must end when epoch_wait() says so). */
 int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *arg, struct error *e);
 
-/* From the working thread: hands a record over; drops it (counted) when the control thread is far behind. */
+/* From the working thread: hands a record over. Under stage_serve() it is dropped (and counted) when the other thread is
+ * far behind with sending; a stage with a loop of its own loses none, and should call stage_send_traces() now and then. */
 void stage_trace(struct stage *s, const struct trace_record *r);
 void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struct ring_entry *x); /* a freed entry */
+
+void stage_send_traces(struct stage *s); /* from the thread that has the control */
 
 /* Sends ERROR and marks the run as failed (rc other than 0, -ECANCELED, -EPIPE); releases everything. Returns the exit
  * status: 0 after an orderly stop, else 1. */

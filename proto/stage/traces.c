@@ -25,6 +25,11 @@ void stage_traces_close(struct stage *s)
     free(s->traces);
 }
 
+static bool full(const struct stage_trace *t, uint64_t head)
+{
+    return head - atomic_load_explicit(&t->tail, memory_order_acquire) >= TRACES;
+}
+
 void stage_trace(struct stage *s, const struct trace_record *r)
 {
     struct stage_trace *t = s->traces;
@@ -32,7 +37,8 @@ void stage_trace(struct stage *s, const struct trace_record *r)
 
     if (!t) return;
     head = atomic_load_explicit(&t->head, memory_order_relaxed);
-    if (head - atomic_load_explicit(&t->tail, memory_order_acquire) >= TRACES) {
+    if (full(t, head) && !s->serving) stage_send_traces(s); /* nobody else does */
+    if (full(t, head)) {
         atomic_fetch_add_explicit(&t->dropped, 1, memory_order_relaxed);
         return;
     }
@@ -78,12 +84,12 @@ void stage_traces_end(struct stage *s)
     if (!s->traces) return;
     for (int lane = 0; lane < LANES && s->me != STAGE_COMPUTE && s->run; lane++)
         trace_rest(s, s->me == STAGE_TRANSFER, (enum lane_id)lane);
-    stage_traces_send(s);
+    stage_send_traces(s);
     dropped = atomic_load(&s->traces->dropped);
     if (dropped) log_warn("the trace lacks %llu records that came faster than they could be sent", (unsigned long long)dropped);
 }
 
-void stage_traces_send(struct stage *s)
+void stage_send_traces(struct stage *s)
 {
     struct stage_trace *t = s->traces;
     struct control_message m = {.type = CONTROL_TRACE};
