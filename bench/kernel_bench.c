@@ -101,29 +101,29 @@ static struct result multiply_add(struct bench *b, uint32_t arg)
 
 /* ---- products ---- */
 
-static struct plan_matrix matrix_of(uint32_t dtype)
+static struct plan_matrix matrix_of(uint32_t form)
 {
-    struct plan_matrix m = {.cols = COLS, .row_bytes = cpu_stored_bytes(dtype, COLS), .dtype = (uint16_t)dtype};
+    struct plan_matrix m = {.cols = COLS, .row_bytes = cpu_stored_bytes(form, COLS), .form = (uint16_t)form};
     m.rows = WEIGHT_BYTES / m.row_bytes;
-    if (dtype == PLAN_F8_E4M3) {
+    if (form == FORM_F8_E4M3) {
         m.block_rows = m.block_cols = 128;
-        m.scale_dtype = PLAN_F32;
+        m.scale_form = FORM_F32;
         m.scale_row_bytes = COLS / 128 * 4;
-    } else if (dtype == PLAN_MXFP4) {
-        m.scale_dtype = PLAN_MXFP4;
+    } else if (form == FORM_MXFP4) {
+        m.scale_form = FORM_F8_E8M0;
         m.scale_row_bytes = COLS / 32;
     }
     return m;
 }
 
-/* arg: dtype * 1000 + tokens. Bytes counted are the weights', few tokens; flops, many. */
+/* arg: form * 1000 + tokens. Bytes counted are the weights', few tokens; flops, many. */
 static struct result product(struct bench *b, uint32_t arg)
 {
     static unsigned char scales[1u << 20]; /* any bytes will do that are no large exponents */
-    const uint32_t dtype = arg / 1000, n = arg % 1000;
-    const struct plan_matrix m = matrix_of(dtype);
+    const uint32_t form = arg / 1000, n = arg % 1000;
+    const struct plan_matrix m = matrix_of(form);
     const uint64_t tile_rows = TILE_BYTES / m.row_bytes, tiles = n > 16 ? 3 : WEIGHT_BYTES / TILE_BYTES;
-    memset(scales, dtype == PLAN_MXFP4 ? 0x78 : 0x3c, sizeof scales);
+    memset(scales, form == FORM_MXFP4 ? 0x78 : 0x3c, sizeof scales);
     for (uint64_t i = 0; i < tiles; i++) {
         struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
         w.scale = m.scale_row_bytes ? scales : NULL;
@@ -134,8 +134,8 @@ static struct result product(struct bench *b, uint32_t arg)
 
 static struct result product_t(struct bench *b, uint32_t arg)
 {
-    const uint32_t dtype = arg / 1000, n = arg % 1000;
-    const struct plan_matrix m = matrix_of(dtype);
+    const uint32_t form = arg / 1000, n = arg % 1000;
+    const struct plan_matrix m = matrix_of(form);
     const uint64_t tile_rows = TILE_BYTES / m.row_bytes, tiles = n > 16 ? 3 : WEIGHT_BYTES / TILE_BYTES;
     for (uint64_t i = 0; i < tiles; i++) {
         const struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
@@ -194,30 +194,30 @@ struct bench_case {
 static const struct bench_case cases[] = {
     {"read memory", read_memory, 0, false},
     {"multiply and add", multiply_add, 0, true},
-    {"product bf16, 1 token", product, PLAN_BF16 * 1000 + 1, false},
-    {"product bf16, 2 tokens", product, PLAN_BF16 * 1000 + 2, false},
-    {"product bf16, 4 tokens", product, PLAN_BF16 * 1000 + 4, false},
-    {"product bf16, 6 tokens", product, PLAN_BF16 * 1000 + 6, false},
-    {"product bf16, 8 tokens", product, PLAN_BF16 * 1000 + 8, false},
-    {"product bf16, 12 tokens", product, PLAN_BF16 * 1000 + 12, false},
-    {"product f32, 1 token", product, PLAN_F32 * 1000 + 1, false},
-    {"product f16, 1 token", product, PLAN_F16 * 1000 + 1, false},
-    {"product fp8, 1 token", product, PLAN_F8_E4M3 * 1000 + 1, false},
-    {"product mxfp4, 1 token", product, PLAN_MXFP4 * 1000 + 1, false},
-    {"transposed bf16, 1 token", product_t, PLAN_BF16 * 1000 + 1, false},
+    {"product bf16, 1 token", product, FORM_BF16 * 1000 + 1, false},
+    {"product bf16, 2 tokens", product, FORM_BF16 * 1000 + 2, false},
+    {"product bf16, 4 tokens", product, FORM_BF16 * 1000 + 4, false},
+    {"product bf16, 6 tokens", product, FORM_BF16 * 1000 + 6, false},
+    {"product bf16, 8 tokens", product, FORM_BF16 * 1000 + 8, false},
+    {"product bf16, 12 tokens", product, FORM_BF16 * 1000 + 12, false},
+    {"product f32, 1 token", product, FORM_F32 * 1000 + 1, false},
+    {"product f16, 1 token", product, FORM_F16 * 1000 + 1, false},
+    {"product fp8, 1 token", product, FORM_F8_E4M3 * 1000 + 1, false},
+    {"product mxfp4, 1 token", product, FORM_MXFP4 * 1000 + 1, false},
+    {"transposed bf16, 1 token", product_t, FORM_BF16 * 1000 + 1, false},
     {"attention, 1 of 65536", attention, 1, false},
     {"delta rule, 1 position", delta, 8, false},
-    {"product bf16, 16 tokens", product, PLAN_BF16 * 1000 + 16, true},
-    {"product bf16, 32 tokens", product, PLAN_BF16 * 1000 + 32, true},
-    {"product bf16, 48 tokens", product, PLAN_BF16 * 1000 + 48, true},
-    {"product bf16, 64 tokens", product, PLAN_BF16 * 1000 + 64, true},
-    {"product bf16, 96 tokens", product, PLAN_BF16 * 1000 + 96, true},
-    {"product bf16, 128 tokens", product, PLAN_BF16 * 1000 + 128, true},
-    {"product bf16, 512 tokens", product, PLAN_BF16 * 1000 + 512, true},
-    {"product f32, 128 tokens", product, PLAN_F32 * 1000 + 128, true},
-    {"product fp8, 128 tokens", product, PLAN_F8_E4M3 * 1000 + 128, true},
-    {"product mxfp4, 128 tokens", product, PLAN_MXFP4 * 1000 + 128, true},
-    {"transposed bf16, 128 tokens", product_t, PLAN_BF16 * 1000 + 128, true},
+    {"product bf16, 16 tokens", product, FORM_BF16 * 1000 + 16, true},
+    {"product bf16, 32 tokens", product, FORM_BF16 * 1000 + 32, true},
+    {"product bf16, 48 tokens", product, FORM_BF16 * 1000 + 48, true},
+    {"product bf16, 64 tokens", product, FORM_BF16 * 1000 + 64, true},
+    {"product bf16, 96 tokens", product, FORM_BF16 * 1000 + 96, true},
+    {"product bf16, 128 tokens", product, FORM_BF16 * 1000 + 128, true},
+    {"product bf16, 512 tokens", product, FORM_BF16 * 1000 + 512, true},
+    {"product f32, 128 tokens", product, FORM_F32 * 1000 + 128, true},
+    {"product fp8, 128 tokens", product, FORM_F8_E4M3 * 1000 + 128, true},
+    {"product mxfp4, 128 tokens", product, FORM_MXFP4 * 1000 + 128, true},
+    {"transposed bf16, 128 tokens", product_t, FORM_BF16 * 1000 + 128, true},
     {"attention, prompt of 512", attention, 512, true},
 };
 #define CASES (sizeof cases / sizeof *cases)

@@ -9,101 +9,89 @@
 
 #define REMEDY "the file is damaged, or was made wrongly: download it again"
 
-/* Is element i, as stored, an infinity or not a number? PLAN_MXFP4 stands for its e8m0 scales: four-bit elements always
- * are numbers. code: its bits. */
-static bool is_bad(uint32_t dtype, const uint8_t *p, uint64_t i, uint32_t *code)
-{
-    uint16_t half;
-
-    switch (dtype) {
-    case PLAN_F32: memcpy(code, p + 4 * i, 4); return (*code & 0x7f800000u) == 0x7f800000u;
-    case PLAN_F16:
-    case PLAN_BF16:
-        memcpy(&half, p + 2 * i, 2);
-        *code = half;
-        return dtype == PLAN_F16 ? (half & 0x7c00u) == 0x7c00u : (half & 0x7f80u) == 0x7f80u;
-    case PLAN_F8_E4M3: *code = p[i]; return (p[i] & 0x7fu) == 0x7fu;
-    default: *code = p[i]; return p[i] == 0xffu;
-    }
-}
-
-static const char *form(uint32_t dtype)
-{
-    return dtype == PLAN_MXFP4 ? "e8m0" : plan_dtype_name(dtype);
-}
-
-/* A stored array, and how to call it. */
+/* Rows of blocks of a form as they lie in a tile, and how to call them. */
 struct stored {
     const void *data; /* device */
-    uint64_t bytes, elements, file_off;
-    uint32_t dtype, file;
-    uint64_t name, row0, cols; /* cols 0: a vector */
-    const char *what;          /* "" or "scales of " */
+    uint64_t rows, cols, row_bytes, file_off;
+    uint32_t form, file;
+    uint64_t name, row0;
+    bool vector;
+    const char *what; /* "" or "scales of " */
 };
 
-static int blame(const struct decoder *d, const struct stored *s, uint64_t i, uint32_t code, struct error *e)
+static int blame(const struct decoder *d, const struct stored *s, uint64_t block, uint32_t code, uint64_t bits,
+                 struct error *e)
 {
-    const struct plan_shm *p = d->plan;
+    const struct form_info *f = form_info(s->form);
+    uint64_t row = block / (s->cols / f->elements), col = block % (s->cols / f->elements) * f->elements;
     char place[96];
 
-    if (s->cols)
-        snprintf(place, sizeof place, "row %" PRIu64 ", column %" PRIu64, s->row0 + i / s->cols, i % s->cols);
+    if (s->vector)
+        snprintf(place, sizeof place, "element %" PRIu64, col);
     else
-        snprintf(place, sizeof place, "element %" PRIu64, i);
+        snprintf(place, sizeof place, "row %" PRIu64 ", column %" PRIu64, s->row0 + row, col);
     return error_set(
-        e, EBADMSG, "%s: %stensor %s: %s is not a finite number (%s code 0x%0*x, at offset %" PRIu64 "): " REMEDY,
-        plan_string(p, plan_files(p)[s->file].name), s->what, plan_string(p, s->name), place, form(s->dtype),
-        s->dtype == PLAN_F32                                 ? 8
-        : s->dtype == PLAN_F8_E4M3 || s->dtype == PLAN_MXFP4 ? 2
-                                                             : 4,
-        code, s->file_off + i * (s->bytes / s->elements));
+        e, EBADMSG,
+        "%s: %stensor %s: %s is not a finite number (%s code 0x%0*" PRIx64 ", at offset %" PRIu64 "): " REMEDY,
+        plan_string(d->plan, plan_files(d->plan)[s->file].name), s->what, plan_string(d->plan, s->name), place, f->name,
+        2 * f->code_bytes, bits, s->file_off + block * f->bytes + f->code_off + code * f->code_bytes);
 }
 
+/* Looks at every code that can be no finite number; of forms that have none, at nothing. */
 static int check_stored(struct decoder *d, const struct stored *s, struct error *e)
 {
-    uint8_t *host = malloc(s->bytes ? s->bytes : 1);
-    uint32_t code = 0;
-    uint64_t i = 0;
+    const struct form_info *f = form_info(s->form);
+    uint64_t bytes = s->rows * s->row_bytes, blocks;
+    uint8_t *host;
+    int rc = 0;
 
+    if (!f) return error_set(e, EPROTO, "form %u is unknown to the search for what is not a number", s->form);
+    if (!f->codes) return 0;
+    blocks = bytes / f->bytes;
+    host = malloc(bytes ? bytes : 1);
     if (!host) return error_set(e, ENOMEM, "no memory to look for what is not a number");
-    ops_download(d->ops, host, s->data, s->bytes);
-    while (i < s->elements && !is_bad(s->dtype, host, i, &code)) i++;
+    ops_download(d->ops, host, s->data, bytes);
+    for (uint64_t i = 0; i < blocks && !rc; i++)
+        for (uint32_t k = 0; k < f->codes && !rc; k++) {
+            uint64_t bits = form_code(f, host + i * f->bytes, k);
+
+            if (form_kind(f, bits) != FORM_FINITE) rc = blame(d, s, i, k, bits, e);
+        }
     free(host);
-    return i < s->elements ? blame(d, s, i, code, e) : 0;
+    return rc;
 }
 
 static int check_scales(struct decoder *d, const struct weight_part *w, struct error *e)
 {
     const struct plan_matrix *m = w->weight.matrix;
     uint64_t last = (w->weight.row0 + w->weight.rows - 1) / m->block_rows, first = w->weight.row0 / m->block_rows;
-    uint64_t bytes = m->scale_dtype == PLAN_F32     ? 4
-                     : m->scale_dtype == PLAN_MXFP4 ? 1
-                                                    : 2,
-             skip = first - w->weight.scale_row0;
+    uint64_t skip = first - w->weight.scale_row0;
     struct stored s = {.data = (const uint8_t *)w->weight.scale + skip * m->scale_row_bytes,
-                       .bytes = (last - first + 1) * m->scale_row_bytes,
+                       .rows = last - first + 1,
+                       .cols = (m->cols + m->block_cols - 1) / m->block_cols,
+                       .row_bytes = m->scale_row_bytes,
                        .file_off = m->scale_off + first * m->scale_row_bytes,
-                       .dtype = m->scale_dtype,
+                       .form = m->scale_form,
                        .file = m->scale_file,
                        .name = m->name,
                        .row0 = first,
-                       .cols = m->scale_row_bytes / bytes,
                        .what = "scales of "};
 
-    s.elements = s.bytes / bytes;
     return check_stored(d, &s, e);
 }
 
-static int check_vector(struct decoder *d, const struct plan_vector *v, const void *data, uint32_t dtype,
+static int check_vector(struct decoder *d, const struct plan_vector *v, const void *data, uint32_t form,
                         struct error *e)
 {
     struct stored s = {.data = data,
-                       .bytes = plan_row_bytes(dtype, v->elements),
-                       .elements = v->elements,
+                       .rows = 1,
+                       .cols = v->elements,
+                       .row_bytes = form_row_bytes(form, v->elements),
                        .file_off = v->file_off,
-                       .dtype = dtype,
+                       .form = form,
                        .file = v->file,
                        .name = v->name,
+                       .vector = true,
                        .what = ""};
 
     return check_stored(d, &s, e);
@@ -113,24 +101,24 @@ int check_weight(struct decoder *d, const struct weight_part *w, struct error *e
 {
     const struct plan_matrix *m = w->weight.matrix;
     struct stored s = {.data = w->weight.data,
-                       .bytes = w->weight.rows * m->row_bytes,
-                       .elements = w->weight.rows * m->cols,
+                       .rows = w->weight.rows,
+                       .cols = m->cols,
+                       .row_bytes = m->row_bytes,
                        .file_off = m->file_off + w->weight.row0 * m->row_bytes,
-                       .dtype = m->dtype,
+                       .form = m->form,
                        .file = m->file,
                        .name = m->name,
                        .row0 = w->weight.row0,
-                       .cols = m->cols,
                        .what = ""};
     int rc = 0;
 
     if (w->bias_part) {
         const struct plan_vector *v = &plan_vectors(d->plan)[w->bias_part->index];
 
-        rc = check_vector(d, v, w->bias_data, v->dtype, e);
+        rc = check_vector(d, v, w->bias_data, v->form, e);
     }
     if (!rc && w->weight.scale) rc = check_scales(d, w, e);
-    return rc || m->dtype == PLAN_MXFP4 ? rc : check_stored(d, &s, e);
+    return rc ? rc : check_stored(d, &s, e);
 }
 
 int check_begin(struct decoder *d, struct error *e)
@@ -144,14 +132,14 @@ int check_begin(struct decoder *d, struct error *e)
         const struct plan_vector *v = &plan_vectors(p)[i];
 
         if (v->file == PLAN_NONE || v->at == PLAN_STREAMED) continue;
-        rc = check_vector(d, v, d->resident + v->at, PLAN_F32, e);
+        rc = check_vector(d, v, d->resident + v->at, FORM_F32, e);
         /* they were dequantized when they came: tell of the file's own form */
         if (rc == -EBADMSG)
             rc = error_set(e, EBADMSG,
                            "%s: tensor %s holds elements that are not finite numbers (stored as %s from offset %" PRIu64
                            " on): " REMEDY,
-                           plan_string(p, plan_files(p)[v->file].name), plan_string(p, v->name),
-                           plan_dtype_name(v->dtype), v->file_off);
+                           plan_string(p, plan_files(p)[v->file].name), plan_string(p, v->name), form_name(v->form),
+                           v->file_off);
     }
     return rc;
 }

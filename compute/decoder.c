@@ -178,7 +178,7 @@ int decoder_load(struct decoder *d, struct error *e)
     while (!(rc = tiles_next(&d->request_tiles, &part, e))) {
         const struct plan_vector *v = &plan_vectors(p)[part.part->index];
 
-        ops_dequantize(d->ops, d->resident + v->at, part.data, v->dtype, v->elements);
+        ops_dequantize(d->ops, d->resident + v->at, part.data, v->form, v->elements);
     }
     if (rc != -ENODATA) return rc;
     return ops_sync(d->ops, e);
@@ -287,7 +287,7 @@ static int run_embed(struct decoder *d, const struct op_embed *p, struct error *
     while (done < d->positions.n) {
         if ((rc = tiles_gather(&d->request_tiles, &rows, &n, e))) return rc;
         if (!n || n > d->positions.n - done) return error_set(e, EPROTO, "%u rows of the embedding, %u were missing", n, d->positions.n - done);
-        ops_embed(d->ops, decoder_at(d, p->dst) + (uint64_t)done * ld, ld, rows, plan_matrices(d->plan)[p->matrix].dtype, n, p->width, p->scale);
+        ops_embed(d->ops, decoder_at(d, p->dst) + (uint64_t)done * ld, ld, rows, plan_matrices(d->plan)[p->matrix].form, n, p->width, p->scale);
         tiles_gather_done(&d->request_tiles);
         done += n;
     }

@@ -211,7 +211,7 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
         which = w.part->index - matrix0;
         if (which >= each) return error_set(e, EPROTO, "expert %u: a part of matrix %u", expert, w.part->index);
         if (w.bias_part) {
-            ops_dequantize(d->ops, x->d_bias, w.bias_data, plan_vectors(d->plan)[w.bias_part->index].dtype,
+            ops_dequantize(d->ops, x->d_bias, w.bias_data, plan_vectors(d->plan)[w.bias_part->index].form,
                       plan_vectors(d->plan)[w.bias_part->index].elements);
             bias[which] = x->d_bias;
         }

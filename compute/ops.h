@@ -65,10 +65,10 @@ struct ops_weight {
 /* ---- operations ---- */
 
 /* dst[i][0..width) = scale * rows[i]; rows: n stored rows, contiguous, in device memory. */
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale);
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale);
 
-/* Elements of dtype to float32. */
-void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements);
+/* Elements of form to float32. */
+void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements);
 
 /* x, y at the first column; weight, bias NULL or float32 in device memory. See struct op_norm. */
 void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,

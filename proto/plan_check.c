@@ -138,26 +138,27 @@ static int check_files(const struct plan_shm *p, struct error *e)
 
 static int check_scales(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
 {
-    uint64_t rows, cols, bytes;
+    const struct form_info *f = form_info(m->form);
+    uint64_t rows, cols;
 
-    if (m->dtype != PLAN_F8_E4M3 && m->dtype != PLAN_MXFP4) {
-        if (m->scale_file != PLAN_NONE) CHECK_FAIL("matrix %llu of %s has scales", ULL(i), plan_dtype_name(m->dtype));
+    if (f->scales != FORM_SCALES_GRID) {
+        if (m->scale_file != PLAN_NONE) CHECK_FAIL("matrix %llu of %s has scales", ULL(i), f->name);
         return 0;
     }
-    if (m->scale_file == PLAN_NONE) CHECK_FAIL("matrix %llu of %s has no scales", ULL(i), plan_dtype_name(m->dtype));
+    if (m->scale_file == PLAN_NONE) CHECK_FAIL("matrix %llu of %s has no scales", ULL(i), f->name);
+    if (!form_scaled_by(m->form, m->scale_form))
+        CHECK_FAIL("matrix %llu of %s has scales of form %u (%s)", ULL(i), f->name, m->scale_form,
+                   form_name(m->scale_form));
     if (!m->block_rows || !m->block_cols) CHECK_FAIL("matrix %llu has blocks of no size", ULL(i));
-    if (m->dtype == PLAN_MXFP4) {
-        if (m->scale_dtype != PLAN_MXFP4 || m->block_rows != 1 || m->block_cols != 32 || m->cols % 32)
-            CHECK_FAIL("matrix %llu: MXFP4 has one e8m0 scale for 32 columns", ULL(i));
-    } else if (m->scale_dtype != PLAN_F32 && m->scale_dtype != PLAN_BF16) {
-        CHECK_FAIL("matrix %llu: scales of type %u", ULL(i), m->scale_dtype);
-    }
+    if ((f->grid_rows && m->block_rows != f->grid_rows) || (f->grid_cols && m->block_cols != f->grid_cols))
+        CHECK_FAIL("matrix %llu: %s has one scale for %u x %u elements, not for %u x %u", ULL(i), f->name, f->grid_rows,
+                   f->grid_cols, m->block_rows, m->block_cols);
     rows = (m->rows + m->block_rows - 1) / m->block_rows;
     cols = (m->cols + m->block_cols - 1) / m->block_cols;
-    bytes = m->dtype == PLAN_MXFP4 ? cols : plan_row_bytes(m->scale_dtype, cols);
-    if (m->scale_row_bytes != bytes)
-        CHECK_FAIL("matrix %llu: %llu bytes of scales a row, not %llu", ULL(i), ULL(m->scale_row_bytes), ULL(bytes));
-    return check_file_range(p, m->scale_file, m->scale_off, rows, bytes, "scales of matrix", i, e);
+    if (m->scale_row_bytes != form_row_bytes(m->scale_form, cols))
+        CHECK_FAIL("matrix %llu: %llu bytes of scales a row, not %llu", ULL(i), ULL(m->scale_row_bytes),
+                   ULL(form_row_bytes(m->scale_form, cols)));
+    return check_file_range(p, m->scale_file, m->scale_off, rows, m->scale_row_bytes, "scales of matrix", i, e);
 }
 
 static int check_matrices(const struct plan_shm *p, struct error *e)
@@ -166,10 +167,13 @@ static int check_matrices(const struct plan_shm *p, struct error *e)
         const struct plan_matrix *m = plan_matrices(p) + i;
         int rc;
 
-        if (!m->rows || m->rows > UINT32_MAX || !m->cols || m->cols > MAX_WIDTH || m->dtype >= PLAN_DTYPES)
-            CHECK_FAIL("matrix %llu: %llu x %llu of type %u", ULL(i), ULL(m->rows), ULL(m->cols), m->dtype);
-        if (m->row_bytes != plan_row_bytes(m->dtype, m->cols))
-            CHECK_FAIL("matrix %llu: rows of %llu bytes", ULL(i), ULL(m->row_bytes));
+        if (!m->rows || m->rows > UINT32_MAX || !m->cols || m->cols > MAX_WIDTH)
+            CHECK_FAIL("matrix %llu: %llu x %llu", ULL(i), ULL(m->rows), ULL(m->cols));
+        if (!form_can_be(m->form, FORM_WEIGHT))
+            CHECK_FAIL("matrix %llu is stored in form %u (%s), which no kernel knows", ULL(i), m->form, form_name(m->form));
+        if (m->row_bytes != form_row_bytes(m->form, m->cols) || !m->row_bytes)
+            CHECK_FAIL("matrix %llu: rows of %llu bytes, %llu columns of %s are %llu", ULL(i), ULL(m->row_bytes),
+                       ULL(m->cols), form_name(m->form), ULL(form_row_bytes(m->form, m->cols)));
         if (m->name >= p->strings.count) CHECK_FAIL("matrix %llu has no name", ULL(i));
         rc = check_file_range(p, m->file, m->file_off, m->rows, m->row_bytes, "matrix", i, e);
         if (!rc) rc = check_scales(p, m, i, e);
@@ -184,18 +188,20 @@ static int check_vectors(const struct plan_shm *p, struct error *e)
         const struct plan_vector *v = plan_vectors(p) + i;
         int rc;
 
-        if (!v->elements || v->elements > UINT32_MAX || v->dtype > PLAN_BF16)
-            CHECK_FAIL("vector %llu: %llu elements of type %u", ULL(i), ULL(v->elements), v->dtype);
+        if (!v->elements || v->elements > UINT32_MAX) CHECK_FAIL("vector %llu: %llu elements", ULL(i), ULL(v->elements));
+        if (!form_can_be_vector(v->form))
+            CHECK_FAIL("vector %llu is stored in form %u (%s), which is not for vectors", ULL(i), v->form,
+                       form_name(v->form));
         if (v->name >= p->strings.count) CHECK_FAIL("vector %llu has no name", ULL(i));
         if (v->at != PLAN_STREAMED && !check_fits(v->at, v->elements, 1, p->spec.resident_floats))
             CHECK_FAIL("vector %llu lies outside of the resident area", ULL(i));
         if (v->file == PLAN_NONE) {
-            if (v->dtype != PLAN_F32 || v->at == PLAN_STREAMED ||
+            if (v->form != FORM_F32 || v->at == PLAN_STREAMED ||
                 !check_fits(v->file_off, v->elements, 1, p->constants.count))
                 CHECK_FAIL("vector %llu lies outside of the constants", ULL(i));
             continue;
         }
-        rc = check_file_range(p, v->file, v->file_off, v->elements, plan_row_bytes(v->dtype, 1), "vector", i, e);
+        rc = check_file_range(p, v->file, v->file_off, v->elements, form_row_bytes(v->form, 1), "vector", i, e);
         if (rc) return rc;
     }
     return 0;

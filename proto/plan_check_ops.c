@@ -80,9 +80,9 @@ static int embed(const struct at *a, const struct op_embed *o)
     int rc = matrix(a, o->matrix, &m);
 
     if (rc) return rc;
-    if (o->matrix != a->p->spec.embed_matrix || m->dtype > PLAN_BF16 || o->width != m->cols || m->rows < a->p->spec.vocab)
+    if (o->matrix != a->p->spec.embed_matrix || !form_can_be_table(m->form) || o->width != m->cols || m->rows < a->p->spec.vocab)
         OP_FAIL("matrix %u of %llu x %llu %s for %u tokens of width %u", o->matrix, ULL(m->rows), ULL(m->cols),
-                plan_dtype_name(m->dtype), a->p->spec.vocab, o->width);
+                form_name(m->form), a->p->spec.vocab, o->width);
     return columns(a, o->dst, o->width);
 }
 

@@ -10,16 +10,18 @@ static int check_rows_part(const struct plan_shm *p, uint64_t i, const struct pl
 {
     const struct plan_matrix *m;
     uint64_t rows, row_bytes, off;
-    uint32_t file;
+    uint32_t file, form;
 
     if (x->index >= p->matrices.count) PART_FAIL("matrix %u of %llu", x->index, ULL(p->matrices.count));
     m = plan_matrices(p) + x->index;
-    rows = m->rows, row_bytes = m->row_bytes, off = m->file_off, file = m->file;
+    rows = m->rows, row_bytes = m->row_bytes, off = m->file_off, file = m->file, form = m->form;
     if (x->role == PART_SCALE) {
         if (m->scale_file == PLAN_NONE) PART_FAIL("scales of matrix %u, which has none", x->index);
         rows = (m->rows + m->block_rows - 1) / m->block_rows;
-        row_bytes = m->scale_row_bytes, off = m->scale_off, file = m->scale_file;
+        row_bytes = m->scale_row_bytes, off = m->scale_off, file = m->scale_file, form = m->scale_form;
     }
+    if (x->form != form)
+        PART_FAIL("is stored in form %u (%s), matrix %u in %s", x->form, form_name(x->form), x->index, form_name(form));
     if (!x->rows || x->row0 >= rows || x->rows > rows - x->row0)
         PART_FAIL("rows %llu + %u of %llu", ULL(x->row0), x->rows, ULL(rows));
     if (x->bytes != x->rows * row_bytes || x->file != file || x->file_off != off + x->row0 * row_bytes)
@@ -35,8 +37,10 @@ static int check_vector_part(const struct plan_shm *p, uint64_t i, const struct 
     v = plan_vectors(p) + x->index;
     if ((x->role == PART_BIAS) != (v->at == PLAN_STREAMED) || v->file == PLAN_NONE)
         PART_FAIL("vector %u does not travel like this", x->index);
+    if (x->form != v->form)
+        PART_FAIL("is stored in form %u (%s), vector %u in %s", x->form, form_name(x->form), x->index, form_name(v->form));
     if (x->rows != 1 || x->row0 || x->file != v->file || x->file_off != v->file_off ||
-        x->bytes != plan_row_bytes(v->dtype, v->elements))
+        x->bytes != form_row_bytes(v->form, v->elements))
         PART_FAIL("%llu bytes at %llu of file %u are not vector %u", ULL(x->bytes), ULL(x->file_off), x->file, x->index);
     return 0;
 }

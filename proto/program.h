@@ -10,21 +10,18 @@
 #pragma once
 #include <assert.h>
 #include <stdint.h>
+#include "proto/form.h"
 
 #define PLAN_NONE  UINT32_MAX
 #define PLAN_NOBUF UINT16_MAX
-
-/* How elements are stored in the file. Sizes are per row: see plan_row_bytes(). */
-enum plan_dtype { PLAN_F32, PLAN_F16, PLAN_BF16, PLAN_F8_E4M3, PLAN_MXFP4, PLAN_DTYPES };
 
 struct plan_file {
     uint64_t name;  /* offset of its path, NUL-terminated, in the strings */
     uint64_t bytes, mtime_ns, inode, device;
 };
 
-/* A weight matrix [rows][cols], row-major, elements as dtype; y = x W^T has rows columns.
- * MXFP4: a row is cols / 2 bytes (low nibble first), its scales cols / 32 bytes of e8m0.
- * F8_E4M3: one scale for each block of block_rows x block_cols; scale dtype F32 or BF16. */
+/* A weight matrix [rows][cols], row-major, whole blocks of form in a row; y = x W^T has rows columns. Of a form with a grid
+ * of scales: one scale, stored as scale_form, for each block_rows x block_cols elements; 0 and PLAN_NONE otherwise. */
 struct plan_matrix {
     uint64_t rows, cols, row_bytes;
     uint64_t file_off;
@@ -32,7 +29,7 @@ struct plan_matrix {
     uint64_t scale_row_bytes; /* bytes of one row of scales */
     uint32_t file, scale_file; /* scale_file PLAN_NONE: no scales */
     uint32_t block_rows, block_cols;
-    uint16_t dtype, scale_dtype; /* scale_dtype PLAN_MXFP4 stands for e8m0 bytes */
+    uint16_t form, scale_form; /* enum form */
     uint32_t pad;
     uint64_t name;
 };
@@ -43,7 +40,7 @@ struct plan_vector {
     uint64_t elements, at; /* at: float index in the resident area, or PLAN_STREAMED: an expert's bias, not kept */
     uint64_t file_off;     /* or the float index in the constants */
     uint32_t file;
-    uint16_t dtype, pad;
+    uint16_t form, pad; /* one of those that form_can_be_vector() */
     uint64_t name;
 };
 
@@ -239,9 +236,6 @@ struct plan_spec {
 extern "C" {
 #endif
 
-/* Bytes of cols elements. */
-uint64_t plan_row_bytes(uint32_t dtype, uint64_t cols);
-const char *plan_dtype_name(uint32_t dtype);
 const char *plan_op_name(uint32_t kind);
 
 /* The matrix that an operation multiplies with, where it is one for all positions; PLAN_NONE: there is none. */

@@ -19,15 +19,15 @@ enum plan_role { PART_WEIGHT, PART_SCALE, PART_VECTOR, PART_BIAS };
 
 /* Rows [row0, row0 + rows) of a matrix, or of its scales (SCALE parts come before the WEIGHT part they serve, in the
  * same tile, and cover its rows: row0 and rows then count rows of scales), or one vector (resident, or the BIAS of an
- * expert's matrix: elements as dtype of the vector). */
+ * expert's matrix). form says how they are stored, bytes how long that is: who moves a part looks at nothing else. */
 struct plan_part {
     uint64_t file_off, bytes, row0;
     uint32_t rows;
     uint32_t index;    /* matrix, or vector for VECTOR and BIAS */
     uint32_t file;
     uint32_t slot_off; /* of the payload's first byte; slot_off % PLAN_PAGE == file_off % PLAN_PAGE */
-    uint16_t role, pad;
-    uint32_t pad2;
+    uint16_t role, form; /* enum plan_role, enum form */
+    uint32_t pad;
 };
 
 enum plan_tier { TIER_DISK, TIER_HOST, TIER_DEVICE };

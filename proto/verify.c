@@ -4,16 +4,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-uint32_t verify_form_bytes(uint32_t form)
-{
-    static const uint32_t bytes[VERIFY_FORMS] = {
-        [VERIFY_PLAIN] = 1, [VERIFY_F16] = 2,     [VERIFY_BF16] = 2,    [VERIFY_F32] = 4,
-        [VERIFY_F64] = 8,   [VERIFY_F8_E4M3] = 1, [VERIFY_F8_E5M2] = 1, [VERIFY_F8_E8M0] = 1,
-    };
-
-    return form < VERIFY_FORMS ? bytes[form] : 1;
-}
-
 static bool table_fits(const struct verify_shm *s, uint64_t offset, uint64_t count, uint64_t size)
 {
     uint64_t bytes;
@@ -36,7 +26,7 @@ static bool spans_fit(struct verify_shm *s, const struct verify_file *f)
     x = verify_spans(s) + f->span0;
     for (uint64_t i = 0; i < f->spans; i++, x++) {
         if (x->offset < end || x->offset > f->bytes || x->bytes > f->bytes - x->offset) return false;
-        if (x->form >= VERIFY_FORMS || x->bytes % verify_form_bytes(x->form)) return false;
+        if (!form_info(x->form) || x->bytes % form_info(x->form)->bytes) return false;
         end = x->offset + x->bytes;
     }
     return true;

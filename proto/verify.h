@@ -11,33 +11,21 @@
 #pragma once
 #include <stdint.h>
 #include "proto/base/error.h"
+#include "proto/form.h"
 
 #define VERIFY_MAGIC   UINT64_C(0x6669726576636c73) /* "slcverif" */
-#define VERIFY_VERSION 1u
+#define VERIFY_VERSION 2u
 #define VERIFY_NONE    UINT64_MAX
 #define VERIFY_FD      200 /* the segment's number in sluice-verify */
-
-/* How the bytes of a span are read as numbers; what can be no NaN and no infinity is PLAIN. */
-enum verify_form {
-    VERIFY_PLAIN,
-    VERIFY_F16,
-    VERIFY_BF16,
-    VERIFY_F32,
-    VERIFY_F64,
-    VERIFY_F8_E4M3, /* 0x7f and 0xff are NaN, there is no infinity (OCP 8-bit floating point, e4m3fn) */
-    VERIFY_F8_E5M2,
-    VERIFY_F8_E8M0, /* scales: 0xff is NaN (OCP microscaling formats) */
-    VERIFY_FORMS
-};
 
 enum verify_state { VERIFY_WAITING, VERIFY_READING, VERIFY_DONE, VERIFY_FAILED };
 enum verify_io { VERIFY_IO_AUTO, VERIFY_IO_DIRECT, VERIFY_IO_BUFFERED }; /* auto: direct where it is not cached */
 
 struct verify_span {
-    uint64_t offset, bytes; /* in the file; a whole number of elements */
+    uint64_t offset, bytes; /* in the file; whole blocks of form */
     uint64_t nan, inf;      /* how many */
     uint64_t first;         /* offset in the file of the first of either, VERIFY_NONE: there is none */
-    uint32_t form, pad;
+    uint32_t form, pad;     /* enum form; BYTES: nothing in it can be a NaN or an infinity */
 };
 _Static_assert(sizeof(struct verify_span) == 48, "verify_span");
 
@@ -74,7 +62,5 @@ static inline struct verify_span *verify_spans(struct verify_shm *s)
     return (struct verify_span *)(void *)((char *)s + s->span_off);
 }
 
-/* Bytes of an element; 1 for PLAIN. */
-uint32_t verify_form_bytes(uint32_t form);
 /* Everything lies inside of the segment, spans inside of their files and in order. 0, or -EPROTO. */
 int verify_check(struct verify_shm *s, uint64_t map_bytes, struct error *e);

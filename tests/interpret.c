@@ -52,15 +52,15 @@ static double e4m3(uint8_t b)
     return b & 128 ? -v : v;
 }
 
-static double number(const uint8_t *base, uint32_t dtype, uint64_t i)
+static double number(const uint8_t *base, uint32_t form, uint64_t i)
 {
     uint16_t h;
     float f;
 
-    switch (dtype) {
-    case PLAN_F32: memcpy(&f, base + i * 4, 4); return (double)f;
-    case PLAN_F16: memcpy(&h, base + i * 2, 2); return f16(h);
-    case PLAN_BF16: return bf16(base + i * 2);
+    switch (form) {
+    case FORM_F32: memcpy(&f, base + i * 4, 4); return (double)f;
+    case FORM_F16: memcpy(&h, base + i * 2, 2); return f16(h);
+    case FORM_BF16: return bf16(base + i * 2);
     default: return e4m3(base[i]);
     }
 }
@@ -75,12 +75,12 @@ static double fp4(const uint8_t *row, uint64_t c)
 static double element(const struct run *r, const struct plan_matrix *m, uint64_t row, uint64_t col)
 {
     const uint8_t *at = r->file[m->file] + m->file_off + row * m->row_bytes, *scale;
-    double x = m->dtype == PLAN_MXFP4 ? fp4(at, col) : number(at, m->dtype, col);
+    double x = m->form == FORM_MXFP4 ? fp4(at, col) : number(at, m->form, col);
 
     if (m->scale_file == PLAN_NONE) return x;
     scale = r->file[m->scale_file] + m->scale_off + row / m->block_rows * m->scale_row_bytes;
-    if (m->scale_dtype == PLAN_MXFP4) return ldexp(x, scale[col / m->block_cols] - 127);
-    return x * number(scale, m->scale_dtype, col / m->block_cols);
+    if (m->scale_form == FORM_F8_E8M0) return ldexp(x, scale[col / m->block_cols] - 127);
+    return x * number(scale, m->scale_form, col / m->block_cols);
 }
 
 static const struct plan_matrix *matrix(const struct run *r, uint32_t i)
@@ -93,7 +93,7 @@ static double vector(const struct run *r, uint32_t i, uint64_t k)
     const struct plan_vector *v = PROGRAM_AT(r->p, vectors, struct plan_vector, i);
 
     if (v->file == PLAN_NONE) return (double)*PROGRAM_AT(r->p, constants, float, v->file_off + k);
-    return number(r->file[v->file] + v->file_off, v->dtype, k);
+    return number(r->file[v->file] + v->file_off, v->form, k);
 }
 
 /* ---- activations ---- */

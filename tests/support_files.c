@@ -113,7 +113,7 @@ void builder_embedding(struct builder *b, uint32_t file, uint64_t offset, uint64
                                      .file = file,
                                      .file_off = offset,
                                      .scale_file = PLAN_NONE,
-                                     .dtype = PLAN_BF16};
+                                     .form = FORM_BF16};
     b->head.spec.embed_matrix = 0;
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 const struct test_shape test_shape_small = {.layers = 3, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12,
-                                            .vocab = 97, .context = 256, .dtype = PLAN_BF16};
+                                            .vocab = 97, .context = 256, .form = FORM_BF16};
 
 struct maker {
     struct program *p;
@@ -22,22 +22,19 @@ static uint64_t take(struct maker *m, uint64_t bytes)
     return at;
 }
 
-static uint32_t matrix(struct maker *m, const char *name, uint64_t rows, uint64_t cols, uint32_t dtype)
+static uint32_t matrix(struct maker *m, const char *name, uint64_t rows, uint64_t cols, uint32_t form)
 {
-    struct plan_matrix x = {.rows = rows, .cols = cols, .dtype = (uint16_t)dtype, .file = m->file, .scale_file = PLAN_NONE};
-    uint64_t scale_cols;
+    struct plan_matrix x = {.rows = rows, .cols = cols, .form = (uint16_t)form, .file = m->file, .scale_file = PLAN_NONE};
+    const struct form_info *f = form_info(form);
 
-    x.row_bytes = plan_row_bytes(dtype, cols);
+    x.row_bytes = form_row_bytes(form, cols);
     x.file_off = take(m, rows * x.row_bytes);
-    if (dtype == PLAN_F8_E4M3 || dtype == PLAN_MXFP4) {
-        bool fp4 = dtype == PLAN_MXFP4;
-
-        x.block_rows = fp4 ? 1 : m->s->block;
-        x.block_cols = fp4 ? 32 : m->s->block;
-        x.scale_dtype = fp4 ? PLAN_MXFP4 : PLAN_F32;
+    if (f->scales == FORM_SCALES_GRID) {
+        x.block_rows = f->grid_rows ? f->grid_rows : m->s->block;
+        x.block_cols = f->grid_cols ? f->grid_cols : m->s->block;
+        x.scale_form = (uint16_t)__builtin_ctz(f->scale_forms);
         x.scale_file = m->file;
-        scale_cols = (cols + x.block_cols - 1) / x.block_cols;
-        x.scale_row_bytes = fp4 ? scale_cols : scale_cols * 4;
+        x.scale_row_bytes = form_row_bytes(x.scale_form, (cols + x.block_cols - 1) / x.block_cols);
         x.scale_off = take(m, (rows + x.block_rows - 1) / x.block_rows * x.scale_row_bytes);
     }
     return program_matrix(m->p, &x, name);
@@ -45,7 +42,7 @@ static uint32_t matrix(struct maker *m, const char *name, uint64_t rows, uint64_
 
 static uint32_t vector(struct maker *m, const char *name, uint64_t n)
 {
-    struct plan_vector v = {.elements = n, .file = m->file, .dtype = PLAN_BF16, .file_off = take(m, n * 2)};
+    struct plan_vector v = {.elements = n, .file = m->file, .form = FORM_BF16, .file_off = take(m, n * 2)};
 
     return program_vector(m->p, &v, name);
 }
@@ -68,9 +65,9 @@ static void norm(struct maker *m, uint16_t src, uint16_t dst)
                                             .bias = PLAN_NONE, .eps = 1e-5f};
 }
 
-static void matmul(struct maker *m, const char *name, uint16_t src, uint32_t in, uint16_t dst, uint32_t out, uint32_t dtype)
+static void matmul(struct maker *m, const char *name, uint16_t src, uint32_t in, uint16_t dst, uint32_t out, uint32_t form)
 {
-    uint32_t w = matrix(m, name, out, in, dtype);
+    uint32_t w = matrix(m, name, out, in, form);
 
     op(m, OP_MATMUL)->matmul = (struct op_matmul){.src = view(src, 0), .dst = view(dst, 0), .matrix = w, .bias = PLAN_NONE};
 }
@@ -86,15 +83,15 @@ static void attention(struct maker *m)
     uint32_t kv = s->kv_heads * s->head_dim, q = s->heads * s->head_dim;
 
     norm(m, m->x, m->normed);
-    matmul(m, "q_proj.weight", m->normed, s->hidden, m->q, q, s->dtype);
-    matmul(m, "k_proj.weight", m->normed, s->hidden, m->k, kv, s->dtype);
-    matmul(m, "v_proj.weight", m->normed, s->hidden, m->v, kv, s->dtype);
+    matmul(m, "q_proj.weight", m->normed, s->hidden, m->q, q, s->form);
+    matmul(m, "k_proj.weight", m->normed, s->hidden, m->k, kv, s->form);
+    matmul(m, "v_proj.weight", m->normed, s->hidden, m->v, kv, s->form);
     op(m, OP_ROPE)->rope = (struct op_rope){.x = view(m->q, 0), .heads = s->heads, .head_stride = s->head_dim, .dim = s->head_dim,
                                             .rope = m->rope};
     op(m, OP_ATTENTION)->attention = (struct op_attention){
         .q = view(m->q, 0), .k = view(m->k, 0), .v = view(m->v, 0), .dst = view(m->o, 0), .heads = s->heads, .kv_heads = s->kv_heads,
         .dk = s->head_dim, .dv = s->head_dim, .sinks = PLAN_NONE, .alibi = PLAN_NONE, .cache = program_cache(m->p, kv, kv), .scale = 0.25f};
-    matmul(m, "o_proj.weight", m->o, q, m->sum, s->hidden, s->dtype);
+    matmul(m, "o_proj.weight", m->o, q, m->sum, s->hidden, s->form);
     add(m, m->sum);
 }
 
@@ -102,7 +99,7 @@ static void attention(struct maker *m)
 static void latent(struct maker *m)
 {
     const struct test_shape *s = m->s;
-    uint32_t w = matrix(m, "kv_b_proj.weight", (uint64_t)s->heads * s->head_dim, s->hidden, s->dtype), half = s->head_dim / 2;
+    uint32_t w = matrix(m, "kv_b_proj.weight", (uint64_t)s->heads * s->head_dim, s->hidden, s->form), half = s->head_dim / 2;
 
     op(m, OP_HEADMM)->headmm = (struct op_headmm){.src = view(m->q, 0), .dst = view(m->wide, 0), .matrix = w, .heads = s->heads, .rows = half,
                                                   .row_stride = s->head_dim, .src_stride = s->head_dim, .dst_stride = s->hidden, .transposed = 1};
@@ -129,15 +126,15 @@ static void mlp(struct maker *m)
 {
     const struct test_shape *s = m->s;
 
-    matmul(m, "gate_proj.weight", m->normed, s->hidden, m->gate, s->inter, s->dtype);
-    matmul(m, "up_proj.weight", m->normed, s->hidden, m->up, s->inter, s->dtype);
+    matmul(m, "gate_proj.weight", m->normed, s->hidden, m->gate, s->inter, s->form);
+    matmul(m, "up_proj.weight", m->normed, s->hidden, m->up, s->inter, s->form);
     op(m, OP_ACT)->act = (struct op_act){.dst = view(m->gate, 0), .gate = view(m->gate, 0), .up = view(m->up, 0), .width = s->inter, .kind = ACT_SILU};
-    matmul(m, "down_proj.weight", m->gate, s->inter, m->sum, s->hidden, s->dtype);
+    matmul(m, "down_proj.weight", m->gate, s->inter, m->sum, s->hidden, s->form);
 }
 
 static uint32_t expert_matrix(struct maker *m, const char *name, uint64_t out, uint64_t in)
 {
-    return m->s->transposed ? matrix(m, name, in, out, m->s->dtype) : matrix(m, name, out, in, m->s->dtype);
+    return m->s->transposed ? matrix(m, name, in, out, m->s->form) : matrix(m, name, out, in, m->s->form);
 }
 
 static void expert_mlp(struct maker *m)
@@ -147,7 +144,7 @@ static void expert_mlp(struct maker *m)
                              .biased = s->biased, .max_used = s->top};
     uint32_t table;
 
-    matmul(m, "router.weight", m->normed, s->hidden, m->routes, s->experts, PLAN_F32);
+    matmul(m, "router.weight", m->normed, s->hidden, m->routes, s->experts, FORM_F32);
     x.matrix0 = (uint32_t)m->p->matrices.count;
     x.bias0 = (uint32_t)m->p->vectors.count;
     for (uint32_t e = 0; e < s->experts; e++) {
@@ -197,7 +194,7 @@ void test_program(struct program *p, const struct test_shape *s)
     for (uint32_t i = 0; i < s->head_dim / 2 && i < 4096; i++) freq[i] = 1.0f / (float)(i + 1);
     m.rope = program_rope(p, freq, s->head_dim, 1.0f);
     buffers(&m);
-    table = matrix(&m, "embed_tokens.weight", s->vocab, s->hidden, PLAN_BF16);
+    table = matrix(&m, "embed_tokens.weight", s->vocab, s->hidden, FORM_BF16);
     p->spec.embed_matrix = table;
     op(&m, OP_EMBED)->embed = (struct op_embed){.dst = view(m.x, 0), .matrix = table, .width = s->hidden, .scale = 1};
     for (m.layer = 0; m.layer < s->layers; m.layer++) {
@@ -211,7 +208,7 @@ void test_program(struct program *p, const struct test_shape *s)
     }
     op(&m, OP_SELECT)->select = (struct op_select){.src = view(m.x, 0), .dst = view(m.chosen, 0), .width = s->hidden};
     norm(&m, m.chosen, m.chosen);
-    matmul(&m, "lm_head.weight", m.chosen, s->hidden, m.logits, s->vocab, PLAN_BF16);
+    matmul(&m, "lm_head.weight", m.chosen, s->hidden, m.logits, s->vocab, FORM_BF16);
     op(&m, OP_LOGITS)->logits = (struct op_logits){.src = view(m.logits, 0), .width = s->vocab};
     PROGRAM_AT(p, files, struct plan_file, m.file)->bytes = m.at;
 }

@@ -43,7 +43,7 @@ static void walk_part(const struct plan_shm *p, const struct plan_tile *t, const
         const struct plan_vector *v = plan_vectors(p) + x->index;
 
         inside(x->index < p->vectors.count, "vector of a part");
-        inside(plan_row_bytes(v->dtype, v->elements) <= x->bytes, "elements of a part");
+        inside(form_row_bytes(v->form, v->elements) <= x->bytes, "elements of a part");
         if (x->role == PART_VECTOR) inside((unsigned __int128)v->at + v->elements <= p->spec.resident_floats, "place of a vector");
     } else {
         inside(x->index < p->matrices.count, "matrix of a part");
@@ -73,7 +73,7 @@ static const struct plan_part *next_weight(const struct plan_shm *p, struct stre
         if (x->role != PART_WEIGHT) continue;
         const struct plan_matrix *m = plan_matrices(p) + x->index;
         inside((unsigned __int128)x->rows * m->row_bytes <= x->bytes, "rows of a part");
-        if (m->dtype == PLAN_F8_E4M3 || m->dtype == PLAN_MXFP4) {
+        if (form_info(m->form)->scales == FORM_SCALES_GRID) {
             inside(scale != NULL, "scales");
             uint64_t last = (x->row0 + x->rows - 1) / m->block_rows;
             inside(x->row0 / m->block_rows >= scale->row0, "first scale");
@@ -277,12 +277,12 @@ uint64_t plan_walk(const struct plan_shm *p)
 /* ---- plans to walk ---- */
 
 static const struct test_shape shapes[] = {
-    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12, .vocab = 97, .context = 64, .dtype = PLAN_BF16, .recurrent = true},
-    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 4, .head_dim = 12, .vocab = 97, .context = 64, .dtype = PLAN_F8_E4M3, .block = 16,
+    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12, .vocab = 97, .context = 64, .form = FORM_BF16, .recurrent = true},
+    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 4, .head_dim = 12, .vocab = 97, .context = 64, .form = FORM_F8_E4M3, .block = 16,
      .latent = true},
-    {.layers = 2, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .dtype = PLAN_MXFP4, .experts = 3,
+    {.layers = 2, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .form = FORM_MXFP4, .experts = 3,
      .top = 2, .fused = true, .biased = true},
-    {.layers = 1, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .dtype = PLAN_F32, .experts = 3,
+    {.layers = 1, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .form = FORM_F32, .experts = 3,
      .top = 1, .transposed = true},
 };
 _Static_assert(sizeof shapes / sizeof *shapes == TEST_PLANS, "one plan of each shape");

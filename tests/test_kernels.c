@@ -21,7 +21,7 @@ struct stored {
 };
 
 struct shape {
-    uint32_t dtype, rows, cols, block_rows, block_cols, scale_dtype;
+    uint32_t form, rows, cols, block_rows, block_cols, scale_form;
 };
 
 static void put_half(unsigned char *p, uint16_t h)
@@ -33,16 +33,16 @@ static void fill(struct stored *s, uint64_t *seed)
 {
     unsigned char *p = s->data_alloc + 1;
     const size_t count = s->m.rows * s->m.cols;
-    for (size_t i = 0; i < count && s->m.dtype < PLAN_F8_E4M3; i++) {
+    for (size_t i = 0; i < count && s->m.form < FORM_F8_E4M3; i++) {
         float x = kernels_uniform(seed);
-        if (s->m.dtype == PLAN_F32)
+        if (s->m.form == FORM_F32)
             memcpy(p + 4 * i, &x, 4);
         else
-            put_half(p + 2 * i, s->m.dtype == PLAN_F16 ? half_of_float(i % 7 ? x : x * 1e-5f) : bf16_of_float(x));
+            put_half(p + 2 * i, s->m.form == FORM_F16 ? half_of_float(i % 7 ? x : x * 1e-5f) : bf16_of_float(x));
     }
-    for (size_t i = 0; i < s->m.rows * s->m.row_bytes && s->m.dtype >= PLAN_F8_E4M3; i++) {
+    for (size_t i = 0; i < s->m.rows * s->m.row_bytes && s->m.form >= FORM_F8_E4M3; i++) {
         p[i] = (unsigned char)kernels_random(seed);
-        if (s->m.dtype == PLAN_F8_E4M3 && (p[i] & 0x7f) == 0x7f)
+        if (s->m.form == FORM_F8_E4M3 && (p[i] & 0x7f) == 0x7f)
             p[i] = 0x3a;
     }
 }
@@ -52,9 +52,9 @@ static void fill_scales(struct stored *s, size_t scale_rows, size_t each, uint64
     for (size_t i = 0; i < scale_rows * each; i++) {
         unsigned char *p = s->scale_alloc + 1;
         float x = 0.01f + fabsf(kernels_uniform(seed));
-        if (s->m.scale_dtype == PLAN_F32)
+        if (s->m.scale_form == FORM_F32)
             memcpy(p + 4 * i, &x, 4);
-        else if (s->m.scale_dtype == PLAN_BF16)
+        else if (s->m.scale_form == FORM_BF16)
             put_half(p + 2 * i, bf16_of_float(x));
         else
             p[i] = (unsigned char)(118 + kernels_random(seed) % 12);
@@ -63,17 +63,17 @@ static void fill_scales(struct stored *s, size_t scale_rows, size_t each, uint64
 
 static void make(struct stored *s, const struct shape *h, uint64_t seed)
 {
-    *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .dtype = (uint16_t)h->dtype, .block_rows = h->block_rows,
-                               .block_cols = h->block_cols, .scale_dtype = (uint16_t)h->scale_dtype,
-                               .row_bytes = cpu_stored_bytes(h->dtype, h->cols)}};
+    *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .form = (uint16_t)h->form, .block_rows = h->block_rows,
+                               .block_cols = h->block_cols, .scale_form = (uint16_t)h->scale_form,
+                               .row_bytes = cpu_stored_bytes(h->form, h->cols)}};
     s->data_alloc = malloc(1 + h->rows * s->m.row_bytes);
     assert_non_null(s->data_alloc);
     fill(s, &seed);
     s->w = (struct ops_weight){.matrix = &s->m, .data = s->data_alloc + 1, .rows = h->rows};
-    if (h->dtype >= PLAN_F8_E4M3) {
-        const size_t block_rows = h->dtype == PLAN_MXFP4 ? 1 : h->block_rows, block_cols = h->dtype == PLAN_MXFP4 ? 32 : h->block_cols;
+    if (h->form >= FORM_F8_E4M3) {
+        const size_t block_rows = h->form == FORM_MXFP4 ? 1 : h->block_rows, block_cols = h->form == FORM_MXFP4 ? 32 : h->block_cols;
         const size_t scale_rows = (h->rows + block_rows - 1) / block_rows, each = (h->cols + block_cols - 1) / block_cols;
-        s->m.scale_row_bytes = each * (h->scale_dtype == PLAN_F32 ? 4 : h->scale_dtype == PLAN_BF16 ? 2 : 1);
+        s->m.scale_row_bytes = each * (h->scale_form == FORM_F32 ? 4 : h->scale_form == FORM_BF16 ? 2 : 1);
         s->scale_alloc = malloc(1 + scale_rows * s->m.scale_row_bytes);
         assert_non_null(s->scale_alloc);
         fill_scales(s, scale_rows, each, &seed);
@@ -90,7 +90,7 @@ static void drop(struct stored *s)
 /* Rows [r0, r1) of it, as a tile would bring them. */
 static struct ops_weight rows_of(const struct stored *s, uint64_t r0, uint64_t r1)
 {
-    const uint64_t block_rows = s->m.dtype == PLAN_MXFP4 ? 1 : s->m.block_rows ? s->m.block_rows : 1;
+    const uint64_t block_rows = s->m.form == FORM_MXFP4 ? 1 : s->m.block_rows ? s->m.block_rows : 1;
     struct ops_weight w = {.matrix = &s->m, .data = s->data_alloc + 1 + r0 * s->m.row_bytes, .row0 = r0, .rows = r1 - r0};
     if (s->scale_alloc) {
         w.scale_row0 = r0 / block_rows;
@@ -100,11 +100,11 @@ static struct ops_weight rows_of(const struct stored *s, uint64_t r0, uint64_t r
 }
 
 static const struct shape shapes[] = {
-    {PLAN_F32, 37, 75, 0, 0, 0},        {PLAN_F32, 5, 1, 0, 0, 0},          {PLAN_F16, 33, 130, 0, 0, 0},
-    {PLAN_F16, 1, 16, 0, 0, 0},         {PLAN_BF16, 70, 519, 0, 0, 0},      {PLAN_BF16, 131, 1040, 0, 0, 0},
-    {PLAN_BF16, 64, 64, 0, 0, 0},       {PLAN_BF16, 3, 15, 0, 0, 0},        {PLAN_F8_E4M3, 70, 300, 32, 128, PLAN_F32},
-    {PLAN_F8_E4M3, 33, 256, 128, 128, PLAN_BF16}, {PLAN_F8_E4M3, 29, 90, 5, 7, PLAN_F32}, {PLAN_F8_E4M3, 17, 77, 4, 48, PLAN_BF16},
-    {PLAN_F8_E4M3, 18, 1100, 1, 1100, PLAN_F32}, {PLAN_MXFP4, 45, 96, 0, 0, PLAN_MXFP4}, {PLAN_MXFP4, 7, 1088, 1, 32, PLAN_MXFP4},
+    {FORM_F32, 37, 75, 0, 0, 0},        {FORM_F32, 5, 1, 0, 0, 0},          {FORM_F16, 33, 130, 0, 0, 0},
+    {FORM_F16, 1, 16, 0, 0, 0},         {FORM_BF16, 70, 519, 0, 0, 0},      {FORM_BF16, 131, 1040, 0, 0, 0},
+    {FORM_BF16, 64, 64, 0, 0, 0},       {FORM_BF16, 3, 15, 0, 0, 0},        {FORM_F8_E4M3, 70, 300, 32, 128, FORM_F32},
+    {FORM_F8_E4M3, 33, 256, 128, 128, FORM_BF16}, {FORM_F8_E4M3, 29, 90, 5, 7, FORM_F32}, {FORM_F8_E4M3, 17, 77, 4, 48, FORM_BF16},
+    {FORM_F8_E4M3, 18, 1100, 1, 1100, FORM_F32}, {FORM_MXFP4, 45, 96, 0, 0, FORM_F8_E8M0}, {FORM_MXFP4, 7, 1088, 1, 32, FORM_F8_E8M0},
 };
 static const uint32_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 33, 64, 100};
 
@@ -114,7 +114,7 @@ static const uint32_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1
 static const char *label(const struct shape *h, uint32_t n, const char *more)
 {
     static char text[160];
-    snprintf(text, sizeof text, "dtype %u, %u x %u, blocks %u x %u, %u tokens, %s", h->dtype, h->rows, h->cols, h->block_rows,
+    snprintf(text, sizeof text, "form %u, %u x %u, blocks %u x %u, %u tokens, %s", h->form, h->rows, h->cols, h->block_rows,
              h->block_cols, n, more);
     return text;
 }
@@ -231,22 +231,22 @@ static void test_dequantize(void **state)
     const struct ops_weight w = {.matrix = &m, .data = p, .rows = 1};
     for (uint32_t i = 0; i < 65536; i++)
         put_half(p + 2 * i, (uint16_t)i);
-    for (uint32_t dtype = PLAN_F16; dtype < PLAN_DTYPES; dtype++) {
-        m.dtype = (uint16_t)dtype;
+    for (uint32_t form = FORM_F16; form <= FORM_MXFP4; form++) {
+        m.form = (uint16_t)form;
         for (size_t way = 0; way < kernels_ways(); way += 3) {
             struct ops *o = kernels_open(way);
-            ops_dequantize(o, got, p, dtype, 65535);
+            ops_dequantize(o, got, p, form, 65535);
             for (uint32_t i = 0; i < 65535; i++) {
                 const float want = reference_weight(&w, 0, i);
                 if (isnan(want) ? !isnan(got[i]) : memcmp(&got[i], &want, 4))
-                    fail_msg("dtype %u, %s: element %u is %.9g, not %.9g", dtype, kernels_way_name(way), i, (double)got[i], (double)want);
+                    fail_msg("form %u, %s: element %u is %.9g, not %.9g", form, kernels_way_name(way), i, (double)got[i], (double)want);
             }
             if (way == 0)
                 memcpy(base, got, 65535 * sizeof *got);
             kernels_assert_same(got, base, 65535, "widened, not-a-numbers too");
-            ops_embed(o, got, 1001, p, dtype, 3, 1001, 0.5f);
+            ops_embed(o, got, 1001, p, form, 3, 1001, 0.5f);
             for (uint32_t i = 0; i < 3003; i++) {
-                const struct ops_weight row = {.matrix = &m, .data = p + i / 1001 * cpu_stored_bytes(dtype, 1001), .rows = 1};
+                const struct ops_weight row = {.matrix = &m, .data = p + i / 1001 * cpu_stored_bytes(form, 1001), .rows = 1};
                 const float want = 0.5f * reference_weight(&row, 0, i % 1001);
                 assert_true(isnan(want) ? isnan(got[i]) : got[i] == want);
             }
@@ -260,12 +260,12 @@ static void test_dequantize(void **state)
 static void test_not_a_number(void **state)
 {
     (void)state;
-    const struct shape h[] = {{PLAN_F8_E4M3, 9, 70, 4, 32, PLAN_F32}, {PLAN_MXFP4, 9, 64, 1, 32, PLAN_MXFP4}};
+    const struct shape h[] = {{FORM_F8_E4M3, 9, 70, 4, 32, FORM_F32}, {FORM_MXFP4, 9, 64, 1, 32, FORM_F8_E8M0}};
     for (size_t i = 0; i < COUNT(h); i++) {
         struct stored s;
         uint64_t seed = 5;
         make(&s, &h[i], seed);
-        if (h[i].dtype == PLAN_F8_E4M3)
+        if (h[i].form == FORM_F8_E4M3)
             s.data_alloc[1 + 3 * s.m.row_bytes + 68] = 0xff;
         else
             s.scale_alloc[1 + 3 * s.m.scale_row_bytes + 1] = 255;
@@ -325,7 +325,7 @@ static void test_little_scratch(void **state)
     struct ops *o;
     const struct ops_options options = {.threads = 2};
     assert_int_equal(ops_open(&o, &options, &e), 0);
-    const struct plan_matrix m = {.rows = 1, .cols = 100u << 20, .dtype = PLAN_F32, .row_bytes = 400u << 20};
+    const struct plan_matrix m = {.rows = 1, .cols = 100u << 20, .form = FORM_F32, .row_bytes = 400u << 20};
     const struct ops_weight w = {.matrix = &m, .rows = 1};
     ops_matmul(o, NULL, 1, NULL, 1, &w, NULL, 0, 50);
     assert_int_equal(ops_sync(o, &e), -ENOMEM);
@@ -345,8 +345,8 @@ static void test_codes_of_e4m3(void **state)
     enum { ROWS = 9, COLS = 256 + 80 };
     static unsigned char data[ROWS * COLS];
     const float scale[3] = {0.5f, 0.5f, 0.5f}; /* blocks of 128 columns, one row of blocks */
-    const struct plan_matrix m = {.rows = ROWS, .cols = COLS, .dtype = PLAN_F8_E4M3, .row_bytes = COLS, .block_rows = ROWS,
-                                  .block_cols = 128, .scale_dtype = PLAN_F32, .scale_row_bytes = sizeof scale};
+    const struct plan_matrix m = {.rows = ROWS, .cols = COLS, .form = FORM_F8_E4M3, .row_bytes = COLS, .block_rows = ROWS,
+                                  .block_cols = 128, .scale_form = FORM_F32, .scale_row_bytes = sizeof scale};
     const struct ops_weight w = {.matrix = &m, .data = data, .scale = (const unsigned char *)scale, .rows = ROWS};
     float x[2 * COLS], y[2 * ROWS];
     (void)state;

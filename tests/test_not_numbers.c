@@ -44,13 +44,13 @@ static const struct damage damages[] = {
     /* transposed half of latent attention */
     {"deepseek-v3-fp8", "model.layers.2.self_attn.kv_b_proj.weight", 32 * 60 + 1, {0x7f}, 1, "row 60, column 1"},
     /* MXFP4's scales: gate, and down */
-    {"gpt-oss-mxfp4", "model.layers.0.mlp.experts.gate_up_proj_scales", 3 * 128 * 2, {0xff}, 1, "e8m0 code 0xff"},
+    {"gpt-oss-mxfp4", "model.layers.0.mlp.experts.gate_up_proj_scales", 3 * 128 * 2, {0xff}, 1, "F8_E8M0 code 0xff"},
     {"gpt-oss-mxfp4",
      "model.layers.1.mlp.experts.down_proj_scales",
      3,
      {0xff},
      1,
-     "row 1, column 1 is not a finite number (e8m0 code 0xff"},
+     "row 1, column 1 is not a finite number (F8_E8M0 code 0xff"},
     /* an expert's bias, a norm, rows of the embedding, a router, its correction, the head */
     {"gpt-oss-mxfp4", "model.layers.0.mlp.experts.down_proj_bias", 0, {0xc0, 0x7f}, 2, "element 0"},
     {"llama", "model.layers.1.input_layernorm.weight", 8, {0xc0, 0x7f}, 2, "not finite numbers"},

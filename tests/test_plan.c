@@ -50,17 +50,9 @@ static uint64_t host_cost(const struct plan_shm *p, uint64_t text, struct cost *
 
 /* ---- names ---- */
 
-static void test_row_bytes(void **state)
+static void test_names(void **state)
 {
     (void)state;
-    assert_int_equal(plan_row_bytes(PLAN_F32, 3), 12);
-    assert_int_equal(plan_row_bytes(PLAN_F16, 3), 6);
-    assert_int_equal(plan_row_bytes(PLAN_BF16, 3), 6);
-    assert_int_equal(plan_row_bytes(PLAN_F8_E4M3, 3), 3);
-    assert_int_equal(plan_row_bytes(PLAN_MXFP4, 64), 32);
-    assert_int_equal(plan_row_bytes(99, 64), 0);
-    assert_string_equal(plan_dtype_name(PLAN_MXFP4), "MXFP4");
-    assert_string_equal(plan_dtype_name(99), "unknown");
     for (uint32_t k = 0; k < OP_KINDS; k++) assert_string_not_equal(plan_op_name(k), "unknown");
     assert_string_equal(plan_op_name(OP_KINDS), "unknown");
 }
@@ -115,7 +107,7 @@ static void test_cut_dense(void **state)
     s = test_shape_small;
     s.layers = 1, s.hidden = 1500, s.inter = 4099, s.vocab = 10007, s.heads = 12, s.kv_heads = 1, s.head_dim = 126;
     cut_at_all_sizes(&s);
-    s.dtype = PLAN_F32;
+    s.form = FORM_F32;
     cut_at_all_sizes(&s);
 }
 
@@ -124,12 +116,12 @@ static void test_cut_scaled(void **state)
     struct test_shape s = test_shape_small;
 
     (void)state;
-    s.dtype = PLAN_F8_E4M3;
+    s.form = FORM_F8_E4M3;
     for (uint32_t block = 1; block <= 128; block *= 2) {
         s.block = block;
         cut_at_all_sizes(&s);
     }
-    s.dtype = PLAN_MXFP4, s.hidden = 64, s.inter = 96, s.head_dim = 16;
+    s.form = FORM_MXFP4, s.hidden = 64, s.inter = 96, s.head_dim = 16;
     cut_at_all_sizes(&s);
     s.hidden = 1024, s.inter = 2880 / 32 * 32, s.heads = 8, s.kv_heads = 8, s.head_dim = 64, s.latent = true;
     cut_at_all_sizes(&s);
@@ -142,7 +134,7 @@ static void test_cut_heads_and_states(void **state)
     (void)state;
     s.latent = s.recurrent = true;
     cut_at_all_sizes(&s);
-    s.dtype = PLAN_F8_E4M3, s.block = 7;
+    s.form = FORM_F8_E4M3, s.block = 7;
     cut_at_all_sizes(&s);
     s.heads = 128, s.kv_heads = 128, s.hidden = 512;
     cut_at_all_sizes(&s);
@@ -159,10 +151,10 @@ static void test_cut_experts(void **state)
         s.gap = (uint64_t)form * 1001;
         cut_at_all_sizes(&s);
     }
-    s.hidden = 128, s.inter = 96, s.dtype = PLAN_MXFP4, s.head_dim = 16, s.heads = 8;
+    s.hidden = 128, s.inter = 96, s.form = FORM_MXFP4, s.head_dim = 16, s.heads = 8;
     s.transposed = false;
     cut_at_all_sizes(&s);
-    s.dtype = PLAN_F8_E4M3, s.block = 32;
+    s.form = FORM_F8_E4M3, s.block = 32;
     cut_at_all_sizes(&s);
 }
 
@@ -373,7 +365,7 @@ static void test_small_dev_shm(void **state)
 static void test_largest_dense_shape(void **state)
 {
     const struct test_shape shape = {.layers = 126, .hidden = 16384, .inter = 53248, .heads = 128, .kv_heads = 8, .head_dim = 128,
-                                     .vocab = 128256, .context = 131072, .dtype = PLAN_BF16};
+                                     .vocab = 128256, .context = 131072, .form = FORM_BF16};
     struct plan_settings s = test_settings(2 * GIB);
     struct plan_shm *p;
     struct cost c;
@@ -392,7 +384,7 @@ static void test_largest_dense_shape(void **state)
 static void test_largest_sparse_shape(void **state)
 {
     struct test_shape shape = {.layers = 61, .hidden = 7168, .inter = 2048, .heads = 128, .kv_heads = 1, .head_dim = 128,
-                               .vocab = 129280, .context = 163840, .dtype = PLAN_F8_E4M3, .block = 128, .experts = 256, .top = 8};
+                               .vocab = 129280, .context = 163840, .form = FORM_F8_E4M3, .block = 128, .experts = 256, .top = 8};
     struct plan_settings s = test_settings(3 * GIB);
     struct plan_shm *p;
     struct cost c;
@@ -516,7 +508,7 @@ static void test_expert_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row_bytes),          cmocka_unit_test(test_cut_dense),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_cut_dense),
         cmocka_unit_test(test_cut_scaled),         cmocka_unit_test(test_cut_heads_and_states),
         cmocka_unit_test(test_cut_experts),        cmocka_unit_test(test_experts_are_alike),
         cmocka_unit_test(test_tied_and_replanned), cmocka_unit_test(test_values_refused),

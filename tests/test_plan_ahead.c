@@ -71,7 +71,7 @@ static void expect_equal(const char *name, const struct plan_summary *a, const s
 static void write_index(const char *list, const char *folder)
 {
     json_t *map = json_object(), *o;
-    char line[1024], file[256], name[512], dtype[32], shape[64], *text;
+    char line[1024], file[256], name[512], form[32], shape[64], *text;
     uint64_t total = 0;
     FILE *f = fopen(list, "r");
 
@@ -80,9 +80,9 @@ static void write_index(const char *list, const char *folder)
         uint64_t dims[8], bytes;
         uint32_t n = 0;
 
-        assert_int_equal(sscanf(line, "%255s %511s %31s %63s", file, name, dtype, shape), 4);
+        assert_int_equal(sscanf(line, "%255s %511s %31s %63s", file, name, form, shape), 4);
         for (char *p = strtok(shape, "x"); p; p = strtok(NULL, "x")) dims[n++] = strtoull(p, NULL, 10);
-        assert_int_equal(tensor_shape_bytes(tensor_dtype_of(dtype), dims, n, &bytes), 0);
+        assert_int_equal(tensor_shape_bytes(tensor_dtype_of(form), dims, n, &bytes), 0);
         total += bytes;
         json_object_set_new(map, name, json_string("model-00001-of-00001.safetensors"));
     }
@@ -174,7 +174,7 @@ static void broken_lists(void **state)
     } cases[] = {
         {"", "no tensors are listed"},
         {"a\tBF16\n", "line 1: too few words"},
-        {"a\tBF16\t4x4\nb\tBF17\t4\n", "line 2: no dtype of safetensors: BF17"},
+        {"a\tBF16\t4x4\nb\tBF17\t4\n", "line 2: no form of safetensors: BF17"},
         {"a\tBF16\t4x\n", "no shape: 4x"},
         {"a\tBF16\t4,4\n", "no shape: 4,4"},
         {"a\tBF16\t-4\n", "no shape"},

@@ -13,7 +13,7 @@ static uint32_t matrix, vector;
 
 static int setup(void **state)
 {
-    struct plan_matrix m = {.rows = 12, .cols = 8, .row_bytes = 16, .dtype = PLAN_BF16, .scale_file = PLAN_NONE};
+    struct plan_matrix m = {.rows = 12, .cols = 8, .row_bytes = 16, .form = FORM_BF16, .scale_file = PLAN_NONE};
     float eight[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 
     (void)state;

@@ -164,8 +164,8 @@ static void kernel_gemm(const struct cpu_product *a, const float *packed, uint32
             struct ahead next = {.row_bytes = a->row_bytes};
             if (k1 < a->cols) {
                 size_t k2 = k1 + BLOCK_COLS < a->cols ? k1 + BLOCK_COLS : a->cols;
-                next.at = a->data + r * a->row_bytes + cpu_stored_bytes(a->dtype, k1);
-                next.lines = cpu_stored_bytes(a->dtype, k2 - k1) / 64 + 1;
+                next.at = a->data + r * a->row_bytes + cpu_stored_bytes(a->form, k1);
+                next.lines = cpu_stored_bytes(a->form, k2 - k1) / 64 + 1;
                 next.total = next.lines * rows;
             }
             for (uint32_t g = 0; g < groups; g++) {

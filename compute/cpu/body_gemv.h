@@ -24,8 +24,8 @@ INLINE void few_wide_f8(const struct cpu_product *a, const int R, const int T, c
     }
 }
 
-/* Rows [r, r + R) times tokens [t0, t0 + T). R, T and dtype are constants wherever it is called. */
-INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, const uint32_t dtype, size_t r, size_t t0)
+/* Rows [r, r + R) times tokens [t0, t0 + T). R, T and form are constants wherever it is called. */
+INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, const uint32_t form, size_t r, size_t t0)
 {
     const float *x0 = a->x + t0 * a->ldx;
     float *y0 = a->y + t0 * a->ldy;
@@ -36,32 +36,32 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
         row[i] = a->data + (r + (size_t)i) * a->row_bytes;
-        scales[i] = dtype_scaled(dtype) ? scale_row(a, r + (size_t)i) : NULL;
+        scales[i] = form_scaled(form) ? scale_row(a, r + (size_t)i) : NULL;
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++)
             acc[i][t] = vf_zero();
     }
-    const size_t block_cols = dtype == PLAN_MXFP4 ? 32 : a->block_cols;
+    const size_t block_cols = form == FORM_MXFP4 ? 32 : a->block_cols;
     size_t k = 0;
     for (size_t block = 0; k + STEP <= cols; block++) {
         size_t end = cols;
-        if (dtype_scaled(dtype)) {
+        if (form_scaled(form)) {
             end = (block + 1) * block_cols < cols ? (block + 1) * block_cols : cols;
 #pragma GCC unroll 8
             for (int i = 0; i < R; i++)
-                s[i] = scale_vec(dtype, block_scale(a, dtype, scales[i], block));
+                s[i] = scale_vec(form, block_scale(a, form, scales[i], block));
         }
-        for (; WIDE_F8 && dtype == PLAN_F8_E4M3 && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
+        for (; WIDE_F8 && form == FORM_F8_E4M3 && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
             few_wide_f8(a, R, T, row, s, x0, k, ahead, acc);
         for (; k + STEP <= end; k += STEP) {
-            const size_t at = cpu_stored_bytes(dtype, k);
+            const size_t at = cpu_stored_bytes(form, k);
             if (at % 64 == 0)
 #pragma GCC unroll 8
                 for (int i = 0; i < R; i++)
                     prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
             for (int i = 0; i < R; i++)
-                w[i] = dtype_scaled(dtype) ? scaled_vec(dtype, row[i] + at, s[i]) : stored_vec(dtype, row[i] + at);
+                w[i] = form_scaled(form) ? scaled_vec(form, row[i] + at, s[i]) : stored_vec(form, row[i] + at);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) {
                 vf x = vf_load(x0 + (size_t)t * a->ldx + k);
@@ -75,7 +75,7 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
 #pragma GCC unroll 8
         for (int i = 0; i < R; i++) {
             const unsigned n = (unsigned)(cols - k);
-            vf last = weight_vec(a, dtype, row[i], scales[i], k, n);
+            vf last = weight_vec(a, form, row[i], scales[i], k, n);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++)
                 acc[i][t] = vf_fma(last, vf_load_n(x0 + (size_t)t * a->ldx + k, n), acc[i][t]);
@@ -97,32 +97,32 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
 }
 
 /* Rows [r, r + R) times all tokens, in groups as even as can be; the rows come from memory for the first of them. */
-INLINE void gemv_groups(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r)
+INLINE void gemv_groups(const struct cpu_product *a, const int R, const uint32_t form, size_t r)
 {
     const uint32_t groups = kernel_groups(a->n);
     for (uint32_t g = 0; g < groups; g++) {
         const uint32_t t = group_first(a->n, groups, g);
         switch (group_first(a->n, groups, g + 1) - t) {
         case 1:
-            gemv_rows(a, R, 1, dtype, r, t);
+            gemv_rows(a, R, 1, form, r, t);
             break;
         case 2:
-            gemv_rows(a, R, 2, dtype, r, t);
+            gemv_rows(a, R, 2, form, r, t);
             break;
 #if TILE_TOKENS > 2
         case 3:
-            gemv_rows(a, R, 3, dtype, r, t);
+            gemv_rows(a, R, 3, form, r, t);
             break;
 #endif
 #if TILE_TOKENS > 3
         case 4:
-            gemv_rows(a, R, 4, dtype, r, t);
+            gemv_rows(a, R, 4, form, r, t);
             break;
         case 5:
-            gemv_rows(a, R, 5, dtype, r, t);
+            gemv_rows(a, R, 5, form, r, t);
             break;
         case 6:
-            gemv_rows(a, R, 6, dtype, r, t);
+            gemv_rows(a, R, 6, form, r, t);
             break;
 #endif
         default:
@@ -131,42 +131,42 @@ INLINE void gemv_groups(const struct cpu_product *a, const int R, const uint32_t
     }
 }
 
-INLINE void gemv_typed(const struct cpu_product *a, const uint32_t dtype, size_t r, size_t r1)
+INLINE void gemv_typed(const struct cpu_product *a, const uint32_t form, size_t r, size_t r1)
 {
     for (; a->n == 1 && r + GEMV_ROWS <= r1; r += GEMV_ROWS)
-        gemv_rows(a, GEMV_ROWS, 1, dtype, r, 0);
+        gemv_rows(a, GEMV_ROWS, 1, form, r, 0);
     for (; a->n == 2 && r + FEW_ROWS_2 <= r1; r += FEW_ROWS_2)
-        gemv_rows(a, FEW_ROWS_2, 2, dtype, r, 0);
+        gemv_rows(a, FEW_ROWS_2, 2, form, r, 0);
     for (; r + TILE_ROWS <= r1; r += TILE_ROWS)
-        gemv_groups(a, TILE_ROWS, dtype, r);
+        gemv_groups(a, TILE_ROWS, form, r);
     for (; r < r1; r++)
-        gemv_groups(a, 1, dtype, r);
+        gemv_groups(a, 1, form, r);
 }
 
 static void few_f32(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    gemv_typed(a, PLAN_F32, r0, r1);
+    gemv_typed(a, FORM_F32, r0, r1);
 }
 static void few_f16(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    gemv_typed(a, PLAN_F16, r0, r1);
+    gemv_typed(a, FORM_F16, r0, r1);
 }
 static void few_bf16(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    gemv_typed(a, PLAN_BF16, r0, r1);
+    gemv_typed(a, FORM_BF16, r0, r1);
 }
 static void few_f8(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    gemv_typed(a, PLAN_F8_E4M3, r0, r1);
+    gemv_typed(a, FORM_F8_E4M3, r0, r1);
 }
 static void few_mxfp4(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    gemv_typed(a, PLAN_MXFP4, r0, r1);
+    gemv_typed(a, FORM_MXFP4, r0, r1);
 }
 
 static void kernel_gemv(const struct cpu_product *a, size_t r0, size_t r1)
 {
-    static void (*const typed[PLAN_DTYPES])(const struct cpu_product *, size_t, size_t) = {few_f32, few_f16, few_bf16, few_f8,
+    static void (*const typed[FORMS])(const struct cpu_product *, size_t, size_t) = {few_f32, few_f16, few_bf16, few_f8,
                                                                                            few_mxfp4};
-    typed[a->dtype](a, r0, r1);
+    typed[a->form](a, r0, r1);
 }

@@ -64,7 +64,7 @@ static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, c
 /* One token, straight from the stored weights: ROWS_AT_ONCE rows walked together, y carried on for each column. */
 #define ROWS_AT_ONCE 8
 
-INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32_t dtype, size_t r, size_t c0, size_t c1)
+INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32_t form, size_t r, size_t c0, size_t c1)
 {
     const unsigned char *row[ROWS_AT_ONCE];
     const size_t ahead = (size_t)R * a->row_bytes;
@@ -76,7 +76,7 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
     }
     size_t c = c0;
     for (; c + STEP <= c1; c += STEP) {
-        const size_t at = cpu_stored_bytes(dtype, c);
+        const size_t at = cpu_stored_bytes(form, c);
         vf sum = vf_load(a->y + c);
         if (at % 64 == 0)
 #pragma GCC unroll 8
@@ -84,38 +84,38 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
                 prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
         for (int i = 0; i < R; i++)
-            sum = vf_fma(x[i], stored_vec(dtype, row[i] + at), sum);
+            sum = vf_fma(x[i], stored_vec(form, row[i] + at), sum);
         vf_store(a->y + c, sum);
     }
     if (c < c1) {
         const unsigned n = (unsigned)(c1 - c);
         vf sum = vf_load_n(a->y + c, n);
         for (int i = 0; i < R; i++)
-            sum = vf_fma(x[i], stored_vec_n(dtype, row[i] + cpu_stored_bytes(dtype, c), n), sum);
+            sum = vf_fma(x[i], stored_vec_n(form, row[i] + cpu_stored_bytes(form, c), n), sum);
         vf_store_n(a->y + c, sum, n);
     }
 }
 
-INLINE void sum_gemv_typed(const struct cpu_product *a, const uint32_t dtype, size_t rows, size_t c0, size_t c1)
+INLINE void sum_gemv_typed(const struct cpu_product *a, const uint32_t form, size_t rows, size_t c0, size_t c1)
 {
     size_t r = 0;
     for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE)
-        sum_gemv_rows(a, ROWS_AT_ONCE, dtype, r, c0, c1);
+        sum_gemv_rows(a, ROWS_AT_ONCE, form, r, c0, c1);
     for (; r < rows; r++)
-        sum_gemv_rows(a, 1, dtype, r, c0, c1);
+        sum_gemv_rows(a, 1, form, r, c0, c1);
 }
 
 /* False: not for weights with scales, or several tokens. */
 static bool sum_one_token(const struct cpu_product *a, size_t rows, size_t c0, size_t c1)
 {
-    if (a->n != 1 || dtype_scaled(a->dtype))
+    if (a->n != 1 || form_scaled(a->form))
         return false;
-    if (a->dtype == PLAN_BF16)
-        sum_gemv_typed(a, PLAN_BF16, rows, c0, c1);
-    else if (a->dtype == PLAN_F16)
-        sum_gemv_typed(a, PLAN_F16, rows, c0, c1);
+    if (a->form == FORM_BF16)
+        sum_gemv_typed(a, FORM_BF16, rows, c0, c1);
+    else if (a->form == FORM_F16)
+        sum_gemv_typed(a, FORM_F16, rows, c0, c1);
     else
-        sum_gemv_typed(a, PLAN_F32, rows, c0, c1);
+        sum_gemv_typed(a, FORM_F32, rows, c0, c1);
     return true;
 }
 
@@ -139,8 +139,8 @@ static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_
     for (size_t r = 0; r < rows; r += SUM_ROWS) {
         const size_t count = rows - r < SUM_ROWS ? rows - r : SUM_ROWS;
         for (size_t i = 0; i < count; i++) {
-            const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_stored_bytes(a->dtype, c0);
-            for (size_t b = 0; b < cpu_stored_bytes(a->dtype, width); b += 64)
+            const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_stored_bytes(a->form, c0);
+            for (size_t b = 0; b < cpu_stored_bytes(a->form, width); b += 64)
                 prefetch_near(next + b);
             dequantize_row(a, r + i, c0, c1, w + i * padded, STEP);
         }

@@ -36,7 +36,7 @@ struct cpu_product {
     const float *bias; /* or NULL */
     size_t ldy, ldx;
     uint32_t n;        /* tokens */
-    uint32_t dtype, scale_dtype;
+    uint32_t form, scale_form;
     size_t cols;       /* of the matrix */
     const unsigned char *data, *scale; /* row 0 of the call; scale NULL: none */
     size_t row_bytes, scale_row_bytes;
@@ -54,7 +54,7 @@ struct cpu_attention {
     const unsigned char *k, *v;
     size_t k_row_bytes, v_row_bytes;   /* of the caches */
     size_t k_head_bytes, v_head_bytes; /* from one kv head to the next */
-    uint32_t kv_dtype;                 /* PLAN_F32, PLAN_BF16, PLAN_F16 */
+    uint32_t kv_form;                 /* FORM_F32, FORM_BF16, FORM_F16 */
     const float *sinks, *alibi;
     const struct ops_rows *rows;
 };
@@ -68,7 +68,7 @@ struct cpu_kernels {
     const char *name;
     uint32_t gemv_tokens; /* up to so many gemv is the faster one; with weights of 16 bits it always is */
 
-    void (*dequantize)(float *dst, const void *src, uint32_t dtype, size_t elements, float scale);
+    void (*dequantize)(float *dst, const void *src, uint32_t form, size_t elements, float scale);
 
     /* Rows [r0, r1) of the call. few: straight from the stored weights; scales of a block need not be handled where
      * block_cols is no multiple of 16. many: x as pack() left it, tokens [t0, t0 + n) of the call, n <= BLOCK_TOKENS;
@@ -138,15 +138,15 @@ void cpu_run(struct ops *o, pool_fn *fn, void *arg, uint32_t tasks, uint64_t wor
 void *cpu_worker_scratch(const struct ops *o, uint32_t worker, uint64_t bytes_each);
 void *cpu_shared_scratch(const struct ops *o, uint64_t bytes_each, uint64_t *left);
 
-/* Bytes of elements of a stored type, from plan_row_bytes()'s definition. */
-static inline size_t cpu_stored_bytes(uint32_t dtype, size_t elements)
+/* Bytes of elements of a stored type, from form_row_bytes()'s definition. */
+static inline size_t cpu_stored_bytes(uint32_t form, size_t elements)
 {
-    switch (dtype) {
-    case PLAN_F32:
+    switch (form) {
+    case FORM_F32:
         return elements * 4;
-    case PLAN_F8_E4M3:
+    case FORM_F8_E4M3:
         return elements;
-    case PLAN_MXFP4:
+    case FORM_MXFP4:
         return (elements + 1) / 2;
     default:
         return elements * 2;

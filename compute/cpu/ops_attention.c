@@ -91,7 +91,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
                    const void *k_cache, const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi,
                    const struct ops_rows *r)
 {
-    static const uint32_t dtypes[] = {[KV_F32] = PLAN_F32, [KV_BF16] = PLAN_BF16, [KV_F16] = PLAN_F16};
+    static const uint32_t forms[] = {[KV_F32] = FORM_F32, [KV_BF16] = FORM_BF16, [KV_F16] = FORM_F16};
     const size_t bytes = kv_bytes(kv_type);
     struct attention_job j = {.o = o, .bytes_each = cpu_attention_floats(p->dk, p->dv) * sizeof(float)};
     if (r->n == 0)
@@ -102,7 +102,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
         return;
     }
     j.a = (struct cpu_attention){.p = p, .dst = dst, .q = q, .ldd = ldd, .ldq = ldq, .k = k_cache, .v = v_cache,
-                                 .kv_dtype = dtypes[kv_type], .sinks = sinks, .alibi = alibi, .rows = r,
+                                 .kv_form = forms[kv_type], .sinks = sinks, .alibi = alibi, .rows = r,
                                  .k_head_bytes = p->dk * bytes, .v_head_bytes = p->dv * bytes,
                                  .k_row_bytes = (size_t)p->kv_heads * p->dk * bytes,
                                  .v_row_bytes = (size_t)p->kv_heads * p->dv * bytes};

@@ -26,12 +26,12 @@ static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uin
                                      const float *bias, uint32_t n)
 {
     const struct plan_matrix *m = w->matrix;
-    return (struct cpu_product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .bias = bias, .n = n, .dtype = m->dtype,
-                                .scale_dtype = m->scale_dtype, .cols = m->cols, .data = w->data, .scale = w->scale,
+    return (struct cpu_product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .bias = bias, .n = n, .form = m->form,
+                                .scale_form = m->scale_form, .cols = m->cols, .data = w->data, .scale = w->scale,
                                 .row_bytes = m->row_bytes, .scale_row_bytes = m->scale_row_bytes, .row0 = w->row0,
                                 .scale_row0 = w->scale_row0,
-                                .block_rows = m->dtype == PLAN_MXFP4 || !m->block_rows ? 1 : m->block_rows,
-                                .block_cols = m->dtype == PLAN_MXFP4 ? 32 : m->block_cols ? m->block_cols : (uint32_t)-16};
+                                .block_rows = m->form == FORM_MXFP4 || !m->block_rows ? 1 : m->block_rows,
+                                .block_cols = m->form == FORM_MXFP4 ? 32 : m->block_cols ? m->block_cols : (uint32_t)-16};
 }
 
 /* Some tasks for each thread, so that one that was held up costs little; whole cache lines of y. */
@@ -154,8 +154,8 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
         j.norm_bias = bias;
         j.a.bias = NULL;
     }
-    const bool scaled_by_vec = j.a.block_cols % 16 == 0 || j.a.dtype != PLAN_F8_E4M3;
-    const bool halves = j.a.dtype == PLAN_BF16 || j.a.dtype == PLAN_F16;
+    const bool scaled_by_vec = j.a.block_cols % 16 == 0 || j.a.form != FORM_F8_E4M3;
+    const bool halves = j.a.form == FORM_BF16 || j.a.form == FORM_F16;
     if (halves || (n <= o->kernels->gemv_tokens && scaled_by_vec))
         gemv(&j);
     else

@@ -13,7 +13,7 @@ struct job {
     const void *bytes;
     const uint32_t *index;
     size_t width, stride;
-    uint32_t dtype, n, each; /* each: positions of a task */
+    uint32_t form, n, each; /* each: positions of a task */
     float ca, cb;
     void (*row)(const struct job *j, uint32_t i);
 };
@@ -36,20 +36,20 @@ static void run_rows(struct job *j, uint64_t cost)
 
 static void embed_row(const struct job *j, uint32_t i)
 {
-    const unsigned char *row = (const unsigned char *)j->bytes + i * cpu_stored_bytes(j->dtype, j->width);
-    j->o->kernels->dequantize(j->dst + i * j->ldd, row, j->dtype, j->width, j->ca);
+    const unsigned char *row = (const unsigned char *)j->bytes + i * cpu_stored_bytes(j->form, j->width);
+    j->o->kernels->dequantize(j->dst + i * j->ldd, row, j->form, j->width, j->ca);
 }
 
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale)
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ld, .bytes = rows, .dtype = dtype, .n = n, .width = width, .ca = scale,
+    struct job j = {.o = o, .dst = dst, .ldd = ld, .bytes = rows, .form = form, .n = n, .width = width, .ca = scale,
                     .row = embed_row};
     run_rows(&j, width);
 }
 
-void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
+void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)
 {
-    o->kernels->dequantize(dst, src, dtype, elements, 1.0f);
+    o->kernels->dequantize(dst, src, form, elements, 1.0f);
 }
 
 static void norm_row(const struct job *j, uint32_t i)
@@ -79,14 +79,14 @@ static void copy_row(const struct job *j, uint32_t i)
 {
     float *dst = j->dst + i * j->ldd;
     const float *src = j->a + i * j->lda;
-    for (uint32_t b = 0; b < j->dtype; b++)
+    for (uint32_t b = 0; b < j->form; b++)
         memmove(dst + b * j->ldb, src + b * j->stride, j->width * sizeof *dst);
 }
 
 void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width,
               uint32_t dst_stride, uint32_t src_stride, uint32_t n)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .dtype = blocks, .width = width, .ldb = dst_stride,
+    struct job j = {.o = o, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .form = blocks, .width = width, .ldb = dst_stride,
                     .stride = src_stride, .n = n, .row = copy_row};
     run_rows(&j, (uint64_t)blocks * width / 4);
 }

@@ -37,16 +37,16 @@ static float f16(const unsigned char *p)
     return (float)small_float(code, 5, 10, 15);
 }
 
-static double stored(uint32_t dtype, const unsigned char *row, uint64_t k)
+static double stored(uint32_t form, const unsigned char *row, uint64_t k)
 {
-    switch (dtype) {
-    case PLAN_F32:
+    switch (form) {
+    case FORM_F32:
         return f32(row + 4 * k);
-    case PLAN_F16:
+    case FORM_F16:
         return f16(row + 2 * k);
-    case PLAN_BF16:
+    case FORM_BF16:
         return bf16(row + 2 * k);
-    case PLAN_F8_E4M3:
+    case FORM_F8_E4M3:
         return (row[k] & 0x7f) == 0x7f ? NAN : small_float(row[k], 4, 3, 7);
     default:
         return small_float(row[k / 2] >> (k % 2 ? 4 : 0) & 15, 2, 1, 1);
@@ -56,16 +56,16 @@ static double stored(uint32_t dtype, const unsigned char *row, uint64_t k)
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
 {
     const struct plan_matrix *m = w->matrix;
-    double value = stored(m->dtype, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
+    double value = stored(m->form, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
     if (w->scale) {
-        const uint64_t block_rows = m->dtype == PLAN_MXFP4 ? 1 : m->block_rows, block_cols = m->dtype == PLAN_MXFP4 ? 32 : m->block_cols;
+        const uint64_t block_rows = m->form == FORM_MXFP4 ? 1 : m->block_rows, block_cols = m->form == FORM_MXFP4 ? 32 : m->block_cols;
         const unsigned char *row = (const unsigned char *)w->scale +
                                    ((w->row0 + r) / block_rows - w->scale_row0) * m->scale_row_bytes;
         const uint64_t at = k / block_cols;
-        if (m->scale_dtype == PLAN_MXFP4)
+        if (m->scale_form == FORM_F8_E8M0)
             scale = row[at] == 255 ? NAN : ldexp(1, row[at] - 127);
         else
-            scale = m->scale_dtype == PLAN_F32 ? f32(row + 4 * at) : bf16(row + 2 * at);
+            scale = m->scale_form == FORM_F32 ? f32(row + 4 * at) : bf16(row + 2 * at);
     }
     return (float)(value * scale); /* exact in double precision before */
 }
@@ -196,8 +196,8 @@ void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uin
 
 static double cached(uint32_t kv_type, const void *cache, uint64_t at)
 {
-    static const uint32_t dtypes[] = {[KV_F32] = PLAN_F32, [KV_BF16] = PLAN_BF16, [KV_F16] = PLAN_F16};
-    return stored(dtypes[kv_type], cache, at);
+    static const uint32_t forms[] = {[KV_F32] = FORM_F32, [KV_BF16] = FORM_BF16, [KV_F16] = FORM_F16};
+    return stored(forms[kv_type], cache, at);
 }
 
 static uint32_t row_of_place(const struct ops_rows *r, uint32_t i, uint32_t position)

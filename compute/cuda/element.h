@@ -112,28 +112,28 @@ ELEMENT_FN uint16_t element_to_f16(float x)
 #endif
 }
 
-/* Element k of a row stored as dtype, without its scale. dtype is a constant wherever speed matters. */
-ELEMENT_FN float element_load(uint32_t dtype, const void *row, uint64_t k)
+/* Element k of a row stored as form, without its scale. form is a constant wherever speed matters. */
+ELEMENT_FN float element_load(uint32_t form, const void *row, uint64_t k)
 {
-    switch (dtype) {
-    case PLAN_F32: return ((const float *)row)[k];
-    case PLAN_F16: return element_f16(((const uint16_t *)row)[k]);
-    case PLAN_BF16: return element_bf16(((const uint16_t *)row)[k]);
-    case PLAN_F8_E4M3: return element_e4m3(((const uint8_t *)row)[k]);
+    switch (form) {
+    case FORM_F32: return ((const float *)row)[k];
+    case FORM_F16: return element_f16(((const uint16_t *)row)[k]);
+    case FORM_BF16: return element_bf16(((const uint16_t *)row)[k]);
+    case FORM_F8_E4M3: return element_e4m3(((const uint8_t *)row)[k]);
     default: return element_e2m1(((const uint8_t *)row)[k / 2] >> (k % 2 * 4) & 15u); /* low nibble first */
     }
 }
 
-/* Scale k of a row of scales; PLAN_MXFP4 stands for e8m0. */
-ELEMENT_FN float element_load_scale(uint32_t dtype, const void *row, uint64_t k)
+/* Scale k of a row of scales. */
+ELEMENT_FN float element_load_scale(uint32_t form, const void *row, uint64_t k)
 {
-    return dtype == PLAN_MXFP4 ? element_e8m0(((const uint8_t *)row)[k]) : element_load(dtype, row, k);
+    return form == FORM_F8_E8M0 ? element_e8m0(((const uint8_t *)row)[k]) : element_load(form, row, k);
 }
 
 /* The two formats of the KV cache that are not float32, and float32. */
 ELEMENT_FN float element_kv_load(uint32_t kv_type, const void *cache, uint64_t at)
 {
-    return element_load(kv_type == KV_F32 ? PLAN_F32 : kv_type == KV_BF16 ? PLAN_BF16 : PLAN_F16, cache, at);
+    return element_load(kv_type == KV_F32 ? FORM_F32 : kv_type == KV_BF16 ? FORM_BF16 : FORM_F16, cache, at);
 }
 
 ELEMENT_FN void element_kv_store(uint32_t kv_type, void *cache, uint64_t at, float x)
@@ -143,7 +143,7 @@ ELEMENT_FN void element_kv_store(uint32_t kv_type, void *cache, uint64_t at, flo
 }
 
 /* Elements in 16 bytes: what one lane of a few-token product loads at once. */
-ELEMENT_FN uint32_t element_vector(uint32_t dtype)
+ELEMENT_FN uint32_t element_vector(uint32_t form)
 {
-    return dtype == PLAN_F32 ? 4 : dtype == PLAN_F8_E4M3 ? 16 : dtype == PLAN_MXFP4 ? 32 : 8;
+    return form == FORM_F32 ? 4 : form == FORM_F8_E4M3 ? 16 : form == FORM_MXFP4 ? 32 : 8;
 }

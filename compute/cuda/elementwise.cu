@@ -17,18 +17,18 @@ dim3 grid_for(uint64_t width, uint32_t n)
 #define COLUMN() (blockIdx.x * blockDim.x + threadIdx.x)
 #define EACH_ROW(i, n) for (uint32_t i = blockIdx.y; i < (n); i += gridDim.y)
 
-__global__ void embed_kernel(float *dst, uint32_t ld, const uint8_t *rows, uint64_t row_bytes, uint32_t dtype, uint32_t n, uint32_t width,
+__global__ void embed_kernel(float *dst, uint32_t ld, const uint8_t *rows, uint64_t row_bytes, uint32_t form, uint32_t n, uint32_t width,
                              float scale)
 {
     uint32_t c = COLUMN();
 
     if (c >= width) return;
-    EACH_ROW(i, n) dst[(uint64_t)i * ld + c] = scale * element_load(dtype, rows + i * row_bytes, c);
+    EACH_ROW(i, n) dst[(uint64_t)i * ld + c] = scale * element_load(form, rows + i * row_bytes, c);
 }
 
-__global__ void dequantize_kernel(float *dst, const void *src, uint32_t dtype, uint64_t elements)
+__global__ void dequantize_kernel(float *dst, const void *src, uint32_t form, uint64_t elements)
 {
-    for (uint64_t i = COLUMN(); i < elements; i += (uint64_t)gridDim.x * blockDim.x) dst[i] = element_load(dtype, src, i);
+    for (uint64_t i = COLUMN(); i < elements; i += (uint64_t)gridDim.x * blockDim.x) dst[i] = element_load(form, src, i);
 }
 
 /* One pair of a head: column c counts pairs over all heads. */
@@ -131,27 +131,27 @@ __global__ void scale_rows_kernel(float *x, uint32_t ldx, const float *weight, u
     EACH_ROW(i, n) x[(uint64_t)i * ldx + c] *= weight[i];
 }
 
-bool known(struct ops *o, uint32_t dtype)
+bool known(struct ops *o, uint32_t form)
 {
-    if (dtype < PLAN_DTYPES) return true;
+    if (form < FORMS) return true;
     backend_fail(o, ENOTSUP, "elements of unknown type");
     return false;
 }
 
 } /* namespace */
 
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t dtype, uint32_t n, uint32_t width, float scale)
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
 {
-    if (known(o, dtype))
-        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, (const uint8_t *)rows, plan_row_bytes(dtype, width),
-               dtype, n, width, scale);
+    if (known(o, form))
+        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, (const uint8_t *)rows, form_row_bytes(form, width),
+               form, n, width, scale);
 }
 
-void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t dtype, uint64_t elements)
+void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)
 {
     uint64_t blocks = (elements + THREADS - 1) / THREADS;
 
-    if (known(o, dtype)) launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, dtype, elements);
+    if (known(o, form)) launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, form, elements);
 }
 
 void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)

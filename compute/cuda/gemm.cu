@@ -56,7 +56,7 @@ __global__ void split_kernel(uint16_t *terms, const float *x, uint32_t ldx, uint
  * transposed matrix, so W stands first: y^T = W x^T, or y^T = W^T x^T for the transposed product. */
 struct product {
     const void *w, *x;
-    uint32_t type; /* PLAN_BF16 or PLAN_F32, of both */
+    uint32_t type; /* FORM_BF16 or FORM_F32, of both */
     uint32_t rows, cols, ldx, n;
     bool transposed;
     float beta;
@@ -64,7 +64,7 @@ struct product {
 
 void multiply(struct ops *o, float *y, uint32_t ldy, const product &p)
 {
-    cudaDataType type = p.type == PLAN_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+    cudaDataType type = p.type == FORM_BF16 ? CUDA_R_16BF : CUDA_R_32F;
     int m = (int)(p.transposed ? p.cols : p.rows), k = (int)(p.transposed ? p.rows : p.cols);
     float one = 1;
 
@@ -79,7 +79,7 @@ void multiply(struct ops *o, float *y, uint32_t ldy, const product &p)
 bool exact_in_bf16(const weight_rows *w)
 {
     /* e8m0 scales reach 2^127 and 6 * 2^127 overflows, in float32 just as well */
-    return (w->dtype == PLAN_BF16 && !w->scale) || w->dtype == PLAN_MXFP4;
+    return (w->form == FORM_BF16 && !w->scale) || w->form == FORM_MXFP4;
 }
 
 /* The rows of w as one operand: where they lie, or dequantized into scratch. */
@@ -87,7 +87,7 @@ const void *operand(struct ops *o, const weight_rows &w, bool bf16, void *wide)
 {
     dim3 grid(blocks_for(w.cols, 256), grid_rows(w.rows));
 
-    if (!w.scale && w.dtype == (bf16 ? PLAN_BF16 : PLAN_F32) && w.row_bytes == plan_row_bytes(w.dtype, w.cols) &&
+    if (!w.scale && w.form == (bf16 ? FORM_BF16 : FORM_F32) && w.row_bytes == form_row_bytes(w.form, w.cols) &&
         (uintptr_t)w.data % 16 == 0)
         return w.data;
     if (bf16) launch(o, "dequantizing weights", dequantize_kernel<uint16_t>, grid, 256, 0, (uint16_t *)wide, w);
@@ -119,11 +119,11 @@ void tokens(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
         uint32_t first = transposed ? r : 0; /* input column */
 
         if (!bf16) {
-            multiply(o, out, ldy, product{data, x + first, PLAN_F32, part.rows, w.cols, ldx, n, transposed, transposed ? 1.0f : 0.0f});
+            multiply(o, out, ldy, product{data, x + first, FORM_F32, part.rows, w.cols, ldx, n, transposed, transposed ? 1.0f : 0.0f});
             continue;
         }
         for (int t = 2; t >= 0; t--)
-            multiply(o, out, ldy, product{data, terms + t * each + first, PLAN_BF16, part.rows, w.cols, inputs, n, transposed,
+            multiply(o, out, ldy, product{data, terms + t * each + first, FORM_BF16, part.rows, w.cols, inputs, n, transposed,
                                           transposed || t < 2 ? 1.0f : 0.0f});
     }
 }

@@ -20,21 +20,21 @@ struct gemv_args {
 };
 
 /* Elements [s, s + 8) (F32: all four) of 16 bytes that were loaded. */
-template <uint32_t DTYPE>
+template <uint32_t FORM>
 __device__ __forceinline__ void dequantize_part(float *out, const uint4 &raw, int s)
 {
     const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
 
-    if (DTYPE == PLAN_F32) {
+    if (FORM == FORM_F32) {
 #pragma unroll
         for (int j = 0; j < 4; j++) out[j] = element_from_bits(words[j]);
-    } else if (DTYPE == PLAN_F16 || DTYPE == PLAN_BF16) {
+    } else if (FORM == FORM_F16 || FORM == FORM_BF16) {
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             uint32_t half = words[j / 2] >> (j % 2 * 16) & 0xffffu;
-            out[j] = DTYPE == PLAN_F16 ? element_f16(half) : element_bf16(half);
+            out[j] = FORM == FORM_F16 ? element_f16(half) : element_bf16(half);
         }
-    } else if (DTYPE == PLAN_F8_E4M3) {
+    } else if (FORM == FORM_F8_E4M3) {
 #pragma unroll
         for (int j = 0; j < 8; j++) out[j] = element_e4m3(words[(s + j) / 4] >> ((s + j) % 4 * 8) & 0xffu);
     } else {
@@ -45,10 +45,10 @@ __device__ __forceinline__ void dequantize_part(float *out, const uint4 &raw, in
 
 /* WIDE: rows and x begin at multiples of 16 bytes, and a scale covers whole vectors. Otherwise element by element, in
  * the same order. */
-template <uint32_t DTYPE, int ROWS, int TOKENS, bool WIDE>
+template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
 __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 {
-    constexpr int V = DTYPE == PLAN_F32 ? 4 : DTYPE == PLAN_F8_E4M3 ? 16 : DTYPE == PLAN_MXFP4 ? 32 : 8;
+    constexpr int V = FORM == FORM_F32 ? 4 : FORM == FORM_F8_E4M3 ? 16 : FORM == FORM_MXFP4 ? 32 : 8;
     constexpr int PART = V < 8 ? V : 8;
     const uint32_t lane = threadIdx.x % 32;
     const uint64_t r0 = ((uint64_t)blockIdx.x * WARPS + threadIdx.x / 32) * ROWS;
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
                 raw[r] = __ldg((const uint4 *)(row[r] + (uint64_t)(k / V) * 16));
-                scale[r] = a.w.scale ? element_load_scale(a.w.scale_dtype, scales[r], DTYPE == PLAN_MXFP4 ? k / 32 : k / a.w.block_cols) : 1.0f;
+                scale[r] = a.w.scale ? element_load_scale(a.w.scale_form, scales[r], FORM == FORM_MXFP4 ? k / 32 : k / a.w.block_cols) : 1.0f;
             }
         }
 #pragma unroll
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
                 if (WIDE) {
-                    dequantize_part<DTYPE>(wide[r], raw[r], s);
+                    dequantize_part<FORM>(wide[r], raw[r], s);
                     if (a.w.scale)
 #pragma unroll
                         for (int j = 0; j < PART; j++) wide[r][j] *= scale[r];
@@ -93,9 +93,9 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 #pragma unroll
                     for (int j = 0; j < PART; j++) {
                         uint32_t at = k + s + j;
-                        float e = at < a.w.cols ? element_load(DTYPE, row[r], at) : 0.0f;
+                        float e = at < a.w.cols ? element_load(FORM, row[r], at) : 0.0f;
 
-                        if (a.w.scale && at < a.w.cols) e *= element_load_scale(a.w.scale_dtype, scales[r], at / a.w.block_cols);
+                        if (a.w.scale && at < a.w.cols) e *= element_load_scale(a.w.scale_form, scales[r], at / a.w.block_cols);
                         wide[r][j] = e;
                     }
                 }
@@ -133,19 +133,19 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
     }
 }
 
-template <uint32_t DTYPE, int ROWS, int TOKENS, bool WIDE>
+template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
 void start(struct ops *o, const gemv_args &a)
 {
-    launch(o, "few-token product", gemv_kernel<DTYPE, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
+    launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
 }
 
-template <uint32_t DTYPE>
-void start_dtype(struct ops *o, const gemv_args &a, bool wide)
+template <uint32_t FORM>
+void start_form(struct ops *o, const gemv_args &a, bool wide)
 {
-    if (!wide) start<DTYPE, 2, 8, false>(o, a);
-    else if (a.n == 1) start<DTYPE, 2, 1, true>(o, a);
-    else if (a.n <= 4) start<DTYPE, 4, 4, true>(o, a);
-    else start<DTYPE, 4, 8, true>(o, a);
+    if (!wide) start<FORM, 2, 8, false>(o, a);
+    else if (a.n == 1) start<FORM, 2, 1, true>(o, a);
+    else if (a.n <= 4) start<FORM, 4, 4, true>(o, a);
+    else start<FORM, 4, 8, true>(o, a);
 }
 
 __global__ void pack_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t cols, uint32_t n)
@@ -166,7 +166,7 @@ bool aligned16(const void *p)
 void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, const float *bias,
                 uint32_t n)
 {
-    uint32_t vector = element_vector(w->dtype);
+    uint32_t vector = element_vector(w->form);
     bool wide = aligned16(w->data) && w->row_bytes % 16 == 0 && w->cols % vector == 0 && (!w->scale || w->block_cols % vector == 0);
     gemv_args a = {*w, x, bias, y, ldx, ldy, n};
 
@@ -184,12 +184,12 @@ void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, c
         part.n = n - i < 8 ? n - i : 8;
         part.x = a.x + (uint64_t)i * a.ldx;
         part.y = a.y + (uint64_t)i * a.ldy;
-        switch (w->dtype) {
-        case PLAN_F32: start_dtype<PLAN_F32>(o, part, wide); break;
-        case PLAN_F16: start_dtype<PLAN_F16>(o, part, wide); break;
-        case PLAN_BF16: start_dtype<PLAN_BF16>(o, part, wide); break;
-        case PLAN_F8_E4M3: start_dtype<PLAN_F8_E4M3>(o, part, wide); break;
-        case PLAN_MXFP4: start_dtype<PLAN_MXFP4>(o, part, wide); break;
+        switch (w->form) {
+        case FORM_F32: start_form<FORM_F32>(o, part, wide); break;
+        case FORM_F16: start_form<FORM_F16>(o, part, wide); break;
+        case FORM_BF16: start_form<FORM_BF16>(o, part, wide); break;
+        case FORM_F8_E4M3: start_form<FORM_F8_E4M3>(o, part, wide); break;
+        case FORM_MXFP4: start_form<FORM_MXFP4>(o, part, wide); break;
         default: backend_fail(o, ENOTSUP, "a weight of unknown type"); return;
         }
     }

@@ -85,7 +85,7 @@ void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
 
 bool sound(struct ops *o, const struct ops_weight *w)
 {
-    if (w->matrix->dtype < PLAN_DTYPES && w->rows <= UINT32_MAX && w->matrix->cols <= UINT32_MAX && w->matrix->cols) return true;
+    if (w->matrix->form < FORMS && w->rows <= UINT32_MAX && w->matrix->cols <= UINT32_MAX && w->matrix->cols) return true;
     backend_fail(o, ENOTSUP, "a matrix of a size or type that the kernels do not know");
     return false;
 }
@@ -95,7 +95,7 @@ bool sound(struct ops *o, const struct ops_weight *w)
 struct weight_rows weight_rows_of(const struct ops_weight *w)
 {
     const struct plan_matrix *m = w->matrix;
-    bool mx = m->dtype == PLAN_MXFP4;
+    bool mx = m->form == FORM_MXFP4;
     struct weight_rows v = {};
 
     v.data = (const uint8_t *)w->data;
@@ -108,8 +108,8 @@ struct weight_rows weight_rows_of(const struct ops_weight *w)
     v.cols = (uint32_t)m->cols;
     v.block_rows = mx || !m->block_rows ? 1 : m->block_rows;
     v.block_cols = mx ? 32 : m->block_cols ? m->block_cols : 1;
-    v.dtype = m->dtype;
-    v.scale_dtype = m->scale_dtype;
+    v.form = m->form;
+    v.scale_form = m->scale_form;
     return v;
 }
 

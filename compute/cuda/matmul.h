@@ -10,7 +10,7 @@ struct weight_rows {
     uint64_t row0, scale_row0;
     uint32_t rows, cols;
     uint32_t block_rows, block_cols; /* of one scale */
-    uint32_t dtype, scale_dtype;
+    uint32_t form, scale_form;
 };
 
 struct weight_rows weight_rows_of(const struct ops_weight *w);
@@ -26,9 +26,9 @@ ELEMENT_FN const uint8_t *weight_scale_row(const struct weight_rows *w, uint64_t
 /* Element (r, c) as float32: the stored number times its scale, rounded once. */
 ELEMENT_FN float weight_at(const struct weight_rows *w, uint64_t r, uint32_t c)
 {
-    float x = element_load(w->dtype, w->data + r * w->row_bytes, c);
+    float x = element_load(w->form, w->data + r * w->row_bytes, c);
 
-    return w->scale ? x * element_load_scale(w->scale_dtype, weight_scale_row(w, r), c / w->block_cols) : x;
+    return w->scale ? x * element_load_scale(w->scale_form, weight_scale_row(w, r), c / w->block_cols) : x;
 }
 
 /* y[i][r] = x[i] . W[r], n <= CUDA_GEMV_TOKENS: own kernels. */

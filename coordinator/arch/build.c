@@ -247,21 +247,16 @@ static uint32_t program_file_of(struct build *b, const struct tensor *t)
     return b->file_of[t->file];
 }
 
-/* How the program calls a stored type; PLAN_DTYPES and a fault where kernels cannot read it. */
-static uint16_t plan_dtype_of(struct build *b, const struct tensor *t)
+/* A tensor's stored form; a fault, and FORMS, where no kernel multiplies with it. */
+static uint16_t form_of(struct build *b, const struct tensor *t)
 {
-    switch (t->dtype) {
-    case TENSOR_F32: return PLAN_F32;
-    case TENSOR_F16: return PLAN_F16;
-    case TENSOR_BF16: return PLAN_BF16;
-    case TENSOR_F8_E4M3: return PLAN_F8_E4M3;
-    default:
-        build_fault(
-            b,
-            "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
-            tensors_path(b->t, t), t->name, tensor_dtype_name(t->dtype));
-        return PLAN_DTYPES;
-    }
+    uint32_t form = tensor_form(t->dtype);
+
+    if (form_can_be(form, FORM_WEIGHT)) return (uint16_t)form;
+    build_fault(
+        b, "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
+        tensors_path(b->t, t), t->name, tensor_dtype_name(t->dtype));
+    return FORMS;
 }
 
 /* Does s, of a matrix or of a stack of parts, have this shape for each part? Dimensions of length 1 may be left out at
@@ -315,14 +310,14 @@ static void find_scales(struct build *b, struct plan_matrix *m, const struct ten
     if (!tensors_find(b->t, name)) snprintf(name, sizeof name, "%s_scale_inv", t->name);
     s = find(b, name, TENSOR_F32, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
     if (!s) return;
-    m->scale_dtype = plan_dtype_of(b, s);
-    if (build_ok(b) && m->scale_dtype != PLAN_F32 && m->scale_dtype != PLAN_BF16)
-        build_fault(b, "%s: tensor %s: scales stored as %s are not supported, F32 and BF16 are", tensors_path(b->t, s),
-                    s->name, tensor_dtype_name(s->dtype));
+    m->scale_form = (uint16_t)tensor_form(s->dtype);
+    if (!form_scaled_by(m->form, m->scale_form))
+        build_fault(b, "%s: tensor %s: scales stored as %s are not supported for weights in %s", tensors_path(b->t, s),
+                    s->name, tensor_dtype_name(s->dtype), form_name(m->form));
     if (build_ok(b)) scale_blocks(b, m, s, parts);
     if (!build_ok(b) || !m->block_cols) return;
     columns = (m->cols + m->block_cols - 1) / m->block_cols;
-    m->scale_row_bytes = columns * (m->scale_dtype == PLAN_F32 ? 4 : 2);
+    m->scale_row_bytes = form_row_bytes(m->scale_form, columns);
     m->scale_off = s->offset + part * (s->bytes / parts);
     m->scale_file = program_file_of(b, s);
 }
@@ -353,12 +348,12 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
         shape_fault(b, t, shape + (3 - dims), dims);
         if (!build_ok(b)) return 0;
     }
-    m.dtype = plan_dtype_of(b, t);
+    m.form = form_of(b, t);
     if (!build_ok(b)) return 0;
-    m.row_bytes = plan_row_bytes(m.dtype, cols);
+    m.row_bytes = form_row_bytes(m.form, cols);
     m.file_off = t->offset + part * rows * m.row_bytes;
     m.file = program_file_of(b, t);
-    if (m.dtype == PLAN_F8_E4M3) find_scales(b, &m, t, part, parts);
+    if (form_info(m.form)->scales == FORM_SCALES_GRID) find_scales(b, &m, t, part, parts);
     return build_ok(b) ? put_matrix(b, &m, full) : 0;
 }
 
@@ -379,14 +374,20 @@ uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_
 
 uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)
 {
-    uint64_t shape[4] = {parts, rows, cols / 32, 16};
-    struct plan_matrix m = {
-        .rows = rows, .cols = cols, .dtype = PLAN_MXFP4, .scale_dtype = PLAN_MXFP4, .block_rows = 1, .block_cols = 32};
+    const struct form_info *f = form_info(FORM_MXFP4);
+    uint64_t shape[4] = {parts, rows, cols / f->elements, f->bytes};
+    struct plan_matrix m = {.rows = rows,
+                            .cols = cols,
+                            .form = FORM_MXFP4,
+                            .scale_form = FORM_F8_E8M0,
+                            .block_rows = f->grid_rows,
+                            .block_cols = f->grid_cols};
     char full[BUILD_NAME_BYTES];
     const struct tensor *w, *s;
 
-    if (cols % 32)
-        build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of 32", b->base, name, (unsigned long long)cols);
+    if (cols % f->elements)
+        build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of %u", b->base, name, (unsigned long long)cols,
+                    f->elements);
     snprintf(full, sizeof full, "%s%s_scales", b->base, name);
     find(b, full, TENSOR_U8, shape, 3);
     snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
@@ -403,8 +404,8 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
         build_fault(b, "%s: tensor %s: MXFP4 is stored as U8, this is %s", tensors_path(b->t, w), w->name,
                     tensor_dtype_name(w->dtype));
     if (!build_ok(b)) return 0;
-    m.row_bytes = cols / 2;
-    m.scale_row_bytes = cols / 32;
+    m.row_bytes = form_row_bytes(m.form, cols);
+    m.scale_row_bytes = form_row_bytes(m.scale_form, cols / m.block_cols);
     m.file_off = w->offset + part * rows * m.row_bytes;
     m.scale_off = s->offset + part * rows * m.scale_row_bytes;
     m.file = program_file_of(b, w);
@@ -424,13 +425,14 @@ static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uin
     if (!t) return PLAN_NONE;
     for (uint32_t i = 0; i < t->dims; i++) n *= t->shape[i];
     if (n != parts * elements) shape_fault(b, t, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
-    v.dtype = plan_dtype_of(b, t);
-    if (build_ok(b) && v.dtype == PLAN_F8_E4M3)
-        build_fault(b, "%s: tensor %s: a vector in FP8 is not supported", tensors_path(b->t, t), t->name);
+    v.form = form_of(b, t);
+    if (build_ok(b) && !form_can_be_vector(v.form))
+        build_fault(b, "%s: tensor %s: a vector in %s is not supported", tensors_path(b->t, t), t->name,
+                    form_name(v.form));
     if (!build_ok(b)) return PLAN_NONE;
     v.file = program_file_of(b, t);
-    v.file_off = t->offset + part * plan_row_bytes(v.dtype, elements);
-    b->weight_bytes += plan_row_bytes(v.dtype, elements);
+    v.file_off = t->offset + part * form_row_bytes(v.form, elements);
+    b->weight_bytes += form_row_bytes(v.form, elements);
     b->parameters += elements;
     return program_vector(b->p, &v, full);
 }

@@ -71,17 +71,17 @@ static void store(json_t *o)
 /* Stored forms have kernels of their own; the one that most of the weights have decides. */
 static const char *main_form(const struct plan_shm *p)
 {
-    double weights[PLAN_DTYPES] = {0};
-    uint32_t most = PLAN_BF16;
+    double weights[FORMS] = {0};
+    uint32_t most = FORM_BF16;
 
     for (uint64_t i = 0; p && i < p->matrices.count; i++) {
         const struct plan_matrix *m = &plan_matrices(p)[i];
 
-        if (m->dtype < PLAN_DTYPES) weights[m->dtype] += (double)m->rows * (double)m->cols;
+        if (m->form < FORMS) weights[m->form] += (double)m->rows * (double)m->cols;
     }
-    for (uint32_t i = 0; i < PLAN_DTYPES; i++)
+    for (uint32_t i = 0; i < FORMS; i++)
         if (weights[i] > weights[most]) most = i;
-    return plan_dtype_name(most);
+    return form_name(most);
 }
 
 static uint32_t threads_of(const struct plan_shm *p)

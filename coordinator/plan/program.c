@@ -114,7 +114,7 @@ static uint64_t add_constants(struct program *p, const float *x, size_t n)
 
 uint32_t program_constants(struct program *p, const float *x, size_t n, const char *name)
 {
-    struct plan_vector v = {.elements = n, .file = PLAN_NONE, .dtype = PLAN_F32};
+    struct plan_vector v = {.elements = n, .file = PLAN_NONE, .form = FORM_F32};
 
     v.file_off = add_constants(p, x, n);
     return program_vector(p, &v, name);

@@ -121,7 +121,7 @@ static uint64_t scale_count(const struct plan_matrix *m, uint64_t row, uint64_t 
 
 static uint64_t bias_bytes(const struct plan_vector *v)
 {
-    return plan_row_bytes(v->dtype, v->elements);
+    return form_row_bytes(v->form, v->elements);
 }
 
 static uint64_t charge_of_rows(const struct tiler *k, const struct rows *r, uint64_t n)
@@ -167,7 +167,8 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
 
     if (r->bias)
         rc = add_part(k, (struct plan_part){.file_off = r->bias->file_off, .bytes = bias_bytes(r->bias), .rows = 1,
-                                            .index = r->bias_index, .file = r->bias->file, .role = PART_BIAS});
+                                            .index = r->bias_index, .file = r->bias->file, .role = PART_BIAS,
+                                            .form = r->bias->form});
     r->bias = NULL;
     if (!rc && m->scale_file != PLAN_NONE) {
         uint64_t first = scale_first(m, r->row), count = scale_count(m, r->row, n);
@@ -175,12 +176,12 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
         rc = add_part(k, (struct plan_part){.file_off = m->scale_off + first * m->scale_row_bytes,
                                             .bytes = count * m->scale_row_bytes, .row0 = first,
                                             .rows = (uint32_t)count, .index = r->matrix, .file = m->scale_file,
-                                            .role = PART_SCALE});
+                                            .role = PART_SCALE, .form = m->scale_form});
     }
     if (!rc)
         rc = add_part(k, (struct plan_part){.file_off = m->file_off + r->row * m->row_bytes,
                                             .bytes = n * m->row_bytes, .row0 = r->row, .rows = (uint32_t)n,
-                                            .index = r->matrix, .file = m->file, .role = PART_WEIGHT});
+                                            .index = r->matrix, .file = m->file, .role = PART_WEIGHT, .form = m->form});
     r->row += n;
     r->count -= n;
     return rc;
@@ -295,7 +296,7 @@ static int tiling_vectors(struct tiler *k)
                              (unsigned long long)k->slot_bytes);
         if (charge > k->slot_bytes - k->charge) close_tile(k);
         rc = add_part(k, (struct plan_part){.file_off = v->file_off, .bytes = bias_bytes(v), .rows = 1,
-                                            .index = (uint32_t)i, .file = v->file, .role = PART_VECTOR});
+                                            .index = (uint32_t)i, .file = v->file, .role = PART_VECTOR, .form = v->form});
     }
     close_tile(k);
     k->c->resident_tiles = (uint32_t)k->c->tiles.count - k->c->sweep_tiles;
@@ -304,8 +305,9 @@ static int tiling_vectors(struct tiler *k)
 
 static bool same_form(const struct plan_matrix *a, const struct plan_matrix *b)
 {
-    return a->rows == b->rows && a->cols == b->cols && a->dtype == b->dtype && a->block_rows == b->block_rows &&
-           a->scale_row_bytes == b->scale_row_bytes && (a->scale_file == PLAN_NONE) == (b->scale_file == PLAN_NONE);
+    return a->rows == b->rows && a->cols == b->cols && a->form == b->form && a->scale_form == b->scale_form &&
+           a->block_rows == b->block_rows && a->scale_row_bytes == b->scale_row_bytes &&
+           (a->scale_file == PLAN_NONE) == (b->scale_file == PLAN_NONE);
 }
 
 static int tiling_expert(struct tiler *k, const struct plan_experts *x, uint32_t expert)

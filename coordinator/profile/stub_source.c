@@ -35,24 +35,19 @@ enum { SWEEP, EXPERTS, OTHER };
 
 /* ---- what lies in the places ---- */
 
-/* One byte that, repeated, is a small number of this form. */
-static int harmless(uint32_t dtype, bool scale)
+static uint8_t filler(uint32_t form)
 {
-    if (dtype == PLAN_F16) return 0x2c;                  /* 0.065 */
-    if (dtype == PLAN_MXFP4) return scale ? 0x78 : 0x21; /* 2^-7; 0.5 and 1 */
-    return 0x3c;                                         /* bf16 and f32 0.0115, e4m3 1.5 */
+    const struct form_info *f = form_info(form);
+
+    return f ? f->filler : 0; /* plan_check() knows the form */
 }
 
 static void fill_tile(uint8_t *place, const struct plan_shm *p, const struct plan_tile *t)
 {
     for (uint32_t i = 0; i < t->parts; i++) {
         const struct plan_part *x = &plan_parts(p)[t->part0 + i];
-        bool vector = x->role == PART_VECTOR || x->role == PART_BIAS, scale = x->role == PART_SCALE;
-        uint32_t dtype = vector  ? plan_vectors(p)[x->index].dtype
-                         : scale ? plan_matrices(p)[x->index].scale_dtype
-                                 : plan_matrices(p)[x->index].dtype;
 
-        memset(place + x->slot_off, harmless(dtype, scale), x->bytes);
+        memset(place + x->slot_off, filler(x->form), x->bytes);
     }
 }
 
@@ -61,7 +56,7 @@ static void fill(const struct stub_source *s, uint8_t *segment)
     const struct plan_shm *p = s->plan;
     const struct plan_tile *t = plan_tiles(p);
     uint64_t slot = p->run.slot_bytes;
-    int usual = harmless(plan_matrices(p)[p->spec.embed_matrix].dtype, false);
+    int usual = filler(plan_matrices(p)[p->spec.embed_matrix].form);
 
     memset(segment + s->base[OTHER], usual, s->places[OTHER] * slot);
     memset(segment + s->base[SWEEP], usual, s->places[SWEEP] * slot);

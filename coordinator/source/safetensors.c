@@ -15,19 +15,35 @@
 
 static const struct {
     const char *name;
-    uint32_t bits;
+    uint32_t bits, form;
 } dtypes[TENSOR_DTYPES] = {
-    [TENSOR_F32] = {"F32", 32},        [TENSOR_F16] = {"F16", 16},        [TENSOR_BF16] = {"BF16", 16},
-    [TENSOR_F8_E4M3] = {"F8_E4M3", 8}, [TENSOR_F8_E5M2] = {"F8_E5M2", 8}, [TENSOR_F8_E8M0] = {"F8_E8M0", 8},
-    [TENSOR_F4] = {"F4", 4},           [TENSOR_F64] = {"F64", 64},        [TENSOR_U8] = {"U8", 8},
-    [TENSOR_I8] = {"I8", 8},           [TENSOR_U16] = {"U16", 16},        [TENSOR_I16] = {"I16", 16},
-    [TENSOR_U32] = {"U32", 32},        [TENSOR_I32] = {"I32", 32},        [TENSOR_U64] = {"U64", 64},
-    [TENSOR_I64] = {"I64", 64},        [TENSOR_BOOL] = {"BOOL", 8},
+    [TENSOR_F32] = {"F32", 32, FORM_F32},
+    [TENSOR_F16] = {"F16", 16, FORM_F16},
+    [TENSOR_BF16] = {"BF16", 16, FORM_BF16},
+    [TENSOR_F8_E4M3] = {"F8_E4M3", 8, FORM_F8_E4M3},
+    [TENSOR_F8_E5M2] = {"F8_E5M2", 8, FORM_F8_E5M2},
+    [TENSOR_F8_E8M0] = {"F8_E8M0", 8, FORM_F8_E8M0},
+    [TENSOR_F4] = {"F4", 4, FORM_BYTES},
+    [TENSOR_F64] = {"F64", 64, FORM_F64},
+    [TENSOR_U8] = {"U8", 8, FORM_BYTES},
+    [TENSOR_I8] = {"I8", 8, FORM_BYTES},
+    [TENSOR_U16] = {"U16", 16, FORM_BYTES},
+    [TENSOR_I16] = {"I16", 16, FORM_BYTES},
+    [TENSOR_U32] = {"U32", 32, FORM_BYTES},
+    [TENSOR_I32] = {"I32", 32, FORM_BYTES},
+    [TENSOR_U64] = {"U64", 64, FORM_BYTES},
+    [TENSOR_I64] = {"I64", 64, FORM_BYTES},
+    [TENSOR_BOOL] = {"BOOL", 8, FORM_BYTES},
 };
 
 const char *tensor_dtype_name(uint32_t dtype)
 {
     return dtype < TENSOR_DTYPES ? dtypes[dtype].name : "unknown";
+}
+
+uint32_t tensor_form(uint32_t dtype)
+{
+    return dtype < TENSOR_DTYPES ? dtypes[dtype].form : FORM_BYTES;
 }
 
 uint32_t tensor_dtype_of(const char *name)

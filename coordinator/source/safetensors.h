@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "proto/base/error.h"
+#include "proto/form.h"
 
 #define SAFETENSORS_HEADER_MAX (UINT64_C(100) << 20) /* as the reference implementation has it */
 
@@ -56,6 +57,9 @@ int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_fil
                      void *context, struct error *e);
 
 const char *tensor_dtype_name(uint32_t dtype);
+/* The stored form of elements of that type (enum form); BYTES: whatever they are, they are no floating-point numbers by
+ * themselves. */
+uint32_t tensor_form(uint32_t dtype);
 /* The dtype of a name; TENSOR_DTYPES: unknown. */
 uint32_t tensor_dtype_of(const char *name);
 /* Bytes of a shape: -EOVERFLOW, or -EINVAL where its bits fill no whole number of bytes. */

@@ -30,21 +30,16 @@ extern char **environ;
 
 static uint32_t form_of(const struct verify *v, size_t i)
 {
-    static const uint32_t forms[TENSOR_DTYPES] = {
-        [TENSOR_F16] = VERIFY_F16,         [TENSOR_BF16] = VERIFY_BF16,       [TENSOR_F32] = VERIFY_F32,
-        [TENSOR_F64] = VERIFY_F64,         [TENSOR_F8_E4M3] = VERIFY_F8_E4M3, [TENSOR_F8_E5M2] = VERIFY_F8_E5M2,
-        [TENSOR_F8_E8M0] = VERIFY_F8_E8M0,
-    };
     const struct verify_tensor *t = &v->tensor[i];
     size_t n = strlen(t->name);
 
-    if (t->dtype != TENSOR_U8) return t->dtype < TENSOR_DTYPES ? forms[t->dtype] : VERIFY_PLAIN;
+    if (t->dtype != TENSOR_U8) return tensor_form(t->dtype);
     /* gpt-oss stores MXFP4's scales as plain bytes beside NAME_blocks */
-    if (n < 7 || strcmp(t->name + n - 7, "_scales")) return VERIFY_PLAIN;
+    if (n < 7 || strcmp(t->name + n - 7, "_scales")) return FORM_BYTES;
     for (size_t k = 0; k < v->tensors; k++)
         if (!strncmp(v->tensor[k].name, t->name, n - 7) && !strcmp(v->tensor[k].name + n - 7, "_blocks"))
-            return VERIFY_F8_E8M0;
-    return VERIFY_PLAIN;
+            return FORM_F8_E8M0;
+    return FORM_BYTES;
 }
 
 static uint64_t up8(uint64_t x)

@@ -23,91 +23,65 @@ DEFINE_ANY(16, uint16_t)
 DEFINE_ANY(32, uint32_t)
 DEFINE_ANY(64, uint64_t)
 
-/* May this chunk hold a NaN or an infinity? The masks are exponents of ones alone, and the whole code where only that
- * means NaN. */
-static bool suspicious(uint32_t form, const uint8_t *p)
+/* May these CHUNK bytes hold a NaN or an infinity? Where a block is one code, a loop over all of them tells. */
+static bool suspicious(const struct form_info *f, const uint8_t *p)
 {
-    switch (form) {
-    case VERIFY_F16: return any16(p, 0x7c00);
-    case VERIFY_BF16: return any16(p, 0x7f80);
-    case VERIFY_F32: return any32(p, 0x7f800000);
-    case VERIFY_F64: return any64(p, UINT64_C(0x7ff0000000000000));
-    case VERIFY_F8_E4M3: return any8(p, 0x7f);
-    case VERIFY_F8_E5M2: return any8(p, 0x7c);
-    case VERIFY_F8_E8M0: return any8(p, 0xff);
-    default: return false;
+    if (f->bytes != f->code_bytes) return true;
+    switch (f->code_bytes) {
+    case 1: return any8(p, (uint8_t)f->special);
+    case 2: return any16(p, (uint16_t)f->special);
+    case 4: return any32(p, (uint32_t)f->special);
+    case 8: return any64(p, f->special);
+    }
+    return true;
+}
+
+static void count_block(struct verify_span *s, const struct form_info *f, uint64_t at, const uint8_t *block)
+{
+    for (uint32_t i = 0; i < f->codes; i++) {
+        enum form_kind k = form_kind(f, form_code(f, block, i));
+
+        if (k == FORM_FINITE) continue;
+        if (k == FORM_NOT_A_NUMBER)
+            s->nan++;
+        else
+            s->inf++;
+        if (s->first == VERIFY_NONE) s->first = at + f->code_off + i * f->code_bytes;
     }
 }
 
-enum kind { FINITE, INFINITE, NOT_A_NUMBER };
-
-static enum kind by_mantissa(bool special, uint64_t mantissa)
+/* Whole blocks. */
+static void count_blocks(struct verify_span *s, const struct form_info *f, uint64_t at, const uint8_t *p,
+                         uint64_t bytes)
 {
-    return !special ? FINITE : mantissa ? NOT_A_NUMBER : INFINITE;
-}
-
-static enum kind classify(uint32_t form, const uint8_t *p)
-{
-    uint16_t h;
-    uint32_t w;
-    uint64_t d;
-
-    switch (form) {
-    case VERIFY_F16: memcpy(&h, p, 2); return by_mantissa((h & 0x7c00) == 0x7c00, h & 0x3ff);
-    case VERIFY_BF16: memcpy(&h, p, 2); return by_mantissa((h & 0x7f80) == 0x7f80, h & 0x7f);
-    case VERIFY_F32: memcpy(&w, p, 4); return by_mantissa((w & 0x7f800000) == 0x7f800000, w & 0x7fffff);
-    case VERIFY_F64: memcpy(&d, p, 8); return by_mantissa((d >> 52 & 0x7ff) == 0x7ff, d << 12);
-    case VERIFY_F8_E4M3: return (*p & 0x7f) == 0x7f ? NOT_A_NUMBER : FINITE;
-    case VERIFY_F8_E5M2: return by_mantissa((*p & 0x7c) == 0x7c, *p & 3);
-    case VERIFY_F8_E8M0: return *p == 0xff ? NOT_A_NUMBER : FINITE;
-    default: return FINITE;
-    }
-}
-
-static void count_one(struct verify_span *s, uint64_t at, const uint8_t *p)
-{
-    enum kind k = classify(s->form, p);
-
-    if (k == FINITE) return;
-    if (k == NOT_A_NUMBER)
-        s->nan++;
-    else
-        s->inf++;
-    if (s->first == VERIFY_NONE) s->first = at;
-}
-
-/* Whole elements. */
-static void count_elements(struct verify_span *s, uint64_t at, const uint8_t *p, uint64_t bytes)
-{
-    uint32_t width = verify_form_bytes(s->form);
-
     while (bytes) {
-        uint64_t n = bytes < CHUNK ? bytes : CHUNK;
+        uint64_t chunk = CHUNK / f->bytes * f->bytes, n = bytes < chunk ? bytes : chunk;
 
-        if (n < CHUNK || suspicious(s->form, p))
-            for (uint64_t i = 0; i < n; i += width) count_one(s, at + i, p + i);
+        if (n < CHUNK || suspicious(f, p))
+            for (uint64_t i = 0; i < n; i += f->bytes) count_block(s, f, at + i, p + i);
         at += n;
         p += n;
         bytes -= n;
     }
 }
 
-/* A piece of the current span; what is left of a cut element waits for the next piece. */
+/* A piece of the current span; what is left of a cut block waits for the next piece. */
 static void count_piece(struct counter *c, struct verify_span *s, uint64_t at, const uint8_t *p, uint64_t bytes)
 {
-    uint32_t width = verify_form_bytes(s->form), rest;
+    const struct form_info *f = form_info(s->form);
+    uint32_t rest;
 
-    if (s->form == VERIFY_PLAIN) return;
+    if (!f || !f->codes) return; /* verify_check() knows the form */
     while (c->carried && bytes) {
         c->carry[c->carried++] = *p++;
         at++;
         bytes--;
-        if (c->carried < width) continue;
-        count_one(s, at - width, c->carry);
+        if (c->carried < f->bytes) continue;
+        count_block(s, f, at - f->bytes, c->carry);
         c->carried = 0;
     }
-    rest = (uint32_t)(bytes % width);
-    count_elements(s, at, p, bytes - rest);
+    rest = (uint32_t)(bytes % f->bytes);
+    count_blocks(s, f, at, p, bytes - rest);
     if (rest) memcpy(c->carry, p + bytes - rest, rest);
     if (bytes) c->carried = rest;
 }

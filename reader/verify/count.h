@@ -1,6 +1,6 @@
 /* Counts NaN and infinity in a file's spans while its bytes pass, in order and in blocks of any size.
  *
- * Spans may begin at odd offsets and elements may be cut by the blocks' borders: both are how safetensors files are. */
+ * Spans may begin at odd offsets and blocks of a form may be cut by the borders of what is read: both are how safetensors files are. */
 #pragma once
 #include <stdint.h>
 #include "proto/verify.h"
@@ -8,7 +8,7 @@
 struct counter {
     struct verify_span *span;
     uint64_t spans, current;
-    uint8_t carry[8]; /* the beginning of an element that the last block cut */
+    uint8_t carry[FORM_BLOCK_MOST]; /* the beginning of a block that the last piece cut */
     uint32_t carried;
 };
 

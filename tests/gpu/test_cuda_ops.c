@@ -176,29 +176,29 @@ static void test_rows(void **state)
 
 static void test_embed_and_dequantize(void **state)
 {
-    static const uint32_t dtypes[] = {PLAN_F32, PLAN_F16, PLAN_BF16, PLAN_F8_E4M3};
+    static const uint32_t forms[] = {FORM_F32, FORM_F16, FORM_BF16, FORM_F8_E4M3};
     enum { N = 3, W = 70 };
     uint64_t seed = 8;
 
     (void)state;
-    for (size_t i = 0; i < COUNT(dtypes); i++) {
+    for (size_t i = 0; i < COUNT(forms); i++) {
         uint8_t *raw = calloc(N * W, 4);
         float *got, *dst = gpu_new(o, N * W * 4), *flat = gpu_new(o, N * W * 4);
 
         for (uint32_t k = 0; k < N * W; k++) {
             float x = gpu_uniform(&seed);
 
-            if (dtypes[i] == PLAN_F32) ((float *)(void *)raw)[k] = x;
-            else if (dtypes[i] == PLAN_F8_E4M3) raw[k] = (uint8_t)(gpu_random(&seed) % 127);
-            else ((uint16_t *)(void *)raw)[k] = dtypes[i] == PLAN_F16 ? element_to_f16(x) : element_to_bf16(x);
+            if (forms[i] == FORM_F32) ((float *)(void *)raw)[k] = x;
+            else if (forms[i] == FORM_F8_E4M3) raw[k] = (uint8_t)(gpu_random(&seed) % 127);
+            else ((uint16_t *)(void *)raw)[k] = forms[i] == FORM_F16 ? element_to_f16(x) : element_to_bf16(x);
         }
-        ops_embed(o, dst, W, gpu_put(o, raw, N * W * 4), dtypes[i], N, W, 2.5f);
-        ops_dequantize(o, flat, gpu_put(o, raw, N * W * 4), dtypes[i], N * W);
+        ops_embed(o, dst, W, gpu_put(o, raw, N * W * 4), forms[i], N, W, 2.5f);
+        ops_dequantize(o, flat, gpu_put(o, raw, N * W * 4), forms[i], N * W);
         got = gpu_get(o, dst, N * W);
-        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == 2.5f * element_load(dtypes[i], raw, k));
+        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == 2.5f * element_load(forms[i], raw, k));
         free(got);
         got = gpu_get(o, flat, N * W);
-        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == element_load(dtypes[i], raw, k));
+        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == element_load(forms[i], raw, k));
         free(got), free(raw);
         gpu_forget(o);
     }

@@ -17,7 +17,7 @@
 #define FEW      16u /* tokens up to which results are the same bytes */
 
 struct shape {
-    uint32_t dtype, rows, cols, block_rows, block_cols, scale_dtype;
+    uint32_t form, rows, cols, block_rows, block_cols, scale_form;
 };
 
 /* A matrix on the host; its rows are put on the device 256-byte aligned, as a tile brings them. */
@@ -28,55 +28,55 @@ struct stored {
 };
 
 static const struct shape shapes[] = {
-    {PLAN_F32, 37, 75, 0, 0, 0},          {PLAN_F32, 5, 1, 0, 0, 0},           {PLAN_F32, 9, 260, 0, 0, 0},
-    {PLAN_F16, 33, 130, 0, 0, 0},         {PLAN_F16, 1, 16, 0, 0, 0},          {PLAN_BF16, 70, 519, 0, 0, 0},
-    {PLAN_BF16, 131, 1040, 0, 0, 0},      {PLAN_BF16, 64, 64, 0, 0, 0},        {PLAN_BF16, 3, 15, 0, 0, 0},
-    {PLAN_F8_E4M3, 70, 300, 32, 128, PLAN_F32}, {PLAN_F8_E4M3, 33, 256, 128, 128, PLAN_BF16}, {PLAN_F8_E4M3, 29, 90, 5, 7, PLAN_F32},
-    {PLAN_F8_E4M3, 18, 1104, 1, 1104, PLAN_F32}, {PLAN_MXFP4, 45, 96, 0, 0, PLAN_MXFP4}, {PLAN_MXFP4, 7, 1088, 1, 32, PLAN_MXFP4},
+    {FORM_F32, 37, 75, 0, 0, 0},          {FORM_F32, 5, 1, 0, 0, 0},           {FORM_F32, 9, 260, 0, 0, 0},
+    {FORM_F16, 33, 130, 0, 0, 0},         {FORM_F16, 1, 16, 0, 0, 0},          {FORM_BF16, 70, 519, 0, 0, 0},
+    {FORM_BF16, 131, 1040, 0, 0, 0},      {FORM_BF16, 64, 64, 0, 0, 0},        {FORM_BF16, 3, 15, 0, 0, 0},
+    {FORM_F8_E4M3, 70, 300, 32, 128, FORM_F32}, {FORM_F8_E4M3, 33, 256, 128, 128, FORM_BF16}, {FORM_F8_E4M3, 29, 90, 5, 7, FORM_F32},
+    {FORM_F8_E4M3, 18, 1104, 1, 1104, FORM_F32}, {FORM_MXFP4, 45, 96, 0, 0, FORM_F8_E8M0}, {FORM_MXFP4, 7, 1088, 1, 32, FORM_F8_E8M0},
 };
 static const uint32_t token_counts[] = {1, 3, 4, 5, 8, 9, 16, 17, 40};
 
-static uint64_t bytes_of(uint32_t dtype, uint64_t n)
+static uint64_t bytes_of(uint32_t form, uint64_t n)
 {
-    return dtype == PLAN_F32 ? 4 * n : dtype == PLAN_F8_E4M3 ? n : dtype == PLAN_MXFP4 ? n / 2 : 2 * n;
+    return form == FORM_F32 ? 4 * n : form == FORM_F8_E4M3 ? n : form == FORM_MXFP4 ? n / 2 : 2 * n;
 }
 
 static void fill(struct stored *s, uint64_t *seed)
 {
-    for (uint64_t i = 0; i < s->m.rows * s->m.cols && s->m.dtype < PLAN_F8_E4M3; i++) {
+    for (uint64_t i = 0; i < s->m.rows * s->m.cols && s->m.form < FORM_F8_E4M3; i++) {
         float x = gpu_uniform(seed);
 
-        if (s->m.dtype == PLAN_F32) ((float *)(void *)s->data)[i] = x;
-        else ((uint16_t *)(void *)s->data)[i] = s->m.dtype == PLAN_F16 ? element_to_f16(i % 7 ? x : x * 1e-5f) : element_to_bf16(x);
+        if (s->m.form == FORM_F32) ((float *)(void *)s->data)[i] = x;
+        else ((uint16_t *)(void *)s->data)[i] = s->m.form == FORM_F16 ? element_to_f16(i % 7 ? x : x * 1e-5f) : element_to_bf16(x);
     }
-    for (uint64_t i = 0; i < s->data_bytes && s->m.dtype >= PLAN_F8_E4M3; i++) {
+    for (uint64_t i = 0; i < s->data_bytes && s->m.form >= FORM_F8_E4M3; i++) {
         s->data[i] = (uint8_t)gpu_random(seed);
-        if (s->m.dtype == PLAN_F8_E4M3 && (s->data[i] & 0x7f) == 0x7f) s->data[i] = 0x3a;
+        if (s->m.form == FORM_F8_E4M3 && (s->data[i] & 0x7f) == 0x7f) s->data[i] = 0x3a;
     }
 }
 
 static void make(struct stored *s, const struct shape *h, uint64_t seed)
 {
-    bool mx = h->dtype == PLAN_MXFP4;
+    bool mx = h->form == FORM_MXFP4;
     uint64_t block_rows = mx || !h->block_rows ? 1 : h->block_rows, block_cols = mx ? 32 : h->block_cols ? h->block_cols : 1;
     uint64_t scale_rows = (h->rows + block_rows - 1) / block_rows, each = (h->cols + block_cols - 1) / block_cols;
 
-    *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .dtype = (uint16_t)h->dtype, .block_rows = h->block_rows,
-                               .block_cols = h->block_cols, .scale_dtype = (uint16_t)h->scale_dtype, .row_bytes = bytes_of(h->dtype, h->cols)}};
+    *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .form = (uint16_t)h->form, .block_rows = h->block_rows,
+                               .block_cols = h->block_cols, .scale_form = (uint16_t)h->scale_form, .row_bytes = bytes_of(h->form, h->cols)}};
     s->data_bytes = h->rows * s->m.row_bytes;
     s->data = malloc(s->data_bytes);
     assert_non_null(s->data);
     fill(s, &seed);
-    if (h->dtype < PLAN_F8_E4M3) return;
-    s->m.scale_row_bytes = each * (h->scale_dtype == PLAN_F32 ? 4 : h->scale_dtype == PLAN_BF16 ? 2 : 1);
+    if (h->form < FORM_F8_E4M3) return;
+    s->m.scale_row_bytes = each * (h->scale_form == FORM_F32 ? 4 : h->scale_form == FORM_BF16 ? 2 : 1);
     s->scale_bytes = scale_rows * s->m.scale_row_bytes;
     s->scale = malloc(s->scale_bytes);
     assert_non_null(s->scale);
     for (uint64_t i = 0; i < scale_rows * each; i++) {
         float x = 0.01f + fabsf(gpu_uniform(&seed));
 
-        if (h->scale_dtype == PLAN_F32) ((float *)(void *)s->scale)[i] = x;
-        else if (h->scale_dtype == PLAN_BF16) ((uint16_t *)(void *)s->scale)[i] = element_to_bf16(x);
+        if (h->scale_form == FORM_F32) ((float *)(void *)s->scale)[i] = x;
+        else if (h->scale_form == FORM_BF16) ((uint16_t *)(void *)s->scale)[i] = element_to_bf16(x);
         else s->scale[i] = (uint8_t)(118 + gpu_random(&seed) % 12);
     }
 }
@@ -95,7 +95,7 @@ static struct ops_weight on_host(const struct stored *s)
 /* Rows [r0, r1) as a tile of their own on the device. */
 static struct ops_weight on_device(struct ops *o, const struct stored *s, uint64_t r0, uint64_t r1)
 {
-    uint64_t block_rows = s->m.dtype == PLAN_MXFP4 ? 1 : s->m.block_rows ? s->m.block_rows : 1;
+    uint64_t block_rows = s->m.form == FORM_MXFP4 ? 1 : s->m.block_rows ? s->m.block_rows : 1;
     uint64_t s0 = r0 / block_rows, s1 = (r1 + block_rows - 1) / block_rows;
 
     return (struct ops_weight){.matrix = &s->m, .row0 = r0, .rows = r1 - r0, .scale_row0 = s->scale ? s0 : 0,
@@ -114,7 +114,7 @@ static void check_product(struct ops *o, const struct stored *s, uint32_t n, uin
     struct ops_weight host = on_host(s), device = on_device(o, s, 0, rows);
     char what[128];
 
-    snprintf(what, sizeof what, "dtype %u, %u x %u, %u tokens, shift %u, flags %u", s->m.dtype, rows, (unsigned)s->m.cols, n, shift, flags);
+    snprintf(what, sizeof what, "form %u, %u x %u, %u tokens, shift %u, flags %u", s->m.form, rows, (unsigned)s->m.cols, n, shift, flags);
     ops_matmul(o, dy, ldy, dx + shift, ldx, &device, d_bias, flags, n);
     got = gpu_get(o, dy, (size_t)n * ldy);
     reference_matmul(y, ldy, x + shift, ldx, &host, biased ? bias : NULL, flags, n, size);
@@ -191,7 +191,7 @@ static void check_transposed(struct ops *o, const struct stored *s, uint32_t n, 
     struct ops_weight host = on_host(s), first = on_device(o, s, 0, cut), second = on_device(o, s, cut, rows);
     char what[128];
 
-    snprintf(what, sizeof what, "transposed, dtype %u, %u x %u, %u tokens", s->m.dtype, (unsigned)rows, cols, n);
+    snprintf(what, sizeof what, "transposed, form %u, %u x %u, %u tokens", s->m.form, (unsigned)rows, cols, n);
     if (cut) ops_matmul_t(o, dy, ldy, dx, ldx, &first, d_bias, true, n);
     ops_matmul_t(o, dy, ldy, dx + cut, ldx, &second, cut ? NULL : d_bias, !cut, n);
     got = gpu_get(o, dy, (size_t)n * ldy);

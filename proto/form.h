@@ -1,0 +1,156 @@
+/* Stored forms: how numbers lie in a file, hence in a slot, in the host cache and in device memory.
+ *
+ * A form is one row of FORM_TABLE. A row of a matrix is whole blocks of its form; a block is `elements` consecutive columns
+ * in `bytes` bytes. Where the numbers of a block are multiplied by scales, these lie
+ *
+ *   FORM_SCALES_NONE     nowhere: the elements are the numbers
+ *   FORM_SCALES_GRID     in a tensor of their own, one for each grid_rows x grid_cols elements (0: the matrix says how many:
+ *                        plan_matrix.block_rows, block_cols), stored in one of the forms of the bit set scale_forms.
+ *                        They travel as PART_SCALE before the rows that they serve
+ *   FORM_SCALES_INSIDE   inside of the block
+ *
+ * Dequantizing is exact in the form `to`, in which a dequantized matrix may be kept; everywhere else it is float32: stored
+ * number times scale, rounded once. Activations are float32 whatever the form.
+ *
+ * Who reads the table: the coordinator (which tensors can be weights, row bytes, tiles, predicted bytes), plan_check(),
+ * compute's search for what is no finite number, sluice-verify, the profiles' stub stages. Who has code of its own for each
+ * form registers it by form: compute/cpu/forms.h, compute/cpu/reference.c, compute/cuda/forms.h. A number that is no form,
+ * or a form without the code that is asked for, is an error that names it, wherever it is met.
+ *
+ * ---- how to add one ----
+ * In all cases: a row here, a name in coordinator/arch/build.c where a file's types become forms, and the tests over the
+ * table (tests/test_forms.c, test_kernels.c, gpu/test_cuda_products.c) find the rest: they fail for a form that a kernel
+ * lacks. "Dequantizing functions" are those of the registries above: scalar reference, vec_plain.h, vec_avx2.h,
+ * vec_avx512.h, cuda.
+ *
+ * GGUF's blocks (32 or 256 elements, scales inside; offsets of rows are whole blocks, so a row of a 3-D tensor's expert is
+ * cut like any other): FORM_SCALES_INSIDE, codes of the float16 scales. Dequantizing functions see a whole block.
+ *
+ * int4 with scales and zero points of groups in other tensors (GPTQ, AWQ, compressed-tensors): FORM_SCALES_GRID with
+ * grid_cols (groups of columns) or grid_rows (groups of inputs of a matrix stored [in][out]) given by the matrix, 8 elements
+ * in 4 bytes. Zero points are a second grid of the same shape: a form bit zero_forms here, zero_off, zero_file and
+ * zero_row_bytes beside scale_* in plan_matrix, PART_ZERO between PART_SCALE and PART_WEIGHT in tiles, one more pointer
+ * beside scale in struct ops_weight. Packings that put 8 inputs of one output into a word (GPTQ) are rows of 8 inputs:
+ * a matrix of rows / 8 stored rows, cut at multiples of 8.
+ *
+ * Lossless units (a tile's rows as one bit stream, shorter than rows x row bytes): the matrix keeps the form that its
+ * elements have once they are unpacked (BF16), for the kernels; the form of the packing has a row with `packs` = that form
+ * and is the form of parts only, so that each tile may be packed or not. plan_part.bytes are stored bytes already, and
+ * readers, rings, caches and copies know nothing else; plan_check() then asks of such a part that it lies in the file and is
+ * at most as long as the rows it unpacks to and its header, and the file offsets come from a table of units instead of from
+ * row0. Compute unpacks a few rows at a time into its scratch and calls the kernels of `packs`. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
+
+/* What a form can be; forms that are neither are only looked at by verify. */
+#define FORM_WEIGHT 1u /* elements of a matrix: all kernels of products know it */
+#define FORM_SCALE  2u /* elements of a grid of scales */
+
+#define FORM_BIT(name) (1u << FORM_##name)
+
+/* Codes of a block that can be no finite number: count consecutive ones of code_bytes bytes from code_off on. A code c is
+ * none where (c & special) == special, and then an infinity where fraction is not 0 and c & fraction is 0. */
+#define FORM_CODES(off, n, each, ones, rest)                                                                           \
+    .code_off = (off), .codes = (n), .code_bytes = (each), .special = UINT64_C(ones), .fraction = UINT64_C(rest)
+#define FORM_ALL_FINITE .codes = 0
+
+#define FORM_NO_SCALES               .scales = FORM_SCALES_NONE
+#define FORM_GRID(rows, cols, forms) .scales = FORM_SCALES_GRID, .grid_rows = (rows), .grid_cols = (cols), .scale_forms = (forms)
+#define FORM_INSIDE                  .scales = FORM_SCALES_INSIDE
+
+/* The table. align: on a device, where payloads begin at multiples of 256 bytes, every block begins at a multiple of it,
+ * and kernels may load words so wide. filler: a byte that, repeated, makes blocks of small finite numbers.
+ *
+ *      name     elements  bytes  align  to    scales                              can be                    codes             filler */
+/* clang-format off */
+#define FORM_TABLE(ROW)                                                                                                \
+    ROW(F32,      1,  4, 4, F32,  (FORM_NO_SCALES),                               FORM_WEIGHT | FORM_SCALE,            \
+        (FORM_CODES(0, 1, 4, 0x7f800000, 0x007fffff)), 0x3c)                                                           \
+    ROW(F16,      1,  2, 2, F32,  (FORM_NO_SCALES),                               FORM_WEIGHT,                         \
+        (FORM_CODES(0, 1, 2, 0x7c00, 0x03ff)), 0x2c)                                                                   \
+    ROW(BF16,     1,  2, 2, BF16, (FORM_NO_SCALES),                               FORM_WEIGHT | FORM_SCALE,            \
+        (FORM_CODES(0, 1, 2, 0x7f80, 0x007f)), 0x3c)                                                                   \
+    ROW(F8_E4M3,  1,  1, 1, F32,  (FORM_GRID(0, 0, FORM_BIT(F32) | FORM_BIT(BF16))), FORM_WEIGHT,                      \
+        (FORM_CODES(0, 1, 1, 0x7f, 0)), 0x3c)                                                                          \
+    ROW(MXFP4,   32, 16, 1, BF16, (FORM_GRID(1, 32, FORM_BIT(F8_E8M0))),          FORM_WEIGHT,                         \
+        (FORM_ALL_FINITE), 0x21)                                                                                       \
+    ROW(F8_E8M0,  1,  1, 1, BF16, (FORM_NO_SCALES),                               FORM_SCALE,                          \
+        (FORM_CODES(0, 1, 1, 0xff, 0)), 0x78)                                                                          \
+    ROW(F8_E5M2,  1,  1, 1, F32,  (FORM_NO_SCALES),                               0,                                   \
+        (FORM_CODES(0, 1, 1, 0x7c, 0x03)), 0x2c)                                                                       \
+    ROW(F64,      1,  8, 8, F64,  (FORM_NO_SCALES),                               0,                                   \
+        (FORM_CODES(0, 1, 8, 0x7ff0000000000000, 0x000fffffffffffff)), 0x3c)                                           \
+    ROW(BYTES,    1,  1, 1, BYTES, (FORM_NO_SCALES),                              0,                                   \
+        (FORM_ALL_FINITE), 0x3c)
+/* clang-format on */
+/* MXFP4 (OCP microscaling formats 1.0): a block's 32 numbers e2m1, two in a byte, the low nibble first. F8_*: OCP 8-bit
+ * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. */
+
+#define FORM_ENUM(name, ...) FORM_##name,
+enum form { FORM_TABLE(FORM_ENUM) FORMS };
+#undef FORM_ENUM
+
+/* The sizes of a block as constants: FORM_F32_ELEMENTS, FORM_F32_BYTES, ... */
+#define FORM_SIZES(name, elements, bytes, ...) FORM_##name##_ELEMENTS = (elements), FORM_##name##_BYTES = (bytes),
+enum form_sizes { FORM_TABLE(FORM_SIZES) FORM_SIZES_END };
+#undef FORM_SIZES
+
+#define FORM_BLOCK_MOST 256u /* bytes */
+
+struct form_info {
+    const char *name;
+    uint16_t elements, bytes; /* of a block */
+    uint8_t align, filler;
+    uint8_t to;     /* enum form */
+    uint8_t scales; /* enum form_scales */
+    uint32_t can_be;
+    uint32_t scale_forms; /* FORM_BIT()s */
+    uint16_t grid_rows, grid_cols;
+    uint16_t code_off;
+    uint8_t codes, code_bytes;
+    uint64_t special, fraction;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A form's row; NULL where it is none. */
+const struct form_info *form_info(uint32_t form);
+/* Its name; "unknown" where it is none. */
+const char *form_name(uint32_t form);
+/* Bytes of a row of cols elements; 0 where that is no whole number of blocks, or no form. */
+uint64_t form_row_bytes(uint32_t form, uint64_t cols);
+
+/* Can matrices, grids of scales, or vectors (dequantized element by element, once) be stored so? */
+bool form_can_be(uint32_t form, uint32_t what);
+bool form_can_be_vector(uint32_t form);
+/* Can rows be gathered one by one, without anything that lies elsewhere? */
+bool form_can_be_table(uint32_t form);
+/* Can scale_form be the form of a grid of scales of it? */
+bool form_scaled_by(uint32_t form, uint32_t scale_form);
+
+enum form_kind { FORM_FINITE, FORM_INFINITE, FORM_NOT_A_NUMBER };
+
+#ifdef __cplusplus
+}
+#endif
+
+/* Code number i of a block, and what it is. */
+static inline uint64_t form_code(const struct form_info *f, const uint8_t *block, uint32_t i)
+{
+    const uint8_t *p = block + f->code_off + (uint64_t)i * f->code_bytes;
+    uint64_t code = 0;
+
+    for (uint32_t b = 0; b < f->code_bytes; b++) code |= (uint64_t)p[b] << 8 * b;
+    return code;
+}
+
+static inline enum form_kind form_kind(const struct form_info *f, uint64_t code)
+{
+    if (!f->codes || (code & f->special) != f->special) return FORM_FINITE;
+    return f->fraction && !(code & f->fraction) ? FORM_INFINITE : FORM_NOT_A_NUMBER;
+}
