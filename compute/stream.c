@@ -62,10 +62,7 @@ static int entry_base(struct tiles *t, const struct ring_entry *x, uint64_t span
 
 static void release_entry(struct tiles *t)
 {
-    struct ring_shm *s = t->ring.shm;
-    uint64_t oldest = atomic_load_explicit(&s->released, memory_order_relaxed);
-
-    if (t->device) ops_slot_release(t->ops, entry_event(t, ring_at(&t->ring, oldest)));
+    if (t->device) ops_slot_release(t->ops, entry_event(t, ring_at(&t->ring, ring_released(&t->ring))));
     ring_release(&t->ring);
 }
 

@@ -53,6 +53,11 @@ void ring_publish(struct ring *ring)
     eventcount_notify(ring->peer);
 }
 
+uint64_t ring_published(const struct ring *ring)
+{
+    return atomic_load_explicit(&ring->shm->published, memory_order_acquire);
+}
+
 uint64_t ring_released(const struct ring *ring)
 {
     return atomic_load_explicit(&ring->shm->released, memory_order_acquire);
@@ -95,22 +100,32 @@ struct ring_entry *ring_at(const struct ring *ring, uint64_t seq)
     return &ring->shm->entry[seq & ring->mask];
 }
 
+struct ring_counters ring_look(const struct ring_shm *s)
+{
+    /* From the oldest to the newest: each can only have grown since, so the order still holds. */
+    struct ring_counters c = {.released = atomic_load(&s->released)};
+
+    c.taken = atomic_load(&s->taken);
+    c.published = atomic_load(&s->published);
+    c.reserved = atomic_load(&s->reserved);
+    return c;
+}
+
 int ring_check(const struct ring_shm *s, struct error *e)
 {
-    /* Read from the oldest counter to the newest: each can only have grown since, so the order still holds. */
-    uint64_t released = atomic_load(&s->released), taken = atomic_load(&s->taken);
-    uint64_t published = atomic_load(&s->published), reserved = atomic_load(&s->reserved);
+    struct ring_counters c = ring_look(s);
     uint64_t now;
 
     if (!s->depth || (s->depth & (s->depth - 1))) return error_set(e, EPROTO, "ring: depth %u", s->depth);
-    if (released > taken || taken > published || published > reserved)
+    if (c.released > c.taken || c.taken > c.published || c.published > c.reserved)
         return error_set(e, EPROTO, "ring: released %llu, taken %llu, published %llu, reserved %llu are out of order",
-                         (unsigned long long)released, (unsigned long long)taken, (unsigned long long)published,
-                         (unsigned long long)reserved);
+                         (unsigned long long)c.released, (unsigned long long)c.taken, (unsigned long long)c.published,
+                         (unsigned long long)c.reserved);
     now = atomic_load(&s->released);
-    if (reserved - now > s->depth && reserved > now)
-        return error_set(e, EPROTO, "ring: %llu entries in use, depth %u", (unsigned long long)(reserved - now), s->depth);
-    for (uint64_t i = taken; i < published; i++) {
+    if (c.reserved - now > s->depth && c.reserved > now)
+        return error_set(e, EPROTO, "ring: %llu entries in use, depth %u", (unsigned long long)(c.reserved - now),
+                         s->depth);
+    for (uint64_t i = c.taken; i < c.published; i++) {
         uint64_t seq = s->entry[i & (s->depth - 1)].seq;
 
         if (seq != i && atomic_load(&s->released) <= i)

@@ -63,15 +63,23 @@ void ring_attach(struct ring *ring, struct epoch_shm *r, int device, enum lane_i
 /* Producer. The entry's seq and fill_ns are set by reserve, ready_ns by publish. */
 struct ring_entry *ring_reserve(struct ring *ring); /* the next FREE entry, now FILLING; NULL: none */
 void ring_publish(struct ring *ring);               /* the oldest FILLING entry becomes READY */
-uint64_t ring_released(const struct ring *ring);    /* entries released so far: seq below it are free */
 
 /* Consumer. */
 struct ring_entry *ring_peek(struct ring *ring);    /* the next READY entry, left READY; NULL: none */
 struct ring_entry *ring_take(struct ring *ring);    /* the next READY entry, now IN_USE; NULL: none */
 void ring_release(struct ring *ring);               /* the oldest IN_USE entry becomes FREE */
 
-/* Any entry by its seq while it is not free; for those who keep several. */
+/* Either side. Any entry by its seq while it is not free; for those who keep several. */
 struct ring_entry *ring_at(const struct ring *ring, uint64_t seq);
+uint64_t ring_published(const struct ring *ring); /* entries published so far; each of them may be looked at until it is free */
+uint64_t ring_released(const struct ring *ring);  /* entries released so far: seq below it are free, ring_at() of it is the
+                                                     consumer's oldest */
+
+/* All four counters, each at its own moment, in such an order that the invariants hold between them. */
+struct ring_counters {
+    uint64_t released, taken, published, reserved;
+};
+struct ring_counters ring_look(const struct ring_shm *s);
 
 uint64_t ring_bytes(uint32_t depth);
 void ring_init(struct ring_shm *s, uint32_t depth, uint64_t epoch);

@@ -129,7 +129,7 @@ static uint64_t wait_for_requests(struct stage *s, uint64_t upto, uint64_t n)
 /* Entries of the sweep's ring that compute has done with. The last one is given back when it comes to the next. */
 static uint64_t consumed(const struct stage *s, uint64_t *working_on)
 {
-    uint64_t released = ring_released(&s->sweep), published = atomic_load(&s->sweep.shm->published);
+    uint64_t released = ring_released(&s->sweep), published = ring_published(&s->sweep);
     const struct ring_entry *x = ring_at(&s->sweep, released);
 
     *working_on = released + (released < published && x->take_ns >= x->ready_ns);

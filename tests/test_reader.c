@@ -136,9 +136,9 @@ static void runs_ahead_over_the_end_of_a_sweep(void **state)
     b->head.spec.sweep_tiles = 3;
     b->head.spec.resident_tiles = b->head.spec.expert_tiles = 0;
     stub_start(&p, finish(b), NULL);
-    while (atomic_load(&p.ring[0].shm->published) < 8 && clock_ns() - t0 < 5000000000u) {
+    while (ring_published(&p.ring[0]) < 8 && clock_ns() - t0 < 5000000000u) {
     }
-    assert_int_equal(atomic_load(&p.ring[0].shm->published), 8); /* as many as there are slots: three sweeps begun */
+    assert_int_equal(ring_published(&p.ring[0]), 8); /* as many as there are slots: three sweeps begun */
     assert_int_equal(ring_at(&p.ring[0], 7)->sweep, 2);
     stub_stop(&p);
 }

@@ -139,7 +139,7 @@ void stub_source_close(struct stub_source *s)
 static bool room(const struct stub_source *s, enum lane_id lane, uint64_t places)
 {
     const struct ring *r = &s->ring[lane];
-    uint64_t sent = atomic_load_explicit(&r->shm->published, memory_order_relaxed), out = sent - ring_released(r);
+    uint64_t out = ring_published(r) - ring_released(r);
 
     return out <= r->mask && (!s->recycles || out < places);
 }
@@ -187,7 +187,7 @@ bool stub_source_sweep(struct stub_source *s)
     bool did = false;
 
     while (p->spec.sweep_tiles && room(s, LANE_SWEEP, s->places[SWEEP])) {
-        uint64_t seq = atomic_load_explicit(&s->ring[LANE_SWEEP].shm->published, memory_order_relaxed);
+        uint64_t seq = ring_published(&s->ring[LANE_SWEEP]);
 
         send(s, LANE_SWEEP, s->base[SWEEP] + seq % s->places[SWEEP] * p->run.slot_bytes, (uint32_t)s->tile, 0,
              plan_tiles(p)[s->tile].bytes);
@@ -202,7 +202,7 @@ bool stub_source_sweep(struct stub_source *s)
 
 static uint64_t other_place(struct stub_source *s)
 {
-    uint64_t seq = atomic_load_explicit(&s->ring[LANE_REQUEST].shm->published, memory_order_relaxed);
+    uint64_t seq = ring_published(&s->ring[LANE_REQUEST]);
 
     return s->base[OTHER] + seq % s->places[OTHER] * s->plan->run.slot_bytes;
 }

@@ -61,17 +61,18 @@ void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struc
 /* Entries that were under way at the end: each as far as it came. Times of its earlier rounds do not count. */
 static void trace_rest(struct stage *s, int ring, enum lane_id lane)
 {
-    const struct ring_shm *x = (const void *)((const uint8_t *)s->run + s->run->ring_off[ring][lane]);
-    uint64_t released = atomic_load(&x->released), taken = atomic_load(&x->taken), published = atomic_load(&x->published);
-    uint64_t reserved = atomic_load(&x->reserved);
+    struct ring x;
+    struct ring_counters c;
 
-    for (uint64_t i = s->traces->told[ring][lane]; i < reserved && reserved - i <= x->depth; i++) {
-        struct ring_entry y = x->entry[i & (x->depth - 1)];
+    ring_attach(&x, s->run, ring, lane, s->me);
+    c = ring_look(x.shm);
+    for (uint64_t i = s->traces->told[ring][lane]; i < c.reserved && c.reserved - i <= x.mask + 1; i++) {
+        struct ring_entry y = *ring_at(&x, i);
 
         y.seq = i;
-        if (i >= published) y.ready_ns = 0;
-        if (i >= taken) y.take_ns = 0;
-        if (i >= released) y.free_ns = 0;
+        if (i >= c.published) y.ready_ns = 0;
+        if (i >= c.taken) y.take_ns = 0;
+        if (i >= c.released) y.free_ns = 0;
         stage_trace_entry(s, ring, lane, &y);
     }
 }
