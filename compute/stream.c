@@ -46,15 +46,31 @@ static int wait_entry(struct tiles *t, struct ring_entry **x)
     }
 }
 
-/* Where an entry's tile begins, after checking that it lies inside its segment. */
+/* A segment that this stage reads payloads from: all of them lie on the device (cuda), or none does. */
+static const uint8_t *segment_of(const struct tiles *t, uint32_t segment, uint64_t *bytes)
+{
+    const struct stage *s = t->stage;
+
+    *bytes = 0;
+    if (t->device) {
+        if (segment != SEGMENT_DEVICE) return NULL;
+        *bytes = plan_device_bytes(&s->plan->run);
+        return t->device;
+    }
+    if (segment == SEGMENT_ARENA) *bytes = s->arena_bytes;
+    if (segment == SEGMENT_CACHE) *bytes = s->cache_bytes;
+    return segment == SEGMENT_ARENA ? s->arena : segment == SEGMENT_CACHE ? s->cache : NULL;
+}
+
+/* Where an entry's payload of span bytes begins: it is believed only after this. */
 static int entry_base(struct tiles *t, const struct ring_entry *x, uint64_t span, const uint8_t **base, struct error *e)
 {
-    struct stage *s = t->stage;
-    const uint8_t *segment = x->segment == SEGMENT_ARENA ? s->arena : x->segment == SEGMENT_CACHE ? s->cache : t->device;
-    uint64_t bytes = x->segment == SEGMENT_ARENA ? s->arena_bytes : x->segment == SEGMENT_CACHE ? s->cache_bytes : UINT64_MAX;
+    uint64_t bytes;
+    const uint8_t *segment = segment_of(t, x->segment, &bytes);
 
-    if (!segment || x->segment >= SEGMENTS || x->offset > bytes || bytes - x->offset < span)
-        return error_set(e, EPROTO, "slot of tile %u lies outside of segment %u", x->tile, x->segment);
+    if (!segment || x->offset > bytes || bytes - x->offset < span)
+        return error_set(e, EPROTO, "device ring: %llu bytes of tile %u at %llu of segment %u, which has %llu",
+                         (unsigned long long)span, x->tile, (unsigned long long)x->offset, x->segment, (unsigned long long)bytes);
     *base = segment + x->offset;
     if (t->device) ops_slot_wait(t->ops, entry_event(t, x));
     return 0;
@@ -91,7 +107,7 @@ static int open_tile(struct tiles *t, struct error *e)
         if (x->tile != t->tile || (t->lane == LANE_SWEEP && x->sweep != t->sweep))
             return error_set(e, EPROTO, "expected tile %llu of sweep %llu, got tile %u of sweep %llu",
                              (unsigned long long)t->tile, (unsigned long long)t->sweep, x->tile, (unsigned long long)x->sweep);
-        if ((rc = entry_base(t, x, t->device ? 0 : tile->span, &t->base, e))) return rc;
+        if ((rc = entry_base(t, x, tile->span, &t->base, e))) return rc;
     }
     t->open = true;
     t->part = tile->part0;

@@ -100,7 +100,7 @@ static void stub_stop(struct stub *p)
     stub_end(p, -ECANCELED);
 }
 
-static bool publish(struct stub *p, int lane, uint32_t tile, uint32_t segment, uint64_t offset)
+static bool publish_bytes(struct stub *p, int lane, uint32_t tile, uint32_t segment, uint64_t offset, uint64_t bytes)
 {
     struct ring_entry *x = ring_reserve(&p->host[lane]);
 
@@ -108,11 +108,16 @@ static bool publish(struct stub *p, int lane, uint32_t tile, uint32_t segment, u
     x->sweep = x->seq / 3;
     x->tile = tile;
     x->rows = tile == RING_GATHER ? 9 : 0;
-    x->bytes = tile == RING_GATHER ? 900 : SLOT - tile;
+    x->bytes = bytes;
     x->segment = segment;
     x->offset = offset;
     ring_publish(&p->host[lane]);
     return true;
+}
+
+static bool publish(struct stub *p, int lane, uint32_t tile, uint32_t segment, uint64_t offset)
+{
+    return publish_bytes(p, lane, tile, segment, offset, tile == RING_GATHER ? 900 : SLOT - tile);
 }
 
 static struct ring_entry *take(struct stub *p, int lane)
@@ -214,15 +219,16 @@ static void bad_entries_are_refused(void **state)
 {
     static const struct {
         uint32_t tile, segment;
-        uint64_t offset;
+        uint64_t offset, bytes;
     } bad[] = {
-        {TILES, SEGMENT_ARENA, 0},
-        {0, SEGMENT_DEVICE, 0},
-        {0, 77, 0},
-        {0, SEGMENT_ARENA, 7 * SLOT + 4096},
-        {0, SEGMENT_CACHE, CACHE_BYTES},
-        {0, SEGMENT_ARENA, UINT64_MAX - 4095},
-        {RING_GATHER, SEGMENT_ARENA, 8 * SLOT - 899},
+        {TILES, SEGMENT_ARENA, 0, SLOT},
+        {0, SEGMENT_DEVICE, 0, SLOT},
+        {0, 77, 0, SLOT},
+        {0, SEGMENT_ARENA, 7 * SLOT + 4096, SLOT},
+        {0, SEGMENT_CACHE, CACHE_BYTES, SLOT},
+        {0, SEGMENT_ARENA, UINT64_MAX - 4095, SLOT},
+        {RING_GATHER, SEGMENT_ARENA, 8 * SLOT - 899, 900},
+        {RING_GATHER, SEGMENT_ARENA, 0, SLOT + 1}, /* more than a slot of the device takes */
     };
 
     (void)state;
@@ -230,7 +236,7 @@ static void bad_entries_are_refused(void **state)
         struct stub p;
 
         stub_start(&p, 2);
-        publish(&p, 0, bad[i].tile, bad[i].segment, bad[i].offset);
+        publish_bytes(&p, 0, bad[i].tile, bad[i].segment, bad[i].offset, bad[i].bytes);
         stub_end(&p, -EPROTO);
     }
 }

@@ -88,6 +88,9 @@ static int check_entry(const struct lanes *s, const struct ring_entry *x, struct
     if (x->segment != SEGMENT_ARENA && x->segment != SEGMENT_CACHE)
         return error_set(e, EPROTO, "host ring: unknown segment %u", x->segment);
     limit = x->segment == SEGMENT_ARENA ? s->o.arena_bytes : s->o.cache_bytes;
+    if (bytes > p->run.slot_bytes)
+        return error_set(e, EPROTO, "host ring: %llu bytes of rows, a slot has %llu", (unsigned long long)bytes,
+                         (unsigned long long)p->run.slot_bytes);
     if (x->offset > limit || bytes > limit - x->offset)
         return error_set(e, EPROTO, "host ring: %llu bytes at %llu lie outside of their segment",
                          (unsigned long long)bytes, (unsigned long long)x->offset);
