@@ -10,11 +10,19 @@
 #define BATCH  64u
 #define NAP_NS 100000000u
 
+/* A read under way: by the time it ends the probe has gone on, maybe to another file. */
+struct sent {
+    uint64_t offset;
+    uint32_t file;
+    enum files_way way;
+};
+
 /* One call of probe_read(). */
 struct run {
     struct probe *probe;
     const struct probe_setting *setting;
     uint32_t in_flight;
+    struct sent sent[PROBE_DEPTH]; /* by tag */
 };
 
 static int open_parts(struct probe *p, struct error *e)
@@ -85,10 +93,25 @@ static int submit(struct run *r, uint32_t tag, struct error *e)
                         .file = files_number(p->file, way),
                         .fd = fd};
 
+    r->sent[tag] = (struct sent){.offset = p->offset, .file = p->file, .way = way};
     p->offset += bytes;
     io_engine_submit(r->probe->engine, &q);
     r->in_flight++;
     return 1;
+}
+
+/* 0 where the probe can go on. */
+static int judge(struct run *r, const struct io_done *d, struct error *e)
+{
+    const struct sent *x = &r->sent[d->tag];
+
+    if (d->result >= 0 || d->result == -EAGAIN) return 0;
+    if (d->result == -EINVAL && x->way == FILES_DIRECT) {
+        files_refuse_direct(r->probe->files, x->file); /* and the next ones go another way */
+        return 0;
+    }
+    return error_set(e, -d->result, "%s: a read at offset %llu failed: %s", files_path(r->probe->files, x->file),
+                     (unsigned long long)x->offset, error_name(-d->result));
 }
 
 /* What ended: counted, and another block read in its place. */
@@ -100,15 +123,23 @@ static int reap(struct run *r, struct probe_result *out, bool more, struct error
     if (n < 0) return error_set(e, -n, "reading failed: %s", error_name(-n));
     r->in_flight -= (uint32_t)n;
     for (int i = 0; i < n && rc >= 0; i++) {
-        if (done[i].result == -EINVAL && files_way(r->probe->files, r->probe->file) == FILES_DIRECT)
-            files_refuse_direct(r->probe->files, r->probe->file); /* and the next ones go another way */
-        else if (done[i].result < 0 && done[i].result != -EAGAIN)
-            return error_set(e, -done[i].result, "%s: a read failed: %s", files_path(r->probe->files, r->probe->file),
-                             error_name(-done[i].result));
+        if ((rc = judge(r, &done[i], e))) break;
         if (done[i].result > 0) out->bytes += (uint32_t)done[i].result;
         if (more) rc = submit(r, done[i].tag, e);
     }
     return rc < 0 ? rc : 0;
+}
+
+/* After an error: what is under way ends, so that the next call does not take it for its own. */
+static void settle(struct run *r)
+{
+    struct io_done done[BATCH];
+    int n = 0;
+
+    while (r->in_flight && n >= 0) {
+        n = io_engine_reap(r->probe->engine, done, BATCH, 1, NAP_NS);
+        if (n > 0) r->in_flight -= (uint32_t)n;
+    }
 }
 
 static int read_on(struct run *r, uint64_t limit_ns, struct probe_result *out, struct error *e)
@@ -122,6 +153,7 @@ static int read_on(struct run *r, uint64_t limit_ns, struct probe_result *out, s
     out->ns = clock_ns() - start;
     /* The rest is waited for, so that nothing lands in memory that is gone, and not counted. */
     while (rc >= 0 && r->in_flight) rc = reap(r, &late, false, e);
+    settle(r);
     out->all_bytes = out->bytes + late.bytes;
     out->all_ns = clock_ns() - start;
     return rc < 0 ? rc : 0;

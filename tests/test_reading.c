@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include "coordinator/plan/calibrate.h"
+#include "reader/engine.h"
+#include "reader/files.h"
 #include "reader/probe.h"
 #include "reader/tune.h"
 #include "tests/support_files.h"
@@ -61,6 +63,85 @@ static void plain_reads_go_through_all_files(void **state)
     assert_int_equal(probe_read(&probe, &s, 1, &r, &e), -EINVAL);
     s = (struct probe_setting){.block_bytes = 512 * MIB, .depth = 4};
     assert_int_equal(probe_read(&probe, &s, 1, &r, &e), -EINVAL);
+    probe_close(&probe);
+    free(p);
+    folder_remove(&d);
+}
+
+/* ---- reads that fail ---- */
+
+/* Reads end when they are waited for, the oldest first; those of one file end with a code of their own. */
+struct failing {
+    struct io_engine engine;
+    struct io_read read[PROBE_DEPTH];
+    uint32_t count, file; /* as the engine numbers it */
+    int code;             /* -errno; 0: none fails */
+};
+
+static void failing_submit(struct io_engine *g, const struct io_read *r)
+{
+    struct failing *f = (struct failing *)g;
+
+    f->read[f->count++] = *r;
+}
+
+static int failing_reap(struct io_engine *g, struct io_done *done, uint32_t max, uint32_t min, uint64_t timeout_ns)
+{
+    struct failing *f = (struct failing *)g;
+
+    (void)max, (void)min, (void)timeout_ns;
+    if (!f->count) return 0;
+    *done = (struct io_done){f->read->tag, f->code && f->read->file == f->file ? f->code : (int32_t)f->read->bytes};
+    memmove(f->read, f->read + 1, --f->count * sizeof *f->read);
+    return 1;
+}
+
+static void failing_close(struct io_engine *g)
+{
+    (void)g;
+}
+
+static const struct io_ops failing_ops = {
+    .name = "failing", .submit = failing_submit, .reap = failing_reap, .close = failing_close};
+
+/* By the time a read of the first file ends, the probe is in the second or the third one. */
+static void the_file_whose_read_failed_is_to_blame(void **state)
+{
+    static const uint64_t bytes[] = {MIB, MIB, 4 * MIB};
+    struct probe_setting s = {.block_bytes = MIB, .depth = 4};
+    struct probe_result r;
+    struct probe probe;
+    struct folder d;
+    struct plan_shm *p;
+    struct error e = {0};
+
+    (void)state;
+    folder_make(&d, "/var/tmp", 3, bytes);
+    p = plan_of(&d, 100000, 8);
+    p->run.io = PLAN_IO_DIRECT;
+    if (probe_open(&probe, p, &e)) fail_msg("%s", e.text);
+    io_engine_close(probe.engine);
+    for (uint32_t file = 0; file < 2; file++) {
+        enum files_way way = files_way(probe.files, file);
+        struct failing f = {.engine.ops = &failing_ops, .file = files_number(file, way), .code = -EIO};
+
+        probe.engine = &f.engine;
+        probe.file = 0;
+        probe.offset = 0;
+        assert_int_equal(probe_read(&probe, &s, UINT64_MAX, &r, &e), -EIO);
+        if (!strstr(e.text, d.name[file])) fail_msg("%s", e.text);
+        assert_non_null(strstr(e.text, "offset 0"));
+        assert_int_equal(f.count, 0); /* and nothing is left for the next call */
+        if (way != FILES_DIRECT) {
+            print_message("SKIP: direct reads cannot be had here\n");
+            continue;
+        }
+        f.code = -EINVAL;
+        probe.file = 0;
+        probe.offset = 0;
+        assert_int_equal(probe_read(&probe, &s, 0, &r, &e), 0);
+        for (uint32_t i = 0; i < 3; i++) assert_int_equal(files_way(probe.files, i) == FILES_BUFFERED, i <= file);
+    }
     probe_close(&probe);
     free(p);
     folder_remove(&d);
@@ -170,7 +251,7 @@ static void what_was_found_is_remembered(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_reads_go_through_all_files), cmocka_unit_test(nothing_to_read_is_no_rate),
+        cmocka_unit_test(plain_reads_go_through_all_files), cmocka_unit_test(the_file_whose_read_failed_is_to_blame), cmocka_unit_test(nothing_to_read_is_no_rate),
         cmocka_unit_test(one_of_the_settings_is_chosen),    cmocka_unit_test(small_files_are_not_tried),
         cmocka_unit_test(what_was_found_is_remembered),
     };
