@@ -1,7 +1,9 @@
-/* Engines: ways of having many reads in flight. One thread uses an engine, but it may be opened by another one before.
+/* Engines: ways of having many reads in flight. One thread uses an engine, but it may be opened by another one before, and
+ * closed by another one after.
  *
  *   io_engine_submit()   queues a read; the caller keeps at most `depth` of them under way
  *   io_engine_reap()     hands queued reads to the kernel, waits for min of all that are under way, returns what ended
+ *   io_engine_finish()   waits until none is under way; the last call of the thread that used the engine
  *
  *   uring     io_uring; containers often forbid it: io_engine_open(ENGINE_AUTO) then takes threads
  *   threads   a pool of preads
@@ -50,7 +52,10 @@ struct io_ops {
     /* From here on nothing but reads; only of files that were added, where all could be. After it no file is added.
      * -errno where that cannot be had. */
     int (*seal)(struct io_engine *g);
-    void (*close)(struct io_engine *g); /* waits for reads under way, but a second at most */
+    /* From the thread that submitted them: reads under way land before this returns, or after limit_ns. What ended is not
+     * told any more. NULL: close() can do it from any thread. */
+    void (*finish)(struct io_engine *g, uint64_t limit_ns);
+    void (*close)(struct io_engine *g); /* waits for reads that are still under way where it can, but a second at most */
 };
 
 struct io_engine {
@@ -82,6 +87,10 @@ static inline const char *io_engine_describe(const struct io_engine *g)
 static inline int io_engine_seal(struct io_engine *g)
 {
     return g->ops->seal ? g->ops->seal(g) : 0;
+}
+static inline void io_engine_finish(struct io_engine *g, uint64_t limit_ns)
+{
+    if (g->ops->finish) g->ops->finish(g, limit_ns);
 }
 static inline void io_engine_close(struct io_engine *g)
 {

@@ -96,6 +96,11 @@ static const char *faulty_describe(const struct io_engine *g)
     return ((const struct faulty *)g)->text;
 }
 
+static void faulty_finish(struct io_engine *g, uint64_t limit_ns)
+{
+    io_engine_finish(((struct faulty *)g)->below, limit_ns);
+}
+
 static void faulty_close(struct io_engine *g)
 {
     struct faulty *f = (struct faulty *)g;
@@ -110,4 +115,5 @@ static const struct io_ops faulty_ops = {.name = "faults",
                                          .submit = faulty_submit,
                                          .reap = faulty_reap,
                                          .describe = faulty_describe,
+                                         .finish = faulty_finish,
                                          .close = faulty_close};

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/clock.h"
 #include "reader/engine.h"
 
 #define BUFFER_MAX (UINT64_C(1) << 30) /* the kernel's limit for one registered buffer */
@@ -185,7 +186,8 @@ static int uring_reap(struct io_engine *g, struct io_done *done, uint32_t max, u
         rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, min, &t, NULL);
     else
         rc = io_uring_submit_and_get_events(&u->ring);
-    if (rc == -EAGAIN || rc == -EBUSY) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if ((rc == -EAGAIN || rc == -EBUSY) && !io_uring_cq_ready(&u->ring))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (rc < 0 && !transient(rc)) return rc;
     return collect(u, done, max);
 }
@@ -195,13 +197,24 @@ static const char *uring_describe(const struct io_engine *g)
     return ((const struct uring *)g)->text;
 }
 
+/* What is still queued is submitted too, and then waited for: nothing may land in memory that is about to go. A ring with a
+ * single issuer waits for no other thread than that one. */
+static void uring_finish(struct io_engine *g, uint64_t limit_ns)
+{
+    struct uring *u = (struct uring *)g;
+    uint64_t now = clock_ns(), end = now + limit_ns;
+    struct io_done done[64];
+
+    for (; u->under_way && now < end; now = clock_ns()) {
+        if (uring_reap(g, done, 64, 1, end - now) < 0) return;
+    }
+}
+
 static void uring_close(struct io_engine *g)
 {
     struct uring *u = (struct uring *)g;
-    struct io_done done[64];
 
-    /* What is still queued is submitted too, and then waited for: nothing may land in memory that is about to go. */
-    if (u->under_way) uring_reap(g, done, 64, u->under_way, CLOSE_NS);
+    uring_finish(g, CLOSE_NS);
     io_uring_queue_exit(&u->ring);
     free(u->file_added);
     free(u);
@@ -215,5 +228,6 @@ const struct io_ops io_engine_uring = {
     .reap = uring_reap,
     .describe = uring_describe,
     .seal = uring_seal,
+    .finish = uring_finish,
     .close = uring_close,
 };

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -202,6 +205,58 @@ static void closes_while_busy(void **state)
     }
 }
 
+/* ---- the end, in the thread that used the engine ---- */
+
+struct user {
+    struct bench *bench;
+    int fd; /* of a pipe: a read ends when something was written */
+    uint64_t limit_ns;
+    sem_t submitted;
+};
+
+static void *use(void *arg)
+{
+    struct user *u = arg;
+    struct io_done done;
+
+    io_engine_submit(u->bench->engine, &(struct io_read){.dest = u->bench->memory, .bytes = 4, .file = 9, .fd = u->fd});
+    io_engine_reap(u->bench->engine, &done, 1, 0, 0);
+    sem_post(&u->submitted);
+    io_engine_finish(u->bench->engine, u->limit_ns);
+    return NULL;
+}
+
+/* Opened here, used and finished there, closed here: as the reader does it. Where nobody writes, it ends all the same. */
+static void finish(bool written)
+{
+    int pipes[2];
+    struct bench b;
+    struct user u = {.bench = &b, .limit_ns = written ? UINT64_C(60000000000) : 20000000};
+    pthread_t thread;
+
+    if (!bench_open(&b, ENGINE_URING, "/var/tmp", false)) skip();
+    assert_int_equal(pipe(pipes), 0);
+    u.fd = pipes[0];
+    sem_init(&u.submitted, 0, 0);
+    pthread_create(&thread, NULL, use, &u);
+    sem_wait(&u.submitted);
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); /* it is waiting by then, as a rule */
+    if (written) assert_int_equal(write(pipes[1], "here", 4), 4);
+    pthread_join(thread, NULL);
+    assert_memory_equal(b.memory, written ? "here" : "\0\0\0", 4);
+    bench_close(&b);
+    sem_destroy(&u.submitted);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+static void what_is_under_way_lands_before_it_is_finished(void **state)
+{
+    (void)state;
+    finish(true);
+    finish(false);
+}
+
 static void waits_no_longer_than_told(void **state)
 {
     static const uint32_t kinds[] = {ENGINE_URING, ENGINE_THREADS};
@@ -306,6 +361,7 @@ int main(void)
         cmocka_unit_test(some_engine_always),
         cmocka_unit_test(errors_come_back),
         cmocka_unit_test(closes_while_busy),
+        cmocka_unit_test(what_is_under_way_lands_before_it_is_finished),
         cmocka_unit_test(waits_no_longer_than_told),
         cmocka_unit_test(threads_where_uring_is_forbidden),
         cmocka_unit_test(null_fills_nothing),
