@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -20,7 +19,8 @@ struct read {
     uint32_t bytes, need, got;
     uint32_t file, tries;
     enum files_way way;
-    uint32_t next_free;
+    uint64_t due_ns;    /* waits for its next try until then; 0: it is with the engine */
+    uint32_t next_free; /* or next in the list of those that wait */
     bool active;
 };
 
@@ -29,7 +29,8 @@ struct fetch {
     struct epoch_stats *stats;
     struct io_engine *engine;
     struct files *files;
-    uint32_t depth, limit, block, in_flight, free_head; /* limit: of depth, how many are used */
+    uint32_t depth, limit, block, in_flight, free_head; /* limit: of depth, how many are used; in_flight: of those, taken */
+    uint32_t wait_head, waiting; /* of in_flight, those that wait for their next try, in no order */
     uint64_t busy_since_ns;
     uint64_t hang_ns, silent_ns, hinted_ns; /* silent: waited since a read has ended last */
     struct io_done done[BATCH];
@@ -81,6 +82,7 @@ int fetch_open(struct fetch **out, const struct fetch_options *o, struct error *
     f->files = o->files;
     f->hang_ns = o->hang_ns ? o->hang_ns : FETCH_HANG_NS;
     f->depth = depth;
+    f->wait_head = NONE;
     fetch_set(f, p->io_block_bytes ? p->io_block_bytes : FETCH_BLOCK_AUTO, depth);
     for (uint32_t i = 0; i < depth; i++) f->read[i].next_free = i + 1 < depth ? i + 1 : NONE;
     *out = f;
@@ -94,7 +96,7 @@ void fetch_close(struct fetch *f)
 
 uint32_t fetch_in_flight(const struct fetch *f)
 {
-    return f->in_flight;
+    return f->in_flight - f->waiting;
 }
 
 void fetch_tile(struct fetch_job *j, uint8_t *dest, const struct plan_part *part, uint32_t parts)
@@ -229,14 +231,40 @@ static int failed(const struct fetch *f, const struct read *r, int code, struct 
                      r->tries + 1, remedy);
 }
 
-/* Waits a little longer each time: 1, 4, 16, 16, ... ms. False when the limit is reached. */
+/* To be tried again a little later each time: after 1, 4, 16, 16, ... ms. False when the limit is reached. */
 static bool again(struct fetch *f, struct read *r, uint32_t limit)
 {
     if (r->tries >= limit) return false;
-    nanosleep(&(struct timespec){.tv_nsec = 1000000L << (r->tries < 2 ? 2 * r->tries : 4)}, NULL);
+    r->due_ns = clock_ns() + (UINT64_C(1000000) << (r->tries < 2 ? 2 * r->tries : 4));
+    r->next_free = f->wait_head;
+    f->wait_head = (uint32_t)(r - f->read);
+    f->waiting++;
     r->tries++;
     add(&f->stats->retries, 1);
     return true;
+}
+
+int fetch_retry(struct fetch *f, uint64_t *wait_ns, struct error *e)
+{
+    uint32_t *link = &f->wait_head;
+    uint64_t now = f->waiting ? clock_ns() : 0, next = UINT64_MAX;
+    int rc;
+
+    while (*link != NONE) {
+        struct read *r = &f->read[*link];
+
+        if (r->due_ns > now) {
+            if (r->due_ns - now < next) next = r->due_ns - now;
+            link = &r->next_free;
+            continue;
+        }
+        *link = r->next_free;
+        f->waiting--;
+        r->due_ns = 0;
+        if ((rc = queue(f, r, e))) return rc;
+    }
+    *wait_ns = next;
+    return 0;
 }
 
 /* How often a read that ended so is tried again. */
@@ -262,7 +290,7 @@ static int end_with_error(struct fetch *f, struct read *r, int code, struct erro
         r->way = FILES_BUFFERED;
         return queue(f, r, e);
     }
-    if (again(f, r, retries(code))) return queue(f, r, e);
+    if (again(f, r, retries(code))) return 0;
     if ((rc = files_unchanged(f->files, r->file, e))) return rc; /* the reason behind it */
     return failed(f, r, code, e);
 }
@@ -281,7 +309,7 @@ static int go_on(struct fetch *f, struct read *r, uint32_t came, struct error *e
         return queue(f, r, e);
     }
     if ((rc = files_unchanged(f->files, r->file, e))) return rc; /* it ends here: truncated */
-    if (again(f, r, FETCH_RETRIES)) return queue(f, r, e);
+    if (again(f, r, FETCH_RETRIES)) return 0;
     return error_set(e, EIO, "%s: ends at offset %llu, though its size says otherwise; copy the model again",
                      files_path(f->files, r->file), (unsigned long long)end);
 }
@@ -309,12 +337,12 @@ static int watch(struct fetch *f, uint64_t now, struct error *e)
 
     f->silent_ns += now - f->busy_since_ns < GAP_NS ? now - f->busy_since_ns : 0;
     if (f->silent_ns < HANG_HINT_NS && f->silent_ns < f->hang_ns) return 0;
-    while (!r->active) r++;
+    while (!r->active || r->due_ns) r++;
     if (f->silent_ns >= f->hang_ns)
         return error_set(e, ETIMEDOUT,
                          "%s: no answer from the disk for %llu s (%u reads wait, one at offset %llu); see whether "
                          "the disk or the network file system hangs",
-                         files_path(f->files, r->file), (unsigned long long)(f->silent_ns / 1000000000u), f->in_flight,
+                         files_path(f->files, r->file), (unsigned long long)(f->silent_ns / 1000000000u), fetch_in_flight(f),
                          (unsigned long long)r->offset);
     if (f->silent_ns - f->hinted_ns >= HANG_HINT_NS) {
         f->hinted_ns = f->silent_ns;

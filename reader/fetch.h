@@ -4,6 +4,7 @@
  *   fetch_tile()   begins a job: all parts of a tile          fetch_rows()   begins a job that rows are added to
  *   fetch_issue()  queues as many of its reads as fit         fetch_row()    adds one, queued at once
  *                                                             job->open = false: no more rows will come
+ *   fetch_retry()  queues again what failed and is due
  *   fetch_reap()   waits; jobs whose last read ended are fetch_done()
  *
  * An extent is a run of whole pages of a file that lands in a run of whole pages of memory. Payload that ends inside
@@ -22,7 +23,8 @@
 #define FETCH_BLOCK_AUTO (4u << 20)
 #define FETCH_BLOCK_MAX  (1u << 28)
 /* Of one read that makes no progress: a disk's errors, after 1, 4 and 16 ms; a system that is short of something for now
- * (EAGAIN, EBUSY, ENOMEM), after 1, 4, 16, 16, ... ms, so for about three seconds. */
+ * (EAGAIN, EBUSY, ENOMEM), after 1, 4, 16, 16, ... ms, so for about three seconds. Nobody sleeps meanwhile: other reads go
+ * on, and whoever waits is told how long at most (fetch_retry()). */
 #define FETCH_RETRIES      3u
 #define FETCH_BUSY_RETRIES 200u
 #define FETCH_HANG_NS      UINT64_C(120000000000) /* without any read ending: given up */
@@ -67,7 +69,9 @@ int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offs
 /* Other settings from now on; depth is at most what it was opened with. */
 void fetch_set(struct fetch *f, uint64_t block_bytes, uint32_t depth);
 
-uint32_t fetch_in_flight(const struct fetch *f);
+uint32_t fetch_in_flight(const struct fetch *f); /* reads that are with the engine: those that fetch_reap() can wait for */
+/* Queues again the reads whose time has come. *wait_ns: until the next one's, UINT64_MAX where none waits for its time. */
+int fetch_retry(struct fetch *f, uint64_t *wait_ns, struct error *e);
 /* Hands queued reads to the kernel and waits until min of those in flight have ended, timeout_ns at most. Returns how
  * many ended. Errors name file, offset and remedy. */
 int fetch_reap(struct fetch *f, uint32_t min, uint64_t timeout_ns, struct error *e);

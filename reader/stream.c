@@ -13,7 +13,8 @@
 #include "reader/lane.h"
 #include "reader/tune.h"
 
-#define NAP_NS 100000000u
+#define NAP_NS    100000000u
+#define FINISH_NS 300000000u /* less than the coordinator gives a stage to end in */
 
 struct stream {
     struct stream_options o;
@@ -370,19 +371,23 @@ int stream_find(struct stream *s, struct error *e)
 int stream_run(struct stream *s, struct error *e)
 {
     struct epoch_shm *r = s->o.run;
+    uint64_t retry_ns;
     int rc;
 
     while (!(rc = epoch_state(r))) {
         uint32_t seen = eventcount_read(&r->eventcount[STAGE_READER]);
 
-        if ((rc = work(s, e)) < 0) break;
+        if ((rc = work(s, e)) < 0 || (rc = fetch_retry(s->fetch, &retry_ns, e)) < 0) break;
         if (fetch_in_flight(s->fetch)) {
-            /* Bells are not heard here; the next read to end comes soon enough. */
-            rc = fetch_reap(s->fetch, wait_for(s), NAP_NS, e);
+            /* The eventcount is not heard here; the next read to end comes soon enough. */
+            rc = fetch_reap(s->fetch, wait_for(s), retry_ns < NAP_NS ? retry_ns : NAP_NS, e);
+        } else if (retry_ns < NAP_NS) {
+            eventcount_wait(&r->eventcount[STAGE_READER], seen, retry_ns);
         } else {
             rc = epoch_wait(r, STAGE_READER, seen);
         }
         if (rc < 0) break;
     }
+    io_engine_finish(s->o.engine, FINISH_NS);
     return rc;
 }

@@ -1,6 +1,7 @@
 /* What goes wrong below the reader: files that are not what was planned, and reads that fail, stop short or hang. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -36,6 +37,10 @@ struct faulty {
     int first_fd;
     bool silent; /* no read ever ends */
     uint32_t reads;
+    bool late; /* reads land when the engine is to finish, and not before */
+    uint32_t held;
+    struct io_read read[64];
+    pthread_t user, finisher; /* who submitted, who let it finish */
 };
 
 static void faulty_add_file(struct io_engine *g, uint32_t file, int fd)
@@ -52,7 +57,9 @@ static void faulty_submit(struct io_engine *g, const struct io_read *r)
     ssize_t n;
 
     f->reads++;
-    if (f->silent) return;
+    f->user = pthread_self();
+    if (f->late) f->read[f->held++] = *r;
+    if (f->late || f->silent) return;
     if (f->refuse_direct && r->fd == f->first_fd)
         n = -EINVAL;
     else if (f->times && r->offset >= f->from && r->offset < f->to)
@@ -72,6 +79,19 @@ static int faulty_reap(struct io_engine *g, struct io_done *done, uint32_t max, 
     return (int)n;
 }
 
+static void faulty_finish(struct io_engine *g, uint64_t limit_ns)
+{
+    struct faulty *f = (struct faulty *)g;
+
+    assert_true(limit_ns > 0);
+    f->finisher = pthread_self();
+    while (f->held) {
+        const struct io_read *r = &f->read[--f->held];
+
+        assert_int_equal(pread(r->fd, r->dest, r->bytes, (off_t)r->offset), r->bytes);
+    }
+}
+
 static const char *faulty_describe(const struct io_engine *g)
 {
     (void)g;
@@ -88,6 +108,7 @@ static const struct io_ops faulty_ops = {.name = "faulty",
                                          .submit = faulty_submit,
                                          .reap = faulty_reap,
                                          .describe = faulty_describe,
+                                         .finish = faulty_finish,
                                          .close = faulty_close};
 
 static void faulty_init(struct faulty *f)
@@ -168,6 +189,61 @@ static void transient_errors_are_tried_again(void **state)
         assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].retries), 3);
         stub_stop(&p);
     }
+}
+
+/* A read that waits for its next try keeps nobody from working: all these rows come before it was tried 200 times. */
+static void other_reads_go_on_while_one_fails(void **state)
+{
+    struct builder *b = calloc(1, sizeof *b);
+    struct plan_shm *plan;
+    struct faulty f;
+    struct stub p;
+
+    faulty_init(&f);
+    f.code = -EAGAIN;
+    f.times = UINT32_MAX;
+    builder_init(b, *state, SLOT);
+    builder_tile(b, TIER_DISK, 0);
+    builder_part(b, 0, 500000, 100);
+    builder_embedding(b, 0, 0, 97, 1000);
+    b->head.spec.sweep_tiles = 1;
+    b->head.run.io = PLAN_IO_BUFFERED;
+    f.from = 500000 / PLAN_PAGE * PLAN_PAGE;
+    f.to = f.from + PLAN_PAGE;
+    plan = builder_finish(b);
+    free(b);
+    stub_start(&p, plan, &f.engine);
+    for (uint32_t i = 0; i < 300; i++) {
+        struct ring_entry *x;
+
+        assert_int_equal(request_push(p.run, &(struct epoch_request){REQUEST_GATHER, i % 97, true, 0}), 0);
+        if (!(x = stub_next(&p, LANE_REQUEST))) fail_msg("row %u: %s", i, p.error.text);
+        assert_int_equal(stub_payload(&p, x)[0], content_byte(0, i % 97 * 1000));
+        ring_release(&p.ring[1]);
+    }
+    assert_int_equal(ring_published(&p.ring[0]), 0);
+    stub_stop(&p);
+}
+
+/* What is under way when the run stops has landed when the stream returns, since the thread that asked for it waited. */
+static void reads_under_way_land_before_the_end(void **state)
+{
+    struct faulty f;
+    struct stub p;
+
+    faulty_init(&f);
+    f.late = true;
+    stub_start(&p, make_plan(*state, PLAN_IO_BUFFERED), &f.engine);
+    while (atomic_load(&p.run->stats[STAGE_READER].calls) < 4) {
+    }
+    epoch_stop(p.run);
+    pthread_join(p.thread, NULL);
+    assert_int_equal(p.rc, -ECANCELED);
+    assert_int_equal(f.reads, 4);
+    assert_int_equal(f.held, 0);
+    assert_true(pthread_equal(f.user, f.finisher) && !pthread_equal(f.user, pthread_self()));
+    assert_int_equal(p.arena[1000], content_byte(0, 1000));
+    stub_free(&p);
 }
 
 static void lasting_errors_name_file_and_place(void **state)
@@ -413,6 +489,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transient_errors_are_tried_again), cmocka_unit_test(lasting_errors_name_file_and_place),
+        cmocka_unit_test(other_reads_go_on_while_one_fails), cmocka_unit_test(reads_under_way_land_before_the_end),
         cmocka_unit_test(short_reads_are_continued),        cmocka_unit_test(direct_reads_that_are_refused_go_buffered),
         cmocka_unit_test(a_hanging_read_lets_the_run_stop), cmocka_unit_test(changed_before_it_was_opened),
         cmocka_unit_test(truncated_while_it_was_read),      cmocka_unit_test(written_to_between_sweeps),
