@@ -66,7 +66,7 @@ static void files_that_are_no_config(void **state)
 
     (void)state;
     scratch_write(folder, "config.json", "");
-    REFUSE("config.json", "JSON");
+    REFUSE("config.json", "is empty");
     scratch_write(folder, "config.json", "{nope");
     REFUSE("config.json", "line 1");
     scratch_write(folder, "config.json", "[]");

@@ -109,11 +109,11 @@ static void refuses_bad_lengths(void **state)
 
     (void)state;
     mkmodel_write_file(folder, "model.safetensors", "", 0, &e);
-    refuse(folder, "no safetensors file");
+    refuse(folder, "is empty");
     mkmodel_write_file(folder, "model.safetensors", "abc", 3, &e);
     refuse(folder, "no safetensors file");
     mkmodel_write_file(folder, "model.safetensors", &zero, 8, &e);
-    refuse(folder, "claims 0 bytes");
+    refuse(folder, "begins with zeros");
     mkmodel_write_file(folder, "model.safetensors", &huge, 8, &e);
     refuse(folder, "claims 1152921504606846976 bytes");
     deep = malloc(200001);
@@ -124,7 +124,7 @@ static void refuses_bad_lengths(void **state)
     free(deep);
     remove(scratch_path(folder, "model.safetensors"));
     mkdir(scratch_path(folder, "model.safetensors"), 0777);
-    refuse(folder, "not a file");
+    refuse(folder, "not a file but a folder");
     scratch_remove(folder);
 }
 

@@ -426,7 +426,8 @@ static void damage_is_told(void **state)
 {
     (void)state;
     in_folder("nothing", "", -ENOENT, "no tokenizer");
-    in_folder("tokenizer.json", "", -EINVAL, "ends too early");
+    in_folder("tokenizer.json", "", -EINVAL, "is empty");
+    in_folder("tokenizer.json", "{", -EINVAL, "ends too early");
     in_folder("tokenizer.json", "{\n\"model\": nul}", -EINVAL, "line 2");
     in_folder("tokenizer.json", "{} {}", -EINVAL, "not JSON");
     in_folder("tokenizer.json", "[]", -EINVAL, "object");

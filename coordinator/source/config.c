@@ -1,15 +1,14 @@
 #include "coordinator/source/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-#include "coordinator/source/lfs.h"
+#include "coordinator/source/mistaken.h"
+#include "proto/base/file.h"
 
 #define CONFIG_BYTES_MAX (UINT64_C(64) << 20)
 
@@ -25,63 +24,18 @@ int config_fault(const struct config *c, struct error *e, const char *key, const
     return error_set(e, EINVAL, "%s: %s: %s", c->path, key, text);
 }
 
-static int read_whole(int fd, char *text, uint64_t bytes)
-{
-    uint64_t done = 0;
-
-    while (done < bytes) {
-        ssize_t n = pread(fd, text + done, bytes - done, (off_t)done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -errno;
-        if (n == 0) return -EIO;
-        done += (uint64_t)n;
-    }
-    return 0;
-}
-
-int config_load_text(char **out, uint64_t *bytes, const char *path, uint64_t max_bytes, struct error *e)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
-    char *text;
-
-    if (fd < 0) return error_set(e, errno, "%s: %s", path, error_name(errno));
-    if (fstat(fd, &st)) {
-        rc = error_set(e, errno, "%s: %s", path, error_name(errno));
-    } else if (!S_ISREG(st.st_mode)) {
-        rc = error_set(e, EINVAL, "%s: not a file", path);
-    } else if ((uint64_t)st.st_size > max_bytes) {
-        rc = error_set(e, EFBIG, "%s: %lld bytes, more than such a file can have: is it the right one?", path,
-                       (long long)st.st_size);
-    } else if (!(text = malloc((size_t)st.st_size + 1))) {
-        rc = error_set(e, ENOMEM, "%s: no memory for %lld bytes", path, (long long)st.st_size);
-    } else if ((rc = read_whole(fd, text, (uint64_t)st.st_size))) {
-        free(text);
-        error_set(e, -rc, "%s: %s", path, error_name(-rc));
-    } else {
-        text[st.st_size] = 0;
-        *out = text;
-        *bytes = (uint64_t)st.st_size;
-    }
-    close(fd);
-    return rc;
-}
-
 int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e)
 {
-    struct lfs_pointer pointer;
     json_error_t je;
     uint64_t bytes = 0;
     char *text = NULL;
-    int rc = config_load_text(&text, &bytes, path, max_bytes, e);
+    int rc = file_load(&text, &bytes, path, max_bytes, e);
 
     if (rc) return rc;
     *out = json_loadb(text, bytes, 0, &je);
-    if (!*out && lfs_pointer_parse(&pointer, text, bytes)) {
-        free(text);
-        return lfs_pointer_error(e, path, &pointer);
-    }
+    if (!*out) rc = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
     free(text);
+    if (rc) return rc;
     if (!*out)
         return error_set(e, EINVAL, "%s: line %d, column %d: %s: not valid JSON, download the file again", path,
                          je.line, je.column, je.text);

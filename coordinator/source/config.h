@@ -23,8 +23,6 @@ struct config {
 int config_open(struct config **out, const char *folder, struct error *e);
 void config_close(struct config *c);
 
-/* A file's bytes, one 0 after them; *out belongs to the caller. -ENOENT, -EFBIG. */
-int config_load_text(char **out, uint64_t *bytes, const char *path, uint64_t max_bytes, struct error *e);
 /* Any JSON file: an object, at most max_bytes long. *out belongs to the caller. -ENOENT without the file. */
 int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e);
 

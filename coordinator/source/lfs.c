@@ -2,12 +2,10 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "proto/base/file.h"
 
 static const char first_line[] = "version https://git-lfs.github.com/spec/";
 
@@ -36,16 +34,14 @@ bool lfs_pointer_parse(struct lfs_pointer *p, const char *text, size_t bytes)
 
 bool lfs_pointer_read(struct lfs_pointer *p, const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    char text[LFS_POINTER_BYTES + 1];
-    struct stat st;
-    ssize_t n = -1;
+    uint64_t bytes;
+    char *text;
+    bool is;
 
-    if (fd < 0) return false;
-    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size <= (off_t)LFS_POINTER_BYTES)
-        n = read(fd, text, sizeof text);
-    close(fd);
-    return n > 0 && lfs_pointer_parse(p, text, (size_t)n);
+    if (file_load(&text, &bytes, path, LFS_POINTER_BYTES, NULL)) return false;
+    is = lfs_pointer_parse(p, text, bytes);
+    free(text);
+    return is;
 }
 
 int lfs_pointer_error(struct error *e, const char *path, const struct lfs_pointer *p)

@@ -1,15 +1,14 @@
 #include "coordinator/source/safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include "coordinator/source/lfs.h"
+#include "coordinator/source/mistaken.h"
+#include "proto/base/file.h"
 
 #define DIMS_MAX 16u /* of one tensor; what exists has at most five */
 
@@ -183,43 +182,40 @@ static int walk(const struct reading *r, json_t *header, struct extent *x, safet
     return check_overlap(r, x, n);
 }
 
-static int read_at(int fd, void *out, uint64_t bytes, uint64_t offset)
+/* Where no header can be read: what lies there instead, else that it is none. */
+static int no_header(const struct reading *r, int fd, uint64_t file_bytes, uint64_t claimed)
 {
-    uint64_t done = 0;
+    char head[MISTAKEN_HEAD_BYTES];
+    uint64_t n = file_bytes < sizeof head ? file_bytes : sizeof head;
+    int rc = file_read_at(fd, head, n, 0);
 
-    while (done < bytes) {
-        ssize_t n = pread(fd, (char *)out + done, bytes - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -errno;
-        if (n == 0) return -EIO;
-        done += (uint64_t)n;
-    }
-    return 0;
+    if (rc) return error_set(r->e, -rc, "%s: offset 0: %s", r->path, error_name(-rc));
+    rc = mistaken_look(r->path, head, n, file_bytes, r->e);
+    if (rc) return rc;
+    if (file_bytes < 8)
+        return error_set(r->e, EINVAL, "%s: %" PRIu64 " bytes are no safetensors file: download it again", r->path,
+                         file_bytes);
+    return error_set(r->e, EINVAL,
+                     "%s: its header claims %" PRIu64 " bytes of a file of %" PRIu64
+                     ": the file is cut short, damaged, or no safetensors file",
+                     r->path, claimed, file_bytes);
 }
 
 /* Length and text of the header; *text is the caller's. */
 static int read_header(struct reading *r, int fd, uint64_t file_bytes, char **text, uint64_t *bytes)
 {
-    struct lfs_pointer pointer;
     uint8_t raw[8];
     uint64_t n = 0;
     int rc;
 
-    if (lfs_pointer_read(&pointer, r->path)) return lfs_pointer_error(r->e, r->path, &pointer);
-    if (file_bytes < 8)
-        return error_set(r->e, EINVAL, "%s: %" PRIu64 " bytes are no safetensors file: download it again", r->path,
-                         file_bytes);
-    rc = read_at(fd, raw, sizeof raw, 0);
+    if (file_bytes < 8) return no_header(r, fd, file_bytes, 0);
+    rc = file_read_at(fd, raw, sizeof raw, 0);
     if (rc) return error_set(r->e, -rc, "%s: offset 0: %s", r->path, error_name(-rc));
     for (int i = 7; i >= 0; i--) n = n << 8 | raw[i];
-    if (n < 2 || n > file_bytes - 8 || n > SAFETENSORS_HEADER_MAX)
-        return error_set(r->e, EINVAL,
-                         "%s: its header claims %" PRIu64 " bytes of a file of %" PRIu64
-                         ": the file is cut short, damaged, or no safetensors file",
-                         r->path, n, file_bytes);
+    if (n < 2 || n > file_bytes - 8 || n > SAFETENSORS_HEADER_MAX) return no_header(r, fd, file_bytes, n);
     *text = malloc(n);
     if (!*text) return error_set(r->e, ENOMEM, "%s: no memory for a header of %" PRIu64 " bytes", r->path, n);
-    rc = read_at(fd, *text, n, 8);
+    rc = file_read_at(fd, *text, n, 8);
     if (rc) {
         free(*text);
         return error_set(r->e, -rc, "%s: offset 8: %s", r->path, error_name(-rc));
@@ -256,13 +252,9 @@ static int parse_header(struct reading *r, const char *text, uint64_t bytes, saf
 static int open_file(const char *path, int *fd, struct safetensors_file *file, struct error *e)
 {
     struct stat st;
+    int rc = file_open(path, fd, &st, e);
 
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0) return error_set(e, errno, "%s: %s", path, error_name(errno));
-    if (fstat(*fd, &st) || !S_ISREG(st.st_mode)) {
-        close(*fd);
-        return error_set(e, EINVAL, "%s: not a file: a safetensors file was expected there", path);
-    }
+    if (rc) return rc;
     file->bytes = (uint64_t)st.st_size;
     file->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     file->inode = st.st_ino;

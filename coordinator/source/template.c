@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "coordinator/jinja/jinja.h"
+#include "proto/base/file.h"
 
 enum { FILE_MAX = 256 << 20 };
 
@@ -62,11 +63,12 @@ static int read_file(const char *folder, const char *name, char **text, size_t *
     *text = NULL;
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
         return error_set(e, ENAMETOOLONG, "the path %.200s... is too long", folder);
-    FILE *f = fopen(path, "re");
-    if (!f && (errno == ENOENT || errno == ENOTDIR))
+    struct error why;
+    FILE *f = file_stream(path, &why);
+    if (!f && (why.code == ENOENT || why.code == ENOTDIR))
         return 0;
     if (!f)
-        return error_set(e, errno, "cannot open %s: %s", path, error_name(errno));
+        return error_set(e, why.code, "%s", why.text);
     int rc = read_stream(f, path, text, bytes, e);
     fclose(f);
     return rc;

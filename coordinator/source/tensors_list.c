@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "coordinator/source/tensors.h"
+#include "proto/base/file.h"
 
 #define FIELDS   4
 #define DIMS_MAX 16u
@@ -103,12 +104,12 @@ static int read_line(const struct list *l, char *line)
 int tensors_read_list(struct tensors *t, const char *path, struct error *e)
 {
     struct list l = {.t = t, .path = path, .e = e};
-    FILE *f = fopen(path, "re");
+    FILE *f = file_stream(path, e);
     char *line = NULL;
     size_t room = 0;
     int rc = 0;
 
-    if (!f) return error_set(e, errno, "%s: %s", path, error_name(errno));
+    if (!f) return -e->code;
     while (!rc && getline(&line, &room, f) >= 0) {
         l.line++;
         rc = read_line(&l, line);

@@ -1,11 +1,12 @@
 #include "coordinator/tokenizer/json.h"
 
 #include "coordinator/text/utf8.h"
+#include "proto/base/file.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_FILE_BYTES ((size_t)2 << 30)
 #define MAX_DEPTH 200
@@ -331,22 +332,21 @@ void json_cursor_free(struct json_cursor *c)
 
 static int read_whole(struct buffer *out, const char *path, struct error *e)
 {
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return error_set(e, errno, "%s: %s", path, error_name(errno));
     struct stat st;
-    int rc = 0;
-    if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size > MAX_FILE_BYTES) {
-        rc = error_set(e, EINVAL, "%s: not a file of a sensible size", path);
+    int fd, rc = file_open(path, &fd, &st, e);
+    if (rc != 0)
+        return rc;
+    if ((uint64_t)st.st_size > MAX_FILE_BYTES) {
+        rc = error_set(e, EFBIG, "%s: not a file of a sensible size", path);
     } else if (!buffer_reserve(out, (size_t)st.st_size + 1)) {
         rc = error_set(e, ENOMEM, "%s: no memory to read it", path);
+    } else if ((rc = file_read_at(fd, out->data, (uint64_t)st.st_size, 0)) != 0) {
+        error_set(e, -rc, "%s: cannot be read", path);
     } else {
-        out->bytes = fread(out->data, 1, (size_t)st.st_size, f);
+        out->bytes = (size_t)st.st_size;
         out->data[out->bytes] = 0;
-        if (ferror(f))
-            rc = error_set(e, EIO, "%s: cannot be read", path);
     }
-    fclose(f);
+    close(fd);
     return rc;
 }
 

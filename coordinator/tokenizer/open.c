@@ -1,11 +1,12 @@
 /* Which file of a folder is its tokenizer, and what tokenizer.json and tokenizer_config.json say around the model. */
-#include "coordinator/source/lfs.h"
+#include "coordinator/source/config.h"
+#include "coordinator/source/mistaken.h"
 #include "coordinator/tokenizer/parts.h"
+#include "proto/base/file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 /* ---- added tokens ---- */
 
@@ -131,23 +132,23 @@ const char *tokenizer_config_content(const json_t *config, const char *key)
     return json_string_value(json_is_object(o) ? json_object_get(o, "content") : o);
 }
 
+enum { CONFIG_BYTES_MAX = 64 << 20 };
+
 static int read_config(json_t **out, const char *folder, struct error *e)
 {
     char path[4096];
-    json_error_t why;
     snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
     *out = NULL;
-    if (access(path, F_OK) != 0)
-        return 0;
-    *out = json_load_file(path, 0, &why);
-    return *out ? 0 : error_set(e, EINVAL, "%s: not JSON: %s (line %d)", path, why.text, why.line);
+    int rc = config_load_json(out, path, CONFIG_BYTES_MAX, e);
+    return rc == -ENOENT ? 0 : rc;
 }
 
 /* ---- folders ---- */
 
 static bool there(char *path, size_t path_bytes, const char *folder, const char *name)
 {
-    return snprintf(path, path_bytes, "%s/%s", folder, name) < (int)path_bytes && access(path, F_OK) == 0;
+    struct stat st; /* a link that leads nowhere is there: somebody meant a file */
+    return snprintf(path, path_bytes, "%s/%s", folder, name) < (int)path_bytes && lstat(path, &st) == 0;
 }
 
 /* The folder's first *.tiktoken, or tiktoken.model. */
@@ -170,7 +171,8 @@ static bool find_tiktoken(char *path, size_t path_bytes, const char *folder)
 static bool is_tiktoken(const char *path)
 {
     char head[64];
-    FILE *f = fopen(path, "rb");
+    struct error unread;
+    FILE *f = file_stream(path, &unread);
     size_t n = f ? fread(head, 1, sizeof head - 1, f) : 0, i = 0;
     if (f)
         fclose(f);
@@ -188,10 +190,8 @@ static int open_other(struct tokenizer *t, const char *folder, struct error *e)
     if (!model && !find_tiktoken(path, sizeof path, folder))
         return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json nor tokenizer.model nor a *.tiktoken file; fetch the "
                                     "model's tokenizer.json", folder);
-    struct lfs_pointer pointer;
-    if (lfs_pointer_read(&pointer, path))
-        return lfs_pointer_error(e, path, &pointer);
-    int rc = read_config(&config, folder, e);
+    int rc = mistaken_file(path, e);
+    rc = rc != 0 ? rc : read_config(&config, folder, e);
     if (rc != 0)
         return rc;
     rc = model && !is_tiktoken(path) ? tokenizer_read_sentencepiece(t, path, config, e) : tokenizer_read_tiktoken(t, path, config, e);
@@ -205,9 +205,10 @@ int tokenizer_open(struct tokenizer **out, const char *folder, struct error *e)
     struct tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_set(e, ENOMEM, "no memory for the tokenizer");
-    struct lfs_pointer pointer;
-    int rc = !there(path, sizeof path, folder, "tokenizer.json") ? open_other(t, folder, e)
-             : lfs_pointer_read(&pointer, path) ? lfs_pointer_error(e, path, &pointer) : tokenizer_read_json(t, path, e);
+    bool json = there(path, sizeof path, folder, "tokenizer.json");
+    int rc = json ? mistaken_file(path, e) : open_other(t, folder, e);
+    if (json && rc == 0)
+        rc = tokenizer_read_json(t, path, e);
     if (rc != 0) {
         tokenizer_close(t);
         return rc;

@@ -6,6 +6,7 @@
 #include "coordinator/tokenizer/base64.h"
 #include "coordinator/tokenizer/parts.h"
 #include "coordinator/text/utf8.h"
+#include "proto/base/file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -74,9 +75,10 @@ static int read_line(struct tokenizer *t, const char *path, unsigned number, con
 
 static int read_ranks(struct tokenizer *t, const char *path, struct error *e)
 {
-    FILE *f = fopen(path, "r");
+    struct error failed;
+    FILE *f = file_stream(path, e ? e : &failed);
     if (!f)
-        return error_set(e, errno, "%s: %s", path, error_name(errno));
+        return e ? -e->code : -failed.code;
     struct buffer raw = {0}, visible = {0};
     char *line = NULL;
     size_t room = 0;

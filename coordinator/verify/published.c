@@ -12,6 +12,7 @@
 
 #include "coordinator/source/tensors.h"
 #include "coordinator/verify/verify.h"
+#include "proto/base/file.h"
 
 /* "FILE.sha256" */
 static bool is_of_one_file(const char *name)
@@ -119,12 +120,13 @@ static int read_list(struct verify *v, const char *list)
     bool of_one_file = is_of_one_file(list);
     size_t room = 0;
     char path[2 * PATH_MAX], hex[65], *line = NULL, *name;
+    struct error why;
     FILE *f;
     int rc = 0;
 
     snprintf(path, sizeof path, "%s/%s", v->folder, list);
-    if (!(f = fopen(path, "re")))
-        return verify_note(v, "%s cannot be read (%s): its sums are not compared", path, strerror(errno));
+    if (!(f = file_stream(path, &why)))
+        return verify_note(v, "its sums are not compared: %s", why.text);
     while (!rc && getline(&line, &room, f) >= 0) {
         struct verify_item *x;
         char own[NAME_MAX + 1];
@@ -157,12 +159,13 @@ static int read_lists(struct verify *v)
 static int read_metadata(struct verify *v, struct verify_item *x)
 {
     char path[2 * PATH_MAX], source[NAME_MAX + 64], line[256];
+    struct error none;
     FILE *f;
     int rc = 0;
 
     snprintf(source, sizeof source, ".cache/huggingface/download/%s.metadata", x->name);
     snprintf(path, sizeof path, "%s/%s", v->folder, source);
-    if (!(f = fopen(path, "re"))) return 0;
+    if (!(f = file_stream(path, &none))) return 0;
     for (int i = 0; i < 2; i++)
         if (!fgets(line, sizeof line, f)) line[0] = 0;
     if (line[0]) {

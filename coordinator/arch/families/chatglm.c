@@ -3,6 +3,7 @@
  * modeling_glm.py of transformers. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
+#include "proto/base/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static int code_divides_positions(struct build *b)
     int divides;
 
     snprintf(path, sizeof path, "%s/modeling_chatglm.py", b->t->folder);
-    if (config_load_text(&text, &bytes, path, 1u << 20, &unread)) return -1;
+    if (file_load(&text, &bytes, path, 1u << 20, &unread)) return -1;
     divides = strstr(text, "/ self.rope_ratio") != NULL;
     free(text);
     return divides;
