@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/batch/session.h"
+#include "tests/support_instance.h"
 #include "tests/mkmodel.h"
 #include "tests/support_temporary.h"
 
@@ -103,18 +103,16 @@ static int keep_row(void *arg, const float *logits, struct error *e)
 /* Logits of the kept positions under these options; the caller frees them. */
 static float *logits_of(const struct golden *g, const struct options *o)
 {
-    struct session s = {0};
-    struct session_config c = {.options = o, .prompt_tokens = (uint32_t)g->prompts, .max_logits = (uint32_t)g->positions};
+    struct instance_load load = {.prompt_tokens = (uint32_t)g->prompts, .max_logits = (uint32_t)g->positions};
+    struct instance *i = NULL;
     float *out = malloc(g->positions * g->vocab * sizeof(float));
     struct rows r = {out, g->vocab};
     struct error e = {0};
-    int rc = session_load(&s, &c, &e);
+    int rc = support_start(&i, o, &load, &e);
 
-    if (!rc) rc = session_start(&s, &c, &e);
-    if (!rc) rc = session_append(&s, g->prompt, g->prompts, &e);
-    if (!rc) rc = session_logits_at(&s, g->position, g->positions, keep_row, &r, &e);
+    if (!rc) rc = logits_at(i, g->prompt, g->prompts, g->position, g->positions, keep_row, &r, &e);
     if (rc) fail_msg("%s: %s", g->folder, e.text);
-    session_close(&s);
+    instance_close(i);
     return out;
 }
 
@@ -134,38 +132,35 @@ static void check_logits(const struct golden *g)
 static void check_greedy(const struct golden *g)
 {
     struct options o = options_of(g);
-    struct session s = {0};
-    struct session_config c = {.options = &o, .prompt_tokens = (uint32_t)g->prompts};
+    struct instance_load load = {.prompt_tokens = (uint32_t)g->prompts};
+    uint32_t *token = malloc(g->greedies * sizeof *token);
+    struct instance *in = NULL;
     struct error e = {0};
-    uint32_t token;
-    bool end;
     int rc;
 
     o.max_tokens = (int)g->greedies;
-    rc = session_load(&s, &c, &e);
-    if (!rc) rc = session_start(&s, &c, &e);
-    if (!rc) rc = session_append(&s, g->prompt, g->prompts, &e);
-    for (size_t i = 0; i < g->greedies && !rc; i++) {
-        rc = session_next(&s, &token, &end, &e);
-        if (!rc && token != g->greedy[i]) fail_msg("%s: token %zu is %u, not %u", g->folder, i, token, g->greedy[i]);
-    }
+    o.ignore_eos = true;
+    rc = support_start(&in, &o, &load, &e);
+    if (!rc) rc = support_tokens(in, g->prompt, g->prompts, token, g->greedies, &e);
     if (rc) fail_msg("%s: %s", g->folder, e.text);
-    session_close(&s);
+    for (size_t i = 0; i < g->greedies; i++)
+        if (token[i] != g->greedy[i]) fail_msg("%s: token %zu is %u, not %u", g->folder, i, token[i], g->greedy[i]);
+    instance_close(in);
+    free(token);
 }
 
 static uint64_t smallest_slot(const struct golden *g)
 {
     for (uint64_t slot = 4096;; slot += 4096) {
         struct options o = options_of(g);
-        struct session s = {0};
-        struct session_config c = {.options = &o, .prompt_tokens = (uint32_t)g->prompts};
+        struct instance_load load = {.prompt_tokens = (uint32_t)g->prompts};
+        struct instance *i = NULL;
         struct error e = {0};
         int rc;
 
         o.slot_bytes = slot;
-        rc = session_load(&s, &c, &e);
-        if (!rc) rc = session_start(&s, &c, &e);
-        session_close(&s);
+        rc = support_start(&i, &o, &load, &e);
+        instance_close(i);
         if (!rc) return slot;
         if (rc != -EINVAL || slot > 65536) fail_msg("%s: %s", g->folder, e.text);
     }

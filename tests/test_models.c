@@ -14,7 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "coordinator/batch/session.h"
+#include "tests/support_instance.h"
 #include "tests/support_baichuan.h"
 #include "tests/support_families.h"
 #include "tests/support_model.h"
@@ -61,40 +61,36 @@ static int compare_row(void *arg, const float *logits, struct error *e)
 static double difference(const struct golden *g, const char *folder)
 {
     struct options o = options_of(folder);
-    struct session s = {0};
-    struct session_config c = {.options = &o, .prompt_tokens = g->n, .max_logits = g->wanted};
+    struct instance_load load = {.prompt_tokens = g->n, .max_logits = g->wanted};
     struct compare rows = {g->logits, g->vocab, 0};
+    struct instance *i = NULL;
     struct error e = {0};
-    int rc = session_load(&s, &c, &e);
+    int rc = support_start(&i, &o, &load, &e);
 
-    if (!rc) rc = session_start(&s, &c, &e);
-    if (!rc) rc = session_append(&s, g->tokens, g->n, &e);
-    if (!rc) rc = session_logits_at(&s, g->positions, g->wanted, compare_row, &rows, &e);
+    if (!rc) rc = logits_at(i, g->tokens, g->n, g->positions, g->wanted, compare_row, &rows, &e);
     if (rc) fail_msg("%s: %s", folder, e.text);
-    session_close(&s);
+    instance_close(i);
     return rows.most;
 }
 
 static bool same_greedy(const struct golden *g, const char *folder)
 {
     struct options o = options_of(folder);
-    struct session s = {0};
-    struct session_config c = {.options = &o, .prompt_tokens = g->n};
+    struct instance_load load = {.prompt_tokens = g->n};
+    uint32_t *token = malloc(g->greedies * sizeof *token);
+    struct instance *i = NULL;
     struct error e = {0};
-    bool end, same = true;
-    uint32_t token;
+    bool same;
     int rc;
 
     o.max_tokens = (int)g->greedies;
-    rc = session_load(&s, &c, &e);
-    if (!rc) rc = session_start(&s, &c, &e);
-    if (!rc) rc = session_append(&s, g->tokens, g->n, &e);
-    for (uint32_t i = 0; i < g->greedies && !rc && same; i++) {
-        rc = session_next(&s, &token, &end, &e);
-        same = !rc && token == g->greedy[i];
-    }
+    o.ignore_eos = true;
+    rc = support_start(&i, &o, &load, &e);
+    if (!rc) rc = support_tokens(i, g->tokens, g->n, token, g->greedies, &e);
     if (rc) fail_msg("%s: %s", folder, e.text);
-    session_close(&s);
+    same = !memcmp(token, g->greedy, g->greedies * sizeof *token);
+    instance_close(i);
+    free(token);
     return same;
 }
 

@@ -214,18 +214,20 @@ static void prompts_are_predicted(void **state)
 static void own_sweeps_give_own_speeds(void **state)
 {
     static const uint64_t ns[] = {900, 10, 11, 80, 12, 13, 100};
-    struct session s = {.speeds = {.disk = 1, .memory = 2, .flops = 3},
-                        .summary = {.dense_bytes = 1000, .sweep_bytes = 600}};
+    struct sweep_record sweep[sizeof ns / sizeof *ns];
+    struct plan_summary summary = {.dense_bytes = 1000, .sweep_bytes = 600};
+    const struct calibration known = {.disk = 1, .memory = 2, .flops = 3};
+    struct calibration_run s = {.summary = &summary, .speeds = &known, .sweep = sweep};
     struct calibration v;
 
     (void)state;
     calibration_lanes(&s, &v);
     assert_true(v.disk == 1 && v.memory == 2 && v.flops == 3); /* nothing seen: what was known */
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
-        s.sweep[s.sweeps++] = (struct session_sweep){i == 6 ? 4 : 1, ns[i] * 1000, 600, ns[i] * 1000, ns[i] * 500};
+        sweep[s.sweeps++] = (struct sweep_record){i == 6 ? 4 : 1, i && i != 6, ns[i] * 1000, 600, ns[i] * 1000, ns[i] * 500};
     calibration_lanes(&s, &v);
     assert_true(fabs(v.disk - 600 / 12e-6) < 1 && fabs(v.memory - 1000 / 6e-6) < 1 && v.flops == 3);
-    s.summary.sweep_bytes = 0; /* reads of a row of the embedding are no measure of the disk */
+    summary.sweep_bytes = 0; /* reads of a row of the embedding are no measure of the disk */
     calibration_lanes(&s, &v);
     assert_true(v.disk == 1);
 }

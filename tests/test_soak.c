@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "coordinator/cli/options.h"
-#include "coordinator/batch/session.h"
+#include "tests/support_instance.h"
 #include "tests/support_victims.h"
 
 #define DEMO      "tests/data/demo-model"
@@ -105,45 +105,49 @@ static void judge(const struct sample *s, int n)
     assert_true(last->names == first->names);
 }
 
-/* One session: stories of as many tokens as the context holds, each of another seed. */
-static void endure(struct session *s)
-{
-    static const uint32_t prompt[] = {5, 17, 40};
+/* One sequence: stories of as many tokens as the context holds, each of another seed. */
+struct endurance {
+    struct sequence *sequence;
+    pid_t pid[PROCESSES];
+    unsigned warm, step, done;
     struct sample sample[SAMPLES];
-    pid_t pid[PROCESSES] = {getpid()};
-    unsigned warm =
-        sweeps / 5 > session_context(s) ? sweeps / 5 : session_context(s); /* every row of the KV cache was touched */
-    unsigned step = (sweeps - warm) / SAMPLES + 1;
-    struct error e;
-    uint32_t token;
-    bool end;
-    int n = 0;
+    int samples;
+};
 
-    if (session_append(s, prompt, 3, &e)) fail_msg("%s", e.text);
-    for (unsigned i = 0; i < sweeps; i++) {
-        if (s->tokens.count >= session_context(s)) {
-            session_truncate(s, 3);
-            s->sampling.seed++;
-        }
-        if (session_next(s, &token, &end, &e)) fail_msg("sweep %u: %s", i, e.text);
-        for (int k = 0; !i && k < VICTIM_STAGES; k++) assert_true(pid[1 + k] = victim_find(getpid(), k));
-        if (i >= warm && (i - warm) % step == 0 && n < SAMPLES) look(&sample[n++], pid, i);
-    }
-    for (int k = 0; k < VICTIM_STAGES; k++)
-        assert_int_equal(pid[1 + k], victim_find(getpid(), k)); /* none was started again */
-    judge(sample, n);
+static int on_token(void *arg, uint32_t token, struct error *e)
+{
+    struct endurance *x = arg;
+    unsigned i = x->done++;
+
+    (void)token;
+    (void)e;
+    for (int k = 0; !i && k < VICTIM_STAGES; k++) assert_true(x->pid[1 + k] = victim_find(getpid(), k));
+    if (i >= x->warm && (i - x->warm) % x->step == 0 && x->samples < SAMPLES) look(&x->sample[x->samples++], x->pid, i);
+    return 0;
 }
 
-static int open_session(struct session *s, const struct options *o, struct error *e)
+static void endure(struct instance *in)
 {
-    struct session_config c = {.options = o, .text = false};
-    int rc;
+    static const uint32_t prompt[] = {5, 17, 40};
+    struct endurance x = {.pid = {getpid()}};
+    struct generate_config c = {.sampling = instance_sampling(in), .token = on_token, .arg = &x};
+    unsigned context = instance_context(in);
+    struct generate_result r;
+    struct error e;
 
-    *s = (struct session){0};
-    rc = session_load(s, &c, e);
-    if (!rc) rc = session_start(s, &c, e);
-    if (rc) session_close(s);
-    return rc;
+    x.warm = sweeps / 5 > context ? sweeps / 5 : context; /* every row of the KV cache was touched */
+    x.step = (sweeps - x.warm) / SAMPLES + 1;
+    if (scheduler_sequence(instance_scheduler(in), &x.sequence, context, &e) || sequence_append(x.sequence, prompt, 3, &e))
+        fail_msg("%s", e.text);
+    while (x.done < sweeps) {
+        c.max_tokens = sweeps - x.done;
+        if (sequence_truncate(x.sequence, 3, &e) || generate(in, x.sequence, &c, &r, &e)) fail_msg("sweep %u: %s", x.done, e.text);
+        c.sampling.seed++;
+    }
+    for (int k = 0; k < VICTIM_STAGES; k++)
+        assert_int_equal(x.pid[1 + k], victim_find(getpid(), k)); /* none was started again */
+    sequence_close(x.sequence);
+    judge(x.sample, x.samples);
 }
 
 static void parse(struct options *o, const char *memory)
@@ -169,15 +173,15 @@ static void parse(struct options *o, const char *memory)
 static void everything_pinned(void **state)
 {
     struct options o;
-    struct session s;
+    struct instance *in = NULL;
     struct error e;
 
     (void)state;
     print_message("%u sweeps, all weights in memory\n", sweeps);
     parse(&o, "auto");
-    if (open_session(&s, &o, &e)) fail_msg("%s", e.text);
-    endure(&s);
-    session_close(&s);
+    if (support_start(&in, &o, &(struct instance_load){0}, &e)) fail_msg("%s", e.text);
+    endure(in);
+    instance_close(in);
     options_free(&o);
 }
 
@@ -186,7 +190,7 @@ static void everything_from_disk(void **state)
     char memory[16];
     struct engine_stats before, after;
     struct options o;
-    struct session s;
+    struct instance *in = NULL;
     struct error e;
     int rc = -1;
 
@@ -194,17 +198,17 @@ static void everything_from_disk(void **state)
     for (int mb = 40; rc && mb < 400; mb += 2) { /* the smallest that will do */
         snprintf(memory, sizeof memory, "%dM", mb);
         parse(&o, memory);
-        if ((rc = open_session(&s, &o, &e))) options_free(&o);
+        if ((rc = support_start(&in, &o, &(struct instance_load){0}, &e))) options_free(&o);
     }
     if (rc) fail_msg("%s", e.text);
     print_message("%u sweeps in %s\n", sweeps, memory);
-    engine_stats(s.engine, &before);
-    endure(&s);
-    engine_stats(s.engine, &after);
+    instance_stats(in, &before);
+    endure(in);
+    instance_stats(in, &after);
     print_message("%.1f MB read\n", (double)(after.stage[STAGE_READER].bytes - before.stage[STAGE_READER].bytes) / 1e6);
     assert_true(after.stage[STAGE_READER].bytes >
                 sweeps * UINT64_C(100000)); /* of each sweep, more than rows of the embedding */
-    session_close(&s);
+    instance_close(in);
     options_free(&o);
 }
 

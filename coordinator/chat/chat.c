@@ -15,7 +15,8 @@
 
 int chat_open(struct chat *c, const struct options *o, struct error *e)
 {
-    struct session_config sc = {.options = o, .text = true};
+    struct instance_config ic = {.options = o, .text = true};
+    struct batch_observer observer;
     int rc;
 
     *c = (struct chat){.options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
@@ -25,20 +26,24 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
     c->messages = json_array();
     if (!c->messages) return error_set(e, ENOMEM, "out of memory");
     if ((rc = view_open(&c->view, o->quiet, o->trace, e))) return rc;
-    c->session.view = c->view;
-    if ((rc = session_load(&c->session, &sc, e))) return rc;
+    observer = view_observer(c->view);
+    ic.observer = &observer;
+    if ((rc = instance_load(&c->instance, &ic, e))) return rc;
     rc = template_open(&c->template, o->model, NULL, e);
     if (rc && rc != -ENOENT) return rc;
-    c->spoken_count = think_setup(&c->filter, c->session.tokenizer, c->spoken);
+    c->spoken_count = think_setup(&c->filter, instance_tokenizer(c->instance), c->spoken);
     if (o->system && (rc = chat_system(c, o->system, e))) return rc;
-    return session_start(&c->session, &sc, e);
+    if ((rc = instance_start(c->instance, &(struct instance_load){0}, e))) return rc;
+    c->sampling = instance_sampling(c->instance);
+    return scheduler_sequence(instance_scheduler(c->instance), &c->sequence, instance_context(c->instance), e);
 }
 
 int chat_close(struct chat *c, struct error *e)
 {
     int rc;
 
-    session_close(&c->session);
+    sequence_close(c->sequence);
+    instance_close(c->instance);
     template_close(c->template);
     json_decref(c->messages);
     rc = view_close(c->view, e);
@@ -125,45 +130,49 @@ static int join(struct chat *c, char **text, size_t *bytes, struct error *e)
     return 0;
 }
 
-/* Tokens of a text that begins with what the session holds. The answer stays the tokens that the model chose: encoded
+/* Tokens of a text that begins with what the sequence holds. The answer stays the tokens that the model chose: encoded
  * anew they may be others, and all after them would be computed again. Where the new text begins with a special token
  * the cut changes nothing about its own tokens. False: encode all of it. */
 static bool encode_rest(struct chat *c, const char *text, size_t bytes, struct token_ids *ids, struct error *e)
 {
-    const struct session *s = &c->session;
+    const struct tokenizer *t = instance_tokenizer(c->instance);
+    const uint32_t *had = sequence_tokens(c->sequence);
     struct token_ids rest = {0};
     bool good = c->template && c->said.bytes && bytes > c->said.bytes && !memcmp(text, c->said.data, c->said.bytes) &&
-                s->tokens.count >= c->said_tokens;
+                sequence_count(c->sequence) >= c->said_tokens;
 
-    good = good && !tokenizer_encode(s->tokenizer, text + c->said.bytes, bytes - c->said.bytes, false, &rest, e);
-    good = good && rest.count && tokenizer_is_special(s->tokenizer, rest.id[0]);
-    for (size_t i = 0; i < c->said_tokens && good; i++) good = !token_ids_push(ids, s->tokens.id[i]);
+    good = good && !tokenizer_encode(t, text + c->said.bytes, bytes - c->said.bytes, false, &rest, e);
+    good = good && rest.count && tokenizer_is_special(t, rest.id[0]);
+    for (size_t i = 0; i < c->said_tokens && good; i++) good = !token_ids_push(ids, had[i]);
     for (size_t i = 0; i < rest.count && good; i++) good = !token_ids_push(ids, rest.id[i]);
     if (!good) ids->count = 0;
     token_ids_free(&rest);
     return good;
 }
 
-/* The rendered chat becomes the session's sequence; what is the same as before stays computed. */
+/* The rendered chat becomes the sequence; what is the same as before stays computed. */
 static int load_sequence(struct chat *c, const char *text, size_t bytes, struct error *e)
 {
-    struct session *s = &c->session;
+    struct sequence *q = c->sequence;
+    const uint32_t *had = sequence_tokens(q);
+    uint32_t limit = sequence_limit(q), computed;
     struct token_ids ids = {0};
     size_t same = 0;
     int rc = 0;
 
-    if (!encode_rest(c, text, bytes, &ids, e)) rc = tokenizer_encode(s->tokenizer, text, bytes, !c->template, &ids, e);
+    if (!encode_rest(c, text, bytes, &ids, e)) rc = tokenizer_encode(instance_tokenizer(c->instance), text, bytes, !c->template, &ids, e);
     if (!rc && !ids.count) rc = error_set(e, EINVAL, "there is nothing to answer");
-    if (!rc && ids.count >= session_context(s))
+    if (!rc && ids.count >= limit)
         rc = error_set(e, E2BIG, "the conversation has %zu tokens, there is room for %u: /undo, /clear, or start again with a larger --context",
-                       ids.count, session_context(s));
-    while (!rc && same < ids.count && same < s->tokens.count && ids.id[same] == s->tokens.id[same]) same++;
+                       ids.count, limit);
+    while (!rc && same < ids.count && same < sequence_count(q) && ids.id[same] == had[same]) same++;
+    if (!rc) rc = sequence_truncate(q, (uint32_t)same, e);
     if (!rc) {
-        session_truncate(s, same);
-        c->kept = s->cached < ids.count ? s->cached : ids.count - 1; /* the last one's logits are wanted */
+        computed = sequence_computed(q);
+        c->kept = computed < ids.count ? computed : ids.count - 1; /* the last one's logits are wanted */
         c->prompt_tokens = ids.count;
-        rc = session_append(s, ids.id + same, ids.count - same, e);
-        view_total(c->view, s->tokens.count, c->max_tokens ? c->max_tokens : 256);
+        rc = sequence_append(q, ids.id + same, ids.count - same, e);
+        view_total(c->view, sequence_count(q), c->max_tokens ? c->max_tokens : 256);
     }
     token_ids_free(&ids);
     return rc;
@@ -189,7 +198,7 @@ static int keep_answer(struct chat *c, struct error *e)
     return json_object_set_new(m, "thinking", json_stringn(c->thought.data, c->thought.bytes)) ? error_set(e, ENOMEM, "out of memory") : 0;
 }
 
-/* What the session's tokens say, for the next turn. Half a character at the end, or a stop text that is not part of the
+/* What the sequence's tokens say, for the next turn. Half a character at the end, or a stop text that is not part of the
  * answer, and they say something else. */
 static int note_said(struct chat *c, const char *prompt, size_t bytes, const struct generate_result *r, struct error *e)
 {
@@ -199,7 +208,7 @@ static int note_said(struct chat *c, const char *prompt, size_t bytes, const str
 
     c->said.bytes = 0;
     if (r->end == END_STOP || half) return 0;
-    c->said_tokens = c->session.tokens.count - (r->end == END_TOKEN ? 1 : 0);
+    c->said_tokens = sequence_count(c->sequence) - (r->end == END_TOKEN ? 1 : 0);
     rc = chat_text_add(&c->said, prompt, bytes, e);
     return rc ? rc : chat_text_add(&c->said, a->data ? a->data : "", a->bytes, e);
 }
@@ -209,7 +218,7 @@ static void explain_end(const struct chat *c, const struct generate_result *r, b
     if (stopped) chat_remark(c, c->answer.bytes ? "(stopped)" : "(stopped before the first word)");
     else if (r->end == END_LENGTH) chat_remark(c, "(stopped after %llu tokens; /set max-tokens 0 lifts the limit)", (unsigned long long)r->tokens);
     else if (r->end == END_CONTEXT)
-        chat_remark(c, "(the context of %u tokens is full: /undo, /clear, or start again with a larger --context)", session_context(&c->session));
+        chat_remark(c, "(the context of %u tokens is full: /undo, /clear, or start again with a larger --context)", sequence_limit(c->sequence));
 }
 
 static void begin_answer(struct chat *c, const char *prompt, size_t bytes)
@@ -217,25 +226,24 @@ static void begin_answer(struct chat *c, const char *prompt, size_t bytes)
     c->answer.bytes = c->thought.bytes = c->told.bytes = 0;
     c->thinking = false;
     c->last = '\n';
-    c->session.deaths = 0;
     think_begin(&c->filter, c->template && think_left_open(&c->filter, prompt, bytes));
     if (!c->template) c->filter.said = true; /* plain text has no thinking */
 }
 
 static int speak(struct chat *c, const char *prompt, size_t bytes, struct error *e)
 {
-    struct generate_config g = {.max_tokens = c->max_tokens, .stop = c->options->stop, .stops = c->options->stops, .spoken = c->spoken,
+    struct generate_config g = {.sampling = c->sampling, .max_tokens = c->max_tokens, .stop = c->options->stop, .stops = c->options->stops, .spoken = c->spoken,
                                 .spoken_count = c->spoken_count, .text = on_text, .arg = c};
     struct generate_result r = {0};
-    uint64_t had = c->session.positions;
+    uint64_t had = instance_times(c->instance)->positions;
     bool stopped;
     int rc;
 
     begin_answer(c, prompt, bytes);
-    rc = generate(&c->session, &g, &r, e);
+    rc = generate(c->instance, c->sequence, &g, &r, e);
     view_hide(c->view);
     c->tokens += r.tokens;
-    c->computed = c->session.positions - had;
+    c->computed = instance_times(c->instance)->positions - had;
     c->turns++;
     stopped = rc == -ECANCELED && interrupt_signal() == SIGINT && c->interactive;
     if (stopped) {
@@ -288,8 +296,8 @@ int chat_retry(struct chat *c, struct error *e)
     if (before) chat_drop_last(c);
     if (!chat_last_is(c, "user") && (c->template || !json_array_size(c->messages))) rc = error_set(e, EINVAL, "there is no question yet");
     else {
-        c->session.sampling.seed++;
-        if (c->session.sampling.temperature <= 0) chat_remark(c, "(at temperature 0 the answer is the same; /set temperature 0.7 lets it vary)");
+        c->sampling.seed++;
+        if (c->sampling.temperature <= 0) chat_remark(c, "(at temperature 0 the answer is the same; /set temperature 0.7 lets it vary)");
         rc = answer(c, e);
     }
     if (before && json_array_size(c->messages) < had) json_array_append(c->messages, before); /* it stands */

@@ -1,4 +1,4 @@
-/* A chat: messages, and the session that answers them.
+/* A chat: messages, and the sequence that answers them.
  *
  *   command_chat.c   reads lines, one question or /command after the other
  *   chat.c           messages -> template -> tokens; of these only the new ones are computed
@@ -23,7 +23,9 @@ struct chat_text {
 
 struct chat {
     const struct options *options;
-    struct session session;
+    struct instance *instance;
+    struct sequence *sequence;        /* the conversation as tokens */
+    struct sampler_settings sampling; /* /set changes them */
     struct view *view;
     struct template *template; /* NULL: the model has none, lines are continued as they are */
     json_t *messages;
@@ -41,7 +43,7 @@ struct chat {
     bool thinking;             /* was shown last */
     char last;                 /* byte that was shown */
 
-    /* what the session's first tokens are, as text: the prompt and the answer, the token that ended it not counted */
+    /* what the sequence's first tokens are, as text: the prompt and the answer, the token that ended it not counted */
     struct chat_text said;
     size_t said_tokens;
 

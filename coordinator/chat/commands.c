@@ -30,7 +30,7 @@ const char *chat_setting_name(size_t i)
 
 static void set_value(struct chat *c, const char *name, double x, uint64_t whole)
 {
-    struct sampler_settings *s = &c->session.sampling;
+    struct sampler_settings *s = &c->sampling;
 
     if (!strcmp(name, "temperature")) s->temperature = x;
     else if (!strcmp(name, "top-p")) s->top_p = x;
@@ -43,7 +43,7 @@ static void set_value(struct chat *c, const char *name, double x, uint64_t whole
 
 static void print_value(const struct chat *c, const char *name)
 {
-    const struct sampler_settings *s = &c->session.sampling;
+    const struct sampler_settings *s = &c->sampling;
 
     fprintf(stderr, "  %-14s ", name);
     if (!strcmp(name, "temperature")) fprintf(stderr, "%g%s\n", s->temperature, s->temperature <= 0 ? "   always the likeliest token" : "");
@@ -109,20 +109,20 @@ static int command_set(struct chat *c, const char *rest, struct error *e)
 
 static int command_stats(struct chat *c, const char *rest, struct error *e)
 {
-    struct session *s = &c->session;
+    const struct scheduler_times *s = instance_times(c->instance);
     struct engine_stats t;
 
     (void)rest;
     (void)e;
-    engine_stats(s->engine, &t);
+    instance_stats(c->instance, &t);
     fprintf(stderr, "  %llu answers, %llu tokens; %zu of %u tokens of context used\n", (unsigned long long)c->turns, (unsigned long long)c->tokens,
-            s->tokens.count, session_context(s));
+            (size_t)sequence_count(c->sequence), sequence_limit(c->sequence));
     if (c->turns)
         fprintf(stderr, "  last prompt: %llu tokens, %llu of them known from before; %llu positions computed with the answer\n",
                 (unsigned long long)c->prompt_tokens, (unsigned long long)c->kept, (unsigned long long)c->computed);
     if (s->decode_sweeps)
         fprintf(stderr, "  %.3g s per token (%.3g predicted)\n", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
-                s->summary.predicted_seconds_per_token);
+                instance_summary(c->instance)->predicted_seconds_per_token);
     fprintf(stderr, "  %.3f GB read, peak memory %.0f MB, %s\n", (double)t.stage[STAGE_READER].bytes / 1e9, (double)t.peak_host_bytes / 1e6, t.compute);
     return 0;
 }

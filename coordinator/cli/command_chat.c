@@ -22,7 +22,7 @@ static const char *seconds_text(double s, char *out, size_t room)
 
 static void greet(const struct chat *c)
 {
-    const struct plan_summary *s = &c->session.summary;
+    const struct plan_summary *s = instance_summary(c->instance);
     const char *name = c->options->model;
     char size[32], disk[32], speed[64];
     size_t n = strlen(name);

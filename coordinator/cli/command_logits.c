@@ -7,7 +7,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/engine/interrupt.h"
-#include "coordinator/batch/session.h"
+#include "coordinator/batch/logits.h"
 #include "coordinator/view/view.h"
 
 struct sink {
@@ -53,22 +53,26 @@ static int check_positions(uint32_t **p, size_t *n, size_t tokens, struct error 
     return 0;
 }
 
-static int write_all(const struct options *o, struct session *s, const uint32_t *positions, size_t n, struct error *e)
+static int write_all(struct instance *i, const uint32_t *tokens, size_t count, const uint32_t *positions, size_t n, struct error *e)
 {
-    struct sink k = {.path = o->out, .vocab = s->plan->spec.vocab};
+    const char *out = instance_options(i)->out;
+    struct sink k = {.path = out, .vocab = instance_plan(i)->spec.vocab};
     int rc;
 
-    k.file = fopen(o->out, "we");
-    if (!k.file) return error_set(e, errno, "cannot write %s: %s", o->out, error_name(errno));
-    rc = session_logits_at(s, positions, n, write_row, &k, e);
-    if (fclose(k.file) && !rc) rc = error_set(e, errno, "cannot write %s: %s", o->out, error_name(errno));
+    k.file = fopen(out, "we");
+    if (!k.file) return error_set(e, errno, "cannot write %s: %s", out, error_name(errno));
+    rc = logits_at(i, tokens, count, positions, n, write_row, &k, e);
+    if (fclose(k.file) && !rc) rc = error_set(e, errno, "cannot write %s: %s", out, error_name(errno));
     return rc;
 }
 
 int command_logits(const struct options *o, struct error *e)
 {
-    struct session s = {0};
-    struct session_config c = {.options = o};
+    struct instance_config c = {.options = o};
+    struct instance_load load = {0};
+    struct batch_observer observer;
+    struct instance *i = NULL;
+    struct view *view = NULL;
     uint32_t *tokens = NULL, *positions = NULL;
     size_t n = 0, wanted = 0;
     struct error second;
@@ -78,16 +82,18 @@ int command_logits(const struct options *o, struct error *e)
     if (!rc && o->positions) rc = value_numbers(o->positions, strlen(o->positions), &positions, &wanted, e);
     if (!rc && !n) rc = error_set(e, EINVAL, "--tokens is empty: give at least one token id");
     if (!rc) rc = check_positions(&positions, &wanted, n, e);
-    if (!rc) rc = view_open(&s.view, o->quiet, o->trace, e);
-    c.prompt_tokens = (uint32_t)n;
-    c.max_logits = (uint32_t)(wanted < 64 ? wanted : 64);
-    if (!rc) rc = session_load(&s, &c, e);
-    if (!rc) rc = session_start(&s, &c, e);
-    if (!rc) rc = session_append(&s, tokens, n, e);
-    if (!rc) view_total(s.view, n, 0);
-    if (!rc) rc = write_all(o, &s, positions, wanted, e);
-    struct view *view = s.view;
-    session_close(&s);
+    if (!rc) rc = view_open(&view, o->quiet, o->trace, e);
+    c.prompt_tokens = load.prompt_tokens = (uint32_t)n;
+    load.max_logits = (uint32_t)(wanted < 64 ? wanted : 64);
+    if (!rc) {
+        observer = view_observer(view);
+        c.observer = &observer;
+        rc = instance_load(&i, &c, e);
+    }
+    if (!rc) rc = instance_start(i, &load, e);
+    if (!rc) view_total(view, n, 0);
+    if (!rc) rc = write_all(i, tokens, n, positions, wanted, e);
+    instance_close(i);
     rc2 = view_close(view, &second);
     if (!rc && rc2) {
         *e = second;

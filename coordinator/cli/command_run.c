@@ -5,6 +5,7 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/prompt.h"
+#include "coordinator/cli/run_prompts.h"
 #include "coordinator/batch/generate.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/view/summary.h"
@@ -36,63 +37,73 @@ static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
     return 0;
 }
 
-static int answer(const struct options *o, struct session *s, struct token_ids *prompt, struct answer *a,
-                  uint64_t start, struct error *e)
+static int answer(struct instance *i, const struct token_ids *prompt, struct answer *a, uint64_t start, struct error *e)
 {
-    struct generate_config c = {.max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0,
+    const struct options *o = instance_options(i);
+    struct generate_config c = {.sampling = instance_sampling(i),
+                                .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0,
                                 .stop = o->stop,
                                 .stops = o->stops,
                                 .text = on_text,
                                 .arg = a};
-    struct generate_result r = {0};
-    struct summary_input x = {.session = s, .start_ns = start, .prompt_tokens = prompt->count, .result = &r};
-    int rc = session_append(s, prompt->id, prompt->count, e);
+    struct generate_result r = {.end = END_LENGTH};
+    struct summary_input x = {.instance = i, .start_ns = start, .prompt_tokens = prompt->count, .result = &r};
+    struct sequence *q = NULL;
+    int rc = scheduler_sequence(instance_scheduler(i), &q, instance_context(i), e);
 
-    if (rc) return rc;
-    view_total(s->view, prompt->count, c.max_tokens ? c.max_tokens : session_context(s) - prompt->count);
-    if (o->max_tokens != 0) rc = generate(s, &c, &r, e);
-    view_hide(s->view);
+    if (!rc) rc = sequence_append(q, prompt->id, prompt->count, e);
+    if (!rc) view_total(a->view, prompt->count, c.max_tokens ? c.max_tokens : instance_context(i) - prompt->count);
+    if (!rc && o->max_tokens != 0) rc = generate(i, q, &c, &r, e);
+    sequence_close(q);
+    view_hide(a->view);
     if (rc) return rc;
     x.end_ns = clock_ns();
     x.text = a->text;
     x.text_bytes = a->bytes;
-    if (!o->json && (rc = view_text(s->view, "\n", 1, e))) return rc;
+    if (!o->json && (rc = view_text(a->view, "\n", 1, e))) return rc;
     if (o->verbose && !o->quiet) summary_print(&x);
     return o->json ? summary_print_json(&x, e) : 0;
 }
 
-int command_run(const struct options *o, struct error *e)
+static int run_one(const struct options *o, struct instance *i, struct answer *a, uint64_t start, struct error *e)
 {
-    struct session s = {0};
-    struct session_config c = {.options = o, .text = true};
     struct token_ids prompt = {0};
-    struct answer a = {.json = o->json};
-    uint64_t start = clock_ns();
     char *text = NULL;
     size_t bytes = 0;
+    int rc = prompt_read(o, &text, &bytes, e);
+
+    if (!rc) rc = prompt_encode(o, instance_tokenizer(i), text, bytes, &prompt, e);
+    if (!rc && !prompt.count) rc = error_set(e, EINVAL, "the prompt is empty: give one with -p, -f or on standard input");
+    if (!rc) rc = instance_start(i, &(struct instance_load){.prompt_tokens = (uint32_t)prompt.count}, e);
+    if (!rc) rc = answer(i, &prompt, a, start, e);
+    free(text);
+    token_ids_free(&prompt);
+    return rc;
+}
+
+int command_run(const struct options *o, struct error *e)
+{
+    struct instance_config c = {.options = o, .text = true};
+    struct batch_observer observer;
+    struct instance *i = NULL;
+    struct answer a = {.json = o->json};
+    uint64_t start = clock_ns();
     struct error second;
     int rc, rc2;
 
     interrupt_setup();
     rc = view_open(&a.view, o->quiet, o->trace, e);
     if (rc) return rc;
-    s.view = a.view;
-    rc = session_load(&s, &c, e);
-    if (!rc) rc = prompt_read(o, &text, &bytes, e);
-    if (!rc) rc = prompt_encode(o, s.tokenizer, text, bytes, &prompt, e);
-    if (!rc && !prompt.count)
-        rc = error_set(e, EINVAL, "the prompt is empty: give one with -p, -f or on standard input");
-    c.prompt_tokens = (uint32_t)prompt.count;
-    if (!rc) rc = session_start(&s, &c, e);
-    if (!rc) rc = answer(o, &s, &prompt, &a, start, e);
-    session_close(&s);
+    observer = view_observer(a.view);
+    c.observer = &observer;
+    rc = instance_load(&i, &c, e);
+    if (!rc) rc = o->prompts ? run_prompts(i, a.view, start, e) : run_one(o, i, &a, start, e);
+    instance_close(i);
     rc2 = view_close(a.view, &second);
     if (!rc && rc2) {
         *e = second;
         rc = rc2;
     }
     free(a.text);
-    free(text);
-    token_ids_free(&prompt);
     return rc;
 }

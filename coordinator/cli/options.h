@@ -52,6 +52,8 @@ struct options {
     /* What goes in. */
     const char *prompt, *prompt_file; /* at most one is set; neither: standard input */
     bool chat;                        /* run: wrap the prompt with the chat template */
+    const char *prompts;              /* run: a file of prompts, one a line, or NULL */
+    int parallel;                     /* answers at once; 0: automatic */
     const char *system;               /* system message, or NULL */
     const char *messages_file;        /* template; NULL: standard input */
     const char *tools_file;           /* JSON list of tools, or NULL */

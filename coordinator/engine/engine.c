@@ -556,8 +556,7 @@ static int finish_sweep(struct engine *g, struct error *e)
     return 0;
 }
 
-/* Infinities too: a softmax over them is none. */
-static bool are_numbers(const float *x, uint64_t n)
+bool engine_are_numbers(const float *x, uint64_t n)
 {
     uint32_t most = 0, bits;
 
@@ -596,12 +595,14 @@ int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, c
     int rc = engine_sweep_start(g, s, n, e);
 
     if (rc || (rc = finish_sweep(g, e))) return rc;
+    engine_logits(g, logits, rows);
+    return 0;
+}
+
+void engine_logits(const struct engine *g, const float **logits, uint32_t *rows)
+{
     *logits = g->shm[SEG_LOGITS].base;
     *rows = g->done_rows;
-    if (!are_numbers(*logits, (uint64_t)*rows * g->config.plan->spec.vocab))
-        return error_set(e, EDOM, "the model's answer to token %u is not a number (NaN), so that no token can be chosen",
-                         s[n - 1].position);
-    return 0;
 }
 
 int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e)

@@ -57,13 +57,16 @@ void engine_close(struct engine *g);
  * words). */
 int engine_ready(struct engine *g, struct error *e);
 
-/* One sweep. *logits: [*rows][vocab], valid until the next call. Results as engine_ready(); -EDOM: the sweep is done, but
- * logits are not numbers. */
+/* One sweep. *logits: [*rows][vocab], valid until the next call, perhaps no numbers. Results as engine_ready(). */
 int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e);
+
+/* No NaN and no infinity among them; a softmax over those is none. */
+bool engine_are_numbers(const float *x, uint64_t n);
 
 /* The same in two steps, for who has to look meanwhile: after start, engine_poll() until it is done. */
 int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_t n, struct error *e);
 bool engine_sweep_done(struct engine *g);
+void engine_logits(const struct engine *g, const float **logits, uint32_t *rows); /* of the sweep that was done last */
 
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of
  * the model or the machine (a file truncated, no memory)? */

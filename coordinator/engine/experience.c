@@ -15,10 +15,8 @@
 #define CHUNK_LEAST   32   /* positions from which on the units that multiply matter, not the memory */
 #define CHUNK_BUSY    UINT64_C(50000000)
 
-_Static_assert(SESSION_SWEEPS <= MEDIAN_MOST, "the median of all that is kept");
-
 /* Of one sweep; 0: it says nothing of this lane. */
-typedef double sweep_rate(const struct session *s, uint32_t i);
+typedef double sweep_rate(const struct calibration_run *s, uint32_t i);
 
 static double per_second(double amount, uint64_t ns)
 {
@@ -26,47 +24,47 @@ static double per_second(double amount, uint64_t ns)
 }
 
 /* Weights that a token meets. */
-static double token_bytes(const struct session *s)
+static double token_bytes(const struct calibration_run *s)
 {
-    return (double)(s->summary.dense_bytes + s->summary.expert_used_bytes);
+    return (double)(s->summary->dense_bytes + s->summary->expert_used_bytes);
 }
 
 /* The median of the sweeps' rates. Fewer than least: 0. */
-static double usual(const struct session *s, sweep_rate *rate, uint32_t least)
+static double usual(const struct calibration_run *s, sweep_rate *rate, uint32_t least)
 {
-    double x[SESSION_SWEEPS];
+    double x[MEDIAN_MOST];
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < s->sweeps; i++)
+    for (uint32_t i = 0; i < s->sweeps && n < MEDIAN_MOST; i++)
         if ((x[n] = rate(s, i)) > 0) n++;
     return n < least ? 0 : median(x, n);
 }
 
 /* A first sweep that fills the host cache waits for the system's pages, not for the disk. */
-static bool disk_decides(const struct session *s, uint32_t i)
+static bool disk_decides(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
+    const struct sweep_record *w = &s->sweep[i];
 
     if (!i && s->plan->run.host_cache_bytes) return false;
     return w->read_bytes && (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns;
 }
 
-static double disk_rate(const struct session *s, uint32_t i)
+static double disk_rate(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
+    const struct sweep_record *w = &s->sweep[i];
 
     return disk_decides(s, i) ? per_second((double)w->read_bytes, w->read_busy_ns) : 0;
 }
 
 /* Direct reads say what the disk gives, the others what the page cache does where it holds all. */
-static void keep_disk(const struct session *s, const struct engine_stats *t, const char *path)
+static void keep_disk(const struct calibration_run *s, const char *path)
 {
-    bool direct = strstr(t->reader, "direct") && !strstr(t->reader, "buffered");
+    bool direct = strstr(s->stats.reader, "direct") && !strstr(s->stats.reader, "buffered");
     double rate = usual(s, disk_rate, 1);
     uint64_t bytes = 0;
 
-    if (s->plan->run.engine == ENGINE_NULL || direct == s->speeds.page_cache) return;
-    if (!direct && strstr(t->reader, "direct")) return;
+    if (s->plan->run.engine == ENGINE_NULL || direct == s->speeds->page_cache) return;
+    if (!direct && strstr(s->stats.reader, "direct")) return;
     for (uint32_t i = 0; i < s->sweeps; i++)
         if (disk_decides(s, i)) bytes += s->sweep[i].read_bytes;
     if (bytes < DISK_BYTES || !(rate > 0)) return;
@@ -75,9 +73,9 @@ static void keep_disk(const struct session *s, const struct engine_stats *t, con
 }
 
 /* Experts that are met for the first time are read, wherever they stay afterwards: such a token says nothing of the memory. */
-static double memory_rate(const struct session *s, uint32_t i)
+static double memory_rate(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
+    const struct sweep_record *w = &s->sweep[i];
     double bytes = token_bytes(s);
 
     if (!i || w->positions != 1 || (double)w->ns < TOKEN_LEAST * 1e9 || (double)w->read_bytes > bytes / 100) return 0;
@@ -85,18 +83,18 @@ static double memory_rate(const struct session *s, uint32_t i)
 }
 
 /* A first sweep of which most is to be pinned, and whose reader never rested: no faster than the disk, and often slower. */
-static double fill_rate(const struct session *s, uint32_t i)
+static double fill_rate(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
-    uint64_t pins = s->summary.host_bytes;
+    const struct sweep_record *w = &s->sweep[i];
+    uint64_t pins = s->summary->host_bytes;
 
-    if (i || s->summary.expert_bytes || pins < FILL_LEAST || pins < s->summary.dense_bytes / 4 * 3 ||
+    if (i || s->summary->expert_bytes || pins < FILL_LEAST || pins < s->summary->dense_bytes / 4 * 3 ||
         w->read_bytes < pins)
         return 0;
     return (double)w->read_busy_ns >= DISK_BUSY * (double)w->ns ? per_second((double)pins, w->ns) : 0;
 }
 
-static void keep_fill(const struct session *s)
+static void keep_fill(const struct calibration_run *s)
 {
     double rate = usual(s, fill_rate, 1);
 
@@ -104,42 +102,38 @@ static void keep_fill(const struct session *s)
 }
 
 /* Where every token comes from memory, tokens go as fast as memory does. */
-static void keep_memory(const struct session *s)
+static void keep_memory(const struct calibration_run *s)
 {
     double rate = usual(s, memory_rate, TOKENS_LEAST);
 
-    if (s->summary.sweep_bytes || !(rate > 0)) return;
+    if (s->summary->sweep_bytes || !(rate > 0)) return;
     calibration_keep(SPEEDS_MEMORY, NULL, s->plan, rate);
     log_debug("the memory gave %.2f GB/s", rate / 1e9);
 }
 
-static double flops_rate(const struct session *s, uint32_t i)
+static double flops_rate(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
+    const struct sweep_record *w = &s->sweep[i];
 
-    if (w->positions < CHUNK_LEAST || w->compute_busy_ns < CHUNK_BUSY || s->summary.dense_bytes < WEIGHTS_LEAST)
+    if (w->positions < CHUNK_LEAST || w->compute_busy_ns < CHUNK_BUSY || s->summary->dense_bytes < WEIGHTS_LEAST)
         return 0;
-    return per_second(w->positions * s->summary.flops_per_position, w->compute_busy_ns);
+    return per_second(w->positions * s->summary->flops_per_position, w->compute_busy_ns);
 }
 
 /* While compute works and waits for nothing, many positions go as fast as the units that multiply. */
-static void keep_flops(const struct session *s)
+static void keep_flops(const struct calibration_run *s)
 {
     double rate = usual(s, flops_rate, 1);
 
-    if (s->summary.expert_bytes || !(rate > 0))
+    if (s->summary->expert_bytes || !(rate > 0))
         return; /* few positions for each expert: half memory, half arithmetic */
     calibration_keep(SPEEDS_FLOPS, NULL, s->plan, rate);
     log_debug("prompts went at %.1f GFLOP/s", rate / 1e9);
 }
 
-void calibration_learn(const struct session *s, const char *path)
+void calibration_learn(const struct calibration_run *s, const char *path)
 {
-    struct engine_stats t;
-
-    if (!s->engine || !s->plan) return;
-    engine_stats(s->engine, &t);
-    keep_disk(s, &t, path);
+    keep_disk(s, path);
     keep_fill(s);
     if (s->plan->run.backend != BACKEND_CPU) return;
     keep_memory(s);
@@ -147,27 +141,27 @@ void calibration_learn(const struct session *s, const char *path)
 }
 
 /* Bytes of weights while compute waits for none. */
-static double work_rate(const struct session *s, uint32_t i)
+static double work_rate(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
+    const struct sweep_record *w = &s->sweep[i];
 
     if (!i || w->positions != 1 || !w->compute_busy_ns) return 0;
     return per_second(token_bytes(s), w->compute_busy_ns);
 }
 
-static double read_rate(const struct session *s, uint32_t i)
+static double read_rate(const struct calibration_run *s, uint32_t i)
 {
-    const struct session_sweep *w = &s->sweep[i];
+    const struct sweep_record *w = &s->sweep[i];
 
-    if (!i || w->positions != 1 || !w->read_busy_ns || !s->summary.sweep_bytes) return 0;
+    if (!i || w->positions != 1 || !w->read_busy_ns || !s->summary->sweep_bytes) return 0;
     return per_second((double)w->read_bytes, w->read_busy_ns);
 }
 
-void calibration_lanes(const struct session *s, struct calibration *out)
+void calibration_lanes(const struct calibration_run *s, struct calibration *out)
 {
     double disk = usual(s, read_rate, 1), memory = usual(s, work_rate, 1);
 
-    *out = s->speeds;
+    *out = *s->speeds;
     if (disk > 0) out->disk = disk;
     if (memory > 0) out->memory = memory;
 }

@@ -157,14 +157,17 @@ static uint32_t useful_positions(const struct draft *d)
     uint64_t most = d->s->backend == BACKEND_CUDA ? 8192 : d->experts ? 2048 : 1024;
 
     if (d->s->prompt_tokens) most = least_of(most, most_of(d->s->prompt_tokens, least_of(REPLAY_POSITIONS, d->s->want_tokens)));
+    most = most_of(most, d->r->sequences); /* a token of each */
     most = least_of(most, d->r->kv_rows);
     return (uint32_t)most_of(most, 1);
 }
 
 static void set_context(struct draft *d, uint64_t context)
 {
+    uint64_t rows = d->r->sequences > 1 ? (context + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK : context;
+
     d->context = context;
-    d->r->kv_rows = (uint32_t)(context * d->r->sequences + d->s->branches);
+    d->r->kv_rows = (uint32_t)(rows * d->r->sequences + d->s->branches);
     if (d->r->max_positions > d->r->kv_rows) d->r->max_positions = d->r->kv_rows;
 }
 

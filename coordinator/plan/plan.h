@@ -19,6 +19,7 @@ struct options;
 struct calibration;
 
 #define PLAN_AUTO UINT64_MAX
+#define KV_BLOCK  64u /* rows of the KV cache that are given out together (coordinator/batch/kv_rows.h) */
 
 /* 0 in a number means: choose. Filled from the command line by plan_settings_from_options(), then changed freely by
  * whoever knows more (want_tokens, max_logits, ...) before plan_build(). */

@@ -52,7 +52,7 @@ static int few(struct profile_run *r, struct error *e)
     for (; r->rounds < ROUNDS && !rc; r->rounds++) {
         /* A sweep that is longer than a round goes on through the next: then the peak of the round before stands. */
         r->peak[r->rounds] = r->rounds ? r->peak[r->rounds - 1] : 0;
-        if (engine_sweep_done(r->engine)) rc = peak(r, MEASURE_MEMORY, &r->peak[r->rounds], e);
+        if (profile_idle(r)) rc = peak(r, MEASURE_MEMORY, &r->peak[r->rounds], e);
         if (rc) break;
         if (r->stub) stub_go(r->stub);
         profile_begin(r);
@@ -71,23 +71,20 @@ static int few(struct profile_run *r, struct error *e)
 static int many(struct profile_run *r, struct error *e)
 {
     double each = operations_of_position(r->plan), fits;
-    uint64_t start, most = r->plan->run.max_positions;
+    uint64_t taken, most = r->plan->run.max_positions;
     int rc;
 
-    if (!engine_sweep_done(r->engine) || !(each > 0)) return 0;
+    if (!profile_idle(r) || !(each > 0)) return 0;
     if ((rc = peak(r, MEASURE_FLOPS, &r->out->flops_peak, e)) || !(r->out->flops_peak > 0)) return rc;
     fits = (double)profile_ns(r, MANY_NS) / 1e9 * r->out->flops_peak / 2 / each;
     if (fits < (double)most) most = (uint64_t)fits;
     if (most > 512) most = 512;
     if (most < LEAST_MANY) return 0;
     if (r->stub) stub_go(r->stub);
-    start = clock_ns();
-    rc = profile_sweeps(r, (uint32_t)most, 1, e);
-    while (!rc && !engine_sweep_done(r->engine) && clock_ns() - start < 4 * profile_ns(r, MANY_NS))
-        rc = engine_poll(r->engine, 50, e);
-    if (!rc && engine_sweep_done(r->engine)) {
+    rc = profile_one_sweep(r, (uint32_t)most, 2 * profile_ns(r, MANY_NS), &taken, e);
+    if (!rc && taken) {
         r->out->positions = (uint32_t)most;
-        r->out->flops = each * (double)most / ((double)(clock_ns() - start) / 1e9);
+        r->out->flops = each * (double)most / ((double)taken / 1e9);
     }
     if (r->stub) stub_pause(r->stub);
     return rc;

@@ -172,7 +172,7 @@ int profile_pipeline(struct profile_run *r, struct error *e)
         for (int i = 0; i < STAGES; i++) rates[i][r->rounds] = profile_rate(r, (enum stage_id)i);
     }
     sweeps = r->sweeps - sweeps;
-    if (!rc && engine_sweep_done(r->engine)) rc = peaks(r, peak, e);
+    if (!rc && profile_idle(r)) rc = peaks(r, peak, e);
     if (!rc) conclude(r, rates, peak, sweeps);
     return rc;
 }

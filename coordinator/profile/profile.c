@@ -76,8 +76,12 @@ int profile_start_with(struct profile_run *r, struct engine_config *c, struct er
 void profile_stop(struct profile_run *r)
 {
     stub_close(r->stub);
+    sequence_close(r->sequence);
+    scheduler_close(r->scheduler);
     engine_close(r->engine);
     r->stub = NULL;
+    r->sequence = NULL;
+    r->scheduler = NULL;
     r->engine = NULL;
 }
 
@@ -124,42 +128,79 @@ double profile_rate(const struct profile_run *r, enum stage_id stage)
            ((double)(r->end_ns - r->start_ns) / 1e9);
 }
 
-/* One sequence that grows, and begins anew where its room ends. */
-static int begin_sweep(struct profile_run *r, uint32_t n, struct error *e)
+static int on_row(void *arg, uint32_t position, const float *logits, struct error *e)
 {
-    struct sweep_position *p = calloc(n, sizeof *p);
-    int rc;
+    struct profile_run *r = arg;
 
-    if (!p) return error_set(e, ENOMEM, "out of memory");
-    if (n > 1 || r->position + n > r->plan->run.kv_rows) r->position = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t position = r->position + i;
+    (void)position;
+    (void)logits;
+    (void)e;
+    r->sweeps++;
+    return 0;
+}
 
-        p[i] = (struct sweep_position){
-            .token = position % r->plan->spec.vocab, .position = position, .row = position, .parent = position ? position - 1 : ROW_NONE};
+/* One sequence that grows by so many positions a sweep, and begins anew where its room ends. */
+static int next_sweep(void *arg, struct error *e)
+{
+    struct profile_run *r = arg;
+    struct sequence_want want = {.positions = &r->last, .position_count = 1, .listener = {.logits = on_row, .arg = r}};
+    uint32_t n = r->positions, count = sequence_count(r->sequence);
+    int rc = 0;
+
+    if (sequence_ended(r->sequence) == SEQUENCE_RUNS || r->sweeps >= r->sweeps_most) return 0;
+    if (n > 1 || count + n > sequence_limit(r->sequence)) {
+        rc = sequence_truncate(r->sequence, 0, e);
+        count = 0;
     }
-    p[n - 1].flags = POSITION_LOGITS;
-    rc = engine_sweep_start(r->engine, p, n, e);
-    r->position += n;
-    free(p);
-    return rc;
+    for (uint32_t i = 0; i < n && !rc; i++) {
+        uint32_t token = (count + i) % r->plan->spec.vocab;
+
+        rc = sequence_append(r->sequence, &token, 1, e);
+    }
+    if (rc) return rc;
+    r->last = count + n - 1;
+    sequence_ask(r->sequence, &want);
+    return scheduler_join(r->scheduler, r->sequence, e);
+}
+
+static int open_scheduler(struct profile_run *r, struct error *e)
+{
+    struct scheduler_config c = {.engine = r->engine, .plan = r->plan, .boundary = next_sweep, .boundary_arg = r};
+    int rc = scheduler_open(&r->scheduler, &c, e);
+
+    return rc ? rc : scheduler_sequence(r->scheduler, &r->sequence, r->plan->run.kv_rows, e);
 }
 
 int profile_sweeps(struct profile_run *r, uint32_t n, uint64_t ns, struct error *e)
 {
-    uint64_t start = clock_ns(), spent = 0;
-    bool under_way = !engine_sweep_done(r->engine);
-    int rc = 0;
+    int rc = r->scheduler ? 0 : open_scheduler(r, e);
 
-    /* One that is under way when the time is over is waited for, but not much longer: large models take minutes. */
-    while (!rc && (spent < ns || (under_way && spent < 2 * ns))) {
-        if (!under_way && (rc = begin_sweep(r, n, e))) break;
-        rc = engine_poll(r->engine, 50, e);
-        under_way = !rc && !engine_sweep_done(r->engine);
-        if (!rc && !under_way) r->sweeps++;
-        spent = clock_ns() - start;
-    }
+    r->positions = n;
+    r->sweeps_most = UINT64_MAX;
+    return rc ? rc : scheduler_run_for(r->scheduler, ns, e);
+}
+
+int profile_one_sweep(struct profile_run *r, uint32_t n, uint64_t ns, uint64_t *taken_ns, struct error *e)
+{
+    uint64_t start = clock_ns();
+    int rc = r->scheduler ? 0 : open_scheduler(r, e);
+
+    *taken_ns = 0;
+    r->positions = n;
+    r->sweeps_most = r->sweeps + 1;
+    if (!rc) rc = scheduler_run_for(r->scheduler, ns, e);
+    if (!rc && r->sweeps == r->sweeps_most) *taken_ns = clock_ns() - start;
     return rc;
+}
+
+bool profile_idle(struct profile_run *r)
+{
+    struct error ignored;
+
+    if (!engine_sweep_done(r->engine)) return false;
+    if (!r->scheduler || !scheduler_under_way(r->scheduler)) return true;
+    r->sweeps_most = r->sweeps; /* it is done, and no other begins */
+    return !scheduler_run_for(r->scheduler, 1, &ignored);
 }
 
 /* Until the stage has come to rest: its ring is full, nothing is under way. */

@@ -1,6 +1,7 @@
 /* What the profiles of the stages have in common. Private to coordinator/run/profile*.c. */
 #pragma once
 #include "coordinator/arch/model.h"
+#include "coordinator/batch/scheduler.h"
 #include "coordinator/profile/stub.h"
 #include "coordinator/profile/profile.h"
 
@@ -15,13 +16,15 @@ struct profile_run {
     uint64_t plan_bytes;
     struct engine *engine;
     struct stub *stub;
+    struct scheduler *scheduler; /* where sweeps are measured */
+    struct sequence *sequence;
+    uint32_t positions, last;    /* of each sweep; the last one of it */
     struct profile *out;
     double rate[PROFILE_ROUNDS_MAX], peak[PROFILE_ROUNDS_MAX];
     uint32_t rounds;
     struct engine_stats before, after; /* of the round under way */
     uint64_t start_ns, end_ns;
-    uint64_t sweeps;                                                    /* ended so far */
-    uint32_t position;                                                     /* of the next position */
+    uint64_t sweeps, sweeps_most; /* ended so far; that may begin */
     uint64_t cpu_ns[STAGES], busy_ns[STAGES], wait_ns[STAGES], span_ns; /* over the rounds */
 };
 
@@ -49,6 +52,9 @@ double profile_rate(const struct profile_run *r, enum stage_id stage);
 /* Sweeps of n positions one after the other until ns have passed (at least one is begun); the one that is under way then is
  * waited for, at most as long again, and gone on with by the next call. */
 int profile_sweeps(struct profile_run *r, uint32_t n, uint64_t ns, struct error *e);
+/* One sweep of n positions, waited for twice ns at most; *taken_ns 0: it is not done yet. */
+int profile_one_sweep(struct profile_run *r, uint32_t n, uint64_t ns, uint64_t *taken_ns, struct error *e);
+bool profile_idle(struct profile_run *r); /* no sweep is under way */
 /* Listens and watches meanwhile. */
 int profile_wait(struct profile_run *r, uint64_t ns, struct error *e);
 /* Asks a stage for a peak; *rate 0: not to be had. */

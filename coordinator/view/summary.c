@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "coordinator/engine/experience.h"
 #include "proto/base/clock.h"
 
 static double share(uint64_t part, uint64_t whole)
@@ -28,55 +27,39 @@ static json_t *stages_json(const struct engine_stats *t, uint64_t span_ns)
     return o;
 }
 
-static json_t *sweeps_json(const struct session *s)
+static json_t *sweeps_json(const struct scheduler_times *t)
 {
     json_t *list = json_array();
 
-    for (uint32_t i = 0; i < s->sweeps; i++)
-        json_array_append_new(list, json_pack("{s:I,s:f}", "positions", (json_int_t)s->sweep[i].positions, "seconds",
-                                              (double)s->sweep[i].ns / 1e9));
+    for (uint32_t i = 0; i < t->sweeps; i++)
+        json_array_append_new(list, json_pack("{s:I,s:f}", "positions", (json_int_t)t->sweep[i].positions, "seconds",
+                                              (double)t->sweep[i].ns / 1e9));
     return list;
 }
 
-/* Where the prediction of a token comes from. */
-static const char *prediction_name(const struct session *s)
+static void add_prompt(json_t *o, const struct instance *i, uint64_t tokens)
 {
-    bool disk = s->summary.sweep_bytes > 0, known = disk ? s->speeds.disk_measured : s->speeds.memory_measured;
+    const struct scheduler_times *t = instance_times(i);
+    double predicted = instance_predicted_prompt_seconds(i);
 
-    return s->predicted_by_sweep ? "first sweep" : known ? "measured before" : "assumed";
-}
-
-/* What the plan says with the speeds that the lanes had in this run. */
-static void add_lanes(json_t *o, const struct session *s)
-{
-    struct plan_summary z;
-    struct calibration v;
-
-    if (!s->decode_sweeps) return;
-    calibration_lanes(s, &v);
-    plan_summarize(&z, s->plan, &v);
-    json_object_set_new(o, "seconds_per_token_by_lanes", json_real(z.predicted_seconds_per_token));
-}
-
-static void add_prompt(json_t *o, const struct session *s, uint64_t tokens)
-{
-    json_object_set_new(o, "first_sweep_seconds", json_real(s->sweeps ? (double)s->sweep[0].ns / 1e9 : 0));
-    json_object_set_new(o, "predicted_from", json_string(prediction_name(s)));
-    if (!tokens || !(s->predicted_prompt_seconds > 0)) return;
-    json_object_set_new(o, "predicted_prompt_seconds", json_real(s->predicted_prompt_seconds));
-    json_object_set_new(o, "predicted_seconds_per_prompt_token", json_real(s->predicted_prompt_seconds / (double)tokens));
-    json_object_set_new(o, "seconds_per_prompt_token", json_real((double)s->prompt_ns / 1e9 / (double)tokens));
+    json_object_set_new(o, "first_sweep_seconds", json_real(t->sweeps ? (double)t->sweep[0].ns / 1e9 : 0));
+    json_object_set_new(o, "predicted_from", json_string(instance_predicted_from(i)));
+    if (!tokens || !(predicted > 0)) return;
+    json_object_set_new(o, "predicted_prompt_seconds", json_real(predicted));
+    json_object_set_new(o, "predicted_seconds_per_prompt_token", json_real(predicted / (double)tokens));
+    json_object_set_new(o, "seconds_per_prompt_token", json_real((double)t->prompt_ns / 1e9 / (double)tokens));
 }
 
 json_t *summary_json(const struct summary_input *x)
 {
-    const struct session *s = x->session;
+    const struct scheduler_times *s = instance_times(x->instance);
+    const struct plan_summary *plan = instance_summary(x->instance);
     struct engine_stats t;
-    double decode = (double)s->decode_ns / 1e9;
+    double decode = (double)s->decode_ns / 1e9, by_lanes = instance_seconds_by_lanes(x->instance);
     uint64_t first;
     json_t *o;
 
-    engine_stats(s->engine, &t);
+    instance_stats(x->instance, &t);
     first = t.first_byte_ns > x->start_ns ? t.first_byte_ns - x->start_ns : 0;
     o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:o,s:s,s:s,s:I,s:I,s:I}",
                   "text", x->text ? x->text : "", x->text_bytes,
@@ -89,17 +72,17 @@ json_t *summary_json(const struct summary_input *x)
                   "bytes_read", (json_int_t)t.stage[STAGE_READER].bytes,
                   "peak_host_bytes", (json_int_t)t.peak_host_bytes,
                   "stages", stages_json(&t, clock_ns() - t.start_ns),
-                  "predicted_seconds_per_token", s->summary.predicted_seconds_per_token,
+                  "predicted_seconds_per_token", plan->predicted_seconds_per_token,
                   "seconds_per_token", s->decode_sweeps ? decode / (double)s->decode_sweeps : 0.0,
                   "sweeps", sweeps_json(s),
-                  "bottleneck", s->summary.bottleneck ? s->summary.bottleneck : "",
+                  "bottleneck", plan->bottleneck ? plan->bottleneck : "",
                   "compute", t.compute,
-                  "seed", (json_int_t)s->sampling.seed,
+                  "seed", (json_int_t)instance_sampling(x->instance).seed,
                   "restarts", (json_int_t)(t.epochs - 1),
-                  "sweep_bytes", (json_int_t)s->summary.sweep_bytes);
-    if (o) add_prompt(o, s, x->prompt_tokens);
-    if (o) add_lanes(o, s);
-    if (o && s->plan->experts.count) {
+                  "sweep_bytes", (json_int_t)plan->sweep_bytes);
+    if (o) add_prompt(o, x->instance, x->prompt_tokens);
+    if (o && by_lanes > 0) json_object_set_new(o, "seconds_per_token_by_lanes", json_real(by_lanes));
+    if (o && instance_plan(x->instance)->experts.count) {
         json_object_set_new(o, "expert_hit_rate", json_real(share(t.hit_bytes, t.hit_bytes + t.miss_bytes)));
         json_object_set_new(o, "expert_hit_bytes", json_integer((json_int_t)t.hit_bytes));
         json_object_set_new(o, "expert_miss_bytes", json_integer((json_int_t)t.miss_bytes));
@@ -121,17 +104,18 @@ int summary_print_json(const struct summary_input *x, struct error *e)
 
 void summary_print(const struct summary_input *x)
 {
-    const struct session *s = x->session;
+    const struct scheduler_times *s = instance_times(x->instance);
+    double predicted = instance_predicted_prompt_seconds(x->instance);
     struct engine_stats t;
 
-    engine_stats(s->engine, &t);
+    instance_stats(x->instance, &t);
     fprintf(stderr, "sluice: %llu prompt tokens in %.2f s", (unsigned long long)x->prompt_tokens, (double)s->prompt_ns / 1e9);
-    if (s->predicted_prompt_seconds > 0) fprintf(stderr, " (%.2f predicted)", s->predicted_prompt_seconds);
+    if (predicted > 0) fprintf(stderr, " (%.2f predicted)", predicted);
     fprintf(stderr, ", %llu tokens", (unsigned long long)x->result->tokens);
     if (s->decode_sweeps)
         fprintf(stderr, ", %.3f s each (%.3f predicted)", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
-                s->summary.predicted_seconds_per_token);
-    if (s->plan->experts.count)
+                instance_summary(x->instance)->predicted_seconds_per_token);
+    if (instance_plan(x->instance)->experts.count)
         fprintf(stderr, "; %.1f%% of experts' bytes found in the cache", 100 * share(t.hit_bytes, t.hit_bytes + t.miss_bytes));
     fprintf(stderr, "; %.3f GB read; peak memory %.0f MB; %s\n", (double)t.stage[STAGE_READER].bytes / 1e9, (double)t.peak_host_bytes / 1e6,
             t.compute);

@@ -4,7 +4,7 @@
 #include "coordinator/batch/generate.h"
 
 struct summary_input {
-    const struct session *session;
+    const struct instance *instance;
     uint64_t start_ns, end_ns;      /* of the whole command */
     uint64_t prompt_tokens;
     const struct generate_result *result;

@@ -10,7 +10,6 @@
 #include <utf8proc.h>
 
 #include "coordinator/engine/interrupt.h"
-#include "coordinator/batch/session.h"
 #include "coordinator/view/terminal.h"
 #include "coordinator/view/trace.h"
 #include "proto/base/clock.h"
@@ -23,8 +22,7 @@ struct view {
     bool shown;
     uint32_t column; /* of the answer's last line */
     uint64_t prompt, answer;
-    uint64_t sweep_done, sweep_start_ns, window_ns, window_bytes;
-    uint32_t sweep_positions;
+    uint64_t window_ns, window_bytes;
     double rate;    /* bytes read per second, smoothed */
     char note[96];
     struct trace_writer *trace;
@@ -63,28 +61,41 @@ void view_total(struct view *v, uint64_t prompt, uint64_t answer)
     v->answer = answer;
 }
 
-void view_note(struct view *v, const char *text)
+static void on_note(void *arg, const char *text)
 {
+    struct view *v = arg;
+
     snprintf(v->note, sizeof v->note, "%s", text);
 }
 
-void view_sweep(struct view *v, const struct session *s, uint64_t done, uint32_t positions)
+static void on_sweep(void *arg, const struct batch_progress *p)
 {
-    (void)s;
-    v->sweep_done = done;
-    v->sweep_positions = positions;
-    v->sweep_start_ns = clock_ns();
+    struct view *v = arg;
+
+    (void)p;
     v->note[0] = 0;
 }
 
-void view_trace(struct view *v, const struct trace_record *r, uint32_t n)
+static void on_trace(void *arg, const struct trace_record *r, uint32_t n)
 {
+    struct view *v = arg;
+
     trace_write(v->trace, r, n);
 }
 
-void view_swept(struct view *v, uint64_t start_ns, uint64_t end_ns, uint32_t positions)
+static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t positions)
 {
+    struct view *v = arg;
+
     trace_sweep(v->trace, start_ns, end_ns, positions);
+}
+
+static void on_tick(void *arg, const struct batch_progress *p);
+
+struct batch_observer view_observer(struct view *v)
+{
+    return (struct batch_observer){
+        .arg = v, .sweep = on_sweep, .swept = on_swept, .tick = on_tick, .note = on_note, .trace = on_trace};
 }
 
 /* ---- the line ---- */
@@ -142,18 +153,18 @@ static void put_time(char *to, size_t room, double seconds)
 }
 
 /* Seconds to the end: sweeps to come, each as long as the last ones, or as planned while there was none. */
-static double eta(const struct view *v, const struct session *s, const struct engine_stats *t, uint64_t now)
+static double eta(const struct view *v, const struct batch_progress *p, uint64_t now)
 {
-    double layers = s->plan->spec.layers ? (double)t->layer / s->plan->spec.layers : 0;
-    double gone = (double)(now - v->sweep_start_ns) / 1e9, sweep = s->summary.predicted_seconds_per_token;
-    uint64_t prompt_left = v->sweep_done < v->prompt ? v->prompt - v->sweep_done : 0;
-    double answered = v->sweep_done > v->prompt ? (double)(v->sweep_done - v->prompt) : 0, rest;
+    double layers = p->layers ? (double)p->layer / (double)p->layers : 0;
+    double gone = (double)(now - p->sweep_start_ns) / 1e9, sweep = p->seconds_per_token, rest;
+    uint64_t prompt_left = p->prompt_done < v->prompt ? v->prompt - p->prompt_done : 0;
+    uint64_t answer_left = p->answered < v->answer ? v->answer - p->answered : 0;
 
-    if (s->decode_sweeps) sweep = (double)s->decode_ns / 1e9 / (double)s->decode_sweeps;
-    rest = ((double)v->answer - answered) * sweep;
+    if (p->decode_sweeps) sweep = (double)p->decode_ns / 1e9 / (double)p->decode_sweeps;
+    rest = (double)answer_left / (p->sequences > 1 ? p->sequences : 1) * sweep;
     if (prompt_left) {
-        uint64_t chunks = (prompt_left + s->plan->run.max_positions - 1) / s->plan->run.max_positions;
-        double chunk = layers > 0.1 ? gone / layers : s->summary.predicted_seconds_per_prompt_token * v->sweep_positions;
+        uint64_t chunks = (prompt_left + p->max_positions - 1) / p->max_positions;
+        double chunk = layers > 0.1 ? gone / layers : p->seconds_per_prompt_token * p->positions;
 
         rest += (double)chunks * chunk;
     }
@@ -161,22 +172,26 @@ static double eta(const struct view *v, const struct session *s, const struct en
     return rest > 0 ? rest : 0;
 }
 
-void view_tick(struct view *v, struct session *s)
+static void on_tick(void *arg, const struct batch_progress *p)
 {
-    struct engine_stats t;
+    struct view *v = arg;
     uint64_t now = clock_ns();
-    char line[256], left[32], what[64], speed[32] = "";
+    char line[256], left[32], what[96], speed[32] = "";
+    bool reads = p->prompt_done < v->prompt;
 
-    if (!v->live || !s->engine) return;
-    engine_stats(s->engine, &t);
-    update_rate(v, t.stage[STAGE_READER].bytes, now);
-    if (v->sweep_positions > 1 || v->sweep_done < v->prompt)
-        snprintf(what, sizeof what, "prompt %llu/%llu", (unsigned long long)v->sweep_done, (unsigned long long)v->prompt);
-    else snprintf(what, sizeof what, "token %llu", (unsigned long long)(v->sweep_done - v->prompt + 1));
-    if (s->decode_sweeps) snprintf(speed, sizeof speed, "  %.3g tok/s", (double)s->decode_sweeps / ((double)s->decode_ns / 1e9));
-    put_time(left, sizeof left, eta(v, s, &t, now));
-    snprintf(line, sizeof line, "%s  layer %llu/%u  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)t.layer, s->plan->spec.layers,
-             v->rate / 1e9, speed, left, v->note);
+    if (!v->live) return;
+    update_rate(v, p->bytes_read, now);
+    if (p->sequences > 1)
+        snprintf(what, sizeof what, "%u answers  %llu tokens", p->sequences, (unsigned long long)p->answered);
+    else if (reads)
+        snprintf(what, sizeof what, "prompt %llu/%llu", (unsigned long long)p->prompt_done,
+                 (unsigned long long)v->prompt);
+    else snprintf(what, sizeof what, "token %llu", (unsigned long long)p->answered + 1);
+    if (p->decode_sweeps)
+        snprintf(speed, sizeof speed, "  %.3g tok/s", (double)p->decode_tokens / ((double)p->decode_ns / 1e9));
+    put_time(left, sizeof left, eta(v, p, now));
+    snprintf(line, sizeof line, "%s  layer %llu/%llu  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)p->layer,
+             (unsigned long long)p->layers, v->rate / 1e9, speed, left, v->note);
     draw(v, line);
 }
 

@@ -7,24 +7,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include "proto/control.h"
+#include "coordinator/batch/observer.h"
 #include "proto/base/error.h"
 
 struct view;
-struct session;
 
 /* quiet: never a line. trace: path of a trace to write, or NULL. */
 int view_open(struct view **out, bool quiet, const char *trace, struct error *e);
 int view_close(struct view *v, struct error *e); /* writes the trace's end; -errno where it could not be written */
 
 void view_total(struct view *v, uint64_t prompt, uint64_t answer); /* tokens expected, for the ETA */
-void view_sweep(struct view *v, const struct session *s, uint64_t done, uint32_t positions); /* a sweep begins */
-void view_swept(struct view *v, uint64_t start_ns, uint64_t end_ns, uint32_t positions); /* it is done */
-void view_tick(struct view *v, struct session *s);  /* about ten times a second */
-/* The line of a command that has no session: bytes done of total, speed, what is left. As often as one likes. */
+/* Shows what a batch does: its observer (coordinator/batch/observer.h). */
+struct batch_observer view_observer(struct view *v);
+/* The line of a command that has no batch: bytes done of total, speed, what is left. As often as one likes. */
 void view_progress(struct view *v, const char *what, uint64_t done, uint64_t total);
-void view_note(struct view *v, const char *text);   /* a word beside the line, until the next sweep ends */
 /* Text of the answer: written to stdout at once. -errno where stdout cannot be written to. */
 int view_text(struct view *v, const char *text, size_t bytes, struct error *e);
 void view_hide(struct view *v);                     /* takes the line away: something else is going to be printed */
-void view_trace(struct view *v, const struct trace_record *r, uint32_t n);

@@ -1,0 +1,498 @@
+#include "coordinator/batch/instance.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "coordinator/engine/mps.h"
+#include "coordinator/plan/machine.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+#define MEMORY_MATTERS 100000000u /* bytes of a sweep from which on its speed is worth some 0.05 s, once */
+#define READ_LEAST     250000000u /* bytes of a first sweep that say what the disk gives */
+
+struct instance {
+    struct instance_config config;
+    struct batch_observer observer;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct plan_shm *plan;
+    uint64_t plan_bytes;
+    struct plan_summary summary;
+    struct calibration speeds;       /* that it was predicted with */
+    bool predicted_by_sweep;         /* nothing was known of the disk: the first sweep told */
+    double predicted_prompt_seconds; /* 0: the prompt's length was not known */
+    bool started;
+    struct engine *engine;
+    struct scheduler *scheduler;
+    struct sampler_settings sampling;
+    uint32_t positions; /* of the sweep under way */
+    uint64_t sweep_start_ns;
+};
+
+/* ---- loading ---- */
+
+struct tokenizer_job {
+    struct tokenizer **out;
+    const char *folder;
+    struct error error;
+    int rc;
+};
+
+static void *open_tokenizer(void *p)
+{
+    struct tokenizer_job *j = p;
+
+    j->rc = tokenizer_open(j->out, j->folder, &j->error);
+    return NULL;
+}
+
+/* Models round their vocabularies up, by 2 % at most of what is published, and some tokenizers have special tokens that the
+ * model has no rows for (Gemma 3's for pictures; an error where a text uses one). Anything else is a folder put together
+ * from two models. */
+static int compare_vocabularies(const struct instance *i, const char *folder, struct error *e)
+{
+    uint32_t rows = model_program(i->model)->spec.vocab;
+    const struct tokenizer *t = i->tokenizer;
+    size_t tokens = tokenizer_vocab_size(t);
+
+    while (tokens > rows &&
+           (!tokenizer_token_text(t, (uint32_t)tokens - 1) || tokenizer_is_special(t, (uint32_t)tokens - 1)))
+        tokens--;
+    if (tokens <= rows && tokens >= rows - rows / 10) return 0;
+    return error_set(e, EINVAL,
+                     "%s: the tokenizer has %zu tokens, and the model's vocabulary %u: they do not belong together",
+                     folder, tokens, rows);
+}
+
+static int load(struct instance *i, struct error *e)
+{
+    const struct options *o = i->config.options;
+    uint32_t prompt = i->config.prompt_tokens;
+    struct model_options mo = {.context = (uint32_t)o->context};
+    struct tokenizer_job job = {.out = &i->tokenizer, .folder = o->model};
+    pthread_t thread;
+    bool text = i->config.text, threaded = text && !pthread_create(&thread, NULL, open_tokenizer, &job);
+    int rc;
+
+    machine_own_reset();
+    if (o->max_tokens > 0 && prompt) mo.want_tokens = prompt + (uint32_t)o->max_tokens;
+    if (!text && prompt) mo.want_tokens = prompt;
+    rc = model_open(&i->model, o->model, &mo, e);
+    if (threaded)
+        pthread_join(thread, NULL);
+    else if (text)
+        open_tokenizer(&job);
+    if (!rc && job.rc) {
+        *e = job.error;
+        rc = job.rc;
+    }
+    if (!rc && text) rc = compare_vocabularies(i, o->model, e);
+    if (!rc && model_notice(i->model) && !o->quiet) log_at(LOG_WARN, "%s", model_notice(i->model));
+    return rc;
+}
+
+int instance_load(struct instance **out, const struct instance_config *c, struct error *e)
+{
+    struct instance *i = calloc(1, sizeof *i);
+    int rc;
+
+    if (!i) return error_set(e, ENOMEM, "out of memory");
+    i->config = *c;
+    if (c->observer) i->observer = *c->observer;
+    if ((rc = load(i, e)))
+        instance_close(i);
+    else
+        *out = i;
+    return rc;
+}
+
+static double given(double option, double model, double fallback)
+{
+    return !isnan(option) ? option : !isnan(model) ? model : fallback;
+}
+
+static void set_sampling(struct instance *i)
+{
+    const struct options *o = i->config.options;
+    const struct model_generation *g = model_generation(i->model);
+    bool sample = g->has_do_sample ? g->do_sample : !isnan(g->temperature);
+    struct sampler_settings *p = &i->sampling;
+
+    p->temperature = !isnan(o->temperature) ? o->temperature : sample ? given(NAN, g->temperature, 1.0) : 0.0;
+    p->top_p = given(o->top_p, g->top_p, 1.0);
+    p->min_p = given(o->min_p, g->min_p, 0.0);
+    p->repeat_penalty = given(o->repeat_penalty, g->repeat_penalty, 1.0);
+    p->top_k = o->top_k >= 0 ? o->top_k : g->top_k > 0 ? (int)g->top_k : 0;
+    p->seed = o->seed;
+    if (!o->has_seed && getrandom(&p->seed, sizeof p->seed, GRND_NONBLOCK) < 0) p->seed = clock_ns();
+}
+
+/* ---- what is told to the observer ---- */
+
+static struct batch_progress progress(struct instance *i)
+{
+    struct batch_progress p = {.positions = i->positions,
+                               .max_positions = i->plan->run.max_positions,
+                               .sweep_start_ns = i->sweep_start_ns,
+                               .layers = i->plan->spec.layers,
+                               .seconds_per_token = i->summary.predicted_seconds_per_token,
+                               .seconds_per_prompt_token = i->summary.predicted_seconds_per_prompt_token};
+    struct scheduler_counts c;
+    struct engine_stats t;
+
+    engine_stats(i->engine, &t);
+    p.layer = t.layer;
+    p.bytes_read = t.stage[STAGE_READER].bytes;
+    if (!i->scheduler) return p;
+    c = scheduler_counts(i->scheduler);
+    p.sequences = scheduler_joined(i->scheduler);
+    p.prompt_tokens = c.prompt_tokens;
+    p.prompt_done = c.prompt_done;
+    p.answered = c.answered;
+    p.decode_ns = scheduler_times(i->scheduler)->decode_ns;
+    p.decode_sweeps = scheduler_times(i->scheduler)->decode_sweeps;
+    p.decode_tokens = scheduler_times(i->scheduler)->decode_tokens;
+    return p;
+}
+
+static void on_tick(void *arg)
+{
+    struct instance *i = arg;
+    struct batch_progress p;
+
+    if (!i->observer.tick || !i->engine) return;
+    p = progress(i);
+    i->observer.tick(i->observer.arg, &p);
+}
+
+static void on_trace(void *arg, enum stage_id from, const struct trace_record *r, uint32_t n)
+{
+    struct instance *i = arg;
+
+    (void)from;
+    if (i->observer.trace) i->observer.trace(i->observer.arg, r, n);
+}
+
+static void on_begins(void *arg, uint32_t positions)
+{
+    struct instance *i = arg;
+    struct batch_progress p;
+
+    i->positions = positions;
+    i->sweep_start_ns = clock_ns();
+    if (!i->observer.sweep) return;
+    p = progress(i);
+    i->observer.sweep(i->observer.arg, &p);
+}
+
+static void on_note(void *arg, const char *text)
+{
+    struct instance *i = arg;
+
+    if (i->observer.note) i->observer.note(i->observer.arg, text);
+}
+
+/* Where nothing was known of the disk, the first sweep says what those to come will take. One that fills the host cache
+ * waits for the system's pages too: then what the reader tried at its start says more. */
+static void predict_again(struct instance *i, const struct sweep_record *first)
+{
+    struct engine_stats t;
+    double rate = 0;
+
+    if (i->speeds.disk_measured || !i->summary.sweep_bytes) return;
+    engine_stats(i->engine, &t);
+    if (t.io_block) rate = (double)t.io_rate;
+    if ((!i->plan->run.host_cache_bytes || !(rate > 0)) && first->read_bytes >= READ_LEAST && first->read_busy_ns)
+        rate = (double)first->read_bytes / ((double)first->read_busy_ns / 1e9);
+    if (!(rate > 0)) return;
+    i->speeds.disk = rate;
+    i->predicted_by_sweep = true;
+    plan_summarize(&i->summary, i->plan, &i->speeds);
+}
+
+static void on_swept(void *arg, uint64_t start_ns, const struct sweep_record *r)
+{
+    struct instance *i = arg;
+
+    if (scheduler_times(i->scheduler)->sweeps == 1) predict_again(i, r);
+    if (i->observer.swept) i->observer.swept(i->observer.arg, start_ns, start_ns + r->ns, r->positions);
+}
+
+/* ---- starting ---- */
+
+static enum engine_mps choose_mps(const struct instance *i)
+{
+    bool streams = i->summary.disk_tiles || i->summary.host_tiles || i->summary.expert_tiles;
+    const struct options *o = i->config.options;
+
+    if (o->mps != OPTION_MPS_AUTO) return o->mps == OPTION_MPS_ON ? ENGINE_MPS_MUST : ENGINE_MPS_OFF;
+    /* Whoever chose a daemon for this process knows better. */
+    return streams && !getenv("CUDA_MPS_PIPE_DIRECTORY") && mps_available() ? ENGINE_MPS_TRY : ENGINE_MPS_OFF;
+}
+
+static int start_engine(struct instance *i, enum engine_mps mps, struct error *e)
+{
+    struct engine_config config = {.plan = i->plan,
+                                   .plan_bytes = i->plan_bytes,
+                                   .tick = on_tick,
+                                   .tick_arg = i,
+                                   .trace = on_trace,
+                                   .trace_arg = i,
+                                   .fault = i->config.options->fault,
+                                   .mps = mps};
+
+    return engine_open(&i->engine, &config, e);
+}
+
+static int make_plan(struct instance *i, const struct plan_settings *settings, const struct instance_load *l,
+                     struct error *e)
+{
+    const char *folder = i->config.options->model;
+    int rc;
+
+    free(i->plan);
+    i->plan = NULL;
+    if ((rc = plan_build(&i->plan, &i->plan_bytes, model_program(i->model), settings, e))) return rc;
+    if (l->prompt_tokens > i->plan->spec.context)
+        return error_set(e, E2BIG,
+                         "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was "
+                         "made for its own limit)",
+                         l->prompt_tokens, i->plan->spec.context);
+    calibration_load(&i->speeds, folder, i->plan);
+    plan_summarize(&i->summary, i->plan, &i->speeds);
+    if (!i->speeds.memory_measured && i->summary.dense_bytes >= MEMORY_MATTERS) {
+        calibration_measure_memory(&i->speeds, i->plan);
+        plan_summarize(&i->summary, i->plan, &i->speeds);
+    }
+    if (l->prompt_tokens)
+        i->predicted_prompt_seconds =
+            plan_prompt_seconds(&i->summary, i->plan, &i->speeds, l->all_tokens ? l->all_tokens : l->prompt_tokens);
+    return 0;
+}
+
+/* Waits for stages that use the GPU. Where it was sluice's choice, one that does not come up is no reason to fail: without
+ * MPS perhaps, else the processor computes. */
+static int prove_device(struct instance *i, const struct instance_load *l, struct plan_settings *settings,
+                        enum engine_mps mps, struct error *e)
+{
+    int rc = engine_ready(i->engine, e);
+
+    while (rc && rc != -ECANCELED && engine_failed_stage(i->engine) != STAGE_READER &&
+           i->plan->run.backend == BACKEND_CUDA) {
+        engine_close(i->engine);
+        i->engine = NULL;
+        if (mps == ENGINE_MPS_TRY) {
+            mps = ENGINE_MPS_OFF;
+            log_info("%s; trying again without MPS", e->text);
+        } else {
+            log_warn("the GPU cannot be used, the processor computes: %s", e->text);
+            settings->backend = BACKEND_CPU;
+            if ((rc = make_plan(i, settings, l, e))) return rc;
+        }
+        if ((rc = start_engine(i, mps, e))) return rc;
+        if (i->plan->run.backend == BACKEND_CUDA) rc = engine_ready(i->engine, e);
+    }
+    return rc;
+}
+
+/* Everything that the coordinator keeps is there by now. */
+static void measure_text(struct plan_settings *s)
+{
+    struct machine_own own;
+
+    malloc_trim(0); /* what reading has left is not ours to keep */
+    own = machine_own_look();
+    s->load_peak = own.peak;
+    if (own.now <= s->text_bytes) return; /* so that `sluice plan`, which reads no tokenizer, says what a run does */
+    s->text_bytes = own.now;
+    s->text_measured = true;
+}
+
+/* Plans for so many sequences, or for as many of them as there is room for. Of several, each has room for what is known to
+ * be wanted; one has more, for turns to come. */
+static int plan_sequences(struct instance *i, struct plan_settings *settings, const struct instance_load *l,
+                          struct error *e)
+{
+    const struct options *o = i->config.options;
+    uint32_t model = model_program(i->model)->spec.context, n = l->sequences ? l->sequences : 1;
+    int rc;
+
+    for (;; n /= 2) {
+        settings->sequences = n;
+        settings->max_logits = l->max_logits > n ? l->max_logits : n;
+        settings->context = (uint32_t)o->context;
+        if (n > 1 && !o->context && settings->want_tokens)
+            settings->context = settings->want_tokens < model ? settings->want_tokens : model;
+        rc = make_plan(i, settings, l, e);
+        if (!rc || n == 1 || !l->fewer || (rc != -ENOMEM && rc != -EINVAL)) return rc;
+        *e = (struct error){0};
+    }
+}
+
+static int open_scheduler(struct instance *i, struct error *e)
+{
+    struct scheduler_config c = {
+        .engine = i->engine, .plan = i->plan, .begins = on_begins, .swept = on_swept, .note = on_note, .arg = i};
+
+    return scheduler_open(&i->scheduler, &c, e);
+}
+
+int instance_start(struct instance *i, const struct instance_load *l, struct error *e)
+{
+    const struct options *o = i->config.options;
+    struct plan_settings settings;
+    enum engine_mps mps;
+    int rc = plan_settings_from_options(&settings, o, e);
+
+    if (rc) return rc;
+    measure_text(&settings);
+    settings.prompt_tokens = l->all_tokens ? l->all_tokens : l->prompt_tokens;
+    if (l->prompt_tokens)
+        settings.want_tokens = l->prompt_tokens + (uint32_t)(o->max_tokens > 0 ? o->max_tokens
+                                                             : i->config.text  ? 1024
+                                                                               : 0);
+    if ((rc = plan_sequences(i, &settings, l, e))) return rc;
+    i->started = true;
+    mps = choose_mps(i);
+    rc = start_engine(i, mps, e);
+    if (!rc && i->plan->run.backend == BACKEND_CUDA && settings.backend_auto)
+        rc = prove_device(i, l, &settings, mps, e);
+    if (rc) return rc;
+    set_sampling(i);
+    return open_scheduler(i, e);
+}
+
+/* What the reader found out about the disk is known to the next run. */
+static void keep_reading(const struct instance *i)
+{
+    struct engine_stats t;
+
+    if (!i->engine || !i->started || i->plan->run.io_find != IO_FIND_FIRST) return;
+    engine_stats(i->engine, &t);
+    if (t.io_block)
+        calibration_keep_reading(i->config.options->model, t.io_block, (uint32_t)t.io_depth, (double)t.io_rate);
+}
+
+/* What the run saw of its lanes. */
+static bool experience(const struct instance *i, struct calibration_run *out)
+{
+    if (!i->engine || !i->plan || !i->scheduler) return false;
+    *out = (struct calibration_run){.plan = i->plan,
+                                    .summary = &i->summary,
+                                    .speeds = &i->speeds,
+                                    .sweep = scheduler_times(i->scheduler)->sweep,
+                                    .sweeps = scheduler_times(i->scheduler)->sweeps};
+    engine_stats(i->engine, &out->stats);
+    return true;
+}
+
+void instance_close(struct instance *i)
+{
+    struct calibration_run run;
+
+    if (!i) return;
+    keep_reading(i);
+    /* what the whole run saw weighs more */
+    if (i->started && experience(i, &run)) calibration_learn(&run, i->config.options->model);
+    scheduler_close(i->scheduler);
+    engine_close(i->engine);
+    free(i->plan);
+    tokenizer_close(i->tokenizer);
+    model_close(i->model);
+    free(i);
+}
+
+/* ---- looking ---- */
+
+struct model *instance_model(const struct instance *i)
+{
+    return i->model;
+}
+
+const struct tokenizer *instance_tokenizer(const struct instance *i)
+{
+    return i->tokenizer;
+}
+
+const struct options *instance_options(const struct instance *i)
+{
+    return i->config.options;
+}
+
+struct scheduler *instance_scheduler(const struct instance *i)
+{
+    return i->scheduler;
+}
+
+uint32_t instance_context(const struct instance *i)
+{
+    return i->plan->spec.context;
+}
+
+struct sampler_settings instance_sampling(const struct instance *i)
+{
+    return i->sampling;
+}
+
+void instance_end_tokens(const struct instance *i, const uint32_t **eos, size_t *count)
+{
+    const struct model_generation *g = model_generation(i->model);
+
+    *eos = g->eos;
+    *count = i->config.options->ignore_eos ? 0 : g->eos_count;
+}
+
+const struct plan_shm *instance_plan(const struct instance *i)
+{
+    return i->plan;
+}
+
+const struct plan_summary *instance_summary(const struct instance *i)
+{
+    return &i->summary;
+}
+
+const struct scheduler_times *instance_times(const struct instance *i)
+{
+    return scheduler_times(i->scheduler);
+}
+
+void instance_stats(const struct instance *i, struct engine_stats *out)
+{
+    engine_stats(i->engine, out);
+}
+
+struct engine *instance_engine(const struct instance *i)
+{
+    return i->engine;
+}
+
+const char *instance_predicted_from(const struct instance *i)
+{
+    bool disk = i->summary.sweep_bytes > 0, known = disk ? i->speeds.disk_measured : i->speeds.memory_measured;
+
+    return i->predicted_by_sweep ? "first sweep" : known ? "measured before" : "assumed";
+}
+
+double instance_predicted_prompt_seconds(const struct instance *i)
+{
+    return i->predicted_prompt_seconds;
+}
+
+double instance_seconds_by_lanes(const struct instance *i)
+{
+    struct calibration_run run;
+    struct plan_summary z;
+    struct calibration v;
+
+    if (!i->scheduler || !scheduler_times(i->scheduler)->decode_sweeps || !experience(i, &run)) return 0;
+    calibration_lanes(&run, &v);
+    plan_summarize(&z, i->plan, &v);
+    return z.predicted_seconds_per_token;
+}

@@ -1,0 +1,347 @@
+#include "coordinator/batch/scheduler.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/batch/sweep.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+#define DEATHS_MAX 3
+
+struct scheduler {
+    struct scheduler_config config;
+    struct sampler *sampler;
+    struct kv_rows *rows;
+    struct sweep sweep;
+    struct sequence **list;
+    uint32_t joined, room, turn, number;
+    uint32_t deaths;              /* since the last row of logits */
+    const struct sequence *alone; /* whose positions were all of the last sweep; NULL: there were others */
+    struct scheduler_counts gone; /* of those that have left since there was nobody */
+    struct scheduler_times times;
+    /* the sweep under way */
+    bool under_way;
+    uint64_t start_ns;
+    struct sweep_record before; /* what the stages had done when it began */
+};
+
+int scheduler_open(struct scheduler **out, const struct scheduler_config *c, struct error *e)
+{
+    const struct plan_run *r = &c->plan->run;
+    struct scheduler *s = calloc(1, sizeof *s);
+    int rc;
+
+    if (!s) return error_set(e, ENOMEM, "out of memory");
+    s->config = *c;
+    rc = sampler_open(&s->sampler, c->plan->spec.vocab, e);
+    if (!rc) rc = kv_rows_open(&s->rows, r->kv_rows, e);
+    if (!rc) rc = sweep_open(&s->sweep, r->max_positions, r->max_logits, e);
+    if (rc)
+        scheduler_close(s);
+    else
+        *out = s;
+    return rc;
+}
+
+void scheduler_close(struct scheduler *s)
+{
+    if (!s) return;
+    sampler_close(s->sampler);
+    kv_rows_close(s->rows);
+    sweep_close(&s->sweep);
+    free(s->list);
+    free(s);
+}
+
+void scheduler_boundary(struct scheduler *s, int (*boundary)(void *arg, struct error *e), void *arg)
+{
+    s->config.boundary = boundary;
+    s->config.boundary_arg = arg;
+}
+
+const struct scheduler_times *scheduler_times(const struct scheduler *s)
+{
+    return &s->times;
+}
+
+/* ---- who takes part ---- */
+
+int scheduler_sequence(struct scheduler *s, struct sequence **out, uint32_t limit, struct error *e)
+{
+    const struct plan_shm *p = s->config.plan;
+
+    return sequence_open(out, s->rows, limit, p->spec.vocab, p->states.count > 0, e);
+}
+
+int scheduler_join(struct scheduler *s, struct sequence *q, struct error *e)
+{
+    if (!sequence_count(q)) return error_set(e, EINVAL, "there is nothing to go on from: the prompt is empty");
+    if (s->joined == s->room) {
+        uint32_t room = 2 * s->room + 16;
+        struct sequence **more = realloc(s->list, room * sizeof(*more));
+
+        if (!more) return error_set(e, ENOMEM, "out of memory");
+        s->list = more;
+        s->room = room;
+    }
+    if (!s->joined) s->gone = (struct scheduler_counts){0};
+    /* the state that follows its rows may have given way to others' */
+    if (s->config.plan->states.count && s->alone != q) sequence_forget(q);
+    sequence_name(q, s->number++);
+    s->list[s->joined++] = q;
+    return 0;
+}
+
+static void count_up(struct scheduler_counts *c, const struct sequence *q)
+{
+    uint32_t prompt = sequence_prompt(q), computed = sequence_computed(q);
+
+    c->prompt_tokens += prompt;
+    c->prompt_done += computed < prompt ? computed : prompt;
+    c->answered += sequence_made(q);
+}
+
+struct scheduler_counts scheduler_counts(const struct scheduler *s)
+{
+    struct scheduler_counts c = s->gone;
+
+    for (uint32_t i = 0; i < s->joined; i++) count_up(&c, s->list[i]);
+    return c;
+}
+
+void scheduler_leave(struct scheduler *s, struct sequence *q)
+{
+    for (uint32_t i = 0; i < s->joined; i++)
+        if (s->list[i] == q) {
+            count_up(&s->gone, q);
+            memmove(&s->list[i], &s->list[i + 1], (s->joined - i - 1) * sizeof(*s->list));
+            s->joined--;
+            if (s->turn > i) s->turn--;
+            return;
+        }
+}
+
+uint32_t scheduler_joined(const struct scheduler *s)
+{
+    return s->joined;
+}
+
+static void leave_ended(struct scheduler *s)
+{
+    for (uint32_t i = s->joined; i-- > 0;)
+        if (sequence_ended(s->list[i]) != SEQUENCE_RUNS) scheduler_leave(s, s->list[i]);
+}
+
+/* ---- when it goes wrong ---- */
+
+static void note(struct scheduler *s, const char *text)
+{
+    if (s->config.note) s->config.note(s->config.arg, text);
+}
+
+/* What to do about a failed sweep: 0 to try again in a new epoch. */
+static int recover(struct scheduler *s, int rc, struct error *e)
+{
+    if (rc != -EPIPE || !engine_recoverable(s->config.engine)) return rc;
+    if (++s->deaths >= DEATHS_MAX)
+        return error_prefix(e, "gave up after %u failures in a row without a new token", s->deaths);
+    log_info("%s; starting the stages again", e->text);
+    note(s, "a stage ended, starting again");
+    return engine_restart(s->config.engine, e);
+}
+
+/* Computes the first n tokens of a sequence once more, with an eye on every weight and every result: the error then names
+ * the tensor that is to blame. Where nothing is found the error stays what it is. */
+static int find_fault(struct scheduler *s, const struct sequence *q, uint32_t n, struct error *e)
+{
+    struct error found = {0};
+    const float *logits;
+    uint32_t rows;
+    int rc = 0;
+
+    note(s, "the logits are not numbers, looking for the reason");
+    for (uint32_t at = 0; at < n && !rc; at += s->sweep.positions) {
+        sweep_replay(&s->sweep, q, at, n - at);
+        s->sweep.position[0].flags = POSITION_CHECK;
+        if (at + s->sweep.positions == n) s->sweep.position[s->sweep.positions - 1].flags |= POSITION_LOGITS;
+        rc = engine_sweep(s->config.engine, s->sweep.position, s->sweep.positions, &logits, &rows, &found);
+    }
+    kv_rows_forget(s->rows);
+    if (rc == -ECANCELED || (rc == -EPIPE && !engine_recoverable(s->config.engine))) *e = found;
+    return rc == -ECANCELED ? rc : -e->code;
+}
+
+/* ---- a sweep ---- */
+
+/* What the stages have done so far, of this epoch. */
+static struct sweep_record counted(const struct scheduler *s)
+{
+    const struct epoch_shm *run = engine_epoch(s->config.engine);
+
+    if (!run) return (struct sweep_record){0};
+    return (struct sweep_record){.read_bytes = atomic_load(&run->stats[STAGE_READER].bytes),
+                                 .read_busy_ns = atomic_load(&run->stats[STAGE_READER].busy_ns),
+                                 .compute_busy_ns = atomic_load(&run->stats[STAGE_COMPUTE].busy_ns)};
+}
+
+static void record(struct scheduler *s)
+{
+    struct scheduler_times *t = &s->times;
+    struct sweep_record r = counted(s);
+    bool decode = s->sweep.decodes == s->sweep.positions && t->positions;
+
+    r.read_bytes -= s->before.read_bytes;
+    r.read_busy_ns -= s->before.read_busy_ns;
+    r.compute_busy_ns -= s->before.compute_busy_ns;
+    r.positions = s->sweep.positions;
+    r.decode = decode;
+    r.ns = clock_ns() - s->start_ns;
+    if (t->sweeps < SCHEDULER_SWEEPS) t->sweep[t->sweeps++] = r;
+    if (decode) {
+        t->decode_ns += r.ns;
+        t->decode_sweeps++;
+        t->decode_tokens += s->sweep.positions;
+    } else {
+        t->prompt_ns += r.ns;
+    }
+    t->positions += s->sweep.positions;
+    if (s->config.swept) s->config.swept(s->config.arg, s->start_ns, &r);
+}
+
+/* Each row to its sequence, which may end by it. */
+static int hand_out(struct scheduler *s, const float *logits, uint32_t rows, struct error *e)
+{
+    uint64_t vocab = s->config.plan->spec.vocab;
+    int rc = 0;
+
+    if (rows != s->sweep.rows)
+        return error_set(e, EPROTO, "the last sweep gave %u rows of logits, and %u were asked for", rows,
+                         s->sweep.rows);
+    for (uint32_t i = 0; i < rows && !rc; i++) {
+        const struct sweep_row *r = &s->sweep.row[i];
+
+        if (sequence_ended(r->sequence) != SEQUENCE_RUNS) continue;
+        rc = sequence_take(r->sequence, s->sampler, r->position, logits + i * vocab, e);
+        s->deaths = 0;
+    }
+    return rc;
+}
+
+/* The first row whose logits are not numbers, NULL: there is none. */
+static const struct sweep_row *faulty_row(const struct scheduler *s, const float *logits, uint32_t rows)
+{
+    uint64_t vocab = s->config.plan->spec.vocab;
+
+    for (uint32_t i = 0; i < rows && i < s->sweep.rows; i++)
+        if (!engine_are_numbers(logits + i * vocab, vocab)) return &s->sweep.row[i];
+    return NULL;
+}
+
+/* The stages get the sweep that was built. */
+static int start(struct scheduler *s, struct error *e)
+{
+    struct engine *g = s->config.engine;
+    int rc = 0;
+
+    if (s->config.begins) s->config.begins(s->config.arg, s->sweep.positions);
+    s->before = (struct sweep_record){0};
+    s->start_ns = clock_ns();
+    if (s->times.positions)
+        s->before = counted(s);
+    else if (!(rc = engine_ready(g, e)))
+        s->start_ns = clock_ns(); /* starting is no part of the sweep */
+    if (!rc) rc = engine_sweep_start(g, s->sweep.position, s->sweep.positions, e);
+    s->under_way = !rc;
+    return rc;
+}
+
+/* Until the sweep is done, or -EAGAIN at the time limit. */
+static int wait_for(struct scheduler *s, uint64_t limit_ns, const float **logits, uint32_t *rows, struct error *e)
+{
+    struct engine *g = s->config.engine;
+    const struct sweep_row *bad;
+    int rc = 0;
+
+    while (!rc && !engine_sweep_done(g)) {
+        if (clock_ns() >= limit_ns) return -EAGAIN;
+        rc = engine_poll(g, 50, e);
+    }
+    s->under_way = false;
+    if (rc) return rc;
+    engine_logits(g, logits, rows);
+    record(s);
+    bad = faulty_row(s, *logits, *rows);
+    if (!bad) return 0;
+    error_set(e, EDOM, "the model's answer to token %u is not a number (NaN), so that no token can be chosen",
+              bad->position);
+    return find_fault(s, bad->sequence, bad->position + 1, e);
+}
+
+static int step(struct scheduler *s, uint64_t limit_ns, struct error *e)
+{
+    const float *logits = NULL;
+    uint32_t rows = 0;
+    int rc = 0;
+
+    do {
+        if (!s->under_way) {
+            sweep_build(&s->sweep, s->list, s->joined, &s->turn);
+            if (!s->sweep.positions) return 0;
+            rc = start(s, e);
+        }
+        if (!rc) rc = wait_for(s, limit_ns, &logits, &rows, e);
+        if (rc == -EAGAIN) return rc;
+        s->alone = s->sweep.spans == 1 ? s->sweep.span[0].sequence : NULL;
+        sweep_end(&s->sweep, !rc);
+        if (!rc) break;
+        /* what was interrupted moves recurrent states on all the same */
+        if (rc == -EPIPE || s->config.plan->states.count) kv_rows_forget(s->rows);
+        rc = recover(s, rc, e);
+    } while (!rc);
+    if (!rc) rc = hand_out(s, logits, rows, e);
+    leave_ended(s);
+    return rc;
+}
+
+int scheduler_step(struct scheduler *s, struct error *e)
+{
+    leave_ended(s);
+    return step(s, UINT64_MAX, e);
+}
+
+bool scheduler_under_way(const struct scheduler *s)
+{
+    return s->under_way;
+}
+
+static int boundary(struct scheduler *s, struct error *e)
+{
+    int rc = s->config.boundary ? s->config.boundary(s->config.boundary_arg, e) : 0;
+
+    leave_ended(s);
+    return rc;
+}
+
+int scheduler_run(struct scheduler *s, struct error *e)
+{
+    int rc = 0;
+
+    while (!rc && !(rc = boundary(s, e)) && s->joined) rc = step(s, UINT64_MAX, e);
+    return rc;
+}
+
+int scheduler_run_for(struct scheduler *s, uint64_t ns, struct error *e)
+{
+    uint64_t begin = clock_ns(), now = begin;
+    int rc = 0;
+
+    while (!rc && now - begin < ns) {
+        if (!s->under_way && ((rc = boundary(s, e)) || !s->joined)) break;
+        rc = step(s, begin + 2 * ns, e);
+        now = clock_ns();
+    }
+    return rc == -EAGAIN ? 0 : rc;
+}
