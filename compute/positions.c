@@ -71,23 +71,41 @@ void positions_close(struct positions *p)
     memset(p, 0, sizeof *p);
 }
 
+/* Is the row still in the run that it was written to? */
+static bool in_run(const struct positions *p, uint32_t row)
+{
+    const struct kv_row *r = &p->rows[row];
+
+    return r->written && row - r->run < p->rows[r->run].length;
+}
+
+/* The row begins a run of its own, or goes on with its parent's where it lies behind it. */
+static void write_row(struct positions *p, const struct sweep_position *s)
+{
+    struct kv_row *row = &p->rows[s->row];
+    bool follows = s->parent != ROW_NONE && s->parent + 1 == s->row;
+
+    if (in_run(p, s->row)) p->rows[row->run].length = s->row - row->run; /* what came behind it is lost */
+    *row = (struct kv_row){.parent = s->parent, .position = s->position, .run = s->row, .written = ++p->writes};
+    if (s->parent != ROW_NONE) row->parent_written = p->rows[s->parent].written;
+    if (follows && in_run(p, s->parent)) row->run = p->rows[s->parent].run;
+    p->rows[row->run].length = s->row - row->run + 1;
+}
+
 /* One position's fields, and its position in the chain of rows. */
 static int link_row(struct positions *p, const struct sweep_position *s, struct error *e)
 {
     const struct kv_row *parent = NULL;
-    struct kv_row *row;
 
     if (s->token >= p->plan->spec.vocab) return error_set(e, EPROTO, "token %u is outside of the vocabulary", s->token);
     if (s->row >= p->plan->run.kv_rows) return error_set(e, EPROTO, "cache row %u is outside of the cache", s->row);
-    row = &p->rows[s->row];
     if (s->parent != ROW_NONE) {
         if (s->parent >= p->plan->run.kv_rows || s->parent == s->row) return error_set(e, EPROTO, "parent row %u", s->parent);
         parent = &p->rows[s->parent];
-        if (!parent->used) return error_set(e, EPROTO, "parent row %u was never written", s->parent);
+        if (!parent->written) return error_set(e, EPROTO, "parent row %u was never written", s->parent);
     }
     if (s->position != (parent ? parent->position + 1 : 0)) return error_set(e, EPROTO, "position %u does not follow its parent", s->position);
-    *row = (struct kv_row){.parent = s->parent, .position = s->position, .run = s->row, .used = 1};
-    if (parent && s->parent + 1 == s->row) row->run = parent->run;
+    write_row(p, s);
     return 0;
 }
 
@@ -105,8 +123,9 @@ static int push_run(struct positions *p, uint64_t at, struct ops_run run, struct
     return 0;
 }
 
-/* The runs of one position, from its first ancestor to itself. Appended from *count on. */
-static int list_runs(struct positions *p, uint32_t row, uint64_t *count, struct error *e)
+/* The runs of one position, from its first ancestor to itself. Appended from *count on. written: the write of row that is
+ * meant. All rows of the sweep are written by now, so that none of them is taken for what another one has put there. */
+static int list_runs(struct positions *p, uint32_t row, uint64_t written, uint64_t *count, struct error *e)
 {
     uint64_t start = *count, at = start;
     int rc;
@@ -114,11 +133,12 @@ static int list_runs(struct positions *p, uint32_t row, uint64_t *count, struct 
     while (row != ROW_NONE) {
         uint32_t head = p->rows[row].run;
 
-        if (p->rows[head].position > p->rows[row].position || row - head != p->rows[row].position - p->rows[head].position)
-            return error_set(e, EPROTO, "cache row %u was overwritten while it was still in use", head);
+        if (p->rows[row].written != written || !in_run(p, row))
+            return error_set(e, EPROTO, "cache row %u, or one before it, was overwritten while it was still in use", row);
         if ((rc = push_run(p, at, (struct ops_run){head, row - head + 1}, e))) return rc;
         at++;
         row = p->rows[head].parent;
+        written = p->rows[head].parent_written;
     }
     for (uint64_t i = start, j = at - 1; i < j; i++, j--) {
         struct ops_run t = p->runs[i];
@@ -175,7 +195,7 @@ static int place_states(struct positions *p, const struct sweep_position *s, uin
 
 int positions_set(struct positions *p, const struct sweep_position *s, uint32_t n, uint64_t sweep, struct error *e)
 {
-    uint64_t runs = 0;
+    uint64_t runs = 0, before = p->writes;
     int rc;
 
     if (!n || n > p->plan->run.max_positions)
@@ -183,15 +203,16 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
     p->n = n;
     p->logits = 0;
     p->max_position = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         if ((rc = link_row(p, &s[i], e))) return rc;
+    for (uint32_t i = 0; i < n; i++) {
         p->token[i] = s[i].token;
         p->row[i] = s[i].row;
         p->position[i] = s[i].position;
         if (s[i].position > p->max_position) p->max_position = s[i].position;
         if (s[i].flags & POSITION_LOGITS) p->select[p->logits++] = i;
         p->first[i] = (uint32_t)runs;
-        if ((rc = list_runs(p, s[i].row, &runs, e))) return rc;
+        if ((rc = list_runs(p, s[i].row, before + 1 + i, &runs, e))) return rc;
     }
     p->first[n] = (uint32_t)runs;
     if (p->logits > p->plan->run.max_logits)

@@ -1,7 +1,14 @@
 /* The positions of a sweep: checked, and turned into the tables that the operations want.
  *
  * Every KV row remembers its parent, its position, and the first row of the run of consecutive rows that ends in it, so that
- * the rows which a position sees are found in as many steps as there are runs: one, mostly. */
+ * the rows which a position sees are found in as many steps as there are runs: one, mostly.
+ *
+ * A row may be written again, by another sequence or by the same one after it went back. What was written after it then has
+ * no ancestors any more, and a position that continues from there is refused:
+ *   within a run   the run ends before the row that was written again; a row is in its run while that is longer than the
+ *                  way from its first row
+ *   between runs   the first row of a run remembers which write of its parent it continues
+ * So a parent was always written before its child, and every chain of parents ends. */
 #pragma once
 #include <stdint.h>
 #include "compute/ops.h"
@@ -9,13 +16,15 @@
 
 struct kv_row {
     uint32_t parent, position;
-    uint32_t run;  /* first row of its run */
-    uint32_t used; /* 1 once it was written */
+    uint32_t run;    /* first row of its run */
+    uint32_t length; /* of a run's first row: rows of the run, itself included, that nobody has written again; else 0 */
+    uint64_t written, parent_written; /* numbers of the writes of itself and, at that time, of its parent; from 1, 0: never */
 };
 
 struct positions {
     const struct plan_shm *plan;
     struct kv_row *rows;    /* [kv_rows] */
+    uint64_t writes;        /* of rows, so far */
     struct ops_run *runs;   /* grows to what a sweep needs */
     uint64_t runs_capacity;
     /* of the current sweep, host: */

@@ -190,7 +190,7 @@ void cost_count(struct cost *c, const struct cost_shape *z, const struct plan_ru
     *c = (struct cost){0};
     c->arena = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes;
     c->cache = r->host_cache_bytes;
-    c->kv = (r->kv_rows + UINT64_C(1)) * (cost_kv_position(z, r->kv_type) + sizeof(uint32_t) * 6);
+    c->kv = (r->kv_rows + UINT64_C(1)) * (cost_kv_position(z, r->kv_type) + sizeof(uint32_t) * 10); /* compute/positions.c */
     c->state = r->sequences * z->state_floats * 4;
     c->activation = (uint64_t)r->max_positions * z->position_floats * 4 + r->max_logits * z->logit_floats * 4 + z->fixed_bytes;
     c->scratch = scratch_bytes(z, r);
