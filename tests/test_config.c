@@ -118,7 +118,6 @@ static void fields_that_make_no_sense(void **state)
         {"rope_scaling", "{\"type\":\"longrope\",\"short_factor\":[1],\"long_factor\":[1]}", "short_factor"},
         {"rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":4}",
          "high_freq_factor"},
-        {"partial_rotary_factor", "1.5", "partial_rotary_factor"},
         {"quantization_config", "{\"quant_method\":\"awq\",\"bits\":4}", "awq"},
         {"quantization_config", "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"}",
          "pack-quantized"},
@@ -380,7 +379,7 @@ static void near(double have, double want)
 
 static void rope_tables(void **state)
 {
-    struct rope_request q = {.head_dim = 8};
+    struct rope_request q = {.head_dim = 8}, part = {.head_dim = 8, .partial_key = true};
     struct rope_table t;
     struct program p;
 
@@ -393,9 +392,12 @@ static void rope_tables(void **state)
     make("{\"rope_parameters\":{\"rope_type\":\"linear\",\"rope_theta\":10000.0,\"factor\":4}}", &p, &q);
     near(frequency(&p, 1), 0.025);
     program_free(&p);
-    t = make("{\"rope_theta\":10000.0,\"partial_rotary_factor\":0.5}", &p, &q);
+    t = make("{\"rope_theta\":10000.0,\"partial_rotary_factor\":0.5}", &p, &part);
     assert_int_equal(t.dim, 4);
     near(frequency(&p, 1), 0.01);
+    program_free(&p);
+    t = make("{\"rope_theta\":10000.0,\"partial_rotary_factor\":0.5}", &p, &q); /* a class that does not read it */
+    assert_int_equal(t.dim, 8);
     program_free(&p);
     /* yarn keeps fast frequencies and divides slow ones; cos and sin grow by 0.1 ln factor + 1 */
     t = make(

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "coordinator/arch/names.h"
 
 #define SIZE_LIMIT   (1u << 24) /* columns of anything */
 #define LAYERS_LIMIT 10000u
@@ -22,6 +23,18 @@ void build_fault(struct build *b, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     error_set(b->e, EINVAL, "%s", text);
+}
+
+void build_notice(struct build *b, const char *fmt, ...)
+{
+    size_t n = strlen(b->notice);
+    va_list ap;
+
+    if (n) n += (size_t)snprintf(b->notice + n, sizeof b->notice - n, "; ");
+    if (n >= sizeof b->notice) return;
+    va_start(ap, fmt);
+    vsnprintf(b->notice + n, sizeof b->notice - n, fmt, ap);
+    va_end(ap);
 }
 
 /* ---- sizes ---- */
@@ -79,28 +92,38 @@ void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, 
     if (!(b->eps >= 0 && b->eps < 1)) config_fault(b->c, b->e, eps_key, "%g is out of range", (double)b->eps);
 }
 
-uint32_t build_length(const struct build *b)
+struct rope_table build_rotary(struct build *b, struct rope_request q)
 {
-    return b->o->want_tokens > b->o->context ? b->o->want_tokens : b->o->context;
+    struct rope_table r;
+
+    if (!q.head_dim) q.head_dim = b->head_dim;
+    if (!(q.theta > 0)) q.theta = b->theta;
+    q.length = b->o->want_tokens > b->o->context ? b->o->want_tokens : b->o->context;
+    r = rope_make(b->p, b->c, &q, b->e);
+    if (!q.layer_type || !strcmp(q.layer_type, "full_attention")) b->rope = r;
+    return r;
 }
 
 struct rope_table build_plain_rope(struct build *b)
 {
-    struct rope_request q = {.head_dim = b->head_dim, .theta = b->theta, .length = build_length(b)};
-    struct rope_table r = rope_make(b->p, b->c, &q, b->e);
-
-    b->trained = r.trained;
-    return r;
+    return build_rotary(b, (struct rope_request){0});
 }
 
 bool build_tied(struct build *b, bool otherwise)
 {
-    const json_t *v = config_field(b->c, "tie_word_embeddings", true);
+    const json_t *given[2] = {json_object_get(b->c->text, "tie_word_embeddings"),
+                              json_object_get(b->c->root, "tie_word_embeddings")};
+    bool tied = false;
 
-    if (v && !json_is_boolean(v)) config_fault(b->c, b->e, "tie_word_embeddings", "neither true nor false");
-    if (v) return json_is_true(v);
-    if (b->t->assumed && !b->t->names_known) return otherwise;
-    return !tensors_find(b->t, "lm_head.weight") && !tensors_find(b->t, "language_model.lm_head.weight");
+    b->tie_silent = true;
+
+    for (size_t i = 0; i < 2; i++) {
+        if (!given[i] || json_is_null(given[i])) continue;
+        if (!json_is_boolean(given[i])) config_fault(b->c, b->e, "tie_word_embeddings", "neither true nor false");
+        tied |= json_is_true(given[i]);
+        b->tie_silent = false;
+    }
+    return b->tie_silent ? otherwise : tied;
 }
 
 bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwise)
@@ -133,6 +156,13 @@ uint32_t build_window(struct build *b, uint32_t i)
 }
 
 /* ---- names ---- */
+
+void build_names(struct build *b, const char *prefix, const char *layers, const char *embed)
+{
+    snprintf(b->layers_name, sizeof b->layers_name, "%s", layers);
+    if (!names_prefix(b->t, prefix, embed, layers, b->prefix, sizeof b->prefix))
+        snprintf(b->prefix, sizeof b->prefix, "%s", prefix);
+}
 
 void build_top(struct build *b)
 {

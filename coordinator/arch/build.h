@@ -55,10 +55,10 @@ struct build {
     char prefix[128], layers_name[64]; /* "model.", "layers" */
     char base[256];                    /* what stands before a tensor's name now */
     uint16_t buf[BUFS];
-    char notice[256];
+    char notice[512];
+    bool tie_silent; /* the config says nothing of tying */
     uint64_t weight_bytes, parameters;
-    uint32_t
-        trained; /* positions that the rope factors chosen are meant for, where that is less than limit; 0: no bound */
+    struct rope_table rope; /* the one that bounds positions, see build_rotary() */
     uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
 };
 
@@ -72,6 +72,8 @@ struct build_defaults {
 
 /* A fault of the family's own; keeps an earlier one. */
 void build_fault(struct build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A line, or a further part of one, for who uses the model: model_notice(). */
+void build_notice(struct build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static inline bool build_ok(const struct build *b)
 {
     return !b->e->code && !b->p->failed;
@@ -84,6 +86,9 @@ void build_sizes(struct build *b, const struct build_defaults *d);
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
 
 /* ---- names ---- */
+/* What stands before the names: prefix, or what the folder has instead, found by its embedding; and what the layers are
+ * called. As if called with "model.", "layers" and "embed_tokens" before a family begins. */
+void build_names(struct build *b, const char *prefix, const char *layers, const char *embed);
 void build_top(struct build *b);               /* names stand under the prefix from here on */
 void build_layer(struct build *b, uint32_t i); /* names of layer i, operations of layer i */
 bool build_has(struct build *b, const char *name);
@@ -130,7 +135,8 @@ extern const struct plan_view VIEW_NONE;
 
 /* The activation that hidden_act (or another field) names; kind where the field is absent. */
 uint32_t build_activation(struct build *b, const char *key, uint32_t otherwise);
-/* tie_word_embeddings; where it is absent: whether the folder has no lm_head, or otherwise when that cannot be told. */
+/* Whether the embedding makes the logits: tie_word_embeddings (a multimodal folder may give it twice: one that is true is
+ * enough), and where it is absent otherwise. What lies in the folder goes before it: stack.c. */
 bool build_tied(struct build *b, bool otherwise);
 /* sliding_window: null is none, and silence is otherwise, what the class has. */
 uint32_t build_sliding(struct build *b, uint32_t otherwise);
@@ -139,7 +145,8 @@ uint32_t build_sliding(struct build *b, uint32_t otherwise);
 uint32_t build_window(struct build *b, uint32_t i);
 /* Whether layer_types calls layer i so, and not "full_attention"; otherwise where there is no such list. */
 bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwise);
-/* The usual rotary table of all layers: all of a head, or the config's share of it. */
+/* A rotary table by the config's rules: head_dim and theta where q has none are b's, and the length is the run's. What it
+ * says of positions holds for the model. */
+struct rope_table build_rotary(struct build *b, struct rope_request q);
+/* The usual one of all layers: all of a head. */
 struct rope_table build_plain_rope(struct build *b);
-/* The run's length for rope factors that depend on it. */
-uint32_t build_length(const struct build *b);

@@ -55,7 +55,7 @@ static const struct family multimodal[] = {
     {"Qwen2VLForConditionalGeneration", "qwen2_vl_text", family_qwen2},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text", family_qwen2},
     {"Qwen3VLForConditionalGeneration", "qwen3_vl_text", family_qwen3},
-    {"Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text", family_qwen3_moe},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text", family_qwen3_vl_moe},
     {"Qwen3_5ForConditionalGeneration", NULL, family_qwen35},
     {"Qwen3_5MoeForConditionalGeneration", NULL, family_qwen35_moe},
     {"Llama4ForConditionalGeneration", NULL, family_llama4},

@@ -43,6 +43,7 @@ void family_mixtral(struct build *b);
 void family_minimax_m2(struct build *b);
 void family_qwen2_moe(struct build *b);
 void family_qwen3_moe(struct build *b);
+void family_qwen3_vl_moe(struct build *b);
 void family_qwen3_next(struct build *b);
 void family_qwen35(struct build *b);
 void family_qwen35_moe(struct build *b);

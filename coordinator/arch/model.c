@@ -14,31 +14,9 @@ struct model {
     struct tensors *tensors;
     struct model_generation generation;
     uint64_t weight_bytes, parameters;
-    char notice[256];
+    uint32_t positions; /* the longest context that may be asked for */
+    char notice[512];
 };
-
-/* What stands before the language model's tensors: found by the embedding's name (InternLM 2 has one of its own). Families
- * whose tensors stand elsewhere set b->prefix themselves. */
-static void find_prefix(struct build *b)
-{
-    static const char *const prefixes[] = {"model.",
-                                           "model.language_model.",
-                                           "language_model.model.",
-                                           "model.language_model.model.",
-                                           "language_model.",
-                                           "model.text_model.",
-                                           ""};
-    static const char *const embeddings[] = {"embed_tokens", "tok_embeddings"};
-    char name[BUILD_NAME_BYTES];
-
-    for (size_t i = 0; i < 2 * (sizeof prefixes / sizeof *prefixes); i++) {
-        snprintf(name, sizeof name, "%s%s.weight", prefixes[i / 2], embeddings[i % 2]);
-        if (!tensors_find(b->t, name)) continue;
-        snprintf(b->prefix, sizeof b->prefix, "%s", prefixes[i / 2]);
-        return;
-    }
-    snprintf(b->prefix, sizeof b->prefix, "model.");
-}
 
 static int init_build(struct build *b, struct model *m, const struct model_options *o, struct error *e)
 {
@@ -47,24 +25,30 @@ static int init_build(struct build *b, struct model *m, const struct model_optio
     b->file_of = calloc(m->tensors->file_count + 1, sizeof *b->file_of);
     if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
     for (uint32_t i = 0; i < m->tensors->file_count; i++) b->file_of[i] = PLAN_NONE;
-    snprintf(b->layers_name, sizeof b->layers_name, "layers");
-    find_prefix(b);
+    build_names(b, "model.", "layers", "embed_tokens");
     b->quant = quant_read(m->config, e);
     return -e->code;
 }
 
-/* Positions that a sequence may have. */
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Positions that a sequence may have. YaRN's factor speaks of the trained length, and whoever adds it may leave
+ * max_position_embeddings alone (Qwen). */
 static void choose_context(struct build *b, struct model *m)
 {
-    struct plan_spec *s = &m->program.spec;
-    uint32_t limit = b->limit;
+    uint32_t limit = larger(b->limit, b->rope.stretched);
 
+    m->positions = larger(limit, b->rope.stretchable);
     /* longrope's short factors serve the trained length only */
-    if (b->trained && b->trained < limit) limit = b->trained;
-    if (b->o->context > b->limit)
+    if (b->rope.trained && b->rope.trained < limit) limit = b->rope.trained;
+    if (b->o->context > m->positions)
         config_fault(b->c, b->e, "max_position_embeddings",
-                     "the model takes %u positions, and a context of %u was asked for", b->limit, b->o->context);
-    s->context = b->o->context ? b->o->context : limit;
+                     "the model takes %u positions, and a context of %u was asked for: --context %u would do",
+                     m->positions, b->o->context, m->positions);
+    m->program.spec.context = b->o->context ? b->o->context : limit;
 }
 
 static void fill_spec(struct build *b, struct model *m)
@@ -97,7 +81,7 @@ static void compare_with_index(struct build *b, const struct tensors *t)
     uint64_t off = bytes > t->index_bytes ? bytes - t->index_bytes : t->index_bytes - bytes;
 
     if (!t->index_bytes || !t->assumed || (!every && bytes < t->index_bytes) || off <= most / 1000) return;
-    snprintf(b->notice, sizeof b->notice,
+    build_notice(b,
              "the index says %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
              (double)t->index_bytes / 1e9, (double)bytes / 1e9);
 }
@@ -134,8 +118,8 @@ static void look_for_unused(struct build *b, const struct tensors *t)
         if (!first) first = x->name;
         count++;
     }
-    if (!first || b->notice[0]) return;
-    snprintf(b->notice, sizeof b->notice,
+    if (!first) return;
+    build_notice(b,
              count == 1 ? "%.150s is in the folder, and %s does not use it"
                         : "%.150s and others of its layers are in the folder, and %s does not use them",
              first, b->family);
@@ -167,7 +151,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
         return rc;
     }
     b.family = f->architecture;
-    snprintf(b.notice, sizeof b.notice, "%s", says.text);
+    if (says.text[0]) build_notice(&b, "%s", says.text);
     refuse_other_kinds(&b);
     f->write(&b);
     if (build_ok(&b)) look_for_unused(&b, m->tensors);
@@ -234,6 +218,21 @@ uint64_t model_weight_bytes(const struct model *m)
 uint64_t model_parameters(const struct model *m)
 {
     return m->parameters;
+}
+
+uint32_t model_positions(const struct model *m)
+{
+    return m->positions;
+}
+
+const char *model_longer_context(const struct model *m, uint64_t tokens, char *out, size_t bytes)
+{
+    if (tokens <= m->positions)
+        snprintf(out, bytes, "shorten it, or give --context %llu; the model takes up to %u", (unsigned long long)tokens,
+                 m->positions);
+    else
+        snprintf(out, bytes, "shorten it: the model takes %u at most", m->positions);
+    return out;
 }
 
 const char *model_notice(const struct model *m)

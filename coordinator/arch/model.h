@@ -41,6 +41,9 @@ struct program *model_program(struct model *m); /* owned by the model */
 uint64_t
 model_weight_bytes(const struct model *m);        /* of the tensors that the program uses, as stored, scales included */
 uint64_t model_parameters(const struct model *m); /* elements of them, scales left out */
+uint32_t model_positions(const struct model *m); /* the longest context that may be asked for */
+/* What to do where tokens are more than the context, for messages: put into out. */
+const char *model_longer_context(const struct model *m, uint64_t tokens, char *out, size_t bytes);
 const char *model_notice(const struct model *m);  /* NULL, or a line that the user should see */
 /* Where the sizes of the weights come from: "files", or what stood in for them (source/tensors.h). */
 const char *model_weights_from(const struct model *m);

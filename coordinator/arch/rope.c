@@ -9,8 +9,9 @@
 /* What is being made. */
 struct making {
     const struct config *c;
-    const json_t *rules; /* rope_scaling or rope_parameters; NULL: none */
-    const char *where;   /* how messages call them */
+    const json_t *rules;  /* rope_scaling or rope_parameters; NULL: none */
+    const json_t *beside; /* rope_parameters beside rope_scaling: theta and share, where that has none; NULL: none */
+    const char *where;    /* how messages call them */
     struct error *e;
     double theta, factor;
     uint32_t dim, trained, limit; /* original and full number of positions */
@@ -149,52 +150,85 @@ static const json_t *rules_of_kind(struct making *m, const struct rope_request *
     return json_is_object(kind) ? kind : NULL;
 }
 
-/* The object of rules for this layer type, and the name of its type. */
+/* An object of rules of this name for this layer type; NULL: none, or an empty one. */
+static const json_t *find_object(struct making *m, const struct rope_request *q, const char *key)
+{
+    const json_t *r = config_field(m->c, key, false), *of_kind;
+
+    m->where = key;
+    if (r && !json_is_object(r)) {
+        config_fault(m->c, m->e, key, "not an object");
+        return NULL;
+    }
+    if (!r || !json_object_size(r)) return NULL;
+    of_kind = rules_of_kind(m, q, r);
+    return of_kind == r && q->layer_type && strcmp(q->layer_type, "full_attention") ? NULL : of_kind;
+}
+
+static const json_t *type_of(const json_t *rules)
+{
+    const json_t *v = json_object_get(rules, "rope_type");
+
+    if (!v || json_is_null(v)) v = json_object_get(rules, "type");
+    return json_is_null(v) ? NULL : v;
+}
+
+/* The rules for this layer type, and the name of their type. Where kinds of layers differ, a rope_scaling without kinds
+ * speaks of those with full attention, and adds to their rope_parameters. */
 static void find_rules(struct making *m, const struct rope_request *q, const char **type)
 {
-    const json_t *r = config_field(m->c, "rope_parameters", false), *v;
+    const json_t *parameters = find_object(m, q, "rope_parameters"), *v;
 
-    m->where = "rope_parameters";
-    if (!r) {
-        r = config_field(m->c, "rope_scaling", false);
-        m->where = "rope_scaling";
+    m->rules = find_object(m, q, "rope_scaling");
+    m->beside = parameters;
+    if (!m->rules) {
+        m->where = "rope_parameters";
+        m->rules = parameters;
+        m->beside = NULL;
     }
+    v = type_of(m->rules);
+    if (!v && q->layer_type) v = type_of(m->beside);
     *type = "default";
-    if (r && !json_is_object(r)) {
-        config_fault(m->c, m->e, m->where, "not an object");
-        return;
-    }
-    if (r) r = rules_of_kind(m, q, r);
-    if (!r) return;
-    m->rules = r;
-    v = json_object_get(r, "rope_type");
-    if (!v || json_is_null(v)) v = json_object_get(r, "type");
     if (json_is_string(v))
         *type = json_string_value(v);
-    else if (v && !json_is_null(v))
+    else if (v)
         config_fault(m->c, m->e, m->where, "rope_type is not a string");
-    if (q->longrope && json_object_get(r, "long_factor")) *type = "longrope"; /* "su" and "yarn" in its first folders */
+    if (q->longrope && json_object_get(m->rules, "long_factor"))
+        *type = "longrope"; /* "su" and "yarn" in its first folders */
+}
+
+/* What the rules say, else what stands beside them, else the config itself in this field. */
+static double rule_or_field(const struct making *m, const char *key, const char *field, double otherwise)
+{
+    double x = config_number_or(m->c, field, otherwise, m->e);
+
+    x = config_object_number(m->c, m->beside, "rope_parameters", key, x, m->e);
+    return rule(m, key, x);
+}
+
+static uint32_t positions(double n)
+{
+    return n >= 1 && n <= (double)CONFIG_SIZE_MAX ? (uint32_t)n : 0;
 }
 
 /* theta, factor, dimensions and lengths: everything but the kind. */
 static void read_numbers(struct making *m, const struct rope_request *q)
 {
     uint32_t original = config_size_or(m->c, "original_max_position_embeddings", 1, CONFIG_SIZE_MAX, 0, m->e);
-    double partial = config_number_or(m->c, "partial_rotary_factor", q->partial ? q->partial : 1, m->e), n;
+    double partial = q->partial ? q->partial : 1;
 
-    partial = rule(m, "partial_rotary_factor", partial);
-    m->theta = config_number_or(m->c, "rope_theta", q->theta ? q->theta : 10000, m->e);
-    m->theta = q->fixed_theta ? q->fixed_theta : rule(m, "rope_theta", m->theta);
+    if (q->partial_key) partial = rule_or_field(m, "partial_rotary_factor", "partial_rotary_factor", partial);
+    m->theta = rule_or_field(m, "rope_theta", q->theta_key ? q->theta_key : "rope_theta", q->theta ? q->theta : 10000);
     m->limit = config_size_or(m->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, m->e);
-    n = rule(m, "original_max_position_embeddings", q->trained ? q->trained : m->limit);
-    m->trained = original ? original : n >= 1 && n <= (double)CONFIG_SIZE_MAX ? (uint32_t)n : m->limit;
+    m->trained = positions(rule(m, "original_max_position_embeddings", q->trained ? q->trained : m->limit));
+    if (original || !m->trained) m->trained = original ? original : m->limit;
     m->factor = rule(m, "factor", NAN);
     if (isnan(m->factor)) m->factor = (double)m->limit / m->trained;
     m->dim = (uint32_t)(q->head_dim * (partial >= 0 && partial <= 1 ? partial : 0));
     if (m->e->code) return;
     if (m->dim < 2 || m->dim % 2 || m->dim > ROPE_DIM_MAX)
-        config_fault(m->c, m->e, "partial_rotary_factor", "%g of %u columns cannot rotate: an even number must",
-                     partial, q->head_dim);
+        config_fault(m->c, m->e, q->partial_key ? "partial_rotary_factor" : "head_dim",
+                     "%g of %u columns cannot rotate: an even number must", partial, q->head_dim);
     if (!(m->theta > 1))
         config_fault(m->c, m->e, "rope_theta", "%g is out of range, it must be greater than 1", m->theta);
     if (!(m->factor > 0)) config_fault(m->c, m->e, m->where, "factor must be greater than 0");
@@ -214,11 +248,13 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
 
     /* mrope: the three positions of a picture's patch are one and the same for text */
     if (!strcmp(type, "default") || !strcmp(type, "mrope")) return make_default(m);
+    if (!strcmp(type, "linear") || !strcmp(type, "dynamic")) out->stretchable = positions(m->limit * m->factor);
     if (!strcmp(type, "linear")) return make_linear(m);
     if (!strcmp(type, "dynamic")) return make_dynamic(m, q->length);
     if (!strcmp(type, "llama3")) return make_llama3(m);
     if (!strcmp(type, "yarn")) {
         make_yarn(m);
+        out->stretched = positions(m->trained * m->factor);
         out->attention_mul = deepseek_mul(m);
         return;
     }
@@ -238,10 +274,7 @@ struct rope_table rope_make(struct program *p, const struct config *c, const str
 
     if (e->code) return out;
     find_rules(&m, q, &type);
-    if (q->fixed_theta) {
-        m.rules = NULL;
-        type = "default";
-    }
+    out.both = m.beside && !json_equal((json_t *)(uintptr_t)m.beside, (json_t *)(uintptr_t)m.rules);
     read_numbers(&m, q);
     if (e->code) return out;
     m.inv_freq = calloc(m.dim / 2, sizeof *m.inv_freq);

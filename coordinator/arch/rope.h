@@ -9,7 +9,8 @@
  *   longrope   one factor for each frequency, short or long by the length wanted (Ding et al. 2024, arXiv 2402.13753)
  *
  * Both forms of config.json are read: rope_theta with rope_scaling, and rope_parameters (which may hold one object for
- * each kind of layer). */
+ * each kind of layer). Where both stand there, rope_scaling is what someone added to a saved folder, and goes first, as in
+ * transformers; theta and share come from rope_parameters where rope_scaling does not give them. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,9 +20,10 @@
 struct rope_request {
     const char *layer_type; /* "full_attention" and so on where rope_parameters differ by layer, or NULL */
     double theta;           /* without one in the config; 0: 10000 */
-    double fixed_theta;     /* overrides the config's, and any scaling: Gemma 3's local layers; 0: none */
+    const char *theta_key;  /* the config's field for theta; NULL: rope_theta */
     uint32_t head_dim;      /* columns of a head, before the partial factor */
-    double partial;         /* share of them that rotates where the config says nothing; 0: 1 */
+    double partial;         /* share of them that rotates; 0: 1 */
+    bool partial_key;       /* the class reads partial_rotary_factor, which goes before it */
     double stretch;         /* every frequency is divided by it, after all else (ChatGLM2); 0: 1 */
     uint32_t trained;       /* original_max_position_embeddings where the config says nothing; 0: the full number */
     bool longrope;          /* whatever type is given, short_factor and long_factor mean longrope (Phi 3) */
@@ -33,6 +35,10 @@ struct rope_table {
     uint32_t dim;        /* columns that rotate */
     float attention_mul; /* DeepSeek's further softmax scale for yarn's mscale_all_dim, squared already; 1 else */
     uint32_t trained;    /* positions for which the chosen factors are meant; 0: no such bound */
+    /* Positions to which the rules stretch the trained ones, whatever max_position_embeddings says; 0: they do not. By
+     * default (yarn), and where a run asks for them (linear, dynamic: most of their folders count them already). */
+    uint32_t stretched, stretchable;
+    bool both; /* rope_scaling went before a rope_parameters that says something else */
 };
 
 /* Puts the table into the program. Sticky: see config.h. */

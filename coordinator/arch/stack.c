@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "coordinator/arch/names.h"
 
 struct stack stack_llama(struct build *b, const struct rope_table *rope)
 {
@@ -274,20 +275,22 @@ static void layer(struct build *b, struct stack *s)
     add_branch(b, s, x, out, s->after_mlp);
 }
 
-/* The matrix that makes logits: the embedding's own, or one by its usual names. */
+/* The matrix that makes logits. A head that lies in the folder is one that was trained: it is used whatever the config says
+ * of tying, as
+ * the reference does; where there is none and the config is silent, it is the embedding. */
 static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t embed)
 {
-    static const char *const folders[] = {"", "language_model.", "model."};
     const char *name = s->head ? s->head : "lm_head";
-    char full[BUILD_NAME_BYTES];
+    bool names_known = !b->t->assumed || b->t->names_known;
+    char before[sizeof b->prefix] = "";
 
-    if (s->tied) return embed;
-    snprintf(full, sizeof full, "%s.weight", name);
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        snprintf(b->base, sizeof b->base, "%s", folders[i]);
-        if (build_has(b, full)) return build_matrix(b, name, b->vocab, b->hidden);
+    if (!names_head(b->t, b->prefix, name, before, sizeof before)) {
+        if (s->tied || (b->tie_silent && names_known)) return embed;
+    } else if (s->tied) {
+        build_notice(b, "the head is tied to the embedding by config.json%s, but %s%s.weight is in the folder: it is used",
+                     b->tie_silent ? "'s class" : "", before, name);
     }
-    b->base[0] = 0;
+    snprintf(b->base, sizeof b->base, "%s", before);
     return build_matrix(b, name, b->vocab, b->hidden);
 }
 

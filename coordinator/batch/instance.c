@@ -254,16 +254,16 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
                      struct error *e)
 {
     const char *folder = i->config.options->model;
+    char advice[128];
     int rc;
 
     free(i->plan);
     i->plan = NULL;
     if ((rc = plan_build(&i->plan, &i->plan_bytes, model_program(i->model), settings, e))) return rc;
     if (l->prompt_tokens > i->plan->spec.context)
-        return error_set(e, E2BIG,
-                         "the prompt has %u tokens, the context %u: shorten it, or raise --context (the model was "
-                         "made for its own limit)",
-                         l->prompt_tokens, i->plan->spec.context);
+        return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: %s", l->prompt_tokens,
+                         i->plan->spec.context,
+                         model_longer_context(i->model, l->prompt_tokens, advice, sizeof advice));
     calibration_load(&i->speeds, folder, i->plan);
     plan_summarize(&i->summary, i->plan, &i->speeds);
     if (!i->speeds.memory_measured && i->summary.dense_bytes >= MEMORY_MATTERS) {

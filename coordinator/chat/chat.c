@@ -150,6 +150,16 @@ static bool encode_rest(struct chat *c, const char *text, size_t bytes, struct t
     return good;
 }
 
+/* What to do about a full context, put into out. */
+static const char *more_room(const struct chat *c, char *out, size_t bytes)
+{
+    uint32_t most = model_positions(instance_model(c->instance));
+
+    if (sequence_limit(c->sequence) < most) snprintf(out, bytes, "/undo, /clear, or start again with --context of up to %u", most);
+    else snprintf(out, bytes, "/undo or /clear; the model takes no more");
+    return out;
+}
+
 /* The rendered chat becomes the sequence; what is the same as before stays computed. */
 static int load_sequence(struct chat *c, const char *text, size_t bytes, struct error *e)
 {
@@ -157,14 +167,14 @@ static int load_sequence(struct chat *c, const char *text, size_t bytes, struct 
     const uint32_t *had = sequence_tokens(q);
     uint32_t limit = sequence_limit(q), computed;
     struct token_ids ids = {0};
+    char room[128];
     size_t same = 0;
     int rc = 0;
 
     if (!encode_rest(c, text, bytes, &ids, e)) rc = tokenizer_encode(instance_tokenizer(c->instance), text, bytes, !c->template, &ids, e);
     if (!rc && !ids.count) rc = error_set(e, EINVAL, "there is nothing to answer");
     if (!rc && ids.count >= limit)
-        rc = error_set(e, E2BIG, "the conversation has %zu tokens, there is room for %u: /undo, /clear, or start again with a larger --context",
-                       ids.count, limit);
+        rc = error_set(e, E2BIG, "the conversation has %zu tokens, there is room for %u: %s", ids.count, limit, more_room(c, room, sizeof room));
     while (!rc && same < ids.count && same < sequence_count(q) && ids.id[same] == had[same]) same++;
     if (!rc) rc = sequence_truncate(q, (uint32_t)same, e);
     if (!rc) {
@@ -215,10 +225,12 @@ static int note_said(struct chat *c, const char *prompt, size_t bytes, const str
 
 static void explain_end(const struct chat *c, const struct generate_result *r, bool stopped)
 {
+    char room[128];
+
     if (stopped) chat_remark(c, c->answer.bytes ? "(stopped)" : "(stopped before the first word)");
     else if (r->end == END_LENGTH) chat_remark(c, "(stopped after %llu tokens; /set max-tokens 0 lifts the limit)", (unsigned long long)r->tokens);
     else if (r->end == END_CONTEXT)
-        chat_remark(c, "(the context of %u tokens is full: /undo, /clear, or start again with a larger --context)", sequence_limit(c->sequence));
+        chat_remark(c, "(the context of %u tokens is full: %s)", sequence_limit(c->sequence), more_room(c, room, sizeof room));
 }
 
 static void begin_answer(struct chat *c, const char *prompt, size_t bytes)

@@ -47,6 +47,6 @@ void family_baichuan(struct build *b)
     s.attention.qkv = "self_attn.W_pack";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     if (b->vocab == BAICHUAN2_VOCABULARY || config_field(b->c, "z_loss_weight", false)) s.head_flags = MATMUL_ROW_NORM;
-    s.tied = config_bool_or(b->c, "tie_word_embeddings", false, b->e);
+    s.tied = build_tied(b, false);
     stack_build(b, &s);
 }

@@ -74,7 +74,7 @@ static void longer_context(struct build *b, struct rope_request *q)
 
 void family_chatglm(struct build *b)
 {
-    struct rope_request q = {.partial = 0.5, .length = build_length(b)};
+    struct rope_request q = {.partial = 0.5};
     struct rope_table rope;
     struct stack s;
     bool bias;
@@ -83,15 +83,13 @@ void family_chatglm(struct build *b)
     build_norm_kind(b, config_bool_or(b->c, "rmsnorm", true, b->e) ? NORM_RMS : NORM_LAYER, "layernorm_epsilon", 1e-5);
     b->norm_bias = b->norm_kind == NORM_LAYER;
     bias = config_bool_or(b->c, "add_bias_linear", false, b->e);
-    snprintf(b->prefix, sizeof b->prefix, "transformer.");
-    snprintf(b->layers_name, sizeof b->layers_name, "encoder.layers");
-    q.head_dim = b->head_dim;
+    build_names(b, "transformer.", "encoder.layers", "embedding.word_embeddings");
     longer_context(b, &q);
-    rope = rope_make(b->p, b->c, &q, b->e);
+    rope = build_rotary(b, q);
     s = stack_llama(b, &rope);
     s.embed = "embedding.word_embeddings";
     s.final_norm = "encoder.final_layernorm";
-    s.head = "transformer.output_layer";
+    s.head = *b->prefix ? "transformer.output_layer" : "output_layer";
     s.attention.rope_style = ROPE_PAIRS;
     s.attention.qkv = "self_attention.query_key_value";
     s.attention.o = "self_attention.dense";
@@ -99,6 +97,6 @@ void family_chatglm(struct build *b)
     s.attention.o_bias = s.mlp.up_bias = s.mlp.down_bias = bias;
     s.mlp.gate_up = "mlp.dense_h_to_4h";
     s.mlp.down = "mlp.dense_4h_to_h";
-    s.tied = config_bool_or(b->c, "tie_word_embeddings", false, b->e);
+    s.tied = build_tied(b, false);
     stack_build(b, &s);
 }

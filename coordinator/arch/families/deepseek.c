@@ -174,8 +174,6 @@ void deepseek_feed(struct build *b, struct stack *s, struct plan_view dst, struc
 
 static void read_latent(struct build *b, struct latent *l)
 {
-    struct rope_request q = {.length = build_length(b)};
-
     l->q_rank = config_size_or(b->c, "q_lora_rank", 1, 1u << 20, 0, b->e);
     l->kv_rank = config_size(b->c, "kv_lora_rank", 1, 1u << 20, b->e);
     l->nope = config_size(b->c, "qk_nope_head_dim", 1, 1u << 16, b->e);
@@ -183,8 +181,7 @@ static void read_latent(struct build *b, struct latent *l)
     l->value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
     l->bias = config_bool_or(b->c, "attention_bias", false, b->e);
     l->style = config_bool_or(b->c, "rope_interleave", true, b->e) ? ROPE_PAIRS : ROPE_HALVES;
-    q.head_dim = l->rotated;
-    l->rope = rope_make(b->p, b->c, &q, b->e);
+    l->rope = build_rotary(b, (struct rope_request){.head_dim = l->rotated});
 }
 
 static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *))

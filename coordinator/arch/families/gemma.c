@@ -102,16 +102,9 @@ void family_gemma2(struct build *b)
 /* The global table follows rope_scaling; the local one has a theta of its own and no scaling. */
 static void gemma3_ropes(struct build *b, struct gemma *g)
 {
-    struct rope_request q = {
-        .layer_type = "full_attention", .theta = 1e6, .head_dim = b->head_dim, .length = build_length(b)};
-    const json_t *both = config_field(b->c, "rope_parameters", false);
-
-    g->full = rope_make(b->p, b->c, &q, b->e);
-    q.layer_type = "sliding_attention";
-    q.theta = 10000;
-    if (!json_is_object(json_object_get(both, q.layer_type)))
-        q.fixed_theta = config_number_or(b->c, "rope_local_base_freq", 10000, b->e);
-    g->local = rope_make(b->p, b->c, &q, b->e);
+    g->full = build_rotary(b, (struct rope_request){.layer_type = "full_attention", .theta = 1e6});
+    g->local = build_rotary(b, (struct rope_request){
+                                   .layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .theta = 10000});
 }
 
 void family_gemma3(struct build *b)

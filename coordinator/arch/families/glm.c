@@ -8,13 +8,11 @@ static const struct build_defaults glm_defaults = {.kv_heads = 2, .head_dim = 12
 
 static struct stack glm(struct build *b, struct rope_table *rope)
 {
-    struct rope_request q = {.partial = 0.5, .length = build_length(b)};
     struct stack s;
 
     build_sizes(b, &glm_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1.5625e-7);
-    q.head_dim = b->head_dim;
-    *rope = rope_make(b->p, b->c, &q, b->e);
+    *rope = build_rotary(b, (struct rope_request){.partial = 0.5, .partial_key = true});
     s = stack_llama(b, rope);
     s.attention.rope_style = ROPE_PAIRS;
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "attention_bias", true, b->e);
@@ -46,15 +44,13 @@ void family_glm4(struct build *b)
  * modeling_glm4_moe.py. */
 void family_glm4_moe(struct build *b)
 {
-    struct rope_request q = {.partial = 0.5, .length = build_length(b)};
     struct rope_table rope;
     struct deepseek_moe d;
     struct stack s;
 
     build_sizes(b, NULL);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    q.head_dim = b->head_dim;
-    rope = rope_make(b->p, b->c, &q, b->e);
+    rope = build_rotary(b, (struct rope_request){.partial = 0.5, .partial_key = true});
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "attention_bias", false, b->e);
     if (config_bool_or(b->c, "use_qk_norm", false, b->e)) s.attention.norm = QK_HEAD;

@@ -9,6 +9,7 @@ void family_internlm2(struct build *b)
     struct rope_table rope;
     struct stack s;
 
+    build_names(b, "model.", "layers", "tok_embeddings");
     build_sizes(b, NULL);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
@@ -25,6 +26,6 @@ void family_internlm2(struct build *b)
     s.mlp.up = "feed_forward.w3";
     s.mlp.down = "feed_forward.w2";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = config_bool_or(b->c, "tie_word_embeddings", false, b->e);
+    s.tied = build_tied(b, false);
     stack_build(b, &s);
 }

@@ -10,6 +10,15 @@ static const struct build_defaults mistral_defaults = {
 static const struct build_defaults qwen2_defaults = {.kv_heads = 32, .limit = 32768};
 static const struct build_defaults qwen3_defaults = {.kv_heads = 32, .head_dim = 128, .limit = 32768};
 
+/* Yi's first folders call the norms so. */
+static void older_names(struct build *b, struct stack *s)
+{
+    build_layer(b, 0);
+    if (build_has(b, "input_layernorm.weight") || !build_has(b, "ln1.weight")) return;
+    s->before_attention = "ln1";
+    s->before_mlp = "ln2";
+}
+
 void family_llama(struct build *b)
 {
     struct rope_table rope;
@@ -24,6 +33,7 @@ void family_llama(struct build *b)
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b, false);
+    older_names(b, &s);
     stack_build(b, &s);
 }
 

@@ -47,11 +47,9 @@ void family_mixtral(struct build *b)
 /* Published folders give rotary_dim instead of a share. */
 static struct rope_table minimax_rope(struct build *b)
 {
-    struct rope_request q = {.head_dim = b->head_dim, .length = build_length(b)};
     uint32_t dim = config_size_or(b->c, "rotary_dim", 2, 65536, b->head_dim, b->e);
 
-    q.partial = (double)dim / b->head_dim;
-    return rope_make(b->p, b->c, &q, b->e);
+    return build_rotary(b, (struct rope_request){.partial = (double)dim / b->head_dim, .partial_key = true});
 }
 
 void family_minimax_m2(struct build *b)

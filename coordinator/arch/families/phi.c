@@ -7,15 +7,12 @@ static const struct build_defaults phi3_defaults = {.limit = 4096};
 
 void family_phi3(struct build *b)
 {
-    struct rope_request q = {.length = build_length(b), .trained = 4096, .longrope = true};
     struct rope_table rope;
     struct stack s;
 
     build_sizes(b, &phi3_defaults);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    q.head_dim = b->head_dim;
-    rope = rope_make(b->p, b->c, &q, b->e);
-    b->trained = rope.trained;
+    rope = build_rotary(b, (struct rope_request){.partial_key = true, .trained = 4096, .longrope = true});
     s = stack_llama(b, &rope);
     s.attention.qkv = "self_attn.qkv_proj";
     s.attention.window = build_sliding(b, 0);

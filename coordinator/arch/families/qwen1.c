@@ -8,7 +8,7 @@
 
 void family_qwen1(struct build *b)
 {
-    struct rope_request q = {.length = build_length(b)};
+    struct rope_request q = {0};
     struct rope_table rope;
     struct stack s;
 
@@ -19,12 +19,10 @@ void family_qwen1(struct build *b)
     if (b->inter % 2)
         config_fault(b->c, b->e, "intermediate_size", "%u is odd, and counts gate and up together", b->inter);
     b->inter /= 2;
-    snprintf(b->prefix, sizeof b->prefix, "transformer.");
-    snprintf(b->layers_name, sizeof b->layers_name, "h");
-    q.head_dim = b->head_dim;
-    q.theta = config_number_or(b->c, "rotary_emb_base", 10000, b->e);
+    build_names(b, "transformer.", "h", "wte");
+    q.theta_key = "rotary_emb_base";
     q.partial = config_number_or(b->c, "rotary_pct", 1, b->e);
-    rope = rope_make(b->p, b->c, &q, b->e);
+    rope = build_rotary(b, q);
     s = stack_llama(b, &rope);
     s.embed = "wte";
     s.final_norm = "ln_f";
@@ -37,6 +35,6 @@ void family_qwen1(struct build *b)
     s.mlp.up = "mlp.w1";
     s.mlp.down = "mlp.c_proj";
     s.attention.o_bias = s.mlp.up_bias = s.mlp.down_bias = !config_bool_or(b->c, "no_bias", true, b->e);
-    s.tied = config_bool_or(b->c, "tie_word_embeddings", false, b->e);
+    s.tied = build_tied(b, false);
     stack_build(b, &s);
 }

@@ -1,5 +1,5 @@
 /* Qwen 2 and 3 with experts; Qwen 2's have a shared expert with a gate of its own. Reference: transformers,
- * modeling_qwen2_moe.py, modeling_qwen3_moe.py. */
+ * modeling_qwen2_moe.py, modeling_qwen3_moe.py, modeling_qwen3_vl_moe.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
@@ -42,7 +42,7 @@ void family_qwen2_moe(struct build *b)
     finish(b, &s, &m);
 }
 
-void family_qwen3_moe(struct build *b)
+static void qwen3(struct build *b, bool always_normalized)
 {
     struct rope_table rope;
     struct stack s;
@@ -56,5 +56,17 @@ void family_qwen3_moe(struct build *b)
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.attention.norm = QK_HEAD;
     m = moe_qwen(b, false);
+    if (always_normalized) m.flags = ROUTER_NORMALIZE;
     finish(b, &s, &m);
+}
+
+void family_qwen3_moe(struct build *b)
+{
+    qwen3(b, false);
+}
+
+/* Its class has no norm_topk_prob: the weights of the chosen always come to 1. */
+void family_qwen3_vl_moe(struct build *b)
+{
+    qwen3(b, true);
 }

@@ -149,8 +149,7 @@ static void next(struct build *b, bool split, bool sparse)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     b->weight_add = 1;
     read_mixer(b, &n);
-    n.rope = rope_make(
-        b->p, b->c, &(struct rope_request){.head_dim = b->head_dim, .partial = 0.25, .length = build_length(b)}, b->e);
+    n.rope = build_rotary(b, (struct rope_request){.partial = 0.25, .partial_key = true});
     if (sparse) {
         n.moe = moe_qwen(b, true);
         moe_qwen_shared(b, &n.moe);

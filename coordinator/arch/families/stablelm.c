@@ -7,15 +7,13 @@ static const struct build_defaults stablelm_defaults = {.kv_heads = 32, .limit =
 
 void family_stablelm(struct build *b)
 {
-    struct rope_request q = {.partial = 0.25, .length = build_length(b)};
     struct rope_table rope;
     struct stack s;
 
     build_sizes(b, &stablelm_defaults);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     b->norm_bias = true;
-    q.head_dim = b->head_dim;
-    rope = rope_make(b->p, b->c, &q, b->e);
+    rope = build_rotary(b, (struct rope_request){.partial = 0.25, .partial_key = true});
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "use_qkv_bias", false, b->e);
     if (config_bool_or(b->c, "qk_layernorm", false, b->e)) s.attention.norm = QK_LIST;
