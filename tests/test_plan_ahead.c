@@ -174,7 +174,7 @@ static void broken_lists(void **state)
     } cases[] = {
         {"", "no tensors are listed"},
         {"a\tBF16\n", "line 1: too few words"},
-        {"a\tBF16\t4x4\nb\tBF17\t4\n", "line 2: no form of safetensors: BF17"},
+        {"a\tBF16\t4x4\nb\tBF17\t4\n", "line 2: no dtype of safetensors: BF17"},
         {"a\tBF16\t4x\n", "no shape: 4x"},
         {"a\tBF16\t4,4\n", "no shape: 4,4"},
         {"a\tBF16\t-4\n", "no shape"},
