@@ -101,6 +101,16 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         msgpack_pack_uint64(p, m->measured.ns);
         msgpack_pack_uint64(p, m->measured.cpu_ns);
         return 0;
+    case CONTROL_COMPARE:
+        pack_head(p, m, 1);
+        msgpack_pack_uint32(p, m->compare.file);
+        return 0;
+    case CONTROL_COMPARED:
+        pack_head(p, m, 3);
+        msgpack_pack_uint32(p, m->compared.file);
+        msgpack_pack_uint32(p, m->compared.code);
+        pack_text(p, m->compared.text);
+        return 0;
     }
     return -EINVAL;
 }
@@ -305,6 +315,12 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
         m->measured.bytes = get_u64(f);
         m->measured.ns = get_u64(f);
         m->measured.cpu_ns = get_u64(f);
+        return;
+    case CONTROL_COMPARE: m->compare.file = get_u32(f); return;
+    case CONTROL_COMPARED:
+        m->compared.file = get_u32(f);
+        m->compared.code = get_u32(f);
+        get_text(f, m->compared.text, sizeof m->compared.text);
         return;
     }
     f->bad = true;

@@ -10,6 +10,8 @@
  *   DONE sweep                 ->                      logits lie in the LOGITS segment until the next SWEEP
  *                              <-  MEASURE what        what this stage's hardware can do at most (profile), while no sweep
  *   MEASURED bytes, ns         ->                      is under way; ns 0: not to be had here
+ *                              <-  COMPARE file        to the reader, while no sweep is under way: does the file still hold
+ *   COMPARED code, text        ->                      what was read of it in this epoch? code 0: yes
  *   TRACE records              ->                      only where the run traces
  *   ERROR code, text           ->                      the stage ends after it
  *                              <-  STOP
@@ -42,7 +44,9 @@ enum control_type {
     CONTROL_ERROR,
     CONTROL_STOP,
     CONTROL_MEASURE,
-    CONTROL_MEASURED
+    CONTROL_MEASURED,
+    CONTROL_COMPARE,
+    CONTROL_COMPARED
 };
 
 /* Ceilings, each measured in the stage that it bounds. */
@@ -120,6 +124,13 @@ struct control_message {
         struct {
             uint64_t bytes, ns, cpu_ns; /* cpu_ns: processor time of the process meanwhile */
         } measured;
+        struct {
+            uint32_t file; /* of the plan */
+        } compare;
+        struct {
+            uint32_t file, code; /* code: an errno, and what happened */
+            char text[CONTROL_TEXT_MAX];
+        } compared;
     };
 };
 

@@ -16,7 +16,7 @@
 #include "proto/tiles.h"
 
 #define PLAN_MAGIC   UINT64_C(0x6e616c705f637569) /* "uic_plan" */
-#define PLAN_VERSION 1u
+#define PLAN_VERSION 2u
 
 struct plan_table {
     uint64_t offset, count;

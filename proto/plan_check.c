@@ -130,6 +130,7 @@ static int check_files(const struct plan_shm *p, struct error *e)
     for (uint64_t i = 0; i < p->files.count; i++) {
         const struct plan_file *f = plan_files(p) + i;
 
+        if (f->header_bytes > f->bytes) CHECK_FAIL("file %llu has a header that is longer than itself", ULL(i));
         if (f->name >= p->strings.count || f->bytes > MAX_BYTES)
             CHECK_FAIL("file %llu: name at %llu, %llu bytes", ULL(i), ULL(f->name), ULL(f->bytes));
     }

@@ -17,7 +17,9 @@
 
 struct plan_file {
     uint64_t name;  /* offset of its path, NUL-terminated, in the strings */
-    uint64_t bytes, mtime_ns, inode, device;
+    uint64_t bytes, mtime_ns, ctime_ns, inode, device;
+    /* What was planned from: its first header_bytes and their checksum (proto/base/checksum.h); 0: not known. */
+    uint64_t header_bytes, header_sum;
 };
 
 /* A weight matrix [rows][cols], row-major, whole blocks of form in a row; y = x W^T has rows columns. Of a form with a grid

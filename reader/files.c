@@ -274,6 +274,28 @@ int files_review(struct files *f, uint64_t now_ns, struct error *e)
     return rc;
 }
 
+int files_read(const struct files *f, uint32_t file, uint8_t *dest, uint64_t offset, uint64_t bytes, struct error *e)
+{
+    const struct one *o = &f->one[file];
+    int fd = o->fd[FILES_BUFFERED] >= 0 ? o->fd[FILES_BUFFERED] : o->fd[FILES_DIRECT];
+    uint64_t room = (bytes + PLAN_PAGE - 1) / PLAN_PAGE * PLAN_PAGE, got = 0;
+
+    while (got < bytes) {
+        ssize_t n = pread(fd, dest + got, room - got, (off_t)(offset + got));
+
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_set(e, errno, "%s: cannot be read: %s", o->path, error_name(errno));
+        if (n == 0) return changed(o, "became shorter", e);
+        got += (uint64_t)n;
+    }
+    return 0;
+}
+
+int files_written_to(const struct files *f, uint32_t file, struct error *e)
+{
+    return changed(&f->one[file], "was written to", e);
+}
+
 const char *files_path(const struct files *f, uint32_t file)
 {
     return f->one[file].path;

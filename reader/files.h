@@ -47,6 +47,12 @@ int files_review(struct files *f, uint64_t now_ns, struct error *e);
 /* Is this file still what was planned? 0, or the error that says what changed. */
 int files_unchanged(struct files *f, uint32_t file, struct error *e);
 
+/* Bytes [offset, offset + bytes) of a file, which has them, to dest; offset and dest are multiples of PLAN_PAGE, and dest has
+ * room for whole pages. Waits, past the engine, from any thread. */
+int files_read(const struct files *f, uint32_t file, uint8_t *dest, uint64_t offset, uint64_t bytes, struct error *e);
+/* -ESTALE and the words for a file whose bytes are not those that were read before. */
+int files_written_to(const struct files *f, uint32_t file, struct error *e);
+
 /* Are there direct reads of so much that it matters how they are made? */
 bool files_worth_tuning(const struct files *f);
 

@@ -71,7 +71,9 @@ uint32_t lane_publish(struct lane *l)
 {
     uint32_t n = 0;
 
-    for (; l->published < l->issue && fetch_done(lane_job(l, l->published)); l->published++, n++)
+    for (; l->published < l->issue && fetch_done(lane_job(l, l->published)); l->published++, n++) {
+        if (l->filled) l->filled(l->filled_arg, l->id, ring_at(&l->ring, l->published));
         ring_publish(&l->ring);
+    }
     return n;
 }

@@ -17,6 +17,8 @@ struct lane {
     uint64_t slot_bytes;
     uint64_t *slot_user; /* [slots] 1 + seq of the last entry that used it */
     uint32_t slot0, slots, next_slot;
+    void (*filled)(void *arg, enum lane_id lane, const struct ring_entry *x); /* before an entry is published; may be NULL */
+    void *filled_arg;
     void (*told)(void *arg, enum lane_id lane, const struct ring_entry *x); /* of every freed entry; may be NULL */
     void *told_arg;
 };

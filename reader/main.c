@@ -54,6 +54,11 @@ static int measure(void *probe, const struct control_message *ask, struct contro
     return 0;
 }
 
+static int compare(void *stream, uint32_t file, struct error *e)
+{
+    return stream_compare(stream, file, e);
+}
+
 static int serve(struct stage *s, struct error *e)
 {
     struct io_options eo = stream_engine_options(s->plan, s->arena);
@@ -75,6 +80,8 @@ static int serve(struct stage *s, struct error *e)
     if ((rc = io_engine_open(&so.engine, engine, &eo, e))) return rc;
     if ((rc = add_faults(s, &so, eo.depth, e))) return rc;
     rc = stream_open(&stream, &so, e);
+    s->compare = compare;
+    s->compare_arg = stream;
     if (!rc && s->measure) rc = probe_open(&probe, s->plan, e);
     if (!rc && io_engine_seal(so.engine)) log_debug("io_uring of this kernel cannot be restricted to reads");
     if (!rc) rc = stage_attached(s, stream_describe(stream), e);

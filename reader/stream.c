@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/shm.h"
 #include "reader/cache.h"
+#include "reader/content.h"
 #include "reader/fetch.h"
 #include "reader/files.h"
 #include "reader/lane.h"
@@ -23,6 +24,7 @@ struct stream {
     struct files *files;
     struct fetch *fetch;
     struct cache *cache;
+    struct content *content;
     struct probe probe; /* open where block and depth are to be found */
     struct lane sweep, request;
 
@@ -37,6 +39,7 @@ struct stream {
     struct epoch_request asked;
     struct ring_entry *gather; /* the entry that rows are added to; NULL: none */
     uint32_t rows_each;        /* rows that a slot holds */
+    uint32_t *row_of;          /* [slots of lane 1][rows_each] which rows they hold */
     const struct plan_matrix *embedding;
     char text[128];
 };
@@ -80,6 +83,20 @@ static bool moves(const struct plan_shm *p)
     return false;
 }
 
+static void note_content(void *arg, enum lane_id lane, const struct ring_entry *x);
+
+static int open_content(struct stream *s, struct error *e)
+{
+    struct content_options o = {.plan = s->o.plan, .run = s->o.run, .cache = s->o.cache, .files = s->files};
+    uint64_t rows = (uint64_t)s->o.plan->run.reader_slots[LANE_REQUEST] * s->rows_each;
+
+    s->row_of = calloc(rows + 1, sizeof *s->row_of);
+    if (!s->row_of) return error_set(e, ENOMEM, "no memory for %llu rows of the embedding", (unsigned long long)rows);
+    s->sweep.filled = s->request.filled = note_content;
+    s->sweep.filled_arg = s->request.filled_arg = s;
+    return content_open(&s->content, &o, e);
+}
+
 static int open_parts(struct stream *s, struct error *e)
 {
     const struct plan_shm *p = s->o.plan;
@@ -92,6 +109,7 @@ static int open_parts(struct stream *s, struct error *e)
     s->sweep.told_arg = s->request.told_arg = s->o.freed_arg;
     if ((rc = open_cache(s, e))) return rc;
     if ((rc = files_open(&s->files, p, s->o.engine, e))) return rc;
+    if ((rc = open_content(s, e))) return rc;
     f.files = s->files;
     rc = fetch_open(&s->fetch, &f, e);
     if (!rc && p->run.io_find == IO_FIND_FIRST && files_worth_tuning(s->files)) rc = probe_open(&s->probe, p, e);
@@ -130,6 +148,8 @@ void stream_close(struct stream *s)
     if (!s) return;
     probe_close(&s->probe);
     fetch_close(s->fetch);
+    content_close(s->content);
+    free(s->row_of);
     files_close(s->files);
     cache_close(s->cache);
     lane_close(&s->sweep);
@@ -248,6 +268,25 @@ static int begin_expert(struct stream *s, uint32_t tile)
     return 1;
 }
 
+static uint32_t *rows_of(const struct stream *s, const struct ring_entry *x)
+{
+    return s->row_of + (x->offset / s->o.plan->run.slot_bytes - s->request.slot0) * s->rows_each;
+}
+
+/* All bytes of an entry are there. What is read again is not noted again. */
+static void note_content(void *arg, enum lane_id lane, const struct ring_entry *x)
+{
+    struct stream *s = arg;
+    const uint8_t *base = x->segment == SEGMENT_CACHE ? s->o.cache : s->o.arena;
+
+    if (x->tile != RING_GATHER) {
+        if (lane != LANE_SWEEP || !x->sweep) content_tile(s->content, x->tile, base + x->offset);
+        return;
+    }
+    for (uint32_t i = 0; i < x->rows; i++)
+        content_row(s->content, rows_of(s, x)[i], base + x->offset + i * s->embedding->row_bytes);
+}
+
 static void close_gather(struct stream *s)
 {
     lane_job(&s->request, s->gather->seq)->open = false;
@@ -271,6 +310,7 @@ static int begin_row(struct stream *s, const struct epoch_request *q, struct err
     rc = fetch_row(s->fetch, lane_job(&s->request, x->seq), m->file, m->file_off + q->index * m->row_bytes,
                    (uint32_t)m->row_bytes, dest, e);
     if (rc != 1) return rc;
+    rows_of(s, x)[x->rows] = q->index;
     x->rows++;
     x->bytes += m->row_bytes;
     if (q->last || x->rows == s->rows_each) close_gather(s);
@@ -350,6 +390,11 @@ static uint32_t wait_for(const struct stream *s)
 
     if (s->request.published < s->request.reserved || s->sweep.issue == s->sweep.reserved) return 1;
     return n >= 16 ? n / 8 : 1;
+}
+
+int stream_compare(struct stream *s, uint32_t file, struct error *e)
+{
+    return content_compare(s->content, file, e);
 }
 
 int stream_find(struct stream *s, struct error *e)

@@ -46,5 +46,9 @@ int stream_find(struct stream *s, struct error *e);
 /* Works until the run stops (-ECANCELED), another stage fails (-EPIPE), or an error. */
 int stream_run(struct stream *s, struct error *e);
 
+/* Reads a file again and compares it with what was read of it before (reader/content.h). From another thread than
+ * stream_run()'s, while no sweep is under way. */
+int stream_compare(struct stream *s, uint32_t file, struct error *e);
+
 /* "io_uring, 32 reads of 1 MiB, direct": one line, valid until the next call. */
 const char *stream_describe(struct stream *s);

@@ -271,7 +271,8 @@ static uint32_t program_file_of(struct build *b, const struct tensor *t)
 
     if (b->file_of[t->file] == PLAN_NONE) {
         struct plan_file r = {
-            .bytes = f->info.bytes, .mtime_ns = f->info.mtime_ns, .inode = f->info.inode, .device = f->info.device};
+            .bytes = f->info.bytes, .mtime_ns = f->info.mtime_ns, .ctime_ns = f->info.ctime_ns, .inode = f->info.inode,
+            .device = f->info.device, .header_bytes = f->info.header_bytes, .header_sum = f->info.header_sum};
         b->file_of[t->file] = program_file(b->p, &r, f->path);
     }
     return b->file_of[t->file];

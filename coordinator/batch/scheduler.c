@@ -330,7 +330,7 @@ int scheduler_run(struct scheduler *s, struct error *e)
     int rc = 0;
 
     while (!rc && !(rc = boundary(s, e)) && s->joined) rc = step(s, UINT64_MAX, e);
-    return rc;
+    return rc ? rc : engine_weights_unchanged(s->config.engine, e);
 }
 
 int scheduler_run_for(struct scheduler *s, uint64_t ns, struct error *e)

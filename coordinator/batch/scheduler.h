@@ -60,7 +60,8 @@ struct scheduler_counts scheduler_counts(const struct scheduler *s);
 /* One sweep. 0; -ECANCELED after Ctrl-C: what was computed stays, and the sequences stay joined; -EPIPE: the stages are
  * beyond help; -EBADMSG and others: why logits are no numbers; or a listener's error. */
 int scheduler_step(struct scheduler *s, struct error *e);
-/* Steps until all have left and the boundary's function brings no more. */
+/* Steps until all have left and the boundary's function brings no more. Then the files of the weights are looked at a last
+ * time: -ESTALE where they are not what was planned, so that nothing that was computed counts. */
 int scheduler_run(struct scheduler *s, struct error *e);
 /* The same for about so long, for measuring: a sweep that is under way when the time is over is waited for, but no longer
  * than as long again; then it stays under way, and the next call goes on with it. */

@@ -13,6 +13,7 @@
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/engine/stages.h"
+#include "coordinator/engine/weights.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/shm.h"
@@ -51,8 +52,9 @@ struct engine {
     uint64_t waiting_for;
     bool in_flight, done;
     uint32_t done_rows;
-    bool measured;
-    struct control_message measure_answer;
+    bool answered;
+    struct control_message answer; /* MEASURED or COMPARED */
+    struct weights weights;
 };
 
 static bool wanted(const struct engine *g, int stage)
@@ -250,6 +252,10 @@ int engine_open(struct engine **out, const struct engine_config *c, struct error
     g->config = *c;
     g->total.start_ns = clock_ns();
     for (int i = 0; i < SEGS; i++) g->shm[i].fd = -1;
+    if ((rc = weights_open(&g->weights, c->plan, e))) {
+        free(g);
+        return rc;
+    }
     rc = begin_epoch(g, e);
     if (rc) {
         engine_close(g);
@@ -263,7 +269,20 @@ void engine_close(struct engine *g)
 {
     if (!g) return;
     end_epoch(g, 400, KILLED_MS_CLOSE);
+    weights_close(&g->weights);
     free(g);
+}
+
+/* What a new epoch reads must be what the one before it read, of which nothing is left to compare with. */
+static int weights_for_restart(struct engine *g, struct error *e)
+{
+    int rc = weights_look(&g->weights, e);
+
+    for (uint32_t i = 0; i < g->config.plan->files.count && !rc; i++)
+        if (weights_touched(&g->weights, i))
+            rc = error_set(e, ESTALE, "%s: its inode was changed, and the stage that could tell whether its bytes were, too, has ended; "
+                           "start again", weights_path(&g->weights, i));
+    return rc;
 }
 
 int engine_restart(struct engine *g, struct error *e)
@@ -271,6 +290,7 @@ int engine_restart(struct engine *g, struct error *e)
     int rc;
 
     end_epoch(g, 100, KILLED_MS_RESTART);
+    if ((rc = weights_for_restart(g, e))) return rc;
     if ((rc = begin_epoch(g, e))) end_epoch(g, 0, KILLED_MS_CLOSE);
     return rc;
 }
@@ -353,8 +373,9 @@ static void handle(struct engine *g, enum stage_id from, const struct control_me
         }
         return;
     case CONTROL_MEASURED:
-        g->measure_answer = *m;
-        g->measured = true;
+    case CONTROL_COMPARED:
+        g->answer = *m;
+        g->answered = true;
         return;
     case CONTROL_TRACE:
         if (g->config.trace) g->config.trace(g->config.trace_arg, from, m->trace.record, m->trace.count);
@@ -514,7 +535,7 @@ int engine_poll(struct engine *g, int timeout_ms, struct error *e)
     p[0].fd = control_fd(g->control);
     for (int i = 0; i < STAGES; i++) p[2 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
     drain(g);
-    if (timeout_ms && !g->done && !g->measured) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
+    if (timeout_ms && !g->done && !g->answered) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
     drain(g);
     now = clock_ns();
     watch_children(g);
@@ -610,11 +631,35 @@ int engine_measure(struct engine *g, enum stage_id stage, const struct control_m
     int rc = engine_ready(g, e);
 
     if (rc) return rc;
-    g->measured = false;
+    g->answered = false;
     if ((rc = control_send(g->control, stage, ask, e))) return rc;
-    while (!g->measured)
+    while (!g->answered)
         if ((rc = engine_poll(g, 50, e))) return rc;
-    g->measured = false;
-    *answer = g->measure_answer;
+    g->answered = false;
+    *answer = g->answer;
     return 0;
+}
+
+static int compare_file(struct engine *g, uint32_t file, struct error *e)
+{
+    struct control_message ask = {.type = CONTROL_COMPARE, .compare = {.file = file}}, m;
+    int rc;
+
+    log_info("%s: its inode was changed, so its bytes are compared with what was read", weights_path(&g->weights, file));
+    rc = engine_measure(g, STAGE_READER, &ask, &m, e);
+    if (rc) return rc;
+    if (m.type != CONTROL_COMPARED || m.compared.file != file)
+        return error_set(e, EPROTO, "the reader was asked to compare a file, and answered something else");
+    if (m.compared.code) return error_set(e, (int)m.compared.code, "%.990s", m.compared.text);
+    weights_accept(&g->weights, file);
+    return 0;
+}
+
+int engine_weights_unchanged(struct engine *g, struct error *e)
+{
+    int rc = g->control ? weights_look(&g->weights, e) : 0;
+
+    for (uint32_t i = 0; g->control && i < g->config.plan->files.count && !rc; i++)
+        if (weights_touched(&g->weights, i)) rc = compare_file(g, i, e);
+    return rc;
 }

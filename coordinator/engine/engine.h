@@ -76,6 +76,11 @@ enum stage_id engine_failed_stage(const struct engine *g);
 /* After an error there is no epoch; the next engine_ready() or engine_sweep() tries again to begin one. */
 int engine_restart(struct engine *g, struct error *e);
 
+/* The last look before a result is called good, when no sweep is under way: are the files of the weights still what was
+ * planned (engine/weights.h)? Where only an inode has changed, the reader reads the file again and compares: that takes as
+ * long as reading it. 0; -ESTALE: what was computed is not to be relied on; else as engine_ready(). */
+int engine_weights_unchanged(struct engine *g, struct error *e);
+
 /* What a stage's hardware can do at most, measured by the stage itself while no sweep is under way; a->measured. Results as
  * engine_ready(); ns 0: not to be had. */
 int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "coordinator/source/mistaken.h"
+#include "proto/base/checksum.h"
 #include "proto/base/file.h"
 
 #define DIMS_MAX 16u /* of one tensor; what exists has at most five */
@@ -201,9 +202,21 @@ static int no_header(const struct reading *r, int fd, uint64_t file_bytes, uint6
                      r->path, claimed, file_bytes);
 }
 
-/* Length and text of the header; *text is the caller's. */
-static int read_header(struct reading *r, int fd, uint64_t file_bytes, char **text, uint64_t *bytes)
+static void sum_header(struct safetensors_file *file, const uint8_t raw[8], const char *text, uint64_t bytes)
 {
+    struct checksum sum;
+
+    checksum_begin(&sum);
+    checksum_feed(&sum, raw, 8);
+    checksum_feed(&sum, text, bytes);
+    file->header_bytes = 8 + bytes;
+    file->header_sum = checksum_end(&sum);
+}
+
+/* Length and text of the header; *text is the caller's. */
+static int read_header(struct reading *r, int fd, struct safetensors_file *file, char **text, uint64_t *bytes)
+{
+    uint64_t file_bytes = file->bytes;
     uint8_t raw[8];
     uint64_t n = 0;
     int rc;
@@ -220,6 +233,7 @@ static int read_header(struct reading *r, int fd, uint64_t file_bytes, char **te
         free(*text);
         return error_set(r->e, -rc, "%s: offset 8: %s", r->path, error_name(-rc));
     }
+    sum_header(file, raw, *text, n);
     *bytes = n;
     r->data = 8 + n;
     r->data_bytes = file_bytes - 8 - n;
@@ -257,6 +271,7 @@ static int open_file(const char *path, int *fd, struct safetensors_file *file, s
     if (rc) return rc;
     file->bytes = (uint64_t)st.st_size;
     file->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    file->ctime_ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
     file->inode = st.st_ino;
     file->device = st.st_dev;
     return 0;
@@ -271,7 +286,7 @@ int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_fil
     int fd, rc = open_file(path, &fd, file, e);
 
     if (rc) return rc;
-    rc = read_header(&r, fd, file->bytes, &text, &bytes);
+    rc = read_header(&r, fd, file, &text, &bytes);
     close(fd);
     if (rc) return rc;
     rc = parse_header(&r, text, bytes, visit, context);

@@ -46,7 +46,8 @@ struct tensor {
 
 /* What is known of the file itself. */
 struct safetensors_file {
-    uint64_t bytes, mtime_ns, inode, device;
+    uint64_t bytes, mtime_ns, ctime_ns, inode, device;
+    uint64_t header_bytes, header_sum; /* as struct plan_file has them */
 };
 
 /* Called for each tensor in the order of the header; name and shape live until it returns. Non-zero ends the reading. */

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "proto/stage/private.h"
 
@@ -27,6 +28,20 @@ static void *worker_main(void *p)
     return NULL;
 }
 
+static int compare(struct stage *s, uint32_t file, struct error *e)
+{
+    struct control_message answer = {.type = CONTROL_COMPARED};
+    struct error why = {0};
+    int rc = s->compare ? s->compare(s->compare_arg, file, &why)
+                        : error_set(&why, ENOTSUP, "the %s stage reads no files", stage_name(s->me));
+
+    if (rc == -ECANCELED) return rc; /* nobody waits for it any more */
+    answer.compared.file = file;
+    answer.compared.code = (uint32_t)-rc;
+    memcpy(answer.compared.text, why.text, sizeof answer.compared.text);
+    return control_send(s->control, 0, &answer, e);
+}
+
 int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *arg, struct error *e)
 {
     struct worker w = {.work = work, .arg = arg, .error = e, .stage = s};
@@ -42,6 +57,7 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
         rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
         if (rc == -ECANCELED) epoch_stop(s->run);
         if (!rc && m.type == CONTROL_MEASURE) stage_measure(s, &m, &local);
+        if (!rc && m.type == CONTROL_COMPARE) compare(s, m.compare.file, &local);
         stage_send_traces(s);
     }
     pthread_join(thread, NULL);

@@ -33,6 +33,9 @@ struct stage {
      * to the coordinator. */
     int (*measure)(void *arg, const struct control_message *ask, struct control_message *answer, struct error *e);
     void *measure_arg;
+    /* Answers COMPARE: 0, or -errno and e; NULL: not this stage's business. Called as measure is. */
+    int (*compare)(void *arg, uint32_t file, struct error *e);
+    void *compare_arg;
 };
 
 /* Connects, receives SETUP, maps and checks. reader and transfer get the arena and cache writable as they need. */
