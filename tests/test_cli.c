@@ -308,6 +308,95 @@ static void sweeps_are_told(void **state)
     json_decref(o);
 }
 
+/* The seed of the summary, as it is written there. */
+static void told_seed(char *out, size_t room)
+{
+    const char *at = strstr(last.out, "\"seed\": ");
+
+    assert_non_null(at);
+    at += strlen("\"seed\": ");
+    snprintf(out, room, "%.*s", (int)strspn(at, "-0123456789"), at);
+}
+
+/* What is printed is what --seed takes, and gives the same text again. */
+static void seeds_come_back(void **state)
+{
+    static const char *const given[] = {"0", "9223372036854775807", "9223372036854775808", "18446744073709551615"};
+    char seed[32], again[32];
+    json_t *o, *p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        DONE(NULL, "run", DEMO, "-p", "Once", "-n", "1", "--temperature", "1", "--json", "--seed", given[i]);
+        told_seed(seed, sizeof seed);
+        assert_string_equal(seed, given[i]);
+    }
+    for (int i = 0; i < 4; i++) { /* half of all numbers of 64 bits would be negative with a sign */
+        DONE(NULL, "run", DEMO, "-p", "Once", "-n", "8", "--temperature", "1.5", "--json");
+        told_seed(seed, sizeof seed);
+        assert_int_equal(strspn(seed, "0123456789"), strlen(seed));
+        o = json_loads(last.out, 0, NULL);
+        assert_non_null(o);
+        assert_true(json_integer_value(json_object_get(o, "seed")) < INT64_C(1) << 53); /* kept by readers with doubles */
+        DONE(NULL, "run", DEMO, "-p", "Once", "-n", "8", "--temperature", "1.5", "--json", "--seed", seed);
+        told_seed(again, sizeof again);
+        assert_string_equal(again, seed);
+        p = json_loads(last.out, 0, NULL);
+        assert_string_equal(json_string_value(json_object_get(p, "text")), json_string_value(json_object_get(o, "text")));
+        json_decref(o);
+        json_decref(p);
+    }
+}
+
+static char *read_bytes(const char *path, size_t *bytes)
+{
+    FILE *f = fopen(path, "re");
+    char *data = NULL;
+
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    *bytes = (size_t)ftell(f);
+    rewind(f);
+    data = malloc(*bytes + 1);
+    assert_non_null(data);
+    assert_int_equal(fread(data, 1, *bytes, f), *bytes);
+    fclose(f);
+    return data;
+}
+
+/* Rows of --positions come in the order asked for, as often as asked for. */
+static void positions_as_asked(void **state)
+{
+    static const char *const asked[] = {"3 0 0 2", "1", "0 1 2 3", "3 3", "3 2 1 0 3"};
+    char all_path[200], path[200];
+    size_t bytes, row, got;
+    char *all, *some;
+
+    (void)state;
+    snprintf(all_path, sizeof all_path, "%s/all", folder);
+    snprintf(path, sizeof path, "%s/some", folder);
+    DONE(NULL, "logits", DEMO, "--tokens", "5 6 7 8", "--out", all_path);
+    all = read_bytes(all_path, &bytes);
+    row = bytes / 4;
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        size_t n = (strlen(asked[i]) + 1) / 2;
+
+        DONE(NULL, "logits", DEMO, "--tokens", "5 6 7 8", "--positions", asked[i], "--out", path);
+        some = read_bytes(path, &got);
+        assert_int_equal(got, n * row);
+        for (size_t k = 0; k < n; k++) assert_memory_equal(some + k * row, all + (size_t)(asked[i][2 * k] - '0') * row, row);
+        free(some);
+    }
+    DONE(NULL, "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "0 3", "--out", "/dev/stdout"); /* a pipe */
+    assert_int_equal(last.out_bytes, 2 * row);
+    assert_memory_equal(last.out + row, all + 3 * row, row);
+    FAILED(NULL, "give --positions rising", "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "3 0", "--out", "/dev/stdout");
+    FAILED(NULL, "--positions 4: there are 4 tokens", "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "0 4", "--out", path);
+    free(all);
+    unlink(all_path);
+    unlink(path);
+}
+
 static int free_last(void **state)
 {
     (void)state;
@@ -325,6 +414,8 @@ int main(void)
         cmocka_unit_test(text_that_is_none),   cmocka_unit_test(template),
         cmocka_unit_test(template_that_fails), cmocka_unit_test(sweeps_are_told),
         cmocka_unit_test_setup_teardown(variables, make_folder, remove_folder),
+        cmocka_unit_test(seeds_come_back),
+        cmocka_unit_test_setup_teardown(positions_as_asked, make_folder, remove_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, free_last);

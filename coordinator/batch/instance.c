@@ -15,6 +15,8 @@
 
 #define MEMORY_MATTERS 100000000u /* bytes of a sweep from which on its speed is worth some 0.05 s, once */
 #define READ_LEAST     250000000u /* bytes of a first sweep that say what the disk gives */
+/* A seed that nobody gave is read from the summary and given back with --seed: every JSON reader keeps 53 bits exactly. */
+#define SEED_RANDOM_MASK ((UINT64_C(1) << 53) - 1)
 
 struct instance {
     struct instance_config config;
@@ -131,6 +133,7 @@ static void set_sampling(struct instance *i)
     p->top_k = o->top_k >= 0 ? o->top_k : g->top_k > 0 ? (int)g->top_k : 0;
     p->seed = o->seed;
     if (!o->has_seed && getrandom(&p->seed, sizeof p->seed, GRND_NONBLOCK) < 0) p->seed = clock_ns();
+    if (!o->has_seed) p->seed &= SEED_RANDOM_MASK;
 }
 
 /* ---- what is told to the observer ---- */

@@ -17,7 +17,7 @@ struct setting {
 };
 
 static const struct setting settings[] = {{"temperature", 0, 100, false},   {"top-p", 0, 1, false}, {"min-p", 0, 1, false},
-                                          {"repeat-penalty", 0.01, 100, false}, {"top-k", 0, 1e9, true}, {"seed", 0, 1e18, true},
+                                          {"repeat-penalty", 0.01, 100, false}, {"top-k", 0, 1e9, true}, {"seed", 0, 0x1p64, true},
                                           {"max-tokens", 0, 1e9, true},     {"think", 0, 0, false}};
 #define SETTINGS (sizeof settings / sizeof *settings)
 

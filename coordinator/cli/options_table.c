@@ -157,7 +157,7 @@ const struct option_flag option_flags[] = {
      "add no special tokens (beginning of text and the like); detokenize: leave them out"},
     {"tokens", 0, KIND_NUMBERS, GROUP_INPUT, BIT(LOGITS), AT(tokens), 0, 0, 0, "IDS", NULL, "token ids, as \"1 5 9\""},
     {"positions", 0, KIND_NUMBERS, GROUP_INPUT, BIT(LOGITS), AT(positions), 0, 0, 0, "LIST", "all",
-     "the positions to write, from 0, as \"0 2\""},
+     "the positions to write, from 0, in this order and as often as given, as \"0 2\""},
 
     {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, TALKS, AT(max_tokens), 0, 0, 1e9, "N", "no limit",
      "stop after N tokens"},

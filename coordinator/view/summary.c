@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/clock.h"
 
@@ -50,7 +52,7 @@ static void add_prompt(json_t *o, const struct instance *i, uint64_t tokens)
     json_object_set_new(o, "seconds_per_prompt_token", json_real((double)t->prompt_ns / 1e9 / (double)tokens));
 }
 
-json_t *summary_json(const struct summary_input *x)
+static json_t *summary_json(const struct summary_input *x)
 {
     const struct scheduler_times *s = instance_times(x->instance);
     const struct plan_summary *plan = instance_summary(x->instance);
@@ -61,7 +63,7 @@ json_t *summary_json(const struct summary_input *x)
 
     instance_stats(x->instance, &t);
     first = t.first_byte_ns > x->start_ns ? t.first_byte_ns - x->start_ns : 0;
-    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:o,s:s,s:s,s:I,s:I,s:I}",
+    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:o,s:s,s:s,s:I,s:I}",
                   "text", x->text ? x->text : "", x->text_bytes,
                   "end", generate_end_name(x->result->end),
                   "prompt_tokens", (json_int_t)x->prompt_tokens,
@@ -77,7 +79,6 @@ json_t *summary_json(const struct summary_input *x)
                   "sweeps", sweeps_json(s),
                   "bottleneck", plan->bottleneck ? plan->bottleneck : "",
                   "compute", t.compute,
-                  "seed", (json_int_t)instance_sampling(x->instance).seed,
                   "restarts", (json_int_t)(t.epochs - 1),
                   "sweep_bytes", (json_int_t)plan->sweep_bytes);
     if (o) add_prompt(o, x->instance, x->prompt_tokens);
@@ -90,15 +91,21 @@ json_t *summary_json(const struct summary_input *x)
     return o;
 }
 
+/* The seed has 64 bits without a sign, and jansson's integers 63: it is written behind the others by hand. */
 int summary_print_json(const struct summary_input *x, struct error *e)
 {
     json_t *o = summary_json(x);
+    char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
+    size_t n = text ? strlen(text) : 0;
     int rc = 0;
 
-    errno = 0;
-    if (!o || json_dumpf(o, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII)) rc = error_set(e, errno ? errno : EIO, "cannot write the summary: %s", error_name(errno ? errno : EIO));
     json_decref(o);
-    if (!rc && (putchar('\n') == EOF || fflush(stdout))) rc = error_set(e, errno, "cannot write the summary: %s", error_name(errno));
+    if (!text) return error_set(e, ENOMEM, "no memory for the summary");
+    errno = 0;
+    n -= strlen("\n}");
+    if (printf("%.*s,\n  \"seed\": %llu\n}\n", (int)n, text, (unsigned long long)instance_sampling(x->instance).seed) < 0 || fflush(stdout))
+        rc = error_set(e, errno ? errno : EIO, "cannot write the summary: %s", error_name(errno ? errno : EIO));
+    free(text);
     return rc;
 }
 

@@ -12,7 +12,6 @@ struct summary_input {
     size_t text_bytes;
 };
 
-/* Keys as README.md lists them, SI units. NULL where memory runs out. */
-json_t *summary_json(const struct summary_input *x);
-int summary_print_json(const struct summary_input *x, struct error *e); /* to stdout */
+/* Keys as README.md lists them, SI units; to stdout. */
+int summary_print_json(const struct summary_input *x, struct error *e);
 void summary_print(const struct summary_input *x);                      /* one paragraph to stderr */
