@@ -93,12 +93,19 @@ $(B)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call 
 $(B)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,compute_cuda) $(call LIB,proto)
 	$(link) $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
 
+# A program finds its stages in its own folder, so the tests' folder has links to them.
+STAGES      := $(filter-out $(B)/sluice,$(BINARIES))
+STAGE_LINKS := $(patsubst $(B)/%,$(B)/tests/%,$(STAGES))
+$(STAGE_LINKS):
+	@mkdir -p $(@D)
+	@ln -sfn ../$(@F) $@
+
 # Tests: tests/test_SUBJECT.c is one cmocka program; tests/support*.c is shared by all of them.
 TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(sort $(wildcard tests/test_*.c)))
 SUPPORT := $(call obj,$(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c))))
 TESTLIBS := $(call LIB,coordinator) $(call LIB,reader) $(call LIB,transfer) $(call LIB,transfer_cpu) \
             $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,verify) $(call LIB,proto)
-$(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS)
+$(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS) | $(STAGE_LINKS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
@@ -202,22 +209,26 @@ format: ## clang-format over everything
 
 $(B)/sluice.1: $(B)/sluice
 	$< --man-page > $@.new && mv $@.new $@
-INSTALLED := $(DESTDIR)$(PREFIX)
-STAGES    := $(filter-out $(B)/sluice,$(BINARIES))
-BASH_COMPLETION := $(INSTALLED)/share/bash-completion/completions/sluice
-ZSH_COMPLETION  := $(INSTALLED)/share/zsh/site-functions/_sluice
-FISH_COMPLETION := $(INSTALLED)/share/fish/vendor_completions.d/sluice.fish
-install: all $(B)/sluice.1 ## install below PREFIX (and DESTDIR): sluice, its stages, man page, completions
+COMPLETIONS := $(B)/completion.bash $(B)/completion.zsh $(B)/completion.fish
+$(COMPLETIONS): $(B)/completion.%: $(B)/sluice
+	$< completion $* > $@.new && mv $@.new $@
+# The shell puts the place together, so that spaces and the like in it are its own; install makes folders and files that
+# all may read, whatever the umask.
+export DESTDIR PREFIX
+INSTALLED := "$$DESTDIR$$PREFIX"
+INSTALL_BASH := $(INSTALLED)/share/bash-completion/completions/sluice
+INSTALL_ZSH  := $(INSTALLED)/share/zsh/site-functions/_sluice
+INSTALL_FISH := $(INSTALLED)/share/fish/vendor_completions.d/sluice.fish
+INSTALL_MAN  := $(INSTALLED)/share/man/man1/sluice.1
+install: all $(B)/sluice.1 $(COMPLETIONS) ## install below PREFIX (and DESTDIR): sluice, its stages, man page, completions
 	install -D -m 755 $(B)/sluice $(INSTALLED)/bin/sluice
-	install -D -m 755 -t $(INSTALLED)/libexec/sluice $(STAGES)
-	install -D -m 644 $(B)/sluice.1 $(INSTALLED)/share/man/man1/sluice.1
-	mkdir -p $(dir $(BASH_COMPLETION)) $(dir $(ZSH_COMPLETION)) $(dir $(FISH_COMPLETION))
-	$(B)/sluice completion bash > $(BASH_COMPLETION)
-	$(B)/sluice completion zsh > $(ZSH_COMPLETION)
-	$(B)/sluice completion fish > $(FISH_COMPLETION)
+	for stage in $(STAGES); do install -D -m 755 "$$stage" $(INSTALLED)/libexec/sluice/"$${stage##*/}" || exit 1; done
+	install -D -m 644 $(B)/sluice.1 $(INSTALL_MAN)
+	install -D -m 644 $(B)/completion.bash $(INSTALL_BASH)
+	install -D -m 644 $(B)/completion.zsh $(INSTALL_ZSH)
+	install -D -m 644 $(B)/completion.fish $(INSTALL_FISH)
 uninstall: ## remove what install has put there
-	rm -f $(INSTALLED)/bin/sluice $(INSTALLED)/share/man/man1/sluice.1 \
-	    $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
+	rm -f $(INSTALLED)/bin/sluice $(INSTALL_MAN) $(INSTALL_BASH) $(INSTALL_ZSH) $(INSTALL_FISH)
 	rm -rf $(INSTALLED)/libexec/sluice
 
 clean: ## remove build/

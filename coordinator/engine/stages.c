@@ -21,7 +21,7 @@ extern char **environ;
 
 int child_path(char *path, size_t room, const char *name, struct error *e)
 {
-    static const char *const places[] = {"%s/%s", "%s/../libexec/sluice/%s"};
+    static const char *const places[] = {"", "/../libexec/sluice"};
     char own[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
 
@@ -29,12 +29,9 @@ int child_path(char *path, size_t room, const char *name, struct error *e)
     own[n] = 0;
     *strrchr(own, '/') = 0;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, room, i ? "%s/../libexec/sluice/%s" : "%s/%s", own, name);
+        snprintf(path, room, "%s%s/%s", own, places[i], name);
         if (!access(path, X_OK)) return 0;
     }
-    /* tests lie one level below the executables */
-    snprintf(path, room, "%s/../%s", own, name);
-    if (!access(path, X_OK)) return 0;
     return error_set(e, ENOENT, "%s is missing: it belongs beside sluice (%s) or in ../libexec/sluice; build it with make, "
                      "or use --backend cpu", name, own);
 }

@@ -30,7 +30,7 @@ struct child_config {
     const char *fault;   /* faults to inject, NULL: none (reader/engine_faults.h) */
 };
 
-/* The path of an executable of this build: beside this one, or in ../libexec/sluice. */
+/* The path of an executable of this build: beside this one, or in ../libexec/sluice, and nowhere else. */
 int child_path(char *path, size_t room, const char *name, struct error *e);
 /* The executable is looked for beside this one, then in ../libexec/sluice. */
 int child_start(struct child *c, const struct child_config *config, struct error *e);

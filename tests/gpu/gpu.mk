@@ -27,6 +27,11 @@ $(EMU)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call EMULATED_CUDA,compute
 	$(CXX) $(LDFLAGS) -o $@ $(B)/obj/compute/main.o $(call LIB,compute) $(call EMULATED_CUDA,compute) $(call LIB,compute) $(call LIB,proto) $(LIBS_compute) $(LIBS_proto)
 $(EMU)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto)
 	$(CXX) $(LDFLAGS) -o $@ $(B)/obj/transfer/main.o $(call LIB,transfer) $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto) $(LIBS_proto)
+EMU_LINKS := $(patsubst %,$(EMU)/tests/sluice-%,reader compute-cuda transfer-cuda)
+$(EMU_LINKS):
+	@mkdir -p $(@D)
+	@ln -sfn ../$(@F) $@
+$(EMU)/tests/test_goldens $(EMU)/tests/test_device_budgets: | $(EMU_LINKS)
 $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
 	@mkdir -p $(@D)
 	cp $< $@
