@@ -155,13 +155,18 @@ static void add_header(struct renamer *r, const char *text)
     r->header_bytes += n;
 }
 
-void renamer_begin(struct renamer *r, const char *name)
+static void begin(struct renamer *r, const char *name, const char *dtype)
 {
     char text[600];
 
-    snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"BF16\",\"data_offsets\":[%zu,", r->count++ ? "," : "", name,
+    snprintf(text, sizeof text, "%s\"%s\":{\"dtype\":\"%s\",\"data_offsets\":[%zu,", r->count++ ? "," : "", name, dtype,
              r->data_bytes);
     add_header(r, text);
+}
+
+void renamer_begin(struct renamer *r, const char *name)
+{
+    begin(r, name, "BF16");
 }
 
 void renamer_append(struct renamer *r, const char *source, uint64_t row0, uint64_t rows)
@@ -206,6 +211,29 @@ void renamer_copy(struct renamer *r, const char *name, const char *source)
     renamer_begin(r, name);
     renamer_append(r, source, 0, t->shape[0]);
     renamer_end_shape(r, t->shape, t->dims);
+}
+
+void renamer_change(struct renamer *r, const char *name, const char *source, const uint64_t *shape, uint32_t dims,
+                    float (*change)(uint64_t i, float value))
+{
+    const struct tensor *t = tensors_find(r->from, source);
+    uint64_t n;
+
+    if (!t) fail_msg("no tensor %s", source);
+    assert_int_equal(t->dtype, TENSOR_BF16);
+    n = t->bytes / 2;
+    begin(r, name, "F32");
+    r->data = realloc(r->data, r->data_bytes + n * 4);
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t bits = 0;
+        float x;
+        memcpy((uint8_t *)&bits + 2, r->bytes[t->file] + t->offset + 2 * i, 2);
+        memcpy(&x, &bits, 4);
+        x = change(i, x);
+        memcpy(r->data + r->data_bytes + 4 * i, &x, 4);
+    }
+    r->data_bytes += n * 4;
+    renamer_end_shape(r, shape, dims);
 }
 
 void renamer_close(struct renamer *r, const char *folder)

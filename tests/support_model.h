@@ -45,5 +45,9 @@ void renamer_append(struct renamer *r, const char *source, uint64_t row0, uint64
 void renamer_end(struct renamer *r, uint64_t rows, uint64_t cols); /* cols 0: a vector */
 void renamer_end_shape(struct renamer *r, const uint64_t *shape, uint32_t dims);
 void renamer_copy(struct renamer *r, const char *name, const char *source);
+/* The same with other values: change is called with each element, by its index and its value, and gives the one that is
+ * stored as F32 in this shape. */
+void renamer_change(struct renamer *r, const char *name, const char *source, const uint64_t *shape, uint32_t dims,
+                    float (*change)(uint64_t i, float value));
 /* Writes FOLDER/model.safetensors and lets everything go. */
 void renamer_close(struct renamer *r, const char *folder);

@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include "tests/support_families.h"
 #include "tests/support_model.h"
+#include "tests/support_process.h"
 
 #define TOLERANCE 5e-5 /* of test_families.c: float64 against float64 */
 
@@ -278,6 +279,71 @@ static void advice_for_long_prompts(void **state)
     scratch_remove(folder);
 }
 
+/* sluice logits of so many tokens, as a user runs it. */
+static struct process_result run_logits(const char *folder, uint32_t tokens, const char *context)
+{
+    const char *arg[] = {"logits", folder, "--tokens", NULL, "--out", "/dev/null", context ? "--context" : NULL,
+                         context,  NULL};
+    char *list = malloc(tokens * 2 + 1);
+    struct process_result r;
+
+    assert_non_null(list);
+    for (uint32_t i = 0; i < tokens; i++) memcpy(list + 2 * i, "7 ", 3);
+    arg[3] = list;
+    r = process_run("sluice", arg, NULL, 0, 60);
+    free(list);
+    return r;
+}
+
+/* The KV cache of an automatic context holds fewer positions than such a model takes. */
+static void more_positions_than_the_cache_holds(void **state)
+{
+    char *folder = reference_make("llama");
+    json_t *c = config_of("llama");
+    struct process_result r;
+
+    (void)state;
+    json_object_set_new(c, "max_position_embeddings", json_integer(50000000));
+    write_config(folder, c);
+    r = run_logits(folder, 5, NULL);
+    if (r.status) fail_msg("%s", r.err);
+    process_result_free(&r);
+    scratch_remove(folder);
+}
+
+/* What the message of a refusal advises is done, and works. */
+static void advice_that_is_followed(void **state)
+{
+    char *folder = reference_make("llama-rope-linear"), context[16], *at;
+    json_t *c = config_of("llama-rope-linear");
+    struct process_result r;
+
+    (void)state;
+    json_object_set_new(c, "max_position_embeddings", json_integer(40));
+    write_config(folder, c);
+    r = run_logits(folder, 60, NULL);
+    assert_int_equal(r.status, 1);
+    if (!(at = strstr(r.err, "--context "))) fail_msg("%s", r.err);
+    snprintf(context, sizeof context, "%lu", strtoul(at + strlen("--context "), NULL, 10));
+    process_result_free(&r);
+    r = run_logits(folder, 60, context);
+    if (r.status) fail_msg("--context %s: %s", context, r.err);
+    process_result_free(&r);
+    r = run_logits(folder, 161, NULL); /* more than there is room for, whatever flag is given */
+    assert_int_equal(r.status, 1);
+    assert_null(strstr(r.err, "--context"));
+    process_result_free(&r);
+    r = run_logits(folder, 4, "100000");
+    assert_int_equal(r.status, 1);
+    if (!(at = strstr(r.err, "--context "))) fail_msg("%s", r.err);
+    snprintf(context, sizeof context, "%lu", strtoul(at + strlen("--context "), NULL, 10));
+    process_result_free(&r);
+    r = run_logits(folder, 4, context);
+    if (r.status) fail_msg("--context %s: %s", context, r.err);
+    process_result_free(&r);
+    scratch_remove(folder);
+}
+
 /* ---- names ---- */
 
 /* The reference with each name's from (where it begins so) replaced by to. */
@@ -380,6 +446,121 @@ static void norms_of_the_first_yi(void **state)
     EXPECT_RENAMED("llama", {"input_layernorm", "ln1"}, {"post_attention_layernorm", "ln2"});
 }
 
+/* ---- mlx ---- */
+
+static float plus_one(uint64_t i, float value)
+{
+    (void)i;
+    return value + 1;
+}
+
+static bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), k = strlen(end);
+
+    return n >= k && !strcmp(name + n - k, end);
+}
+
+/* As mlx-lm converts it: 1 added to these norms, the taps of the convolution last but one. */
+static void copy_as_mlx(struct renamer *r, const struct tensor *t)
+{
+    static const char *const norms[] = {".input_layernorm.weight", ".post_attention_layernorm.weight",
+                                        "model.norm.weight", ".q_norm.weight", ".k_norm.weight"};
+    uint64_t shape[3];
+
+    for (size_t i = 0; i < sizeof norms / sizeof *norms; i++) {
+        if (!ends(t->name, norms[i])) continue;
+        renamer_change(r, t->name, t->name, t->shape, t->dims, plus_one);
+        return;
+    }
+    if (!ends(t->name, "conv1d.weight")) {
+        renamer_copy(r, t->name, t->name);
+        return;
+    }
+    assert_int_equal(t->dims, 3);
+    assert_int_equal(t->shape[1], 1);
+    shape[0] = t->shape[0];
+    shape[1] = t->shape[2];
+    shape[2] = 1;
+    renamer_begin(r, t->name);
+    renamer_append(r, t->name, 0, t->shape[0]);
+    renamer_end_shape(r, shape, 3);
+}
+
+/* Experts of one layer become three tensors. */
+static bool copy_as_stacked(struct renamer *r, const char *name, const char *gate, const char *up, const char *down)
+{
+    const char *const from[3] = {gate, up, down}, *at = strstr(name, ".experts.");
+    static const char *const to[3] = {"gate_proj", "up_proj", "down_proj"};
+    char full[300];
+
+    if (!at) return false;
+    for (int k = 0; k < 3; k++) {
+        const struct tensor *t = NULL;
+        uint64_t shape[3] = {0};
+        uint32_t e;
+        snprintf(full, sizeof full, ".experts.0.%s.weight", from[k]);
+        if (!ends(name, full)) continue;
+        snprintf(full, sizeof full, "%.*s.switch_mlp.%s.weight", (int)(at - name), name, to[k]);
+        renamer_begin(r, full);
+        for (e = 0;; e++) {
+            snprintf(full, sizeof full, "%.*s.experts.%u.%s.weight", (int)(at - name), name, e, from[k]);
+            if (!tensors_find(r->from, full)) break;
+            t = tensors_find(r->from, full);
+            renamer_append(r, full, 0, t->shape[0]);
+            shape[1] = t->shape[0];
+            shape[2] = t->shape[1];
+        }
+        shape[0] = e;
+        renamer_end_shape(r, shape, 3);
+    }
+    return true;
+}
+
+static void check_mlx(const char *reference, const char *gate, const char *up, const char *down)
+{
+    char *source = reference_make(reference), *folder = scratch_make();
+    struct renamer r;
+
+    write_config(folder, config_of(reference));
+    renamer_open(&r, source);
+    for (size_t i = 0; i < r.from->count; i++)
+        if (!copy_as_stacked(&r, r.from->at[i].name, gate, up, down)) copy_as_mlx(&r, &r.from->at[i]);
+    renamer_close(&r, folder);
+    expect(folder, reference, NULL);
+    scratch_remove(folder);
+    scratch_remove(source);
+}
+
+static void norms_of_mlx(void **state)
+{
+    (void)state;
+    check_mlx("qwen3-next", "gate_proj", "up_proj", "down_proj");
+    check_mlx("qwen3.5", "gate_proj", "up_proj", "down_proj");
+}
+
+static void experts_of_mlx(void **state)
+{
+    static const char *const references[] = {"qwen2-moe", "qwen3-moe", "deepseek-v2", "glm4-moe", "olmoe"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
+        char *source = reference_make(references[i]), *folder = scratch_make();
+        struct renamer r;
+
+        write_config(folder, config_of(references[i]));
+        renamer_open(&r, source);
+        for (size_t k = 0; k < r.from->count; k++) {
+            const char *name = r.from->at[k].name;
+            if (!copy_as_stacked(&r, name, "gate_proj", "up_proj", "down_proj")) renamer_copy(&r, name, name);
+        }
+        renamer_close(&r, folder);
+        expect(folder, references[i], NULL);
+        scratch_remove(folder);
+        scratch_remove(source);
+    }
+}
+
 /* ---- Qwen3-VL with experts ---- */
 
 static struct program_table *operations(struct model *m)
@@ -422,13 +603,23 @@ static void experts_that_always_come_to_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_head_goes_before_tying),        cmocka_unit_test(a_head_beside_a_class_that_ties),
+        cmocka_unit_test(a_head_goes_before_tying),
+        cmocka_unit_test(a_head_beside_a_class_that_ties),
         cmocka_unit_test(no_head_and_no_tying_is_refused),
-        cmocka_unit_test(tying_of_a_config_alone),         cmocka_unit_test(rope_scaling_beside_rope_parameters),
-        cmocka_unit_test(theta_beside_rope_scaling),       cmocka_unit_test(fields_that_a_class_ignores),
-        cmocka_unit_test(positions_that_rules_give),       cmocka_unit_test(advice_for_long_prompts),
-        cmocka_unit_test(prefixes_doubled_or_absent),      cmocka_unit_test(heads_under_prefixes),
-        cmocka_unit_test(prefixes_of_other_layouts),       cmocka_unit_test(norms_of_the_first_yi),
+        cmocka_unit_test(tying_of_a_config_alone),
+        cmocka_unit_test(rope_scaling_beside_rope_parameters),
+        cmocka_unit_test(theta_beside_rope_scaling),
+        cmocka_unit_test(fields_that_a_class_ignores),
+        cmocka_unit_test(positions_that_rules_give),
+        cmocka_unit_test(advice_for_long_prompts),
+        cmocka_unit_test(more_positions_than_the_cache_holds),
+        cmocka_unit_test(advice_that_is_followed),
+        cmocka_unit_test(prefixes_doubled_or_absent),
+        cmocka_unit_test(heads_under_prefixes),
+        cmocka_unit_test(prefixes_of_other_layouts),
+        cmocka_unit_test(norms_of_the_first_yi),
+        cmocka_unit_test(norms_of_mlx),
+        cmocka_unit_test(experts_of_mlx),
         cmocka_unit_test(experts_that_always_come_to_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,11 +181,16 @@ static const char *full_name(const struct build *b, char *out, const char *name)
     return out;
 }
 
-bool build_has(struct build *b, const char *name)
+const struct tensor *build_find(struct build *b, const char *name)
 {
     char full[BUILD_NAME_BYTES];
 
-    return tensors_find(b->t, full_name(b, full, name)) != NULL;
+    return tensors_find(b->t, full_name(b, full, name));
+}
+
+bool build_has(struct build *b, const char *name)
+{
+    return build_find(b, name) != NULL;
 }
 
 /* ---- tensors ---- */

@@ -1,6 +1,31 @@
 #include "coordinator/arch/stack.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* mlx's conversions stack each kind of matrix of a layer's experts: "mlp.switch_mlp.gate_proj.weight" for what is
+ * "mlp.experts.0.gate_proj.weight" and so on elsewhere. False: this layer's are not. */
+static bool stacked_list(struct build *b, const struct moe *m, char *out, size_t bytes)
+{
+    const char *end = strstr(m->list, "experts");
+    char full[BUILD_NAME_BYTES];
+
+    if (!end) return false;
+    snprintf(out, bytes, "%.*sswitch_mlp", (int)(end - m->list), m->list);
+    snprintf(full, sizeof full, "%s.gate_proj.weight", out);
+    return build_has(b, full);
+}
+
+static void add_stacked_expert(struct build *b, const struct moe *m, const char *list, uint32_t e)
+{
+    static const char *const names[3] = {"gate_proj", "up_proj", "down_proj"};
+    char full[BUILD_NAME_BYTES];
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(full, sizeof full, "%s.%s.weight", list, names[i]);
+        build_stacked(b, full, e, m->experts, i < 2 ? m->inter : b->hidden, i < 2 ? b->hidden : m->inter);
+    }
+}
 
 /* The matrices of one expert, in the order of struct plan_experts. Indices must follow each other, so nothing else may
  * be added to the program in between. */
@@ -64,10 +89,15 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
                              .interleaved = m->interleaved,
                              .transposed = m->transposed && !m->mxfp4,
                              .biased = m->fused_gate_up_bias != NULL};
+    char list[128];
 
     refuse_too_many_experts(b, m);
-    for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
-    if (!x.fused) refuse_more_experts(b, m);
+    if (!x.fused && stacked_list(b, m, list, sizeof list)) {
+        for (uint32_t e = 0; e < m->experts && build_ok(b); e++) add_stacked_expert(b, m, list, e);
+    } else {
+        for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
+        if (!x.fused) refuse_more_experts(b, m);
+    }
     x.bias0 = (uint32_t)b->p->vectors.count;
     for (uint32_t e = 0; e < m->experts && x.biased && build_ok(b); e++) {
         build_streamed_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);

@@ -140,6 +140,19 @@ static void read_mixer(struct build *b, struct next *n)
                      n->key_heads);
 }
 
+/* mlx's conversions store the taps last but one, [width][taps][1] instead of [width][1][taps], and in that case norms with
+ * the 1 added already (mlx-lm, sanitize() of qwen3_next.py and qwen3_5.py). */
+static bool norms_have_their_one(struct build *b, const struct next *n)
+{
+    for (uint32_t i = 0; i < b->layers; i++) {
+        const struct tensor *t;
+        build_layer(b, i);
+        if ((t = build_find(b, "linear_attn.conv1d.weight")))
+            return t->dims == 3 && t->shape[1] == n->taps && t->shape[2] == 1;
+    }
+    return false;
+}
+
 static void next(struct build *b, bool split, bool sparse)
 {
     struct next n = {.split = split};
@@ -147,8 +160,8 @@ static void next(struct build *b, bool split, bool sparse)
 
     build_sizes(b, NULL);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
-    b->weight_add = 1;
     read_mixer(b, &n);
+    if (build_ok(b)) b->weight_add = norms_have_their_one(b, &n) ? 0 : 1;
     n.rope = build_rotary(b, (struct rope_request){.partial = 0.25, .partial_key = true});
     if (sparse) {
         n.moe = moe_qwen(b, true);
