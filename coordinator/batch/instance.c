@@ -435,7 +435,10 @@ struct scheduler *instance_scheduler(const struct instance *i)
 
 uint32_t instance_context(const struct instance *i)
 {
-    return i->plan->spec.context;
+    const struct plan_run *r = &i->plan->run;
+    uint32_t rows = r->kv_rows / (r->sequences ? r->sequences : 1);
+
+    return rows < i->plan->spec.context ? rows : i->plan->spec.context;
 }
 
 struct sampler_settings instance_sampling(const struct instance *i)

@@ -44,7 +44,7 @@ const struct options *instance_options(const struct instance *i);
 /* ---- once it was started ---- */
 
 struct scheduler *instance_scheduler(const struct instance *i);
-uint32_t instance_context(const struct instance *i); /* tokens that a sequence may have */
+uint32_t instance_context(const struct instance *i); /* tokens that a sequence may have: the model's, and the cache's */
 /* How tokens are chosen where nothing else is asked for: the options, then the folder's own defaults. The seed is chosen
  * once. And what ends an answer: *eos is the model's, none with --ignore-eos. */
 struct sampler_settings instance_sampling(const struct instance *i);
