@@ -33,7 +33,7 @@ static void measure(struct experts *x, const struct plan_shm *plan)
 {
     for (uint64_t i = 0; i < plan->experts.count; i++) {
         const struct plan_experts *t = &plan_experts(plan)[i];
-        uint64_t tiles = (uint64_t)t->experts * t->tiles_each;
+        uint64_t tiles = (uint64_t)t->experts * plan_expert_tiles(plan)[i].each;
 
         if (t->experts > x->experts) x->experts = t->experts;
         if (t->hidden > x->hidden) x->hidden = t->hidden;
@@ -125,6 +125,7 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
 {
     struct experts *x = d->experts;
     const struct plan_experts *t = &plan_experts(d->plan)[p->table];
+    const struct plan_expert_tiles *tiles = &plan_expert_tiles(d->plan)[p->table];
     uint32_t ld = decoder_ld(d, p->src);
     const float *bias = decoder_vector(d, p->bias);
     int rc;
@@ -143,8 +144,8 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
     for (uint64_t i = 0; i < (uint64_t)d->rows * p->top; i++) x->chosen[x->id[i]] = 1;
     x->pending_count = x->pending_at = 0;
     for (uint32_t k = 0; k < t->experts; k++)
-        for (uint32_t j = 0; x->chosen[k] && j < t->tiles_each; j++)
-            x->pending[x->pending_count++] = t->tile0 + k * t->tiles_each + j;
+        for (uint32_t j = 0; x->chosen[k] && j < tiles->each; j++)
+            x->pending[x->pending_count++] = tiles->tile0 + k * tiles->each + j;
     x->chosen_top = p->top;
     return experts_pump(d);
 }
@@ -189,7 +190,8 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
 {
     struct experts *x = d->experts;
     const struct plan_experts *t = &plan_experts(d->plan)[p->table];
-    uint32_t m = gather_members(x, d->rows, expert), each = t->fused ? 2 : 3, down = each - 1;
+    const struct plan_expert_tiles *own = &plan_expert_tiles(d->plan)[p->table];
+    uint32_t m = gather_members(x, d->rows, expert), each = plan_expert_matrices(t), down = each - 1;
     uint32_t matrix0 = t->matrix0 + expert * each, up_ld = (uint32_t)up_width(x);
     const float *bias[3] = {NULL, NULL, NULL};
     struct tiles *tiles = &d->request_tiles;
@@ -200,7 +202,7 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
     ops_upload(d->ops, x->d_weight, x->member_weight, m * 4ull);
     ops_gather_rows(d->ops, x->d_in, x->hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members, t->hidden, m);
     if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->hidden, x->d_weight, t->hidden, m);
-    tiles_range(tiles, 0, t->tile0 + (uint64_t)expert * t->tiles_each, t->tiles_each);
+    tiles_range(tiles, 0, own->tile0 + (uint64_t)expert * own->each, own->each);
     for (;;) {
         struct weight_part w;
         uint32_t which;

@@ -18,39 +18,50 @@
 #define PLAN_MAGIC   UINT64_C(0x6e616c705f637569) /* "uic_plan" */
 #define PLAN_VERSION 2u
 
+/* Every table and its records. Those of the decoder are the same in every plan of a model; those of its tiles come behind. */
+#define PLAN_PROGRAM_TABLES(X)                                                                                         \
+    X(files, struct plan_file)                                                                                         \
+    X(matrices, struct plan_matrix)                                                                                    \
+    X(vectors, struct plan_vector)                                                                                     \
+    X(buffers, uint32_t) /* widths */                                                                                  \
+    X(ops, struct plan_op)                                                                                             \
+    X(experts, struct plan_experts)                                                                                    \
+    X(ropes, struct plan_rope)                                                                                         \
+    X(caches, struct plan_cache)                                                                                       \
+    X(states, struct plan_state)                                                                                       \
+    X(constants, float)                                                                                                \
+    X(strings, char)
+#define PLAN_TILE_TABLES(X)                                                                                            \
+    X(parts, struct plan_part)                                                                                         \
+    X(tiles, struct plan_tile)                                                                                         \
+    X(expert_tiles, struct plan_expert_tiles) /* one for each record of experts */
+
 struct plan_table {
     uint64_t offset, count;
 };
 
+/* A program alone is the same image with empty tables of tiles, and run all zero: what a family has written, and what
+ * planning reads. */
 struct plan_shm {
     uint64_t magic;
     uint32_t version, pad;
     uint64_t bytes;
     struct plan_spec spec;
     struct plan_run run;
-    struct plan_table files, matrices, vectors, buffers /* uint32_t widths */, ops, parts, tiles, experts, ropes, caches,
-        states, constants /* float */, strings /* char */;
+#define PLAN_TABLE(table, type) struct plan_table table;
+    PLAN_PROGRAM_TABLES(PLAN_TABLE)
+    PLAN_TILE_TABLES(PLAN_TABLE)
+#undef PLAN_TABLE
 };
 
 /* Typed access to the tables; p is a checked plan. */
-#define PLAN_ACCESS(type, table)                                                                                       \
+#define PLAN_ACCESS(table, type)                                                                                       \
     static inline const type *plan_##table(const struct plan_shm *p)                                                   \
     {                                                                                                                  \
-        return (const type *)(const void *)((const char *)p + p->table.offset);                                       \
+        return (const type *)(const void *)((const char *)p + p->table.offset);                                        \
     }
-PLAN_ACCESS(struct plan_file, files)
-PLAN_ACCESS(struct plan_matrix, matrices)
-PLAN_ACCESS(struct plan_vector, vectors)
-PLAN_ACCESS(uint32_t, buffers)
-PLAN_ACCESS(struct plan_op, ops)
-PLAN_ACCESS(struct plan_part, parts)
-PLAN_ACCESS(struct plan_tile, tiles)
-PLAN_ACCESS(struct plan_experts, experts)
-PLAN_ACCESS(struct plan_rope, ropes)
-PLAN_ACCESS(struct plan_cache, caches)
-PLAN_ACCESS(struct plan_state, states)
-PLAN_ACCESS(float, constants)
-PLAN_ACCESS(char, strings)
+PLAN_PROGRAM_TABLES(PLAN_ACCESS)
+PLAN_TILE_TABLES(PLAN_ACCESS)
 #undef PLAN_ACCESS
 
 static inline const char *plan_string(const struct plan_shm *p, uint64_t name)
@@ -62,7 +73,12 @@ static inline const char *plan_string(const struct plan_shm *p, uint64_t name)
 extern "C" {
 #endif
 
-/* Every index, range and size of a plan of map_bytes bytes: 0, or -EPROTO and what is wrong. Stages call it on what
+/* Every index, range and size of a program (its tiles and settings are not looked at) of map_bytes bytes: every view lies
+ * inside its buffer, every matrix has the columns of what it multiplies, every record its place in a file: 0, or -EPROTO
+ * naming the record or the operation. What fails is a family's mistake, or a folder whose sizes contradict each other. */
+int program_check(const struct plan_shm *p, uint64_t map_bytes, struct error *e);
+
+/* The same of a whole plan: its program, its tiles, its settings, and that these go together. Stages call it on what
  * they were given before they use it; nothing in a checked plan leads outside of it. */
 int plan_check(const struct plan_shm *p, uint64_t map_bytes, struct error *e);
 

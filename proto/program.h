@@ -195,12 +195,11 @@ struct plan_op {
     };
 };
 
-/* The experts of one layer. Expert e owns tiles [tile0 + e * tiles_each, + tiles_each), whose parts come in the order
- * gate, up, down (or gate_up, down when fused), each with its SCALE part before it and its BIAS part before its first
- * rows. Matrices: matrix0 + e * 3 + {0, 1, 2} (or * 2 + {0, 1}). transposed: stored [in][out], y = x W. */
+/* The experts of one layer. Each has the matrices gate, up, down (or gate_up, down when fused), numbered from matrix0 on,
+ * one expert's after the other's. transposed: stored [in][out], y = x W. */
 struct plan_experts {
     uint32_t experts, hidden, inter;
-    uint32_t tile0, tiles_each, matrix0;
+    uint32_t matrix0;
     uint8_t fused, interleaved, transposed; /* fused: one matrix of 2 * inter: halves, or alternating if interleaved */
     uint8_t biased;                         /* each matrix has a bias, numbered as the matrices are, from bias0 */
     uint32_t max_used;                      /* experts chosen for a position */
@@ -244,6 +243,16 @@ const char *plan_op_name(uint32_t kind);
 static inline uint32_t plan_op_matrix(const struct plan_op *op)
 {
     return op->kind == OP_MATMUL ? op->matmul.matrix : op->kind == OP_HEADMM ? op->headmm.matrix : PLAN_NONE;
+}
+
+/* Matrices of one expert; of all of a table. The last of an expert's is down. */
+static inline uint32_t plan_expert_matrices(const struct plan_experts *x)
+{
+    return x->fused ? 2 : 3;
+}
+static inline uint64_t plan_experts_matrices(const struct plan_experts *x)
+{
+    return (uint64_t)x->experts * plan_expert_matrices(x);
 }
 
 /* The buffers that an operation reads or writes; sources first, the destination last. Returns how many. */

@@ -45,6 +45,12 @@ struct plan_tile {
     uint32_t layer, pad;
 };
 
+/* Expert e of a table owns tiles [tile0 + e * each, + each), whose parts come in the order of its matrices, each with its
+ * SCALE part before it and its BIAS part before its first rows. */
+struct plan_expert_tiles {
+    uint32_t tile0, each;
+};
+
 /* ---- device memory (cuda): slots of lane 0, slots of lane 1, then the pinned tiles ----
  * A tile lies there as in its host slot, but every part is moved down to a multiple of 256 bytes, for wide loads. That
  * stays within the part's own pages, so parts do not meet and a device slot is as long as a host slot. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 struct run {
-    const struct program *p;
+    const struct plan_shm *p;
     const uint8_t **file;
     size_t *file_bytes;
     double **buf;
@@ -85,14 +85,14 @@ static double element(const struct run *r, const struct plan_matrix *m, uint64_t
 
 static const struct plan_matrix *matrix(const struct run *r, uint32_t i)
 {
-    return PROGRAM_AT(r->p, matrices, struct plan_matrix, i);
+    return &plan_matrices(r->p)[i];
 }
 
 static double vector(const struct run *r, uint32_t i, uint64_t k)
 {
-    const struct plan_vector *v = PROGRAM_AT(r->p, vectors, struct plan_vector, i);
+    const struct plan_vector *v = &plan_vectors(r->p)[i];
 
-    if (v->file == PLAN_NONE) return (double)*PROGRAM_AT(r->p, constants, float, v->file_off + k);
+    if (v->file == PLAN_NONE) return (double)plan_constants(r->p)[v->file_off + k];
     return number(r->file[v->file] + v->file_off, v->form, k);
 }
 
@@ -100,7 +100,7 @@ static double vector(const struct run *r, uint32_t i, uint64_t k)
 
 static double *at(const struct run *r, struct plan_view v, uint32_t row)
 {
-    return r->buf[v.buf] + (uint64_t)row * *PROGRAM_AT(r->p, buffers, uint32_t, v.buf) + v.col;
+    return r->buf[v.buf] + (uint64_t)row * plan_buffers(r->p)[v.buf] + v.col;
 }
 
 static double act(uint32_t kind, double x)
@@ -204,12 +204,12 @@ static void do_headmm(const struct run *r, const struct op_headmm *o)
 
 static void do_rope(const struct run *r, const struct op_rope *o)
 {
-    const struct plan_rope *t = PROGRAM_AT(r->p, ropes, struct plan_rope, o->rope);
+    const struct plan_rope *t = &plan_ropes(r->p)[o->rope];
     uint32_t half = o->dim / 2;
 
     for (uint32_t i = 0; i < r->rows; i++) {
         for (uint32_t k = 0; k < half; k++) {
-            double angle = (double)((float)i * *PROGRAM_AT(r->p, constants, float, t->inv_freq + k));
+            double angle = (double)((float)i * plan_constants(r->p)[t->inv_freq + k]);
             double c = cos(angle) * (double)t->scale, s = sin(angle) * (double)t->scale;
             uint32_t a = o->style == ROPE_PAIRS ? 2 * k : k, b = o->style == ROPE_PAIRS ? 2 * k + 1 : k + half;
             for (uint32_t h = 0; h < o->heads; h++) {
@@ -458,7 +458,7 @@ static void run_expert(const struct run *r, const struct op_experts *o, const st
 
 static void do_experts(const struct run *r, const struct op_experts *o)
 {
-    const struct plan_experts *t = PROGRAM_AT(r->p, experts, struct plan_experts, o->table);
+    const struct plan_experts *t = &plan_experts(r->p)[o->table];
     double *room = calloc(2 * (size_t)t->hidden + 3 * (size_t)t->inter, sizeof *room);
 
     for (uint32_t i = 0; i < r->n; i++) {
@@ -509,7 +509,7 @@ static void step(struct run *r, const struct plan_op *op)
 static int map_files(struct run *r, struct error *e)
 {
     for (size_t i = 0; i < r->p->files.count; i++) {
-        const char *path = PROGRAM_AT(r->p, strings, char, PROGRAM_AT(r->p, files, struct plan_file, i)->name);
+        const char *path = plan_string(r->p, plan_files(r->p)[i].name);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         struct stat st;
         void *base = MAP_FAILED;
@@ -522,7 +522,7 @@ static int map_files(struct run *r, struct error *e)
     return 0;
 }
 
-int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted,
+int interpret(const struct plan_shm *p, const uint32_t *tokens, uint32_t n, const uint32_t *positions, uint32_t wanted,
               double *logits, struct error *e)
 {
     struct run r = {
@@ -533,9 +533,9 @@ int interpret(const struct program *p, const uint32_t *tokens, uint32_t n, const
     r.file_bytes = calloc(p->files.count + 1, sizeof *r.file_bytes);
     r.buf = calloc(p->buffers.count + 1, sizeof *r.buf);
     for (size_t i = 0; i < p->buffers.count; i++)
-        r.buf[i] = calloc((size_t)n * *PROGRAM_AT(p, buffers, uint32_t, i), sizeof(double));
+        r.buf[i] = calloc((size_t)n * plan_buffers(p)[i], sizeof(double));
     rc = map_files(&r, e);
-    for (size_t i = 0; i < p->ops.count && !rc; i++) step(&r, PROGRAM_AT(p, ops, struct plan_op, i));
+    for (size_t i = 0; i < p->ops.count && !rc; i++) step(&r, &plan_ops(p)[i]);
     for (size_t i = 0; i < p->files.count; i++)
         if (r.file[i]) munmap((void *)(uintptr_t)r.file[i], r.file_bytes[i]);
     for (size_t i = 0; i < p->buffers.count; i++) free(r.buf[i]);

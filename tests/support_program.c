@@ -1,6 +1,7 @@
 #include "tests/support_program.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct test_shape test_shape_small = {.layers = 3, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12,
@@ -211,6 +212,21 @@ void test_program(struct program *p, const struct test_shape *s)
     matmul(&m, "lm_head.weight", m.chosen, s->hidden, m.logits, s->vocab, FORM_BF16);
     op(&m, OP_LOGITS)->logits = (struct op_logits){.src = view(m.logits, 0), .width = s->vocab};
     PROGRAM_AT(p, files, struct plan_file, m.file)->bytes = m.at;
+}
+
+struct plan_shm *test_image(const struct test_shape *s)
+{
+    struct plan_shm *image;
+    struct error e = {0};
+    struct program p;
+
+    test_program(&p, s);
+    if (program_image(&image, &p, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        abort();
+    }
+    program_free(&p);
+    return image;
 }
 
 struct plan_settings test_settings(uint64_t host_memory)

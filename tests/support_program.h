@@ -2,8 +2,8 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "coordinator/arch/program.h"
 #include "coordinator/plan/plan.h"
-#include "coordinator/plan/program.h"
 
 /* A decoder of these sizes. Tensors lie in one file one after the other, from an odd offset on. */
 struct test_shape {
@@ -20,6 +20,8 @@ struct test_shape {
 extern const struct test_shape test_shape_small;
 
 void test_program(struct program *p, const struct test_shape *s);
+/* The same as an image, the caller's. */
+struct plan_shm *test_image(const struct test_shape *s);
 /* Every tile comes from its file in every sweep. */
 void test_stream_all(struct plan_shm *p);
 /* Settings of the cpu backend with a budget of its own, one thread. */

@@ -119,12 +119,13 @@ static void walk_headmm(const struct plan_shm *p, struct stream *s, const struct
 static void walk_experts(const struct plan_shm *p, const struct op_experts *o)
 {
     const struct plan_experts *x = plan_experts(p) + o->table;
+    const struct plan_expert_tiles *t = plan_expert_tiles(p) + o->table;
     uint32_t each = x->fused ? 2 : 3;
 
-    inside(o->table < p->experts.count, "experts");
+    inside(o->table < p->experts.count && o->table < p->expert_tiles.count, "experts");
     for (uint32_t e = 0; e < x->experts; e++) {
-        uint64_t first = x->tile0 + (uint64_t)e * x->tiles_each;
-        struct stream s = {.tile = first, .last = first + x->tiles_each};
+        uint64_t first = t->tile0 + (uint64_t)e * t->each;
+        struct stream s = {.tile = first, .last = first + t->each};
 
         inside(s.last <= p->tiles.count, "tiles of an expert");
         for (uint32_t k = 0; k < each; k++) {
@@ -291,16 +292,14 @@ struct plan_shm *test_plan(size_t shape, uint64_t *bytes)
 {
     struct plan_settings s = test_settings(UINT64_C(1) << 30);
     struct error e = {0};
-    struct plan_shm *plan;
-    struct program p;
+    struct plan_shm *plan, *p = test_image(&shapes[shape]);
 
     if (shape == 1) s.backend = BACKEND_CUDA, s.device_memory = UINT64_C(1) << 30, s.host_memory = UINT64_C(4) << 30;
     s.slot_bytes = 24576;
-    test_program(&p, &shapes[shape]);
-    if (plan_build(&plan, bytes, &p, &s, &e)) {
+    if (plan_build(&plan, bytes, p, &s, &e)) {
         fprintf(stderr, "%s\n", e.text);
         abort();
     }
-    program_free(&p);
+    free(p);
     return plan;
 }

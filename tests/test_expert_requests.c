@@ -161,17 +161,18 @@ static uint64_t tiles_before(const struct plan_shm *p, uint64_t op)
 }
 
 /* The requests from tail on are the tiles of this layer's experts: whole ones, each once. */
-static void expect_whole_experts(const struct stage *s, uint64_t tail, const struct plan_experts *x, uint64_t n)
+static void expect_whole_experts(const struct stage *s, uint64_t tail, uint32_t table, uint64_t n)
 {
     const struct epoch_requests *q = &engine_epoch(s->engine)->requests;
-    uint32_t before = 0;
+    const struct plan_expert_tiles *x = &plan_expert_tiles(s->plan)[table];
+    uint32_t before = 0, tiles = plan_experts(s->plan)[table].experts * x->each;
 
     for (uint64_t i = 0; i < n; i++) {
         struct epoch_request r = q->at[(tail + i) % EPOCH_REQUESTS];
 
         assert_int_equal(r.kind, REQUEST_TILE);
-        assert_in_range(r.index, x->tile0, x->tile0 + x->experts * x->tiles_each - 1);
-        assert_int_equal((r.index - x->tile0) % x->tiles_each, i % x->tiles_each);
+        assert_in_range(r.index, x->tile0, x->tile0 + tiles - 1);
+        assert_int_equal((r.index - x->tile0) % x->each, i % x->each);
         if (i) assert_true(r.index > before);
         before = r.index;
     }
@@ -206,15 +207,14 @@ static uint64_t sweep(struct stage *s, uint32_t n, uint64_t sweeps_before)
     }
     for (uint64_t i = 0; i < p->ops.count; i++) {
         const struct plan_op *op = &plan_ops(p)[i];
-        const struct plan_experts *x = op->kind == OP_ROUTER ? &plan_experts(p)[op->router.table] : NULL;
         uint64_t reached, at, last;
 
         if (op->kind == OP_ROUTER) {
             router = tiles_before(p, i);
             /* what lies in the tiles makes all positions choose the same experts: their union is those of one */
-            want = (uint64_t)op->router.top * x->tiles_each;
+            want = (uint64_t)op->router.top * plan_expert_tiles(p)[op->router.table].each;
             tail = wait_for_requests(s, done + router, want);
-            expect_whole_experts(s, tail, x, want);
+            expect_whole_experts(s, tail, op->router.table, want);
         }
         if (op->kind != OP_EXPERTS) continue;
         /* none of them has been answered: compute goes on as far as it can without */

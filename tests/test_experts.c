@@ -133,9 +133,9 @@ static void sweep(struct engine *g, uint32_t from, uint32_t n, struct seen *out)
 
 static void measure_plan(const struct plan_shm *p, struct seen *out)
 {
-    const struct plan_experts *x = plan_experts(p);
+    const struct plan_expert_tiles *x = plan_expert_tiles(p);
 
-    for (uint32_t k = 0; k < x->tiles_each; k++) {
+    for (uint32_t k = 0; k < x->each; k++) {
         out->each += plan_tiles(p)[x->tile0 + k].bytes;
         out->parts += plan_tiles(p)[x->tile0 + k].parts;
     }
@@ -286,14 +286,14 @@ static void shared_expert_runs_meanwhile(void **state)
         char *path = reference_make(names[i]);
         struct model *m = NULL;
         struct error e = {0};
-        const struct program *p;
+        const struct plan_shm *p;
         uint32_t routers = 0, between = 0;
         bool routed = false;
 
         if (model_open(&m, path, NULL, &e)) fail_msg("%s", e.text);
         p = model_program(m);
         for (size_t k = 0; k < p->ops.count; k++) {
-            const struct plan_op *op = PROGRAM_AT(p, ops, struct plan_op, k);
+            const struct plan_op *op = &plan_ops(p)[k];
 
             if (op->kind == OP_ROUTER) {
                 routers++;

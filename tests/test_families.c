@@ -172,8 +172,7 @@ static void plans_without_weights(void **state)
         struct error e = {0};
         assert_int_equal(model_open(&whole, folder, NULL, &e), 0);
         for (uint32_t k = 0; k < model_program(whole)->files.count; k++)
-            remove(PROGRAM_AT(model_program(whole), strings, char,
-                              PROGRAM_AT(model_program(whole), files, struct plan_file, k)->name));
+            remove(plan_string(model_program(whole), plan_files(model_program(whole))[k].name));
         assert_int_not_equal(model_open(&part, folder, NULL, &e), 0);
         if (model_open(&part, folder, &o, &e)) fail_msg("%s: %s", names[i], e.text);
         assert_int_equal(model_program(part)->ops.count, model_program(whole)->ops.count);

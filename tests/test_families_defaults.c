@@ -63,19 +63,20 @@ static struct model *open_config(json_t *config)
     return m;
 }
 
-static bool same_table(const struct program_table *a, const struct program_table *b)
+static bool same_table(const void *a, const struct plan_table *x, const void *b, const struct plan_table *y, size_t size)
 {
-    return a->count == b->count && !memcmp(a->data, b->data, a->count * a->size);
+    return x->count == y->count && !memcmp((const char *)a + x->offset, (const char *)b + y->offset, x->count * size);
 }
 
 /* The same operations on the same matrices with the same numbers. */
 static bool same_program(struct model *a, struct model *b)
 {
-    const struct program *p = model_program(a), *q = model_program(b);
+    const struct plan_shm *p = model_program(a), *q = model_program(b);
 
-    return same_table(&p->ops, &q->ops) && same_table(&p->matrices, &q->matrices) &&
-           same_table(&p->constants, &q->constants) && same_table(&p->ropes, &q->ropes) &&
-           same_table(&p->caches, &q->caches) && p->spec.context == q->spec.context;
+#define SAME(table, type) same_table(p, &p->table, q, &q->table, sizeof(type))
+    return SAME(ops, struct plan_op) && SAME(matrices, struct plan_matrix) && SAME(constants, float) &&
+           SAME(ropes, struct plan_rope) && SAME(caches, struct plan_cache) && p->spec.context == q->spec.context;
+#undef SAME
 }
 
 static void silence_means_what_the_class_means(void **state)
@@ -258,8 +259,9 @@ static double second_frequency(const json_t *config, const char *code, struct er
     if (code) scratch_write(folder, "modeling_chatglm.py", code);
     e->code = 0;
     if (!model_open(&m, folder, &ANY, e)) {
-        const struct plan_rope *r = PROGRAM_AT(model_program(m), ropes, struct plan_rope, 0);
-        f = (double)*PROGRAM_AT(model_program(m), constants, float, r->inv_freq + 1);
+        const struct plan_shm *p = model_program(m);
+
+        f = (double)plan_constants(p)[plan_ropes(p)->inv_freq + 1];
         model_close(m);
     }
     scratch_remove(folder);

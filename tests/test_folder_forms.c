@@ -180,8 +180,8 @@ static double frequency(const char *folder, uint32_t i)
 {
     struct model_options any = {.allow_missing_weights = true};
     struct model *m = open_folder(folder, &any);
-    const struct plan_rope *r = PROGRAM_AT(model_program(m), ropes, struct plan_rope, 0);
-    double f = (double)*PROGRAM_AT(model_program(m), constants, float, r->inv_freq + i);
+    const struct plan_shm *p = model_program(m);
+    double f = (double)plan_constants(p)[plan_ropes(p)->inv_freq + i];
 
     model_close(m);
     return f;
@@ -563,11 +563,6 @@ static void experts_of_mlx(void **state)
 
 /* ---- Qwen3-VL with experts ---- */
 
-static struct program_table *operations(struct model *m)
-{
-    return &model_program(m)->ops;
-}
-
 static void experts_that_always_come_to_one(void **state)
 {
     static const char *const given[] = {NULL, "false", "true"};
@@ -593,9 +588,10 @@ static void experts_that_always_come_to_one(void **state)
         scratch_remove(folder);
     }
     for (int i = 1; i < 4; i++) {
-        assert_int_equal(operations(m[i])->count, operations(m[0])->count);
-        assert_memory_equal(operations(m[i])->data, operations(m[0])->data,
-                            operations(m[0])->count * operations(m[0])->size);
+        const struct plan_shm *p = model_program(m[i]), *q = model_program(m[0]);
+
+        assert_int_equal(p->ops.count, q->ops.count);
+        assert_memory_equal(plan_ops(p), plan_ops(q), p->ops.count * sizeof(struct plan_op));
     }
     for (int i = 0; i < 4; i++) model_close(m[i]);
 }

@@ -176,15 +176,13 @@ static struct plan_shm *plan_of(uint32_t form)
                                .form = form,
                                .block = 48};
     struct plan_settings s = test_settings(UINT64_C(1) << 30);
-    struct plan_shm *plan = NULL;
+    struct plan_shm *plan = NULL, *p = test_image(&shape);
     struct error e = {0};
-    struct program p;
     uint64_t bytes;
 
     s.slot_bytes = 65536; /* several tiles a matrix */
-    test_program(&p, &shape);
-    if (plan_build(&plan, &bytes, &p, &s, &e)) fail_msg("%s: %s", form_name(form), e.text);
-    program_free(&p);
+    if (plan_build(&plan, &bytes, p, &s, &e)) fail_msg("%s: %s", form_name(form), e.text);
+    free(p);
     return plan;
 }
 

@@ -17,7 +17,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-static struct plan_shm *build_settings(struct program *p, const struct plan_settings *s)
+static struct plan_shm *build_settings(const struct plan_shm *p, const struct plan_settings *s)
 {
     struct error e = {0};
     struct plan_shm *plan;
@@ -30,12 +30,9 @@ static struct plan_shm *build_settings(struct program *p, const struct plan_sett
 
 static struct plan_shm *build(const struct test_shape *shape, const struct plan_settings *s)
 {
-    struct program p;
-    struct plan_shm *plan;
+    struct plan_shm *p = test_image(shape), *plan = build_settings(p, s);
 
-    test_program(&p, shape);
-    plan = build_settings(&p, s);
-    program_free(&p);
+    free(p);
     return plan;
 }
 
@@ -43,7 +40,7 @@ static uint64_t host_cost(const struct plan_shm *p, uint64_t text, struct cost *
 {
     struct cost_shape z;
 
-    cost_shape_of_plan(&z, p);
+    cost_shape_of(&z, p);
     cost_count(c, &z, &p->run, p->bytes, text);
     return c->host;
 }
@@ -59,7 +56,7 @@ static void test_names(void **state)
 
 /* ---- cutting ---- */
 
-static void expect_whole_sweep(const struct plan_shm *p, const struct program *prog)
+static void expect_whole_sweep(const struct plan_shm *p, const struct plan_shm *prog)
 {
     uint64_t bytes = 0, short_tiles = 0;
 
@@ -77,23 +74,21 @@ static void expect_whole_sweep(const struct plan_shm *p, const struct program *p
 static void cut_at_all_sizes(const struct test_shape *shape)
 {
     struct plan_settings s = test_settings(GIB);
-    struct program p;
-    uint64_t least;
+    struct plan_shm *p = test_image(shape);
+    uint64_t least = tiling_slot_least(p);
 
-    test_program(&p, shape);
-    least = tiling_slot_least(&p);
     assert_int_equal(least % PLAN_PAGE, 0);
     for (uint64_t i = 0; i < 24; i++) {
         struct plan_shm *plan;
 
         s.slot_bytes = i < 12 ? least + i * PLAN_PAGE : least << (i - 12);
         if (s.slot_bytes > 16 * MIB) break;
-        plan = build_settings(&p, &s);
+        plan = build_settings(p, &s);
         assert_int_equal(plan->run.slot_bytes, s.slot_bytes);
-        expect_whole_sweep(plan, &p);
+        expect_whole_sweep(plan, p);
         free(plan);
     }
-    program_free(&p);
+    free(p);
 }
 
 static void test_cut_dense(void **state)
@@ -169,11 +164,11 @@ static void test_experts_are_alike(void **state)
     set.slot_bytes = 32 << 10;
     p = build(&s, &set);
     for (uint64_t t = 0; t < p->experts.count; t++) {
-        const struct plan_experts *x = plan_experts(p) + t;
+        const struct plan_expert_tiles *x = plan_expert_tiles(p) + t;
 
-        for (uint32_t e = 1; e < x->experts; e++)
-            for (uint32_t i = 0; i < x->tiles_each; i++) {
-                const struct plan_tile *a = plan_tiles(p) + x->tile0 + i, *b = a + (uint64_t)e * x->tiles_each;
+        for (uint32_t e = 1; e < plan_experts(p)[t].experts; e++)
+            for (uint32_t i = 0; i < x->each; i++) {
+                const struct plan_tile *a = plan_tiles(p) + x->tile0 + i, *b = a + (uint64_t)e * x->each;
 
                 assert_int_equal(a->parts, b->parts);
                 assert_int_equal(a->bytes, b->bytes);
@@ -183,41 +178,49 @@ static void test_experts_are_alike(void **state)
     free(p);
 }
 
+/* Planning reads its input: with one set of settings after the other, and again, it gives what it gives alone. */
 static void test_tied_and_replanned(void **state)
 {
     struct plan_settings s = test_settings(GIB);
-    struct program p;
+    struct plan_shm *p, *before;
+    struct test_shape shape = test_shape_small;
 
     (void)state;
-    test_program(&p, &test_shape_small);
-    for (size_t i = 0; i < p.ops.count; i++) { /* the head is the embedding table */
-        struct plan_op *o = PROGRAM_AT(&p, ops, struct plan_op, i);
+    shape.experts = 3, shape.top = 2, shape.biased = true;
+    p = test_image(&shape);
+    for (uint64_t i = 0; i < p->ops.count; i++) { /* the head is the embedding table */
+        struct plan_op *o = (struct plan_op *)(uintptr_t)&plan_ops(p)[i];
 
-        if (o->kind == OP_MATMUL && i + 2 == p.ops.count) o->matmul.matrix = p.spec.embed_matrix;
+        if (o->kind == OP_MATMUL && i + 2 == p->ops.count) o->matmul.matrix = p->spec.embed_matrix;
     }
-    for (s.slot_bytes = tiling_slot_least(&p); s.slot_bytes < MIB; s.slot_bytes *= 2) {
-        struct plan_shm *a = build_settings(&p, &s), *b = build_settings(&p, &s);
+    before = malloc(p->bytes);
+    assert_non_null(before);
+    memcpy(before, p, p->bytes);
+    for (s.slot_bytes = tiling_slot_least(p); s.slot_bytes < MIB; s.slot_bytes *= 2) {
+        struct plan_settings other = test_settings(GIB / 2);
+        struct plan_shm *a = build_settings(p, &s), *between = build_settings(p, &other), *b = build_settings(p, &s);
 
         assert_int_equal(a->bytes, b->bytes);
         assert_memory_equal(a, b, a->bytes);
+        assert_memory_equal(p, before, p->bytes);
         free(a);
+        free(between);
         free(b);
     }
-    program_free(&p);
+    free(before);
+    free(p);
 }
 
 static void expect_refused(const struct test_shape *shape, const struct plan_settings *s, int code, const char *text)
 {
     struct error e = {0};
-    struct plan_shm *plan;
-    struct program p;
+    struct plan_shm *plan, *p = test_image(shape);
     uint64_t bytes;
 
-    test_program(&p, shape);
-    assert_int_equal(plan_build(&plan, &bytes, &p, s, &e), -code);
+    assert_int_equal(plan_build(&plan, &bytes, p, s, &e), -code);
     assert_null(plan);
     if (!strstr(e.text, text)) fail_msg("\"%s\" does not say \"%s\"", e.text, text);
-    program_free(&p);
+    free(p);
 }
 
 static void test_values_refused(void **state)
@@ -246,25 +249,24 @@ static void test_broken_programs(void **state)
     struct plan_settings s = test_settings(GIB);
     struct test_shape shape = test_shape_small;
     struct error e;
-    struct program p;
     struct plan_shm *plan;
     uint64_t bytes;
 
     (void)state;
     shape.experts = 4, shape.top = 2, shape.biased = true;
     for (size_t broken = 0; broken < 5; broken++) {
-        test_program(&p, &shape);
-        struct plan_experts *x = PROGRAM_AT(&p, experts, struct plan_experts, 1);
+        struct plan_shm *p = test_image(&shape);
+        struct plan_experts *x = (struct plan_experts *)(uintptr_t)&plan_experts(p)[1];
 
         if (broken == 0) x->matrix0 = UINT32_MAX - 2;
         if (broken == 1) x->bias0 = UINT32_MAX - 2;
         if (broken == 2) x->experts = 1 << 30;
-        if (broken == 3) PROGRAM_AT(&p, matrices, struct plan_matrix, x->matrix0 + 4)->rows--;
-        if (broken == 4) PROGRAM_AT(&p, files, struct plan_file, 0)->bytes = 100;
+        if (broken == 3) ((struct plan_matrix *)(uintptr_t)plan_matrices(p))[x->matrix0 + 4].rows--;
+        if (broken == 4) ((struct plan_file *)(uintptr_t)plan_files(p))->bytes = 100;
         memset(&e, 0, sizeof e);
-        assert_true(plan_build(&plan, &bytes, &p, &s, &e) < 0);
+        assert_int_equal(plan_build(&plan, &bytes, p, &s, &e), -EPROTO);
         assert_true(strlen(e.text) > 15);
-        program_free(&p);
+        free(p);
     }
 }
 
@@ -280,15 +282,12 @@ static void test_budget_holds(void **state)
     shape.context = 8192;
     for (uint64_t budget = 48 * MIB; budget < 4 * GIB; budget += budget / 3) {
         struct plan_settings s = test_settings(budget);
-        struct plan_shm *p;
-        struct program prog;
+        struct plan_shm *p, *prog = test_image(&shape);
         struct error e = {0};
         uint64_t bytes;
-        int rc;
+        int rc = plan_build(&p, &bytes, prog, &s, &e);
 
-        test_program(&prog, &shape);
-        rc = plan_build(&p, &bytes, &prog, &s, &e);
-        program_free(&prog);
+        free(prog);
         if (rc) { /* the one that it names does, and is more than this */
             const char *named = strstr(e.text, "would do is ");
 
@@ -327,7 +326,7 @@ static void test_automatic_settings(void **state)
     p = build(&shape, &s);
     assert_int_equal(p->run.max_positions, 7);
     assert_int_equal(p->run.max_logits, 7);
-    assert_int_equal(p->run.kv_rows, 3 * 50 + 64);
+    assert_int_equal(p->run.kv_rows, 3 * KV_BLOCK + 64); /* whole blocks for each */
     free(p);
     s.reader_depth = 1, s.slot_bytes = 1000001;
     p = build(&shape, &s);

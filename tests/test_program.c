@@ -1,27 +1,34 @@
-/* Programs that do not hang together are refused with the operation's name, before anything is cut. */
+/* Programs that do not hang together are refused with the operation's name, before anything is cut; what passes is laid out as one image, the same one each time. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "coordinator/plan/program.h"
+#include "coordinator/arch/program.h"
 
 static struct program p;
-static struct plan_view a, b; /* of 8 and of 12 columns */
+static struct plan_view a, b, chosen; /* of 8, of 12 and of 8 columns */
 static uint32_t matrix, vector;
 
 static int setup(void **state)
 {
+    struct plan_file file = {.bytes = 1000};
     struct plan_matrix m = {.rows = 12, .cols = 8, .row_bytes = 16, .form = FORM_BF16, .scale_file = PLAN_NONE};
     float eight[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 
     (void)state;
     program_init(&p);
+    p.spec = (struct plan_spec){.layers = 1, .hidden = 8, .vocab = 12, .context = 16};
+    m.file = program_file(&p, &file, "/nowhere/model.safetensors");
     a = (struct plan_view){.buf = program_buffer(&p, 8)};
     b = (struct plan_view){.buf = program_buffer(&p, 12)};
+    chosen = (struct plan_view){.buf = program_buffer(&p, 8)};
     matrix = program_matrix(&p, &m, "m");
     vector = program_constants(&p, eight, 8, "v");
+    program_op(&p, OP_EMBED, 0)->embed = (struct op_embed){.dst = a, .matrix = matrix, .width = 8, .scale = 1};
     return 0;
 }
 
@@ -32,21 +39,34 @@ static int teardown(void **state)
     return 0;
 }
 
+/* What was added lies between the embedding and the logits; both it and they are gone afterwards. */
+static int check(struct error *e)
+{
+    struct plan_shm *image;
+    int rc;
+
+    program_op(&p, OP_SELECT, 1)->select = (struct op_select){.src = a, .dst = chosen, .width = 8};
+    program_op(&p, OP_LOGITS, 1)->logits = (struct op_logits){.src = b, .width = 12};
+    assert_int_equal(program_image(&image, &p, e), 0);
+    rc = program_check(image, image->bytes, e);
+    free(image);
+    p.ops.count = 1;
+    return rc;
+}
+
 static void refuse(const char *words)
 {
     struct error e = {0};
 
-    assert_true(program_check(&p, &e) < 0);
+    assert_int_equal(check(&e), -EPROTO);
     if (!strstr(e.text, words)) fail_msg("\"%s\" does not say \"%s\"", e.text, words);
-    p.ops.count = 0;
 }
 
 static void accept(void)
 {
     struct error e = {0};
 
-    if (program_check(&p, &e)) fail_msg("%s", e.text);
-    p.ops.count = 0;
+    if (check(&e)) fail_msg("%s", e.text);
 }
 
 static void matmul(struct plan_view src, struct plan_view dst, uint32_t m, uint32_t bias)
@@ -64,7 +84,7 @@ static void products(void **state)
     matmul(b, a, matrix, PLAN_NONE);
     refuse("(matmul, layer 3): destination");
     matmul(a, right, matrix, PLAN_NONE);
-    refuse("destination: 13, expected 12");
+    refuse("destination: 1 x 12 columns, 0 apart, from 1 on");
     matmul(a, b, 7, PLAN_NONE);
     refuse("matrix");
     matmul(a, b, matrix, vector);
@@ -99,7 +119,7 @@ static void norms_and_ropes(void **state)
     n.groups = 2;
     n.weight = vector; /* eight elements for groups of four */
     program_op(&p, OP_NORM, 0)->norm = n;
-    refuse("weight: 8, expected 4");
+    refuse("weight: vector 0 has 8 elements, not 4");
     program_op(&p, OP_ROPE, 0)->rope = (struct op_rope){.x = a, .heads = 2, .head_stride = 4, .dim = 4, .rope = rope};
     accept();
     program_op(&p, OP_ROPE, 0)->rope = (struct op_rope){.x = a, .heads = 2, .head_stride = 4, .dim = 2, .rope = rope};
@@ -129,9 +149,38 @@ static void attention_and_its_cache(void **state)
     o.kv_heads = 1;
     o.cache = program_cache(&p, 4, 3);
     program_op(&p, OP_ATTENTION, 0)->attention = o;
-    refuse("cached value columns");
+    refuse("cache of 4 + 3 columns, not 4 + 4");
     program_op(&p, OP_KINDS, 0);
-    refuse("unknown operation");
+    refuse("unknown kind");
+}
+
+/* The image holds what was added, leads where it says, and the program may go on growing after it was made. */
+static void image_of_a_program(void **state)
+{
+    struct plan_shm *first, *again;
+    struct error e = {0};
+    uint32_t later;
+
+    (void)state;
+    assert_int_equal(program_image(&first, &p, &e), 0);
+    assert_int_equal(program_image(&again, &p, &e), 0);
+    assert_int_equal(first->bytes, again->bytes);
+    assert_memory_equal(first, again, first->bytes);
+    assert_int_equal(first->matrices.count, 1);
+    assert_int_equal(plan_matrices(first)[matrix].rows, 12);
+    assert_string_equal(plan_string(first, plan_files(first)->name), "/nowhere/model.safetensors");
+    assert_string_equal(plan_string(first, plan_matrices(first)[matrix].name), "m");
+    assert_int_equal(plan_buffers(first)[b.buf], 12);
+    assert_true(plan_constants(first)[7] == 8);
+    assert_int_equal(first->spec.resident_floats, 64); /* vectors begin at multiples of 256 bytes */
+    assert_int_equal(first->tiles.count + first->parts.count + first->expert_tiles.count, 0);
+    later = program_constants(&p, (float[]){9}, 1, "later");
+    free(again);
+    assert_int_equal(program_image(&again, &p, &e), 0);
+    assert_int_equal(plan_vectors(again)[later].at, 64);
+    assert_int_equal(again->spec.resident_floats, 128);
+    free(again);
+    free(first);
 }
 
 int main(void)
@@ -140,6 +189,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(products, setup, teardown),
         cmocka_unit_test_setup_teardown(norms_and_ropes, setup, teardown),
         cmocka_unit_test_setup_teardown(attention_and_its_cache, setup, teardown),
+        cmocka_unit_test_setup_teardown(image_of_a_program, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

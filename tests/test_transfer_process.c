@@ -22,7 +22,7 @@
 
 struct stub {
     struct folder folder;
-    struct program program;
+    struct plan_shm *program;
     struct plan_shm *plan;
     struct engine *engine;
     struct ring device[LANES];
@@ -50,6 +50,7 @@ static void on_trace(void *arg, enum stage_id from, const struct trace_record *r
 static void make_files(struct stub *p)
 {
     struct test_shape shape = test_shape_small;
+    struct program program;
     struct plan_file *f;
     struct stat st;
     uint64_t bytes;
@@ -57,15 +58,17 @@ static void make_files(struct stub *p)
     shape.layers = 20;
     shape.experts = 4;
     shape.top = 2;
-    test_program(&p->program, &shape);
-    f = (struct plan_file *)p->program.files.data;
+    test_program(&program, &shape);
+    f = (struct plan_file *)program.files.data;
     bytes = f->bytes;
     folder_make(&p->folder, "/var/tmp", 1, &bytes);
     assert_int_equal(stat(p->folder.name[0], &st), 0);
-    *f = (struct plan_file){.name = program_string(&p->program, p->folder.name[0]),
+    *f = (struct plan_file){.name = program_string(&program, p->folder.name[0]),
                             .bytes = bytes,
                             .inode = (uint64_t)st.st_ino,
                             .mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec};
+    assert_int_equal(program_image(&p->program, &program, &p->error), 0);
+    program_free(&program);
 }
 
 /* The model is so small that all of it would be pinned: two of three tiles of the sweep come from the disk each time. */
@@ -87,7 +90,7 @@ static int stub_start(struct stub *p)
 
     s.trace = 1;
     s.slot_bytes = 16384;
-    if ((rc = plan_build(&p->plan, &c.plan_bytes, &p->program, &s, &p->error))) fail_msg("%s", p->error.text);
+    if ((rc = plan_build(&p->plan, &c.plan_bytes, p->program, &s, &p->error))) fail_msg("%s", p->error.text);
     stream_some(p->plan);
     c.plan = p->plan;
     if ((rc = engine_open(&p->engine, &c, &p->error))) return rc;
@@ -100,7 +103,7 @@ static int stub_start(struct stub *p)
 static void stub_end(struct stub *p)
 {
     engine_close(p->engine);
-    program_free(&p->program);
+    free(p->program);
     free(p->plan);
     folder_remove(&p->folder);
 }

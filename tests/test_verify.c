@@ -235,6 +235,33 @@ static void odd_shapes(void **state)
     scratch_remove(folder);
 }
 
+/* A config of larger matrices than the file has room for: each of them is named, and nothing else is. */
+static void shapes_beyond_the_end(void **state)
+{
+    char *folder = reference_make("llama"), from[60];
+    json_t *config = json_load_file(scratch_path(folder, "config.json"), 0, NULL), *o, *list, *f;
+    json_int_t inter = json_integer_value(json_object_get(config, "intermediate_size")),
+               layers = json_integer_value(json_object_get(config, "num_hidden_layers"));
+    size_t i;
+
+    (void)state;
+    assert_in_range(inter, 100, 998);
+    snprintf(from, sizeof from, "\"intermediate_size\": %d", (int)inter);
+    patch_text(folder, "config.json", from, "\"intermediate_size\": 999");
+    o = VERIFY(1, folder);
+    list = json_object_get(o, "findings");
+    assert_int_equal(json_array_size(list), 3 * layers);
+    json_array_foreach(list, i, f)
+    {
+        assert_string_equal(text_of(f, "kind"), "tensor");
+        assert_non_null(strstr(text_of(f, "text"), "was expected"));
+    }
+    assert_string_equal(text_of(o, "architecture"), "LlamaForCausalLM");
+    json_decref(o);
+    json_decref(config);
+    scratch_remove(folder);
+}
+
 /* ---- numbers ---- */
 
 static void planted(const char *model, const char *name, uint64_t at, const char *bytes, size_t n, int nan, int inf)
@@ -656,6 +683,7 @@ int main(void)
         cmocka_unit_test(no_folder),
         cmocka_unit_test(missing_and_extra),
         cmocka_unit_test(odd_shapes),
+        cmocka_unit_test(shapes_beyond_the_end),
         cmocka_unit_test(numbers_that_are_none),
         cmocka_unit_test(four_bits_are_always_numbers),
         cmocka_unit_test(damaged_files),

@@ -221,10 +221,12 @@ static uint32_t assumed_dtype(struct build *b, const char *name)
 /* A fault of one tensor: the end of the building, or a line in the list of who wants them all. */
 static void tensor_fault(struct build *b, const struct tensor *t, const char *name, const char *what)
 {
-    if (b->o->tensor_fault && build_ok(b))
+    if (b->o->tensor_fault && build_ok(b)) {
+        b->faults_told = true;
         b->o->tensor_fault(b->o->tensor_fault_arg, t ? tensors_path(b->t, t) : NULL, name, what);
-    else
+    } else {
         build_fault(b, "%s: tensor %s %s", t ? tensors_path(b->t, t) : b->t->folder, name, what);
+    }
 }
 
 /* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
@@ -449,14 +451,13 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
     return put_matrix(b, &m, full);
 }
 
-static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements,
-                           uint64_t at)
+static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements)
 {
     uint64_t shape[2] = {parts, elements}, n = 1;
     char full[BUILD_NAME_BYTES];
     const struct tensor *t =
         find(b, full_name(b, full, name), TENSOR_DTYPES, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
-    struct plan_vector v = {.elements = elements, .at = at};
+    struct plan_vector v = {.elements = elements};
 
     if (!t) return PLAN_NONE;
     for (uint32_t i = 0; i < t->dims; i++) n *= t->shape[i];
@@ -475,12 +476,12 @@ static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uin
 
 uint32_t build_vector(struct build *b, const char *name, uint64_t elements)
 {
-    return add_vector(b, name, 0, 1, elements, 0);
+    return add_vector(b, name, 0, 1, elements);
 }
 
-uint32_t build_streamed_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements)
+uint32_t build_stacked_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements)
 {
-    return add_vector(b, name, part, parts, elements, PLAN_STREAMED);
+    return add_vector(b, name, part, parts, elements);
 }
 
 /* ---- buffers ---- */

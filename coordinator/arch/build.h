@@ -11,7 +11,7 @@
 #include "coordinator/arch/quant.h"
 #include "coordinator/arch/rope.h"
 #include "coordinator/source/tensors.h"
-#include "coordinator/plan/program.h"
+#include "coordinator/arch/program.h"
 
 #define BUILD_NAME_BYTES 512
 
@@ -57,6 +57,7 @@ struct build {
     uint16_t buf[BUFS];
     char notice[512];
     bool tie_silent; /* the config says nothing of tying */
+    bool faults_told; /* of tensors: model_options.tensor_fault */
     uint64_t weight_bytes, parameters;
     struct rope_table rope; /* the one that bounds positions, see build_rotary() */
     uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
@@ -105,7 +106,7 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
 /* A tensor of elements numbers, by its whole name. */
 uint32_t build_vector(struct build *b, const char *name, uint64_t elements);
 /* Row part of parts rows, for an expert's bias: travels with its tile. */
-uint32_t build_streamed_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements);
+uint32_t build_stacked_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements);
 
 /* ---- buffers ---- */
 struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width,

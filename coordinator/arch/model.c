@@ -9,7 +9,8 @@
 #include "coordinator/source/generation.h"
 
 struct model {
-    struct program program;
+    struct program building; /* until it is an image */
+    struct plan_shm *program;
     struct config *config;
     struct tensors *tensors;
     struct model_generation generation;
@@ -20,7 +21,7 @@ struct model {
 
 static int init_build(struct build *b, struct model *m, const struct model_options *o, struct error *e)
 {
-    *b = (struct build){.p = &m->program, .c = m->config, .t = m->tensors, .o = o, .e = e};
+    *b = (struct build){.p = &m->building, .c = m->config, .t = m->tensors, .o = o, .e = e};
     for (int i = 0; i < BUFS; i++) b->buf[i] = PLAN_NOBUF;
     b->file_of = calloc(m->tensors->file_count + 1, sizeof *b->file_of);
     if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
@@ -48,12 +49,12 @@ static void choose_context(struct build *b, struct model *m)
         config_fault(b->c, b->e, "max_position_embeddings",
                      "the model takes %u positions, and a context of %u was asked for: --context %u would do",
                      m->positions, b->o->context, m->positions);
-    m->program.spec.context = b->o->context ? b->o->context : limit;
+    m->building.spec.context = b->o->context ? b->o->context : limit;
 }
 
 static void fill_spec(struct build *b, struct model *m)
 {
-    struct plan_spec *s = &m->program.spec;
+    struct plan_spec *s = &m->building.spec;
 
     s->layers = b->layers;
     s->hidden = b->hidden;
@@ -70,7 +71,7 @@ static void settle_files(const struct build *b, struct model *m)
 {
     for (uint32_t i = 0; i < m->tensors->file_count; i++)
         if (b->file_of[i] != PLAN_NONE)
-            PROGRAM_AT(&m->program, files, struct plan_file, b->file_of[i])->bytes = m->tensors->files[i].info.bytes;
+            PROGRAM_AT(&m->building, files, struct plan_file, b->file_of[i])->bytes = m->tensors->files[i].info.bytes;
 }
 
 /* Does what was assumed come to what the index says? A thousandth is left to scales and buffers of other types. */
@@ -162,8 +163,10 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     }
     free(b.file_of);
     if (e->code) return -e->code;
-    rc = program_done(&m->program, e);
-    if (!rc) rc = program_check(&m->program, e);
+    rc = program_image(&m->program, &m->building, e);
+    program_free(&m->building);
+    /* with tensors that are missing or too short, their places in the files are not true */
+    if (!rc && !b.faults_told) rc = program_check(m->program, m->program->bytes, e);
     return rc;
 }
 
@@ -180,7 +183,7 @@ int model_open(struct model **out, const char *folder, const struct model_option
     if (!e) e = &unread;
     e->code = 0;
     if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", folder);
-    program_init(&m->program);
+    program_init(&m->building);
     rc = config_open(&m->config, folder, e);
     if (!rc)
         rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
@@ -199,15 +202,16 @@ void model_close(struct model *m)
 {
     if (!m) return;
     generation_free(&m->generation);
-    program_free(&m->program);
+    program_free(&m->building);
+    free(m->program);
     tensors_close(m->tensors);
     config_close(m->config);
     free(m);
 }
 
-struct program *model_program(struct model *m)
+const struct plan_shm *model_program(const struct model *m)
 {
-    return &m->program;
+    return m->program;
 }
 
 uint64_t model_weight_bytes(const struct model *m)

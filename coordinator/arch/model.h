@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "coordinator/plan/program.h"
 #include "proto/base/error.h"
+#include "proto/plan.h"
 
 struct model;
 
@@ -37,7 +37,7 @@ struct model_generation {
 int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e);
 void model_close(struct model *m);
 
-struct program *model_program(struct model *m); /* owned by the model */
+const struct plan_shm *model_program(const struct model *m); /* owned by the model; passes program_check() */
 uint64_t
 model_weight_bytes(const struct model *m);        /* of the tensors that the program uses, as stored, scales included */
 uint64_t model_parameters(const struct model *m); /* elements of them, scales left out */

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/source/config.h"
-#include "coordinator/plan/program.h"
+#include "coordinator/arch/program.h"
 
 struct rope_request {
     const char *layer_type; /* "full_attention" and so on where rope_parameters differ by layer, or NULL */

@@ -100,8 +100,8 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
     }
     x.bias0 = (uint32_t)b->p->vectors.count;
     for (uint32_t e = 0; e < m->experts && x.biased && build_ok(b); e++) {
-        build_streamed_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);
-        build_streamed_vector(b, m->fused_down_bias, e, m->experts, b->hidden);
+        build_stacked_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);
+        build_stacked_vector(b, m->fused_down_bias, e, m->experts, b->hidden);
     }
     return build_ok(b) ? program_experts(b->p, &x) : 0;
 }

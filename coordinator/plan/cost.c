@@ -16,25 +16,13 @@
 #define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
 #define RUNS_PER_POSITION 16u /* compute/positions.c */
 
-/* The tables that matter, wherever they lie. */
-struct source {
-    const struct plan_op *ops;
-    const uint32_t *buffers;
-    const struct plan_cache *caches;
-    const struct plan_state *states;
-    const struct plan_rope *ropes;
-    const struct plan_experts *experts;
-    const struct plan_matrix *matrices;
-    uint64_t op_count, buffer_count, cache_count, state_count, rope_count, expert_count, matrix_count;
-};
-
 /* Buffers that no operation touches before OP_SELECT has chosen positions hold those positions only. */
-static bool used_before_select(const struct source *s, uint64_t buffer)
+static bool used_before_select(const struct plan_shm *p, uint64_t buffer)
 {
-    for (uint64_t i = 0; i < s->op_count; i++) {
+    for (uint64_t i = 0; i < p->ops.count; i++) {
         struct plan_view views[PLAN_OP_VIEWS];
-        bool select = s->ops[i].kind == OP_SELECT;
-        uint32_t n = plan_op_views(s->ops + i, views);
+        bool select = plan_ops(p)[i].kind == OP_SELECT;
+        uint32_t n = plan_op_views(plan_ops(p) + i, views);
 
         for (uint32_t v = 0; v < n; v++)
             if (views[v].buf == buffer && !(select && v == 1)) return true;
@@ -43,11 +31,11 @@ static bool used_before_select(const struct source *s, uint64_t buffer)
     return true;
 }
 
-static void count_buffers(struct cost_shape *z, const struct source *s)
+static void count_buffers(struct cost_shape *z, const struct plan_shm *p)
 {
-    for (uint64_t b = 0; b < s->buffer_count; b++) {
-        if (used_before_select(s, b)) z->position_floats += s->buffers[b];
-        else z->logit_floats += s->buffers[b];
+    for (uint64_t b = 0; b < p->buffers.count; b++) {
+        if (used_before_select(p, b)) z->position_floats += plan_buffers(p)[b];
+        else z->logit_floats += plan_buffers(p)[b];
     }
 }
 
@@ -56,82 +44,58 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static void count_experts(struct cost_shape *z, const struct source *s)
+static void count_experts(struct cost_shape *z, const struct plan_shm *p)
 {
     uint64_t hidden = 0, inter = 0, experts = 0, top = 0, tiles = 0;
 
-    for (uint64_t i = 0; i < s->expert_count; i++) {
-        const struct plan_experts *x = s->experts + i;
+    for (uint64_t i = 0; i < p->experts.count; i++) {
+        const struct plan_experts *x = plan_experts(p) + i;
 
         hidden = most(hidden, x->hidden);
         inter = most(inter, x->inter);
         experts = most(experts, x->experts);
         top = most(top, x->max_used);
-        tiles = most(tiles, (uint64_t)x->experts * most(x->tiles_each, 8));
+        tiles = most(tiles, (uint64_t)x->experts * most(p->expert_tiles.count ? plan_expert_tiles(p)[i].each : 0, 8));
     }
     if (!experts) return;
     z->position_floats += 2 * hidden + 3 * inter + 2 * top + experts + 4;
     z->fixed_bytes += 4 * (most(2 * inter, hidden) + 5 * experts + tiles);
 }
 
-static void count_attention(struct cost_shape *z, const struct source *s)
+static void count_attention(struct cost_shape *z, const struct plan_shm *p)
 {
-    for (uint64_t i = 0; i < s->op_count; i++) {
-        const struct op_attention *a = &s->ops[i].attention;
+    for (uint64_t i = 0; i < p->ops.count; i++) {
+        const struct op_attention *a = &plan_ops(p)[i].attention;
 
-        if (s->ops[i].kind != OP_ATTENTION) continue;
+        if (plan_ops(p)[i].kind != OP_ATTENTION) continue;
         z->heads = most(z->heads, a->heads);
         z->attention_width = most(z->attention_width, (uint64_t)a->heads * (a->dv + 2ull));
     }
 }
 
-static void count_shape(struct cost_shape *z, const struct source *s)
+static void count_shape(struct cost_shape *z, const struct plan_shm *p)
 {
     uint64_t rope = 0;
 
-    count_buffers(z, s);
-    count_experts(z, s);
-    count_attention(z, s);
-    for (uint64_t i = 0; i < s->cache_count; i++) z->kv_width += (uint64_t)s->caches[i].k_width + s->caches[i].v_width;
-    for (uint64_t i = 0; i < s->state_count; i++) z->state_floats += s->states[i].floats;
-    for (uint64_t i = 0; i < s->rope_count; i++) {
-        z->position_floats += s->ropes[i].dim;
-        rope = most(rope, s->ropes[i].dim);
+    count_buffers(z, p);
+    count_experts(z, p);
+    count_attention(z, p);
+    for (uint64_t i = 0; i < p->caches.count; i++) z->kv_width += (uint64_t)plan_caches(p)[i].k_width + plan_caches(p)[i].v_width;
+    for (uint64_t i = 0; i < p->states.count; i++) z->state_floats += plan_states(p)[i].floats;
+    for (uint64_t i = 0; i < p->ropes.count; i++) {
+        z->position_floats += plan_ropes(p)[i].dim;
+        rope = most(rope, plan_ropes(p)[i].dim);
     }
-    for (uint64_t i = 0; i < s->matrix_count; i++) z->widest = most(z->widest, most(s->matrices[i].cols, s->matrices[i].row_bytes / 4));
-    z->fixed_bytes += PLAN_DEVICE_ALIGN * (s->buffer_count + s->rope_count + 2 * s->cache_count + s->state_count);
-    z->device_pieces = DEVICE_PIECES + (s->expert_count ? EXPERT_PIECES : 0);
+    for (uint64_t i = 0; i < p->matrices.count; i++) z->widest = most(z->widest, most(plan_matrices(p)[i].cols, plan_matrices(p)[i].row_bytes / 4));
+    z->fixed_bytes += PLAN_DEVICE_ALIGN * (p->buffers.count + p->ropes.count + 2 * p->caches.count + p->states.count);
+    z->device_pieces = DEVICE_PIECES + (p->experts.count ? EXPERT_PIECES : 0);
     z->position_floats += rope + 12 + 2 * RUNS_PER_POSITION; /* the host's angles, tables of positions and runs */
 }
 
-void cost_shape_of_program(struct cost_shape *z, const struct program *p)
+void cost_shape_of(struct cost_shape *z, const struct plan_shm *p)
 {
-    struct source s = {
-        p->ops.data,         p->buffers.data,  p->caches.data,     p->states.data,     p->ropes.data,
-        p->experts.data,     p->matrices.data, p->ops.count,       p->buffers.count,   p->caches.count,
-        p->states.count,     p->ropes.count,   p->experts.count,   p->matrices.count,
-    };
-    const struct program_table *tables[] = {&p->files, &p->matrices, &p->vectors, &p->buffers, &p->ops, &p->experts,
-                                            &p->ropes, &p->caches, &p->states, &p->constants, &p->strings};
-
-    *z = (struct cost_shape){.vocab = p->spec.vocab};
-    count_shape(z, &s);
-    for (size_t i = 0; i < p->vectors.count; i++)
-        z->resident_floats += (PROGRAM_AT(p, vectors, struct plan_vector, i)->elements + 63) / 64 * 64;
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) z->table_bytes += tables[i]->count * tables[i]->size + 64;
-    z->table_bytes += sizeof(struct plan_shm);
-}
-
-void cost_shape_of_plan(struct cost_shape *z, const struct plan_shm *p)
-{
-    struct source s = {
-        plan_ops(p),     plan_buffers(p),  plan_caches(p),   plan_states(p),   plan_ropes(p),
-        plan_experts(p), plan_matrices(p), p->ops.count,     p->buffers.count, p->caches.count,
-        p->states.count, p->ropes.count,   p->experts.count, p->matrices.count,
-    };
-
     *z = (struct cost_shape){.vocab = p->spec.vocab, .resident_floats = p->spec.resident_floats};
-    count_shape(z, &s);
+    count_shape(z, p);
     z->table_bytes = p->bytes - p->tiles.count * sizeof(struct plan_tile) - p->parts.count * sizeof(struct plan_part);
 }
 

@@ -4,7 +4,6 @@
  * compute/positions.c, the backends' scratch, proto/epoch.c. Where it cannot be told exactly it is rounded up. */
 #pragma once
 #include <stdint.h>
-#include "coordinator/plan/program.h"
 #include "proto/plan.h"
 
 /* What a model asks for, for each unit of a setting. */
@@ -22,8 +21,7 @@ struct cost_shape {
     uint64_t heads;
     uint64_t table_bytes;     /* the plan's tables but tiles and parts */
 };
-void cost_shape_of_program(struct cost_shape *z, const struct program *p); /* resident_floats: what vectors need at most */
-void cost_shape_of_plan(struct cost_shape *z, const struct plan_shm *p);
+void cost_shape_of(struct cost_shape *z, const struct plan_shm *p); /* of a program alone, or of a plan */
 
 struct cost {
     uint64_t arena, cache, kv, state, activation, scratch, resident, logits, plan, run, tables, process;

@@ -15,7 +15,7 @@
 /* A run that is being settled. */
 struct draft {
     struct plan_run *r;
-    const struct program *p;
+    const struct plan_shm *p;
     const struct plan_settings *s;
     struct error *e;
     struct cost_shape shape;
@@ -82,17 +82,17 @@ static bool over_device(const struct draft *d)
 /* ---- where it starts ---- */
 
 /* A slot for whole experts where they are small, so that one request brings one. */
-static uint64_t expert_slot(const struct program *p)
+static uint64_t expert_slot(const struct plan_shm *p)
 {
     uint64_t most = 0;
 
     for (size_t i = 0; i < p->experts.count; i++) {
-        const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
-        uint32_t each = x->fused ? 2 : 3;
+        const struct plan_experts *x = &plan_experts(p)[i];
+        uint32_t each = plan_expert_matrices(x);
         uint64_t whole = 0, widest = 0;
 
         for (uint32_t k = 0; k < each; k++) {
-            const struct plan_matrix *m = PROGRAM_AT(p, matrices, struct plan_matrix, x->matrix0 + k);
+            const struct plan_matrix *m = &plan_matrices(p)[x->matrix0 + k];
             uint64_t bytes = pages(m->rows * m->row_bytes) + PLAN_PAGE;
 
             if (m->scale_file != PLAN_NONE) bytes += pages((m->rows / m->block_rows + 2) * m->scale_row_bytes) + PLAN_PAGE;
@@ -108,17 +108,17 @@ static uint64_t expert_slot(const struct program *p)
 }
 
 /* Parts that are there before anything is cut: matrices, heads, vectors, experts' matrices; scales count as parts. */
-static uint64_t count_pieces(const struct program *p)
+static uint64_t count_pieces(const struct plan_shm *p)
 {
     uint64_t n = p->vectors.count;
 
     for (size_t i = 0; i < p->ops.count; i++) {
-        const struct plan_op *o = PROGRAM_AT(p, ops, struct plan_op, i);
+        const struct plan_op *o = &plan_ops(p)[i];
 
         if (o->kind == OP_MATMUL) n += 2;
         if (o->kind == OP_HEADMM) n += 2ull * o->headmm.heads;
     }
-    for (size_t i = 0; i < p->experts.count; i++) n += PROGRAM_AT(p, experts, struct plan_experts, i)->experts * UINT64_C(6);
+    for (size_t i = 0; i < p->experts.count; i++) n += 2 * plan_experts_matrices(&plan_experts(p)[i]);
     return n;
 }
 
@@ -369,13 +369,13 @@ static void stay_modest(struct draft *d)
     while (d->cost.kv > budget / 2 && shrink_context(d, 1024)) price(d);
 }
 
-int placement_settle(struct plan_run *r, const struct program *p, const struct plan_settings *s, struct error *e)
+int placement_settle(struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s, struct error *e)
 {
     struct draft d = {.r = r, .p = p, .s = s, .e = e, .slot_least = tiling_slot_least(p)};
     int rc = check_given(&d);
 
     if (rc) return rc;
-    cost_shape_of_program(&d.shape, p);
+    cost_shape_of(&d.shape, p);
     start(&d);
     stay_modest(&d);
     while ((over_host(&d) || over_device(&d) || over_shm(&d)) && shrink(&d)) price(&d);
@@ -426,7 +426,7 @@ static void clear_tiers(struct tiling *c)
     }
 }
 
-int placement_pin(struct tiling *c, struct plan_run *r, const struct program *p, const struct plan_settings *s,
+int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s,
               uint64_t plan_bytes, struct error *e)
 {
     struct draft d = {.r = r, .p = p, .s = s, .e = e};
@@ -435,18 +435,18 @@ int placement_pin(struct tiling *c, struct plan_run *r, const struct program *p,
 
     clear_tiers(c);
     r->host_cache_bytes = r->device_pin_bytes = r->expert_cache_bytes = 0;
-    cost_shape_of_program(&d.shape, p);
+    cost_shape_of(&d.shape, p);
     cost_count(&d.cost, &d.shape, r, plan_bytes, s->text_bytes);
     if (over_host(&d)) return refuse_host(&d);
     if (over_device(&d)) return refuse_device(&d);
     if (r->backend == BACKEND_CUDA)
-        r->device_pin_bytes = placement_spread(tiles, c->sweep_tiles, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE,
+        r->device_pin_bytes = placement_spread(tiles, c->sweep_count, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE,
                                            TILE_STAYS);
     left = pageable(s->host_memory - d.cost.host);
-    r->host_cache_bytes = placement_spread(tiles, c->sweep_tiles, left, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
+    r->host_cache_bytes = placement_spread(tiles, c->sweep_count, left, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
     /* The reader's cache has places of one size: with one for each tile, every expert finds room. */
-    for (size_t i = c->tiles.count - c->expert_tiles; i < c->tiles.count; i++) experts = most_of(experts, pages(tiles[i].span));
-    experts *= c->expert_tiles;
+    for (size_t i = c->tiles.count - c->expert_count; i < c->tiles.count; i++) experts = most_of(experts, pages(tiles[i].span));
+    experts *= c->expert_count;
     r->expert_cache_bytes = least_of(experts, left - r->host_cache_bytes);
     r->host_cache_bytes += r->expert_cache_bytes;
     return 0;

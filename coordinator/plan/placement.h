@@ -11,11 +11,11 @@
 
 /* Everything of r but the pins (cache and pin bytes 0). -EINVAL: a value that cannot work, and the nearest that does;
  * -ENOMEM: a budget that is too small, and the smallest that would do. */
-int placement_settle(struct plan_run *r, const struct program *p, const struct plan_settings *s, struct error *e);
+int placement_settle(struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s, struct error *e);
 
 /* Gives tiles their tiers, and r its cache and pin bytes, from what cost_count() leaves of the budgets.
  * plan_bytes: of the final image. -ENOMEM as above. */
-int placement_pin(struct tiling *c, struct plan_run *r, const struct program *p, const struct plan_settings *s,
+int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s,
               uint64_t plan_bytes, struct error *e);
 
 /* Pins tiles of TIER_DISK among n of them, at most bytes, evenly; tier_off from 0 on. Returns the bytes used. */

@@ -1,9 +1,9 @@
-/* Planning: a program (plan/program.h) and what this run may use become one struct plan_shm.
+/* Planning: a program (a model as its family describes it) and what this run may use become one struct plan_shm.
  *
  *   settings   what the user asked for and what the machine has   plan_settings_from_options()
  *   tiling     ops -> tiles and parts                             plan/tiling.h
  *   placement  budgets -> slots, cache, pins                      plan/placement.h
- *   assemble   everything -> one image that passes plan_check()   plan_build()
+ *   build      everything -> one image that passes plan_check()   plan_build()
  *   summary    image -> bytes per lane, predicted seconds         plan_summarize()
  *
  * All sizes are bytes, all times seconds. Nothing here maps shared memory, and but for the question to the device nothing
@@ -11,7 +11,6 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "coordinator/plan/program.h"
 #include "proto/base/error.h"
 #include "proto/plan.h"
 
@@ -59,10 +58,11 @@ struct plan_settings {
  * -EINVAL, -ENODEV: what and the remedy. */
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e);
 
-/* malloc'ed image of *bytes bytes, to be copied into a segment; passes plan_check(). p's vectors and expert tables get
- * their places; it may be planned again with other settings. -EINVAL or -ENOMEM (a budget that cannot work) name the
- * nearest settings that would do. */
-int plan_build(struct plan_shm **out, uint64_t *bytes, struct program *p, const struct plan_settings *s, struct error *e);
+/* malloc'ed image of *bytes bytes, to be copied into a segment; passes plan_check(). program is read only, and may be
+ * planned again with other settings. -EPROTO: it does not pass program_check(). -EINVAL or -ENOMEM (a budget that cannot
+ * work) name the nearest settings that would do. */
+int plan_build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *program, const struct plan_settings *s,
+               struct error *e);
 
 /* What the plan's settings cost and bring. */
 struct plan_summary {

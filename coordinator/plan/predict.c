@@ -27,6 +27,16 @@ static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
     z->expert_tiles = p->spec.expert_tiles;
 }
 
+/* Bytes of all experts of a table. */
+static uint64_t table_bytes(const struct plan_shm *p, uint64_t table)
+{
+    const struct plan_expert_tiles *t = &plan_expert_tiles(p)[table];
+    uint64_t bytes = 0;
+
+    for (uint64_t k = 0; k < (uint64_t)plan_experts(p)[table].experts * t->each; k++) bytes += plan_tiles(p)[t->tile0 + k].bytes;
+    return bytes;
+}
+
 /* Of all experts' bytes, those that a chunk of n positions chooses, choices being even and independent: their union. */
 static double union_bytes(const struct plan_shm *p, uint32_t n)
 {
@@ -34,10 +44,8 @@ static double union_bytes(const struct plan_shm *p, uint32_t n)
 
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = &plan_experts(p)[i];
-        double bytes = 0;
 
-        for (uint64_t k = 0; k < (uint64_t)x->experts * x->tiles_each; k++) bytes += (double)plan_tiles(p)[x->tile0 + k].bytes;
-        if (x->experts) sum += bytes * (1 - pow(1 - (double)x->max_used / x->experts, n));
+        sum += (double)table_bytes(p, i) * (1 - pow(1 - (double)x->max_used / x->experts, n));
     }
     return sum;
 }
@@ -46,13 +54,8 @@ static void count_experts(struct plan_summary *z, const struct plan_shm *p)
 {
     uint64_t place = 0, places = 0;
 
-    for (uint64_t i = 0; i < p->experts.count; i++) {
-        const struct plan_experts *x = &plan_experts(p)[i];
-        uint64_t bytes = 0;
-
-        for (uint64_t k = 0; k < (uint64_t)x->experts * x->tiles_each; k++) bytes += plan_tiles(p)[x->tile0 + k].bytes;
-        if (x->experts) z->expert_used_bytes += bytes / x->experts * x->max_used;
-    }
+    for (uint64_t i = 0; i < p->experts.count; i++)
+        z->expert_used_bytes += table_bytes(p, i) / plan_experts(p)[i].experts * plan_experts(p)[i].max_used;
     z->expert_chunk_bytes = (uint64_t)union_bytes(p, p->run.max_positions);
     z->expert_cache_bytes = p->run.expert_cache_bytes;
     /* the cache has places of one size: reader/cache.h */
@@ -69,7 +72,7 @@ static void count_experts(struct plan_summary *z, const struct plan_shm *p)
 
 static double expert_weights(const struct plan_shm *p, const struct plan_experts *x)
 {
-    uint32_t matrices = x->fused ? 2 : 3;
+    uint32_t matrices = plan_expert_matrices(x);
     double sum = 0;
 
     for (uint32_t k = 0; k < matrices; k++) {
@@ -100,7 +103,7 @@ static void count_memory(struct plan_summary *z, const struct plan_shm *p)
     struct cost_shape shape;
     struct cost c;
 
-    cost_shape_of_plan(&shape, p);
+    cost_shape_of(&shape, p);
     cost_count(&c, &shape, &p->run, p->bytes, 0);
     z->kv_bytes = c.kv;
     z->kv_positions = p->run.kv_rows;

@@ -4,11 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FLOAT_ALIGN 64u /* resident vectors begin at a multiple of 256 bytes */
-
 struct tiler {
     struct tiling *c;
-    struct program *p;
+    const struct plan_shm *p;
     struct error *e;
     uint64_t slot_bytes;
     bool open;
@@ -29,27 +27,9 @@ static uint64_t worst_pages(uint64_t bytes)
     return pages(bytes + PLAN_PAGE - 1);
 }
 
-static uint64_t matrices_of(const struct plan_experts *x)
-{
-    return x->experts * (x->fused ? UINT64_C(2) : UINT64_C(3));
-}
-
 static uint64_t charge_of(const struct tiler *k, uint64_t file_off, uint64_t bytes)
 {
     return k->alike ? worst_pages(bytes) : pages(file_off % PLAN_PAGE + bytes);
-}
-
-static void *table_next(struct program_table *t)
-{
-    if (t->count == t->capacity) {
-        size_t capacity = t->capacity ? t->capacity * 2 : 256;
-        void *data = reallocarray(t->data, capacity, t->size);
-
-        if (!data) return NULL;
-        t->data = data;
-        t->capacity = capacity;
-    }
-    return memset((char *)t->data + t->count++ * t->size, 0, t->size);
 }
 
 /* ---- one tile ---- */
@@ -65,7 +45,7 @@ static struct plan_tile *open_tile(struct tiler *k)
     struct plan_tile *t;
 
     if (k->open) return PROGRAM_AT(k->c, tiles, struct plan_tile, k->c->tiles.count - 1);
-    t = table_next(&k->c->tiles);
+    t = program_table_add(&k->c->tiles, 1);
     if (!t) return NULL;
     t->part0 = (uint32_t)k->c->parts.count;
     t->layer = k->layer;
@@ -87,7 +67,7 @@ static int add_part(struct tiler *k, struct plan_part part)
         return error_set(k->e, EFBIG, "slots of %llu bytes cut this model into more than %u pieces: take larger ones (--slot-mib), or see whether "
                          "config.json names sizes that the model has", (unsigned long long)k->slot_bytes, PARTS_MOST);
     t = open_tile(k);
-    x = t ? table_next(&k->c->parts) : NULL;
+    x = t ? program_table_add(&k->c->parts, 1) : NULL;
     if (!x) return error_set(k->e, ENOMEM, "no memory for a plan of %zu tiles", k->c->tiles.count);
     part.slot_off = (uint32_t)(k->used + part.file_off % PLAN_PAGE);
     k->charge += charge_of(k, part.file_off, part.bytes);
@@ -119,7 +99,7 @@ static uint64_t scale_count(const struct plan_matrix *m, uint64_t row, uint64_t 
     return (row + rows + m->block_rows - 1) / m->block_rows - scale_first(m, row);
 }
 
-static uint64_t bias_bytes(const struct plan_vector *v)
+static uint64_t vector_bytes(const struct plan_vector *v)
 {
     return form_row_bytes(v->form, v->elements);
 }
@@ -132,7 +112,7 @@ static uint64_t charge_of_rows(const struct tiler *k, const struct rows *r, uint
     if (m->scale_file != PLAN_NONE)
         sum += charge_of(k, m->scale_off + scale_first(m, r->row) * m->scale_row_bytes,
                          scale_count(m, r->row, n) * m->scale_row_bytes);
-    if (r->bias) sum += charge_of(k, r->bias->file_off, bias_bytes(r->bias));
+    if (r->bias) sum += charge_of(k, r->bias->file_off, vector_bytes(r->bias));
     return sum;
 }
 
@@ -166,7 +146,7 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
     int rc = 0;
 
     if (r->bias)
-        rc = add_part(k, (struct plan_part){.file_off = r->bias->file_off, .bytes = bias_bytes(r->bias), .rows = 1,
+        rc = add_part(k, (struct plan_part){.file_off = r->bias->file_off, .bytes = vector_bytes(r->bias), .rows = 1,
                                             .index = r->bias_index, .file = r->bias->file, .role = PART_BIAS,
                                             .form = r->bias->form});
     r->bias = NULL;
@@ -204,7 +184,7 @@ static int tiling_rows(struct tiler *k, struct rows r)
 
     if (!whole)
         return error_set(k->e, EINVAL, "a row of %s (%llu bytes) does not fit into a slot of %llu bytes",
-                         PROGRAM_AT(k->p, strings, char, r.m->name), (unsigned long long)r.m->row_bytes,
+                         plan_string(k->p, r.m->name), (unsigned long long)r.m->row_bytes,
                          (unsigned long long)k->slot_bytes);
     while (r.count && !rc) {
         uint64_t fit = rows_that_fit(k, &r, k->slot_bytes - k->charge), pieces, n;
@@ -225,10 +205,10 @@ static int tiling_rows(struct tiler *k, struct rows r)
 
 static int tiling_matrix(struct tiler *k, uint32_t matrix, uint64_t row, uint64_t rows)
 {
-    const struct plan_matrix *m = PROGRAM_AT(k->p, matrices, struct plan_matrix, matrix);
+    const struct plan_matrix *m = &plan_matrices(k->p)[matrix];
 
     if (row > m->rows || rows > m->rows - row)
-        return error_set(k->e, EINVAL, "an operation asks for rows beyond the end of %s", PROGRAM_AT(k->p, strings, char, m->name));
+        return error_set(k->e, EINVAL, "an operation asks for rows beyond the end of %s", plan_string(k->p, m->name));
     return tiling_rows(k, (struct rows){.m = m, .matrix = matrix, .row = row, .count = rows});
 }
 
@@ -240,7 +220,7 @@ static int tiling_op(struct tiler *k, const struct plan_op *o)
 
     k->layer = o->layer;
     if (o->kind == OP_MATMUL)
-        return tiling_matrix(k, o->matmul.matrix, 0, PROGRAM_AT(k->p, matrices, struct plan_matrix, o->matmul.matrix)->rows);
+        return tiling_matrix(k, o->matmul.matrix, 0, plan_matrices(k->p)[o->matmul.matrix].rows);
     if (o->kind != OP_HEADMM) return 0;
     for (uint64_t h = 0; h < o->headmm.heads && !rc; h++)
         rc = tiling_matrix(k, o->headmm.matrix, h * o->headmm.row_stride + o->headmm.row_off, o->headmm.rows);
@@ -251,55 +231,32 @@ static int tiling_sweep(struct tiler *k)
 {
     int rc = 0;
 
-    for (size_t i = 0; i < k->p->ops.count && !rc; i++) rc = tiling_op(k, PROGRAM_AT(k->p, ops, struct plan_op, i));
+    for (size_t i = 0; i < k->p->ops.count && !rc; i++) rc = tiling_op(k, &plan_ops(k->p)[i]);
     close_tile(k);
-    k->c->sweep_tiles = (uint32_t)k->c->tiles.count;
+    k->c->sweep_count = (uint32_t)k->c->tiles.count;
     return rc;
-}
-
-/* Places of the vectors in the resident area; biases of experts have none. */
-static void place_vectors(struct program *p)
-{
-    uint64_t at = 0;
-
-    for (size_t i = 0; i < p->vectors.count; i++) PROGRAM_AT(p, vectors, struct plan_vector, i)->at = 0;
-    for (size_t i = 0; i < p->experts.count; i++) {
-        const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
-        uint64_t n = x->biased ? matrices_of(x) : 0;
-
-        for (uint64_t v = 0; v < n; v++) PROGRAM_AT(p, vectors, struct plan_vector, x->bias0 + v)->at = PLAN_STREAMED;
-    }
-    for (size_t i = 0; i < p->vectors.count; i++) {
-        struct plan_vector *v = PROGRAM_AT(p, vectors, struct plan_vector, i);
-
-        if (v->at == PLAN_STREAMED) continue;
-        v->at = at;
-        at = (at + v->elements + FLOAT_ALIGN - 1) / FLOAT_ALIGN * FLOAT_ALIGN;
-    }
-    p->spec.resident_floats = at;
 }
 
 static int tiling_vectors(struct tiler *k)
 {
     int rc = 0;
 
-    place_vectors(k->p);
     for (size_t i = 0; i < k->p->vectors.count && !rc; i++) {
-        const struct plan_vector *v = PROGRAM_AT(k->p, vectors, struct plan_vector, i);
+        const struct plan_vector *v = &plan_vectors(k->p)[i];
         uint64_t charge;
 
         if (v->file == PLAN_NONE || v->at == PLAN_STREAMED) continue;
-        charge = charge_of(k, v->file_off, bias_bytes(v));
+        charge = charge_of(k, v->file_off, vector_bytes(v));
         if (charge > k->slot_bytes)
             return error_set(k->e, EINVAL, "%s (%llu bytes) does not fit into a slot of %llu bytes",
-                             PROGRAM_AT(k->p, strings, char, v->name), (unsigned long long)bias_bytes(v),
+                             plan_string(k->p, v->name), (unsigned long long)vector_bytes(v),
                              (unsigned long long)k->slot_bytes);
         if (charge > k->slot_bytes - k->charge) close_tile(k);
-        rc = add_part(k, (struct plan_part){.file_off = v->file_off, .bytes = bias_bytes(v), .rows = 1,
+        rc = add_part(k, (struct plan_part){.file_off = v->file_off, .bytes = vector_bytes(v), .rows = 1,
                                             .index = (uint32_t)i, .file = v->file, .role = PART_VECTOR, .form = v->form});
     }
     close_tile(k);
-    k->c->resident_tiles = (uint32_t)k->c->tiles.count - k->c->sweep_tiles;
+    k->c->resident_count = (uint32_t)k->c->tiles.count - k->c->sweep_count;
     return rc;
 }
 
@@ -312,20 +269,20 @@ static bool same_form(const struct plan_matrix *a, const struct plan_matrix *b)
 
 static int tiling_expert(struct tiler *k, const struct plan_experts *x, uint32_t expert)
 {
-    uint32_t each = x->fused ? 2 : 3;
+    uint32_t each = plan_expert_matrices(x);
     int rc = 0;
 
     for (uint32_t i = 0; i < each && !rc; i++) {
         uint32_t n = expert * each + i;
-        const struct plan_matrix *m = PROGRAM_AT(k->p, matrices, struct plan_matrix, x->matrix0 + n);
+        const struct plan_matrix *m = &plan_matrices(k->p)[x->matrix0 + n];
         struct rows r = {.m = m, .matrix = x->matrix0 + n, .count = m->rows};
 
-        if (!same_form(m, PROGRAM_AT(k->p, matrices, struct plan_matrix, x->matrix0 + i)))
+        if (!same_form(m, &plan_matrices(k->p)[x->matrix0 + i]))
             return error_set(k->e, EINVAL, "%s has another form than the same matrix of the first expert",
-                             PROGRAM_AT(k->p, strings, char, m->name));
+                             plan_string(k->p, m->name));
         if (x->biased) {
             r.bias_index = x->bias0 + n;
-            r.bias = PROGRAM_AT(k->p, vectors, struct plan_vector, r.bias_index);
+            r.bias = &plan_vectors(k->p)[r.bias_index];
         }
         rc = tiling_rows(k, r);
     }
@@ -334,114 +291,72 @@ static int tiling_expert(struct tiler *k, const struct plan_experts *x, uint32_t
 }
 
 /* The layer of the operation that uses a table. */
-static uint32_t layer_of_experts(const struct program *p, uint32_t table)
+static uint32_t layer_of_experts(const struct plan_shm *p, uint32_t table)
 {
     for (size_t i = 0; i < p->ops.count; i++) {
-        const struct plan_op *o = PROGRAM_AT(p, ops, struct plan_op, i);
+        const struct plan_op *o = &plan_ops(p)[i];
 
         if (o->kind == OP_EXPERTS && o->experts.table == table) return o->layer;
     }
     return 0;
 }
 
-static int tiling_experts(struct tiler *k)
+static int tiling_table(struct tiler *k, const struct plan_experts *x)
 {
-    k->alike = true;
-    for (size_t i = 0; i < k->p->experts.count; i++) {
-        struct plan_experts *x = PROGRAM_AT(k->p, experts, struct plan_experts, i);
+    struct plan_expert_tiles *t = program_table_add(&k->c->expert_tiles, 1);
 
-        k->layer = layer_of_experts(k->p, (uint32_t)i);
-        x->tile0 = (uint32_t)k->c->tiles.count;
-        for (uint32_t expert = 0; expert < x->experts; expert++) {
-            int rc = tiling_expert(k, x, expert);
+    if (!t) return error_set(k->e, ENOMEM, "no memory for a plan of %zu tiles", k->c->tiles.count);
+    t->tile0 = (uint32_t)k->c->tiles.count;
+    for (uint32_t expert = 0; expert < x->experts; expert++) {
+        int rc = tiling_expert(k, x, expert);
 
-            if (rc) return rc;
-            if (!expert) x->tiles_each = (uint32_t)k->c->tiles.count - x->tile0;
-            if (k->c->tiles.count != x->tile0 + (expert + UINT64_C(1)) * x->tiles_each)
-                return error_set(k->e, EINVAL, "expert %u of layer %u is not cut as the first one is", expert, k->layer);
-        }
+        if (rc) return rc;
+        if (!expert) t->each = (uint32_t)k->c->tiles.count - t->tile0;
+        if (k->c->tiles.count != t->tile0 + (expert + UINT64_C(1)) * t->each)
+            return error_set(k->e, EINVAL, "expert %u of layer %u is not cut as the first one is", expert, k->layer);
     }
-    k->c->expert_tiles = (uint32_t)k->c->tiles.count - k->c->sweep_tiles - k->c->resident_tiles;
     return 0;
 }
 
-int tiling_program(struct tiling *c, struct program *p, uint64_t slot_bytes, struct error *e)
+static int tiling_experts(struct tiler *k)
+{
+    int rc = 0;
+
+    k->alike = true;
+    for (size_t i = 0; i < k->p->experts.count && !rc; i++) {
+        k->layer = layer_of_experts(k->p, (uint32_t)i);
+        rc = tiling_table(k, &plan_experts(k->p)[i]);
+    }
+    k->c->expert_count = (uint32_t)k->c->tiles.count - k->c->sweep_count - k->c->resident_count;
+    return rc;
+}
+
+int tiling_cut(struct tiling *c, const struct plan_shm *p, uint64_t slot_bytes, struct error *e)
 {
     struct tiler k = {.c = c, .p = p, .e = e, .slot_bytes = slot_bytes};
     int rc;
 
-    *c = (struct tiling){.parts.size = sizeof(struct plan_part), .tiles.size = sizeof(struct plan_tile)};
+    *c = (struct tiling){.parts.size = sizeof(struct plan_part),
+                         .tiles.size = sizeof(struct plan_tile),
+                         .expert_tiles.size = sizeof(struct plan_expert_tiles)};
     if (slot_bytes < PLAN_PAGE || slot_bytes % PLAN_PAGE || slot_bytes > SLOT_BYTES_MAX)
         return error_set(e, EINVAL, "slots of %llu bytes cannot be cut for", (unsigned long long)slot_bytes);
     rc = tiling_sweep(&k);
     if (!rc) rc = tiling_vectors(&k);
     if (!rc) rc = tiling_experts(&k);
-    if (rc) {
-        tiling_free(c);
-        return rc;
-    }
-    p->spec.sweep_tiles = c->sweep_tiles;
-    p->spec.resident_tiles = c->resident_tiles;
-    p->spec.expert_tiles = c->expert_tiles;
-    return 0;
+    if (rc) tiling_free(c);
+    return rc;
 }
 
 void tiling_free(struct tiling *c)
 {
     free(c->parts.data);
     free(c->tiles.data);
+    free(c->expert_tiles.data);
     *c = (struct tiling){0};
 }
 
 /* ---- what cutting will need ---- */
-
-static int check_matrix(const struct program *p, size_t i, struct error *e)
-{
-    const struct plan_matrix *m = PROGRAM_AT(p, matrices, struct plan_matrix, i);
-    bool scaled = m->scale_file != PLAN_NONE;
-
-    if (m->name >= p->strings.count) return error_set(e, EINVAL, "matrix %zu has no name", i);
-    if (!m->rows || m->rows > UINT32_MAX || !m->row_bytes || m->row_bytes > (UINT64_C(1) << 32) ||
-        (scaled && (!m->block_rows || !m->scale_row_bytes || m->scale_row_bytes > (UINT64_C(1) << 32))))
-        return error_set(e, EINVAL, "%s: %llu rows of %llu bytes cannot be cut", PROGRAM_AT(p, strings, char, m->name),
-                         (unsigned long long)m->rows, (unsigned long long)m->row_bytes);
-    return 0;
-}
-
-static int check_ranges(const struct program *p, size_t i, struct error *e)
-{
-    const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
-    uint64_t n = matrices_of(x);
-
-    if (!n || n > p->matrices.count || x->matrix0 > p->matrices.count - n)
-        return error_set(e, EINVAL, "table %zu of %u experts lacks matrices", i, x->experts);
-    if (x->biased && (n > p->vectors.count || x->bias0 > p->vectors.count - n))
-        return error_set(e, EINVAL, "table %zu of %u experts lacks biases", i, x->experts);
-    return 0;
-}
-
-int tiling_check(const struct program *p, struct error *e)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < p->matrices.count && !rc; i++) rc = check_matrix(p, i, e);
-    for (size_t i = 0; i < p->experts.count && !rc; i++) rc = check_ranges(p, i, e);
-    for (size_t i = 0; i < p->vectors.count && !rc; i++) {
-        const struct plan_vector *v = PROGRAM_AT(p, vectors, struct plan_vector, i);
-
-        if (v->name >= p->strings.count || !v->elements || v->elements > UINT32_MAX)
-            rc = error_set(e, EINVAL, "vector %zu of %llu elements cannot be placed", i, (unsigned long long)v->elements);
-    }
-    for (size_t i = 0; i < p->ops.count && !rc; i++) {
-        const struct plan_op *o = PROGRAM_AT(p, ops, struct plan_op, i);
-        uint32_t m = o->kind == OP_MATMUL ? o->matmul.matrix : o->kind == OP_HEADMM ? o->headmm.matrix : 0;
-
-        if (m && m >= p->matrices.count)
-            rc = error_set(e, EINVAL, "operation %zu asks for matrix %u, which is not there", i, m);
-    }
-    if (!rc && p->spec.embed_matrix >= p->matrices.count) rc = error_set(e, EINVAL, "there is no embedding table");
-    return rc;
-}
 
 static uint64_t least_for_matrix(const struct plan_matrix *m)
 {
@@ -452,54 +367,54 @@ static uint64_t least_for_matrix(const struct plan_matrix *m)
     return bytes;
 }
 
-static uint64_t least_with_bias(const struct program *p, const struct plan_experts *x)
+static uint64_t least_with_bias(const struct plan_shm *p, const struct plan_experts *x)
 {
-    uint64_t n = x->biased ? matrices_of(x) : 0, most = 0;
+    uint64_t n = x->biased ? plan_experts_matrices(x) : 0, most = 0;
 
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t bytes = least_for_matrix(PROGRAM_AT(p, matrices, struct plan_matrix, x->matrix0 + i)) +
-                         worst_pages(bias_bytes(PROGRAM_AT(p, vectors, struct plan_vector, x->bias0 + i)));
+        uint64_t bytes = least_for_matrix(&plan_matrices(p)[x->matrix0 + i]) +
+                         worst_pages(vector_bytes(&plan_vectors(p)[x->bias0 + i]));
 
         if (bytes > most) most = bytes;
     }
     return most;
 }
 
-uint64_t tiling_slot_least(const struct program *p)
+uint64_t tiling_slot_least(const struct plan_shm *p)
 {
     uint64_t most = PLAN_PAGE, bytes;
 
     for (size_t i = 0; i < p->matrices.count; i++) {
-        bytes = least_for_matrix(PROGRAM_AT(p, matrices, struct plan_matrix, i));
+        bytes = least_for_matrix(&plan_matrices(p)[i]);
         if (bytes > most) most = bytes;
     }
     for (size_t i = 0; i < p->vectors.count; i++) {
-        const struct plan_vector *v = PROGRAM_AT(p, vectors, struct plan_vector, i);
+        const struct plan_vector *v = &plan_vectors(p)[i];
 
-        bytes = v->file == PLAN_NONE ? 0 : worst_pages(bias_bytes(v));
+        bytes = v->file == PLAN_NONE ? 0 : worst_pages(vector_bytes(v));
         if (bytes > most) most = bytes;
     }
     for (size_t i = 0; i < p->experts.count; i++) {
-        bytes = least_with_bias(p, PROGRAM_AT(p, experts, struct plan_experts, i));
+        bytes = least_with_bias(p, &plan_experts(p)[i]);
         if (bytes > most) most = bytes;
     }
     return most;
 }
 
-static uint64_t bytes_of_rows(const struct program *p, uint32_t matrix, uint64_t rows)
+static uint64_t bytes_of_rows(const struct plan_shm *p, uint32_t matrix, uint64_t rows)
 {
-    const struct plan_matrix *m = PROGRAM_AT(p, matrices, struct plan_matrix, matrix);
+    const struct plan_matrix *m = &plan_matrices(p)[matrix];
 
     if (rows > m->rows) rows = m->rows;
     return rows * m->row_bytes + (m->scale_file == PLAN_NONE ? 0 : scale_count(m, 0, rows) * m->scale_row_bytes);
 }
 
-uint64_t tiling_sweep_bytes(const struct program *p)
+uint64_t tiling_sweep_bytes(const struct plan_shm *p)
 {
     uint64_t sum = 0;
 
     for (size_t i = 0; i < p->ops.count; i++) {
-        const struct plan_op *o = PROGRAM_AT(p, ops, struct plan_op, i);
+        const struct plan_op *o = &plan_ops(p)[i];
 
         if (o->kind == OP_MATMUL) sum += bytes_of_rows(p, o->matmul.matrix, UINT64_MAX);
         if (o->kind == OP_HEADMM) sum += bytes_of_rows(p, o->headmm.matrix, (uint64_t)o->headmm.heads * o->headmm.rows);
@@ -507,14 +422,14 @@ uint64_t tiling_sweep_bytes(const struct program *p)
     return sum;
 }
 
-uint64_t tiling_expert_bytes(const struct program *p)
+uint64_t tiling_expert_bytes(const struct plan_shm *p)
 {
     uint64_t sum = 0;
 
     for (size_t i = 0; i < p->experts.count; i++) {
-        const struct plan_experts *x = PROGRAM_AT(p, experts, struct plan_experts, i);
+        const struct plan_experts *x = &plan_experts(p)[i];
 
-        for (uint64_t m = 0; m < matrices_of(x); m++) sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
+        for (uint64_t m = 0; m < plan_experts_matrices(x); m++) sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
     }
     return sum;
 }

@@ -69,10 +69,11 @@ static bool ask_experts(struct stub *p)
 
     while (p->plan->spec.expert_tiles && p->asked - p->came < most) {
         if (!p->expert_left) {
-            const struct plan_experts *x = &plan_experts(p->plan)[next_random(p, tables)];
+            uint32_t table = next_random(p, tables);
+            const struct plan_expert_tiles *t = &plan_expert_tiles(p->plan)[table];
 
-            p->expert_tile = x->tile0 + next_random(p, x->experts) * x->tiles_each;
-            p->expert_left = x->tiles_each;
+            p->expert_tile = t->tile0 + next_random(p, plan_experts(p->plan)[table].experts) * t->each;
+            p->expert_left = t->each;
         }
         if (request_push(p->run, &(struct epoch_request){.kind = REQUEST_TILE, .index = p->expert_tile})) break;
         p->expert_tile++;

@@ -64,7 +64,7 @@ static void fill(const struct stub_source *s, uint8_t *segment)
         fill_tile(segment + s->base[SWEEP] + i * slot, p, t + i);
     for (uint64_t i = 0; i < s->places[EXPERTS]; i++)
         fill_tile(segment + s->base[EXPERTS] + i * slot, p,
-                  t + plan_experts(p)->tile0 + i % plan_experts(p)->tiles_each);
+                  t + plan_expert_tiles(p)->tile0 + i % plan_expert_tiles(p)->each);
 }
 
 /* ---- places ---- */
@@ -72,12 +72,12 @@ static void fill(const struct stub_source *s, uint8_t *segment)
 /* A place for an expert's tile holds what such a tile has at that place of its expert. */
 static uint64_t expert_place(struct stub_source *s, uint32_t tile)
 {
-    const struct plan_experts *x = plan_experts(s->plan);
+    const struct plan_expert_tiles *x = plan_expert_tiles(s->plan);
     uint64_t i = 0, groups;
 
-    while (i + 1 < s->plan->experts.count && tile >= x[i + 1].tile0) i++;
-    groups = s->places[EXPERTS] / x->tiles_each;
-    return groups ? (s->turn++ % groups) * x->tiles_each + (tile - x[i].tile0) % x[i].tiles_each % x->tiles_each : 0;
+    while (i + 1 < s->plan->expert_tiles.count && tile >= x[i + 1].tile0) i++;
+    groups = s->places[EXPERTS] / x->each;
+    return groups ? (s->turn++ % groups) * x->each + (tile - x[i].tile0) % x[i].each % x->each : 0;
 }
 
 static void lay_out(struct stub_source *s, int device)
@@ -91,7 +91,7 @@ static void lay_out(struct stub_source *s, int device)
         s->places[OTHER] = OTHER_PLACES;
         slots -= OTHER_PLACES;
         s->places[EXPERTS] = s->plan->spec.expert_tiles ? slots / 2 : 0;
-        if (s->places[EXPERTS]) s->places[EXPERTS] -= s->places[EXPERTS] % plan_experts(s->plan)->tiles_each;
+        if (s->places[EXPERTS]) s->places[EXPERTS] -= s->places[EXPERTS] % plan_expert_tiles(s->plan)->each;
         s->places[SWEEP] = slots - s->places[EXPERTS];
     } else {
         s->places[SWEEP] = slots;
@@ -103,7 +103,7 @@ static void lay_out(struct stub_source *s, int device)
 
 void stub_source_plan(struct plan_shm *plan, uint64_t room)
 {
-    uint64_t slot = plan->run.slot_bytes, each = plan->spec.expert_tiles ? plan_experts(plan)->tiles_each : 0;
+    uint64_t slot = plan->run.slot_bytes, each = plan->spec.expert_tiles ? plan_expert_tiles(plan)->each : 0;
     uint64_t most = plan->spec.sweep_tiles + plan->spec.expert_tiles, places = room / slot;
     uint64_t least = OTHER_PLACES + 2 * (each + PLACES_LEAST);
 

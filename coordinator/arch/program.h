@@ -1,11 +1,10 @@
-/* A model as the coordinator builds it: growing tables of the plan's records, before tiles are cut.
+/* A model as its family describes it: growing tables of the plan's records, until they become an image.
  *
- *   model/families/NAME.c  writes ops, and names matrices and vectors as it needs them
- *   plan/tiling.c          walks the ops and cuts tiles
- *   plan/assemble.c        lays everything out as one struct plan_shm
+ *   arch/families/NAME.c   writes operations, and names matrices and vectors as it needs them
+ *   program_image()        lays the tables out as one struct plan_shm, checked, which nobody writes to any more
+ *   plan/                  reads that image, and makes of it and of a run's settings the plan that stages are given
  *
- * Records are those of proto/plan.h; indices are positions in the arrays. Experts' tile0 and tiles_each are filled by
- * the cutting. All memory belongs to the program. */
+ * Records are those of proto/program.h; indices are positions in the tables. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,16 +12,22 @@
 #include "proto/base/error.h"
 #include "proto/plan.h"
 
-/* A growing array of records; data is contiguous. */
+/* A growing table of records; data is contiguous. */
 struct program_table {
     void *data;
     size_t count, capacity, size; /* size of a record */
 };
 
+/* Room for n more records, zeroed; valid until the next. NULL when there is no memory. */
+void *program_table_add(struct program_table *t, size_t n);
+
+/* All memory belongs to the program. */
 struct program {
-    struct plan_spec spec; /* tile counts and resident_floats are filled by the cutting */
-    struct program_table files, matrices, vectors, buffers, ops, experts, ropes, caches, states, constants, strings;
-    bool failed;         /* out of memory once: program_done() tells */
+    struct plan_spec spec; /* resident_floats is program_image()'s, counts of tiles are the plan's */
+#define PROGRAM_TABLE(table, type) struct program_table table;
+    PLAN_PROGRAM_TABLES(PROGRAM_TABLE)
+#undef PROGRAM_TABLE
+    bool failed;         /* out of memory once: program_image() tells */
     struct plan_op lost; /* what program_op() hands out then */
 };
 
@@ -30,7 +35,7 @@ void program_init(struct program *p);
 void program_free(struct program *p);
 
 /* Each returns the record's index. A failed allocation sets failed and returns 0, so that families need not test every
- * call; program_done() reports it. */
+ * call; program_image() reports it. */
 uint32_t program_file(struct program *p, const struct plan_file *f, const char *path);
 uint32_t program_matrix(struct program *p, const struct plan_matrix *m, const char *name);
 uint32_t program_vector(struct program *p, const struct plan_vector *v, const char *name);
@@ -43,15 +48,13 @@ uint32_t program_experts(struct program *p, const struct plan_experts *x);
 struct plan_op *program_op(struct program *p, enum plan_op_kind kind,
                            uint32_t layer); /* zeroed, valid until the next */
 uint64_t program_string(struct program *p, const char *s);
-int program_done(const struct program *p, struct error *e); /* 0, or -ENOMEM */
 
 /* A buffer's width becomes at least width: layers of different sizes share their buffers. */
 void program_buffer_widen(struct program *p, uint16_t buf, uint32_t width);
 
-/* Every view lies inside its buffer, every matrix has the columns of what it multiplies, every index names a record:
- * 0, or -EPROTO naming the operation. A program that passes can be cut; what fails is a family's mistake or a folder
- * whose sizes contradict each other. */
-int program_check(const struct program *p, struct error *e);
+/* malloc'ed image of the program, which is as it was; vectors have their places in the resident area. Not yet
+ * checked: program_check(). -ENOMEM. */
+int program_image(struct plan_shm **out, const struct program *p, struct error *e);
 
-/* Typed access to a table's records, for who walks the whole program. */
+/* Typed access to a table's records. */
 #define PROGRAM_AT(p, table, type, i) (&((type *)(p)->table.data)[i])

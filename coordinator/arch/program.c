@@ -1,33 +1,36 @@
-#include "coordinator/plan/program.h"
+#include "coordinator/arch/program.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void table_init(struct program_table *t, size_t size)
-{
-    *t = (struct program_table){.size = size};
-}
+#define FLOAT_ALIGN 64u /* resident vectors begin at a multiple of 256 bytes */
+#define TABLE_ALIGN 64u
 
-/* Room for n more records, zeroed; NULL when there is no memory. */
-static void *table_add(struct program *p, struct program_table *t, size_t n)
+void *program_table_add(struct program_table *t, size_t n)
 {
+    void *at;
+
     if (t->count + n > t->capacity) {
         size_t capacity = t->capacity ? t->capacity * 2 : 16;
         void *data;
 
         while (capacity < t->count + n) capacity *= 2;
         data = reallocarray(t->data, capacity, t->size);
-        if (!data) {
-            p->failed = true;
-            return NULL;
-        }
+        if (!data) return NULL;
         t->data = data;
         t->capacity = capacity;
     }
-    void *at = (char *)t->data + t->count * t->size;
-    memset(at, 0, n * t->size);
+    at = memset((char *)t->data + t->count * t->size, 0, n * t->size);
     t->count += n;
+    return at;
+}
+
+static void *table_add(struct program *p, struct program_table *t, size_t n)
+{
+    void *at = program_table_add(t, n);
+
+    if (!at) p->failed = true;
     return at;
 }
 
@@ -43,29 +46,17 @@ static uint32_t table_put(struct program *p, struct program_table *t, const void
 void program_init(struct program *p)
 {
     memset(p, 0, sizeof *p);
-    table_init(&p->files, sizeof(struct plan_file));
-    table_init(&p->matrices, sizeof(struct plan_matrix));
-    table_init(&p->vectors, sizeof(struct plan_vector));
-    table_init(&p->buffers, sizeof(uint32_t));
-    table_init(&p->ops, sizeof(struct plan_op));
-    table_init(&p->experts, sizeof(struct plan_experts));
-    table_init(&p->ropes, sizeof(struct plan_rope));
-    table_init(&p->caches, sizeof(struct plan_cache));
-    table_init(&p->states, sizeof(struct plan_state));
-    table_init(&p->constants, sizeof(float));
-    table_init(&p->strings, 1);
+#define INIT(table, type) p->table.size = sizeof(type);
+    PLAN_PROGRAM_TABLES(INIT)
+#undef INIT
 }
 
 void program_free(struct program *p)
 {
-    struct program_table *all[] = {&p->files, &p->matrices, &p->vectors, &p->buffers,   &p->ops,    &p->experts,
-                                   &p->ropes, &p->caches,   &p->states,  &p->constants, &p->strings};
-
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        free(all[i]->data);
-        all[i]->data = NULL;
-        all[i]->count = all[i]->capacity = 0;
-    }
+#define FREE(table, type) free(p->table.data);
+    PLAN_PROGRAM_TABLES(FREE)
+#undef FREE
+    program_init(p);
 }
 
 uint64_t program_string(struct program *p, const char *s)
@@ -174,8 +165,63 @@ struct plan_op *program_op(struct program *p, enum plan_op_kind kind, uint32_t l
     return op;
 }
 
-int program_done(const struct program *p, struct error *e)
+/* ---- the image ---- */
+
+/* A table's place behind what there is, and its records there once there is an image. */
+static void lay_out(struct plan_shm *head, struct plan_shm *image, struct plan_table *to,
+                    const struct program_table *from)
 {
-    if (p->failed) return error_set(e, ENOMEM, "no memory for the model's description: free some memory and try again");
+    to->offset = head->bytes;
+    to->count = from->count;
+    head->bytes = (head->bytes + from->count * from->size + TABLE_ALIGN - 1) / TABLE_ALIGN * TABLE_ALIGN;
+    if (image && from->count) memcpy((char *)image + to->offset, from->data, from->count * from->size);
+}
+
+static void lay_out_all(struct plan_shm *head, struct plan_shm *image, const struct program *p)
+{
+    const struct program_table none = {0};
+
+    head->bytes = (sizeof *head + TABLE_ALIGN - 1) / TABLE_ALIGN * TABLE_ALIGN;
+#define LAY_OUT(table, type) lay_out(head, image, &head->table, &p->table);
+    PLAN_PROGRAM_TABLES(LAY_OUT)
+#undef LAY_OUT
+#define LAY_OUT(table, type) lay_out(head, NULL, &head->table, &none);
+    PLAN_TILE_TABLES(LAY_OUT)
+#undef LAY_OUT
+}
+
+/* Places of the vectors in the resident area; biases of experts have none. */
+static void place_vectors(struct plan_shm *image)
+{
+    struct plan_vector *v = (struct plan_vector *)(void *)((char *)image + image->vectors.offset);
+    uint64_t at = 0;
+
+    for (uint64_t i = 0; i < image->vectors.count; i++) v[i].at = 0;
+    for (uint64_t i = 0; i < image->experts.count; i++) {
+        const struct plan_experts *x = plan_experts(image) + i;
+        uint64_t n = x->biased ? plan_experts_matrices(x) : 0;
+
+        for (uint64_t k = x->bias0; k < x->bias0 + n && k < image->vectors.count; k++) v[k].at = PLAN_STREAMED;
+    }
+    for (uint64_t i = 0; i < image->vectors.count; i++) {
+        if (v[i].at == PLAN_STREAMED) continue;
+        v[i].at = at;
+        at = (at + v[i].elements + FLOAT_ALIGN - 1) / FLOAT_ALIGN * FLOAT_ALIGN;
+    }
+    image->spec.resident_floats = at;
+}
+
+int program_image(struct plan_shm **out, const struct program *p, struct error *e)
+{
+    struct plan_shm head = {.magic = PLAN_MAGIC, .version = PLAN_VERSION, .spec = p->spec}, *image = NULL;
+
+    *out = NULL;
+    lay_out_all(&head, NULL, p);
+    if (!p->failed) image = calloc(1, head.bytes);
+    if (!image) return error_set(e, ENOMEM, "no memory for the model's description: free some memory and try again");
+    lay_out_all(&head, image, p);
+    memcpy(image, &head, sizeof head);
+    place_vectors(image);
+    *out = image;
     return 0;
 }

@@ -1,4 +1,4 @@
-#include "proto/plan_check.h"
+#include "proto/check.h"
 
 #include <errno.h>
 
@@ -15,39 +15,40 @@ struct at {
     return error_set(a->e, EPROTO, "plan: operation %llu (%s, layer %u): " fmt, ULL(a->i), plan_op_name(a->op->kind),  \
                      a->op->layer, __VA_ARGS__)
 
-/* count blocks of width columns, stride apart, all inside of the view's buffer. */
-static int blocks(const struct at *a, struct plan_view v, uint64_t count, uint64_t width, uint64_t stride)
+/* count blocks of width columns, stride apart, all inside of the view's buffer. what: how the operation calls them. */
+static int blocks(const struct at *a, const char *what, struct plan_view v, uint64_t count, uint64_t width, uint64_t stride)
 {
     uint64_t have;
 
-    if (v.buf >= a->p->buffers.count) OP_FAIL("buffer %u of %llu", v.buf, ULL(a->p->buffers.count));
+    if (v.buf >= a->p->buffers.count) OP_FAIL("%s: buffer %u of %llu", what, v.buf, ULL(a->p->buffers.count));
     have = plan_buffers(a->p)[v.buf];
-    if (!count || !width || width > have || v.col > have - width || !check_fits(v.col + width, count - 1, stride, have))
-        OP_FAIL("%llu x %llu columns, %llu apart, from %u on in buffer %u of %llu", ULL(count), ULL(width), ULL(stride),
-                v.col, v.buf, ULL(have));
+    if (!count || !width || width > have || v.col > have - width || (count > 1 && stride < width) ||
+        !check_fits(v.col + width, count - 1, stride, have))
+        OP_FAIL("%s: %llu x %llu columns, %llu apart, from %u on in buffer %u of %llu", what, ULL(count), ULL(width),
+                ULL(stride), v.col, v.buf, ULL(have));
     return 0;
 }
 
-static int columns(const struct at *a, struct plan_view v, uint64_t width)
+static int columns(const struct at *a, const char *what, struct plan_view v, uint64_t width)
 {
-    return blocks(a, v, 1, width, 0);
+    return blocks(a, what, v, 1, width, 0);
 }
 
-/* A resident vector of at least that many elements, or PLAN_NONE. */
-static int vector(const struct at *a, uint32_t v, uint64_t elements)
+/* A resident vector of so many elements, or PLAN_NONE. */
+static int vector(const struct at *a, const char *what, uint32_t v, uint64_t elements)
 {
     if (v == PLAN_NONE) return 0;
     if (v >= a->p->vectors.count || plan_vectors(a->p)[v].at == PLAN_STREAMED)
-        OP_FAIL("vector %u is not resident", v);
-    if (plan_vectors(a->p)[v].elements < elements)
-        OP_FAIL("vector %u has %llu elements, not %llu", v, ULL(plan_vectors(a->p)[v].elements), ULL(elements));
+        OP_FAIL("%s: vector %u is not resident", what, v);
+    if (plan_vectors(a->p)[v].elements != elements)
+        OP_FAIL("%s: vector %u has %llu elements, not %llu", what, v, ULL(plan_vectors(a->p)[v].elements), ULL(elements));
     return 0;
 }
 
-static int needed_vector(const struct at *a, uint32_t v, uint64_t elements)
+static int needed_vector(const struct at *a, const char *what, uint32_t v, uint64_t elements)
 {
-    if (v == PLAN_NONE) OP_FAIL("no vector of %llu elements", ULL(elements));
-    return vector(a, v, elements);
+    if (v == PLAN_NONE) OP_FAIL("%s: no vector of %llu elements", what, ULL(elements));
+    return vector(a, what, v, elements);
 }
 
 static int matrix(const struct at *a, uint32_t m, const struct plan_matrix **out)
@@ -59,18 +60,20 @@ static int matrix(const struct at *a, uint32_t m, const struct plan_matrix **out
 
 static int state(const struct at *a, uint32_t s, uint64_t x, uint64_t y, uint64_t z)
 {
-    uint64_t xy;
+    uint64_t floats;
 
     if (s >= a->p->states.count) OP_FAIL("state %u of %llu", s, ULL(a->p->states.count));
-    if (__builtin_mul_overflow(x, y, &xy) || !check_fits(0, xy, z, plan_states(a->p)[s].floats))
-        OP_FAIL("state %u has %llu floats only", s, ULL(plan_states(a->p)[s].floats));
+    if (__builtin_mul_overflow(x, y, &floats) || __builtin_mul_overflow(floats, z, &floats) ||
+        floats != plan_states(a->p)[s].floats)
+        OP_FAIL("state %u has %llu floats, not %llu x %llu x %llu", s, ULL(plan_states(a->p)[s].floats), ULL(x), ULL(y),
+                ULL(z));
     return 0;
 }
 
 /* Reads whole positions' rows of src while dst is being written: they must not be one. */
 static int apart(const struct at *a, struct plan_view src, struct plan_view dst)
 {
-    if (src.buf == dst.buf) OP_FAIL("writes buffer %u while it reads it", dst.buf);
+    if (src.buf == dst.buf) OP_FAIL("source and destination: writes buffer %u while it reads it", dst.buf);
     return 0;
 }
 
@@ -83,20 +86,20 @@ static int embed(const struct at *a, const struct op_embed *o)
     if (o->matrix != a->p->spec.embed_matrix || !form_can_be_table(m->form) || o->width != m->cols || m->rows < a->p->spec.vocab)
         OP_FAIL("matrix %u of %llu x %llu %s for %u tokens of width %u", o->matrix, ULL(m->rows), ULL(m->cols),
                 form_name(m->form), a->p->spec.vocab, o->width);
-    return columns(a, o->dst, o->width);
+    return columns(a, "destination", o->dst, o->width);
 }
 
 static int norm(const struct at *a, const struct op_norm *o)
 {
-    int rc = blocks(a, o->src, o->groups, o->width, o->src_stride);
+    int rc = blocks(a, "source", o->src, o->groups, o->width, o->src_stride);
     uint64_t elements;
 
-    if (!rc) rc = blocks(a, o->dst, o->groups, o->width, o->dst_stride);
+    if (!rc) rc = blocks(a, "destination", o->dst, o->groups, o->width, o->dst_stride);
     if (rc) return rc;
     if (o->kind > NORM_L2) OP_FAIL("kind %u", o->kind);
     elements = (uint64_t)(o->groups - 1) * o->weight_stride + o->width;
-    rc = vector(a, o->weight, elements);
-    if (!rc) rc = vector(a, o->bias, elements);
+    rc = vector(a, "weight", o->weight, elements);
+    if (!rc) rc = vector(a, "bias", o->bias, elements);
     return rc;
 }
 
@@ -105,9 +108,9 @@ static int matmul(const struct at *a, const struct op_matmul *o)
     const struct plan_matrix *m;
     int rc = matrix(a, o->matrix, &m);
 
-    if (!rc) rc = columns(a, o->src, m->cols);
-    if (!rc) rc = columns(a, o->dst, m->rows);
-    if (!rc) rc = vector(a, o->bias, m->rows);
+    if (!rc) rc = columns(a, "source", o->src, m->cols);
+    if (!rc) rc = columns(a, "destination", o->dst, m->rows);
+    if (!rc) rc = vector(a, "bias", o->bias, m->rows);
     if (!rc) rc = apart(a, o->src, o->dst);
     if (rc) return rc;
     if (o->flags & ~MATMUL_ROW_NORM) OP_FAIL("flags %x", o->flags);
@@ -124,8 +127,8 @@ static int headmm(const struct at *a, const struct op_headmm *o)
         !check_fits((uint64_t)o->row_off + o->rows, o->heads - 1, o->row_stride, m->rows))
         OP_FAIL("%u heads of %u rows, %u apart from %u on, of %llu", o->heads, o->rows, o->row_stride, o->row_off,
                 ULL(m->rows));
-    rc = blocks(a, o->src, o->heads, o->transposed ? o->rows : m->cols, o->src_stride);
-    if (!rc) rc = blocks(a, o->dst, o->heads, o->transposed ? m->cols : o->rows, o->dst_stride);
+    rc = blocks(a, "source", o->src, o->heads, o->transposed ? o->rows : m->cols, o->src_stride);
+    if (!rc) rc = blocks(a, "destination", o->dst, o->heads, o->transposed ? m->cols : o->rows, o->dst_stride);
     if (!rc) rc = apart(a, o->src, o->dst);
     return rc;
 }
@@ -134,32 +137,32 @@ static int rope(const struct at *a, const struct op_rope *o)
 {
     if (o->rope >= a->p->ropes.count || plan_ropes(a->p)[o->rope].dim != o->dim || o->style > ROPE_PAIRS)
         OP_FAIL("rotary table %u, %u columns, style %u", o->rope, o->dim, o->style);
-    return blocks(a, o->x, o->heads, o->dim, o->head_stride);
+    return blocks(a, "columns", o->x, o->heads, o->dim, o->head_stride);
 }
 
 static int copy(const struct at *a, const struct op_copy *o)
 {
-    int rc = blocks(a, o->src, o->blocks, o->width, o->src_stride);
+    int rc = blocks(a, "source", o->src, o->blocks, o->width, o->src_stride);
 
-    return rc ? rc : blocks(a, o->dst, o->blocks, o->width, o->dst_stride);
+    return rc ? rc : blocks(a, "destination", o->dst, o->blocks, o->width, o->dst_stride);
 }
 
 static int add(const struct at *a, const struct op_add *o)
 {
-    int rc = columns(a, o->dst, o->width);
+    int rc = columns(a, "destination", o->dst, o->width);
 
-    if (!rc) rc = columns(a, o->a, o->width);
-    if (!rc) rc = columns(a, o->b, o->width);
+    if (!rc) rc = columns(a, "first term", o->a, o->width);
+    if (!rc) rc = columns(a, "second term", o->b, o->width);
     return rc;
 }
 
 static int act(const struct at *a, const struct op_act *o)
 {
     bool interleaved = o->flags & ACT_INTERLEAVED, broadcast = o->flags & ACT_BROADCAST;
-    int rc = columns(a, o->dst, o->width);
+    int rc = columns(a, "destination", o->dst, o->width);
 
-    if (!rc) rc = columns(a, o->gate, broadcast ? 1 : (uint64_t)o->width * (interleaved ? 2 : 1));
-    if (!rc && o->up.buf != PLAN_NOBUF) rc = columns(a, o->up, o->width);
+    if (!rc) rc = columns(a, "gate", o->gate, broadcast ? 1 : (uint64_t)o->width * (interleaved ? 2 : 1));
+    if (!rc && o->up.buf != PLAN_NOBUF) rc = columns(a, "up", o->up, o->width);
     if (rc) return rc;
     if (o->kind > ACT_SWIGLU_OAI || (o->flags & ~(ACT_INTERLEAVED | ACT_BROADCAST)) || (interleaved && broadcast))
         OP_FAIL("activation %u, flags %x", o->kind, o->flags);
@@ -169,7 +172,7 @@ static int act(const struct at *a, const struct op_act *o)
 static int scale(const struct at *a, const struct op_scale *o)
 {
     if (o->flags & ~SCALE_BY_POSITION) OP_FAIL("flags %x", o->flags);
-    return columns(a, o->x, o->width);
+    return columns(a, "columns", o->x, o->width);
 }
 
 static int attention(const struct at *a, const struct op_attention *o)
@@ -188,24 +191,24 @@ static int attention(const struct at *a, const struct op_attention *o)
     v = shared ? 0 : (uint64_t)o->kv_heads * o->dv;
     if (c->k_width != k || c->v_width != v)
         OP_FAIL("cache of %u + %u columns, not %llu + %llu", c->k_width, c->v_width, ULL(k), ULL(v));
-    rc = columns(a, o->q, (uint64_t)o->heads * o->dk);
-    if (!rc) rc = columns(a, o->k, k);
-    if (!rc && !shared) rc = columns(a, o->v, v);
-    if (!rc) rc = columns(a, o->dst, (uint64_t)o->heads * o->dv);
-    if (!rc) rc = vector(a, o->sinks, o->heads);
-    if (!rc) rc = vector(a, o->alibi, o->heads);
+    rc = columns(a, "q", o->q, (uint64_t)o->heads * o->dk);
+    if (!rc) rc = columns(a, "k", o->k, k);
+    if (!rc && !shared) rc = columns(a, "v", o->v, v);
+    if (!rc) rc = columns(a, "destination", o->dst, (uint64_t)o->heads * o->dv);
+    if (!rc) rc = vector(a, "sinks", o->sinks, o->heads);
+    if (!rc) rc = vector(a, "alibi", o->alibi, o->heads);
     return rc;
 }
 
 static int conv(const struct at *a, const struct op_conv *o)
 {
-    int rc = columns(a, o->src, o->width);
+    int rc = columns(a, "source", o->src, o->width);
 
-    if (!rc) rc = columns(a, o->dst, o->width);
+    if (!rc) rc = columns(a, "destination", o->dst, o->width);
     if (rc) return rc;
     if (!o->taps || o->taps > 1024 || o->act > ACT_SWIGLU_OAI) OP_FAIL("%u taps, activation %u", o->taps, o->act);
-    rc = needed_vector(a, o->weight, (uint64_t)o->width * o->taps);
-    if (!rc) rc = vector(a, o->bias, o->width);
+    rc = needed_vector(a, "weight", o->weight, (uint64_t)o->width * o->taps);
+    if (!rc) rc = vector(a, "bias", o->bias, o->width);
     if (!rc) rc = state(a, o->state, o->taps - 1, o->width, 1);
     return rc;
 }
@@ -216,14 +219,14 @@ static int delta(const struct at *a, const struct op_delta *o)
 
     if (!o->heads || !o->key_heads || o->heads % o->key_heads || !o->dk || !o->dv)
         OP_FAIL("%u heads over %u, %u and %u columns", o->heads, o->key_heads, o->dk, o->dv);
-    rc = columns(a, o->q, (uint64_t)o->key_heads * o->dk);
-    if (!rc) rc = columns(a, o->k, (uint64_t)o->key_heads * o->dk);
-    if (!rc) rc = columns(a, o->v, (uint64_t)o->heads * o->dv);
-    if (!rc) rc = columns(a, o->a, o->heads);
-    if (!rc) rc = columns(a, o->b, o->heads);
-    if (!rc) rc = columns(a, o->dst, (uint64_t)o->heads * o->dv);
-    if (!rc) rc = needed_vector(a, o->a_log, o->heads);
-    if (!rc) rc = needed_vector(a, o->dt_bias, o->heads);
+    rc = columns(a, "q", o->q, (uint64_t)o->key_heads * o->dk);
+    if (!rc) rc = columns(a, "k", o->k, (uint64_t)o->key_heads * o->dk);
+    if (!rc) rc = columns(a, "v", o->v, (uint64_t)o->heads * o->dv);
+    if (!rc) rc = columns(a, "a", o->a, o->heads);
+    if (!rc) rc = columns(a, "b", o->b, o->heads);
+    if (!rc) rc = columns(a, "destination", o->dst, (uint64_t)o->heads * o->dv);
+    if (!rc) rc = needed_vector(a, "a_log", o->a_log, o->heads);
+    if (!rc) rc = needed_vector(a, "dt_bias", o->dt_bias, o->heads);
     if (!rc) rc = state(a, o->state, o->heads, o->dk, o->dv);
     return rc;
 }
@@ -240,14 +243,14 @@ static int router(const struct at *a, const struct op_router *o)
             OP_FAIL("%u of %u groups of %u experts", o->top_groups, o->groups, o->experts);
         eligible = (uint64_t)o->experts / o->groups * o->top_groups;
     }
-    if (o->experts != x->experts || !o->top || o->top > eligible || o->top > x->max_used)
+    if (o->experts != x->experts || !o->top || o->top > eligible || o->top != x->max_used)
         OP_FAIL("%u of %u experts, the table has %u of %u", o->top, o->experts, x->max_used, x->experts);
     if (o->score > SCORE_TOPK_SOFTMAX || (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2)))
         OP_FAIL("score %u, flags %x", o->score, o->flags);
-    if (o->flags & ROUTER_GROUP_TOP2 && o->groups && o->experts / o->groups < 2)
+    if ((o->flags & ROUTER_GROUP_TOP2) && o->groups && o->experts / o->groups < 2)
         OP_FAIL("%u groups of %u experts have no best two", o->groups, o->experts);
-    if (vector(a, o->bias, o->experts)) return -EPROTO;
-    return columns(a, o->src, o->experts);
+    if (vector(a, "bias", o->bias, o->experts)) return -EPROTO;
+    return columns(a, "source", o->src, o->experts);
 }
 
 static int experts(const struct at *a, const struct op_experts *o)
@@ -263,17 +266,17 @@ static int experts(const struct at *a, const struct op_experts *o)
     while (i && ops[i - 1].kind != OP_ROUTER) i--;
     if (!i || ops[i - 1].router.table != o->table) OP_FAIL("no router chose among experts %u before", o->table);
     x = plan_experts(a->p) + o->table;
-    rc = columns(a, o->src, x->hidden);
-    if (!rc) rc = columns(a, o->dst, x->hidden);
+    rc = columns(a, "source", o->src, x->hidden);
+    if (!rc) rc = columns(a, "destination", o->dst, x->hidden);
     if (!rc) rc = apart(a, o->src, o->dst);
     return rc;
 }
 
 static int select_rows(const struct at *a, const struct op_select *o)
 {
-    int rc = columns(a, o->src, o->width);
+    int rc = columns(a, "source", o->src, o->width);
 
-    if (!rc) rc = columns(a, o->dst, o->width);
+    if (!rc) rc = columns(a, "destination", o->dst, o->width);
     if (!rc) rc = apart(a, o->src, o->dst);
     return rc;
 }
@@ -283,7 +286,7 @@ static int logits(const struct at *a, const struct op_logits *o)
     if (!a->selected || o->width != a->p->spec.vocab || a->i + 1 != a->p->ops.count)
         OP_FAIL("%u columns of a vocabulary of %u, %s", o->width, a->p->spec.vocab,
                 a->selected ? "not at the end" : "before positions were selected");
-    return columns(a, o->src, o->width);
+    return columns(a, "source", o->src, o->width);
 }
 
 static int check_op(const struct at *a)

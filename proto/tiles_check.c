@@ -1,6 +1,28 @@
-#include "proto/plan_check.h"
+#include "proto/check.h"
 
 #include <errno.h>
+
+/* ---- ranges ---- */
+
+static int check_ranges(const struct plan_shm *p, struct error *e)
+{
+    const struct plan_spec *s = &p->spec;
+    uint64_t first = s->sweep_tiles + s->resident_tiles;
+
+    if (s->sweep_tiles > UINT32_MAX || first + s->expert_tiles != p->tiles.count)
+        CHECK_FAIL("%llu + %u + %u tiles, the table has %llu", ULL(s->sweep_tiles), s->resident_tiles, s->expert_tiles,
+                   ULL(p->tiles.count));
+    if (p->tiles.count >= PLAN_NONE) CHECK_FAIL("%llu tiles are too many to number", ULL(p->tiles.count));
+    if (p->expert_tiles.count != p->experts.count)
+        CHECK_FAIL("tiles of %llu tables of experts, there are %llu", ULL(p->expert_tiles.count), ULL(p->experts.count));
+    for (uint64_t i = 0; i < p->experts.count; i++) {
+        const struct plan_expert_tiles *t = plan_expert_tiles(p) + i;
+
+        if (!t->each || t->tile0 < first || !check_fits(t->tile0, plan_experts(p)[i].experts, t->each, p->tiles.count))
+            CHECK_FAIL("experts %llu: tiles %u + %u x %u", ULL(i), t->tile0, plan_experts(p)[i].experts, t->each);
+    }
+    return 0;
+}
 
 /* ---- each part and tile by itself ---- */
 
@@ -229,11 +251,13 @@ static int walk_bias(struct walk *w, uint32_t vector)
     return 0;
 }
 
-static int check_expert_order(const struct plan_shm *p, const struct plan_experts *x, uint32_t expert, struct error *e)
+static int check_expert_order(const struct plan_shm *p, uint64_t table, uint32_t expert, struct error *e)
 {
-    uint64_t tile = x->tile0 + (uint64_t)expert * x->tiles_each;
-    struct walk w = {.p = p, .e = e, .tile = tile, .last = tile + x->tiles_each};
-    uint32_t each = x->fused ? 2 : 3;
+    const struct plan_experts *x = plan_experts(p) + table;
+    const struct plan_expert_tiles *t = plan_expert_tiles(p) + table;
+    uint64_t tile = t->tile0 + (uint64_t)expert * t->each;
+    struct walk w = {.p = p, .e = e, .tile = tile, .last = tile + t->each};
+    uint32_t each = plan_expert_matrices(x);
     int rc = 0;
 
     for (uint32_t k = 0; k < each && !rc; k++) {
@@ -266,14 +290,12 @@ static int check_resident_order(const struct plan_shm *p, struct error *e)
 
 int check_tiles(const struct plan_shm *p, struct error *e)
 {
-    int rc = check_each_tile(p, e);
+    int rc = check_ranges(p, e);
 
+    if (!rc) rc = check_each_tile(p, e);
     if (!rc) rc = check_sweep_order(p, e);
     if (!rc) rc = check_resident_order(p, e);
-    for (uint64_t i = 0; i < p->experts.count; i++) {
-        const struct plan_experts *x = plan_experts(p) + i;
-
-        for (uint32_t n = 0; n < x->experts && !rc; n++) rc = check_expert_order(p, x, n, e);
-    }
+    for (uint64_t i = 0; i < p->experts.count; i++)
+        for (uint32_t n = 0; n < plan_experts(p)[i].experts && !rc; n++) rc = check_expert_order(p, i, n, e);
     return rc;
 }

@@ -1,0 +1,50 @@
+#include "proto/check.h"
+
+#include <errno.h>
+
+static bool power_of_two(uint32_t x)
+{
+    return x && !(x & (x - 1));
+}
+
+static int check_lane(const struct plan_run *r, int lane, struct error *e)
+{
+    if (!r->reader_slots[lane] || r->reader_slots[lane] > CHECK_SLOTS)
+        CHECK_FAIL("%u host slots in lane %d", r->reader_slots[lane], lane);
+    if ((r->backend == BACKEND_CUDA) != (r->transfer_slots[lane] > 0) || r->transfer_slots[lane] > CHECK_SLOTS)
+        CHECK_FAIL("%u device slots in lane %d", r->transfer_slots[lane], lane);
+    if (!power_of_two(r->entries[lane]) || r->entries[lane] > 4 * CHECK_SLOTS)
+        CHECK_FAIL("%u ring entries in lane %d", r->entries[lane], lane);
+    return 0;
+}
+
+int check_config(const struct plan_run *r, struct error *e)
+{
+    int rc;
+
+    if (r->backend > BACKEND_CUDA || r->io > PLAN_IO_BUFFERED || r->engine > ENGINE_NULL || r->kv_type > KV_F16)
+        CHECK_FAIL("unknown backend %u, io %u, engine %u or cache type %u", r->backend, r->io, r->engine, r->kv_type);
+    if (!r->slot_bytes || r->slot_bytes % PLAN_PAGE || r->slot_bytes > CHECK_SLOT)
+        CHECK_FAIL("slots of %llu bytes", ULL(r->slot_bytes));
+    if (r->host_cache_bytes % PLAN_PAGE || r->device_pin_bytes % PLAN_PAGE || r->expert_cache_bytes % PLAN_PAGE ||
+        r->host_cache_bytes > CHECK_BYTES || r->device_pin_bytes > CHECK_BYTES ||
+        r->expert_cache_bytes > r->host_cache_bytes)
+        CHECK_FAIL("host cache of %llu bytes, %llu for experts; %llu on the device", ULL(r->host_cache_bytes),
+                   ULL(r->expert_cache_bytes), ULL(r->device_pin_bytes));
+    for (int lane = 0; lane < 2; lane++) {
+        rc = check_lane(r, lane, e);
+        if (rc) return rc;
+    }
+    if (r->io_block_bytes < PLAN_PAGE || r->io_block_bytes % PLAN_PAGE || r->io_block_bytes > CHECK_SLOT)
+        CHECK_FAIL("reads of %llu bytes", ULL(r->io_block_bytes));
+    if (r->io_find > IO_FIND_ON_WISH) CHECK_FAIL("reads are to be tried in an unknown way (%u)", r->io_find);
+    if (!r->io_depth || r->io_depth > 4096) CHECK_FAIL("%u reads in flight", r->io_depth);
+    if (!r->threads || r->threads > 4096 || r->device > 4096)
+        CHECK_FAIL("%u threads, device %u", r->threads, r->device);
+    if (!r->kv_rows || r->kv_rows > CHECK_POSITIONS || !r->max_positions || r->max_positions > CHECK_POSITIONS)
+        CHECK_FAIL("%u cached positions, %u in a sweep", r->kv_rows, r->max_positions);
+    if (!r->max_logits || r->max_logits > r->max_positions)
+        CHECK_FAIL("%u logits of %u positions", r->max_logits, r->max_positions);
+    if (!r->sequences || r->sequences > CHECK_POSITIONS) CHECK_FAIL("%u sequences", r->sequences);
+    return 0;
+}
