@@ -42,4 +42,4 @@ static void seeds(fuzz_emit *emit, void *arg)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) emit(arg, texts[i], strlen(texts[i]));
 }
 
-const struct fuzz_target fuzz_calibration = {"speeds", run, seeds, 0};
+const struct fuzz_target fuzz_calibration = {"calibration", run, seeds, 0};
