@@ -299,9 +299,9 @@ static void bad_commands(void **state)
         {"/save", "wants the name of a file"},
         {"/save /no/such/folder/x", "cannot write /no/such/folder/x: "},
         {"/load", "wants the name of a file"},
-        {"/load /no/such/file", "cannot read /no/such/file: "},
+        {"/load /no/such/file", "/no/such/file: "},
         {"/load tests", "tests is a folder"},
-        {"/load README.md", "README.md, line 1"},
+        {"/load README.md", "README.md: line 1"},
         {"/load tests/data/demo-model/config.json", "holds no list of messages"},
     };
     struct terminal t = chat_with_demo();

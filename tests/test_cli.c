@@ -236,7 +236,7 @@ static void template(void **state)
 static void template_that_fails(void **state)
 {
     (void)state;
-    FAILED("[{\"role\": ]", "standard input:1", "template", DEMO);
+    FAILED("[{\"role\": ]", "standard input: line 1, column 11", "template", DEMO);
     FAILED("", "standard input", "template", DEMO);
     FAILED("\"text\"", "list of messages", "template", DEMO);
     FAILED("{\"messages\": 3}", "list of messages", "template", DEMO);

@@ -92,10 +92,10 @@ static void refuses_bad_headers(void **state)
     refuse_header("{" T("a", "F32", "[1]", "[4,0]") "}", 8, "end before they begin");
     refuse_header("{" T("a", "F32", "[1]", "[-8,-4]") "}", 8, "offsets");
     refuse_header("{" T("a", "F32", "[1]", "[0,4,8]") "}", 8, "offsets");
-    refuse_header("{" T("a", "F32", "[1]", "[0,99999999999999999999]") "}", 8, "big");
+    refuse_header("{" T("a", "F32", "[1]", "[0,99999999999999999999]") "}", 8, "offsets");
     refuse_header("{" T("a", "F32", "[4]", "[0,16]") "}", 8, "cut short");
     refuse_header("{" T("a", "F32", "[2]", "[0,8]") "," T("b", "F32", "[2]", "[4,12]") "}", 12, "overlap");
-    refuse_header("{" T("a", "F32", "[1]", "[0,4]") "," T("a", "F32", "[1]", "[4,8]") "}", 8, "duplicate");
+    refuse_header("{" T("a", "F32", "[1]", "[0,4]") "," T("a", "F32", "[1]", "[4,8]") "}", 8, "stands twice, \"a\"");
     refuse_header("{\"a\":3}", 8, "object");
     refuse_header("{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "dtype");
     refuse_header("{" T("a", "F4", "[3]", "[0,1]") "}", 8, "do not agree");

@@ -180,9 +180,9 @@ static void test_broken_files(void **state)
     (void)state;
     clear_folder();
     write_file("tokenizer_config.json", "{\n\"chat_template\": nope}");
-    expect_open_error(NULL, EINVAL, "tokenizer_config.json, line 2");
+    expect_open_error(NULL, EINVAL, "tokenizer_config.json: line 2, column 18");
     write_file("tokenizer_config.json", "[]");
-    expect_open_error(NULL, EINVAL, "must be a JSON object");
+    expect_open_error(NULL, EINVAL, "not a JSON object");
     write_file("tokenizer_config.json", "");
     expect_open_error(NULL, EINVAL, "tokenizer_config.json");
     write_file("tokenizer_config.json", "{\"chat_template\": 5}");

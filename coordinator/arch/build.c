@@ -79,7 +79,7 @@ void build_sizes(struct build *b, const struct build_defaults *d)
     b->vocab = size_or_default(b, "vocab_size", SIZE_LIMIT, d->vocab);
     b->inter = config_size_or(b->c, "intermediate_size", 1, SIZE_LIMIT, b->c->text != b->c->root ? d->inter : 0, b->e);
     b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, d->limit ? d->limit : 2048, b->e);
-    longest = config_size_or(b->c, "model_max_length", 1, CONFIG_SIZE_MAX, b->limit, b->e);
+    longest = config_length_or(b->c, "model_max_length", b->limit, b->e);
     if (longest > b->limit) b->limit = longest; /* Command R gives both, and means the larger */
     b->theta = d->theta;
     head_sizes(b, d);

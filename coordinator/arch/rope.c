@@ -143,11 +143,11 @@ static const json_t *rules_of_kind(struct making *m, const struct rope_request *
     size_t kinds = 0;
     const char *key;
 
-    json_object_foreach((json_t *)(uintptr_t)r, key, v) kinds += json_is_object(v);
+    json_object_foreach((json_t *)(uintptr_t)r, key, v) kinds += json_is_members(v);
     if (!kinds) return r;
     if (!q->layer_type && kinds > 1)
         config_fault(m->c, m->e, m->where, "rules that differ by the kind of a layer are not known of this family");
-    return json_is_object(kind) ? kind : NULL;
+    return json_is_members(kind) ? kind : NULL;
 }
 
 /* An object of rules of this name for this layer type; NULL: none, or an empty one. */
@@ -156,7 +156,7 @@ static const json_t *find_object(struct making *m, const struct rope_request *q,
     const json_t *r = config_field(m->c, key, false), *of_kind;
 
     m->where = key;
-    if (r && !json_is_object(r)) {
+    if (r && !json_is_members(r)) {
         config_fault(m->c, m->e, key, "not an object");
         return NULL;
     }

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 
 #include "coordinator/chat/chat.h"
+#include "proto/base/file.h"
+
+#define FILE_BYTES_MAX (UINT64_C(256) << 20)
 
 bool chat_last_is(const struct chat *c, const char *role)
 {
@@ -83,7 +86,7 @@ int chat_save(struct chat *c, const char *path, struct error *e)
     else if ((size_t)snprintf(made, sizeof made, "%s.new", path) >= sizeof made) return error_set(e, ENAMETOOLONG, "the name is too long");
     f = fopen(made, "w");
     if (!f) return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
-    if (json_dumpf(c->messages, f, JSON_INDENT(2)) || fputc('\n', f) == EOF) rc = -EIO;
+    if (json_print(f, c->messages) || fputc('\n', f) == EOF) rc = -EIO;
     errno = EIO;
     if (fclose(f) || (!rc && strcmp(made, path) && rename(made, path))) rc = -errno;
     if (rc) {
@@ -107,24 +110,21 @@ static int check_messages(const char *path, const json_t *list, struct error *e)
 
 int chat_load(struct chat *c, const char *path, struct error *e)
 {
-    char full[4096];
-    json_error_t j;
+    char full[4096], *text;
     json_t *file, *list;
+    uint64_t bytes;
     struct stat st;
-    FILE *f;
     int rc;
 
     path = full_path(path, full, sizeof full);
-    f = fopen(path, "r");
-    if (!f) return error_set(e, errno, "cannot read %s: %s", path, error_name(errno));
-    if (!fstat(fileno(f), &st) && S_ISDIR(st.st_mode)) {
-        fclose(f);
+    if (!stat(path, &st) && S_ISDIR(st.st_mode))
         return error_set(e, EISDIR, "%s is a folder: /load wants a file that /save has written", path);
-    }
-    file = json_loadf(f, 0, &j);
-    fclose(f);
-    if (!file) return error_set(e, EINVAL, "%s, line %d: %s", path, j.line, j.text);
-    list = json_is_object(file) ? json_object_get(file, "messages") : file;
+    rc = file_load(&text, &bytes, path, FILE_BYTES_MAX, e);
+    if (rc) return rc;
+    rc = json_read_text(&file, text, bytes, path, JSON_READ_ANY, e);
+    free(text);
+    if (rc) return rc;
+    list = json_is_members(file) ? json_object_get(file, "messages") : file;
     rc = check_messages(path, list, e);
     if (!rc) {
         json_decref(c->messages);

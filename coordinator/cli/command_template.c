@@ -2,7 +2,6 @@
 #include "coordinator/cli/commands.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +15,14 @@
 static int read_json(const char *path, json_t **out, struct error *e)
 {
     const char *name = path && strcmp(path, "-") ? path : "standard input";
-    json_error_t why;
     char *text;
     size_t bytes;
     int rc = input_read(path, &text, &bytes, e);
 
     if (rc) return rc;
-    *out = json_loadb(text, bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    rc = json_read_text(out, text, bytes, name, JSON_READ_ANY, e);
     free(text);
-    if (*out) return 0;
-    return error_set(e, EINVAL, "%s:%d:%d: %s", name, why.line, why.column, why.text);
+    return rc;
 }
 
 /* A list is the messages; an object is all variables. *json becomes an object, or NULL without memory. */
@@ -37,7 +34,7 @@ static int to_variables(json_t **json, const char *path, struct error *e)
     if (json_is_array(*json)) *json = json_pack("{s:o}", "messages", *json);
     if (!*json) return error_set(e, ENOMEM, "no memory for the messages");
     vars = *json;
-    if (!json_is_object(vars))
+    if (!json_is_members(vars))
         return error_set(e, EINVAL, "%s: must be a list of messages, or an object with messages in it", name);
     if (!json_is_array(json_object_get(vars, "messages")))
         return error_set(e, EINVAL, "%s: \"messages\" must be a list of messages", name);

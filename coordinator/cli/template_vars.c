@@ -1,17 +1,27 @@
 #include "coordinator/cli/template_vars.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "coordinator/cli/input.h"
 
 static int add_tools(const struct options *o, json_t *vars, struct error *e)
 {
-    json_error_t j;
     json_t *tools;
+    char *text;
+    size_t bytes;
+    int rc;
 
     if (!o->tools_file) return 0;
-    tools = json_load_file(o->tools_file, JSON_ALLOW_NUL, &j);
-    if (!tools && j.line < 0) return error_set(e, EINVAL, "--tools: %s", j.text); /* not opened: it says which file and why */
-    if (!tools) return error_set(e, EINVAL, "%s, line %d: %s", o->tools_file, j.line, j.text);
+    rc = input_read(o->tools_file, &text, &bytes, e);
+    if (rc) {
+        error_prefix(e, "--tools");
+        return rc;
+    }
+    rc = json_read_text(&tools, text, bytes, o->tools_file, JSON_READ_ANY, e);
+    free(text);
+    if (rc) return rc;
     if (!json_is_array(tools)) {
         json_decref(tools);
         return error_set(e, EINVAL, "%s: tools are a JSON list, one object for each", o->tools_file);
@@ -22,14 +32,18 @@ static int add_tools(const struct options *o, json_t *vars, struct error *e)
 static int add_var(const char *pair, json_t *vars, struct error *e)
 {
     const char *is = strchr(pair, '=');
-    json_t *value = is ? json_loads(is + 1, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+    struct error unread = {0};
+    json_t *value = NULL;
     char name[128];
+    int rc;
 
     if (!is || is == pair || (size_t)(is - pair) >= sizeof name)
         return error_set(e, EINVAL, "--var wants name=value, not \"%s\"", pair);
     memcpy(name, pair, (size_t)(is - pair));
     name[is - pair] = 0;
-    if (!value) value = json_string(is + 1);
+    rc = json_read_text(&value, is + 1, strlen(is + 1), name, JSON_READ_ANY, &unread);
+    if (rc == -ENOMEM) return error_set(e, ENOMEM, "out of memory");
+    if (rc) value = json_string(is + 1);
     if (!value || json_object_set_new(vars, name, value))
         return error_set(e, EINVAL, "--var %s: the value is not UTF-8", name);
     return 0;

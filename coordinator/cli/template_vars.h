@@ -1,7 +1,7 @@
 /* The variables a chat template is given: messages, tools, add_generation_prompt, and those of --tools and --var. */
 #pragma once
-#include <jansson.h>
 #include "coordinator/cli/options.h"
+#include "coordinator/text/json.h"
 
 /* *vars: a new reference. messages stays the caller's. --var values are JSON where they are JSON, else text. With
  * --think off enable_thinking becomes false. */

@@ -229,11 +229,12 @@ static bool to_float(struct jinja_run *r, struct jval v, double *f)
     if (v.kind == J_STR)
         return text_to_float(r, v, f);
     if (jval_is_number(v))
-        *f = jval_double(v);
+        *f = jval_double(r, v);
     return jval_is_number(v);
 }
 
-static bool text_to_int(struct jinja_run *r, struct jval v, int64_t base, int64_t *i)
+/* *decimal: its text, where it is to be read as one that may have more than 64 bits. */
+static bool text_to_int(struct jinja_run *r, struct jval v, int64_t base, int64_t *i, const char **decimal)
 {
     char *text = number_text(r, v), *digits = text + (*text == '-' || *text == '+'), *end;
     char letter = (char)(digits[0] == '0' ? digits[1] | 32 : 0);
@@ -251,6 +252,9 @@ static bool text_to_int(struct jinja_run *r, struct jval v, int64_t base, int64_
     unsigned long long u = strtoull(digits, &end, base ? (int)base : 10);
     if (*end)
         return false;
+    *decimal = base == 10 || !base ? text + (*text == '+') : NULL;
+    if (*decimal && (errno || u > INT64_MAX))
+        return true;
     if (errno || u > (uint64_t)INT64_MAX + negative)
         jrun_fail(r, "a number does not fit into 64 bits");
     *i = negative ? (int64_t)(-(uint64_t)u) : (int64_t)u;
@@ -259,17 +263,20 @@ static bool text_to_int(struct jinja_run *r, struct jval v, int64_t base, int64_
 
 static struct jval filter_int(struct jinja_run *r, struct jval v, struct jargs *a)
 {
-    int64_t i;
+    const char *decimal = NULL;
+    int64_t i = 0;
     double f;
+    if (v.kind == J_BIG)
+        return v;
     if (jval_is_integral(v))
         return jval_int(jval_integral(v));
-    if (v.kind == J_STR && text_to_int(r, v, jarg_int(r, a->v[1], 10, "base"), &i))
-        return jval_int(i);
+    if (v.kind == J_STR && text_to_int(r, v, jarg_int(r, a->v[1], 10, "base"), &i, &decimal))
+        return decimal ? jval_integer_text(r, decimal, strlen(decimal)) : jval_int(i);
     if (!to_float(r, v, &f) || isnan(f) || (isinf(f) && v.kind == J_STR))
         return a->v[0].kind == J_MISSING ? jval_int(0) : a->v[0];
-    if (!(f > -0x1p63 && f < 0x1p63))
-        jrun_fail(r, "a number does not fit into 64 bits");
-    return jval_int((int64_t)f);
+    if (isinf(f))
+        jrun_fail(r, "cannot convert float infinity to integer");
+    return f > -0x1p63 && f < 0x1p63 ? jval_int((int64_t)f) : jval_whole_double(r, f);
 }
 
 static struct jval filter_float(struct jinja_run *r, struct jval v, struct jargs *a)
@@ -287,7 +294,7 @@ static struct jval filter_abs(struct jinja_run *r, struct jval v, struct jargs *
         jrun_fail(r, "bad operand type for abs(): '%s'", jval_type(v));
     if (v.kind == J_FLOAT)
         return jval_float(fabs(v.f));
-    return jop_sign(r, jval_integral(v) < 0, v);
+    return jop_sign(r, v.kind == J_BIG ? *v.s->s == '-' : jval_integral(v) < 0, v);
 }
 
 /* Half to even, by the exact value of f, as Python's round(). */
@@ -329,9 +336,13 @@ static struct jval filter_round(struct jinja_run *r, struct jval v, struct jargs
         jrun_fail(r, "method must be common, ceil or floor");
     if (!jval_is_number(v))
         jrun_fail(r, "type %s doesn't define __round__ method", jval_type(v));
+    if (v.kind == J_BIG && digits >= 0 && jval_is_cstr(method, "common"))
+        return v;
+    if (v.kind == J_BIG && jval_is_cstr(method, "common"))
+        jrun_fail(r, "an integer beyond 64 bits cannot be rounded to %lld digits", (long long)digits);
     if (jval_is_cstr(method, "common"))
         return v.kind == J_FLOAT ? jval_float(round_half_even(r, v.f, digits)) : jval_int(round_int(jval_integral(v), digits));
-    double unit = pow(10, (double)digits), scaled = jval_double(v) * unit;
+    double unit = pow(10, (double)digits), scaled = jval_double(r, v) * unit;
     if (!isfinite(scaled))
         jrun_fail(r, "cannot convert float %s to integer", isnan(scaled) ? "NaN" : "infinity");
     return jval_float((peak ? ceil(scaled) : floor(scaled)) / unit);

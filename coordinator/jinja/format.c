@@ -1,6 +1,8 @@
 /* String formatting: "%s" % x and "{}".format(x). */
 #include "coordinator/jinja/value.h"
 
+#include <math.h>
+
 /* -- % -- */
 
 struct percent {
@@ -102,12 +104,14 @@ static struct jval percent_value(struct percent *p, struct jspec *spec, struct j
         jrun_fail(p->r, "%%%c format: a number is required, not %s", type, jval_type(v));
     spec->type = strchr("iu", type) ? 'd' : type;
     if (real)
-        return jval_float(jval_double(v));
+        return jval_float(jval_double(p->r, v));
+    if (v.kind == J_BIG)
+        return v;
     if (v.kind != J_FLOAT)
         return jval_int(jval_integral(v));
-    if (!(v.f > -0x1p63 && v.f < 0x1p63))
-        jrun_fail(p->r, "a number does not fit into 64 bits");
-    return jval_int((int64_t)v.f);
+    if (!isfinite(v.f))
+        jrun_fail(p->r, "cannot convert float %s to integer", isnan(v.f) ? "NaN" : "infinity");
+    return v.f > -0x1p63 && v.f < 0x1p63 ? jval_int((int64_t)v.f) : jval_whole_double(p->r, v.f);
 }
 
 static void percent_item(struct percent *p)

@@ -3,7 +3,8 @@
  * What is here is the environment that transformers gives a chat template: Jinja2's sandboxed immutable
  * environment with trim_blocks, lstrip_blocks and loop controls, its own tojson, raise_exception, strftime_now and
  * {% generation %} blocks.  Source of the semantics: Jinja2 3.1 and transformers 5 (utils/chat_template_utils.py).
- * What differs: integers have 64 bits (an overflow is an error, not a larger number); filters that make lazy
+ * What differs: arithmetic has 64 bits (an overflow is an error, not a larger number), though larger integers are kept,
+ * written and compared; filters that make lazy
  * generators work at once; a filter or test that is not known is an error where it is reached; import, include and
  * extends are errors, since a model folder has no loader; the rarer filters pprint, random, striptags, urlize, wordwrap,
  * xmlattr and filesizeformat are not there.

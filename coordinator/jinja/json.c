@@ -81,6 +81,7 @@ static void dump_key(struct dump *d, struct jval key)
     case J_NONE:
     case J_BOOL:
     case J_INT:
+    case J_BIG:
     case J_FLOAT: dump_value(&inner, key, 0); break;
     default: jrun_fail(d->r, "keys must be str, int, float, bool or None, not %s", jval_type(key));
     }
@@ -137,7 +138,8 @@ static void dump_value(struct dump *d, struct jval v, unsigned level)
     switch (v.kind) {
     case J_NONE: jbuf_cstr(d->r, d->out, "null"); break;
     case J_BOOL: jbuf_cstr(d->r, d->out, v.b ? "true" : "false"); break;
-    case J_INT: jbuf_str(d->r, d->out, v); break;
+    case J_INT:
+    case J_BIG: jbuf_str(d->r, d->out, v); break;
     case J_FLOAT: dump_float(d, v.f); break;
     case J_STR: dump_string(d, v.s); break;
     case J_LIST:

@@ -236,10 +236,11 @@ static bool lex_number(struct lexer *l)
         return false;
     end = integer_end(l, l->pos, &base);
     errno = 0;
-    long long i = strtoll(without_underscores(l, l->pos + (base != 10) * 2, end), NULL, base);
-    if (errno)
+    const char *text = without_underscores(l, l->pos + (base != 10) * 2, end);
+    long long i = strtoll(text, NULL, base);
+    if (errno && base != 10)
         fail_at(l, l->pos, "an integer does not fit into 64 bits");
-    emit(l, T_CONST, l->pos, end)->value = jval_int(i);
+    emit(l, T_CONST, l->pos, end)->value = errno ? jval_integer_text(l->r, text, strlen(text)) : jval_int(i);
     consume(l, end);
     return true;
 }

@@ -115,7 +115,9 @@ static struct jval float_is_integer(struct jinja_run *r, struct jval self, struc
 
 static struct jval int_bit_length(struct jinja_run *r, struct jval self, struct jargs *a)
 {
-    (void)r, (void)a;
+    (void)a;
+    if (self.kind == J_BIG)
+        jrun_fail(r, "bit_length() of an integer beyond 64 bits");
     int64_t i = jval_integral(self);
     uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
     return jval_int(u ? 64 - __builtin_clzll(u) : 0);

@@ -119,6 +119,10 @@ struct jval jop_sign(struct jinja_run *r, bool minus, struct jval v)
         jrun_fail_undefined(r, v);
     if (!jval_is_number(v))
         jrun_fail(r, "bad operand type for unary %c: '%s'", minus ? '-' : '+', jval_type(v));
+    if (v.kind == J_BIG)
+        return minus ? jbig_negative(r, v) : v;
+    if (minus && v.kind == J_INT && v.i == INT64_MIN)
+        return jval_integer_text(r, "9223372036854775808", 19);
     if (v.kind == J_FLOAT)
         return jval_float(minus ? -v.f : v.f);
     return minus ? int_op(r, JOP_SUB, 0, jval_integral(v)) : jval_int(jval_integral(v));
@@ -195,8 +199,10 @@ struct jval jop_binary(struct jinja_run *r, enum jop op, struct jval a, struct j
         jrun_fail_undefined(r, b);
     if (jval_is_integral(a) && jval_is_integral(b))
         return int_op(r, op, jval_integral(a), jval_integral(b));
+    if (jval_is_number(a) && jval_is_number(b) && (a.kind == J_FLOAT || b.kind == J_FLOAT))
+        return float_op(r, op, jval_double(r, a), jval_double(r, b));
     if (jval_is_number(a) && jval_is_number(b))
-        return float_op(r, op, jval_double(a), jval_double(b));
+        fail_overflow(r, op);
     if (op == JOP_ADD && a.kind == b.kind && a.kind == J_STR)
         return concat_strings(r, a, b);
     if (op == JOP_ADD && a.kind == b.kind && is_sequence(a))
@@ -220,7 +226,8 @@ static const struct jbuiltin *methods_of(struct jval v)
     case J_DICT: return JDICT_METHODS;
     case J_FLOAT: return JFLOAT_METHODS;
     case J_BOOL:
-    case J_INT: return JINT_METHODS;
+    case J_INT:
+    case J_BIG: return JINT_METHODS;
     case J_LOOP: return JLOOP_METHODS;
     case J_CYCLER: return JCYCLER_METHODS;
     case J_FUNCTION: return strcmp(v.fn->name, "dict") ? NULL : JDICTTYPE_METHODS;
@@ -334,6 +341,8 @@ static int64_t slice_bound(struct jinja_run *r, struct jval v, int64_t missing, 
         return missing;
     if (v.kind == J_UNDEFINED)
         jrun_fail_undefined(r, v);
+    if (v.kind == J_BIG)
+        return *v.s->s == '-' ? low : high;
     if (!jval_is_integral(v))
         jrun_fail(r, "slice indices must be integers or None or have an __index__ method");
     int64_t i = jval_integral(v);
@@ -350,7 +359,7 @@ struct span {
 static struct span slice_span(struct jinja_run *r, size_t length, struct jval start, struct jval stop, struct jval step)
 {
     int64_t n = (int64_t)length, by = slice_bound(r, step, 1, INT64_MIN, INT64_MAX, 0);
-    if (jarg_given(step))
+    if (jarg_given(step) && step.kind != J_BIG)
         by = jval_integral(step);
     if (by == 0)
         jrun_fail(r, "slice step cannot be zero");

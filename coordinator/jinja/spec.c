@@ -60,16 +60,14 @@ static size_t digits_of(uint64_t u, unsigned base, bool upper, char text[72])
     return n;
 }
 
-static void put_integer(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, int64_t i)
+static void put_digits(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, unsigned base, bool negative,
+                       const char *digits, size_t n)
 {
-    char type = spec->type ? spec->type : 'd', digits[72];
-    unsigned base = type == 'b' ? 2 : type == 'o' ? 8 : type == 'x' || type == 'X' ? 16 : 10;
-    size_t n = digits_of(i < 0 ? -(uint64_t)i : (uint64_t)i, base, type == 'X', digits);
     struct jbuf text = {0};
-    put_sign(r, &text, spec, i < 0);
+    put_sign(r, &text, spec, negative);
     if (spec->alternate && base != 10) {
         jbuf_char(r, &text, '0');
-        jbuf_char(r, &text, type);
+        jbuf_char(r, &text, spec->type);
     }
     size_t lead = text.n;
     if (spec->precision > PRECISION_MAX)
@@ -77,6 +75,22 @@ static void put_integer(struct jinja_run *r, struct jbuf *b, const struct jspec 
     jbuf_fill(r, &text, "0", 1, spec->precision - (int64_t)n);
     put_grouped(r, &text, digits, n, spec->group, base == 10 ? 3 : 4);
     jspec_pad(r, b, spec, spec->align ? spec->align : '>', lead, jbuf_value(r, &text).s);
+}
+
+static void put_integer(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, struct jval v)
+{
+    char type = spec->type ? spec->type : 'd', digits[72];
+    unsigned base = type == 'b' ? 2 : type == 'o' ? 8 : type == 'x' || type == 'X' ? 16 : 10;
+    bool negative = v.kind == J_BIG ? *v.s->s == '-' : jval_integral(v) < 0;
+    if (v.kind == J_BIG && base != 10)
+        jrun_fail(r, "an integer beyond 64 bits cannot be written to the base %u", base);
+    if (v.kind == J_BIG) {
+        put_digits(r, b, spec, base, negative, v.s->s + negative, v.s->n - negative);
+        return;
+    }
+    int64_t i = jval_integral(v);
+    size_t n = digits_of(negative ? -(uint64_t)i : (uint64_t)i, base, type == 'X', digits);
+    put_digits(r, b, spec, base, negative, digits, n);
 }
 
 static void put_double(struct jinja_run *r, struct jbuf *text, const struct jspec *spec, double f)
@@ -133,6 +147,7 @@ static void put_character(struct jinja_run *r, struct jbuf *b, const struct jspe
 void jspec_put(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, struct jval v)
 {
     char type = spec->type;
+    bool whole = jval_is_integral(v) || v.kind == J_BIG;
     bool for_int = type && strchr("bcdoxXn", type), for_real = type && strchr("eEfFgGn%", type);
     if (v.kind == J_STR && (!type || type == 's'))
         put_string(r, b, spec, v.s);
@@ -140,10 +155,10 @@ void jspec_put(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, st
         put_real(r, b, spec, v.f);
     else if (jval_is_integral(v) && type == 'c')
         put_character(r, b, spec, jval_integral(v));
-    else if (jval_is_integral(v) && (!type || for_int))
-        put_integer(r, b, spec, jval_integral(v));
-    else if (jval_is_integral(v) && for_real)
-        put_real(r, b, spec, jval_double(v));
+    else if (whole && (!type || for_int) && type != 'c')
+        put_integer(r, b, spec, v);
+    else if (whole && for_real)
+        put_real(r, b, spec, jval_double(r, v));
     else
         jrun_fail(r, "Unknown format code '%c' for object of type '%s'", type ? type : ' ', jval_type(v));
 }

@@ -299,6 +299,7 @@ void jbuf_repr(struct jinja_run *r, struct jbuf *b, struct jval v)
     case J_NONE: jbuf_cstr(r, b, "None"); break;
     case J_BOOL: jbuf_cstr(r, b, v.b ? "True" : "False"); break;
     case J_INT: put_int(r, b, v.i); break;
+    case J_BIG: jbuf_put(r, b, v.s->s, v.s->n); break;
     case J_FLOAT: jbuf_float(r, b, v.f); break;
     case J_STR:
         jbuf_cstr(r, b, v.safe ? "Markup(" : "");

@@ -118,6 +118,10 @@ static uint64_t hash_value(struct jinja_run *r, struct jval v)
     case J_STR: jrun_charge_bytes(r, v.s->n); return hash_bytes(v.s->s, v.s->n);
     case J_BOOL: return hash_value(r, jval_int(v.b));
     case J_INT: return (uint64_t)v.i * 0x9e3779b97f4a7c15u >> 7 ^ (uint64_t)v.i;
+    case J_BIG: { /* equal numbers have the same nearest double */
+        double nearest = jbig_nearest(v);
+        return hash_bytes((const char *)&nearest, sizeof nearest);
+    }
     case J_FLOAT:
         if (v.f == floor(v.f) && fabs(v.f) < 0x1p62)
             return hash_value(r, jval_int((int64_t)v.f));
@@ -229,9 +233,18 @@ const struct jval *jdict_get_str(struct jinja_run *r, const struct jdict *d, con
     return jdict_get(r, d, jval_of_str(&str));
 }
 
+static struct jval number_beyond(struct jinja_run *r, const char *text)
+{
+    size_t n = strlen(text);
+    return text[n - 1] >= '0' && text[n - 1] <= '9' ? jval_integer_text(r, text, n) : jval_float(strtod(text, NULL));
+}
+
 struct jval jval_from_json(struct jinja_run *r, const json_t *j)
 {
     struct jval v = jval_none();
+    const char *beyond = json_beyond(j);
+    if (beyond)
+        return number_beyond(r, beyond);
     jrun_enter(r);
     switch (json_typeof(j)) {
     case JSON_OBJECT: {
@@ -264,7 +277,7 @@ const char *jval_type(struct jval v)
 {
     static const char *const names[] = {
         [J_MISSING] = "missing", [J_UNDEFINED] = "Undefined", [J_NONE] = "NoneType", [J_BOOL] = "bool",
-        [J_INT] = "int", [J_FLOAT] = "float", [J_STR] = "str", [J_LIST] = "list", [J_TUPLE] = "tuple",
+        [J_INT] = "int", [J_BIG] = "int", [J_FLOAT] = "float", [J_STR] = "str", [J_LIST] = "list", [J_TUPLE] = "tuple",
         [J_DICT] = "dict", [J_RANGE] = "range", [J_NAMESPACE] = "Namespace", [J_MACRO] = "Macro",
         [J_METHOD] = "method", [J_FUNCTION] = "function", [J_LOOP] = "LoopContext", [J_CYCLER] = "Cycler",
         [J_JOINER] = "Joiner",
@@ -305,8 +318,11 @@ static bool order_says(enum jorder op, int c)
 }
 
 /* NaN is neither less nor more; long double holds each int64 and each double. */
-static bool order_numbers(enum jorder op, struct jval a, struct jval b)
+static bool order_numbers(struct jinja_run *r, enum jorder op, struct jval a, struct jval b)
 {
+    int sign = 0;
+    if (a.kind == J_BIG || b.kind == J_BIG)
+        return jbig_compare(r, a, b, &sign) && order_says(op, sign);
     long double x = a.kind == J_FLOAT ? (long double)a.f : (long double)jval_integral(a);
     long double y = b.kind == J_FLOAT ? (long double)b.f : (long double)jval_integral(b);
     switch (op) {
@@ -318,11 +334,11 @@ static bool order_numbers(enum jorder op, struct jval a, struct jval b)
     return false;
 }
 
-static bool numbers_equal(struct jval a, struct jval b)
+static bool numbers_equal(struct jinja_run *r, struct jval a, struct jval b)
 {
     if (jval_is_integral(a) && jval_is_integral(b))
         return jval_integral(a) == jval_integral(b);
-    return order_numbers(JORDER_LE, a, b) && order_numbers(JORDER_GE, a, b);
+    return order_numbers(r, JORDER_LE, a, b) && order_numbers(r, JORDER_GE, a, b);
 }
 
 static bool order_sequences(struct jinja_run *r, enum jorder op, const struct jseq *a, const struct jseq *b)
@@ -345,7 +361,7 @@ bool jval_order(struct jinja_run *r, enum jorder op, struct jval a, struct jval 
     jrun_enter(r);
     bool result = false;
     if (jval_is_number(a) && jval_is_number(b))
-        result = order_numbers(op, a, b);
+        result = order_numbers(r, op, a, b);
     else if (a.kind == J_STR && b.kind == J_STR) {
         jrun_charge_bytes(r, a.s->n);
         result = order_says(op, order_of_strings(a.s, b.s));
@@ -365,7 +381,8 @@ bool jval_same(struct jval a, struct jval b)
     case J_NONE: return true;
     case J_BOOL: return a.b == b.b;
     case J_INT: return a.i == b.i;
-    case J_FLOAT: return a.f == b.f;
+    case J_FLOAT: return a.f == b.f || (isnan(a.f) && isnan(b.f)); /* of NaNs that a template has, most are one object */
+    case J_BIG:
     case J_STR: return jstr_equal(a.s, b.s) && a.safe == b.safe;
     default: return (const void *)a.q == (const void *)b.q;
     }
@@ -408,7 +425,7 @@ static bool views_equal(struct jinja_run *r, struct jval a, struct jval b)
 bool jval_equal(struct jinja_run *r, struct jval a, struct jval b)
 {
     if (jval_is_number(a) && jval_is_number(b))
-        return numbers_equal(a, b);
+        return numbers_equal(r, a, b);
     if (a.kind != b.kind)
         return false;
     bool equal;

@@ -5,6 +5,8 @@
  * here that fails does not return: jrun_fail() leaves by longjmp to jinja_parse() or jinja_render(). */
 #pragma once
 #include "coordinator/jinja/jinja.h"
+#include "coordinator/text/json.h"
+#include "coordinator/text/json_cursor.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -18,6 +20,7 @@ enum jkind {
     J_NONE,
     J_BOOL,
     J_INT,
+    J_BIG, /* an integer beyond 64 bits: its digits, a minus before them; see big.c */
     J_FLOAT,
     J_STR,
     J_LIST,
@@ -48,7 +51,7 @@ struct jval {
         bool b;
         int64_t i;
         double f;
-        struct jstr *s;
+        struct jstr *s; /* J_STR, J_BIG */
         struct jseq *q; /* J_LIST, J_TUPLE */
         struct jdict *d; /* J_DICT, J_NAMESPACE */
         const struct jrange *range;
@@ -229,10 +232,13 @@ const struct jval *jdict_get_str(struct jinja_run *r, const struct jdict *d, con
 struct jval jval_from_json(struct jinja_run *r, const json_t *j);
 
 /* -- asking values -- */
-static inline bool jval_is_number(struct jval v) { return v.kind == J_BOOL || v.kind == J_INT || v.kind == J_FLOAT; }
+static inline bool jval_is_number(struct jval v)
+{
+    return v.kind == J_BOOL || v.kind == J_INT || v.kind == J_BIG || v.kind == J_FLOAT;
+}
 static inline bool jval_is_integral(struct jval v) { return v.kind == J_BOOL || v.kind == J_INT; }
 static inline int64_t jval_integral(struct jval v) { return v.kind == J_BOOL ? v.b : v.i; }
-static inline double jval_double(struct jval v) { return v.kind == J_FLOAT ? v.f : (double)jval_integral(v); }
+double jval_double(struct jinja_run *r, struct jval v); /* of a number; fails where an integer is too large for one */
 static inline bool jval_is_cstr(struct jval v, const char *s)
 {
     return v.kind == J_STR && v.s->n == strlen(s) && !memcmp(v.s->s, s, v.s->n);
@@ -249,6 +255,14 @@ bool jval_iterable(struct jval v);
 /* The elements; a generator is read to its end.  Fails for what cannot be iterated. */
 const struct jseq *jval_elements(struct jinja_run *r, struct jval v);
 size_t jloop_length(struct jinja_run *r, struct jloop *loop);
+
+/* -- integers beyond 64 bits: big.c -- */
+struct jval jval_integer_text(struct jinja_run *r, const char *digits, size_t n); /* J_INT where it fits */
+struct jval jval_whole_double(struct jinja_run *r, double f);                     /* finite, without a fraction */
+struct jval jbig_negative(struct jinja_run *r, struct jval v);
+double jbig_nearest(struct jval v); /* an infinity where it is too large */
+/* The sign of a - b, one of which is J_BIG and both are numbers; false: one is NaN. */
+bool jbig_compare(struct jinja_run *r, struct jval a, struct jval b, int *sign);
 
 /* -- strings: jinja_text.c -- */
 struct jbuf {

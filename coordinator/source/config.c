@@ -26,25 +26,16 @@ int config_fault(const struct config *c, struct error *e, const char *key, const
 
 int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e)
 {
-    json_error_t je;
     uint64_t bytes = 0;
     char *text = NULL;
-    int rc = file_load(&text, &bytes, path, max_bytes, e);
+    int rc = file_load(&text, &bytes, path, max_bytes, e), other = 0;
 
+    *out = NULL;
     if (rc) return rc;
-    *out = json_loadb(text, bytes, 0, &je);
-    if (!*out) rc = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
+    rc = json_read_text(out, text, bytes, path, JSON_READ_FILE, e);
+    if (rc == -EINVAL) other = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
     free(text);
-    if (rc) return rc;
-    if (!*out)
-        return error_set(e, EINVAL, "%s: line %d, column %d: %s: not valid JSON, download the file again", path,
-                         je.line, je.column, je.text);
-    if (!json_is_object(*out)) {
-        json_decref(*out);
-        *out = NULL;
-        return error_set(e, EINVAL, "%s: not a JSON object, download the file again", path);
-    }
-    return 0;
+    return other ? other : rc;
 }
 
 static int no_config(const char *folder, const char *path, struct error *e)
@@ -66,7 +57,7 @@ static json_t *text_part(json_t *root)
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         json_t *t = json_object_get(root, names[i]);
-        if (json_is_object(t) && json_object_size(t)) return t;
+        if (json_is_members(t) && json_object_size(t)) return t;
     }
     return root;
 }
@@ -113,15 +104,16 @@ static const char *type_name(const json_t *v)
     static const char *const names[] = {"an object", "a list", "a string", "a whole number",
                                         "a number",  "true",   "false",    "null"};
 
-    return names[json_typeof(v)];
+    return json_beyond(v) ? "a number" : names[json_typeof(v)];
 }
 
 /* The text of a small value, for messages. */
 static void show(char *out, size_t bytes, const json_t *v)
 {
     char *s = json_is_object(v) || json_is_array(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
+    const char *beyond = json_beyond(v);
 
-    snprintf(out, bytes, "%.40s", s ? s : type_name(v));
+    snprintf(out, bytes, "%.40s", beyond ? beyond : s ? s : type_name(v));
     free(s);
 }
 
@@ -129,14 +121,11 @@ static uint32_t as_size(const struct config *c, const json_t *v, const char *key
                         uint32_t otherwise, struct error *e)
 {
     char text[64];
-    json_int_t n;
+    double x = json_numeric_value(v); /* NaN for what is no number */
+    int64_t n = -1;
 
     show(text, sizeof text, v);
-    if (json_is_real(v) && json_real_value(v) == floor(json_real_value(v)) && fabs(json_real_value(v)) < 1e15)
-        n = (json_int_t)json_real_value(v);
-    else if (json_is_integer(v))
-        n = json_integer_value(v);
-    else {
+    if (!json_whole(v, &n) && x != floor(x)) { /* what is whole and not exact is past 2^53 */
         config_fault(c, e, key, "%s is not a whole number", text);
         return otherwise;
     }
@@ -167,13 +156,21 @@ uint32_t config_size(const struct config *c, const char *key, uint32_t least, ui
     return as_size(c, v, key, least, most, least, e);
 }
 
+uint32_t config_length_or(const struct config *c, const char *key, uint32_t otherwise, struct error *e)
+{
+    const json_t *v = config_field(c, key, false);
+
+    if (e->code || !v || json_numeric_value(v) > (double)CONFIG_SIZE_MAX) return otherwise;
+    return as_size(c, v, key, 1, CONFIG_SIZE_MAX, otherwise, e);
+}
+
 static double as_number(const struct config *c, const json_t *v, const char *key, double otherwise, struct error *e)
 {
     char text[64];
 
-    if (json_is_number(v)) return json_number_value(v);
+    if (isfinite(json_numeric_value(v))) return json_numeric_value(v);
     show(text, sizeof text, v);
-    config_fault(c, e, key, "%s is not a number", text);
+    config_fault(c, e, key, "%s is not a %snumber", text, json_is_numeric(v) ? "finite " : "");
     return otherwise;
 }
 
@@ -202,7 +199,7 @@ bool config_bool_or(const struct config *c, const char *key, bool otherwise, str
 
     if (e->code || !v) return otherwise;
     if (json_is_boolean(v)) return json_is_true(v);
-    if (json_is_integer(v)) return json_integer_value(v) != 0; /* Python's truth: Llama 4 says 4 */
+    if (json_is_numeric(v)) return json_numeric_value(v) != 0; /* Python's truth: Llama 4 says 4 */
     show(text, sizeof text, v);
     config_fault(c, e, key, "%s is neither true nor false", text);
     return otherwise;
@@ -245,10 +242,11 @@ const char *config_list_string(const struct config *c, const char *key, size_t i
 int64_t config_list_int(const struct config *c, const char *key, size_t i, int64_t otherwise, struct error *e)
 {
     const json_t *v = list_entry(c, key, i, e);
+    int64_t n;
 
     if (!v) return otherwise;
     if (json_is_boolean(v)) return json_is_true(v);
-    if (json_is_integer(v)) return json_integer_value(v);
+    if (json_whole(v, &n)) return n;
     config_fault(c, e, key, "entry %zu is not a whole number", i);
     return otherwise;
 }

@@ -6,9 +6,9 @@
  * nothing and return the default once e->code is set, and set it at the first fault. A field that is null counts as
  * absent. Strings and objects belong to the config. */
 #pragma once
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "coordinator/text/json.h"
 #include "proto/base/error.h"
 
 #define CONFIG_SIZE_MAX UINT64_C(1000000000)
@@ -23,7 +23,8 @@ struct config {
 int config_open(struct config **out, const char *folder, struct error *e);
 void config_close(struct config *c);
 
-/* Any JSON file: an object, at most max_bytes long. *out belongs to the caller. -ENOENT without the file. */
+/* Any JSON file of a folder, read as Python reads it (text/json.h): an object, at most max_bytes long. *out belongs to the
+ * caller. -ENOENT without the file. */
 int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e);
 
 /* The field, looked for in the text part and, where from_root, then in the whole file; NULL: absent or null. */
@@ -33,6 +34,9 @@ const json_t *config_field(const struct config *c, const char *key, bool from_ro
 uint32_t config_size(const struct config *c, const char *key, uint32_t least, uint32_t most, struct error *e);
 uint32_t config_size_or(const struct config *c, const char *key, uint32_t least, uint32_t most, uint32_t otherwise,
                         struct error *e);
+/* A length in tokens; one that no model has (1e30 is what Python writes where none is known) counts as absent. */
+uint32_t config_length_or(const struct config *c, const char *key, uint32_t otherwise, struct error *e);
+/* A finite number. */
 double config_number_or(const struct config *c, const char *key, double otherwise, struct error *e);
 bool config_bool_or(const struct config *c, const char *key, bool otherwise, struct error *e);
 const char *config_string_or(const struct config *c, const char *key, const char *otherwise, struct error *e);

@@ -15,15 +15,14 @@ static int fault(struct error *e, const char *path, const char *key, const char 
 static int add_eos(struct model_generation *g, const json_t *v, const char *path, struct error *e)
 {
     uint32_t *eos;
+    int64_t id;
 
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT32_MAX)
-        return json_is_integer(v) && json_integer_value(v) == -1
-                   ? 0
-                   : fault(e, path, "eos_token_id", "not a token's number");
+    if (!json_whole(v, &id) || id < -1 || id > UINT32_MAX) return fault(e, path, "eos_token_id", "not a token's number");
+    if (id < 0) return 0;
     eos = reallocarray(g->eos, g->eos_count + 1, sizeof *eos);
     if (!eos) return error_set(e, ENOMEM, "%s: no memory", path);
     g->eos = eos;
-    g->eos[g->eos_count++] = (uint32_t)json_integer_value(v);
+    g->eos[g->eos_count++] = (uint32_t)id;
     return 0;
 }
 
@@ -40,7 +39,9 @@ static int read_eos(struct model_generation *g, const json_t *v, const char *pat
 
 static void read_id(int64_t *id, const json_t *v)
 {
-    if (*id < 0 && json_is_integer(v)) *id = json_integer_value(v);
+    int64_t n;
+
+    if (*id < 0 && json_whole(v, &n)) *id = n;
 }
 
 static int read_ids(struct model_generation *g, const json_t *o, const char *path, struct error *e)
@@ -55,8 +56,8 @@ static int read_number(double *out, const json_t *o, const char *key, const char
     const json_t *v = json_object_get(o, key);
 
     if (!v || json_is_null(v)) return 0;
-    if (!json_is_number(v)) return fault(e, path, key, "not a number");
-    *out = json_number_value(v);
+    if (!json_is_numeric(v)) return fault(e, path, key, "not a number");
+    *out = json_numeric_value(v); /* NaN is as if it were not given: Python writes it where a value is not known */
     return 0;
 }
 

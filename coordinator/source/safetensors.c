@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "coordinator/source/mistaken.h"
 #include "proto/base/checksum.h"
+#include "coordinator/text/json.h"
 #include "proto/base/file.h"
 
 #define DIMS_MAX 16u /* of one tensor; what exists has at most five */
@@ -86,10 +86,10 @@ static int parse_shape(const struct reading *r, const char *name, const json_t *
     if (!json_is_array(shape)) return fault(r, name, "no shape");
     if (n > DIMS_MAX) return fault(r, name, "more dimensions than any tensor has");
     for (size_t i = 0; i < n; i++) {
-        const json_t *v = json_array_get(shape, i);
-        if (!json_is_integer(v) || json_integer_value(v) < 0)
+        int64_t v;
+        if (!json_whole(json_array_get(shape, i), &v) || v < 0)
             return fault(r, name, "a dimension is not a whole number");
-        out[i] = (uint64_t)json_integer_value(v);
+        out[i] = (uint64_t)v;
     }
     *dims = (uint32_t)n;
     return 0;
@@ -97,14 +97,15 @@ static int parse_shape(const struct reading *r, const char *name, const json_t *
 
 static int parse_offsets(const struct reading *r, const char *name, const json_t *offsets, struct tensor *t)
 {
-    const json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
+    int64_t from, to;
     uint64_t begin, end;
 
-    if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0)
+    if (json_array_size(offsets) != 2 || !json_whole(json_array_get(offsets, 0), &from) ||
+        !json_whole(json_array_get(offsets, 1), &to) || from < 0)
         return fault(r, name, "data_offsets are not two offsets");
-    if (json_integer_value(to) < json_integer_value(from)) return fault(r, name, "data_offsets end before they begin");
-    begin = (uint64_t)json_integer_value(from);
-    end = (uint64_t)json_integer_value(to);
+    if (to < from) return fault(r, name, "data_offsets end before they begin");
+    begin = (uint64_t)from;
+    end = (uint64_t)to;
     if (end > r->data_bytes)
         return error_set(r->e, EINVAL,
                          "%s: tensor %.200s ends at byte %" PRIu64 " of the data, but the file holds %" PRIu64
@@ -174,7 +175,7 @@ static int walk(const struct reading *r, json_t *header, struct extent *x, safet
         int rc;
 
         if (!strcmp(name, "__metadata__")) continue;
-        if (!json_is_object(o)) return fault(r, name, "not described by an object");
+        if (!json_is_members(o)) return fault(r, name, "not described by an object");
         rc = parse_tensor(r, name, o, &t, shape);
         if (!rc) rc = visit(context, &t, r->e);
         if (rc) return rc;
@@ -242,19 +243,16 @@ static int read_header(struct reading *r, int fd, struct safetensors_file *file,
 
 static int parse_header(struct reading *r, const char *text, uint64_t bytes, safetensors_visit *visit, void *context)
 {
-    json_error_t je;
-    json_t *header = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &je);
+    char name[4096];
     struct extent *x;
+    json_t *header;
     int rc;
 
-    if (!header)
-        return error_set(r->e, EINVAL, "%s: header, byte %d: %s: the file is damaged, download it again", r->path,
-                         je.position + 8, je.text);
+    snprintf(name, sizeof name, "%s: its header", r->path);
+    rc = json_read_text(&header, text, bytes, name, JSON_READ_UNIQUE | JSON_READ_FILE, r->e);
+    if (rc) return rc;
     x = calloc(json_object_size(header) + 1, sizeof *x);
-    if (!json_is_object(header))
-        rc = error_set(r->e, EINVAL, "%s: its header is not a JSON object: the file is damaged, download it again",
-                       r->path);
-    else if (!x)
+    if (!x)
         rc = error_set(r->e, ENOMEM, "%s: no memory for its %zu tensors", r->path, json_object_size(header));
     else
         rc = walk(r, header, x, visit, context);

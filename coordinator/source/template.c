@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "coordinator/jinja/jinja.h"
+#include "coordinator/source/config.h"
 #include "proto/base/file.h"
 
 enum { FILE_MAX = 256 << 20 };
@@ -27,72 +28,40 @@ static int no_memory(struct error *e)
 
 /* -- files -- */
 
-static int read_stream(FILE *f, const char *path, char **text, size_t *bytes, struct error *e)
+static int path_of(char *path, size_t room, const char *folder, const char *name, struct error *e)
 {
-    size_t room = 1 << 16, n = 0, got;
-    char *s = malloc(room), *grown;
-    while (s && (got = fread(s + n, 1, room - n, f)) > 0) {
-        n += got;
-        if (n < room)
-            continue;
-        if (room >= FILE_MAX) {
-            free(s);
-            return error_set(e, EFBIG, "%s has more than %d bytes", path, FILE_MAX);
-        }
-        grown = realloc(s, room *= 2);
-        if (!grown)
-            free(s);
-        s = grown;
-    }
-    if (!s)
-        return no_memory(e);
-    if (ferror(f)) {
-        int code = errno ? errno : EIO;
-        free(s);
-        return error_set(e, code, "cannot read %s: %s", path, error_name(code));
-    }
-    *text = s;
-    *bytes = n;
-    return 0;
+    if (snprintf(path, room, "%s/%s", folder, name) < (int)room)
+        return 0;
+    return error_set(e, ENAMETOOLONG, "the path %.200s... is too long", folder);
+}
+
+/* No such file: *e is as it was. */
+static bool absent(int rc, struct error *e)
+{
+    if (rc != -ENOENT && rc != -ENOTDIR)
+        return false;
+    e->code = 0;
+    return true;
 }
 
 /* *text stays NULL where there is no such file. */
-static int read_file(const char *folder, const char *name, char **text, size_t *bytes, struct error *e)
+static int read_file(const char *folder, const char *name, char **text, uint64_t *bytes, struct error *e)
 {
     char path[4096];
     *text = NULL;
-    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
-        return error_set(e, ENAMETOOLONG, "the path %.200s... is too long", folder);
-    struct error why;
-    FILE *f = file_stream(path, &why);
-    if (!f && (why.code == ENOENT || why.code == ENOTDIR))
-        return 0;
-    if (!f)
-        return error_set(e, why.code, "%s", why.text);
-    int rc = read_stream(f, path, text, bytes, e);
-    fclose(f);
-    return rc;
+    int rc = path_of(path, sizeof path, folder, name, e);
+    rc = rc ? rc : file_load(text, bytes, path, FILE_MAX, e);
+    return absent(rc, e) ? 0 : rc;
 }
 
 /* *json stays NULL where there is no such file. */
 static int read_json(const char *folder, const char *name, json_t **json, struct error *e)
 {
-    char *text;
-    size_t bytes = 0;
-    json_error_t why;
+    char path[4096];
     *json = NULL;
-    int rc = read_file(folder, name, &text, &bytes, e);
-    if (rc || !text)
-        return rc;
-    *json = json_loadb(text, bytes, JSON_ALLOW_NUL, &why);
-    free(text);
-    if (!*json)
-        return error_set(e, EINVAL, "%s/%s, line %d: %s", folder, name, why.line, why.text);
-    if (json_is_object(*json))
-        return 0;
-    json_decref(*json);
-    *json = NULL;
-    return error_set(e, EINVAL, "%s/%s must be a JSON object", folder, name);
+    int rc = path_of(path, sizeof path, folder, name, e);
+    rc = rc ? rc : config_load_json(json, path, FILE_MAX, e);
+    return absent(rc, e) ? 0 : rc;
 }
 
 /* -- templates -- */
@@ -118,7 +87,7 @@ static int add_sources(struct template *t, const json_t *given, const char *file
 static int add_text(struct template *t, const char *name, const char *file, struct error *e)
 {
     char *text;
-    size_t bytes = 0;
+    uint64_t bytes = 0;
     int rc = read_file(t->folder, file, &text, &bytes, e);
     if (rc || !text)
         return rc;
@@ -201,7 +170,7 @@ static int add_tokens(json_t *tokens, const json_t *from, struct error *e)
             rc = json_object_set(tokens, key, text) ? no_memory(e) : 0;
         else if (!strcmp(key, "additional_special_tokens") && json_is_array(value))
             rc = add_token_list(tokens, key, value, e);
-        else if (!strcmp(key, "extra_special_tokens") && json_is_object(value))
+        else if (!strcmp(key, "extra_special_tokens") && json_is_members(value))
             rc = add_tokens(tokens, value, e);
     }
     return rc;
@@ -329,7 +298,7 @@ static int check_messages(json_t *vars, struct error *e)
     json_t *messages = json_copy((json_t *)given);
     int rc = messages ? 0 : no_memory(e);
     for (size_t i = 0; !rc && i < json_array_size(messages); i++) {
-        if (!json_is_object(json_array_get(messages, i)))
+        if (!json_is_members(json_array_get(messages, i)))
             rc = error_set(e, EINVAL, "messages[%zu] must be an object with a role and a content", i);
         else
             rc = alias_reasoning(messages, i, e);
@@ -361,7 +330,7 @@ int template_render(struct template *t, json_t *vars, const struct tm *date, cha
     json_t *all = NULL;
     struct tm now;
     time_t seconds = time(NULL);
-    if (!json_is_object(vars))
+    if (!json_is_members(vars))
         return error_set(e, EINVAL, "the variables of a chat template must be an object");
     int rc = gather(t, vars, &all, e);
     if (rc)

@@ -5,9 +5,9 @@
  * tokenizer_config.json and special_tokens_map.json and are variables of the template, as in transformers'
  * apply_chat_template(). */
 #pragma once
-#include <jansson.h>
 #include <stddef.h>
 #include <time.h>
+#include "coordinator/text/json.h"
 #include "proto/base/error.h"
 
 struct template; /* not changed by rendering: several threads may use one */

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,16 +248,17 @@ static int open_shards(struct tensors *t, json_t *map, bool allow_missing, struc
 static int open_index(struct tensors *t, const char *path, bool allow_missing, struct error *e)
 {
     json_t *root = NULL, *map, *total;
+    int64_t bytes;
     int rc = config_load_json(&root, path, INDEX_BYTES_MAX, e);
 
     if (rc) return rc;
     map = json_object_get(root, "weight_map");
-    if (!json_is_object(map) || !json_object_size(map))
+    if (!json_is_members(map) || !json_object_size(map))
         rc = error_set(e, EINVAL, "%s: weight_map: no list of tensors: download the file again", path);
     else
         rc = open_shards(t, map, allow_missing, e);
     total = json_object_get(json_object_get(root, "metadata"), "total_size");
-    if (json_is_integer(total) && json_integer_value(total) > 0) t->index_bytes = (uint64_t)json_integer_value(total);
+    if (json_whole(total, &bytes) && bytes > 0) t->index_bytes = (uint64_t)bytes;
     json_decref(root);
     return rc;
 }

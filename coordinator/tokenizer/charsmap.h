@@ -3,7 +3,7 @@
  * Layout (sentencepiece, src/normalizer.cc): u32 bytes of the array, the array's little-endian u32 units (darts-clone),
  * then the replacements, each ended by a NUL. */
 #pragma once
-#include "coordinator/tokenizer/buffer.h"
+#include "coordinator/text/buffer.h"
 #include "proto/base/error.h"
 
 struct charsmap {

@@ -3,7 +3,7 @@
  *   map     64-bit key to 64-bit value: pairs of ids to merges, (trie node, byte) to the next node
  *   vocab   strings to ids and back; the strings lie in one arena, each with a NUL behind it */
 #pragma once
-#include "coordinator/tokenizer/buffer.h"
+#include "coordinator/text/buffer.h"
 
 #define MAP_NONE UINT64_MAX /* never a key, and the value of a key that is not there */
 

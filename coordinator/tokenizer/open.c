@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define CONFIG_BYTES_MAX (UINT64_C(64) << 20)
+
 /* ---- added tokens ---- */
 
 int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes, struct error *e)
@@ -132,24 +134,20 @@ const char *tokenizer_config_content(const json_t *config, const char *key)
     return json_string_value(json_is_object(o) ? json_object_get(o, "content") : o);
 }
 
-enum { CONFIG_BYTES_MAX = 64 << 20 };
-
-static int read_config(json_t **out, const char *folder, struct error *e)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
-    *out = NULL;
-    int rc = config_load_json(out, path, CONFIG_BYTES_MAX, e);
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* ---- folders ---- */
-
 static bool there(char *path, size_t path_bytes, const char *folder, const char *name)
 {
     struct stat st; /* a link that leads nowhere is there: somebody meant a file */
     return snprintf(path, path_bytes, "%s/%s", folder, name) < (int)path_bytes && lstat(path, &st) == 0;
 }
+
+static int read_config(json_t **out, const char *folder, struct error *e)
+{
+    char path[4096];
+    *out = NULL;
+    return there(path, sizeof path, folder, "tokenizer_config.json") ? config_load_json(out, path, CONFIG_BYTES_MAX, e) : 0;
+}
+
+/* ---- folders ---- */
 
 /* The folder's first *.tiktoken, or tiktoken.model. */
 static bool find_tiktoken(char *path, size_t path_bytes, const char *folder)

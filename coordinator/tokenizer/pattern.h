@@ -5,7 +5,7 @@
  * their extensions, nested classes and && in classes, {n,m}+ (a repetition of a repetition there, possessive here), {,n},
  * (?m) as dot-matches-newline, ^ and $ at every line. */
 #pragma once
-#include "coordinator/tokenizer/buffer.h"
+#include "coordinator/text/buffer.h"
 #include "proto/base/error.h"
 
 enum pattern_dialect {

@@ -12,9 +12,10 @@ int wordpiece_read(struct model *m, const struct json_document *d, const json_t 
     const char *unk;
     size_t bytes;
     const json_t *most = json_object_get(o, "max_input_chars_per_word");
-    m->wordpiece.max_chars = most ? (size_t)json_integer_value(most) : MAX_CHARS_DEFAULT;
-    if (m->wordpiece.max_chars > MAX_CHARS_LIMIT)
-        return error_set(e, ENOTSUP, "max_input_chars_per_word is above %d", MAX_CHARS_LIMIT);
+    int64_t chars = MAX_CHARS_DEFAULT;
+    if (most && (!json_whole(most, &chars) || chars < 0 || chars > MAX_CHARS_LIMIT))
+        return error_set(e, ENOTSUP, "max_input_chars_per_word is no whole number from 0 to %d", MAX_CHARS_LIMIT);
+    m->wordpiece.max_chars = (size_t)chars;
     int rc = model_read_text(&m->wordpiece.prefix, o, "continuing_subword_prefix", e);
     rc = rc != 0 ? rc : json_need_text(o, "unk_token", &unk, &bytes, e);
     rc = rc != 0 ? rc : model_read_vocab(m, d, e);

@@ -40,7 +40,7 @@ void family_baichuan(struct build *b)
 
     build_sizes(b, NULL);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
-    if (!rotates(b)) b->limit = config_size_or(b->c, "model_max_length", 1, CONFIG_SIZE_MAX, 4096, b->e);
+    if (!rotates(b)) b->limit = config_length_or(b->c, "model_max_length", 4096, b->e);
     rope = build_plain_rope(b);
     s = stack_llama(b, rotates(b) ? &rope : NULL);
     if (!rotates(b) && build_ok(b)) s.attention.alibi = alibi(b);

@@ -51,6 +51,9 @@ VARS = {
         "type": "object", "properties": {"what": {"type": "string"}, "kinds": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}},
         "where": {"type": "object", "properties": {"x": {"type": "number"}, "y": {"type": "number"}}, "required": ["x"]}}, "required": ["what"]}}}],
     "floats": [0.1, 1.0, 100000.0, 1e16, 123456789012345680.0, 1e-5, 0.0001, -0.0, 3.141592653589793, 1e300, 5e-324],
+    # what Python's json writes and reads beside the standard
+    "huge": int(1e30), "minus": -12345678901234567890123, "edge": 2**63, "power": 2**70, "powerf": 2.0**70, "nan": float("nan"), "inf": float("inf"),
+    "odd": {"max": int(1e30), "l": [float("nan"), float("-inf"), float("inf"), -0.0, 1e30]},
 }
 
 E = []   # expressions: the template is {{ E }}
@@ -977,6 +980,15 @@ T += ["{% set x = 1 %}{{ x }}", "{% set x, y = 1, 2 %}{{ x }}{{ y }}", "{% set x
       "{{ '%s' % missing }}|{{ '%s' % nil }}", "{{ [missing] }}", "{{ {'a': missing}|string }}", "{{ missing|list }}", "{{ (missing, 1) }}", "{% for x in [[1, 2], [3, 4]] %}{% for y in x %}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}",
       "{{ 'a' 'b' ~ 'c' }}", "{{ 'x'.join(['a']) if true }}", "{{ s[n - 7:n] }}", "{{ l[l|length - 1] }}", "{{ (l|sort)[0] }}", "{{ d['a'].c | join('-') }}", "{{ {'a': 1}.items() | list | tojson }}", "{{ not_defined | default(d.zz | default('deep')) }}",
       "{{ users | map(attribute='name') | map('lower') | sort | join(' ') }}", "{{ users | selectattr('age', 'ge', 30) | map(attribute='city') | unique | list }}", "{{ s.split(', ') | map('length') | sum }}", "{{ namespace(a=[1,2]).a[1] }}", "{{ 5 if 0 else 6 if 1 else 7 }}", "{{ [1, 2] | tojson | safe }}", "{{ '\\\\n' }}", "{{ \"\\\"\" }}"]
+
+E += ["huge", "minus", "edge", "nan", "inf", "odd", "odd|tojson", "odd|tojson(indent=2)", "[huge, nan, inf]|string", "huge ~ 'x'", "huge|string|length", "-huge", "-minus", "+huge", "-edge", "(-edge) - 0", "-(-edge)", "huge|abs", "minus|abs",
+      "(-9223372036854775807 - 1)|abs", "huge|int", "huge|float", "huge|round", "huge|round(1, 'floor')", "1e30|int", "-1e30|int", "'123456789012345678901234567890'|int", "'-00123456789012345678901234567890'|int", "inf|int", "nan|int", "nan|int(5)",
+      "huge is number", "huge is integer", "huge is float", "huge is string", "nan is number", "nan is float", "huge > 3", "3 > huge", "minus < 3", "3 < minus", "huge > minus", "huge >= huge", "huge == huge", "huge != minus", "huge == 1000000000000000019884624838656",
+      "huge == 1e30", "huge < 1e30", "huge >= 1e30", "power == powerf", "power >= powerf", "{power: 1}[powerf]", "{powerf: 1}[power]", "{huge: 1}[huge]", "huge < inf", "huge > -inf", "minus > -inf", "minus < inf", "huge > nan", "huge < nan", "nan == nan", "nan in [nan]", "huge in [huge]",
+      "huge is eq(huge)", "huge is gt(3)", "huge is sameas(3)", "edge > 9223372036854775807", "edge == 9223372036854775807", "-9223372036854775808 < -9223372036854775807", "99999999999999999999", "-99999999999999999999", "1_000_000_000_000_000_000_000",
+      "[3, huge, minus, 1e25]|sort", "[huge, 1]|max", "[huge, minus]|min", "[huge, huge]|unique|list", "huge + 1.5", "1.5 - minus", "huge * 1.0", "huge / 2.0", "not huge", "huge and 1", "huge or 1", "huge if huge else 0", "'%d' % huge", "'%s' % minus", "'%+d' % huge", "'%40d|' % minus",
+      "'%.1f' % huge", "'%e' % huge", "'%i' % 1e30", "'%d' % inf", "'{}'.format(huge)", "'{:d}'.format(minus)", "'{:,}'.format(huge)", "'{:>40}'.format(minus)", "'{:+}'.format(huge)", "'{:e}'.format(huge)", "'{:c}'.format(huge)", "'%c' % huge", "'abc'[:huge]", "'abc'[minus:]", "'abc'[::huge]", "[1][huge]",
+      "'abc'[::minus]", "range(huge)", "'a'.center(huge)", "[huge, 2]|sum(start=0.5)", "{'k': huge}|items|list", "{'k': huge}|dictsort", "{huge: 'v'}|tojson", "{nan: 'v'}|tojson", "nan|tojson", "inf ~ nan", "nan|round", "inf|round", "inf|abs", "huge|default(1)", "odd.max", "odd['l'][1]", "huge.bit_length is defined"]
 
 UNORDERED = ("<generator", "object at 0x", "<function", "<bound method", "<built-in", "<class", "<listrev", "<jinja2")
 
