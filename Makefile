@@ -7,7 +7,14 @@ DESTDIR ?=
 VERSION := 0.1.0
 
 CPPFLAGS := -I. -D_GNU_SOURCE -DSLUICE_VERSION='"$(VERSION)"' $(EXTRA_CPPFLAGS)
-WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wconversion -Wno-sign-conversion -Werror
+# WERROR=1 makes warnings errors: CI, lint and the sanitizers' builds set it; compilers to come warn of what these do not.
+WERROR   ?=
+ERRORS   := $(if $(filter 1 yes,$(WERROR)),-Werror)
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wconversion -Wno-sign-conversion $(ERRORS)
+# A short line a file; V=1 shows the whole commands.
+V        ?=
+Q        := $(if $(filter 1 yes,$(V)),,@)
+say       = $(if $(Q),@printf '  %-5s %s\n' $(1) $(2))
 # Same bits on every machine: no contraction but the fma that the kernels ask for by name.
 CFLAGS   := -std=gnu17 -O2 -g -ffp-contract=off -fno-math-errno -pthread $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS  := -pthread $(EXTRA_LDFLAGS)
@@ -46,7 +53,7 @@ CUDA_HOME  := $(patsubst %/bin/nvcc,%,$(NVCC))
 CUDA_ARCHS ?= 75 80 86 89 90 100 120
 CUDA_PTX   ?= $(lastword $(CUDA_ARCHS))
 GENCODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
-NVCCFLAGS  := -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) --threads 2 -Xcompiler -Wall,-Wextra -Werror all-warnings
+NVCCFLAGS  := -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) --threads 2 -Xcompiler -Wall,-Wextra $(if $(ERRORS),-Werror all-warnings)
 SRC_transfer_cuda := $(call src,transfer/cuda)
 SRC_compute_cuda  := $(call src,compute/cuda)
 CU_transfer_cuda  := $(sort $(wildcard transfer/cuda/*.cu))
@@ -59,7 +66,8 @@ endif
 define room
 OBJ_$(1) := $(call obj,$(SRC_$(1))) $(patsubst %.cu,$(B)/obj/%.cu.o,$(CU_$(1))) $(patsubst %.cc,$(B)/obj/%.cc.o,$(CXX_$(1)))
 $(B)/lib$(1).a: $$(OBJ_$(1))
-	@rm -f $$@; ar qcsD $$@ $$^
+	$(call say,AR,$$@)
+	$(Q)rm -f $$@; ar qcsD $$@ $$^
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 
@@ -68,30 +76,40 @@ all: $(BINARIES) ## build everything into build/
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/%.cc.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) -std=c++17 -O2 -g -pthread -Wall -Wextra -Werror $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CPPFLAGS) -std=c++17 -O2 -g -pthread -Wall -Wextra $(ERRORS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/transfer/cuda/%.o $(B)/obj/compute/cuda/%.o: CPPFLAGS += -isystem $(CUDA_HOME)/include
 
 link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/sluice: $(B)/obj/coordinator/main.o $(call LIB,coordinator) $(call LIB,proto)
-	$(link) $(LIBS_coordinator) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_coordinator) $(LIBS_proto)
 $(B)/sluice-reader: $(B)/obj/reader/main.o $(call LIB,reader) $(call LIB,proto)
-	$(link) $(LIBS_reader) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_reader) $(LIBS_proto)
 $(B)/sluice-transfer-cpu: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call LIB,transfer_cpu) $(call LIB,proto)
-	$(link) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_proto)
 $(B)/sluice-compute-cpu: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,proto)
-	$(link) $(LIBS_compute) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_compute) $(LIBS_proto)
 $(B)/sluice-verify: $(B)/obj/reader/verify/main.o $(call LIB,verify) $(call LIB,proto)
-	$(link) $(LIBS_verify) -lrt
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_verify) -lrt
 $(B)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call LIB,transfer_cuda) $(call LIB,proto)
-	$(link) $(LIBS_cuda) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_cuda) $(LIBS_proto)
 $(B)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,compute_cuda) $(call LIB,proto)
-	$(link) $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
 
 # A program finds its stages in its own folder, so the tests' folder has links to them.
 STAGES      := $(filter-out $(B)/sluice,$(BINARIES))
@@ -107,19 +125,22 @@ TESTLIBS := $(call LIB,coordinator) $(call LIB,reader) $(call LIB,transfer) $(ca
             $(call LIB,compute) $(call LIB,compute_cpu) $(call LIB,verify) $(call LIB,proto)
 $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS) | $(STAGE_LINKS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
 # Counts allocations in the stages that a test starts.
 $(B)/tests/test_steady: | $(B)/tests/count_calls.so
 $(B)/tests/count_calls.so: tests/preload/count_calls.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -std=gnu17 -O2 -fPIC -shared $(WARN) -o $@ $<
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -O2 -fPIC -shared $(WARN) -o $@ $<
 
 # Programs for measuring: bench/NAME.c, made one by one (make build/bench/NAME).
 $(B)/bench/%: $(B)/obj/bench/%.o $(B)/obj/tests/mkmodel.o $(TESTLIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    $(LIBS_coordinator) $(LIBS_reader) $(LIBS_proto)
 
 # As many jobs as processors, unless make was told a number.
@@ -183,12 +204,12 @@ include tests/fuzz/fuzz.mk
 # The sanitizers' own builds. Their instrumentation makes gcc see ghosts of uninitialized variables.
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan: ## build and test with the address and undefined-behaviour sanitizers
-	@$(AGAIN) B=$(B)/asan CUDA=no EXTRA_CFLAGS="$(ASAN) -Wno-maybe-uninitialized" EXTRA_LDFLAGS="$(ASAN)" test-programs
+	@$(AGAIN) B=$(B)/asan CUDA=no WERROR=1 EXTRA_CFLAGS="$(ASAN) -Wno-maybe-uninitialized" EXTRA_LDFLAGS="$(ASAN)" test-programs
 	@TEST_SECONDS=300 bash tests/run.sh $(B)/asan
 TSAN := -fsanitize=thread
 TSAN_TESTS = $(filter $(B)/tests/test_ring%,$(TESTS))
 tsan: ## test the rings with the thread sanitizer
-	@$(AGAIN) B=$(B)/tsan CUDA=no EXTRA_CFLAGS="$(TSAN) -Wno-tsan" EXTRA_LDFLAGS="$(TSAN)" tsan-programs
+	@$(AGAIN) B=$(B)/tsan CUDA=no WERROR=1 EXTRA_CFLAGS="$(TSAN) -Wno-tsan" EXTRA_LDFLAGS="$(TSAN)" tsan-programs
 	@TEST_SECONDS=300 bash tests/run.sh $(B)/tsan $(patsubst $(B)/%,$(B)/tsan/%,$(TSAN_TESTS))
 .PHONY: tsan-programs
 tsan-programs: $(TSAN_TESTS)

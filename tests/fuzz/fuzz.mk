@@ -10,7 +10,8 @@ $(B)/tests/test_fuzz_cases: $(FUZZ_OBJ)
 
 # One program for each target: it links what it reaches, so that its coverage is about that.
 $(B)/fuzz_%: tests/fuzz/entry.c $(B)/obj/tests/fuzz/%.o $(FUZZ_HELP) $(call LIB,coordinator) $(call LIB,proto)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -DFUZZ_TARGET=fuzz_$* -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS_coordinator) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -DFUZZ_TARGET=fuzz_$* -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS_coordinator) $(LIBS_proto)
 .PHONY: fuzz fuzz-programs
 fuzz-programs: $(patsubst %,$(B)/fuzz_%,$(or $(TARGET),$(FUZZ_TARGETS)))
 

@@ -8,7 +8,8 @@ GPU_TESTS := $(patsubst tests/gpu/%.c,%,$(sort $(wildcard tests/gpu/test_*.c)))
 # On the device: $(B)/gpu/test_*
 $(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/compute/cpu/reference.o $(B)/libcompute_cuda.a $(call LIB,proto)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
 
 # Emulated: $(EMU)/sluice-*-cuda beside a reader, and the tests one level below, as everywhere.
 EMU := $(B)/emulated
@@ -16,17 +17,22 @@ EMULATED := -Itests/gpu/emulated $(CPPFLAGS)
 EMULATED_CUDA = $(patsubst %,$(EMU)/obj/%.o,$(wildcard $(1)/cuda/*.c $(1)/cuda/*.cu)) $(EMU)/obj/tests/gpu/emulated/emulated.cpp.o
 $(EMU)/obj/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(EMULATED) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(EMULATED) $(CFLAGS) -MMD -MP -c $< -o $@
 $(EMU)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(CXX) $(EMULATED) -std=c++17 -O1 -g -ffp-contract=off -Wall -Wextra -Werror -Wno-unknown-pragmas $(EXTRA_CFLAGS) -MMD -MP -x c++ -c $< -o $@
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(EMULATED) -std=c++17 -O1 -g -ffp-contract=off -Wall -Wextra $(ERRORS) -Wno-unknown-pragmas $(EXTRA_CFLAGS) -MMD -MP -x c++ -c $< -o $@
 $(EMU)/obj/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(EMULATED) -std=c++17 -O2 -g -Wall -Wextra -Werror $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(EMULATED) -std=c++17 -O2 -g -Wall -Wextra $(ERRORS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 $(EMU)/sluice-compute-cuda: $(B)/obj/compute/main.o $(call EMULATED_CUDA,compute) $(call LIB,compute) $(call LIB,proto)
-	$(CXX) $(LDFLAGS) -o $@ $(B)/obj/compute/main.o $(call LIB,compute) $(call EMULATED_CUDA,compute) $(call LIB,compute) $(call LIB,proto) $(LIBS_compute) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $(B)/obj/compute/main.o $(call LIB,compute) $(call EMULATED_CUDA,compute) $(call LIB,compute) $(call LIB,proto) $(LIBS_compute) $(LIBS_proto)
 $(EMU)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto)
-	$(CXX) $(LDFLAGS) -o $@ $(B)/obj/transfer/main.o $(call LIB,transfer) $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $(B)/obj/transfer/main.o $(call LIB,transfer) $(call EMULATED_CUDA,transfer) $(call LIB,transfer) $(call LIB,proto) $(LIBS_proto)
 EMU_LINKS := $(patsubst %,$(EMU)/tests/sluice-%,reader compute-cuda transfer-cuda)
 $(EMU_LINKS):
 	@mkdir -p $(@D)
@@ -37,13 +43,16 @@ $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
 	cp $< $@
 $(B)/tests/pretend.so: tests/gpu/emulated/pretend.c
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -fsanitize=%,$(CFLAGS)) -shared -fPIC -o $@ $<
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(filter-out -fsanitize=%,$(CFLAGS)) -shared -fPIC -o $@ $<
 $(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/compute/cpu/reference.o $(call EMULATED_CUDA,compute) $(call LIB,proto)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
 $(EMU)/tests/test_device_budgets: $(EMU)/obj/tests/gpu/emulated/test_device_budgets.c.o $(SUPPORT) $(TESTLIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens \
                 $(EMU)/tests/test_device_budgets \
