@@ -88,6 +88,15 @@ $(B)/obj/%.cu.o: %.cu
 	$(Q)$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/transfer/cuda/%.o $(B)/obj/compute/cuda/%.o: CPPFLAGS += -isystem $(CUDA_HOME)/include
 
+# Kernels of instruction sets that not every processor has; which are used is decided at run time.
+ifneq ($(filter x86_64% amd64%,$(shell $(CC) -dumpmachine)),)
+AVX2   := -mavx2 -mfma -mf16c
+AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+$(B)/obj/compute/cpu/kernels_avx2.o: CFLAGS += $(AVX2)
+$(B)/obj/compute/cpu/kernels_avx512.o: CFLAGS += $(AVX512)
+$(B)/obj/compute/cpu/kernels_avx512_vbmi.o: CFLAGS += $(AVX512) -mavx512vbmi
+endif
+
 link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/sluice: $(B)/obj/coordinator/main.o $(call LIB,coordinator) $(call LIB,proto)
 	$(call say,LINK,$@)

@@ -1,8 +1,7 @@
 /* The kernels for AVX2 with FMA and F16C. */
 #include "compute/cpu/cpu.h"
 
-#if defined(__x86_64__)
-#pragma GCC target("avx2,fma,f16c")
+#if defined(__x86_64__) /* the Makefile compiles this file for them */
 #include "compute/cpu/vec_avx2.h"
 #include "compute/cpu/vec_math.h"
 

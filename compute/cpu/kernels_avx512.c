@@ -1,8 +1,7 @@
 /* The kernels for AVX-512 (F, BW, DQ, VL). */
 #include "compute/cpu/cpu.h"
 
-#if defined(__x86_64__)
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#if defined(__x86_64__) /* the Makefile compiles this file for them */
 #include "compute/cpu/vec_avx512.h"
 #include "compute/cpu/vec_math.h"
 

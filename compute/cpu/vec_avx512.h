@@ -167,9 +167,9 @@ INLINE vf vf_load_e2m1(const void *p, vf table)
  * exponents; codes below 8 are subnormal; 127 is not a number, with the bits that a half float's would have. */
 #define E4M3_BF16(c)                                                                                                   \
     ((c) == 127 ? 0x7ff0                                                                                               \
-     : (c) >= 8 ? ((c) + 896) << 4                                                                                     \
-     : (c) >= 4 ? 112 << 7 | ((c) - 4) << 5                                                                            \
-     : (c) >= 2 ? 111 << 7 | ((c) - 2) << 6                                                                            \
+     : (c) >= 8 ? ((c) + 896u) << 4                                                                                    \
+     : (c) >= 4 ? 112 << 7 | ((c) - 4u) << 5                                                                            \
+     : (c) >= 2 ? 111 << 7 | ((c) - 2u) << 6                                                                            \
      : (c)      ? 110 << 7                                                                                             \
                 : 0)
 #define E4M3_4(f, c)  f(E4M3_BF16(c)), f(E4M3_BF16((c) + 1)), f(E4M3_BF16((c) + 2)), f(E4M3_BF16((c) + 3))

@@ -86,8 +86,8 @@ static void make_yarn(struct making *m)
     double mscale = rule(m, "mscale", 0), all = rule(m, "mscale_all_dim", 0), given = rule(m, "attention_factor", NAN);
     const json_t *truncate = json_object_get(m->rules, "truncate");
 
-    low = yarn_dim(m, fast ? fast : 32);
-    high = yarn_dim(m, slow ? slow : 1);
+    low = yarn_dim(m, fast != 0 ? fast : 32);
+    high = yarn_dim(m, slow != 0 ? slow : 1);
     if (!json_is_false(truncate)) {
         low = floor(low);
         high = ceil(high);
@@ -106,7 +106,7 @@ static void make_yarn(struct making *m)
     if (!isnan(given))
         m->scale = (float)given;
     else
-        m->scale = (float)(mscale && all ? yarn_mscale(m->factor, mscale) / yarn_mscale(m->factor, all)
+        m->scale = (float)(mscale != 0 && all != 0 ? yarn_mscale(m->factor, mscale) / yarn_mscale(m->factor, all)
                                          : yarn_mscale(m->factor, 1));
 }
 
@@ -215,10 +215,10 @@ static uint32_t positions(double n)
 static void read_numbers(struct making *m, const struct rope_request *q)
 {
     uint32_t original = config_size_or(m->c, "original_max_position_embeddings", 1, CONFIG_SIZE_MAX, 0, m->e);
-    double partial = q->partial ? q->partial : 1;
+    double partial = q->partial != 0 ? q->partial : 1;
 
     if (q->partial_key) partial = rule_or_field(m, "partial_rotary_factor", "partial_rotary_factor", partial);
-    m->theta = rule_or_field(m, "rope_theta", q->theta_key ? q->theta_key : "rope_theta", q->theta ? q->theta : 10000);
+    m->theta = rule_or_field(m, "rope_theta", q->theta_key ? q->theta_key : "rope_theta", q->theta != 0 ? q->theta : 10000);
     m->limit = config_size_or(m->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, m->e);
     m->trained = positions(rule(m, "original_max_position_embeddings", q->trained ? q->trained : m->limit));
     if (original || !m->trained) m->trained = original ? original : m->limit;
@@ -237,7 +237,7 @@ static void read_numbers(struct making *m, const struct rope_request *q)
 /* DeepSeek multiplies the softmax scale by mscale^2 where mscale_all_dim is given. */
 static float deepseek_mul(const struct making *m)
 {
-    double all = rule(m, "mscale_all_dim", 0), s = all ? yarn_mscale(m->factor, all) : 1;
+    double all = rule(m, "mscale_all_dim", 0), s = all != 0 ? yarn_mscale(m->factor, all) : 1;
 
     return (float)(s * s);
 }

@@ -88,7 +88,7 @@ static int try_direct(const char *path)
 bool doctor_try_file(struct doctor_file *out, const char *folder)
 {
     char path[PATH_MAX];
-    struct stat st;
+    struct stat st = {0};
     struct statfs fs;
 
     *out = (struct doctor_file){0};
