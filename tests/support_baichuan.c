@@ -196,7 +196,7 @@ struct golden baichuan_make(const char *folder)
     g.greedy = calloc(GREEDY, sizeof *g.greedy);
     g.logits = calloc((size_t)g.wanted * VOCAB, sizeof *g.logits);
     write_baichuan(folder);
-    assert_int_equal(tensors_open(&w.t, folder, false, &e), 0);
+    assert_int_equal(tensors_open(&w.t, folder, NULL, &e), 0);
     w.bytes = malloc(w.t->files[0].info.bytes);
     f = fopen(w.t->files[0].path, "re");
     assert_non_null(f);

@@ -132,7 +132,7 @@ void renamer_open(struct renamer *r, const char *folder)
     struct error e = {0};
 
     *r = (struct renamer){0};
-    if (tensors_open(&r->from, folder, false, &e)) fail_msg("%s", e.text);
+    if (tensors_open(&r->from, folder, NULL, &e)) fail_msg("%s", e.text);
     r->bytes = calloc(r->from->file_count, sizeof *r->bytes);
     for (uint32_t i = 0; i < r->from->file_count; i++) {
         uint64_t n = r->from->files[i].info.bytes;

@@ -78,7 +78,7 @@ static char *spoil(const char *folder, const struct damage *d)
     char *path;
     int fd;
 
-    if (tensors_open(&t, folder, false, &e)) fail_msg("%s", e.text);
+    if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
     x = tensors_find(t, d->tensor);
     if (!x) fail_msg("%s has no tensor %s", d->model, d->tensor);
     path = strdup(tensors_path(t, x));

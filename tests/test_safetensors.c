@@ -1,5 +1,6 @@
-/* The headers of safetensors files and the index of a folder: what is right is read, what is wrong is named. */
+/* The headers of safetensors files: what is right is read, what is wrong is named. */
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -31,7 +32,7 @@ static void refuse(const char *folder, const char *words)
     struct tensors *t = NULL;
     struct error e = {0};
 
-    assert_true(tensors_open(&t, folder, false, &e) < 0);
+    assert_true(tensors_open(&t, folder, NULL, &e) < 0);
     assert_null(t);
     if (!strstr(e.text, words)) fail_msg("\"%s\" does not say \"%s\"", e.text, words);
     if (!strstr(e.text, folder)) fail_msg("\"%s\" does not name the file", e.text);
@@ -60,7 +61,7 @@ static void reads_what_is_right(void **state)
                "\"scalar\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[15,19]},"
                "\"none\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[7,7]}}   ",
                20);
-    if (tensors_open(&t, folder, false, &e)) fail_msg("%s", e.text);
+    if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
     assert_int_equal(t->count, 4);
     x = tensors_find(t, "a.b");
     assert_non_null(x);
@@ -83,7 +84,10 @@ static void refuses_bad_headers(void **state)
     (void)state;
     refuse_header("xxxxxxxxxxxxxxxx", 16, "header");
     refuse_header("[1, 2]", 0, "not a JSON object");
-    refuse_header("{" T("a", "Q9", "[2]", "[0,4]") "}", 4, "\"Q9\"");
+    refuse_header("{" T("a", "Q9", "[2]", "[0,8]") "}", 4, "cut short"); /* an unknown type is no excuse */
+    refuse_header("{" T("a", "Q9", "[2]", "[0,8]") "," T("b", "U8", "[2]", "[7,9]") "}", 9, "overlap");
+    refuse_header("{" T("a", "C64", "[2]", "[0,8]") "}", 8, "do not agree");
+    refuse_header("{" T("a", "F6_E2M3", "[2]", "[0,2]") "}", 2, "do not agree");
     refuse_header("{" T("a", "F32", "[2]", "[0,4]") "}", 8, "do not agree");
     refuse_header("{" T("a", "F32", "[1099511627776,1099511627776]", "[0,4]") "}", 8, "do not agree");
     refuse_header("{" T("a", "F32", "[-1]", "[0,4]") "}", 8, "dimension");
@@ -99,6 +103,101 @@ static void refuses_bad_headers(void **state)
     refuse_header("{\"a\":3}", 8, "object");
     refuse_header("{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "dtype");
     refuse_header("{" T("a", "F4", "[3]", "[0,1]") "}", 8, "do not agree");
+}
+
+/* A file may hold what the model does not need, in whatever type: those of the format, and those that it will have. */
+static void types_that_are_not_needed(void **state)
+{
+    static const struct {
+        const char *dtype;
+        uint64_t elements, bytes;
+        bool known;
+    } types[] = {{"C64", 2, 16, true},       {"F8_E4M3FNUZ", 3, 3, true}, {"F8_E5M2FNUZ", 3, 3, true},
+                 {"F6_E2M3", 4, 3, true},    {"F6_E3M2", 8, 6, true},     {"F4", 4, 2, true},
+                 {"Q9", 3, 11, false},       {"", 1, 1, false},           {"f32", 1, 4, false},
+                 {"\\u001b[2J", 0, 0, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        char *folder = scratch_make(), header[400];
+        struct tensors *t = NULL;
+        struct error e = {0};
+        const struct tensor *x;
+
+        snprintf(
+            header, sizeof header,
+            "{" T("b", "BF16", "[2]", "[0,4]") ",\"a\":{\"dtype\":\"%s\",\"shape\":[%llu],\"data_offsets\":[4,%llu]}}",
+            types[i].dtype, (unsigned long long)types[i].elements, (unsigned long long)(4 + types[i].bytes));
+        write_file(folder, "model.safetensors", header, 4 + types[i].bytes);
+        if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s: %s", types[i].dtype, e.text);
+        x = tensors_find(t, "a");
+        assert_non_null(x);
+        assert_int_equal(x->bytes, types[i].bytes);
+        assert_int_equal(x->dtype < TENSOR_DTYPES, types[i].known);
+        assert_int_equal(x->dtype_text == NULL, types[i].known);
+        if (*types[i].dtype != '\\') assert_string_equal(tensor_stored_as(x), types[i].dtype);
+        assert_int_equal(tensors_find(t, "b")->dtype, TENSOR_BF16);
+        tensors_close(t);
+        scratch_remove(folder);
+    }
+}
+
+/* What the model needs is refused by name. */
+static void types_that_are_needed(void **state)
+{
+    static const char from[] = "\"model.norm.weight\":{\"dtype\":\"BF16\"";
+    static const char *const to[] = {"\"model.norm.weight\":{\"dtype\":\"XF16\"",
+                                     "\"model.norm.weight\":{\"dtype\":\"I16\" "};
+    static const char *const says[] = {"stored as XF16", "stored as I16"};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char *folder = reference_make("llama"), *text = calloc(1, 1 << 16), *at;
+        struct model *m = NULL;
+        struct error e = {0};
+        FILE *f = fopen(scratch_path(folder, "model.safetensors"), "r+b");
+        size_t n = fread(text, 1, 1 << 16, f);
+
+        at = memmem(text, n, from, sizeof from - 1);
+        assert_non_null(at);
+        assert_int_equal(fseek(f, at - text, SEEK_SET), 0);
+        fwrite(to[i], 1, sizeof from - 1, f);
+        fclose(f);
+        assert_int_equal(model_open(&m, folder, NULL, &e), -EINVAL);
+        if (!strstr(e.text, says[i]) || !strstr(e.text, "model.norm.weight")) fail_msg("%s", e.text);
+        free(text);
+        scratch_remove(folder);
+    }
+}
+
+/* Gaps, a tail and marks are no faults of a run, and told to who verifies. */
+static void bytes_of_no_tensor(void **state)
+{
+    char *folder = scratch_make();
+    struct tensors *t = NULL;
+    struct error e = {0};
+    const struct safetensors_file *f;
+
+    (void)state;
+    write_file(
+        folder, "model.safetensors",
+        "{\"__metadata__\":{\"format\":\"mlx\"}," T("b", "F32", "[1]", "[12,16]") "," T("a", "F32", "[1]", "[4,8]") "}",
+        30);
+    if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
+    f = &t->files[0].info;
+    assert_string_equal(f->format, "mlx");
+    assert_int_equal(f->gap_bytes, 8);
+    assert_int_equal(f->gap_offset + 4, tensors_find(t, "a")->offset);
+    assert_int_equal(f->tensors_end, tensors_find(t, "b")->offset + 4);
+    assert_int_equal(f->bytes - f->tensors_end, 14);
+    tensors_close(t);
+    write_file(folder, "model.safetensors", "{}", 3);
+    if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
+    assert_int_equal(t->files[0].info.tensors_end, 10);
+    assert_int_equal(t->files[0].info.gap_bytes, 0);
+    assert_string_equal(t->files[0].info.format, "");
+    tensors_close(t);
+    scratch_remove(folder);
 }
 
 static void refuses_bad_lengths(void **state)
@@ -128,37 +227,6 @@ static void refuses_bad_lengths(void **state)
     scratch_remove(folder);
 }
 
-static void refuses_bad_indexes(void **state)
-{
-    char *folder = scratch_make();
-    const char *name = "model.safetensors.index.json";
-
-    (void)state;
-    refuse(folder, "no weights");
-    scratch_write(folder, "pytorch_model.bin", "x");
-    refuse(folder, "pytorch_model.bin");
-    scratch_write(folder, name, "{}");
-    refuse(folder, "weight_map");
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":\"gone.safetensors\"}}");
-    refuse(folder, "gone.safetensors");
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":\"../../etc/passwd\"}}");
-    refuse(folder, "plain name");
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":\"/etc/passwd\"}}");
-    refuse(folder, "plain name");
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":7}}");
-    refuse(folder, "names no file");
-    write_file(folder, "one.safetensors", "{" T("a", "F32", "[1]", "[0,4]") "}", 4);
-    write_file(folder, "two.safetensors", "{" T("b", "F32", "[1]", "[0,4]") "}", 4);
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":\"one.safetensors\",\"c\":\"two.safetensors\"}}");
-    refuse(folder, "tensor c is not in it");
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"}}");
-    refuse(folder, "but model.safetensors.index.json says");
-    write_file(folder, "two.safetensors", "{" T("a", "F32", "[1]", "[0,4]") "}", 4);
-    scratch_write(folder, name, "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}}");
-    refuse(folder, "already");
-    scratch_remove(folder);
-}
-
 /* The largest models have a hundred thousand tensors in two hundred files: opening them is a matter of a moment. */
 static void opens_many_tensors_quickly(void **state)
 {
@@ -179,7 +247,7 @@ static void opens_many_tensors_quickly(void **state)
     if (mkmodel_from_text(text, folder, &e)) fail_msg("%s", e.text);
     free(text);
     start = clock_ns();
-    if (tensors_open(&t, folder, false, &e)) fail_msg("%s", e.text);
+    if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
     assert_int_equal(t->count, FILES * EACH);
     assert_non_null(tensors_find(t, "model.layers.49.mlp.experts.999.down_proj.weight"));
     print_message("%d tensors in %d files: %.0f ms\n", FILES * EACH, FILES, (double)(clock_ns() - start) / 1e6);
@@ -192,7 +260,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_what_is_right),        cmocka_unit_test(refuses_bad_headers),
-        cmocka_unit_test(refuses_bad_lengths),        cmocka_unit_test(refuses_bad_indexes),
+        cmocka_unit_test(types_that_are_not_needed),  cmocka_unit_test(types_that_are_needed),
+        cmocka_unit_test(bytes_of_no_tensor),         cmocka_unit_test(refuses_bad_lengths),
         cmocka_unit_test(opens_many_tensors_quickly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,7 +113,7 @@ static struct tensor tensor_of(const char *folder, const char *name)
     const struct tensor *x;
     struct tensor out;
 
-    assert_int_equal(tensors_open(&t, folder, false, NULL), 0);
+    assert_int_equal(tensors_open(&t, folder, NULL, NULL), 0);
     x = tensors_find(t, name);
     assert_non_null(x);
     out = *x;

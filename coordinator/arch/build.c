@@ -229,20 +229,40 @@ static void tensor_fault(struct build *b, const struct tensor *t, const char *na
     }
 }
 
+/* A tensor that no file has. Where the index says that it is in a file that is not there, that file's fault is the one:
+ * who lists all faults was told of it when the files were opened. */
+static void missing_fault(struct build *b, const char *name, const uint64_t *shape, uint32_t dims)
+{
+    const struct tensors_file *f = tensors_claimed(b->t, name);
+    char text[160], what[600];
+
+    if (f && f->fault) {
+        if (!b->o->tensor_fault) build_fault(b, "%s", f->fault);
+        return;
+    }
+    show_shape(text, sizeof text, shape, dims);
+    if (f)
+        snprintf(what, sizeof what, "of shape [%s] is not in it, though %s says so, nor in another file: download both again",
+                 text, TENSORS_INDEX_NAME);
+    else
+        snprintf(what, sizeof what,
+                 "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model", text);
+    if (b->o->tensor_fault)
+        b->o->tensor_fault(b->o->tensor_fault_arg, f ? f->path : NULL, name, what);
+    else
+        build_fault(b, "%s: tensor %s %s", f ? f->path : b->t->folder, name, what);
+}
+
 /* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
 static const struct tensor *find(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape,
                                  uint32_t dims)
 {
     struct tensor *t = (struct tensor *)(uintptr_t)tensors_find(b->t, name);
-    char text[160], what[400];
     bool assume = b->t->assumed && (t || !b->t->names_known);
 
     if (!build_ok(b)) return NULL;
     if (!t && !assume) {
-        snprintf(what, sizeof what,
-                 "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model",
-                 show_shape(text, sizeof text, shape, dims));
-        tensor_fault(b, NULL, name, what);
+        missing_fault(b, name, shape, dims);
         assume = build_ok(b);
     }
     if (assume) {
@@ -274,7 +294,7 @@ static void shape_fault(struct build *b, const struct tensor *t, const uint64_t 
 
 static uint32_t program_file_of(struct build *b, const struct tensor *t)
 {
-    const struct tensors_entry *f = &b->t->files[t->file];
+    const struct tensors_file *f = &b->t->files[t->file];
 
     if (b->file_of[t->file] == PLAN_NONE) {
         struct plan_file r = {
@@ -293,7 +313,7 @@ static uint16_t form_of(struct build *b, const struct tensor *t)
     if (form_can_be(form, FORM_WEIGHT)) return (uint16_t)form;
     build_fault(
         b, "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
-        tensors_path(b->t, t), t->name, tensor_dtype_name(t->dtype));
+        tensors_path(b->t, t), t->name, tensor_stored_as(t));
     return FORMS;
 }
 
@@ -351,7 +371,7 @@ static void find_scales(struct build *b, struct plan_matrix *m, const struct ten
     m->scale_form = (uint16_t)tensor_form(s->dtype);
     if (!form_scaled_by(m->form, m->scale_form))
         build_fault(b, "%s: tensor %s: scales stored as %s are not supported for weights in %s", tensors_path(b->t, s),
-                    s->name, tensor_dtype_name(s->dtype), form_name(m->form));
+                    s->name, tensor_stored_as(s), form_name(m->form));
     if (build_ok(b)) scale_blocks(b, m, s, parts);
     if (!build_ok(b) || !m->block_cols) return;
     columns = (m->cols + m->block_cols - 1) / m->block_cols;

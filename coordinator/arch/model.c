@@ -74,17 +74,17 @@ static void settle_files(const struct build *b, struct model *m)
             PROGRAM_AT(&m->building, files, struct plan_file, b->file_of[i])->bytes = m->tensors->files[i].info.bytes;
 }
 
-/* Does what was assumed come to what the index says? A thousandth is left to scales and buffers of other types. */
+/* Does what was assumed come to what the index or the pointers say? A thousandth is left to scales and buffers of other types. */
 static void compare_with_index(struct build *b, const struct tensors *t)
 {
     bool every;
-    uint64_t bytes = tensors_assumed_bytes(t, &every), most = bytes > t->index_bytes ? bytes : t->index_bytes;
-    uint64_t off = bytes > t->index_bytes ? bytes - t->index_bytes : t->index_bytes - bytes;
+    uint64_t bytes = tensors_assumed_bytes(t, &every), most = bytes > t->stated_bytes ? bytes : t->stated_bytes;
+    uint64_t off = bytes > t->stated_bytes ? bytes - t->stated_bytes : t->stated_bytes - bytes;
 
-    if (!t->index_bytes || !t->assumed || (!every && bytes < t->index_bytes) || off <= most / 1000) return;
-    build_notice(b,
-             "the index says %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
-             (double)t->index_bytes / 1e9, (double)bytes / 1e9);
+    if (!t->stated_bytes || !t->assumed || (!every && bytes < t->stated_bytes) || off <= most / 1000) return;
+    build_notice(b, "%s %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
+             t->source == TENSORS_INDEX ? "the index says" : "git LFS pointers say", (double)t->stated_bytes / 1e9,
+             (double)bytes / 1e9);
 }
 
 /* Buffers and scales of activations, which no family multiplies with. */
@@ -126,6 +126,19 @@ static void look_for_unused(struct build *b, const struct tensors *t)
              first, b->family);
 }
 
+/* Of a tensor in two files that the index places in neither, the last counts, as in the reference; not in silence. */
+static void look_for_disputed(struct build *b, const struct tensors *t)
+{
+    for (size_t i = 0; i < t->copy_count; i++) {
+        const struct tensor *x = &t->at[t->copies[i].tensor];
+
+        if (!t->copies[i].disputed || !x->used) continue;
+        build_notice(b, "%.80s is in %.40s and in %.40s, and the index names neither: the latter's counts", x->name,
+                     t->files[t->copies[i].file].name, t->files[x->file].name);
+        return;
+    }
+}
+
 /* What makes embeddings would write nonsense, and so would layers of which each has a shape of its own (Llama-Nemotron). */
 static void refuse_other_kinds(struct build *b)
 {
@@ -155,6 +168,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     if (says.text[0]) build_notice(&b, "%s", says.text);
     refuse_other_kinds(&b);
     f->write(&b);
+    if (build_ok(&b)) look_for_disputed(&b, m->tensors);
     if (build_ok(&b)) look_for_unused(&b, m->tensors);
     if (build_ok(&b)) {
         settle_files(&b, m);
@@ -187,7 +201,7 @@ int model_open(struct model **out, const char *folder, const struct model_option
     rc = config_open(&m->config, folder, e);
     if (!rc)
         rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
-    if (!rc) rc = tensors_open(&m->tensors, folder, o->allow_missing_weights, e);
+    if (!rc) rc = tensors_open(&m->tensors, folder, &(struct tensors_options){.allow_missing = o->allow_missing_weights}, e);
     if (!rc) rc = write_program(m, o, e);
     if (!rc) rc = generation_read(&m->generation, folder, m->config, e);
     if (rc) {

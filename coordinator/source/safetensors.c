@@ -34,11 +34,21 @@ static const struct {
     [TENSOR_U64] = {"U64", 64, FORM_BYTES},
     [TENSOR_I64] = {"I64", 64, FORM_BYTES},
     [TENSOR_BOOL] = {"BOOL", 8, FORM_BYTES},
+    [TENSOR_C64] = {"C64", 64, FORM_BYTES},
+    [TENSOR_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8, FORM_BYTES},
+    [TENSOR_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8, FORM_BYTES},
+    [TENSOR_F6_E2M3] = {"F6_E2M3", 6, FORM_BYTES},
+    [TENSOR_F6_E3M2] = {"F6_E3M2", 6, FORM_BYTES},
 };
 
 const char *tensor_dtype_name(uint32_t dtype)
 {
     return dtype < TENSOR_DTYPES ? dtypes[dtype].name : "unknown";
+}
+
+const char *tensor_stored_as(const struct tensor *t)
+{
+    return t->dtype_text ? t->dtype_text : tensor_dtype_name(t->dtype);
 }
 
 uint32_t tensor_form(uint32_t dtype)
@@ -56,8 +66,9 @@ uint32_t tensor_dtype_of(const char *name)
 
 int tensor_shape_bytes(uint32_t dtype, const uint64_t *shape, uint32_t dims, uint64_t *bytes)
 {
-    uint64_t bits = dtypes[dtype].bits;
+    uint64_t bits = dtype < TENSOR_DTYPES ? dtypes[dtype].bits : 0;
 
+    if (!bits) return -EINVAL;
     for (uint32_t i = 0; i < dims; i++)
         if (__builtin_mul_overflow(bits, shape[i], &bits)) return -EOVERFLOW;
     if (bits % 8) return -EINVAL;
@@ -70,6 +81,7 @@ struct reading {
     const char *path;
     uint64_t data, data_bytes; /* where the tensors' bytes begin, and how many there are */
     uint32_t file_idx;
+    struct safetensors_file *file;
     struct error *e;
 };
 
@@ -127,12 +139,10 @@ static int parse_tensor(const struct reading *r, const char *name, const json_t 
     t->shape = shape;
     t->file = r->file_idx;
     t->dtype = tensor_dtype_of(dtype);
-    if (t->dtype == TENSOR_DTYPES)
-        return error_set(r->e, EINVAL, "%s: tensor %.200s: its dtype \"%.40s\" is not known to safetensors", r->path,
-                         name, dtype);
+    if (t->dtype == TENSOR_DTYPES) t->dtype_text = dtype;
     rc = parse_shape(r, name, json_object_get(o, "shape"), shape, &t->dims);
     if (!rc) rc = parse_offsets(r, name, json_object_get(o, "data_offsets"), t);
-    if (rc) return rc;
+    if (rc || t->dtype_text) return rc;
     if (tensor_shape_bytes(t->dtype, shape, t->dims, &bytes) || bytes != t->bytes)
         return fault(r, name, "its shape and its data_offsets do not agree");
     return 0;
@@ -150,19 +160,33 @@ static int by_begin(const void *a, const void *b)
     return x->begin != y->begin ? (x->begin < y->begin ? -1 : 1) : x->end < y->end ? -1 : x->end > y->end;
 }
 
-/* No two tensors share a byte. */
-static int check_overlap(const struct reading *r, struct extent *x, size_t n)
+/* No two tensors share a byte; bytes of none are counted. */
+static int check_extents(const struct reading *r, struct extent *x, size_t n, struct safetensors_file *file)
 {
-    qsort(x, n, sizeof *x, by_begin);
-    for (size_t i = 1; i < n; i++)
-        if (x[i].begin < x[i - 1].end)
+    uint64_t at = r->data;
+
+    if (n) qsort(x, n, sizeof *x, by_begin);
+    for (size_t i = 0; i < n; i++) {
+        if (x[i].begin < at)
             return error_set(r->e, EINVAL,
                              "%s: tensors %.200s and %.200s overlap: the file is damaged, download it again", r->path,
                              x[i - 1].name, x[i].name);
+        if (x[i].begin > at && !file->gap_bytes) file->gap_offset = at;
+        file->gap_bytes += x[i].begin - at;
+        at = x[i].end;
+    }
+    file->tensors_end = at;
     return 0;
 }
 
-static int walk(const struct reading *r, json_t *header, struct extent *x, safetensors_visit *visit, void *context)
+static void read_mark(const json_t *metadata, struct safetensors_file *file)
+{
+    const char *format = json_string_value(json_object_get(metadata, "format"));
+
+    if (format) snprintf(file->format, sizeof file->format, "%s", format);
+}
+
+static int check(const struct reading *r, json_t *header, struct extent *x)
 {
     uint64_t shape[DIMS_MAX];
     const char *name;
@@ -174,14 +198,36 @@ static int walk(const struct reading *r, json_t *header, struct extent *x, safet
         struct tensor t = {0};
         int rc;
 
-        if (!strcmp(name, "__metadata__")) continue;
+        if (!strcmp(name, "__metadata__")) {
+            read_mark(o, r->file);
+            continue;
+        }
         if (!json_is_members(o)) return fault(r, name, "not described by an object");
         rc = parse_tensor(r, name, o, &t, shape);
-        if (!rc) rc = visit(context, &t, r->e);
         if (rc) return rc;
         if (t.bytes) x[n++] = (struct extent){t.offset, t.offset + t.bytes, name};
     }
-    return check_overlap(r, x, n);
+    return check_extents(r, x, n, r->file);
+}
+
+/* All of the header is checked before anybody hears of a tensor of it. */
+static int walk(const struct reading *r, json_t *header, struct extent *x, safetensors_visit *visit, void *context)
+{
+    uint64_t shape[DIMS_MAX];
+    int rc = check(r, header, x);
+    const char *name;
+    json_t *o;
+
+    json_object_foreach(header, name, o)
+    {
+        struct tensor t = {0};
+
+        if (rc) return rc;
+        if (!strcmp(name, "__metadata__")) continue;
+        rc = parse_tensor(r, name, o, &t, shape);
+        if (!rc) rc = visit(context, &t, r->e);
+    }
+    return rc;
 }
 
 /* Where no header can be read: what lies there instead, else that it is none. */
@@ -266,6 +312,7 @@ static int open_file(const char *path, int *fd, struct safetensors_file *file, s
     struct stat st;
     int rc = file_open(path, fd, &st, e);
 
+    *file = (struct safetensors_file){0};
     if (rc) return rc;
     file->bytes = (uint64_t)st.st_size;
     file->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
@@ -278,7 +325,7 @@ static int open_file(const char *path, int *fd, struct safetensors_file *file, s
 int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
                      void *context, struct error *e)
 {
-    struct reading r = {.path = path, .file_idx = file_idx, .e = e};
+    struct reading r = {.path = path, .file_idx = file_idx, .file = file, .e = e};
     uint64_t bytes = 0;
     char *text = NULL;
     int fd, rc = open_file(path, &fd, file, e);

@@ -3,7 +3,8 @@
  *   {"NAME": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}, ..., "__metadata__": {...}}
  *
  * Nothing of the header is believed before it is checked: its length against the file, every offset against the file,
- * every shape against its bytes, tensors against each other. Offsets may be odd: nothing in the format aligns them.
+ * every shape against its bytes, tensors against each other. Offsets may be odd: nothing in the format aligns them. A
+ * tensor of a type that is not known is no fault: a file may hold what the model does not need.
  * Format: https://huggingface.co/docs/safetensors */
 #pragma once
 #include <stdbool.h>
@@ -32,7 +33,12 @@ enum tensor_dtype {
     TENSOR_U64,
     TENSOR_I64,
     TENSOR_BOOL,
-    TENSOR_DTYPES
+    TENSOR_C64,
+    TENSOR_F8_E4M3FNUZ,
+    TENSOR_F8_E5M2FNUZ,
+    TENSOR_F6_E2M3,
+    TENSOR_F6_E3M2,
+    TENSOR_DTYPES /* of a tensor: one that is not known here, see dtype_text */
 };
 
 struct tensor {
@@ -41,16 +47,20 @@ struct tensor {
     uint64_t offset, bytes; /* in the file, from its first byte */
     uint32_t dims, file;    /* file: number given by who opened it */
     uint32_t dtype;         /* enum tensor_dtype */
+    const char *dtype_text; /* what the file calls a type that is not known; else NULL */
     bool used;              /* by the model's program; set while it is written */
 };
 
-/* What is known of the file itself. */
+/* What is known of the file itself. The format's own library loads no file of which bytes belong to no tensor. */
 struct safetensors_file {
     uint64_t bytes, mtime_ns, ctime_ns, inode, device;
     uint64_t header_bytes, header_sum; /* as struct plan_file has them */
+    uint64_t tensors_end;           /* where the last tensor ends */
+    uint64_t gap_bytes, gap_offset; /* before it, of no tensor: how many in all, and where the first lie */
+    char format[24];                /* "pt", "mlx", ...: __metadata__'s mark of who wrote it; "": it has none */
 };
 
-/* Called for each tensor in the order of the header; name and shape live until it returns. Non-zero ends the reading. */
+/* Called for each tensor in the order of the header; name, shape and dtype_text live until it returns. Non-zero ends the reading. */
 typedef int safetensors_visit(void *context, const struct tensor *t, struct error *e);
 
 /* Reads and checks the header of the file at path, then calls visit for each tensor. file_idx goes into each tensor. */
@@ -58,10 +68,11 @@ int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_fil
                      void *context, struct error *e);
 
 const char *tensor_dtype_name(uint32_t dtype);
+const char *tensor_stored_as(const struct tensor *t); /* its dtype's name, as the file has it */
 /* The stored form of elements of that type (enum form); BYTES: whatever they are, they are no floating-point numbers by
  * themselves. */
 uint32_t tensor_form(uint32_t dtype);
 /* The dtype of a name; TENSOR_DTYPES: unknown. */
 uint32_t tensor_dtype_of(const char *name);
-/* Bytes of a shape: -EOVERFLOW, or -EINVAL where its bits fill no whole number of bytes. */
+/* Bytes of a shape: -EOVERFLOW, or -EINVAL where its bits fill no whole number of bytes, or the dtype is unknown. */
 int tensor_shape_bytes(uint32_t dtype, const uint64_t *shape, uint32_t dims, uint64_t *bytes);

@@ -53,15 +53,16 @@ static int read_shape(const struct list *l, const char *text, uint64_t *shape, u
 /* The files of a list are few, and a file's tensors stand together. */
 static int file_idx(const struct list *l, const char *name, uint32_t *idx)
 {
+    char inner[TENSORS_NAME_BYTES];
     struct tensors *t = l->t;
 
+    if (!tensors_inner_name(inner, name)) return fault(l, "its file is no path inside of the folder", name);
     for (uint32_t i = t->file_count; i-- > 0;)
-        if (!strcmp(t->files[i].name, name)) {
+        if (!strcmp(t->files[i].name, inner)) {
             *idx = i;
             return 0;
         }
-    if (!tensors_plain_name(name)) return fault(l, "its file is not a plain name inside the folder", name);
-    return tensors_add_file(t, name, idx, l->e);
+    return tensors_add_file(t, inner, idx, l->e);
 }
 
 static int add(const struct list *l, char *const *field, int n)

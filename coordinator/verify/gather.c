@@ -98,6 +98,7 @@ static int by_name(const void *a, const void *b)
 static int add_shards(struct verify *v, json_t *map, struct error *e)
 {
     const char **name = calloc(json_object_size(map) + 1, sizeof *name), *key;
+    char inner[TENSORS_NAME_BYTES];
     size_t n = 0;
     json_t *x;
     int rc = name ? 0 : no_memory(v, e);
@@ -107,7 +108,7 @@ static int add_shards(struct verify *v, json_t *map, struct error *e)
     {
         const char *file = json_string_value(x);
 
-        if (file && tensors_plain_name(file)) name[n++] = file; /* others: model_open() complains */
+        if (file && tensors_inner_name(inner, file)) name[n++] = file; /* others: model_open() complains */
     }
     if (n) qsort(name, n, sizeof *name, by_name);
     for (size_t i = 0; i < n && !rc; i++)

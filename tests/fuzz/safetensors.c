@@ -23,7 +23,8 @@ static int visit(void *arg, const struct tensor *t, struct error *e)
     if (strlen(t->name) > s->file_bytes) fuzz_fail("a name is longer than its file");
     if (t->offset > s->file_bytes || t->bytes > s->file_bytes - t->offset)
         fuzz_fail("a tensor lies outside of its file");
-    if (tensor_shape_bytes(t->dtype, t->shape, t->dims, &bytes) || bytes != t->bytes)
+    if (!t->dtype_text != (t->dtype < TENSOR_DTYPES)) fuzz_fail("a type that is known and not known");
+    if (!t->dtype_text && (tensor_shape_bytes(t->dtype, t->shape, t->dims, &bytes) || bytes != t->bytes))
         fuzz_fail("a shape that does not fit its bytes");
     return 0;
 }

@@ -28,6 +28,8 @@ static void find_configs(void)
 /* Everything lies in a file of the folder, and no tensor over another. */
 static void check(const struct tensors *t)
 {
+    char inner[TENSORS_NAME_BYTES];
+
     for (size_t i = 0; i < t->count; i++) {
         const struct tensor *x = &t->at[i];
         uint64_t bytes, end;
@@ -44,7 +46,7 @@ static void check(const struct tensors *t)
         }
     }
     for (uint32_t i = 0; i < t->file_count; i++)
-        if (!tensors_plain_name(t->files[i].name)) fuzz_fail("a file outside of the folder");
+        if (!tensors_inner_name(inner, t->files[i].name)) fuzz_fail("a file outside of the folder");
 }
 
 static void open_list(const char *path)
@@ -52,7 +54,7 @@ static void open_list(const char *path)
     struct tensors *t;
     struct error e = {0};
 
-    if (tensors_open(&t, path, true, &e)) {
+    if (tensors_open(&t, path, &(struct tensors_options){.allow_missing = true}, &e)) {
         if (strlen(e.text) < 10) fuzz_fail("an error without a message");
         return;
     }
