@@ -138,9 +138,10 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS) | $(STAGE_LINK
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
-# Counts allocations in the stages that a test starts.
+# Counts allocations in the stages that a test starts; takes O_TMPFILE away.
 $(B)/tests/test_steady: | $(B)/tests/count_calls.so
-$(B)/tests/count_calls.so: tests/preload/count_calls.c
+$(B)/tests/test_outputs: | $(B)/tests/no_tmpfile.so
+$(B)/tests/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -O2 -fPIC -shared $(WARN) -o $@ $<

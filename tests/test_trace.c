@@ -217,7 +217,7 @@ static void write_trace(const char *path, uint32_t n, uint32_t tiles_each)
     struct error e = {0};
     uint64_t begin;
 
-    assert_int_equal(trace_open(&t, path, &e), 0);
+    assert_int_equal(trace_open(&t, path, NULL, &e), 0);
     begin = clock_ns();
     for (uint32_t i = 0; i < n; i++) {
         uint64_t at = begin + i * UINT64_C(4000000);
@@ -321,14 +321,14 @@ static void unwritable(void **state)
     (void)state;
     assert_int_equal(r.status, 1); /* before anything started */
     assert_int_equal(r.out_bytes, 0);
-    assert_non_null(strstr(r.err, "cannot write the trace /nonexistent/t.json"));
+    assert_non_null(strstr(r.err, "the trace: cannot write /nonexistent/t.json"));
     process_result_free(&r);
     r = run_traced("/dev/full", "400M");
     whole = run_traced(path, "400M");
     assert_int_equal(whole.status, 0);
     assert_int_equal(r.status, 1); /* the text is all there */
     assert_string_equal(r.out, whole.out);
-    assert_non_null(strstr(r.err, "the trace /dev/full could not be written: No space"));
+    assert_non_null(strstr(r.err, "the trace: cannot write /dev/full: No space"));
     process_result_free(&r);
     process_result_free(&whole);
     r = process_run("sluice", svg, NULL, 0, 20);
@@ -343,7 +343,7 @@ static void unwritable(void **state)
     scratch_remove(folder);
 }
 
-/* A file that can grow to 64 KiB and no further: told, and removed. */
+/* A file that can grow to 64 KiB and no further: told, and no part of it is left. */
 static void full_disk(void **state)
 {
     char *folder = scratch_make(), *path = strdup(scratch_path(folder, "t.json"));
@@ -359,7 +359,7 @@ static void full_disk(void **state)
 
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &l);
-        if (trace_open(&t, path, &e)) _exit(2);
+        if (trace_open(&t, path, NULL, &e)) _exit(2);
         for (int i = 0; i < 2000; i++) trace_write(t, &r, 1);
         _exit(trace_close(t, &e) == -EFBIG && strstr(e.text, path) && access(path, F_OK) ? 0 : 3);
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/template_vars.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/engine/interrupt.h"
@@ -17,6 +18,8 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
 {
     struct instance_config ic = {.options = o, .text = true};
     struct batch_observer observer;
+    struct inputs in = input_all(o);
+    struct output_options keep = inputs_options(&in);
     int rc;
 
     *c = (struct chat){.options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
@@ -25,7 +28,7 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
     c->filter = (struct think){.text = chat_show, .arg = c};
     c->messages = json_array();
     if (!c->messages) return error_set(e, ENOMEM, "out of memory");
-    if ((rc = view_open(&c->view, o->quiet, o->trace, e))) return rc;
+    if ((rc = view_open(&c->view, o->quiet, o->trace, &keep, e))) return rc;
     observer = view_observer(c->view);
     ic.observer = &observer;
     if ((rc = instance_load(&c->instance, &ic, e))) return rc;

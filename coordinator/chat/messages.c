@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "coordinator/chat/chat.h"
+#include "coordinator/cli/input.h"
 #include "proto/base/file.h"
 
 #define FILE_BYTES_MAX (UINT64_C(256) << 20)
@@ -73,27 +74,19 @@ static const char *full_path(const char *path, char *room, size_t bytes)
     return room;
 }
 
-/* Into a file beside it first: a full disk must not cost the conversation that was saved there before. */
 int chat_save(struct chat *c, const char *path, struct error *e)
 {
-    char full[4096], made[4200];
-    struct stat st;
-    FILE *f;
-    int rc = 0;
+    struct inputs in = input_all(c->options);
+    struct output_options keep = inputs_options(&in);
+    struct output *o;
+    char full[4096];
+    bool good;
+    int rc = output_open(&o, full_path(path, full, sizeof full), &keep, e);
 
-    path = full_path(path, full, sizeof full);
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) snprintf(made, sizeof made, "%s", path); /* a device, a pipe */
-    else if ((size_t)snprintf(made, sizeof made, "%s.new", path) >= sizeof made) return error_set(e, ENAMETOOLONG, "the name is too long");
-    f = fopen(made, "w");
-    if (!f) return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
-    if (json_print(f, c->messages) || fputc('\n', f) == EOF) rc = -EIO;
-    errno = EIO;
-    if (fclose(f) || (!rc && strcmp(made, path) && rename(made, path))) rc = -errno;
-    if (rc) {
-        if (strcmp(made, path)) remove(made);
-        return error_set(e, -rc, "cannot write %s: %s", path, error_name(-rc));
-    }
-    return 0;
+    if (rc) return rc;
+    good = !json_print(output_file(o), c->messages) && fputc('\n', output_file(o)) != EOF;
+    if (!good && !(rc = output_failed(o, e))) rc = error_set(e, ENOMEM, "cannot write %s: out of memory", path);
+    return rc ? (output_close(o, false, NULL), rc) : output_close(o, true, e);
 }
 
 static int check_messages(const char *path, const json_t *list, struct error *e)

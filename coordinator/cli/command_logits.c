@@ -4,59 +4,72 @@
 #include <string.h>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/logits_file.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/batch/logits.h"
 #include "coordinator/view/view.h"
 
-static int write_all(struct instance *i, const uint32_t *tokens, size_t count, struct logits_file *f, struct error *e)
-{
-    int rc = logits_file_open(f, instance_options(i)->out, instance_plan(i)->spec.vocab, e);
+struct work {
+    uint32_t *tokens;
+    size_t count;
+    struct logits_file file;
+    struct view *view;
+};
 
-    return rc ? rc : logits_at(i, tokens, count, f->position, f->positions, logits_file_row, f, e);
+static int prepare(struct work *w, const struct options *o, struct error *e)
+{
+    struct inputs in = input_all(o);
+    struct output_options keep = inputs_options(&in);
+    uint32_t *positions = NULL;
+    size_t wanted = 0;
+    int rc = value_numbers(o->tokens, strlen(o->tokens), &w->tokens, &w->count, e);
+
+    if (!rc && o->positions) rc = value_numbers(o->positions, strlen(o->positions), &positions, &wanted, e);
+    if (!rc && !w->count) rc = error_set(e, EINVAL, "--tokens is empty: give at least one token id");
+    if (!rc) rc = logits_file_plan(&w->file, positions, wanted, w->count, e);
+    free(positions);
+    if (!rc && o->trace && !strcmp(o->out, o->trace)) rc = error_set(e, EINVAL, "--out and --trace are the same file, %s", o->out);
+    if (!rc) rc = logits_file_open(&w->file, o->out, &keep, e);
+    return rc ? rc : view_open(&w->view, o->quiet, o->trace, &keep, e);
+}
+
+static int compute(struct work *w, const struct options *o, struct error *e)
+{
+    struct logits_file *f = &w->file;
+    struct instance_config c = {.options = o, .prompt_tokens = (uint32_t)w->count};
+    struct instance_load load = {.prompt_tokens = (uint32_t)w->count, .max_logits = (uint32_t)(f->positions < 64 ? f->positions : 64)};
+    struct batch_observer observer = view_observer(w->view);
+    struct instance *i = NULL;
+    int rc;
+
+    c.observer = &observer;
+    rc = instance_load(&i, &c, e);
+    if (!rc) rc = instance_start(i, &load, e);
+    if (!rc) {
+        view_total(w->view, w->count, 0);
+        f->vocab = instance_plan(i)->spec.vocab;
+        rc = logits_at(i, w->tokens, w->count, f->position, f->positions, logits_file_row, f, e);
+    }
+    instance_close(i);
+    return rc;
 }
 
 int command_logits(const struct options *o, struct error *e)
 {
-    struct instance_config c = {.options = o};
-    struct instance_load load = {0};
-    struct logits_file f = {0};
-    struct batch_observer observer;
-    struct instance *i = NULL;
-    struct view *view = NULL;
-    uint32_t *tokens = NULL, *positions = NULL;
-    size_t n = 0, wanted = 0;
+    struct work w = {0};
     struct error second;
-    int rc = value_numbers(o->tokens, strlen(o->tokens), &tokens, &n, e), rc2;
+    int rc, rc2;
 
     interrupt_setup();
-    if (!rc && o->positions) rc = value_numbers(o->positions, strlen(o->positions), &positions, &wanted, e);
-    if (!rc && !n) rc = error_set(e, EINVAL, "--tokens is empty: give at least one token id");
-    if (!rc) rc = logits_file_plan(&f, positions, wanted, n, e);
-    if (!rc) rc = view_open(&view, o->quiet, o->trace, e);
-    c.prompt_tokens = load.prompt_tokens = (uint32_t)n;
-    load.max_logits = (uint32_t)(f.positions < 64 ? f.positions : 64);
-    if (!rc) {
-        observer = view_observer(view);
-        c.observer = &observer;
-        rc = instance_load(&i, &c, e);
-    }
-    if (!rc) rc = instance_start(i, &load, e);
-    if (!rc) view_total(view, n, 0);
-    if (!rc) rc = write_all(i, tokens, n, &f, e);
-    rc2 = logits_file_close(&f, &second);
-    if (!rc && rc2) {
-        *e = second;
-        rc = rc2;
-    }
-    instance_close(i);
-    rc2 = view_close(view, &second);
-    if (!rc && rc2) {
-        *e = second;
-        rc = rc2;
-    }
-    free(tokens);
-    free(positions);
-    return rc;
+    rc = prepare(&w, o, e);
+    if (!rc) rc = compute(&w, o, e);
+    rc2 = logits_file_close(&w.file, !rc, &second);
+    if (!rc && rc2) *e = second;
+    if (!rc) rc = rc2;
+    rc2 = view_close(w.view, &second);
+    if (!rc && rc2) *e = second;
+    free(w.tokens);
+    return rc ? rc : rc2;
 }

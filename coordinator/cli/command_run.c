@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/prompt.h"
 #include "coordinator/cli/run_prompts.h"
 #include "coordinator/batch/generate.h"
@@ -87,12 +88,14 @@ int command_run(const struct options *o, struct error *e)
     struct batch_observer observer;
     struct instance *i = NULL;
     struct answer a = {.json = o->json};
+    struct inputs in = input_all(o);
+    struct output_options keep = inputs_options(&in);
     uint64_t start = clock_ns();
     struct error second;
     int rc, rc2;
 
     interrupt_setup();
-    rc = view_open(&a.view, o->quiet, o->trace, e);
+    rc = view_open(&a.view, o->quiet, o->trace, &keep, e);
     if (rc) return rc;
     observer = view_observer(a.view);
     c.observer = &observer;

@@ -3,26 +3,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/view/timeline_svg.h"
 
-/* All of it, or none. */
-static int write_file(const char *path, const char *data, size_t bytes, struct error *e)
+static int write_file(const struct options *o, const char *data, size_t bytes, struct error *e)
 {
-    FILE *f = fopen(path, "we");
-    struct stat st;
-    int code = 0;
+    struct inputs in = input_all(o);
+    struct output_options keep = inputs_options(&in);
+    struct output *out;
+    int rc = output_open(&out, o->svg, &keep, e);
 
-    if (!f) return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
-    errno = 0;
-    if (fwrite(data, 1, bytes, f) != bytes || fflush(f)) code = errno ? errno : EIO;
-    if (fclose(f) && !code) code = errno ? errno : EIO;
-    if (!code) return 0;
-    if (!lstat(path, &st) && S_ISREG(st.st_mode)) unlink(path);
-    return error_set(e, code, "cannot write %s: %s", path, error_name(code));
+    if (rc) return rc;
+    fwrite(data, 1, bytes, output_file(out));
+    return output_close(out, true, e);
 }
 
 int command_trace(const struct options *o, struct error *e)
@@ -38,7 +33,7 @@ int command_trace(const struct options *o, struct error *e)
     f = open_memstream(&data, &bytes);
     if (f) timeline_svg(f, t, name ? name + 1 : o->trace);
     if (!f || fclose(f)) rc = error_set(e, ENOMEM, "no memory for the drawing");
-    if (!rc) rc = write_file(o->svg, data, bytes, e);
+    if (!rc) rc = write_file(o, data, bytes, e);
     timeline_verdict(t, verdict, sizeof verdict);
     if (!rc && !o->quiet) fprintf(stderr, "sluice: %s\n", verdict);
     free(data);

@@ -2,25 +2,39 @@
 #include <errno.h>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/verify/manifest.h"
 #include "coordinator/verify/verify.h"
 #include "coordinator/view/view.h"
 
+static int check(struct verify *v, const struct options *o, struct view *view, struct error *e)
+{
+    int rc = verify_gather(v, o, e);
+
+    if (!rc) rc = verify_published(v, e);
+    if (!rc) rc = verify_read(v, o, view, e);
+    if (!rc) rc = verify_judge(v, e);
+    if (!rc && o->baseline) rc = manifest_compare(v, o->baseline, e);
+    return rc;
+}
+
 int command_verify(const struct options *o, struct error *e)
 {
+    struct inputs in = input_all(o);
+    struct output_options keep = inputs_options(&in);
+    struct output *out = NULL;
     struct verify v = {0};
     struct view *view = NULL;
     int rc;
 
     interrupt_setup();
-    if ((rc = view_open(&view, o->quiet, NULL, e))) return rc;
-    rc = verify_gather(&v, o, e);
-    if (!rc) rc = verify_published(&v, e);
-    if (!rc) rc = verify_read(&v, o, view, e);
-    if (!rc) rc = verify_judge(&v, e);
-    if (!rc && o->baseline) rc = manifest_compare(&v, o->baseline, e);
-    if (!rc && o->out) rc = manifest_write(&v, o->out, e);
+    if ((rc = view_open(&view, o->quiet, NULL, NULL, e))) return rc;
+    if (o->out) rc = output_open(&out, o->out, &keep, e); /* not after an hour of reading */
+    if (!rc) rc = check(&v, o, view, e);
+    if (!rc && out) manifest_write(&v, output_file(out));
+    if (rc) output_close(out, false, NULL);
+    else rc = output_close(out, true, e);
     if (!rc) rc = verify_print(&v, o->json, o->verbose > 0, e);
     if (!rc && v.findings)
         rc = error_set(e, EBADMSG, "%s: %zu thing%s wrong with it", o->model, v.findings,

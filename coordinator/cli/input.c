@@ -56,3 +56,11 @@ int input_read(const char *path, char **text, size_t *bytes, struct error *e)
     close(fd);
     return rc;
 }
+
+struct inputs input_all(const struct options *o)
+{
+    const char *trace = o->command == COMMAND_TRACE ? o->trace : NULL; /* elsewhere it is an output */
+
+    return (struct inputs){
+        .model = o->model, .file = {o->prompt_file, o->prompts, o->messages_file, trace ? trace : o->baseline}};
+}

@@ -1,10 +1,8 @@
 #include "coordinator/cli/logits_file.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 static int compare(const void *a, const void *b)
 {
@@ -42,15 +40,12 @@ static bool in_order(const struct logits_file *f)
     return true;
 }
 
-int logits_file_open(struct logits_file *f, const char *path, uint32_t vocab, struct error *e)
+int logits_file_open(struct logits_file *f, const char *path, const struct output_options *keep, struct error *e)
 {
-    struct stat st;
+    int rc = output_open(&f->out, path, keep, e);
 
-    f->path = path;
-    f->vocab = vocab;
-    f->file = fopen(path, "we");
-    if (!f->file) return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
-    if (in_order(f) || (!fstat(fileno(f->file), &st) && S_ISREG(st.st_mode))) return 0;
+    f->in_order = in_order(f);
+    if (rc || f->in_order || output_seekable(f->out)) return rc;
     return error_set(e, EINVAL, "%s is no file in which rows could be written out of order: give --positions rising", path);
 }
 
@@ -58,22 +53,22 @@ int logits_file_row(void *arg, const float *logits, struct error *e)
 {
     struct logits_file *f = arg;
     uint32_t position = f->place[f->next].position;
-    bool seek = !in_order(f);
-
-    for (; f->next < f->places && f->place[f->next].position == position; f->next++) {
-        off_t at = (off_t)(f->place[f->next].row * f->vocab * sizeof(float));
-
-        if ((seek && fseeko(f->file, at, SEEK_SET)) || fwrite(logits, sizeof(float), f->vocab, f->file) != f->vocab)
-            return error_set(e, errno, "cannot write %s: %s", f->path, error_name(errno));
-    }
-    return 0;
-}
-
-int logits_file_close(struct logits_file *f, struct error *e)
-{
     int rc = 0;
 
-    if (f->file && fclose(f->file)) rc = error_set(e, errno, "cannot write %s: %s", f->path, error_name(errno));
+    for (; f->next < f->places && f->place[f->next].position == position && !rc; f->next++) {
+        off_t at = (off_t)(f->place[f->next].row * f->vocab * sizeof(float));
+
+        if (!f->in_order) fseeko(output_file(f->out), at, SEEK_SET);
+        fwrite(logits, sizeof(float), f->vocab, output_file(f->out));
+        rc = output_failed(f->out, e);
+    }
+    return rc;
+}
+
+int logits_file_close(struct logits_file *f, bool good, struct error *e)
+{
+    int rc = output_close(f->out, good, e);
+
     free(f->place);
     free(f->position);
     *f = (struct logits_file){0};

@@ -14,6 +14,7 @@
 #include "coordinator/plan/machine.h"
 #include "coordinator/plan/median.h"
 #include "proto/base/clock.h"
+#include "proto/base/output.h"
 #include "proto/base/pagecache.h"
 #include "proto/plan.h"
 
@@ -59,11 +60,11 @@ static json_t *load(void)
 
 static void store(json_t *o)
 {
-    char path[512], next[560];
+    struct output *out;
+    char path[512];
 
-    if (!cache_file(path, sizeof path, true)) return;
-    snprintf(next, sizeof next, "%s.%ld", path, (long)getpid());
-    if (json_dump_file(o, next, JSON_INDENT(1)) || rename(next, path)) unlink(next);
+    if (!cache_file(path, sizeof path, true) || output_open(&out, path, NULL, NULL)) return;
+    output_close(out, !json_dumpf(o, output_file(out), JSON_INDENT(1)), NULL);
 }
 
 /* ---- lanes ---- */

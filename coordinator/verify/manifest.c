@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "coordinator/verify/published.h"
 
@@ -34,36 +32,14 @@ static void write_item(FILE *f, const struct verify_item *x)
     write_name(f, x->name);
 }
 
-static int write_items(const struct verify *v, const char *path, struct error *e)
+void manifest_write(const struct verify *v, FILE *f)
 {
-    FILE *f = fopen(path, "we");
     size_t n = 0;
-    bool bad;
 
-    if (!f) return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
     for (size_t i = 0; i < v->items; i++) n += v->item[i].read;
     fprintf(f, "# sluice verify: %zu file%s\n", n, n == 1 ? "" : "s");
     for (size_t i = 0; i < v->items; i++)
         if (v->item[i].read) write_item(f, &v->item[i]);
-    bad = ferror(f);
-    if (!fclose(f) && !bad) return 0;
-    return error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
-}
-
-/* Written beside and renamed, so that an interrupted run leaves an earlier manifest whole; not so a pipe or a device. */
-int manifest_write(const struct verify *v, const char *path, struct error *e)
-{
-    struct stat st;
-    char *draft;
-    int rc;
-
-    if (!stat(path, &st) && !S_ISREG(st.st_mode)) return write_items(v, path, e);
-    if (asprintf(&draft, "%s.new", path) < 0) return error_set(e, ENOMEM, "out of memory");
-    rc = write_items(v, draft, e);
-    if (!rc && rename(draft, path)) rc = error_set(e, errno, "cannot write %s: %s", path, error_name(errno));
-    if (rc) unlink(draft);
-    free(draft);
-    return rc;
 }
 
 /* ---- comparing ---- */

@@ -4,18 +4,16 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
 struct trace_writer {
-    FILE *file;
-    const char *path;
+    struct output *output;
+    FILE *file; /* of the output */
     uint64_t start_ns, sweeps;
     uint32_t named[2][LANES]; /* [host, device] entries whose tracks have names */
-    int failed;               /* errno of the first write that failed */
+    bool failed;              /* to write, which has been told */
 };
 
 static void name_process(struct trace_writer *t, int pid, const char *name)
@@ -33,18 +31,17 @@ static void name_track(struct trace_writer *t, int pid, uint32_t tid, const char
     fputs("\"}}", t->file);
 }
 
-int trace_open(struct trace_writer **out, const char *path, struct error *e)
+int trace_open(struct trace_writer **out, const char *path, const struct output_options *keep, struct error *e)
 {
     struct trace_writer *t = calloc(1, sizeof *t);
+    int rc;
 
     if (!t) return error_set(e, ENOMEM, "out of memory");
-    t->file = fopen(path, "we");
-    if (!t->file) {
-        int rc = error_set(e, errno, "cannot write the trace %s: %s", path, error_name(errno));
+    if ((rc = output_open(&t->output, path, keep, e))) {
         free(t);
-        return rc;
+        return error_prefix(e, "the trace");
     }
-    t->path = path; /* of the command line, outlives us */
+    t->file = output_file(t->output);
     t->start_ns = clock_ns();
     fputs("[\n{\"name\":\"sluice\",\"ph\":\"M\",\"pid\":0,\"args\":{\"version\":\"" SLUICE_VERSION "\"}}", t->file);
     name_process(t, TRACE_SWEEPS, "sweeps");
@@ -100,18 +97,19 @@ static void write_record(struct trace_writer *t, const struct trace_record *r)
     if (r->ring) event(t, "compute", TRACE_COMPUTE, requests, r->take_ns, r->free_ns, r);
 }
 
-/* errno is of the writes since it was cleared. */
+/* Told once; nothing more is written then. */
 static void settle(struct trace_writer *t)
 {
+    struct error e;
+
     if (!ferror(t->file) && !fflush(t->file)) return;
-    t->failed = errno ? errno : EIO;
-    log_warn("the trace %s cannot be written (%s); the run goes on without it", t->path, error_name(t->failed));
+    t->failed = true;
+    if (output_failed(t->output, &e)) log_warn("the trace: %s; the run goes on without it", e.text);
 }
 
 void trace_write(struct trace_writer *t, const struct trace_record *r, uint32_t n)
 {
     if (!t || t->failed) return;
-    errno = 0;
     for (uint32_t i = 0; i < n; i++) write_record(t, &r[i]);
     settle(t);
 }
@@ -119,7 +117,6 @@ void trace_write(struct trace_writer *t, const struct trace_record *r, uint32_t 
 void trace_sweep(struct trace_writer *t, uint64_t start_ns, uint64_t end_ns, uint32_t positions)
 {
     if (!t || t->failed) return;
-    errno = 0;
     fprintf(t->file,
             ",\n{\"name\":\"sweep\",\"ph\":\"X\",\"pid\":%d,\"tid\":0,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"sweep\":%"
             "llu,\"positions\":%u}}",
@@ -128,26 +125,13 @@ void trace_sweep(struct trace_writer *t, uint64_t start_ns, uint64_t end_ns, uin
     settle(t);
 }
 
-/* Half a trace is no trace; a device or a pipe is not ours to remove. */
-static void remove_file(const char *path)
-{
-    struct stat st;
-
-    if (!lstat(path, &st) && S_ISREG(st.st_mode)) unlink(path);
-}
-
 int trace_close(struct trace_writer *t, struct error *e)
 {
-    int rc = 0;
+    int rc;
 
     if (!t) return 0;
-    errno = 0;
-    if (!t->failed && (fputs("\n]\n", t->file) < 0 || fflush(t->file))) t->failed = errno ? errno : EIO;
-    if (fclose(t->file) && !t->failed) t->failed = errno ? errno : EIO;
-    if (t->failed) {
-        remove_file(t->path);
-        rc = error_set(e, t->failed, "the trace %s could not be written: %s", t->path, error_name(t->failed));
-    }
+    fputs("\n]\n", t->file);
+    rc = output_close(t->output, true, e);
     free(t);
-    return rc;
+    return rc ? error_prefix(e, "the trace") : 0;
 }

@@ -28,7 +28,7 @@ struct view {
     struct trace_writer *trace;
 };
 
-int view_open(struct view **out, bool quiet, const char *trace, struct error *e)
+int view_open(struct view **out, bool quiet, const char *trace, const struct output_options *keep, struct error *e)
 {
     struct view *v = calloc(1, sizeof *v);
     int rc = 0;
@@ -38,7 +38,7 @@ int view_open(struct view **out, bool quiet, const char *trace, struct error *e)
     v->live = !quiet && terminal_escapes(STDERR_FILENO);
     v->shared = v->live && v->terminal;
     v->dim = v->live && terminal_color(STDERR_FILENO);
-    if (trace) rc = trace_open(&v->trace, trace, e);
+    if (trace) rc = trace_open(&v->trace, trace, keep, e);
     if (rc) free(v);
     else *out = v;
     return rc;

@@ -9,11 +9,12 @@
 #include <stdio.h>
 #include "coordinator/batch/observer.h"
 #include "proto/base/error.h"
+#include "proto/base/output.h"
 
 struct view;
 
-/* quiet: never a line. trace: path of a trace to write, or NULL. */
-int view_open(struct view **out, bool quiet, const char *trace, struct error *e);
+/* quiet: never a line. trace: path of a trace to write, or NULL; keep: what it must not replace. */
+int view_open(struct view **out, bool quiet, const char *trace, const struct output_options *keep, struct error *e);
 int view_close(struct view *v, struct error *e); /* writes the trace's end; -errno where it could not be written */
 
 void view_total(struct view *v, uint64_t prompt, uint64_t answer); /* tokens expected, for the ETA */

@@ -76,7 +76,7 @@ static void seeds(fuzz_emit *emit, void *arg)
 
     if (!temporary_make(folder, NULL)) fuzz_fail("cannot make a temporary folder");
     snprintf(path, sizeof path, "%s/trace.json", folder);
-    if (trace_open(&t, path, &e)) fuzz_fail("no trace can be written for a seed");
+    if (trace_open(&t, path, NULL, &e)) fuzz_fail("no trace can be written for a seed");
     memcpy(now, r, sizeof r);
     start = clock_ns(); /* after the opening */
     for (int i = 0; i < 3; i++) {
