@@ -7,6 +7,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/help.h"
 #include "coordinator/cli/options.h"
+#include "coordinator/source/place.h"
 #include "proto/base/log.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
@@ -59,6 +60,24 @@ static int manual(void)
     return 0;
 }
 
+/* Commands of a model are given the folder that it lies in. */
+static int run(struct options *o, struct error *e)
+{
+    struct place place = {0};
+    int rc = o->model ? place_find(&place, o->model, e) : 0;
+
+    if (o->command == COMMAND_DOCTOR) rc = 0; /* what is wrong is a finding of its own */
+    if (!rc && place.folder) {
+        if (strcmp(place.folder, o->model)) log_info("%s: the model is taken from %s", o->model, place.folder);
+        o->model = place.folder;
+        o->model_name = place.name;
+    }
+    if (!rc) rc = commands[o->command](o, e);
+    o->model = o->model_name = NULL;
+    place_free(&place);
+    return rc;
+}
+
 static int dispatch(struct options *o, struct error *e)
 {
     if (o->help) {
@@ -69,7 +88,7 @@ static int dispatch(struct options *o, struct error *e)
     if (o->man_page) return manual();
     if (!commands[o->command])
         return error_set(e, ENOSYS, "`sluice %s` is not in this build", option_commands[o->command].name);
-    return commands[o->command](o, e);
+    return run(o, e);
 }
 
 /* A full disk or a closed pipe behind standard output is a failure too. */

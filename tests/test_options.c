@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "coordinator/cli/help.h"
 #include "coordinator/cli/options.h"
-#include "coordinator/cli/suggest.h"
+#include "coordinator/text/suggest.h"
 #include "coordinator/cli/values.h"
 
 #define ARGS_MAX 48

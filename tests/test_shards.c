@@ -281,7 +281,7 @@ static void by_their_headers(void **state)
 
     (void)state;
     put(folder, "adapter_model.safetensors", "z1");
-    REFUSE(folder, "no weights");
+    REFUSE(folder, "an adapter");
     put(folder, "consolidated.safetensors", "a1");
     t = open_it(folder);
     EXPECT(t, "a", "consolidated.safetensors");

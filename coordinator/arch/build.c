@@ -241,7 +241,9 @@ static void missing_fault(struct build *b, const char *name, const uint64_t *sha
         return;
     }
     show_shape(text, sizeof text, shape, dims);
-    if (f)
+    if (b->embeds && tensors_name_ends(name, "lm_head.weight"))
+        snprintf(what, sizeof what, "is missing: the model makes embeddings (modules.json), it has no head that writes");
+    else if (f)
         snprintf(what, sizeof what, "of shape [%s] is not in it, though %s says so, nor in another file: download both again",
                  text, TENSORS_INDEX_NAME);
     else

@@ -56,6 +56,7 @@ struct build {
     char base[256];                    /* what stands before a tensor's name now */
     uint16_t buf[BUFS];
     char notice[512];
+    bool embeds; /* the folder says that it makes embeddings */
     bool tie_silent; /* the config says nothing of tying */
     bool faults_told; /* of tensors: model_options.tensor_fault */
     uint64_t weight_bytes, parameters;

@@ -1,8 +1,11 @@
 #include "coordinator/arch/family.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include "coordinator/text/suggest.h"
 
 static const struct family families[] = {
     {"LlamaForCausalLM", "llama", family_llama},
@@ -104,34 +107,147 @@ static const char *first_architecture(const struct config *c)
     return json_string_value(json_array_get(json_object_get(c->root, "architectures"), 0));
 }
 
+/* ---- what is not known ---- */
+
+#define NEAREST 3
+#define STEM    4 /* letters that names of one line of models share */
+
+/* "Qwen3" of "Qwen3ForCausalLM": the rest says nothing. */
+static void short_name(char *out, size_t room, const char *architecture)
+{
+    const char *cut = strstr(architecture, "For");
+
+    if (!cut || cut == architecture) cut = strstr(architecture, "LMHead");
+    snprintf(out, room, "%.*s", (int)(cut && cut > architecture ? (size_t)(cut - architecture) : strlen(architecture)),
+             architecture);
+}
+
+/* How far a known name is from the one that was asked for; SIZE_MAX: too far to be meant. */
+static size_t name_cost(const char *word, const char *name)
+{
+    size_t n = 0, cost = suggest_distance(word, name), limit = strlen(word) / 3;
+
+    while (word[n] && tolower((unsigned char)word[n]) == tolower((unsigned char)name[n])) n++;
+    return n >= STEM || cost <= limit ? cost : SIZE_MAX;
+}
+
+/* The nearest of the known names as "Qwen3, Qwen2 and Qwen2Moe"; "" where none is near. */
+static const char *nearest(char *out, size_t room, const char *word)
+{
+    size_t best[NEAREST] = {0}, cost[NEAREST], count = 0, n = 0;
+    char name[64];
+
+    for (size_t i = 0; i < FAMILIES; i++) {
+        size_t c, at;
+
+        short_name(name, sizeof name, families[i].architecture);
+        if ((c = name_cost(word, name)) == SIZE_MAX) continue;
+        for (at = count < NEAREST ? count++ : NEAREST; at > 0 && cost[at - 1] > c; at--) {
+            if (at == NEAREST) continue;
+            best[at] = best[at - 1];
+            cost[at] = cost[at - 1];
+        }
+        if (at == NEAREST) continue;
+        best[at] = i;
+        cost[at] = c;
+    }
+    out[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        short_name(name, sizeof name, families[best[i]].architecture);
+        n += (size_t)snprintf(out + n, room - n, "%s%s", !i ? "" : i + 1 == count ? " and " : ", ", name);
+    }
+    return out;
+}
+
 static void unknown(const struct config *c, struct error *e)
 {
     const char *name = first_architecture(c);
-    char list[800];
-    size_t n = 0;
+    char word[64], near[NEAREST * 70];
 
     if (!name) name = json_string_value(json_object_get(c->root, "model_type"));
-    for (size_t i = 0; i < FAMILIES && n < sizeof list - 64; i++) { /* ...ForCausalLM says nothing */
-        const char *a = families[i].architecture, *cut = strstr(a, "For");
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", n ? ", " : "",
-                              (int)(cut ? (size_t)(cut - a) : strlen(a)), a);
+    if (!name) {
+        error_set(e, ENOTSUP,
+                  "%s: it names neither an architecture nor a model_type: it is not the config.json of a language model, "
+                  "or of one whose makers have not said what it is",
+                  c->path);
+        return;
     }
-    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known; known are %s", c->path,
-              name ? name : "(not given)", list);
+    short_name(word, sizeof word, name);
+    nearest(near, sizeof near, word);
+    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known%s%s: take another model, or a newer sluice", c->path,
+              name, *near ? "; of those that are, the nearest are " : ", nor one of a like name", near);
 }
 
-/* Classes that answer with something other than text, or see their whole prompt at once: they have a family's layers. */
-static const char *cannot_write(const char *architecture)
+/* ---- what does not write ---- */
+
+static bool ends_with(const char *s, const char *end)
 {
-    static const char *const heads[] = {"ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
-                                        "RewardModel"};
-    static const char *const both_ways[] = {"PaliGemma", "ColPali"};
+    size_t n = strlen(s), k = strlen(end);
+
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+static bool begins_with(const char *s, const char *begin)
+{
+    return !strncmp(s, begin, strlen(begin));
+}
+
+/* A class that is a model's body alone. Some of these write text all the same. */
+static bool is_body(const char *architecture)
+{
+    static const char *const writers[] = {"LMHeadModel", "LanguageModel", "ChatModel", "ChatGLMModel", "DoubleHeadsModel",
+                                          "GenerationModel"};
+
+    for (size_t i = 0; i < sizeof writers / sizeof *writers; i++)
+        if (ends_with(architecture, writers[i])) return false;
+    return ends_with(architecture, "Model");
+}
+
+/* Classes that answer with something other than text, or see their whole prompt at once: they may have a family's layers. */
+static const char *cannot_write(const struct config *c, const char *architecture)
+{
+    static const struct {
+        const char *part, *why; /* anywhere in the name */
+    } heads[] = {
+        {"ForSequenceClassification", "judges texts: it has no head that writes"},
+        {"ForTokenClassification", "labels words: it has no head that writes"},
+        {"ForQuestionAnswering", "marks answers in a text: it has no head that writes"},
+        {"RewardModel", "judges answers: it has no head that writes"},
+        {"ForMaskedLM", "fills gaps in a text: it does not write one"},
+        {"ForPreTraining", "is the state of a training: it does not write"},
+        {"ForMultipleChoice", "chooses answers: it has no head that writes"},
+        {"ForSentenceEmbedding", "makes embeddings: it has no head that writes"},
+        {"ForTextEncoding", "makes embeddings: it has no head that writes"},
+        {"ForImageClassification", "looks at pictures: it does not write"},
+        {"ForObjectDetection", "looks at pictures: it does not write"},
+        {"ForSemanticSegmentation", "looks at pictures: it does not write"},
+        {"ForDepthEstimation", "looks at pictures: it does not write"},
+        {"ForMaskGeneration", "looks at pictures: it does not write"},
+        {"ForCTC", "writes down speech, which is not supported"},
+        {"ForSpeechSeq2Seq", "writes down speech, which is not supported"},
+        {"ForAudioClassification", "listens: it does not write"},
+        {"ForTextToSpectrogram", "speaks: it does not write"},
+        {"VisionModel", "looks at pictures: it does not write"},
+        {"AudioModel", "listens: it does not write"},
+    };
+    static const struct {
+        const char *begin, *why;
+    } lines[] = {
+        {"PaliGemma", "lets the tokens of a prompt see those that follow, which is not supported"},
+        {"ColPali", "lets the tokens of a prompt see those that follow, which is not supported"},
+        {"CLIP", "compares pictures with texts: it does not write"},
+        {"Siglip", "compares pictures with texts: it does not write"},
+        {"ViT", "looks at pictures: it does not write"},
+        {"Dinov", "looks at pictures: it does not write"},
+        {"Whisper", "writes down speech, which is not supported"},
+    };
 
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
-        if (strstr(architecture, heads[i])) return "has no head that writes text";
-    for (size_t i = 0; i < sizeof both_ways / sizeof *both_ways; i++)
-        if (!strncmp(architecture, both_ways[i], strlen(both_ways[i])))
-            return "lets the tokens of a prompt see those that follow, which is not supported";
+        if (strstr(architecture, heads[i].part)) return heads[i].why;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (begins_with(architecture, lines[i].begin)) return lines[i].why;
+    if (json_is_true(json_object_get(c->root, "is_encoder_decoder")))
+        return "has an encoder and a decoder (as T5 and BART), which is not supported";
     return NULL;
 }
 
@@ -139,11 +255,13 @@ const struct family *family_find(const struct config *c, struct family_notice *s
 {
     const json_t *list = json_object_get(c->root, "architectures");
     const struct family *whole = by_architecture(multimodal, MULTIMODAL, list), *f = NULL;
-    const char *name = first_architecture(c), *why = name ? cannot_write(name) : NULL;
+    const char *name = first_architecture(c), *why = name ? cannot_write(c, name) : NULL;
 
     says->text[0] = 0;
+    if (name && !why && !whole && is_body(name) && !by_architecture(families, FAMILIES, list))
+        why = "is a model's body alone, without a head that writes: it makes embeddings";
     if (why) {
-        error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" %s", c->path, name, why);
+        error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" %s; take a model that writes text", c->path, name, why);
         return NULL;
     }
     if (c->text != c->root) f = named_by(c->text);

@@ -7,6 +7,7 @@
 #include "coordinator/arch/build.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/source/generation.h"
+#include "proto/base/file.h"
 
 struct model {
     struct program building; /* until it is an image */
@@ -153,6 +154,20 @@ static void refuse_other_kinds(struct build *b)
         config_fault(b->c, b->e, "block_configs", "layers that each have sizes of their own are not supported");
 }
 
+/* sentence-transformers lists a folder's parts: one with a pooling makes embeddings, whatever its architecture writes. */
+static bool makes_embeddings(const char *folder)
+{
+    char path[4096], *text;
+    uint64_t bytes;
+    bool pools;
+
+    if (snprintf(path, sizeof path, "%s/modules.json", folder) >= (int)sizeof path) return false;
+    if (file_load(&text, &bytes, path, 1 << 20, NULL)) return false;
+    pools = strstr(text, ".Pooling\"") != NULL;
+    free(text);
+    return pools;
+}
+
 static int write_program(struct model *m, const struct model_options *o, struct error *e)
 {
     struct family_notice says = {0};
@@ -166,6 +181,8 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     }
     b.family = f->architecture;
     if (says.text[0]) build_notice(&b, "%s", says.text);
+    b.embeds = makes_embeddings(m->tensors->folder);
+    if (b.embeds) build_notice(&b, "modules.json says that this model makes embeddings: what it writes may be nonsense");
     refuse_other_kinds(&b);
     f->write(&b);
     if (build_ok(&b)) look_for_disputed(&b, m->tensors);
@@ -182,6 +199,34 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     /* with tensors that are missing or too short, their places in the files are not true */
     if (!rc && !b.faults_told) rc = program_check(m->program, m->program->bytes, e);
     return rc;
+}
+
+/* Mistral's own code has names of its own; its folders often hold the same weights in both. */
+static int refuse_native_names(const struct tensors *t, struct error *e)
+{
+    const struct tensor *x = tensors_find(t, "layers.0.attention.wq.weight");
+
+    if (!x || !tensors_find(t, "tok_embeddings.weight")) return 0;
+    return error_set(e, ENOTSUP,
+                     "%s: its tensors have the names of Mistral's own code, which are not supported: download the folder's "
+                     "model*.safetensors and " TENSORS_INDEX_NAME,
+                     tensors_path(t, x));
+}
+
+/* What cannot be read may be of a kind that says more than its damage. */
+static int open_tensors(struct model *m, const char *folder, const struct model_options *o, struct error *e)
+{
+    struct tensors_options to = {.allow_missing = o->allow_missing_weights};
+    struct error kind = {0};
+    int rc = tensors_open(&m->tensors, folder, &to, e);
+
+    if (rc && rc != -ENOMEM && quant_unnamed(m->config, folder, NULL, &kind)) {
+        *e = kind;
+        return -kind.code;
+    }
+    if (!rc) rc = refuse_native_names(m->tensors, e);
+    if (rc) return rc;
+    return quant_unnamed(m->config, folder, m->tensors->assumed && !m->tensors->names_known ? NULL : m->tensors, e);
 }
 
 int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e)
@@ -201,7 +246,7 @@ int model_open(struct model **out, const char *folder, const struct model_option
     rc = config_open(&m->config, folder, e);
     if (!rc)
         rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
-    if (!rc) rc = tensors_open(&m->tensors, folder, &(struct tensors_options){.allow_missing = o->allow_missing_weights}, e);
+    if (!rc) rc = open_tensors(m, folder, o, e);
     if (!rc) rc = write_program(m, o, e);
     if (!rc) rc = generation_read(&m->generation, folder, m->config, e);
     if (rc) {

@@ -1,7 +1,10 @@
 #include "coordinator/arch/quant.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *text(const json_t *o, const char *key)
 {
@@ -47,6 +50,23 @@ static bool is_compressed_fp8(const json_t *o)
     return json_object_size(groups) > 0;
 }
 
+/* A folder that says how many bits its weights have, and not by which method: mlx's own, or one that lost a field. */
+static void no_method(const struct config *c, const json_t *o, struct error *e)
+{
+    const json_t *bits = json_object_get(o, "bits"), *group = json_object_get(o, "group_size");
+    bool mlx = config_field(c, "quantization", true) != NULL;
+    char how[80] = "";
+
+    if (json_is_integer(bits) && json_is_integer(group))
+        snprintf(how, sizeof how, " (%lld bits, a scale for %lld weights)", (long long)json_integer_value(bits),
+                 (long long)json_integer_value(group));
+    config_fault(c, e, mlx ? "quantization" : "quantization_config",
+                 mlx ? "weights quantized for mlx%s are not supported: take the model's bfloat16 or FP8 folder"
+                     : "weights quantized%s by a method that quant_method does not name are not supported: take the model's "
+                       "bfloat16 or FP8 folder",
+                 how);
+}
+
 struct quant quant_read(const struct config *c, struct error *e)
 {
     struct quant q = {.kind = QUANT_NONE};
@@ -54,7 +74,8 @@ struct quant quant_read(const struct config *c, struct error *e)
     const char *method;
 
     if (!o) o = config_field(c, "compression_config", true);
-    if (e->code || !o) return q;
+    if (!o) o = config_field(c, "quantization", true);
+    if (e->code || !o || (json_is_object(o) && !json_object_size(o))) return q;
     method = text(o, "quant_method");
     if (!strcmp(method, "fp8")) {
         read_fp8(&q, c, o, e);
@@ -62,10 +83,75 @@ struct quant quant_read(const struct config *c, struct error *e)
         q.kind = QUANT_MXFP4;
     } else if (!strcmp(method, "compressed-tensors") && is_compressed_fp8(o)) {
         q.kind = QUANT_FP8;
+    } else if (!*method) {
+        no_method(c, o, e);
     } else {
         config_fault(c, e, "quantization_config",
                      "weights quantized by \"%.40s%s%.40s\" are not supported: take the model's bfloat16 or FP8 folder",
                      method, *text(o, "format") ? ", " : "", text(o, "format"));
     }
     return q;
+}
+
+/* ---- without an entry in config.json ---- */
+
+/* Tensors that only a quantized layer has. */
+static const char *method_of_tensors(const struct tensors *t)
+{
+    static const struct {
+        const char *end, *method;
+    } marks[] = {{".g_idx", "GPTQ"},
+                 {".qweight", "AWQ or GPTQ"},
+                 {".weight_packed", "compressed-tensors"},
+                 {".weight.absmax", "bitsandbytes"},
+                 {".weight_scale_2", "ModelOpt (NVFP4)"},
+                 {".SCB", "bitsandbytes"},
+                 {".Wq_packed", "HQQ"}};
+    char scales[512];
+
+    for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
+        for (size_t i = 0; i < t->count; i++)
+            if (tensors_name_ends(t->at[i].name, marks[k].end)) return marks[k].method;
+    for (size_t i = 0; i < t->count; i++) {
+        const char *name = t->at[i].name;
+
+        if (t->at[i].dtype != TENSOR_U32 || !tensors_name_ends(name, ".weight")) continue;
+        snprintf(scales, sizeof scales, "%.*s.scales", (int)(strlen(name) - strlen(".weight")), name);
+        if (tensors_find(t, scales)) return "mlx";
+    }
+    return NULL;
+}
+
+/* What the tools of their time wrote beside config.json. */
+static const char *method_of_files(const char *folder, const char **file)
+{
+    static const struct {
+        const char *file, *method;
+    } files[] = {{"quantize_config.json", "GPTQ"}, {"quant_config.json", "AWQ"}, {"hf_quant_config.json", "ModelOpt"}};
+    char path[4096];
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct stat st;
+
+        *file = files[i].file;
+        if (snprintf(path, sizeof path, "%s/%s", folder, *file) < (int)sizeof path && !stat(path, &st))
+            return files[i].method;
+    }
+    return NULL;
+}
+
+int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e)
+{
+    const char *file = "its tensors", *method;
+
+    if (config_field(c, "quantization_config", true) || config_field(c, "compression_config", true)) return 0;
+    if (t)
+        method = method_of_tensors(t);
+    else
+        method = method_of_files(folder, &file);
+    if (!method) return 0;
+    return error_set(e, ENOTSUP,
+                     "%s: weights quantized by %s (as %s say%s, not config.json) are not supported: take the model's bfloat16 "
+                     "or FP8 folder",
+                     folder, method, file, t ? "" : "s");
 }

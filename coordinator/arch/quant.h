@@ -3,6 +3,7 @@
 #pragma once
 #include <stdint.h>
 #include "coordinator/source/config.h"
+#include "coordinator/source/tensors.h"
 
 enum quant_kind { QUANT_NONE, QUANT_FP8, QUANT_MXFP4 };
 
@@ -13,3 +14,6 @@ struct quant {
 
 /* Sticky: see config.h. */
 struct quant quant_read(const struct config *c, struct error *e);
+/* -ENOTSUP, with the method, for weights that are quantized although config.json does not say so: their tensors tell; t
+ * NULL, since none could be read: files beside config.json. */
+int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e);

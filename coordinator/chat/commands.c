@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "coordinator/chat/chat.h"
-#include "coordinator/cli/suggest.h"
+#include "coordinator/text/suggest.h"
 #include "coordinator/cli/values.h"
 
 /* ---- /set ---- */

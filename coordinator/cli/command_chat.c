@@ -23,21 +23,12 @@ static const char *seconds_text(double s, char *out, size_t room)
 static void greet(const struct chat *c)
 {
     const struct plan_summary *s = instance_summary(c->instance);
-    const char *name = c->options->model;
     char size[32], disk[32], speed[64];
-    size_t n = strlen(name);
 
     if (!c->interactive || c->options->quiet) return;
-    while (n > 1 && name[n - 1] == '/') n--;
-    for (size_t i = n; i-- > 0;)
-        if (name[i] == '/') {
-            name += i + 1;
-            n -= i + 1;
-            break;
-        }
     value_size_text(s->weight_bytes, size, sizeof size);
     value_size_text(s->sweep_bytes, disk, sizeof disk);
-    fprintf(stderr, "%.*s, %s", (int)n, name, size);
+    fprintf(stderr, "%s, %s", c->options->model_name, size);
     if (s->sweep_bytes) fprintf(stderr, ", %s of it from disk for each token", disk);
     fprintf(stderr, ": %s.\n", seconds_text(s->predicted_seconds_per_token, speed, sizeof speed));
     if (!c->template) fputs("It has no chat template: your text is continued. Enter alone goes on, Ctrl-C stops.\n", stderr);

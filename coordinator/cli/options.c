@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "coordinator/cli/suggest.h"
+#include "coordinator/text/suggest.h"
 #include "coordinator/cli/values.h"
 
 /* ---- walking argv ---------------------------------------------------------------------------------------------- */

@@ -45,6 +45,7 @@ struct options {
 
     /* Operands. Only those of the command are set, the others are NULL. */
     const char *model;        /* folder */
+    const char *model_name;   /* what people call it, once the folder is found */
     double seconds;           /* profile: about how long to measure */
     const char *profile_what; /* "reader", "transfer", "compute" or "pipeline" */
     const char *shell;        /* completion: "bash", "zsh" or "fish" */

@@ -42,7 +42,7 @@ const char *const option_group_titles[GROUPS] = {
 /* clang-format off: a table reads best as one */
 #define MODEL                                                                                                          \
     {                                                                                                                  \
-        "MODEL", AT(model), false, "a path to a model folder"                                                          \
+        "MODEL", AT(model), false, "a path to a model folder, to its config.json or one of its safetensors files, or to models--ORG--NAME of a hub cache"                                                          \
     }
 
 const struct option_command_info option_commands[COMMANDS] = {

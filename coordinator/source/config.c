@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "coordinator/source/explain.h"
 #include "coordinator/source/mistaken.h"
 #include "proto/base/file.h"
 
@@ -38,16 +39,28 @@ int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct 
     return other ? other : rc;
 }
 
-static int no_config(const char *folder, const char *path, struct error *e)
+static int no_config(const char *folder, struct error *e)
 {
     struct stat st;
 
-    if (stat(folder, &st))
-        return error_set(e, errno, "%s: %s: give the path of a model folder", folder, error_name(errno));
-    if (!S_ISDIR(st.st_mode))
-        return error_set(e, ENOTDIR, "%s: not a folder: give the folder that holds config.json", folder);
-    return error_set(e, ENOENT, "%s: no such file: a model folder holds config.json beside its safetensors files",
-                     path);
+    if (stat(folder, &st)) return explain_nothing(folder, e);
+    return S_ISDIR(st.st_mode) ? explain_folder(folder, e) : explain_file(folder, e);
+}
+
+/* A server's answer of an error is JSON too, and half of a picture maker has a file of this name. */
+static int check_kind(const struct config *c, struct error *e)
+{
+    const char *said = json_string_value(json_object_get(c->root, "error"));
+    const char *part = json_string_value(json_object_get(c->root, "_class_name"));
+
+    if (json_object_get(c->root, "model_type") || json_object_get(c->root, "architectures")) return 0;
+    if (said)
+        return error_set(e, EINVAL, "%s: a server's message lies there instead of the file (\"%.80s\"): download it again",
+                         c->path, said);
+    if (part)
+        return error_set(e, ENOTSUP, "%s: a part of a diffusion pipeline (%.60s), which makes pictures: sluice runs language models",
+                         c->path, part);
+    return 0;
 }
 
 /* Multimodal folders keep the language model's fields in an object of their own. */
@@ -73,7 +86,8 @@ int config_open(struct config **out, const char *folder, struct error *e)
         return error_set(e, ENOMEM, "no memory to read %s/config.json", folder);
     }
     rc = config_load_json(&c->root, c->path, CONFIG_BYTES_MAX, e);
-    if (rc == -ENOENT || rc == -ENOTDIR) rc = no_config(folder, c->path, e);
+    if (rc == -ENOENT || rc == -ENOTDIR) rc = no_config(folder, e);
+    if (!rc) rc = check_kind(c, e);
     if (rc) {
         config_close(c);
         return rc;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "coordinator/source/explain.h"
 #include "coordinator/source/shards.h"
 #include "coordinator/source/tensors.h"
 
@@ -14,18 +15,6 @@ static bool exists(const char *folder, const char *name)
     struct stat st;
 
     return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && !lstat(path, &st);
-}
-
-static int no_weights(const struct tensors *t, struct error *e)
-{
-    if (exists(t->folder, "pytorch_model.bin") || exists(t->folder, "pytorch_model.bin.index.json"))
-        return error_set(
-            e, ENOENT,
-            "%s: only pytorch_model.bin is there, which is a program and not data: convert it to safetensors",
-            t->folder);
-    return error_set(e, ENOENT,
-                     "%s: no weights: neither %s nor %s nor other safetensors files are there, download them",
-                     t->folder, TENSORS_SINGLE_NAME, TENSORS_INDEX_NAME);
 }
 
 /* Nothing is known of the weights but what config.json says, and perhaps how many bytes they have. */
@@ -92,7 +81,7 @@ static int open_shards(struct tensors *t, const struct tensors_options *o, struc
     if (s.count)
         rc = open_files(t, s.name, s.count, o, e);
     else
-        rc = o->allow_missing ? assume_all(t, 0, e) : no_weights(t, e);
+        rc = o->allow_missing ? assume_all(t, 0, e) : explain_weights(t->folder, e);
     shards_free(&s);
     return rc;
 }

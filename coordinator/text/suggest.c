@@ -1,4 +1,4 @@
-#include "coordinator/cli/suggest.h"
+#include "coordinator/text/suggest.h"
 
 #include <stdbool.h>
 #include <string.h>
