@@ -32,30 +32,28 @@ static uint32_t own_capacity(const struct sequence *s)
     return n;
 }
 
-/* Blocks until there are rows for so many positions beside those that are used up. */
+/* Blocks until there are rows for so many positions beside those that are used up; none where that cannot be. */
 static int reserve(struct sequence *s, uint32_t positions, struct error *e)
 {
-    uint32_t had = s->owns, capacity = own_capacity(s);
+    uint32_t had = s->owns, spare = own_capacity(s) - s->own_used, rows = spare, block = 0, *more;
 
-    while (capacity - s->own_used < positions) {
-        uint32_t block = kv_rows_take(s->rows, s->owns    ? s->own[s->owns - 1]
-                                               : s->lents ? s->lent[s->lents - 1]
-                                                          : KV_NONE);
-        uint32_t *more = block == KV_NONE ? NULL : realloc(s->own, (s->owns + 1) * sizeof *more);
+    while (rows < positions) {
+        uint32_t after = s->owns ? s->own[s->owns - 1] : s->lents ? s->lent[s->lents - 1] : KV_NONE;
 
-        if (!more) {
-            if (block != KV_NONE) kv_rows_release(s->rows, block);
-            while (s->owns > had) kv_rows_release(s->rows, s->own[--s->owns]);
-            return block == KV_NONE
-                       ? error_set(e, ENOSPC, "the KV cache has room for %u more tokens, and %u are needed",
-                                   kv_rows_free(s->rows) + capacity - s->own_used, positions)
-                       : error_set(e, ENOMEM, "out of memory");
+        if ((block = kv_rows_take(s->rows, after)) == KV_NONE) break;
+        if (!(more = realloc(s->own, (s->owns + 1) * sizeof *more))) {
+            kv_rows_release(s->rows, block);
+            break;
         }
         s->own = more;
         s->own[s->owns++] = block;
-        capacity += kv_rows_size(s->rows, block);
+        rows += kv_rows_size(s->rows, block);
     }
-    return 0;
+    if (rows >= positions) return 0;
+    while (s->owns > had) kv_rows_release(s->rows, s->own[--s->owns]);
+    if (block != KV_NONE) return error_set(e, ENOMEM, "out of memory");
+    return error_set(e, ENOSPC, "the KV cache has room for %u more tokens, and %u are needed",
+                     kv_rows_free(s->rows) + spare, positions);
 }
 
 /* The k-th row of the own blocks. */
