@@ -1,7 +1,7 @@
 /* Reference models through all four processes, and what they are held against.
  *
  *   test_models           the families in layouts that no library computes, and a few of the others
- *   test_models --table   all of them, as the markdown table of the README; exit status 1 where one is off */
+ *   test_models --table   all of them, as tests/MODELS.md; exit status 1 where one is off */
 #include <dirent.h>
 #include <jansson.h>
 #include <math.h>
@@ -235,6 +235,8 @@ static int table(void)
     char *folder = scratch_make();
     struct golden g;
 
+    printf("# Families, held against their reference\n\nWritten by `make test-models`. Logits through all processes, beside those of the reference; asked for: within %g, and\n"
+           "the greedy text equal. The models are small ones of `tests/data/models`, which cover every switch of their families.\n\n", TOLERANCE);
     printf("| family | models | reference | largest difference | greedy equal |\n|---|---|---|---|---|\n");
     print_references(&all_good);
     for (int i = 0; i < RENAMED_FAMILIES; i++) {
