@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include <jansson.h>
@@ -224,6 +225,143 @@ static void index_of_another_type(void **state)
     scratch_remove(folder);
 }
 
+/* A git LFS pointer to a file of so many bytes. */
+static void write_pointer(const char *folder, const char *name, uint64_t bytes)
+{
+    char text[300];
+
+    snprintf(text, sizeof text,
+             "version https://git-lfs.github.com/spec/v1\noid sha256:"
+             "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize %llu\n",
+             (unsigned long long)bytes);
+    scratch_write(folder, name, text);
+}
+
+/* Pointers in the place of all weights of a folder: the plan is that of the weights. */
+static void pointers(const char *model, bool indexed)
+{
+    char *real = reference_make(model), *bare = config_only(model);
+    struct plan_summary whole = plan(real, "files"), part;
+    DIR *d = opendir(real);
+    struct dirent *x;
+
+    assert_non_null(d);
+    while ((x = readdir(d))) {
+        struct stat st;
+
+        if (!strstr(x->d_name, ".safetensors") || strstr(x->d_name, ".json")) continue;
+        assert_int_equal(stat(scratch_path(real, x->d_name), &st), 0);
+        write_pointer(bare, x->d_name, (uint64_t)st.st_size);
+    }
+    closedir(d);
+    if (indexed) {
+        char *text = calloc(1, 1 << 20);
+        FILE *f = fopen(scratch_path(real, "model.safetensors.index.json"), "r");
+
+        assert_non_null(f);
+        assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
+        fclose(f);
+        scratch_write(bare, "model.safetensors.index.json", text);
+        free(text);
+    }
+    part = plan(bare, indexed ? "model.safetensors.index.json" : "config.json");
+    expect_equal(model, &whole, &part);
+    scratch_remove(real);
+    scratch_remove(bare);
+}
+
+static void git_lfs_pointers(void **state)
+{
+    struct model_options o = {.allow_missing_weights = true};
+    struct model *m = NULL;
+    struct error e = {0};
+    char *folder;
+
+    (void)state;
+    pointers("llama", false);
+    pointers("qwen3-moe", false);
+    pointers("deepseek-v3-fp8", false);
+    pointers("llama-bias-f16-sharded", true);
+    pointers("llama-bias-f16-sharded", false); /* the index was not cloned */
+    /* a size that config.json's shapes do not come to is told */
+    folder = config_only("llama");
+    write_pointer(folder, "model.safetensors", UINT64_C(5368709120));
+    assert_int_equal(model_open(&m, folder, &o, &e), 0);
+    assert_non_null(strstr(model_notice(m), "git LFS pointers say 5.369 GB of weights"));
+    model_close(m);
+    /* a run has nothing to read */
+    assert_int_equal(model_open(&m, folder, NULL, &e), -ENODATA);
+    assert_non_null(strstr(e.text, "git lfs pull"));
+    /* weights that are not all there */
+    scratch_remove(folder);
+    folder = reference_make("llama-bias-f16-sharded");
+    write_pointer(folder, "model-00003-of-00005.safetensors", 20000);
+    assert_int_equal(model_open(&m, folder, &o, &e), 0);
+    assert_true(model_weights_missing(m));
+    model_close(m);
+    scratch_remove(folder);
+}
+
+/* The cache of a download that has come to config.json only: links whose blobs are not there. */
+static void a_hub_cache(void **state)
+{
+    char *cache = scratch_make(), path[400], snapshot[300], from[400];
+    const char *arg[] = {"plan", "--json", cache, NULL};
+    struct process_result r;
+    json_t *o;
+
+    (void)state;
+    snprintf(snapshot, sizeof snapshot, "%s/snapshots", cache);
+    assert_int_equal(mkdir(snapshot, 0777), 0);
+    snprintf(snapshot, sizeof snapshot, "%s/snapshots/0123", cache);
+    assert_int_equal(mkdir(snapshot, 0777), 0);
+    assert_non_null(realpath(REFERENCE_MODELS "/llama/config.json", from));
+    snprintf(path, sizeof path, "%s/config.json", snapshot);
+    assert_int_equal(symlink(from, path), 0);
+    snprintf(path, sizeof path, "%s/model.safetensors", snapshot);
+    assert_int_equal(symlink("../../blobs/4567", path), 0);
+    r = process_run("sluice", arg, NULL, 0, 20);
+    if (r.status) fail_msg("%s", r.err);
+    o = json_loads(r.out, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(o, "weights_from")), "config.json");
+    json_decref(o);
+    process_result_free(&r);
+    scratch_remove(cache);
+}
+
+/* What a tokenizer will take counts before it is there too. */
+static void a_tokenizer_to_come(void **state)
+{
+    static const char *const files[] = {"tokenizer.json", "model.safetensors"};
+    char *folder = scratch_make(), from[400], to[400];
+    const char *arg[2][7] = {{"plan", "--json", "tests/data/demo-model", "--host-memory", "1G", NULL},
+                             {"plan", "--json", folder, "--host-memory", "1G", NULL}};
+    json_int_t bytes[2];
+
+    (void)state;
+    assert_non_null(realpath("tests/data/demo-model/config.json", from));
+    snprintf(to, sizeof to, "%s/config.json", folder);
+    assert_int_equal(symlink(from, to), 0);
+    for (int i = 0; i < 2; i++) {
+        struct stat st;
+
+        snprintf(from, sizeof from, "tests/data/demo-model/%s", files[i]);
+        assert_int_equal(stat(from, &st), 0);
+        write_pointer(folder, files[i], (uint64_t)st.st_size);
+    }
+    for (int i = 0; i < 2; i++) {
+        struct process_result r = process_run("sluice", arg[i], NULL, 0, 20);
+        json_t *o = json_loads(r.out, 0, NULL);
+
+        if (r.status) fail_msg("%s", r.err);
+        bytes[i] = json_integer_value(json_object_get(o, "host_total_bytes"));
+        json_decref(o);
+        process_result_free(&r);
+    }
+    assert_true(bytes[0] - bytes[1] < 50000 && bytes[1] - bytes[0] < 50000); /* three times the tokenizer's is 120000 */
+    scratch_remove(folder);
+}
+
 static void as_a_user(void **state)
 {
     const char *plan_arg[] = {"plan", "--json", REFERENCE_MODELS "/deepseek-v3-fp8", NULL};
@@ -252,8 +390,9 @@ static void as_a_user(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_model_three_ways), cmocka_unit_test(short_list), cmocka_unit_test(broken_lists),
-        cmocka_unit_test(index_of_another_type),  cmocka_unit_test(as_a_user),
+        cmocka_unit_test(every_model_three_ways), cmocka_unit_test(short_list),       cmocka_unit_test(broken_lists),
+        cmocka_unit_test(index_of_another_type),  cmocka_unit_test(git_lfs_pointers), cmocka_unit_test(a_hub_cache),
+        cmocka_unit_test(a_tokenizer_to_come),    cmocka_unit_test(as_a_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,8 @@
 #include "coordinator/source/generation.h"
 #include "proto/base/file.h"
 
+#define HEADER_BYTES_EACH 256u /* of a tensor, at most */
+
 struct model {
     struct program building; /* until it is an image */
     struct plan_shm *program;
@@ -75,14 +77,16 @@ static void settle_files(const struct build *b, struct model *m)
             PROGRAM_AT(&m->building, files, struct plan_file, b->file_of[i])->bytes = m->tensors->files[i].info.bytes;
 }
 
-/* Does what was assumed come to what the index or the pointers say? A thousandth is left to scales and buffers of other types. */
+/* Does what was assumed come to what the index or the pointers say? A thousandth is left to scales and buffers of other types,
+ * and to each tensor its line in a file's header. */
 static void compare_with_index(struct build *b, const struct tensors *t)
 {
     bool every;
     uint64_t bytes = tensors_assumed_bytes(t, &every), most = bytes > t->stated_bytes ? bytes : t->stated_bytes;
     uint64_t off = bytes > t->stated_bytes ? bytes - t->stated_bytes : t->stated_bytes - bytes;
 
-    if (!t->stated_bytes || !t->assumed || (!every && bytes < t->stated_bytes) || off <= most / 1000) return;
+    if (!t->stated_bytes || !t->assumed || (!every && bytes < t->stated_bytes) || off <= most / 1000 + HEADER_BYTES_EACH * t->count)
+        return;
     build_notice(b, "%s %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
              t->source == TENSORS_INDEX ? "the index says" : "git LFS pointers say", (double)t->stated_bytes / 1e9,
              (double)bytes / 1e9);

@@ -7,6 +7,7 @@
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/engine/device.h"
+#include "coordinator/source/lfs.h"
 #include "proto/base/log.h"
 
 #define MARGIN_LEAST (UINT64_C(128) << 20)
@@ -53,13 +54,16 @@ static int choose_backend(struct plan_settings *s, const struct options *o, cons
     return device_budget(s, &facts, e);
 }
 
+/* Of a file that was not downloaded yet: as git LFS says. */
 static uint64_t file_bytes(const char *folder, const char *name)
 {
+    struct lfs_pointer pointer;
     char path[4096];
     struct stat st;
 
     if (!folder) return 0;
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (lfs_pointer_read(&pointer, path)) return pointer.bytes;
     return !stat(path, &st) ? (uint64_t)st.st_size : 0;
 }
 
