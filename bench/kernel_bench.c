@@ -103,15 +103,14 @@ static struct result multiply_add(struct bench *b, uint32_t arg)
 
 static struct plan_matrix matrix_of(uint32_t form)
 {
-    struct plan_matrix m = {.cols = COLS, .row_bytes = cpu_stored_bytes(form, COLS), .form = (uint16_t)form};
+    const struct form_info *f = form_info(form);
+    struct plan_matrix m = {.cols = COLS, .row_bytes = form_row_bytes(form, COLS), .form = (uint16_t)form};
     m.rows = WEIGHT_BYTES / m.row_bytes;
-    if (form == FORM_F8_E4M3) {
-        m.block_rows = m.block_cols = 128;
-        m.scale_form = FORM_F32;
-        m.scale_row_bytes = COLS / 128 * 4;
-    } else if (form == FORM_MXFP4) {
-        m.scale_form = FORM_F8_E8M0;
-        m.scale_row_bytes = COLS / 32;
+    if (f->scales == FORM_SCALES_GRID) {
+        m.block_rows = f->grid_rows ? f->grid_rows : 128;
+        m.block_cols = f->grid_cols ? f->grid_cols : 128;
+        m.scale_form = (uint16_t)__builtin_ctz(f->scale_forms);
+        m.scale_row_bytes = form_row_bytes(m.scale_form, COLS / m.block_cols);
     }
     return m;
 }
@@ -123,7 +122,7 @@ static struct result product(struct bench *b, uint32_t arg)
     const uint32_t form = arg / 1000, n = arg % 1000;
     const struct plan_matrix m = matrix_of(form);
     const uint64_t tile_rows = TILE_BYTES / m.row_bytes, tiles = n > 16 ? 3 : WEIGHT_BYTES / TILE_BYTES;
-    memset(scales, form == FORM_MXFP4 ? 0x78 : 0x3c, sizeof scales);
+    memset(scales, form_info(m.scale_form)->filler, sizeof scales);
     for (uint64_t i = 0; i < tiles; i++) {
         struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
         w.scale = m.scale_row_bytes ? scales : NULL;

@@ -3,19 +3,18 @@
 #include <assert.h>
 #include <stddef.h>
 
-#define FLAT(...) __VA_ARGS__
-#define INFO(row, block_elements, block_bytes, word, wide, where, uses, code, fill)                                    \
-    [FORM_##row] = {.name = #row,                                                                                      \
-                    .elements = (block_elements),                                                                      \
-                    .bytes = (block_bytes),                                                                            \
-                    .align = (word),                                                                                   \
-                    .to = FORM_##wide,                                                                                 \
-                    .can_be = (uses),                                                                                  \
-                    .filler = (fill),                                                                                  \
-                    FLAT where,                                                                                        \
-                    FLAT code},
-static const struct form_info table[FORMS] = {FORM_TABLE(INFO)};
-#undef INFO
+#define CODES(first, count, each, ones, rest)                                                                          \
+    .code_off = (first), .codes = (count), .code_bytes = (each), .special = UINT64_C(ones), .fraction = UINT64_C(rest)
+#define INFO(row, block_elements, block_bytes, word, wide, where, rows, cols, forms, also, code, fill)                 \
+    .name = #row, .elements = (block_elements), .bytes = (block_bytes), .align = (word), .to = FORM_##wide,            \
+    .scales = FORM_SCALES_##where, .grid_rows = (rows), .grid_cols = (cols), .scale_forms = (forms), CODES code,       \
+    .filler = (fill)
+#define WEIGHT(row, ...) [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = FORM_WEIGHT | ALSO(__VA_ARGS__)},
+#define OTHER(row, ...)  [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = ALSO(__VA_ARGS__)},
+#define ALSO(block_elements, block_bytes, word, wide, where, rows, cols, forms, also, ...) (also)
+static const struct form_info table[FORMS] = {FORM_WEIGHTS(WEIGHT) FORM_OTHERS(OTHER)};
+#undef WEIGHT
+#undef OTHER
 
 /* What the readers of the table rely on. */
 #define SOUND(row, block_elements, block_bytes, word, ...)                                                             \

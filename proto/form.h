@@ -45,47 +45,42 @@
 
 enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 
-/* What a form can be; forms that are neither are only looked at by verify. */
+/* What else than elements of a matrix a form can be, and whether it is that. */
 #define FORM_WEIGHT 1u /* elements of a matrix: all kernels of products know it */
 #define FORM_SCALE  2u /* elements of a grid of scales */
 
 #define FORM_BIT(name) (1u << FORM_##name)
 
-/* Codes of a block that can be no finite number: count consecutive ones of code_bytes bytes from code_off on. A code c is
- * none where (c & special) == special, and then an infinity where fraction is not 0 and c & fraction is 0. */
-#define FORM_CODES(off, n, each, ones, rest)                                                                           \
-    .code_off = (off), .codes = (n), .code_bytes = (each), .special = UINT64_C(ones), .fraction = UINT64_C(rest)
-#define FORM_ALL_FINITE .codes = 0
-
-#define FORM_NO_SCALES               .scales = FORM_SCALES_NONE
-#define FORM_GRID(rows, cols, forms) .scales = FORM_SCALES_GRID, .grid_rows = (rows), .grid_cols = (cols), .scale_forms = (forms)
-#define FORM_INSIDE                  .scales = FORM_SCALES_INSIDE
-
-/* The table. align: on a device, where payloads begin at multiples of 256 bytes, every block begins at a multiple of it,
- * and kernels may load words so wide. filler: a byte that, repeated, makes blocks of small finite numbers.
+/* The table. A row:
  *
- *      name     elements  bytes  align  to    scales                              can be                    codes             filler */
+ *   name       FORM_name, and what people read
+ *   elements, bytes   of a block
+ *   align      on a device, where payloads begin at multiples of 256 bytes, every block begins at a multiple of it, and
+ *              kernels may load words so wide; processors' kernels read at any byte
+ *   to         the form in which dequantized numbers are exact, F32 where that is rounded once
+ *   scales     where they lie; of a grid: rows and columns that share one (0: the matrix says), FORM_BIT()s of their form
+ *   also       FORM_SCALE, or 0
+ *   codes      those of a block that can be no finite number: offset of the first, how many, bytes of one; a code c is none
+ *              where (c & ones) == ones, and then an infinity where fraction is not 0 and c & fraction is 0
+ *   filler     a byte that, repeated, makes blocks of small finite numbers
+ *
+ * First the forms that matrices can have, then the others; those that are FORM_SCALE neither are looked at by verify only.
+ *
+ *      name    elements bytes align to   scales           of a grid                      also    (codes, ones, fraction)  filler */
 /* clang-format off */
-#define FORM_TABLE(ROW)                                                                                                \
-    ROW(F32,      1,  4, 4, F32,  (FORM_NO_SCALES),                               FORM_WEIGHT | FORM_SCALE,            \
-        (FORM_CODES(0, 1, 4, 0x7f800000, 0x007fffff)), 0x3c)                                                           \
-    ROW(F16,      1,  2, 2, F32,  (FORM_NO_SCALES),                               FORM_WEIGHT,                         \
-        (FORM_CODES(0, 1, 2, 0x7c00, 0x03ff)), 0x2c)                                                                   \
-    ROW(BF16,     1,  2, 2, BF16, (FORM_NO_SCALES),                               FORM_WEIGHT | FORM_SCALE,            \
-        (FORM_CODES(0, 1, 2, 0x7f80, 0x007f)), 0x3c)                                                                   \
-    ROW(F8_E4M3,  1,  1, 1, F32,  (FORM_GRID(0, 0, FORM_BIT(F32) | FORM_BIT(BF16))), FORM_WEIGHT,                      \
-        (FORM_CODES(0, 1, 1, 0x7f, 0)), 0x3c)                                                                          \
-    ROW(MXFP4,   32, 16, 1, BF16, (FORM_GRID(1, 32, FORM_BIT(F8_E8M0))),          FORM_WEIGHT,                         \
-        (FORM_ALL_FINITE), 0x21)                                                                                       \
-    ROW(F8_E8M0,  1,  1, 1, BF16, (FORM_NO_SCALES),                               FORM_SCALE,                          \
-        (FORM_CODES(0, 1, 1, 0xff, 0)), 0x78)                                                                          \
-    ROW(F8_E5M2,  1,  1, 1, F32,  (FORM_NO_SCALES),                               0,                                   \
-        (FORM_CODES(0, 1, 1, 0x7c, 0x03)), 0x2c)                                                                       \
-    ROW(F64,      1,  8, 8, F64,  (FORM_NO_SCALES),                               0,                                   \
-        (FORM_CODES(0, 1, 8, 0x7ff0000000000000, 0x000fffffffffffff)), 0x3c)                                           \
-    ROW(BYTES,    1,  1, 1, BYTES, (FORM_NO_SCALES),                              0,                                   \
-        (FORM_ALL_FINITE), 0x3c)
+#define FORM_WEIGHTS(ROW)                                                                                              \
+    ROW(F32,      1,  4, 4, F32,  NONE, 0,  0, 0,                              FORM_SCALE, (0, 1, 4, 0x7f800000, 0x7fffff), 0x3c) \
+    ROW(F16,      1,  2, 2, F32,  NONE, 0,  0, 0,                              0,          (0, 1, 2, 0x7c00, 0x3ff),        0x2c) \
+    ROW(BF16,     1,  2, 2, BF16, NONE, 0,  0, 0,                              FORM_SCALE, (0, 1, 2, 0x7f80, 0x7f),         0x3c) \
+    ROW(F8_E4M3,  1,  1, 1, F32,  GRID, 0,  0, FORM_BIT(F32) | FORM_BIT(BF16), 0,          (0, 1, 1, 0x7f, 0),              0x3c) \
+    ROW(MXFP4,   32, 16, 1, BF16, GRID, 1, 32, FORM_BIT(F8_E8M0),              0,          (0, 0, 0, 0, 0),                 0x21)
+#define FORM_OTHERS(ROW)                                                                                               \
+    ROW(F8_E8M0,  1,  1, 1, BF16, NONE, 0,  0, 0,                              FORM_SCALE, (0, 1, 1, 0xff, 0),              0x78) \
+    ROW(F8_E5M2,  1,  1, 1, F32,  NONE, 0,  0, 0,                              0,          (0, 1, 1, 0x7c, 0x03),           0x2c) \
+    ROW(F64,      1,  8, 8, F64,  NONE, 0,  0, 0,           0, (0, 1, 8, 0x7ff0000000000000, 0xfffffffffffff),              0x3c) \
+    ROW(BYTES,    1,  1, 1, BYTES, NONE, 0, 0, 0,                              0,          (0, 0, 0, 0, 0),                 0x3c)
 /* clang-format on */
+#define FORM_TABLE(ROW) FORM_WEIGHTS(ROW) FORM_OTHERS(ROW)
 /* MXFP4 (OCP microscaling formats 1.0): a block's 32 numbers e2m1, two in a byte, the low nibble first. F8_*: OCP 8-bit
  * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. */
 
@@ -93,12 +88,39 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 enum form { FORM_TABLE(FORM_ENUM) FORMS };
 #undef FORM_ENUM
 
-/* The sizes of a block as constants: FORM_F32_ELEMENTS, FORM_F32_BYTES, ... */
-#define FORM_SIZES(name, elements, bytes, ...) FORM_##name##_ELEMENTS = (elements), FORM_##name##_BYTES = (bytes),
-enum form_sizes { FORM_TABLE(FORM_SIZES) FORM_SIZES_END };
-#undef FORM_SIZES
+#define FORM_BLOCK_MOST 256u /* bytes of a block */
 
-#define FORM_BLOCK_MOST 256u /* bytes */
+/* ---- columns of the table as constants: where form is one, so is what these return; 0 where it is none ---- */
+
+#ifdef __CUDACC__
+#define FORM_CONSTANT static constexpr __host__ __device__
+#elif defined __cplusplus
+#define FORM_CONSTANT static constexpr
+#else
+#define FORM_CONSTANT static inline
+#endif
+#define FORM_COLUMN(function, row)                                                                                     \
+    FORM_CONSTANT uint32_t function(uint32_t form)                                                                     \
+    {                                                                                                                  \
+        switch (form) {                                                                                                \
+            FORM_TABLE(row)                                                                                            \
+        }                                                                                                              \
+        return 0;                                                                                                      \
+    }
+#define FORM_ELEMENTS_OF(name, elements, ...)                              case FORM_##name: return (elements);
+#define FORM_BYTES_OF(name, elements, bytes, ...)                          case FORM_##name: return (bytes);
+#define FORM_ALIGN_OF(name, elements, bytes, align, ...)                   case FORM_##name: return (align);
+#define FORM_TO_OF(name, elements, bytes, align, to, ...)                  case FORM_##name: return FORM_##to;
+#define FORM_SCALES_OF(name, elements, bytes, align, to, scales, ...)      case FORM_##name: return FORM_SCALES_##scales;
+#define FORM_GRID_COLS_OF(name, elements, bytes, align, to, scales, rows, cols, ...) case FORM_##name: return (cols);
+FORM_COLUMN(form_elements, FORM_ELEMENTS_OF)
+FORM_COLUMN(form_bytes, FORM_BYTES_OF)
+FORM_COLUMN(form_align, FORM_ALIGN_OF)
+FORM_COLUMN(form_to, FORM_TO_OF)
+FORM_COLUMN(form_scales, FORM_SCALES_OF)
+FORM_COLUMN(form_grid_cols, FORM_GRID_COLS_OF)
+
+/* ---- the table ---- */
 
 struct form_info {
     const char *name;

@@ -42,8 +42,9 @@ static void row_bytes_are_whole_blocks(void **state)
             assert_int_equal(form_row_bytes(form, cols), cols % f->elements ? 0 : cols / f->elements * f->bytes);
         if (f->bytes > f->elements) assert_int_equal(form_row_bytes(form, UINT64_MAX / f->elements * f->elements), 0);
     }
-    assert_int_equal(FORM_MXFP4_ELEMENTS, 32);
-    assert_int_equal(FORM_MXFP4_BYTES, 16);
+    assert_int_equal(form_elements(FORM_MXFP4), 32);
+    assert_int_equal(form_bytes(FORM_MXFP4), 16);
+    assert_int_equal(form_elements(99) + form_bytes(99) + form_scales(99), 0);
 }
 
 static void names_tell_them_apart(void **state)

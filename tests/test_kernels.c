@@ -24,40 +24,64 @@ struct shape {
     uint32_t form, rows, cols, block_rows, block_cols, scale_form;
 };
 
-static void put_half(unsigned char *p, uint16_t h)
+#define MOST_SHAPES 16u
+
+/* Every form in odd sizes: rows of whole blocks, and of one more where a block is one element; grids of scales in blocks that
+ * divide nothing, of one row, of all of it, stored in every form that they can have. */
+static size_t shapes_of(uint32_t form, struct shape *out)
 {
-    memcpy(p, &h, sizeof h);
+    static const uint32_t sizes[][2] = {{37, 75}, {5, 1}, {33, 130}, {1, 16}, {67, 519}, {70, 64}, {3, 15}, {18, 1100}};
+    static const uint32_t grids[][2] = {{32, 128}, {128, 128}, {5, 7}, {4, 48}, {1, 4096}, {16, 1}};
+    const struct form_info *f = form_info(form);
+    size_t n = 0, grid = 0;
+    uint32_t scale_form = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct shape h = {.form = form, .rows = sizes[i][0], .cols = (sizes[i][1] + f->elements - 1) / f->elements * f->elements};
+        if (f->scales == FORM_SCALES_GRID) {
+            do
+                scale_form = (scale_form + 1) % FORMS;
+            while (!form_scaled_by(form, scale_form));
+            h.scale_form = scale_form;
+            h.block_rows = f->grid_rows ? f->grid_rows : grids[grid % 6][0];
+            h.block_cols = f->grid_cols ? f->grid_cols : grids[grid % 6][1];
+            grid++;
+        }
+        out[n++] = h;
+    }
+    return n;
 }
 
-static void fill(struct stored *s, uint64_t *seed)
+/* Numbers of ordinary size: the form's own where it is of 16 or 32 bits, any codes that are numbers elsewhere. */
+static void fill_elements(unsigned char *p, uint32_t form, size_t elements, uint64_t *seed)
 {
-    unsigned char *p = s->data_alloc + 1;
-    const size_t count = s->m.rows * s->m.cols;
-    for (size_t i = 0; i < count && s->m.form < FORM_F8_E4M3; i++) {
-        float x = kernels_uniform(seed);
-        if (s->m.form == FORM_F32)
-            memcpy(p + 4 * i, &x, 4);
-        else
-            put_half(p + 2 * i, s->m.form == FORM_F16 ? half_of_float(i % 7 ? x : x * 1e-5f) : bf16_of_float(x));
+    const struct form_info *f = form_info(form);
+    for (size_t i = 0; i < elements && f->elements == 1 && f->bytes > 1; i++) {
+        const float x = kernels_uniform(seed);
+        const uint16_t half = form == FORM_F16 ? half_of_float(i % 7 ? x : x * 1e-5f) : bf16_of_float(x);
+        memcpy(p + i * f->bytes, f->bytes == 2 ? (const void *)&half : &x, f->bytes);
     }
-    for (size_t i = 0; i < s->m.rows * s->m.row_bytes && s->m.form >= FORM_F8_E4M3; i++) {
-        p[i] = (unsigned char)kernels_random(seed);
-        if (s->m.form == FORM_F8_E4M3 && (p[i] & 0x7f) == 0x7f)
-            p[i] = 0x3a;
+    if (f->elements == 1 && f->bytes > 1)
+        return;
+    for (size_t b = 0; b < elements / f->elements; b++, p += f->bytes) {
+        for (uint32_t i = 0; i < f->bytes; i++)
+            p[i] = (unsigned char)kernels_random(seed);
+        for (uint32_t i = 0; i < f->codes; i++) {
+            unsigned char *code = p + f->code_off + i * f->code_bytes;
+            if (f->code_bytes == 2) /* a scale */
+                code[1] = (unsigned char)((code[1] & 0x80) | 0x28 | (code[1] & 7));
+            else if (form_kind(f, form_code(f, p, i)) != FORM_FINITE)
+                memset(code, f->filler, f->code_bytes);
+        }
     }
 }
 
-static void fill_scales(struct stored *s, size_t scale_rows, size_t each, uint64_t *seed)
+static void fill_scales(unsigned char *p, uint32_t form, size_t count, uint64_t *seed)
 {
-    for (size_t i = 0; i < scale_rows * each; i++) {
-        unsigned char *p = s->scale_alloc + 1;
-        float x = 0.01f + fabsf(kernels_uniform(seed));
-        if (s->m.scale_form == FORM_F32)
-            memcpy(p + 4 * i, &x, 4);
-        else if (s->m.scale_form == FORM_BF16)
-            put_half(p + 2 * i, bf16_of_float(x));
-        else
-            p[i] = (unsigned char)(118 + kernels_random(seed) % 12);
+    for (size_t i = 0; i < count; i++, p += form_bytes(form)) {
+        const float x = 0.01f + fabsf(kernels_uniform(seed));
+        const uint16_t half = bf16_of_float(x);
+        const unsigned char exponent = (unsigned char)(118 + kernels_random(seed) % 12);
+        memcpy(p, form == FORM_F32 ? (const void *)&x : form == FORM_BF16 ? (const void *)&half : &exponent, form_bytes(form));
     }
 }
 
@@ -65,18 +89,18 @@ static void make(struct stored *s, const struct shape *h, uint64_t seed)
 {
     *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .form = (uint16_t)h->form, .block_rows = h->block_rows,
                                .block_cols = h->block_cols, .scale_form = (uint16_t)h->scale_form,
-                               .row_bytes = cpu_stored_bytes(h->form, h->cols)}};
+                               .row_bytes = form_row_bytes(h->form, h->cols)}};
     s->data_alloc = malloc(1 + h->rows * s->m.row_bytes);
     assert_non_null(s->data_alloc);
-    fill(s, &seed);
+    fill_elements(s->data_alloc + 1, h->form, (size_t)h->rows * h->cols, &seed);
     s->w = (struct ops_weight){.matrix = &s->m, .data = s->data_alloc + 1, .rows = h->rows};
-    if (h->form >= FORM_F8_E4M3) {
-        const size_t block_rows = h->form == FORM_MXFP4 ? 1 : h->block_rows, block_cols = h->form == FORM_MXFP4 ? 32 : h->block_cols;
-        const size_t scale_rows = (h->rows + block_rows - 1) / block_rows, each = (h->cols + block_cols - 1) / block_cols;
-        s->m.scale_row_bytes = each * (h->scale_form == FORM_F32 ? 4 : h->scale_form == FORM_BF16 ? 2 : 1);
+    if (form_scales(h->form) == FORM_SCALES_GRID) {
+        const size_t scale_rows = (h->rows + h->block_rows - 1) / h->block_rows;
+        const size_t each = (h->cols + h->block_cols - 1) / h->block_cols;
+        s->m.scale_row_bytes = form_row_bytes(h->scale_form, each);
         s->scale_alloc = malloc(1 + scale_rows * s->m.scale_row_bytes);
         assert_non_null(s->scale_alloc);
-        fill_scales(s, scale_rows, each, &seed);
+        fill_scales(s->scale_alloc + 1, h->scale_form, scale_rows * each, &seed);
         s->w.scale = s->scale_alloc + 1;
     }
 }
@@ -90,22 +114,26 @@ static void drop(struct stored *s)
 /* Rows [r0, r1) of it, as a tile would bring them. */
 static struct ops_weight rows_of(const struct stored *s, uint64_t r0, uint64_t r1)
 {
-    const uint64_t block_rows = s->m.form == FORM_MXFP4 ? 1 : s->m.block_rows ? s->m.block_rows : 1;
     struct ops_weight w = {.matrix = &s->m, .data = s->data_alloc + 1 + r0 * s->m.row_bytes, .row0 = r0, .rows = r1 - r0};
     if (s->scale_alloc) {
-        w.scale_row0 = r0 / block_rows;
+        w.scale_row0 = r0 / s->m.block_rows;
         w.scale = s->scale_alloc + 1 + w.scale_row0 * s->m.scale_row_bytes;
     }
     return w;
 }
 
-static const struct shape shapes[] = {
-    {FORM_F32, 37, 75, 0, 0, 0},        {FORM_F32, 5, 1, 0, 0, 0},          {FORM_F16, 33, 130, 0, 0, 0},
-    {FORM_F16, 1, 16, 0, 0, 0},         {FORM_BF16, 70, 519, 0, 0, 0},      {FORM_BF16, 131, 1040, 0, 0, 0},
-    {FORM_BF16, 64, 64, 0, 0, 0},       {FORM_BF16, 3, 15, 0, 0, 0},        {FORM_F8_E4M3, 70, 300, 32, 128, FORM_F32},
-    {FORM_F8_E4M3, 33, 256, 128, 128, FORM_BF16}, {FORM_F8_E4M3, 29, 90, 5, 7, FORM_F32}, {FORM_F8_E4M3, 17, 77, 4, 48, FORM_BF16},
-    {FORM_F8_E4M3, 18, 1100, 1, 1100, FORM_F32}, {FORM_MXFP4, 45, 96, 0, 0, FORM_F8_E8M0}, {FORM_MXFP4, 7, 1088, 1, 32, FORM_F8_E8M0},
-};
+/* Calls each() for every shape of every form of weights. */
+static void every_shape(void (*each)(const struct shape *))
+{
+    struct shape shapes[MOST_SHAPES];
+    for (uint32_t form = 0; form < FORMS; form++) {
+        const size_t n = form_can_be(form, FORM_WEIGHT) ? shapes_of(form, shapes) : 0;
+        assert_true(n < MOST_SHAPES);
+        for (size_t i = 0; i < n; i++)
+            each(&shapes[i]);
+    }
+}
+
 static const uint32_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 33, 64, 100};
 
 #define MOST_TOKENS 100u
@@ -114,8 +142,8 @@ static const uint32_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1
 static const char *label(const struct shape *h, uint32_t n, const char *more)
 {
     static char text[160];
-    snprintf(text, sizeof text, "form %u, %u x %u, blocks %u x %u, %u tokens, %s", h->form, h->rows, h->cols, h->block_rows,
-             h->block_cols, n, more);
+    snprintf(text, sizeof text, "%s, %u x %u, %s scales of %u x %u, %u tokens, %s", form_name(h->form), h->rows, h->cols,
+             form_name(h->scale_form), h->block_rows, h->block_cols, n, more);
     return text;
 }
 
@@ -170,18 +198,27 @@ static void check_products(const struct shape *h, uint32_t flags)
     drop(&s);
 }
 
+static void check_plain_products(const struct shape *h)
+{
+    check_products(h, 0);
+}
+
 static void test_products(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(shapes); i++)
-        check_products(&shapes[i], 0);
+    every_shape(check_plain_products);
 }
 
 static void test_row_norm(void **state)
 {
+    struct shape shapes[MOST_SHAPES];
     (void)state;
-    check_products(&shapes[4], MATMUL_ROW_NORM);
-    check_products(&shapes[0], MATMUL_ROW_NORM);
+    for (uint32_t form = 0; form < FORMS; form++)
+        if (form_can_be(form, FORM_WEIGHT)) {
+            shapes_of(form, shapes);
+            check_products(&shapes[3], MATMUL_ROW_NORM);
+            check_products(&shapes[4], MATMUL_ROW_NORM);
+        }
 }
 
 static void check_transposed(const struct shape *h)
@@ -217,12 +254,69 @@ static void check_transposed(const struct shape *h)
 static void test_transposed_products(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(shapes); i++)
-        check_transposed(&shapes[i]);
+    every_shape(check_transposed);
 }
 
-/* Every code of the small formats, and every half, widened to exactly its value. */
+/* Weights of a row as the kernels of products dequantize them: one token looks at one column. */
+static void look_at_columns(struct ops *o, const struct stored *s, float *got)
+{
+    const uint32_t cols = (uint32_t)s->m.cols, rows = (uint32_t)s->m.rows;
+    float *x = calloc(cols, sizeof *x), *y = malloc(rows * sizeof *y);
+    assert_true(x && y);
+    for (uint32_t c = 0; c < cols; c++) {
+        x[c] = 1;
+        ops_matmul(o, y, rows, x, cols, &s->w, NULL, 0, 1);
+        for (uint32_t r = 0; r < rows; r++)
+            got[(size_t)r * cols + c] = y[r];
+        x[c] = 0;
+    }
+    free(x), free(y);
+}
+
+/* Every code of 16 bits or less at some place of a block, dequantized to exactly its value, by products and, where rows can
+ * stand alone, by themselves. */
+static void check_dequantizing(uint32_t form)
+{
+    const struct form_info *f = form_info(form);
+    const uint32_t cols = 5 * (f->elements > 16 ? f->elements : 64), rows = 65536 / cols + 1;
+    const struct shape h = {form, rows, cols, f->grid_rows ? f->grid_rows : rows, f->grid_cols ? f->grid_cols : 80,
+                            (uint32_t)__builtin_ctz(f->scale_forms | FORM_BIT(BYTES))};
+    float *got = malloc((size_t)rows * cols * sizeof *got), *alone = malloc((size_t)rows * cols * sizeof *alone);
+    struct stored s;
+    assert_true(got && alone);
+    make(&s, &h, form);
+    for (uint32_t i = 0; i < 65536 && f->bytes == 2 && f->elements == 1; i++) {
+        const uint16_t code = form_kind(f, i) == FORM_FINITE ? (uint16_t)i : 0;
+        memcpy(s.data_alloc + 1 + 2 * i, &code, 2);
+    }
+    for (size_t way = 0; way < kernels_ways(); way += 3) {
+        struct ops *o = kernels_open(way);
+        look_at_columns(o, &s, got);
+        if (form_can_be_table(form))
+            ops_embed(o, alone, cols, s.w.data, form, rows, cols, 0.5f);
+        assert_int_equal(ops_sync(o, NULL), 0);
+        for (uint32_t i = 0; i < rows * cols; i++) {
+            const float want = reference_weight(&s.w, i / cols, i % cols);
+            if (got[i] != want || (form_can_be_table(form) && alone[i] != 0.5f * want))
+                fail_msg("%s, %s: row %u, column %u is %.9g, not %.9g", f->name, kernels_way_name(way), i / cols, i % cols,
+                         (double)got[i], (double)want);
+        }
+        ops_close(o);
+    }
+    free(got), free(alone);
+    drop(&s);
+}
+
 static void test_dequantize(void **state)
+{
+    (void)state;
+    for (uint32_t form = 0; form < FORMS; form++)
+        if (form_can_be(form, FORM_WEIGHT))
+            check_dequantizing(form);
+}
+
+/* Every half, not-a-numbers too, as a vector and as rows of an embedding. */
+static void test_halves(void **state)
 {
     (void)state;
     unsigned char *codes = malloc(1 + 131072), *p = codes + 1;
@@ -230,8 +324,10 @@ static void test_dequantize(void **state)
     struct plan_matrix m = {.rows = 1};
     const struct ops_weight w = {.matrix = &m, .data = p, .rows = 1};
     for (uint32_t i = 0; i < 65536; i++)
-        put_half(p + 2 * i, (uint16_t)i);
-    for (uint32_t form = FORM_F16; form <= FORM_MXFP4; form++) {
+        memcpy(p + 2 * i, &(uint16_t){(uint16_t)i}, 2);
+    for (uint32_t form = 0; form < FORMS; form++) {
+        if (!form_can_be_vector(form) || form_bytes(form) != 2)
+            continue;
         m.form = (uint16_t)form;
         for (size_t way = 0; way < kernels_ways(); way += 3) {
             struct ops *o = kernels_open(way);
@@ -239,15 +335,15 @@ static void test_dequantize(void **state)
             for (uint32_t i = 0; i < 65535; i++) {
                 const float want = reference_weight(&w, 0, i);
                 if (isnan(want) ? !isnan(got[i]) : memcmp(&got[i], &want, 4))
-                    fail_msg("form %u, %s: element %u is %.9g, not %.9g", form, kernels_way_name(way), i, (double)got[i], (double)want);
+                    fail_msg("%s, %s: element %u is %.9g, not %.9g", form_name(form), kernels_way_name(way), i, (double)got[i],
+                             (double)want);
             }
             if (way == 0)
                 memcpy(base, got, 65535 * sizeof *got);
-            kernels_assert_same(got, base, 65535, "widened, not-a-numbers too");
+            kernels_assert_same(got, base, 65535, "dequantized, not-a-numbers too");
             ops_embed(o, got, 1001, p, form, 3, 1001, 0.5f);
             for (uint32_t i = 0; i < 3003; i++) {
-                const struct ops_weight row = {.matrix = &m, .data = p + i / 1001 * cpu_stored_bytes(form, 1001), .rows = 1};
-                const float want = 0.5f * reference_weight(&row, 0, i % 1001);
+                const float want = 0.5f * reference_weight(&w, 0, i);
                 assert_true(isnan(want) ? isnan(got[i]) : got[i] == want);
             }
             ops_close(o);
@@ -256,31 +352,106 @@ static void test_dequantize(void **state)
     free(codes), free(got), free(base);
 }
 
-/* A code that is not a number, or a scale that is none, makes its row's outputs that, and no other. */
+static void expect_unknown(struct ops *o, const char *text)
+{
+    struct error e = {0};
+    assert_int_equal(ops_sync(o, &e), -ENOTSUP);
+    if (!strstr(e.text, text))
+        fail_msg("\"%s\" does not say \"%s\"", e.text, text);
+}
+
+/* Forms that no kernel knows are errors that name them, and nothing is written. */
+static void test_unknown_forms(void **state)
+{
+    const uint32_t forms[] = {FORM_F8_E8M0, FORM_F64, FORM_BYTES, FORMS, 99};
+    unsigned char weights[1024] = {0}, scale[64] = {0};
+    struct plan_matrix m = {.rows = 2, .cols = 16, .row_bytes = 64};
+    const struct ops_weight w = {.matrix = &m, .data = weights, .rows = 2};
+    float x[64] = {0}, y[64];
+    (void)state;
+    for (int i = 0; i < 64; i++)
+        y[i] = 7;
+    for (size_t way = 0; way < kernels_ways(); way += 3) {
+        struct ops *o = kernels_open(way);
+        char name[32];
+        for (size_t i = 0; i < COUNT(forms); i++) {
+            m.form = (uint16_t)forms[i];
+            snprintf(name, sizeof name, "form %u (%s)", forms[i], form_name(forms[i]));
+            ops_matmul(o, y, 2, x, 16, &w, NULL, 0, 1);
+            expect_unknown(o, name);
+            ops_matmul(o, y, 2, x, 16, &w, NULL, 0, 30);
+            expect_unknown(o, name);
+            ops_matmul_t(o, y, 16, x, 2, &w, NULL, true, 1);
+            expect_unknown(o, name);
+            ops_embed(o, y, 16, weights, forms[i], 2, 16, 1.0f);
+            expect_unknown(o, name);
+            ops_dequantize(o, y, weights, forms[i], 16);
+            expect_unknown(o, name);
+        }
+        /* scales that are missing, or of a form that they cannot have; rows that cannot do without */
+        m.form = FORM_F8_E4M3, m.block_rows = m.block_cols = 16;
+        ops_matmul(o, y, 2, x, 16, &w, NULL, 0, 1);
+        expect_unknown(o, "F8_E4M3 without scales");
+        const struct ops_weight scaled = {.matrix = &m, .data = weights, .scale = scale, .rows = 2};
+        m.scale_form = FORM_F8_E8M0;
+        ops_matmul_t(o, y, 16, x, 2, &scaled, NULL, true, 3);
+        expect_unknown(o, "(F8_E8M0)");
+        ops_embed(o, y, 16, weights, FORM_F8_E4M3, 2, 16, 1.0f);
+        expect_unknown(o, "F8_E4M3");
+        ops_dequantize(o, y, weights, FORM_MXFP4, 32);
+        expect_unknown(o, "MXFP4");
+        assert_int_equal(ops_sync(o, NULL), 0);
+        ops_close(o);
+    }
+    for (int i = 0; i < 64; i++)
+        assert_true(y[i] == 7);
+}
+
+/* Row 3 holds a code that is no number: its outputs are none, and no others. */
+static void check_not_a_number(const struct stored *s, const char *what)
+{
+    uint64_t seed = 5;
+    const uint32_t cols = (uint32_t)s->m.cols;
+    float *x = kernels_floats(&seed, 20 * cols), y[20 * 9];
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        for (uint32_t n = 1; n <= 20; n += 9) {
+            ops_matmul(o, y, 9, x, cols, &s->w, NULL, 0, n);
+            for (uint32_t j = 0; j < n * 9; j++)
+                if ((isfinite(y[j]) == 0) != (j % 9 == 3))
+                    fail_msg("%s: %u tokens, row %u is %.9g", what, n, j % 9, (double)y[j]);
+        }
+        ops_close(o);
+    }
+    free(x);
+}
+
+/* Every code of every form that can be none, and every form of scales. */
 static void test_not_a_number(void **state)
 {
     (void)state;
-    const struct shape h[] = {{FORM_F8_E4M3, 9, 70, 4, 32, FORM_F32}, {FORM_MXFP4, 9, 64, 1, 32, FORM_F8_E8M0}};
-    for (size_t i = 0; i < COUNT(h); i++) {
+    for (uint32_t form = 0; form < FORMS; form++) {
+        const struct form_info *f = form_info(form);
+        const uint32_t cols = f->elements > 1 ? 3 * f->elements : 70;
         struct stored s;
-        uint64_t seed = 5;
-        make(&s, &h[i], seed);
-        if (h[i].form == FORM_F8_E4M3)
-            s.data_alloc[1 + 3 * s.m.row_bytes + 68] = 0xff;
-        else
-            s.scale_alloc[1 + 3 * s.m.scale_row_bytes + 1] = 255;
-        float *x = kernels_floats(&seed, 20 * 70), y[20 * 9];
-        for (size_t way = 0; way < kernels_ways(); way++) {
-            struct ops *o = kernels_open(way);
-            for (uint32_t n = 1; n <= 20; n += 9) {
-                ops_matmul(o, y, 9, x, 70, &s.w, NULL, 0, n);
-                for (uint32_t j = 0; j < n * 9; j++)
-                    assert_int_equal(isnan(y[j]) != 0, j % 9 == 3);
-            }
-            ops_close(o);
+        for (uint32_t code = 0; code < f->codes && form_can_be(form, FORM_WEIGHT); code++) {
+            const struct shape h = {form, 9, cols, f->grid_rows ? f->grid_rows : 4, f->grid_cols ? f->grid_cols : 32,
+                                    (uint32_t)__builtin_ctz(f->scale_forms | FORM_BIT(BYTES))};
+            make(&s, &h, 5);
+            unsigned char *at = s.data_alloc + 1 + 3 * s.m.row_bytes + (cols / f->elements - 2) * f->bytes + f->code_off;
+            memset(at + code * f->code_bytes, 0xff, f->code_bytes);
+            check_not_a_number(&s, f->name);
+            drop(&s);
         }
-        free(x);
-        drop(&s);
+        for (uint32_t scale_form = 0; scale_form < FORMS; scale_form++) {
+            const struct shape h = {form, 9, cols, 1, f->grid_cols ? f->grid_cols : 32, scale_form};
+            if (!form_scaled_by(form, scale_form))
+                continue;
+            make(&s, &h, 5);
+            memset(s.scale_alloc + 1 + 3 * s.m.scale_row_bytes + form_bytes(scale_form), 0xff, form_bytes(scale_form));
+            check_not_a_number(&s, form_name(scale_form));
+            drop(&s);
+        }
     }
 }
 
@@ -381,7 +552,8 @@ static void test_codes_of_e4m3(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dequantize),         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_dequantize),    cmocka_unit_test(test_products),
+        cmocka_unit_test(test_halves),        cmocka_unit_test(test_unknown_forms),
         cmocka_unit_test(test_row_norm),      cmocka_unit_test(test_transposed_products),
         cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_narrow),
         cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_codes_of_e4m3),

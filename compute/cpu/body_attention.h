@@ -69,24 +69,6 @@ static uint32_t rows_of_block(struct row_walk *w, uint32_t position, uint32_t en
     return j;
 }
 
-INLINE void dequantize_cached(uint32_t form, const unsigned char *p, size_t width, float *dst, size_t stride)
-{
-    for (size_t k = 0; k < width; k += STEP, dst += stride) {
-        const unsigned char *at = p + cpu_stored_bytes(form, k);
-        vf_store(dst, width - k < STEP ? stored_vec_n(form, at, (unsigned)(width - k)) : stored_vec(form, at));
-    }
-}
-
-static void load_cached(uint32_t form, const unsigned char *p, size_t width, float *dst, size_t stride)
-{
-    if (form == FORM_F32)
-        dequantize_cached(FORM_F32, p, width, dst, stride);
-    else if (form == FORM_BF16)
-        dequantize_cached(FORM_BF16, p, width, dst, stride);
-    else
-        dequantize_cached(FORM_F16, p, width, dst, stride);
-}
-
 INLINE void fetch_head(const unsigned char *p, size_t bytes)
 {
     for (size_t b = 0; b < bytes; b += 64)
@@ -97,11 +79,12 @@ INLINE void fetch_head(const unsigned char *p, size_t bytes)
 static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, uint32_t j0, uint32_t j1, const uint32_t *next)
 {
     const struct cpu_attention *a = t->a;
+    dequantize_fn *const dequantize = dequantize_of[a->kv_form];
+    const struct cpu_product k = {.form = a->kv_form, .data = a->k + g * a->k_head_bytes, .row_bytes = a->k_row_bytes};
+    const struct cpu_product v = {.form = a->kv_form, .data = a->v + g * a->v_head_bytes, .row_bytes = a->v_row_bytes};
     for (uint32_t j = j0; j < j1; j++) {
-        const unsigned char *k = a->k + row[j] * a->k_row_bytes + g * a->k_head_bytes;
-        const unsigned char *v = a->v + row[j] * a->v_row_bytes + g * a->v_head_bytes;
-        load_cached(a->kv_form, k, t->dk, t->k + j / TILE_ROWS * TILE_ROWS * t->dk16 + j % TILE_ROWS * STEP, TILE_ROWS * STEP);
-        load_cached(a->kv_form, v, t->dv, t->v + j * t->dv16, STEP);
+        dequantize(&k, row[j], 0, t->dk, t->k + j / TILE_ROWS * TILE_ROWS * t->dk16 + j % TILE_ROWS * STEP, TILE_ROWS * STEP);
+        dequantize(&v, row[j], 0, t->dv, t->v + j * t->dv16, STEP);
         if (next) {
             fetch_head(a->k + next[j] * a->k_row_bytes + g * a->k_head_bytes, a->k_head_bytes);
             if (!(a->p->flags & ATTN_V_IN_K))

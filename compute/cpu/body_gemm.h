@@ -143,9 +143,10 @@ INLINE void ahead_some(struct ahead *h, size_t until)
 
 static void dequantize_block(const struct cpu_product *a, size_t r0, size_t rows, size_t k0, size_t k1, float *w)
 {
+    dequantize_fn *const dequantize = dequantize_of[a->form];
     const size_t group = cpu_round_up(k1 - k0, STEP) * TILE_ROWS;
     for (size_t i = 0; i < rows; i++)
-        dequantize_row(a, r0 + i, k0, k1, w + i / TILE_ROWS * group + i % TILE_ROWS * STEP, TILE_ROWS * STEP);
+        dequantize(a, r0 + i, k0, k1, w + i / TILE_ROWS * group + i % TILE_ROWS * STEP, TILE_ROWS * STEP);
     for (size_t i = rows; i % TILE_ROWS; i++) /* rows that do not exist: their sums are dropped */
         for (size_t k = 0; k < k1 - k0; k += STEP)
             vf_store(w + i / TILE_ROWS * group + i % TILE_ROWS * STEP + k * TILE_ROWS, vf_zero());
@@ -164,8 +165,8 @@ static void kernel_gemm(const struct cpu_product *a, const float *packed, uint32
             struct ahead next = {.row_bytes = a->row_bytes};
             if (k1 < a->cols) {
                 size_t k2 = k1 + BLOCK_COLS < a->cols ? k1 + BLOCK_COLS : a->cols;
-                next.at = a->data + r * a->row_bytes + cpu_stored_bytes(a->form, k1);
-                next.lines = cpu_stored_bytes(a->form, k2 - k1) / 64 + 1;
+                next.at = a->data + r * a->row_bytes + cpu_bytes_of(a->form, k1);
+                next.lines = cpu_bytes_of(a->form, k2 - k1) / 64 + 1;
                 next.total = next.lines * rows;
             }
             for (uint32_t g = 0; g < groups; g++) {

@@ -5,18 +5,18 @@
 
 #define MAX_ROWS 8
 
-/* Columns [k, k + 64) of R rows of e4m3: row after row, each dequantized by 64 at once. */
-INLINE void few_wide_f8(const struct cpu_product *a, const int R, const int T, const unsigned char *const *row, const vf *s,
-                        const float *x0, size_t k, size_t ahead, vf (*acc)[TILE_TOKENS])
+/* Columns [k, k + 64) of R rows, row after row, each dequantized by 64 at once. */
+INLINE void gemv_by_four(const struct cpu_product *a, const int R, const int T, const uint32_t form, const unsigned char *const *row,
+                         const vf *s, const float *x0, size_t k, size_t ahead, vf (*acc)[TILE_TOKENS])
 {
+    const size_t at = form_at(form, k);
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
         vf w[4];
-        prefetch_far(row[i] + k + ahead);
-        vf_load4_e4m3_256th(row[i] + k, w);
+        prefetch_far(row[i] + at + ahead);
+        form_four_steps(row[i] + at, s[i], w);
 #pragma GCC unroll 4
         for (unsigned j = 0; j < 4; j++) {
-            w[j] = vf_mul(w[j], s[i]);
 #pragma GCC unroll 2
             for (int t = 0; t < T; t++)
                 acc[i][t] = vf_fma(w[j], vf_load(x0 + (size_t)t * a->ldx + k + j * STEP), acc[i][t]);
@@ -24,44 +24,63 @@ INLINE void few_wide_f8(const struct cpu_product *a, const int R, const int T, c
     }
 }
 
+/* Sends for a block that comes later, where blocks are no part of a cache line. */
+INLINE void prefetch_block(const uint32_t form, const unsigned char *p)
+{
+    for (size_t b = 0; form_scales(form) == FORM_SCALES_INSIDE && b < form_bytes(form); b += 64)
+        prefetch_far(p + b);
+}
+
 /* Rows [r, r + R) times tokens [t0, t0 + T). R, T and form are constants wherever it is called. */
 INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, const uint32_t form, size_t r, size_t t0)
 {
     const float *x0 = a->x + t0 * a->ldx;
-    float *y0 = a->y + t0 * a->ldy;
+    float *y0 = a->y + t0 * a->ldy, f[MAX_ROWS][FORM_FLOATS];
     vf acc[MAX_ROWS][TILE_TOKENS], s[MAX_ROWS], w[MAX_ROWS];
     const unsigned char *row[MAX_ROWS], *scales[MAX_ROWS];
+    const bool grid = form_scales(form) == FORM_SCALES_GRID, inside = form_scales(form) == FORM_SCALES_INSIDE;
     /* The rows that come next are sent for while these are read; very long ones would push each other out. */
     const size_t cols = a->cols, group = (size_t)R * a->row_bytes, ahead = group <= 256u << 10 ? group : 4096;
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
         row[i] = a->data + (r + (size_t)i) * a->row_bytes;
-        scales[i] = form_scaled(form) ? scale_row(a, r + (size_t)i) : NULL;
+        scales[i] = grid ? grid_row(a, r + (size_t)i) : NULL;
+        s[i] = vf_zero();
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++)
             acc[i][t] = vf_zero();
     }
-    const size_t block_cols = form == FORM_MXFP4 ? 32 : a->block_cols;
+    const size_t span = form_span(a, form);
     size_t k = 0;
-    for (size_t block = 0; k + STEP <= cols; block++) {
+    for (size_t first = 0; k + STEP <= cols; first += span) {
         size_t end = cols;
-        if (form_scaled(form)) {
-            end = (block + 1) * block_cols < cols ? (block + 1) * block_cols : cols;
+        if (grid || inside) {
+            end = first + span < cols ? first + span : cols;
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++)
-                s[i] = scale_vec(form, block_scale(a, form, scales[i], block));
+            for (int i = 0; i < R; i++) {
+                open_span(a, form, row[i], scales[i], first, &s[i], f[i]);
+                prefetch_block(form, row[i] + form_at(form, first) + ahead);
+            }
         }
-        for (; WIDE_F8 && form == FORM_F8_E4M3 && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
-            few_wide_f8(a, R, T, row, s, x0, k, ahead, acc);
+        for (; form_by_four(form) && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
+            gemv_by_four(a, R, T, form, row, s, x0, k, ahead, acc);
         for (; k + STEP <= end; k += STEP) {
-            const size_t at = cpu_stored_bytes(form, k);
-            if (at % 64 == 0)
+            const size_t at = form_at(form, inside ? first : k);
+            const unsigned step = inside ? (unsigned)((k - first) / STEP) : 0;
+            if (!inside && at % 64 == 0)
 #pragma GCC unroll 8
                 for (int i = 0; i < R; i++)
                     prefetch_far(row[i] + at + ahead);
+            if (ROW_BY_ROW && T == 1 && (grid || inside)) {
+                const vf x = vf_load(x0 + k);
+#pragma GCC unroll 8
+                for (int i = 0; i < R; i++)
+                    acc[i][0] = vf_fma(form_step(form, row[i] + at, step, s[i], f[i]), x, acc[i][0]);
+                continue;
+            }
 #pragma GCC unroll 8
             for (int i = 0; i < R; i++)
-                w[i] = form_scaled(form) ? scaled_vec(form, row[i] + at, s[i]) : stored_vec(form, row[i] + at);
+                w[i] = form_step(form, row[i] + at, step, s[i], f[i]);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) {
                 vf x = vf_load(x0 + (size_t)t * a->ldx + k);
@@ -75,7 +94,7 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
 #pragma GCC unroll 8
         for (int i = 0; i < R; i++) {
             const unsigned n = (unsigned)(cols - k);
-            vf last = weight_vec(a, form, row[i], scales[i], k, n);
+            vf last = form_rest(a, form, row[i], scales[i], k, n);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++)
                 acc[i][t] = vf_fma(last, vf_load_n(x0 + (size_t)t * a->ldx + k, n), acc[i][t]);
@@ -131,7 +150,7 @@ INLINE void gemv_groups(const struct cpu_product *a, const int R, const uint32_t
     }
 }
 
-INLINE void gemv_typed(const struct cpu_product *a, const uint32_t form, size_t r, size_t r1)
+INLINE void gemv_form(const struct cpu_product *a, const uint32_t form, size_t r, size_t r1)
 {
     for (; a->n == 1 && r + GEMV_ROWS <= r1; r += GEMV_ROWS)
         gemv_rows(a, GEMV_ROWS, 1, form, r, 0);
@@ -143,30 +162,10 @@ INLINE void gemv_typed(const struct cpu_product *a, const uint32_t form, size_t 
         gemv_groups(a, 1, form, r);
 }
 
-static void few_f32(const struct cpu_product *a, size_t r0, size_t r1)
-{
-    gemv_typed(a, FORM_F32, r0, r1);
-}
-static void few_f16(const struct cpu_product *a, size_t r0, size_t r1)
-{
-    gemv_typed(a, FORM_F16, r0, r1);
-}
-static void few_bf16(const struct cpu_product *a, size_t r0, size_t r1)
-{
-    gemv_typed(a, FORM_BF16, r0, r1);
-}
-static void few_f8(const struct cpu_product *a, size_t r0, size_t r1)
-{
-    gemv_typed(a, FORM_F8_E4M3, r0, r1);
-}
-static void few_mxfp4(const struct cpu_product *a, size_t r0, size_t r1)
-{
-    gemv_typed(a, FORM_MXFP4, r0, r1);
-}
-
-static void kernel_gemv(const struct cpu_product *a, size_t r0, size_t r1)
-{
-    static void (*const typed[FORMS])(const struct cpu_product *, size_t, size_t) = {few_f32, few_f16, few_bf16, few_f8,
-                                                                                           few_mxfp4};
-    typed[a->form](a, r0, r1);
-}
+#define GEMV(name, ...)                                                                                                \
+    static void gemv_##name(const struct cpu_product *a, size_t r0, size_t r1)                                         \
+    {                                                                                                                  \
+        gemv_form(a, FORM_##name, r0, r1);                                                                             \
+    }
+FORM_WEIGHTS(GEMV)
+#undef GEMV

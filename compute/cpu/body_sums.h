@@ -61,13 +61,14 @@ static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, c
 #undef SUM_CASE
 }
 
-/* One token, straight from the stored weights: ROWS_AT_ONCE rows walked together, y carried on for each column. */
+/* One token, straight from stored weights without scales: ROWS_AT_ONCE rows walked together, y carried on for each column. */
 #define ROWS_AT_ONCE 8
 
 INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32_t form, size_t r, size_t c0, size_t c1)
 {
     const unsigned char *row[ROWS_AT_ONCE];
     const size_t ahead = (size_t)R * a->row_bytes;
+    const vf none = vf_zero();
     vf x[ROWS_AT_ONCE];
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
@@ -76,7 +77,7 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
     }
     size_t c = c0;
     for (; c + STEP <= c1; c += STEP) {
-        const size_t at = cpu_stored_bytes(form, c);
+        const size_t at = form_at(form, c);
         vf sum = vf_load(a->y + c);
         if (at % 64 == 0)
 #pragma GCC unroll 8
@@ -84,19 +85,19 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
                 prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
         for (int i = 0; i < R; i++)
-            sum = vf_fma(x[i], stored_vec(form, row[i] + at), sum);
+            sum = vf_fma(x[i], form_step(form, row[i] + at, 0, none, NULL), sum);
         vf_store(a->y + c, sum);
     }
     if (c < c1) {
         const unsigned n = (unsigned)(c1 - c);
         vf sum = vf_load_n(a->y + c, n);
         for (int i = 0; i < R; i++)
-            sum = vf_fma(x[i], stored_vec_n(form, row[i] + cpu_stored_bytes(form, c), n), sum);
+            sum = vf_fma(x[i], form_rest(a, form, row[i], NULL, c, n), sum);
         vf_store_n(a->y + c, sum, n);
     }
 }
 
-INLINE void sum_gemv_typed(const struct cpu_product *a, const uint32_t form, size_t rows, size_t c0, size_t c1)
+INLINE void sum_gemv_form(const struct cpu_product *a, const uint32_t form, size_t rows, size_t c0, size_t c1)
 {
     size_t r = 0;
     for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE)
@@ -105,19 +106,21 @@ INLINE void sum_gemv_typed(const struct cpu_product *a, const uint32_t form, siz
         sum_gemv_rows(a, 1, form, r, c0, c1);
 }
 
-/* False: not for weights with scales, or several tokens. */
-static bool sum_one_token(const struct cpu_product *a, size_t rows, size_t c0, size_t c1)
-{
-    if (a->n != 1 || form_scaled(a->form))
-        return false;
-    if (a->form == FORM_BF16)
-        sum_gemv_typed(a, FORM_BF16, rows, c0, c1);
-    else if (a->form == FORM_F16)
-        sum_gemv_typed(a, FORM_F16, rows, c0, c1);
-    else
-        sum_gemv_typed(a, FORM_F32, rows, c0, c1);
-    return true;
-}
+/* By form; those with scales dequantize rows, as for several tokens. */
+typedef void sum_gemv_fn(const struct cpu_product *a, size_t rows, size_t c0, size_t c1);
+#define SUM_GEMV(name, ...)                                                                                            \
+    static void sum_gemv_##name(const struct cpu_product *a, size_t rows, size_t c0, size_t c1)                        \
+    {                                                                                                                  \
+        if (form_scales(FORM_##name) == FORM_SCALES_NONE)                                                              \
+            sum_gemv_form(a, FORM_##name, rows, c0, c1);                                                               \
+    }
+FORM_WEIGHTS(SUM_GEMV)
+#undef SUM_GEMV
+static sum_gemv_fn *const sum_gemv_of[FORMS] = {
+#define SUM_GEMV(name, ...) [FORM_##name] = sum_gemv_##name,
+    FORM_WEIGHTS(SUM_GEMV)
+#undef SUM_GEMV
+};
 
 static void begin_sums(const struct cpu_product *a, size_t c0, size_t c1)
 {
@@ -134,15 +137,16 @@ static void begin_sums(const struct cpu_product *a, size_t c0, size_t c1)
  * nothing beyond them is touched. */
 static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
 {
+    dequantize_fn *const dequantize = dequantize_of[a->form];
     const size_t width = c1 - c0, padded = cpu_round_up(width, STEP);
     float *w = work, *edge = work + (size_t)SUM_ROWS * SUM_COLS;
     for (size_t r = 0; r < rows; r += SUM_ROWS) {
         const size_t count = rows - r < SUM_ROWS ? rows - r : SUM_ROWS;
         for (size_t i = 0; i < count; i++) {
-            const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_stored_bytes(a->form, c0);
-            for (size_t b = 0; b < cpu_stored_bytes(a->form, width); b += 64)
+            const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_bytes_of(a->form, c0);
+            for (size_t b = 0; b < cpu_bytes_of(a->form, width); b += 64)
                 prefetch_near(next + b);
-            dequantize_row(a, r + i, c0, c1, w + i * padded, STEP);
+            dequantize(a, r + i, c0, c1, w + i * padded, STEP);
         }
         for (uint32_t t = 0; t < a->n; t += TILE_TOKENS) {
             const int T = (int)(a->n - t < TILE_TOKENS ? a->n - t : TILE_TOKENS);
@@ -165,8 +169,10 @@ static void kernel_matmul_t(const struct cpu_product *a, size_t rows, size_t c0,
 {
     if (a->init)
         begin_sums(a, c0, c1);
-    if (sum_one_token(a, rows, c0, c1))
+    if (a->n == 1 && form_scales(a->form) == FORM_SCALES_NONE) {
+        sum_gemv_of[a->form](a, rows, c0, c1);
         return;
+    }
     for (; c0 < c1; c0 += SUM_COLS)
         sum_block(a, rows, c0, c1 - c0 < SUM_COLS ? c1 : c0 + SUM_COLS, work);
 }

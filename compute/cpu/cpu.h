@@ -41,7 +41,7 @@ struct cpu_product {
     const unsigned char *data, *scale; /* row 0 of the call; scale NULL: none */
     size_t row_bytes, scale_row_bytes;
     uint64_t row0, scale_row0;         /* in the matrix */
-    uint32_t block_rows, block_cols;   /* elements that share a scale; never 0 */
+    uint32_t block_rows, block_cols;   /* elements that share a scale of the grid; never 0 */
     bool init;         /* ops_matmul_t */
 };
 
@@ -54,7 +54,7 @@ struct cpu_attention {
     const unsigned char *k, *v;
     size_t k_row_bytes, v_row_bytes;   /* of the caches */
     size_t k_head_bytes, v_head_bytes; /* from one kv head to the next */
-    uint32_t kv_form;                 /* FORM_F32, FORM_BF16, FORM_F16 */
+    uint32_t kv_form;                  /* FORM_F32, FORM_BF16, FORM_F16 */
     const float *sinks, *alibi;
     const struct ops_rows *rows;
 };
@@ -68,18 +68,19 @@ struct cpu_kernels {
     const char *name;
     uint32_t gemv_tokens; /* up to so many gemv is the faster one; with weights of 16 bits it always is */
 
+    /* Of rows whose form has no grid of scales: an embedding's, vectors. */
     void (*dequantize)(float *dst, const void *src, uint32_t form, size_t elements, float scale);
 
-    /* Rows [r0, r1) of the call. few: straight from the stored weights; scales of a block need not be handled where
-     * block_cols is no multiple of 16. many: x as pack() left it, tokens [t0, t0 + n) of the call, n <= BLOCK_TOKENS;
+    /* Rows [r0, r1) of the call. gemv, by form (NULL: there is none): straight from the stored weights; scales of a block
+     * need not be handled where block_cols is no multiple of 16. gemm: x as pack() left it, tokens [t0, t0 + n) of the call, n <= BLOCK_TOKENS;
      * work: MATMUL_WORK_FLOATS, 64 byte aligned. */
-    void (*gemv)(const struct cpu_product *a, size_t r0, size_t r1);
+    void (*gemv[FORMS])(const struct cpu_product *a, size_t r0, size_t r1);
     void (*pack)(float *dst, const float *x, size_t ldx, uint32_t n, size_t cols, uint32_t group);
     void (*gemm)(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
                         float *work);
     uint32_t (*groups)(uint32_t n); /* of tokens; pack() does one of them */
     void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float *sums); /* sum of W[r][k]^2 */
-    /* Columns [c0, c1), c0 a multiple of 16, over rows rows; work as above. */
+    /* Columns [c0, c1), c0 a multiple of 16 and where a block begins, over rows rows; work as above. */
     void (*matmul_t)(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work);
 
     /* One position each. */
@@ -138,19 +139,10 @@ void cpu_run(struct ops *o, pool_fn *fn, void *arg, uint32_t tasks, uint64_t wor
 void *cpu_worker_scratch(const struct ops *o, uint32_t worker, uint64_t bytes_each);
 void *cpu_shared_scratch(const struct ops *o, uint64_t bytes_each, uint64_t *left);
 
-/* Bytes of elements of a stored type, from form_row_bytes()'s definition. */
-static inline size_t cpu_stored_bytes(uint32_t form, size_t elements)
+/* Bytes of that many columns, of whole blocks. */
+static inline size_t cpu_bytes_of(uint32_t form, size_t columns)
 {
-    switch (form) {
-    case FORM_F32:
-        return elements * 4;
-    case FORM_F8_E4M3:
-        return elements;
-    case FORM_MXFP4:
-        return (elements + 1) / 2;
-    default:
-        return elements * 2;
-    }
+    return columns / form_elements(form) * form_bytes(form);
 }
 
 static inline size_t cpu_round_up(size_t x, size_t to)

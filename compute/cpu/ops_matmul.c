@@ -13,6 +13,7 @@
 struct job {
     struct ops *o;
     struct cpu_product a;
+    void (*gemv)(const struct cpu_product *a, size_t r0, size_t r1);
     size_t rows, grain; /* of rows, or of columns */
     const float *norm_bias; /* MATMUL_ROW_NORM: the bias, added after the division */
     bool row_norm;
@@ -26,12 +27,31 @@ static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uin
                                      const float *bias, uint32_t n)
 {
     const struct plan_matrix *m = w->matrix;
+    const bool grid = form_scales(m->form) == FORM_SCALES_GRID;
     return (struct cpu_product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .bias = bias, .n = n, .form = m->form,
                                 .scale_form = m->scale_form, .cols = m->cols, .data = w->data, .scale = w->scale,
                                 .row_bytes = m->row_bytes, .scale_row_bytes = m->scale_row_bytes, .row0 = w->row0,
                                 .scale_row0 = w->scale_row0,
-                                .block_rows = m->form == FORM_MXFP4 || !m->block_rows ? 1 : m->block_rows,
-                                .block_cols = m->form == FORM_MXFP4 ? 32 : m->block_cols ? m->block_cols : (uint32_t)-16};
+                                .block_rows = grid ? m->block_rows : 1,
+                                .block_cols = grid ? m->block_cols : (uint32_t)-16};
+}
+
+/* Has this variant kernels for it? An error of the backend otherwise. */
+static bool known(struct ops *o, const struct ops_weight *w)
+{
+    const struct plan_matrix *m = w->matrix;
+    const bool grid = form_scales(m->form) == FORM_SCALES_GRID;
+    if (m->form >= FORMS || !o->kernels->gemv[m->form]) {
+        error_set(&o->error, ENOTSUP, "no kernel of %s multiplies with weights of form %u (%s)", o->kernels->name, m->form,
+                  form_name(m->form));
+        return false;
+    }
+    if (grid && (!w->scale || !form_scaled_by(m->form, m->scale_form) || !m->block_rows || !m->block_cols)) {
+        error_set(&o->error, ENOTSUP, "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
+                  form_name(m->form), m->scale_form, form_name(m->scale_form));
+        return false;
+    }
+    return true;
 }
 
 /* Some tasks for each thread, so that one that was held up costs little; whole cache lines of y. */
@@ -70,7 +90,7 @@ static void gemv_task(void *arg, uint32_t worker, uint32_t task)
         a.x += (j->t0 + t) * a.ldx;
         a.y += (j->t0 + t) * a.ldy;
         a.n = j->n - t < j->block ? j->n - t : j->block;
-        j->o->kernels->gemv(&a, r0, r1);
+        j->gemv(&a, r0, r1);
     }
     if (j->row_norm)
         divide_by_length(j, j->t0, j->n, r0, r1);
@@ -146,17 +166,17 @@ static void gemm(struct job *j)
 void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
                 uint32_t flags, uint32_t n)
 {
-    if (n == 0 || w->rows == 0)
+    if (n == 0 || w->rows == 0 || !known(o, w))
         return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
+    j.gemv = o->kernels->gemv[j.a.form];
     if (flags & MATMUL_ROW_NORM) {
         j.row_norm = true;
         j.norm_bias = bias;
         j.a.bias = NULL;
     }
-    const bool scaled_by_vec = j.a.block_cols % 16 == 0 || j.a.form != FORM_F8_E4M3;
-    const bool halves = j.a.form == FORM_BF16 || j.a.form == FORM_F16;
-    if (halves || (n <= o->kernels->gemv_tokens && scaled_by_vec))
+    const bool halves = form_scales(j.a.form) == FORM_SCALES_NONE && form_bytes(j.a.form) == 2 * form_elements(j.a.form);
+    if (halves || (n <= o->kernels->gemv_tokens && j.a.block_cols % 16 == 0))
         gemv(&j);
     else
         gemm(&j);
@@ -173,10 +193,11 @@ static void sums_task(void *arg, uint32_t worker, uint32_t task)
 void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
                   bool init, uint32_t n)
 {
-    if (n == 0)
+    if (n == 0 || !known(o, w))
         return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
     j.a.init = init;
     j.grain = n == 1 ? grain_of(o, j.a.cols, 1, 4 * LINE_FLOATS, 4 * SUM_COLS) : grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
+    j.grain = cpu_round_up(j.grain, form_elements(j.a.form)); /* blocks are not cut */
     cpu_run(o, sums_task, &j, (uint32_t)((j.a.cols + j.grain - 1) / j.grain), (uint64_t)j.rows * j.a.cols * n);
 }

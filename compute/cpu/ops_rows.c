@@ -1,4 +1,5 @@
 /* Operations on whole positions: cut by position, one task for a few of them. */
+#include <errno.h>
 #include <string.h>
 
 #include "compute/cpu/cpu.h"
@@ -36,20 +37,32 @@ static void run_rows(struct job *j, uint64_t cost)
 
 static void embed_row(const struct job *j, uint32_t i)
 {
-    const unsigned char *row = (const unsigned char *)j->bytes + i * cpu_stored_bytes(j->form, j->width);
+    const unsigned char *row = (const unsigned char *)j->bytes + i * form_row_bytes(j->form, j->width);
     j->o->kernels->dequantize(j->dst + i * j->ldd, row, j->form, j->width, j->ca);
+}
+
+/* Can rows of it stand alone, in whole blocks? An error of the backend otherwise. */
+static bool known(struct ops *o, uint32_t form, uint64_t elements)
+{
+    if (form_can_be_table(form) && elements % form_elements(form) == 0)
+        return true;
+    error_set(&o->error, ENOTSUP, "rows of %llu elements of form %u (%s) cannot be dequantized by themselves",
+              (unsigned long long)elements, form, form_name(form));
+    return false;
 }
 
 void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
 {
     struct job j = {.o = o, .dst = dst, .ldd = ld, .bytes = rows, .form = form, .n = n, .width = width, .ca = scale,
                     .row = embed_row};
-    run_rows(&j, width);
+    if (known(o, form, width))
+        run_rows(&j, width);
 }
 
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)
 {
-    o->kernels->dequantize(dst, src, form, elements, 1.0f);
+    if (known(o, form, elements))
+        o->kernels->dequantize(dst, src, form, elements, 1.0f);
 }
 
 static void norm_row(const struct job *j, uint32_t i)

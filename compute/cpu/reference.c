@@ -37,36 +37,60 @@ static float f16(const unsigned char *p)
     return (float)small_float(code, 5, 10, 15);
 }
 
+/* Element i of a block of each form, without its scale where that lies in a grid. */
+static double F32_element(const unsigned char *block, uint64_t i)
+{
+    return f32(block + 4 * i);
+}
+
+static double F16_element(const unsigned char *block, uint64_t i)
+{
+    return f16(block + 2 * i);
+}
+
+static double BF16_element(const unsigned char *block, uint64_t i)
+{
+    return bf16(block + 2 * i);
+}
+
+static double F8_E4M3_element(const unsigned char *block, uint64_t i)
+{
+    return (block[i] & 0x7f) == 0x7f ? NAN : small_float(block[i], 4, 3, 7);
+}
+
+static double MXFP4_element(const unsigned char *block, uint64_t i)
+{
+    return small_float(block[i / 2] >> (i % 2 ? 4 : 0) & 15, 2, 1, 1);
+}
+
 static double stored(uint32_t form, const unsigned char *row, uint64_t k)
 {
-    switch (form) {
-    case FORM_F32:
-        return f32(row + 4 * k);
-    case FORM_F16:
-        return f16(row + 2 * k);
-    case FORM_BF16:
-        return bf16(row + 2 * k);
-    case FORM_F8_E4M3:
-        return (row[k] & 0x7f) == 0x7f ? NAN : small_float(row[k], 4, 3, 7);
-    default:
-        return small_float(row[k / 2] >> (k % 2 ? 4 : 0) & 15, 2, 1, 1);
-    }
+    static double (*const element[FORMS])(const unsigned char *, uint64_t) = {
+#define ELEMENT(name, ...) [FORM_##name] = name##_element,
+        FORM_WEIGHTS(ELEMENT)
+#undef ELEMENT
+    };
+    if (form >= FORMS || !element[form])
+        return NAN;
+    return element[form](row + k / form_elements(form) * form_bytes(form), k % form_elements(form));
+}
+
+static double scale_of(uint32_t form, const unsigned char *row, uint64_t k)
+{
+    if (form == FORM_F8_E8M0)
+        return row[k] == 255 ? NAN : ldexp(1, row[k] - 127);
+    return stored(form, row, k);
 }
 
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
 {
     const struct plan_matrix *m = w->matrix;
     double value = stored(m->form, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
-    if (w->scale) {
-        const uint64_t block_rows = m->form == FORM_MXFP4 ? 1 : m->block_rows, block_cols = m->form == FORM_MXFP4 ? 32 : m->block_cols;
-        const unsigned char *row = (const unsigned char *)w->scale +
-                                   ((w->row0 + r) / block_rows - w->scale_row0) * m->scale_row_bytes;
-        const uint64_t at = k / block_cols;
-        if (m->scale_form == FORM_F8_E8M0)
-            scale = row[at] == 255 ? NAN : ldexp(1, row[at] - 127);
-        else
-            scale = m->scale_form == FORM_F32 ? f32(row + 4 * at) : bf16(row + 2 * at);
-    }
+    if (w->scale)
+        scale = scale_of(m->scale_form,
+                         (const unsigned char *)w->scale +
+                             ((w->row0 + r) / m->block_rows - w->scale_row0) * m->scale_row_bytes,
+                         k / m->block_cols);
     return (float)(value * scale); /* exact in double precision before */
 }
 

@@ -11,6 +11,7 @@
 #define TILE_TOKENS 3
 #define GEMV_ROWS    4
 #define FEW_ROWS_2  2
+#define ROW_BY_ROW 1 /* one token, forms with scales: registers do not hold all rows' weights beside these */
 #define GEMV_TOKENS  6
 #define TILE_VECS   2
 
@@ -183,9 +184,9 @@ INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
     for (int i = 0; i < 4; i++)
         out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
 }
-INLINE vf vf_e2m1_table(float s)
+INLINE vf vf_e2m1_table(vf s)
 {
-    return vf_set1(s);
+    return s;
 }
 INLINE vf vf_load_e2m1(const void *p, vf table)
 {

@@ -12,6 +12,7 @@
 #define TILE_TOKENS 6
 #define GEMV_ROWS    8 /* rows walked together by one token */
 #define FEW_ROWS_2  8 /* by two */
+#define ROW_BY_ROW 0
 #define GEMV_TOKENS  16 /* more are packed into tiles; weights of 16 bits never are */
 #define TILE_VECS   4 /* columns of sums over rows, in vectors: 4 x 6 tokens */
 
@@ -149,11 +150,11 @@ INLINE vf vf_load_e4m3_256th(const void *p)
     return _mm512_cvtph_ps(h);
 }
 /* The sixteen values, times s. */
-INLINE vf vf_e2m1_table(float s)
+INLINE vf vf_e2m1_table(vf s)
 {
     const __m512 values = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f,
                                          -3.0f, -4.0f, -6.0f);
-    return _mm512_mul_ps(values, _mm512_set1_ps(s));
+    return _mm512_mul_ps(values, s);
 }
 INLINE vf vf_load_e2m1(const void *p, vf table)
 {

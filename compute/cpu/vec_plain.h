@@ -17,6 +17,7 @@
 #define TILE_TOKENS 2
 #define GEMV_ROWS    1
 #define FEW_ROWS_2  1
+#define ROW_BY_ROW 0
 #define GEMV_TOKENS  4
 #define TILE_VECS   1
 
@@ -169,9 +170,9 @@ VEC void vf_load4_e4m3_256th(const void *p, vf out[4])
     for (int i = 0; i < 4; i++)
         out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
 }
-VEC vf vf_e2m1_table(float s) /* what vf_load_e2m1 wants to know of a scale */
+VEC vf vf_e2m1_table(vf s) /* what vf_load_e2m1 wants to know of a scale, which is the same in all lanes */
 {
-    return vf_set1(s);
+    return s;
 }
 VEC vf vf_load_e2m1(const void *p, vf table) /* 8 bytes, low nibble first, times the table's scale */
 {
