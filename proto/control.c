@@ -5,6 +5,7 @@
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -373,12 +374,24 @@ static int check_descriptors(struct error *e)
                      (unsigned long long)l.rlim_cur);
 }
 
+/* Nor does it take a refusal of an eventfd. */
+static int check_eventfd(struct error *e)
+{
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    if (fd < 0) return error_set(e, errno, "eventfd cannot be had, and ZeroMQ needs it: %s; the container or its filter of system "
+                                 "calls (seccomp) forbids it: allow it there", error_name(errno));
+    close(fd);
+    return 0;
+}
+
 static int open_socket(struct control **out, int type, struct error *e)
 {
     struct control *c;
     int zero = 0, most = 64 << 20, code = check_descriptors(e);
     int64_t limit = most;
 
+    if (!code) code = check_eventfd(e);
     if (code) return code;
     c = calloc(1, sizeof *c);
     if (!c) return error_set(e, ENOMEM, "control: out of memory");

@@ -1,12 +1,19 @@
 /* A system that has no more to give: full disks and a full /dev/shm, no descriptors, no locked memory, nobody who reads.
  * Each is an error that names what is missing, at once, or no hindrance at all. */
+#include <errno.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "tests/support_process.h"
@@ -178,12 +185,119 @@ static void no_locked_memory(void **state)
     process_result_free(&r);
 }
 
-int main(void)
+/* ---- system calls that a filter refuses ---- */
+
+/* `test_limits --refuse NUMBER ERRNO PROGRAM ARG...`: the program, in which that call fails so. */
+static int refuse(char **argv)
 {
+    uint32_t call = (uint32_t)atoi(argv[0]), code = (uint32_t)atoi(argv[1]);
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (code & SECCOMP_RET_DATA)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) _exit(99);
+    execv(argv[2], argv + 2);
+    _exit(98);
+}
+
+/* words NULL: the answer is as ever. */
+static void refused(long call, int code, const char *flags, const char *words)
+{
+    char line[1024], out[256];
+    struct process_result r;
+
+    snprintf(line, sizeof line, "exec $SLUICE_TEST_SELF --refuse %ld %d %s %s", call, code, RUN, flags);
+    r = shell(line);
+    snprintf(out, sizeof out, "%s", r.err);
+    if (r.status == 99) {
+        print_message("skipped: system calls cannot be filtered here\n");
+        process_result_free(&r);
+        skip();
+    }
+    if (r.status != (words ? 1 : 0) || !strstr(r.err, words ? words : "") || (!words && (*r.err || strcmp(r.out, want))))
+        fail_msg("%s: status %d, \"%s\", %s", line, r.status, r.out, r.err);
+    process_result_free(&r);
+}
+
+static void calls_refused(void **state)
+{
+    static const int codes[] = {EPERM, ENOSYS, EACCES};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        refused(SYS_io_uring_setup, codes[i], "", NULL);
+        refused(SYS_io_uring_enter, codes[i], "", NULL);
+        refused(SYS_io_uring_register, codes[i], "", NULL);
+        refused(SYS_io_uring_enter, codes[i], "--io-engine uring", "use --io-engine threads or auto");
+        refused(SYS_eventfd2, codes[i], "", "eventfd cannot be had");
+        refused(SYS_memfd_create, codes[i], "", "allow it there");
+        refused(SYS_pidfd_open, codes[i], "", NULL);
+    }
+    refused(SYS_memfd_create, EMFILE, "", "ulimit -n");
+}
+
+/* ---- processes ---- */
+
+/* A group of processes of its own, of at most %d, for what follows; 97 where there can be none. */
+#define GROUP                                                                                                          \
+    "for g in /sys/fs/cgroup/pids$(sed -n s/^[0-9]*:pids://p /proc/self/cgroup) /sys/fs/cgroup/pids "                  \
+    "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); do g=$g/sluice-test-$$; mkdir $g 2>/dev/null || continue; "  \
+    "[ -w $g/pids.max ] && break; rmdir $g; done; [ -w $g/pids.max ] || exit 97; "                                     \
+    "(echo %d >$g/pids.max && echo 0 >$g/cgroup.procs || exit 97; exec %s); s=$?; "                                    \
+    "for i in 1 2 3 4 5 6 7 8 9; do rmdir $g 2>/dev/null && break; sleep .1; done; exit $s"
+
+static void few_processes(void **state)
+{
+    static const int limits[] = {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 19, 20, 24, 28, 40, 80};
+    bool worked = false;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        char line[2048];
+        struct process_result r;
+
+        snprintf(line, sizeof line, GROUP, limits[i], RUN " --threads 2");
+        r = shell(line);
+        if (r.status == 97) {
+            print_message("skipped: no cgroup can be made here that counts processes\n");
+            process_result_free(&r);
+            skip();
+        }
+        /* one message with the remedy; nothing of a library that gave up */
+        if (r.status ? r.status != 1 || worked || !strstr(r.err, "ulimit -u") || strstr(r.err, "src/") || strchr(r.err, '\n')[1]
+                     : strcmp(r.out, want) != 0)
+            fail_msg("%d processes: status %d, \"%s\", %s", limits[i], r.status, r.out, r.err);
+        worked |= !r.status;
+        process_result_free(&r);
+    }
+    assert_true(worked);
+}
+
+static void small_files(void **state)
+{
+    (void)state;
+    /* shared memory is made of files too */
+    expect("ulimit -f 1; exec " RUN, 1, "ulimit -f", false);
+    expect("ulimit -f 1; exec $SLUICE completion bash >$TMPDIR/big; exit 9", 1, "standard output: File too large", false);
+    expect("rm $TMPDIR/big", 0, "", false);
+}
+
+int main(int argc, char **argv)
+{
+    char self[PATH_MAX] = "";
+
+    if (argc > 4 && !strcmp(argv[1], "--refuse")) return refuse(argv + 2);
+    if (readlink("/proc/self/exe", self, sizeof self - 1) > 0) setenv("SLUICE_TEST_SELF", self, 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nobody_reads),    cmocka_unit_test(full_disks),
         cmocka_unit_test(a_small_dev_shm), cmocka_unit_test(a_full_disk_for_the_trace),
         cmocka_unit_test(few_descriptors), cmocka_unit_test(no_locked_memory),
+        cmocka_unit_test(calls_refused),   cmocka_unit_test(few_processes),
+        cmocka_unit_test(small_files),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

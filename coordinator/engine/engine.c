@@ -13,6 +13,7 @@
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/engine/stages.h"
+#include "coordinator/engine/tasks.h"
 #include "coordinator/engine/weights.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -243,6 +244,16 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
     mps_stop(&g->mps);
 }
 
+/* Of a stage: itself, two of ZeroMQ, the heartbeat, one that works. Of the coordinator: two of ZeroMQ. */
+static uint32_t tasks_needed(const struct engine *g)
+{
+    uint32_t n = 2;
+
+    for (int i = 0; i < STAGES; i++)
+        if (wanted(g, i)) n += 5;
+    return wanted(g, STAGE_COMPUTE) ? n + g->config.plan->run.threads - 1 : n;
+}
+
 int engine_open(struct engine **out, const struct engine_config *c, struct error *e)
 {
     struct engine *g = calloc(1, sizeof *g);
@@ -252,7 +263,9 @@ int engine_open(struct engine **out, const struct engine_config *c, struct error
     g->config = *c;
     g->total.start_ns = clock_ns();
     for (int i = 0; i < SEGS; i++) g->shm[i].fd = -1;
-    if ((rc = weights_open(&g->weights, c->plan, e))) {
+    rc = tasks_check(tasks_needed(g), e);
+    if (!rc) rc = weights_open(&g->weights, c->plan, e);
+    if (rc) {
         free(g);
         return rc;
     }

@@ -58,7 +58,15 @@ static int map(struct shm *s, const char *label, bool writable, struct error *e)
 
 static const char *remedy(int code)
 {
-    return code == EMFILE || code == ENFILE ? "; raise the limit on open files (ulimit -n)" : "";
+    switch (code) {
+    case EMFILE:
+    case ENFILE: return "; raise the limit on open files (ulimit -n)";
+    case EFBIG: return "; raise the limit on the size of files (ulimit -f)";
+    case EPERM:
+    case EACCES:
+    case ENOSYS: return "; the container or its filter of system calls (seccomp) forbids it: allow it there";
+    default: return "";
+    }
 }
 
 /* A name nobody else has, for as long as it takes to remove it. */
@@ -106,7 +114,7 @@ int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e
     if (rc < 0) return rc;
     s->fd = rc;
     if (ftruncate(s->fd, (off_t)bytes)) {
-        rc = error_set(e, errno, "cannot size a segment (%s): %s", label, error_name(errno));
+        rc = error_set(e, errno, "cannot size a segment (%s): %s%s", label, error_name(errno), remedy(errno));
         shm_close(s);
         return rc;
     }
@@ -125,8 +133,8 @@ int shm_create_anonymous(struct shm *s, const char *label, uint64_t bytes, struc
 
     *s = (struct shm){.bytes = bytes};
     s->fd = memfd_create(label, MFD_CLOEXEC);
-    if (s->fd < 0) return error_set(e, errno, "cannot make a memory file (%s): %s%s", label, error_name(errno), remedy(errno));
-    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a memory file (%s): %s", label, error_name(errno));
+    if (s->fd < 0) return error_set(e, errno, "cannot make a memory file (%s) with memfd_create: %s%s", label, error_name(errno), remedy(errno));
+    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a memory file (%s): %s%s", label, error_name(errno), remedy(errno));
     else rc = map(s, label, true, e);
     if (rc) shm_close(s);
     return rc;
