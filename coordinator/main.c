@@ -7,8 +7,11 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/help.h"
 #include "coordinator/cli/options.h"
+#include "coordinator/engine/interrupt.h"
 #include "coordinator/source/place.h"
+#include "coordinator/view/terminal.h"
 #include "proto/base/log.h"
+#include "proto/base/printable.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -39,13 +42,14 @@ static void setup_log(const struct options *o)
     log_setup("sluice", level);
 }
 
-/* One line on standard error. Names from files may be in it, so nothing that a terminal would obey gets through. */
+/* One line on standard error, whatever stands in the names that it tells. */
 static void print_error(struct error *e, int rc)
 {
+    char line[sizeof e->text * PRINTABLE_GROWTH];
+
     if (!e->text[0]) error_set(e, -rc, "%s", error_name(-rc));
-    for (char *p = e->text; *p; p++)
-        if (((unsigned char)*p < ' ' && *p != '\n') || *p == 127) *p = '?';
-    fprintf(stderr, "sluice: %s\n", e->text);
+    printable_line(line, sizeof line, e->text);
+    fprintf(stderr, "sluice: %s\n", line);
 }
 
 static int version(void)
@@ -98,6 +102,7 @@ static int flush_output(struct error *e)
 
     errno = EIO;
     if (fflush(stdout) == 0 && !failed) return 0;
+    if (interrupted()) return error_set(e, ECANCELED, "interrupted");
     return error_set(e, errno, "cannot write to standard output: %s", error_name(errno));
 }
 
@@ -115,7 +120,9 @@ int main(int argc, char **argv)
     struct error e = {0};
     int rc, status = EXIT_DONE;
 
+    interrupt_begin();
     hold_standard_descriptors();
+    if (terminal_streams()) return EXIT_FAILED;
     rc = options_parse(&o, argc, argv, &e);
     if (rc) {
         print_error(&e, rc);

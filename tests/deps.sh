@@ -23,6 +23,7 @@ packages=(
     "libcmocka-dev|tests"
     "procps|ps, to look at the processes"
     "strace|tests count the system calls of the stages"
+    "tmux|tests look at a real terminal"
 )
 say() { echo "deps: $*"; }
 die() { say "$*" >&2; exit 1; }

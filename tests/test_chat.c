@@ -140,7 +140,7 @@ static void only_new_tokens(void **state)
 
 static void pipe_agrees(void **state)
 {
-    static const char lines[] = QUESTION "\n\nTell me a story \\\nabout a goat.\n/quit\nnot read\n";
+    static const char lines[] = QUESTION "\n\nTell me a story \\\nabout a goat.\n/quit\n//help";
     const char *const arg[] = {"chat", DEMO, "--temperature", "0", NULL};
     struct process_result r = process_run("sluice", arg, lines, strlen(lines), 20);
     struct terminal t = chat_with_demo();
@@ -154,10 +154,14 @@ static void pipe_agrees(void **state)
     terminal_type(&t, "Tell me a story \\\n");
     terminal_wait(&t, ". ");
     say(&t, "about a goat.", FIRST);
+    say(&t, "//quit", "."); /* at a terminal one slash begins a command, in a pipe none does */
+    say(&t, "///help", ".");
     m = saved(&t);
-    assert_int_equal(json_array_size(m), 4);
+    assert_int_equal(json_array_size(m), 8);
     assert_string_equal(content(m, 2), "Tell me a story \nabout a goat.");
-    assert_true(asprintf(&both, "%s\n%s\n", content(m, 1), content(m, 3)) > 0);
+    assert_string_equal(content(m, 4), "/quit");
+    assert_string_equal(content(m, 6), "//help");
+    assert_true(asprintf(&both, "%s\n%s\n%s\n%s\n", content(m, 1), content(m, 3), content(m, 5), content(m, 7)) > 0);
     assert_string_equal(r.out, both); /* nothing but the answers */
     free(both);
     json_decref(m);
@@ -286,7 +290,7 @@ static void bad_commands(void **state)
 {
     static const char *const lines[][2] = {
         {"/retri", "did you mean /retry?"},
-        {"/xyzzy", "/help lists them"},
+        {"/xyzzy", "// begins a question with a slash"},
         {"/retry", "there is no question yet"},
         {"/undo", "there is nothing to undo"},
         {"/undo now", "/undo takes nothing behind it"},

@@ -46,9 +46,10 @@ static struct process_result script(const char *lines)
     const char *const args[] = {"-c", text, NULL};
     struct process p;
 
-    snprintf(text, sizeof text,
-             "D='%s' B='%s'; unset MAKEFLAGS MAKEOVERRIDES MFLAGS; make_() { make -s B=$B CUDA=no PREFIX=/usr \"$@\"; }\n%s",
-             folder, build, lines);
+    snprintf(
+        text, sizeof text,
+        "D='%s' B='%s'; unset MAKEFLAGS MAKEOVERRIDES MFLAGS; make_() { make -s B=$B CUDA=no PREFIX=/usr \"$@\"; }\n%s",
+        folder, build, lines);
     p = process_start("/bin/sh", args);
     return process_finish(&p, NULL, 0, SECONDS);
 }
@@ -65,9 +66,11 @@ static void expect(const char *lines, const char *out)
 static void for_everybody(void **state)
 {
     (void)state;
-    expect("umask 077; mkdir \"$D/a\" && touch \"$D/a/mine\" && make_ DESTDIR=\"$D/a place; with 'quotes' & more\" install || exit 1\n"
+    expect("umask 077; mkdir \"$D/a\" && touch \"$D/a/mine\" && make_ DESTDIR=\"$D/a place; with 'quotes' & more\" "
+           "install || exit 1\n"
            "cd \"$D\" && ls\n"
-           "cd 'a place; with '\\''quotes'\\'' & more' && find usr -type d ! -perm 755; find usr -type f ! -perm 755 ! -perm 644\n"
+           "cd 'a place; with '\\''quotes'\\'' & more' && find usr -type d ! -perm 755; find usr -type f ! -perm 755 ! "
+           "-perm 644\n"
            "find usr -type f -size 0; find usr -type f | sort",
            "a\na place; with 'quotes' & more\n"
            "usr/bin/sluice\nusr/libexec/sluice/sluice-compute-cpu\nusr/libexec/sluice/sluice-reader\n"
@@ -83,14 +86,17 @@ static void for_everybody(void **state)
 /* Programs of the same names in the folder above the installed program's are none of its. */
 static void stages_of_nobody(void **state)
 {
-    static const char decoys[] = "for s in reader transfer-cpu compute-cpu; do printf '#!/bin/sh\\ntouch %s/run\\n' \"$D\" "
-                                 ">$D/usr/sluice-$s; chmod 755 $D/usr/sluice-$s; done\n";
+    static const char decoys[] =
+        "for s in reader transfer-cpu compute-cpu; do printf '#!/bin/sh\\ntouch %s/run\\n' \"$D\" "
+        ">$D/usr/sluice-$s; chmod 755 $D/usr/sluice-$s; done\n";
     char lines[2048];
     struct process_result r;
 
     (void)state;
-    snprintf(lines, sizeof lines, "make_ DESTDIR=$D install || exit 1\n%s$B/sluice " RUN " >$D/want && $D/usr/bin/sluice " RUN
-             " >$D/got && cmp $D/want $D/got && ls $D", decoys);
+    snprintf(lines, sizeof lines,
+             "make_ DESTDIR=$D install || exit 1\n%s$B/sluice " RUN " >$D/want && $D/usr/bin/sluice " RUN
+             " >$D/got && cmp $D/want $D/got && ls $D",
+             decoys);
     expect(lines, "got\nusr\nwant\n");
     r = script("rm $D/usr/libexec/sluice/sluice-reader; $D/usr/bin/sluice " RUN);
     assert_int_equal(r.status, 1);

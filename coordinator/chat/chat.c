@@ -23,7 +23,8 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
     int rc;
 
     *c = (struct chat){.options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
-    c->interactive = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+    c->commands = isatty(STDIN_FILENO);
+    c->interactive = c->commands && isatty(STDERR_FILENO);
     c->styled = terminal_color(STDOUT_FILENO);
     c->filter = (struct think){.text = chat_show, .arg = c};
     c->messages = json_array();

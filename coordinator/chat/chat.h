@@ -32,6 +32,7 @@ struct chat {
     uint64_t max_tokens;       /* of an answer, 0: until it ends */
     enum option_think think;
     bool interactive;          /* questions come from a terminal */
+    bool commands;             /* lines may be commands */
     bool styled;               /* which shows dimmed text */
 
     /* the turn under way */

@@ -240,7 +240,7 @@ static int command_help(struct chat *c, const char *rest, struct error *e)
     }
     fputs("\n  Several lines: end a line with \\, press Alt-Enter, or paste them.\n"
           "  Ctrl-C stops an answer. Tab completes commands, Ctrl-R searches in\n"
-          "  what was asked before. A space before / makes it a question.\n",
+          "  what was asked before. Two slashes begin a question with one.\n",
           stderr);
     return 0;
 }
@@ -261,5 +261,5 @@ int chat_command(struct chat *c, const char *line, struct error *e)
         return commands[i].run(c, rest, e);
     }
     if (near) return error_set(e, EINVAL, "there is no command /%s; did you mean /%s?", name, near);
-    return error_set(e, EINVAL, "there is no command /%s; /help lists them, and a space before the / makes it a question", name);
+    return error_set(e, EINVAL, "there is no command /%s; /help lists them, and // begins a question with a slash", name);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <langinfo.h>
+#include <limits.h>
 #include <locale.h>
 #include <poll.h>
 #ifdef __SANITIZE_ADDRESS__
@@ -14,37 +15,76 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
 #include "coordinator/chat/chat.h"
+#include "coordinator/chat/complete.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/text/utf8.h"
+#include "coordinator/view/stop.h"
 #include "coordinator/view/terminal.h"
+#include "proto/base/file.h"
 
 #define HISTORY_LINES 1000
 #define HISTORY_BYTES (1 << 20) /* a longer file is written anew with the last lines */
 #define FALLBACK_MS   5
+#define PASTE_OFF     "\033[?2004l"
 
 struct chat_editor {
     EditLine *edit;
     History *history;
-    FILE *out;         /* where the line is shown */
+    int fd;            /* where the line is shown */
+    FILE *out;         /* leads there */
     char file[512];    /* of the history, "" where there is no place for it */
     char byte[4096];   /* read ahead */
     size_t at, end;
     bool more;         /* inside of a message of several lines */
     bool typed;        /* something stood in the line when Ctrl-C came */
     bool brackets;     /* the terminal marks what is pasted */
-    struct sigaction had_winch, had_cont;
+    unsigned stops;    /* of stop_count(), that were seen */
+    bool has_mode;
+    struct termios shells; /* the terminal's mode, as it was */
+    struct sigaction had_winch;
 };
 
-static volatile sig_atomic_t resized, continued;
+static volatile sig_atomic_t resized;
 
 static void note(int signal)
 {
-    if (signal == SIGWINCH) resized = 1;
-    else continued = 1;
+    (void)signal;
+    resized = 1;
+}
+
+/* ---- the terminal ---- */
+
+static bool is_raw(void)
+{
+    struct termios t;
+
+    return tcgetattr(STDIN_FILENO, &t) || !(t.c_lflag & ICANON);
+}
+
+/* Keys come one by one and are not shown. libedit sets the mode only where it had not before, and does not know what a shell
+ * has set meanwhile. */
+static void take_terminal(struct chat_editor *d)
+{
+    struct termios own;
+
+    if (d->stops != stop_count() || !is_raw()) el_set(d->edit, EL_PREP_TERM, 0);
+    d->stops = stop_count();
+    el_set(d->edit, EL_PREP_TERM, 1);
+    if (d->has_mode && !tcgetattr(STDIN_FILENO, &own)) stop_mode(&own, &d->shells);
+}
+
+static void mark_pastes(const struct chat_editor *d, bool on)
+{
+    if (!d->brackets) return;
+    if (on) stop_undo(STOP_PASTE, d->fd, PASTE_OFF);
+    fputs(on ? "\033[?2004h" : PASTE_OFF, d->out);
+    fflush(d->out);
+    if (!on) stop_undo(STOP_PASTE, d->fd, NULL);
 }
 
 /* ---- bytes and characters ---- */
@@ -53,7 +93,7 @@ static void note(int signal)
 static int rows_above(const struct chat_editor *d)
 {
     const LineInfoW *line = el_wline(d->edit);
-    int width = terminal_columns(fileno(d->out), 80), rows = 0, column = 2;
+    int width = terminal_columns(d->fd, 80), rows = 0, column = 2;
 
     for (const wchar_t *c = line->buffer; c < line->cursor; c++) {
         int w = wcwidth(*c);
@@ -69,22 +109,41 @@ static int rows_above(const struct chat_editor *d)
 
 static void redraw(struct chat_editor *d)
 {
-    int rows = continued ? 0 : rows_above(d);
+    bool stopped = d->stops != stop_count() || !is_raw();
+    int rows = stopped ? 0 : rows_above(d);
 
-    if (continued) el_set(d->edit, EL_PREP_TERM, 1); /* the shell had the terminal */
+    if (stopped) take_terminal(d); /* the shell had it */
+    if (stopped) mark_pastes(d, true);
     if (resized) el_resize(d->edit);
-    if (continued && d->brackets) fputs("\033[?2004h", d->out);
+    resized = 0;
     if (rows) fprintf(d->out, "\033[%dA", rows);
     fputs("\r\033[J", d->out);
     fflush(d->out);
     el_set(d->edit, EL_REFRESH, NULL);
-    resized = continued = 0;
+}
+
+/* Until a key, Ctrl-C, or something that needs the line drawn anew. Signals come in here, and not right before. */
+static bool wait_for_key(struct chat_editor *d)
+{
+    struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
+    sigset_t held, before;
+    bool quiet;
+    int n = 0;
+
+    sigemptyset(&held);
+    sigaddset(&held, SIGWINCH);
+    sigaddset(&held, SIGCONT);
+    sigprocmask(SIG_BLOCK, &held, &before);
+    quiet = !resized && d->stops == stop_count();
+    if (quiet) n = ppoll(p, 2, NULL, &before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (!quiet || (n > 0 && !is_raw())) redraw(d); /* a shell may also take the mode without stopping anybody */
+    return n > 0 && p[0].revents;
 }
 
 /* 1, 0 at the end, -1 after Ctrl-C. */
 static int fill(struct chat_editor *d)
 {
-    struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
     ssize_t n;
 
     for (;;) {
@@ -95,8 +154,7 @@ static int fill(struct chat_editor *d)
             errno = EINTR;
             return -1;
         }
-        if (resized || continued) redraw(d);
-        if (poll(p, 2, -1) <= 0 || !p[0].revents) continue;
+        if (!wait_for_key(d)) continue;
         n = read(STDIN_FILENO, d->byte, sizeof d->byte);
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         d->at = 0;
@@ -204,40 +262,6 @@ static unsigned char key_newline(EditLine *edit, int key)
     return el_winsertstr(edit, L"\n") ? CC_ERROR : CC_REFRESH;
 }
 
-/* What begins with the word before the cursor: shown where there are several, filled in as far as they agree. */
-static unsigned char complete(EditLine *edit, const char *word, size_t n, const char *(*name)(size_t i))
-{
-    const char *first = NULL;
-    size_t same = 0, count = 0;
-    char more[64];
-
-    for (size_t i = 0; name(i); i++) {
-        if (strncmp(name(i), word, n) != 0) continue;
-        if (!count++) same = strlen(first = name(i));
-        while (strncmp(name(i), first, same) != 0) same--;
-    }
-    if (!count) return CC_ERROR;
-    snprintf(more, sizeof more, "%.*s%s", (int)(same - n), first + n, count == 1 ? " " : "");
-    if (*more) return el_insertstr(edit, more) ? CC_ERROR : CC_REFRESH;
-    fputc('\n', stderr);
-    for (size_t i = 0; name(i); i++)
-        if (!strncmp(name(i), word, n)) fprintf(stderr, "%s  ", name(i));
-    fputc('\n', stderr);
-    return CC_REDISPLAY;
-}
-
-static unsigned char key_complete(EditLine *edit, int key)
-{
-    const LineInfo *line = el_line(edit);
-    size_t n = (size_t)(line->cursor - line->buffer);
-
-    if (n > 5 && (!strncmp(line->buffer, "/save ", 6) || !strncmp(line->buffer, "/load ", 6))) return _el_fn_complete(edit, key);
-    if (n > 4 && !strncmp(line->buffer, "/set ", 5) && !memchr(line->buffer + 5, ' ', n - 5))
-        return complete(edit, line->buffer + 5, n - 5, chat_setting_name);
-    if (n && line->buffer[0] == '/' && !memchr(line->buffer, ' ', n)) return complete(edit, line->buffer + 1, n - 1, chat_command_name);
-    return CC_ERROR;
-}
-
 static char *prompt(EditLine *edit)
 {
     struct chat_editor *d;
@@ -254,10 +278,22 @@ static void add_functions(EditLine *edit)
 #endif
     el_set(edit, EL_ADDFN, "sluice-paste", "Insert what is pasted", key_paste);
     el_set(edit, EL_ADDFN, "sluice-newline", "Insert a newline", key_newline);
-    el_set(edit, EL_ADDFN, "sluice-complete", "Complete a command", key_complete);
+    el_set(edit, EL_ADDFN, "sluice-complete", "Complete a command", chat_complete);
 #ifdef __SANITIZE_ADDRESS__
     __lsan_enable();
 #endif
+}
+
+/* The user's own keys. libedit would look for the file itself, and wait for a writer where it is a pipe. */
+static void read_editrc(EditLine *edit)
+{
+    const char *given = getenv("EDITRC"), *home = getenv("HOME");
+    char path[PATH_MAX];
+    struct error ignored;
+
+    if (given) snprintf(path, sizeof path, "%s", given);
+    else if (!home || (size_t)snprintf(path, sizeof path, "%s/.editrc", home) >= sizeof path) return;
+    if (!file_check(path, NULL, &ignored)) el_source(edit, path);
 }
 
 static void bind_keys(EditLine *edit)
@@ -268,7 +304,7 @@ static void bind_keys(EditLine *edit)
     el_set(edit, EL_BIND, "\\e[3~", "ed-delete-next-char", NULL);
     el_set(edit, EL_BIND, "\\e[1;5D", "ed-prev-word", NULL);
     el_set(edit, EL_BIND, "\\e[1;5C", "em-next-word", NULL);
-    el_source(edit, NULL); /* the user's ~/.editrc */
+    read_editrc(edit);
     el_set(edit, EL_BIND, "\\e[200~", "sluice-paste", NULL);
     el_set(edit, EL_BIND, "\\e\\r", "sluice-newline", NULL);
     el_set(edit, EL_BIND, "\\e\\n", "sluice-newline", NULL);
@@ -306,22 +342,24 @@ static void open_history(struct chat_editor *d)
     history(d->history, &ev, H_SETSIZE, HISTORY_LINES);
     history(d->history, &ev, H_SETUNIQUE, 1);
     find_history_file(d);
-    if (!d->file[0] || stat(d->file, &st)) return;
+    if (!d->file[0] || stat(d->file, &st) || !S_ISREG(st.st_mode)) return;
     history(d->history, &ev, H_LOAD, d->file);
     if (st.st_size > HISTORY_BYTES) history(d->history, &ev, H_SAVE, d->file);
 }
 
-/* Line by line as they come, so that several chats may run at once and none is lost by a kill. For its owner only. */
+/* Line by line as they come, so that several chats may run at once and none is lost by a kill. For its owner only. What is no
+ * regular file (a link to /dev/null, a pipe) keeps nothing. */
 void chat_editor_remember(struct chat_editor *d, const char *text)
 {
+    struct stat st;
     HistEvent ev;
     FILE *f = NULL;
     int fd;
 
     history(d->history, &ev, H_ENTER, text);
     if (!d->file[0]) return;
-    fd = open(d->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd >= 0 && !(f = fdopen(fd, "a"))) close(fd);
+    fd = open(d->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+    if (fd >= 0 && (fstat(fd, &st) || !S_ISREG(st.st_mode) || !(f = fdopen(fd, "a")))) close(fd);
     if (!f) return;
     fseek(f, 0, SEEK_END);
     history(d->history, &ev, H_NSAVE_FP, (size_t)1, f);
@@ -343,7 +381,9 @@ static void watch_signals(struct chat_editor *d)
 
     sigemptyset(&a.sa_mask);
     sigaction(SIGWINCH, &a, &d->had_winch);
-    sigaction(SIGCONT, &a, &d->had_cont);
+    stop_watch();
+    d->stops = stop_count();
+    d->has_mode = !tcgetattr(STDIN_FILENO, &d->shells);
 }
 
 int chat_editor_open(struct chat_editor **out, struct error *e)
@@ -354,9 +394,10 @@ int chat_editor_open(struct chat_editor **out, struct error *e)
     if (!d) return error_set(e, ENOMEM, "out of memory");
     set_locale();
     watch_signals(d);
-    d->out = isatty(STDOUT_FILENO) ? stdout : stderr;
-    d->brackets = terminal_escapes(fileno(d->out)) && term && strcmp(term, "linux") != 0;
-    d->edit = el_init("sluice", stdin, d->out, stderr);
+    d->fd = isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO;
+    d->out = terminal_unfiltered(d->fd); /* libedit shows what would be obeyed by other characters, and moves the cursor */
+    d->brackets = terminal_escapes(d->fd) && term && strcmp(term, "linux") != 0;
+    d->edit = d->out ? el_init_fd("sluice", stdin, d->out, d->out, STDIN_FILENO, d->fd, d->fd) : NULL;
     d->history = history_init();
     if (!d->edit || !d->history) {
         chat_editor_close(d);
@@ -376,11 +417,12 @@ int chat_editor_open(struct chat_editor **out, struct error *e)
 void chat_editor_close(struct chat_editor *d)
 {
     if (!d) return;
+    stop_mode(NULL, NULL);
     if (d->edit) el_set(d->edit, EL_PREP_TERM, 0);
     if (d->edit) el_end(d->edit);
     if (d->history) history_end(d->history);
+    if (d->out) fclose(d->out);
     sigaction(SIGWINCH, &d->had_winch, NULL);
-    sigaction(SIGCONT, &d->had_cont, NULL);
     free(d);
 }
 
@@ -393,13 +435,6 @@ bool chat_editor_pasted(const struct chat_editor *d)
     return !d->brackets && (d->at < d->end || poll(&p, 1, FALLBACK_MS) > 0);
 }
 
-static void mark_pastes(const struct chat_editor *d, bool on)
-{
-    if (!d->brackets) return;
-    fputs(on ? "\033[?2004h" : "\033[?2004l", d->out);
-    fflush(d->out);
-}
-
 int chat_editor_read(struct chat_editor *d, bool more, const char **line, size_t *bytes)
 {
     int count = 0;
@@ -407,12 +442,12 @@ int chat_editor_read(struct chat_editor *d, bool more, const char **line, size_t
     d->more = more;
     d->typed = false;
     if (resized) el_resize(d->edit);
-    resized = continued = 0;
-    el_set(d->edit, EL_PREP_TERM, 1); /* before the prompt is seen: a key may come at once */
+    resized = 0;
+    take_terminal(d); /* before the prompt is seen: a key may come at once */
     mark_pastes(d, true);
     *line = el_gets(d->edit, &count);
     mark_pastes(d, false);
-    el_set(d->edit, EL_PREP_TERM, 1); /* what is typed during an answer waits, and is not shown amid it */
+    take_terminal(d); /* what is typed during an answer waits, and is not shown amid it */
     if (interrupted()) {
         fputs("^C\n", stderr);
         return d->typed || more ? -EAGAIN : -EINTR;

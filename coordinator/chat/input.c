@@ -2,14 +2,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/chat/chat.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/engine/interrupt.h"
 
 struct chat_input {
     struct chat_editor *editor; /* NULL: plain lines */
-    char *plain;
-    size_t room;
+    char *plain;                /* bytes [at, end) are read and not yet given out; the line that was given out is before them */
+    size_t room, at, end;
 };
 
 int chat_input_open(struct chat_input **out, bool terminal, struct error *e)
@@ -35,17 +37,44 @@ void chat_input_close(struct chat_input *in)
     free(in);
 }
 
-static int read_line(struct chat_input *in, bool more, const char **line, size_t *bytes)
+/* One line of standard input with its newline, which the last one may lack. */
+static int read_plain(struct chat_input *in, const char **line, size_t *bytes, struct error *e)
 {
-    ssize_t n;
+    size_t seen = in->at;
 
-    if (in->editor) return chat_editor_read(in->editor, more, line, bytes);
-    n = getline(&in->plain, &in->room, stdin);
-    *line = in->plain;
-    if (interrupted()) return -EINTR;
-    if (n <= 0) return -ENODATA;
-    *bytes = (size_t)n;
-    return 0;
+    for (;;) {
+        char *end = in->end > seen ? memchr(in->plain + seen, '\n', in->end - seen) : NULL, *more;
+        ssize_t n = 0;
+
+        if (!end) {
+            seen = in->end;
+            if (in->at) { /* what was given out makes room */
+                memmove(in->plain, in->plain + in->at, in->end - in->at);
+                seen = in->end -= in->at;
+                in->at = 0;
+            }
+            if (in->end == in->room) {
+                more = realloc(in->plain, 2 * in->room + 4096);
+                if (!more) return error_set(e, ENOMEM, "no memory for a line of more than %zu bytes", in->room);
+                in->plain = more;
+                in->room = 2 * in->room + 4096;
+            }
+            n = input_some(STDIN_FILENO, in->plain + in->end, in->room - in->end);
+            if (n == -ECANCELED) return -EINTR;
+            if (n < 0) return error_set(e, (int)-n, "standard input: %s", error_name((int)-n));
+            in->end += (size_t)n;
+            if (n) continue;
+        }
+        *line = in->plain + in->at;
+        *bytes = end ? (size_t)(end + 1 - *line) : in->end - in->at;
+        in->at += *bytes;
+        return *bytes ? 0 : -ENODATA;
+    }
+}
+
+static int read_line(struct chat_input *in, bool more, const char **line, size_t *bytes, struct error *e)
+{
+    return in->editor ? chat_editor_read(in->editor, more, line, bytes) : read_plain(in, line, bytes, e);
 }
 
 /* Takes the end of the line away. True where the message goes on. */
@@ -67,7 +96,7 @@ int chat_input_read(struct chat_input *in, char **text, size_t *bytes, struct er
     int rc;
 
     do {
-        rc = read_line(in, more, &line, &n);
+        rc = read_line(in, more, &line, &n, e);
         if (!rc) rc = chat_text_add(&t, line, n, e);
         if (rc) break;
         more = goes_on(in, &t);

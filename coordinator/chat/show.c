@@ -13,12 +13,10 @@ static int put(struct chat *c, const char *text, size_t bytes, struct error *e)
     return view_text(c->view, text, bytes, e);
 }
 
-/* Not through the view: these take no column. */
+/* Not through the view: these take no cell. */
 static void style(struct chat *c, const char *sequence)
 {
-    if (!c->styled) return;
-    view_hide(c->view);
-    fputs(sequence, stdout);
+    if (c->styled) terminal_raw(stdout, sequence);
 }
 
 /* Where thinking is not dimmed, its tags tell it apart. */
@@ -46,10 +44,7 @@ int chat_show(void *chat, bool thinking, const char *text, size_t bytes, struct 
     if (rc || (thinking && c->think != THINK_SHOW)) return rc;
     if (thinking) style(c, TERMINAL_DIM); /* for each piece: the progress line in between ends with none */
     rc = put(c, text, bytes, e);
-    if (thinking) {
-        style(c, TERMINAL_PLAIN);
-        fflush(stdout);
-    }
+    if (thinking) style(c, TERMINAL_PLAIN);
     return rc;
 }
 
@@ -70,11 +65,12 @@ void chat_remark(const struct chat *c, const char *format, ...)
     va_list list;
 
     if (!c->interactive) return;
-    view_hide(c->view);
+    view_interrupt(c->view);
     fflush(stdout);
-    if (dim) fputs(TERMINAL_DIM, stderr);
+    if (dim) terminal_raw(stderr, TERMINAL_DIM);
     va_start(list, format);
     vfprintf(stderr, format, list);
     va_end(list);
-    fputs(dim ? TERMINAL_PLAIN "\n" : "\n", stderr);
+    if (dim) terminal_raw(stderr, TERMINAL_PLAIN);
+    fputc('\n', stderr);
 }

@@ -39,11 +39,14 @@ static int turn(struct chat *c, const char *line, size_t bytes, struct error *e)
 {
     int rc;
 
-    if (line[0] == '/') rc = chat_command(c, line, e);
+    if (c->commands && line[0] == '/' && line[1] != '/') rc = chat_command(c, line, e);
     else if (!bytes) rc = c->template ? 0 : chat_continue(c, e);
-    else rc = chat_ask(c, line, bytes, e);
+    else rc = c->commands && line[0] == '/' ? chat_ask(c, line + 1, bytes - 1, e) : chat_ask(c, line, bytes, e);
     if (!c->interactive || rc == -ECANCELED) return rc;
-    if (rc) fprintf(stderr, "%s\n", e->text); /* what was said can still be saved, or asked again */
+    if (rc) {
+        view_interrupt(c->view);
+        fprintf(stderr, "%s\n", e->text); /* what was said can still be saved, or asked again */
+    }
     if (bytes && !c->options->quiet) fputc('\n', stderr);
     return 0;
 }

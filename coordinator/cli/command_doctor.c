@@ -157,7 +157,7 @@ static void wrapped(const char *text, int at, int indent, int columns)
 
 static void print_table(const struct doctor *d)
 {
-    static const char *const colour[] = {"\033[32m", "\033[33m", "\033[31m"};
+    static const char *const colour[] = {TERMINAL_GREEN, TERMINAL_YELLOW, TERMINAL_RED};
     int columns = terminal_columns(1, 100), indent = 34;
     bool color = terminal_color(1);
     size_t better = 0, bad = 0;
@@ -167,8 +167,11 @@ static void print_table(const struct doctor *d)
 
         better += f->verdict == DOCTOR_BETTER;
         bad += f->verdict == DOCTOR_IN_THE_WAY;
-        printf("%-14s  %s%-15s%s   ", f->name, color ? colour[f->verdict] : "", doctor_verdict_name(f->verdict),
-               color ? TERMINAL_PLAIN : "");
+        printf("%-14s  ", f->name);
+        if (color) terminal_raw(stdout, colour[f->verdict]);
+        printf("%-15s", doctor_verdict_name(f->verdict));
+        if (color) terminal_raw(stdout, TERMINAL_PLAIN);
+        fputs("   ", stdout);
         wrapped(f->state, indent, indent, columns);
         if (f->cost[0]) {
             printf("%*scosts: ", indent, "");

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/input.h"
@@ -56,12 +57,12 @@ static int answer(struct instance *i, const struct token_ids *prompt, struct ans
     if (!rc) view_total(a->view, prompt->count, c.max_tokens ? c.max_tokens : instance_context(i) - prompt->count);
     if (!rc && o->max_tokens != 0) rc = generate(i, q, &c, &r, e);
     sequence_close(q);
-    view_hide(a->view);
     if (rc) return rc;
     x.end_ns = clock_ns();
     x.text = a->text;
     x.text_bytes = a->bytes;
     if (!o->json && (rc = view_text(a->view, "\n", 1, e))) return rc;
+    view_hide(a->view);
     if (o->verbose && !o->quiet) summary_print(&x);
     return o->json ? summary_print_json(&x, e) : 0;
 }
@@ -73,6 +74,8 @@ static int run_one(const struct options *o, struct instance *i, struct answer *a
     size_t bytes = 0;
     int rc = prompt_read(o, &text, &bytes, e);
 
+    if (!rc && !o->prompt && !o->prompt_file && isatty(STDIN_FILENO)) view_echoed(a->view, text, bytes);
+    if (!rc) prompt_trim(o, text, &bytes);
     if (!rc) rc = prompt_encode(o, instance_tokenizer(i), text, bytes, &prompt, e);
     if (!rc && !prompt.count) rc = error_set(e, EINVAL, "the prompt is empty: give one with -p, -f or on standard input");
     if (!rc) rc = instance_start(i, &(struct instance_load){.prompt_tokens = (uint32_t)prompt.count}, e);

@@ -66,7 +66,7 @@ int command_template(const struct options *o, struct error *e)
     if (!rc && o->date) value_date(o->date, &date); /* was checked */
     if (!rc) rc = template_render(t, vars, o->date ? &date : NULL, &text, &bytes, e);
     if (!rc) {
-        terminal_put(stdout, terminal_is(1), text, bytes);
+        fwrite(text, 1, bytes, stdout);
         if (terminal_is(1) && (!bytes || text[bytes - 1] != '\n')) putchar('\n');
     }
     free(text);

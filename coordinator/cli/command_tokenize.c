@@ -45,10 +45,10 @@ static int print_text(const struct tokenizer *t, const uint32_t *id, size_t coun
     if (rc) return rc;
     for (size_t i = 0; !rc && i < count; i++) {
         rc = detokenizer_push(d, id[i], &text, &bytes, e);
-        if (!rc) terminal_put(stdout, shown, text, bytes);
+        if (!rc) fwrite(text, 1, bytes, stdout);
     }
     if (!rc) rc = detokenizer_finish(d, &text, &bytes);
-    if (!rc) terminal_put(stdout, shown, text, bytes);
+    if (!rc) fwrite(text, 1, bytes, stdout);
     if (!rc && shown) putchar('\n'); /* elsewhere the bytes are the text's, no more and no less */
     detokenizer_close(d);
     return rc;

@@ -14,7 +14,11 @@ struct page {
 
 static void heading(const struct page *p, const char *text)
 {
-    fprintf(p->out, "\n%s%s%s\n", p->color ? TERMINAL_BOLD : "", text, p->color ? TERMINAL_PLAIN : "");
+    fputc('\n', p->out);
+    if (p->color) terminal_raw(p->out, TERMINAL_BOLD);
+    fputs(text, p->out);
+    if (p->color) terminal_raw(p->out, TERMINAL_PLAIN);
+    fputc('\n', p->out);
 }
 
 /* Words of text between the columns indent and p->columns; the cursor stands at column at. Ends the line. */

@@ -23,7 +23,8 @@ int logits_file_plan(struct logits_file *f, const uint32_t *wanted, size_t n, si
     for (size_t i = 0; i < count; i++) {
         uint32_t p = n ? wanted[i] : (uint32_t)i;
 
-        if (p >= tokens) return error_set(e, EINVAL, "--positions %u: there are %zu tokens, numbered from 0", p, tokens);
+        if (p >= tokens)
+            return error_set(e, EINVAL, "--positions %u: there are %zu tokens, numbered from 0", p, tokens);
         f->place[i] = (struct logits_place){.position = p, .row = i};
     }
     qsort(f->place, count, sizeof *f->place, compare);

@@ -13,7 +13,7 @@ struct logits_place {
 };
 
 struct logits_file {
-    uint32_t *position;         /* what to ask the model for: rising, each once */
+    uint32_t *position; /* what to ask the model for: rising, each once */
     size_t positions;
     struct logits_place *place; /* by position; of one position by row */
     size_t places, next;

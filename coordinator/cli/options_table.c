@@ -59,16 +59,17 @@ const struct option_command_info option_commands[COMMANDS] = {
         {"chat",
          "chat with a model in the terminal",
          "Answers line by line, and keeps what was said. A model without a chat template continues the text instead. "
-         "Lines that begin with a slash are commands, /help lists them; a backslash at the end of a line continues it "
-         "on the next, and what is pasted is one message. Ctrl-C stops an answer, Ctrl-D ends the chat. What was asked is "
+         "Lines that begin with a slash are commands, /help lists them, and two slashes stand for one that begins a "
+         "question; a backslash at the end of a line continues it on the next, and what is pasted is one message. Ctrl-C stops an answer, Ctrl-D ends the chat. What was asked is "
          "kept for the arrow keys in $XDG_STATE_HOME/sluice/history (~/.local/state without it), readable by its owner "
-         "only. Where standard input is no terminal, each of its lines is a question.",
+         "only. Where standard input is no terminal, each of its lines is a question, whatever it begins with.",
          {MODEL},
          0},
     [COMMAND_RUN] =
         {"run",
          "continue a text, or answer one question with --chat",
-         "Prints the continuation and nothing else. The text comes from --prompt, from --file, or from standard input.",
+         "Prints the continuation and nothing else. The text comes from --prompt, from --file, or from standard input; the "
+         "newline at the end of a file or of standard input is not part of it.",
          {MODEL},
          0},
     [COMMAND_PLAN] =

@@ -24,6 +24,14 @@ int prompt_read(const struct options *o, char **text, size_t *bytes, struct erro
     return input_read(o->prompt_file, text, bytes, e);
 }
 
+void prompt_trim(const struct options *o, char *text, size_t *bytes)
+{
+    if (o->prompt || !*bytes || text[*bytes - 1] != '\n') return;
+    --*bytes;
+    if (*bytes && text[*bytes - 1] == '\r') --*bytes;
+    text[*bytes] = 0;
+}
+
 static int render_chat(const struct options *o, const char *text, size_t bytes, char **out, size_t *out_bytes,
                        struct error *e)
 {

@@ -20,6 +20,20 @@ static void handler(int signal)
     errno = saved;
 }
 
+void interrupt_begin(void)
+{
+    static const int heard[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD, SIGWINCH, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU, SIGXFSZ};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof heard / sizeof *heard; i++) sigaddset(&set, heard[i]);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGCHLD, SIG_DFL); /* were it ignored, nobody could tell how a stage ended */
+    signal(SIGXFSZ, SIG_IGN); /* a write past the limit fails with EFBIG, of which a message tells */
+}
+
 void interrupt_setup(void)
 {
     struct sigaction a = {.sa_handler = handler}, hangup;
@@ -30,7 +44,6 @@ void interrupt_setup(void)
     sigaction(SIGTERM, &a, NULL);
     if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &a, NULL); /* nohup */
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL); /* were it ignored, as some shells hand it on, nobody could tell how a stage ended */
 }
 
 bool interrupted(void)

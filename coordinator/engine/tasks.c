@@ -36,6 +36,8 @@ int tasks_check(uint32_t n, struct error *e)
     pthread_attr_destroy(&attributes);
     free(thread);
     if (!rc) return 0;
-    return error_set(e, rc, "a run needs %u more processes and threads, and this system starts only %u (%s): raise the limit "
-                     "(ulimit -u; docker run --pids-limit; pids.max of the cgroup), or lower --threads", n, started, error_name(rc));
+    return error_set(e, rc,
+                     "a run needs %u more processes and threads, and this system starts only %u (%s): raise the limit "
+                     "(ulimit -u; docker run --pids-limit; pids.max of the cgroup), or lower --threads",
+                     n, started, error_name(rc));
 }

@@ -14,6 +14,7 @@
 #include "coordinator/plan/machine.h"
 #include "coordinator/plan/median.h"
 #include "proto/base/clock.h"
+#include "proto/base/file.h"
 #include "proto/base/output.h"
 #include "proto/base/pagecache.h"
 #include "proto/plan.h"
@@ -25,6 +26,7 @@
 #define PROBE_THREADS 16u
 #define KERNEL_SHARE 0.9 /* of plain reading, what the kernels of few tokens reach */
 #define KEPT         5u  /* measurements of a lane */
+#define CACHE_BYTES  (UINT64_C(4) << 20) /* what it is at most */
 #define LEAST        1e5
 #define MOST         1e16
 
@@ -51,8 +53,14 @@ static bool cache_file(char *path, size_t room, bool make)
 static json_t *load(void)
 {
     char path[512];
-    json_t *o = cache_file(path, sizeof path, false) ? json_load_file(path, 0, NULL) : NULL;
+    struct error ignored;
+    uint64_t bytes;
+    char *text = NULL;
+    json_t *o = NULL;
 
+    if (cache_file(path, sizeof path, false) && !file_load(&text, &bytes, path, CACHE_BYTES, &ignored))
+        o = json_loadb(text, bytes, 0, NULL);
+    free(text);
     if (json_is_object(o)) return o;
     json_decref(o);
     return json_object();
@@ -62,8 +70,11 @@ static void store(json_t *o)
 {
     struct output *out;
     char path[512];
+    struct stat st;
 
-    if (!cache_file(path, sizeof path, true) || output_open(&out, path, NULL, NULL)) return;
+    if (!cache_file(path, sizeof path, true)) return;
+    if (!lstat(path, &st) && !S_ISREG(st.st_mode)) return; /* somebody's way to say that nothing shall be kept */
+    if (output_open(&out, path, NULL, NULL)) return;
     output_close(out, !json_dumpf(o, output_file(out), JSON_INDENT(1)), NULL);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/verify/published.h"
+#include "proto/base/file.h"
 
 static void write_name(FILE *f, const char *name)
 {
@@ -95,11 +96,11 @@ static int compare_lines(struct comparing *c, FILE *f)
 int manifest_compare(struct verify *v, const char *path, struct error *e)
 {
     struct comparing c = {.v = v, .path = path, .seen = calloc(v->items + 1, sizeof *c.seen)};
-    FILE *f = fopen(path, "re");
+    FILE *f = file_named_stream(path, e);
     int rc = 0;
 
     if (!c.seen) rc = -ENOMEM;
-    if (!f) rc = error_set(e, errno, "cannot read the manifest %s: %s", path, error_name(errno));
+    if (!f) rc = error_prefix(e, "the manifest");
     if (!rc) rc = compare_lines(&c, f);
     if (!rc && ferror(f))
         rc = error_set(e, EIO, "cannot read the manifest %s", path);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/file.h"
+
 #define LINE_MAX_BYTES 4096u
 
 struct reading {
@@ -90,10 +92,10 @@ int trace_read(const char *path, trace_visit *visit, void *arg, struct error *e)
 {
     struct reading r = {.path = path, .visit = visit, .arg = arg, .e = e};
     char line[LINE_MAX_BYTES];
-    FILE *f = fopen(path, "re");
+    FILE *f = file_named_stream(path, e);
     int rc = 0, c;
 
-    if (!f) return error_set(e, errno, "cannot open %s: %s", path, error_name(errno));
+    if (!f) return -e->code;
     while (!rc && fgets(line, sizeof line, f)) {
         r.line++;
         if (strlen(line) == sizeof line - 1 && line[sizeof line - 2] != '\n') {

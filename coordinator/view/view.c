@@ -1,26 +1,16 @@
 #include "coordinator/view/view.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <utf8proc.h>
 
 #include "coordinator/engine/interrupt.h"
-#include "coordinator/view/terminal.h"
+#include "coordinator/view/live.h"
 #include "coordinator/view/trace.h"
 #include "proto/base/clock.h"
 
 struct view {
-    bool terminal;  /* stdout is one */
-    bool live;      /* stderr is a terminal */
-    bool shared;    /* and stdout is one too: the answer stands above the line */
-    bool dim;       /* the line is, where colours are wanted */
-    bool shown;
-    uint32_t column; /* of the answer's last line */
+    struct live live;
     uint64_t prompt, answer;
     uint64_t window_ns, window_bytes;
     double rate;    /* bytes read per second, smoothed */
@@ -34,10 +24,7 @@ int view_open(struct view **out, bool quiet, const char *trace, const struct out
     int rc = 0;
 
     if (!v) return error_set(e, ENOMEM, "out of memory");
-    v->terminal = terminal_is(STDOUT_FILENO);
-    v->live = !quiet && terminal_escapes(STDERR_FILENO);
-    v->shared = v->live && v->terminal;
-    v->dim = v->live && terminal_color(STDERR_FILENO);
+    live_open(&v->live, quiet);
     if (trace) rc = trace_open(&v->trace, trace, keep, e);
     if (rc) free(v);
     else *out = v;
@@ -49,7 +36,7 @@ int view_close(struct view *v, struct error *e)
     int rc;
 
     if (!v) return 0;
-    view_hide(v);
+    live_close(&v->live);
     rc = trace_close(v->trace, e);
     free(v);
     return rc;
@@ -99,34 +86,6 @@ struct batch_observer view_observer(struct view *v)
 }
 
 /* ---- the line ---- */
-
-static uint32_t terminal_width(void)
-{
-    struct winsize w;
-
-    return !ioctl(STDERR_FILENO, TIOCGWINSZ, &w) && w.ws_col > 10 ? w.ws_col : 80;
-}
-
-void view_hide(struct view *v)
-{
-    if (!v->shown) return;
-    v->shown = false;
-    fputs(v->shared ? "\033[J" : "\r\033[K", stderr);
-    fflush(stderr);
-}
-
-static void draw(struct view *v, const char *line)
-{
-    const char *on = v->dim ? TERMINAL_DIM : "", *off = v->dim ? TERMINAL_PLAIN : "";
-    uint32_t width = terminal_width();
-
-    fflush(stdout);
-    if (v->shared && v->column) /* below the answer, and back to where it goes on */
-        fprintf(stderr, "\n\033[K%s%.*s%s\033[A\033[%uG", on, (int)width - 1, line, off, v->column % width + 1);
-    else fprintf(stderr, "\r\033[K%s%.*s%s\r", on, (int)width - 1, line, off);
-    fflush(stderr);
-    v->shown = true;
-}
 
 static void update_rate(struct view *v, uint64_t bytes, uint64_t now)
 {
@@ -179,7 +138,7 @@ static void on_tick(void *arg, const struct batch_progress *p)
     char line[256], left[32], what[96], speed[32] = "";
     bool reads = p->prompt_done < v->prompt;
 
-    if (!v->live) return;
+    if (!v->live.wanted) return;
     update_rate(v, p->bytes_read, now);
     if (p->sequences > 1)
         snprintf(what, sizeof what, "%u answers  %llu tokens", p->sequences, (unsigned long long)p->answered);
@@ -192,7 +151,7 @@ static void on_tick(void *arg, const struct batch_progress *p)
     put_time(left, sizeof left, eta(v, p, now));
     snprintf(line, sizeof line, "%s  layer %llu/%llu  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)p->layer,
              (unsigned long long)p->layers, v->rate / 1e9, speed, left, v->note);
-    draw(v, line);
+    live_draw(&v->live, line);
 }
 
 void view_progress(struct view *v, const char *what, uint64_t done, uint64_t total)
@@ -200,46 +159,36 @@ void view_progress(struct view *v, const char *what, uint64_t done, uint64_t tot
     uint64_t now = clock_ns();
     char line[256], left[32];
 
-    if (!v->live) return;
+    if (!v->live.wanted) return;
     update_rate(v, done, now);
     put_time(left, sizeof left, v->rate > 0 && total > done ? (double)(total - done) / v->rate : 0);
     snprintf(line, sizeof line, "%s %.1f/%.1f GB  %.0f%%  %.2f GB/s  ETA %s", what, (double)done / 1e9, (double)total / 1e9,
              total ? 100 * (double)done / (double)total : 100.0, v->rate / 1e9, left);
-    draw(v, line);
+    live_draw(&v->live, line);
 }
 
 /* ---- the answer ---- */
 
-static void follow(struct view *v, const char *text, size_t bytes)
-{
-    utf8proc_ssize_t at = 0, n;
-    utf8proc_int32_t c;
-
-    while (at < (utf8proc_ssize_t)bytes && (n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)bytes - at, &c)) > 0) {
-        at += n;
-        if (c == '\n') v->column = 0;
-        else if (terminal_control(text + at - n, (size_t)n)) v->column++; /* U+FFFD in its place */
-        else if (c == '\t') v->column = (v->column | 7) + 1;
-        else v->column += (uint32_t)utf8proc_charwidth(c);
-    }
-}
-
-/* Once interrupted, nobody waits for a reader that takes no more (a pager, a stopped terminal). */
-static bool would_block(void)
-{
-    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
-
-    return interrupted() && !poll(&p, 1, 0);
-}
-
 int view_text(struct view *v, const char *text, size_t bytes, struct error *e)
 {
-    if (!bytes) return 0;
-    if (would_block()) return error_set(e, ECANCELED, "interrupted");
-    view_hide(v);
-    if (!terminal_put(stdout, v->terminal, text, bytes) || fflush(stdout))
-        return errno == EINTR && interrupted() ? error_set(e, ECANCELED, "interrupted")
-                                               : error_set(e, errno, "cannot write the answer: %s", error_name(errno));
-    follow(v, text, bytes);
-    return 0;
+    int rc = bytes ? live_text(&v->live, text, bytes) : 0;
+
+    if (!rc) return 0;
+    return interrupted() ? error_set(e, ECANCELED, "interrupted")
+                         : error_set(e, -rc, "cannot write the answer: %s", error_name(-rc));
+}
+
+void view_echoed(struct view *v, const char *text, size_t bytes)
+{
+    live_echoed(&v->live, text, bytes);
+}
+
+void view_hide(struct view *v)
+{
+    live_hide(&v->live);
+}
+
+void view_interrupt(struct view *v)
+{
+    live_interrupt(&v->live);
 }

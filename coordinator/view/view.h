@@ -2,7 +2,7 @@
  *
  *   prompt 512/2048  layer 37/80  1.83 GB/s  0.12 tok/s  ETA 0:41
  *
- * When the answer goes to the same terminal, the line stands below it and is taken away before text is written. */
+ * When the answer goes to the same terminal, the line stands below it (live.h). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,4 +24,7 @@ struct batch_observer view_observer(struct view *v);
 void view_progress(struct view *v, const char *what, uint64_t done, uint64_t total);
 /* Text of the answer: written to stdout at once. -errno where stdout cannot be written to. */
 int view_text(struct view *v, const char *text, size_t bytes, struct error *e);
-void view_hide(struct view *v);                     /* takes the line away: something else is going to be printed */
+/* A person's input that the terminal has shown: the text goes on behind it. */
+void view_echoed(struct view *v, const char *text, size_t bytes);
+void view_hide(struct view *v);      /* takes the line away: the text is at an end, for now */
+void view_interrupt(struct view *v); /* and begins a new line: something else is going to be printed */

@@ -87,6 +87,26 @@ FILE *file_stream(const char *path, struct error *e)
     return NULL;
 }
 
+FILE *file_named_stream(const char *path, struct error *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+    FILE *f = NULL;
+
+    if (fd < 0 && errno == ENXIO && !stat(path, &st) && S_ISSOCK(st.st_mode)) {
+        check_mode(path, st.st_mode, e);
+    } else if (fd < 0 || fstat(fd, &st)) {
+        failed(path, errno, e);
+    } else if (S_ISDIR(st.st_mode)) {
+        check_mode(path, st.st_mode, e);
+    } else {
+        fcntl(fd, F_SETFL, 0); /* reading waits for a writer that is there */
+        if (!(f = fdopen(fd, "r"))) failed(path, errno, e);
+    }
+    if (fd >= 0 && !f) close(fd);
+    return f;
+}
+
 int file_read_at(int fd, void *out, uint64_t bytes, uint64_t offset)
 {
     uint64_t done = 0;

@@ -19,6 +19,10 @@ int file_open(const char *path, int *fd, struct stat *st, struct error *e);
 /* The same for fread() and getline(); NULL with the error in e, which may not be NULL. */
 FILE *file_stream(const char *path, struct error *e);
 
+/* Of a file that a person names, a pipe or a device may serve too: file_stream() for these as well. Still nobody is waited
+ * for: a pipe that has no writer is at its end. */
+FILE *file_named_stream(const char *path, struct error *e);
+
 /* bytes at offset: 0, -errno, or -EIO where the file ends before. */
 int file_read_at(int fd, void *out, uint64_t bytes, uint64_t offset);
 /* All of it, one 0 after its bytes; *out belongs to the caller. -EFBIG where it has more than max_bytes. */

@@ -1,0 +1,271 @@
+/* The program in a real terminal (tmux) under a shell with job control: Ctrl-Z and fg at the prompt and amid an answer, and an
+ * answer with the live line below it. */
+#include <jansson.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/support_model.h"
+#include "tests/support_process.h"
+#include "tests/support_recite.h"
+#include "tests/support_temporary.h"
+#include "tests/support_tmux.h"
+#include "tests/support_victims.h"
+
+#define DEMO     "tests/data/demo-model"
+#define QUESTION "Please tell me about Karl and the bell."
+#define LAST     "A friend is worth more than any bell."
+
+static char folder[TEMPORARY_BYTES];
+
+static int setup(void **state)
+{
+    (void)state;
+    return temporary_make(folder, NULL) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tmux_end();
+    temporary_remove(folder);
+    return 0;
+}
+
+/* A shell whose prompt is "$ "; $S is the program. */
+static void shell_start(const char *shell, int columns)
+{
+    char command[2 * PATH_MAX];
+
+    if (tmux_refused()) {
+        print_message("skipped: %s\n", tmux_refused());
+        skip();
+    }
+    snprintf(command, sizeof command,
+             "HOME='%s' XDG_STATE_HOME='%s' XDG_CACHE_HOME='%s' ENV= PS1='$ ' S='%s/sluice' exec %s", folder, folder,
+             folder, process_build(), shell);
+    tmux_start(folder, columns, 24, command);
+    tmux_wait("$ ");
+}
+
+#define BASH "bash --norc --noprofile --noediting -i" /* its line editing would change the mode that is looked at */
+
+static pid_t program(void)
+{
+    pid_t found = 0;
+    char path[64], line[64];
+    FILE *f;
+
+    for (int i = 0; i < 200 && !found; i++) {
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", tmux_pid(), tmux_pid());
+        f = fopen(path, "re");
+        if (f && fgets(line, sizeof line, f)) found = (pid_t)atoi(line);
+        if (f) fclose(f);
+        nap_ms(10);
+    }
+    assert_true(found > 0);
+    return found;
+}
+
+static pid_t chat_start(void)
+{
+    tmux_keys("$S " DEMO " --temperature 0 -q", "Enter", NULL);
+    tmux_wait("\n> ");
+    tmux_wait_stty("-icanon");
+    return program();
+}
+
+/* What /save writes of the first message. */
+static void first_message_is(const char *want)
+{
+    char path[TEMPORARY_BYTES + 16], line[TEMPORARY_BYTES + 32];
+    json_t *m;
+
+    snprintf(path, sizeof path, "%s/talk", folder);
+    snprintf(line, sizeof line, "/save %s", path);
+    tmux_keys(line, "Enter", NULL);
+    tmux_wait("messages written");
+    m = json_load_file(path, 0, NULL);
+    assert_non_null(m);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(m, 0), "content")), want);
+    json_decref(m);
+    unlink(path);
+}
+
+static void leave(void)
+{
+    tmux_keys("C-d", NULL);
+    tmux_wait_stty("icanon");
+    tmux_end();
+}
+
+/* ---- Ctrl-Z ---- */
+
+/* Under bash, which sets the terminal's mode itself, and dash, which leaves it as it finds it. */
+static void stopped_at_the_prompt(const char *shell)
+{
+    shell_start(shell, 80);
+    chat_start();
+    for (int i = 0; i < 2; i++) {
+        tmux_keys("abcd", NULL);
+        tmux_wait("abcd");
+        tmux_keys("C-z", NULL);
+        tmux_wait("Stopped");
+        tmux_wait_stty("icanon");
+        tmux_wait_stty("echo");
+        tmux_paste("echo pas'te'd\n"); /* nobody asks for marks any more */
+        tmux_wait("\npasted");
+        tmux_keys("fg", "Enter", NULL);
+        tmux_wait_stty("-icanon");
+        tmux_wait_stty("-echo");
+        tmux_keys("Left", "Left", "X", "BSpace", NULL);
+        if (!i) tmux_keys("C-u", "C-k", "clear", "C-u", NULL);
+    }
+    tmux_paste("<p\nq>"); /* marks again: it is one message */
+    tmux_keys("Enter", NULL);
+    tmux_wait("\n> ");
+    first_message_is("ab<p\nq>cd");
+    leave();
+}
+
+static void ctrl_z_at_the_prompt(void **state)
+{
+    (void)state;
+    stopped_at_the_prompt(BASH);
+    if (access("/bin/dash", X_OK)) return;
+    stopped_at_the_prompt("dash -i");
+}
+
+/* The shell takes the mode without a stop that could be caught, or the program goes on in the background first. */
+static void mode_taken_otherwise(void **state)
+{
+    char line[64];
+    pid_t chat;
+
+    (void)state;
+    shell_start(BASH, 80);
+    chat = chat_start();
+    kill(chat, SIGSTOP);
+    tmux_wait("Stopped");
+    tmux_keys("stty sane", "Enter", NULL);
+    tmux_wait_stty("icanon");
+    tmux_keys("fg", "Enter", NULL);
+    tmux_wait_stty("-icanon");
+    tmux_keys("C-z", NULL);
+    tmux_wait_stty("icanon");
+    tmux_keys("bg", "Enter", NULL);
+    nap_ms(200);
+    tmux_keys("fg", "Enter", NULL);
+    tmux_wait_stty("-icanon");
+    snprintf(line, sizeof line, QUESTION);
+    tmux_keys(line, "Left", "Left", "Y", "BSpace", "Enter", NULL);
+    tmux_wait(LAST);
+    first_message_is(QUESTION);
+    leave();
+}
+
+/* While the answer waits for a stage: what is typed is not shown amid it, and it goes on where it was. */
+static void ctrl_z_amid_an_answer(void **state)
+{
+    pid_t chat, compute;
+
+    (void)state;
+    shell_start(BASH, 80);
+    chat = chat_start();
+    compute = victim_wait(chat, 2, 5000);
+    assert_true(compute > 0);
+    kill(compute, SIGSTOP);
+    tmux_keys(QUESTION, "Enter", NULL);
+    nap_ms(300);
+    tmux_keys("C-z", NULL);
+    tmux_wait("Stopped");
+    tmux_wait_stty("icanon");
+    tmux_keys("fg", "Enter", NULL);
+    tmux_wait_stty("-icanon");
+    kill(compute, SIGCONT);
+    tmux_wait(LAST);
+    tmux_keys("again", "Left", "Left", NULL);
+    tmux_wait("> again");
+    assert_null(strstr(tmux_text(), "^["));
+    tmux_keys("C-u", "C-k", NULL);
+    leave();
+}
+
+/* Nothing of the live line stays for the shell. */
+static void ctrl_z_with_the_line(void **state)
+{
+    pid_t run, compute;
+
+    (void)state;
+    shell_start(BASH, 80);
+    tmux_keys("$S run " DEMO " -p 'Once upon a time' --temperature 0 -n 90 --ignore-eos", "Enter", NULL);
+    run = program();
+    compute = victim_wait(run, 2, 5000);
+    if (compute <= 0) compute = victim_wait(run = program(), 2, 5000);
+    kill(compute, SIGSTOP);
+    tmux_wait(" ETA ");
+    tmux_keys("C-z", NULL);
+    tmux_wait("Stopped");
+    assert_null(strstr(tmux_text(), " ETA "));
+    tmux_keys("fg", "Enter", NULL);
+    kill(compute, SIGCONT);
+    for (int i = 0; i < 500 && !victim_gone(run); i++) nap_ms(20);
+    tmux_keys("echo 'the' end", "Enter", NULL);
+    tmux_wait("\nthe end");
+    assert_null(strstr(tmux_text(), " ETA "));
+    assert_non_null(strstr(tmux_text(), "there was a"));
+    tmux_end();
+}
+
+/* ---- an answer and the line ---- */
+
+/* Rows that are exactly full, from the program itself. */
+static void full_rows(void **state)
+{
+    static const int widths[] = {20, 79, 80, 100};
+    char *row = malloc(101), line[PATH_MAX + 128], want[1024];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        int w = widths[i];
+
+        for (int k = 0; k < w; k++) row[k] = (char)('a' + k % 26);
+        row[w] = 0;
+        const char *const said[] = {"A:",    row,         "\nnext ", row + 5, "\n\xE6\x97\xA5\xE6\x9C\xAC",
+                                    row + 4, "\tT\nthe ", "end",     NULL};
+        char *model = recite_make(said, NULL, "{% for m in messages %}{{ m.content }}{% endfor %}A:");
+
+        shell_start(BASH, w);
+        snprintf(line, sizeof line, "clear; $S run %s --temperature 0 -p A:", model);
+        tmux_keys(line, "Enter", NULL);
+        tmux_wait("\nthe end");
+        tmux_wait("end\n$ ");
+        snprintf(want, sizeof want, "%s\nnext %s\n", row, row + 5);
+        assert_non_null(strstr(tmux_text(), want));
+        assert_null(strstr(tmux_text(), " ETA "));
+        tmux_end();
+        scratch_remove(model);
+    }
+    free(row);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ctrl_z_at_the_prompt),
+        cmocka_unit_test(mode_taken_otherwise),
+        cmocka_unit_test(ctrl_z_amid_an_answer),
+        cmocka_unit_test(ctrl_z_with_the_line),
+        cmocka_unit_test(full_rows),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
