@@ -86,7 +86,7 @@ static void full_disks(void **state)
     (void)state;
     expect(RUN " >/dev/full", 1, "cannot write the answer: No space left on device", false);
     expect(RUN " --json >/dev/full", 1, "No space left on device", false);
-    expect(RUN " --trace /dev/full", 1, "the trace /dev/full could not be written: No space left on device", true);
+    expect(RUN " --trace /dev/full", 1, "the trace: cannot write /dev/full: No space left on device", true);
     expect("$SLUICE logits " DEMO " --tokens '1 2 3' --out /dev/full", 1, "/dev/full: No space left on device", false);
     expect("$SLUICE plan " DEMO " >/dev/full", 1, "No space left on device", false);
     expect(RUN " --trace /nowhere/trace", 1, "/nowhere/trace", false);
@@ -143,7 +143,7 @@ static void a_full_disk_for_the_trace(void **state)
     expect("export SLUICE; " APART
            "mount -t tmpfs -o size=4k none /mnt && head -c 9999 /dev/zero >/mnt/others; exec $SLUICE run " DEMO
            " -p \"Once upon a time\" --temperature 0 -n 60 --ignore-eos --trace /mnt/trace'",
-           1, "the trace /mnt/trace could not be written: No space left on device", true);
+           1, "the trace: cannot write /mnt/trace: No space left on device", true);
 }
 
 /* ---- limits of the process ---- */
