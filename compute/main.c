@@ -33,7 +33,7 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
 
     if ((rc = decoder_load(d, e))) return rc;
     for (;;) {
-        rc = stage_receive(s, &m, 100, e);
+        rc = stage_receive(s, &m, -1, e);
         if (rc == -EAGAIN) continue;
         if (rc) return rc;
         if (m.type == CONTROL_MEASURE) {

@@ -15,6 +15,7 @@
 struct control {
     void *context, *socket;
     bool router;
+    int wake; /* an eventfd */
     pid_t peer;
     struct control_scratch scratch;
 };
@@ -374,27 +375,29 @@ static int check_descriptors(struct error *e)
                      (unsigned long long)l.rlim_cur);
 }
 
-/* Nor does it take a refusal of an eventfd. */
-static int check_eventfd(struct error *e)
+/* Nor does it take a refusal of an eventfd: so ours is made first. */
+static int open_wake(int *fd, struct error *e)
 {
-    int fd = eventfd(0, EFD_CLOEXEC);
-
-    if (fd < 0) return error_set(e, errno, "eventfd cannot be had, and ZeroMQ needs it: %s; the container or its filter of system "
-                                 "calls (seccomp) forbids it: allow it there", error_name(errno));
-    close(fd);
-    return 0;
+    *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (*fd >= 0) return 0;
+    return error_set(e, errno, "eventfd cannot be had, and ZeroMQ needs it: %s; the container or its filter of system calls (seccomp) "
+                     "forbids it: allow it there", error_name(errno));
 }
 
 static int open_socket(struct control **out, int type, struct error *e)
 {
     struct control *c;
-    int zero = 0, most = 64 << 20, code = check_descriptors(e);
+    int zero = 0, most = 64 << 20, wake = -1, code = check_descriptors(e);
     int64_t limit = most;
 
-    if (!code) code = check_eventfd(e);
+    if (!code) code = open_wake(&wake, e);
     if (code) return code;
     c = calloc(1, sizeof *c);
-    if (!c) return error_set(e, ENOMEM, "control: out of memory");
+    if (!c) {
+        close(wake);
+        return error_set(e, ENOMEM, "control: out of memory");
+    }
+    c->wake = wake;
     c->router = type == ZMQ_ROUTER;
     c->context = zmq_ctx_new();
     c->socket = c->context ? zmq_socket(c->context, type) : NULL;
@@ -449,6 +452,7 @@ void control_close(struct control *c)
     if (!c) return;
     if (c->socket) zmq_close(c->socket);
     if (c->context) zmq_ctx_term(c->context);
+    close(c->wake);
     free(c->scratch.data);
     free(c);
 }
@@ -514,6 +518,11 @@ static pid_t peer_of(zmq_msg_t *frame)
     return last ? (pid_t)strtol(last + 1, NULL, 10) : 0;
 }
 
+void control_wake(struct control *c)
+{
+    eventfd_write(c->wake, 1);
+}
+
 pid_t control_peer(const struct control *c)
 {
     return c->peer;
@@ -521,14 +530,15 @@ pid_t control_peer(const struct control *c)
 
 int control_receive(struct control *c, enum stage_id *from, struct control_message *m, int timeout_ms, struct error *e)
 {
-    zmq_pollitem_t item = {.socket = c->socket, .events = ZMQ_POLLIN};
+    zmq_pollitem_t item[2] = {{.socket = c->socket, .events = ZMQ_POLLIN}, {.fd = c->wake, .events = ZMQ_POLLIN}};
     zmq_msg_t frame;
     char name[16];
     size_t name_bytes;
-    int rc = zmq_poll(&item, 1, timeout_ms), who = 0;
+    int rc = zmq_poll(item, 2, timeout_ms), who = 0;
 
     if (rc < 0) return errno == EINTR ? -EAGAIN : error_set(e, errno, "control: %s", zmq_strerror(errno));
-    if (!rc) return -EAGAIN;
+    if (item[1].revents) eventfd_read(c->wake, &(eventfd_t){0});
+    if (!item[0].revents) return -EAGAIN;
     zmq_msg_init(&frame);
     rc = receive_frames(c, name, &name_bytes, &frame, e);
     c->peer = peer_of(&frame);

@@ -157,5 +157,7 @@ int control_fd(const struct control *c); /* readable when there may be something
 int control_send(struct control *c, enum stage_id to, const struct control_message *m, struct error *e);
 /* -EAGAIN after timeout_ms (-1: for ever). from may be NULL. A message that cannot be understood is -EPROTO. */
 int control_receive(struct control *c, enum stage_id *from, struct control_message *m, int timeout_ms, struct error *e);
+/* From any thread: control_receive() returns -EAGAIN at once, or the next time that it is called. */
+void control_wake(struct control *c);
 /* The process that sent what was received last, as the kernel knows it, whatever it calls itself; 0: that cannot be told. */
 pid_t control_peer(const struct control *c);

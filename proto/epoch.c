@@ -53,7 +53,7 @@ void eventcount_wait(struct eventcount *b, uint32_t seen, uint64_t timeout_ns)
     }
     if (!timeout_ns) return;
     atomic_fetch_add(&b->sleepers, 1);
-    if (atomic_load(&b->value) == seen) futex(&b->value, FUTEX_WAIT, seen, &t);
+    if (atomic_load(&b->value) == seen) futex(&b->value, FUTEX_WAIT, seen, timeout_ns == EVENTCOUNT_FOREVER ? NULL : &t);
     atomic_fetch_sub(&b->sleepers, 1);
 }
 
@@ -70,7 +70,7 @@ int epoch_wait(struct epoch_shm *r, enum stage_id me, uint32_t seen)
     int rc = epoch_state(r);
 
     if (rc) return rc;
-    eventcount_wait(&r->eventcount[me], seen, RUN_NAP_NS);
+    eventcount_wait(&r->eventcount[me], seen, epoch_rests(r) ? EVENTCOUNT_FOREVER : RUN_NAP_NS);
     t1 = clock_ns();
     atomic_fetch_add_explicit(&s->wait_ns, t1 - t0, memory_order_relaxed);
     return epoch_state(r);
@@ -79,6 +79,24 @@ int epoch_wait(struct epoch_shm *r, enum stage_id me, uint32_t seen)
 static void ring_all(struct epoch_shm *r)
 {
     for (int i = 0; i < STAGES; i++) eventcount_notify(&r->eventcount[i]);
+}
+
+bool epoch_rests(const struct epoch_shm *r)
+{
+    /* Who still sees the old value sleeps for a nap more; who sees it too early is notified by epoch_wake(). */
+    return atomic_load_explicit(&r->resting, memory_order_relaxed);
+}
+
+void epoch_rest(struct epoch_shm *r)
+{
+    atomic_store(&r->resting, 1);
+}
+
+void epoch_wake(struct epoch_shm *r)
+{
+    atomic_store(&r->resting, 0);
+    ring_all(r);
+    eventcount_notify(&r->pulse);
 }
 
 void epoch_stop(struct epoch_shm *r)

@@ -20,7 +20,7 @@
 #include "proto/plan.h"
 
 #define EPOCH_MAGIC   UINT64_C(0x6e75725f63756c73) /* "sluc_run" */
-#define EPOCH_VERSION 1u
+#define EPOCH_VERSION 2u
 
 enum stage_id { STAGE_READER, STAGE_TRANSFER, STAGE_COMPUTE, STAGES };
 enum segment_id { SEGMENT_ARENA, SEGMENT_CACHE, SEGMENT_DEVICE, SEGMENTS };
@@ -73,20 +73,30 @@ struct epoch_shm {
     uint64_t ring_off[2][LANES];         /* [host, device][lane]: offset of struct ring_shm in this segment */
     _Alignas(64) _Atomic uint32_t stop;  /* coordinator: all stages end */
     _Atomic uint32_t failed;             /* a stage or the coordinator: 1 + the stage that failed; then stop follows */
+    _Atomic uint32_t resting;            /* coordinator: no sweep is under way and nobody watches, see epoch_rest() */
     _Alignas(64) struct eventcount eventcount[STAGES];
+    struct eventcount pulse;             /* what the heartbeats sleep on */
     struct epoch_stats stats[STAGES];
     struct epoch_requests requests;
 };
 
 void eventcount_notify(struct eventcount *b);
 uint32_t eventcount_read(struct eventcount *b);
-/* Returns when the eventcount was rung since seen was read, or after timeout_ns (0: looks once). Spins briefly, then sleeps. */
+/* Returns when the eventcount was rung since seen was read, or after timeout_ns (0: looks once; EVENTCOUNT_FOREVER: never
+ * by itself). Spins briefly, then sleeps. */
+#define EVENTCOUNT_FOREVER UINT64_MAX
 void eventcount_wait(struct eventcount *b, uint32_t seen, uint64_t timeout_ns);
 
-/* The usual wait: until rung or 100 ms. -ECANCELED once the run is stopping, -EPIPE once a stage failed, else 0. Adds the
+/* The usual wait: until rung or 100 ms, while resting until rung. -ECANCELED once the run is stopping, -EPIPE once a stage failed, else 0. Adds the
  * time spent to stats->wait_ns. */
 int epoch_wait(struct epoch_shm *r, enum stage_id me, uint32_t seen);
 int epoch_state(const struct epoch_shm *r); /* 0, -ECANCELED or -EPIPE, at once */
+/* A chat that waits for its user takes no processor: while an epoch rests its stages sleep until they are notified, whoever
+ * waits for something being notified of it anyway, and give no signs of life, which nobody looks at. What becomes of a stage
+ * meanwhile is seen by its pidfd, and by its silence after epoch_wake(), from which on it must beat again. */
+void epoch_rest(struct epoch_shm *r); /* coordinator */
+void epoch_wake(struct epoch_shm *r); /* and notifies every eventcount */
+bool epoch_rests(const struct epoch_shm *r);
 void epoch_stop(struct epoch_shm *r);       /* sets stop and rings every eventcount */
 void epoch_fail(struct epoch_shm *r, enum stage_id who); /* sets failed and rings every eventcount */
 

@@ -474,6 +474,11 @@ void instance_stats(const struct instance *i, struct engine_stats *out)
     engine_stats(i->engine, out);
 }
 
+void instance_rest(struct instance *i)
+{
+    if (i->engine) engine_rest(i->engine);
+}
+
 struct engine *instance_engine(const struct instance *i)
 {
     return i->engine;

@@ -54,6 +54,7 @@ const struct plan_shm *instance_plan(const struct instance *i);
 const struct plan_summary *instance_summary(const struct instance *i);
 const struct scheduler_times *instance_times(const struct instance *i);
 void instance_stats(const struct instance *i, struct engine_stats *out);
+void instance_rest(struct instance *i); /* nothing will be asked of it for a while: engine_rest() */
 struct engine *instance_engine(const struct instance *i);
 /* Where the prediction of a token comes from: "first sweep", "measured before", "assumed". */
 const char *instance_predicted_from(const struct instance *i);

@@ -70,6 +70,7 @@ static int talk(struct chat *c, struct chat_input *in, struct error *e)
         char *line;
         size_t bytes;
 
+        instance_rest(c->instance);
         rc = chat_input_read(in, &line, &bytes, e);
         if (rc == -EINTR || rc == -EAGAIN) {
             rc = stopped(c, rc, &warned, e);

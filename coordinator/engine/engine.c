@@ -53,6 +53,7 @@ struct engine {
     uint64_t waiting_for;
     bool in_flight, done;
     uint32_t done_rows;
+    bool resting;
     bool answered;
     struct control_message answer; /* MEASURED or COMPARED */
     struct weights weights;
@@ -132,7 +133,7 @@ static int begin_epoch(struct engine *g, struct error *e)
     g->epoch_ns = g->loop_ns = clock_ns();
     g->failed = -1;
     g->next_sweep = 0;
-    g->in_flight = g->done = g->recoverable = g->hung = false;
+    g->resting = g->in_flight = g->done = g->recoverable = g->hung = false;
     memset(g->attached, 0, sizeof g->attached);
     memset(g->greeted, 0, sizeof g->greeted);
     g->compute_waits = false;
@@ -539,12 +540,29 @@ static int failure(struct engine *g, struct error *e)
                      words[0] ? "; its last words: " : "", words);
 }
 
+void engine_rest(struct engine *g)
+{
+    if (!g->run) return;
+    epoch_rest(g->run);
+    g->resting = true;
+}
+
+/* From here on the stages must give signs of life again, and get as much time for the first one as for any other. */
+static void wake(struct engine *g)
+{
+    if (!g->resting) return;
+    g->resting = false;
+    g->epoch_ns = g->loop_ns = clock_ns();
+    if (g->run) epoch_wake(g->run);
+}
+
 int engine_poll(struct engine *g, int timeout_ms, struct error *e)
 {
     struct pollfd p[STAGES + 2] = {{.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
     uint64_t now;
 
     if (!g->control) return error_set(e, EPIPE, "the stages do not run");
+    wake(g);
     p[0].fd = control_fd(g->control);
     for (int i = 0; i < STAGES; i++) p[2 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
     drain(g);
@@ -570,6 +588,7 @@ int engine_ready(struct engine *g, struct error *e)
 
     /* A restart that failed left no epoch at all. */
     if (!g->control && (rc = engine_restart(g, e))) return rc;
+    wake(g);
     while (!all_attached(g)) {
         if ((rc = engine_poll(g, 50, e))) return rc;
         if (clock_ns() - g->epoch_ns > START_LIMIT_NS)

@@ -85,6 +85,9 @@ int engine_weights_unchanged(struct engine *g, struct error *e);
  * engine_ready(); ns 0: not to be had. */
 int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e);
 
+/* Nobody will ask for anything for a while (a chat waits for its user): the stages sleep until the next call that does. */
+void engine_rest(struct engine *g);
+
 void engine_stats(struct engine *g, struct engine_stats *out);
 /* For profiling: the segments of the current epoch. */
 struct epoch_shm *engine_epoch(struct engine *g);

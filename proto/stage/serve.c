@@ -1,12 +1,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "proto/stage/private.h"
 
-#define LISTEN_MS       50
-#define LISTEN_TRACE_MS 5 /* records come faster than a thousand a millisecond from no model */
+#define GATHER_MS 5 /* records of a trace go together; they come faster than a thousand a millisecond from no model */
 
 struct worker {
     int (*work)(void *arg, struct error *e);
@@ -25,6 +25,7 @@ static void *worker_main(void *p)
     /* The others learn of a failure at once; its text follows by message. */
     if (w->rc && w->rc != -ECANCELED && w->rc != -EPIPE) epoch_fail(w->stage->run, w->stage->me);
     atomic_store(&w->ended, true);
+    control_wake(w->stage->control);
     return NULL;
 }
 
@@ -54,11 +55,13 @@ int stage_serve(struct stage *s, int (*work)(void *arg, struct error *e), void *
     rc = pthread_create(&thread, NULL, worker_main, &w);
     if (rc) return error_set(e, rc, "cannot start a thread: %s", error_name(rc));
     while (!atomic_load(&w.ended)) {
-        rc = stage_receive(s, &m, s->traces ? LISTEN_TRACE_MS : LISTEN_MS, &local);
+        bool records = stage_traces_wait(s);
+
+        rc = stage_receive(s, &m, records ? GATHER_MS : -1, &local);
         if (rc == -ECANCELED) epoch_stop(s->run);
         if (!rc && m.type == CONTROL_MEASURE) stage_measure(s, &m, &local);
         if (!rc && m.type == CONTROL_COMPARE) compare(s, m.compare.file, &local);
-        stage_send_traces(s);
+        if (records) stage_send_traces(s);
     }
     pthread_join(thread, NULL);
     s->serving = false;

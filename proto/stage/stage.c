@@ -19,8 +19,8 @@ static int hello(struct stage *s, pid_t parent, struct control_message *setup, s
     int rc = control_send(s->control, 0, &m, e);
 
     if (rc) return rc;
-    /* However long it takes: the coordinator may be stopped (Ctrl-Z, a debugger), and its end is ours too. */
-    while ((rc = control_receive(s->control, NULL, setup, 1000, e)) == -EAGAIN)
+    /* However long it takes: the coordinator may be stopped (Ctrl-Z, a debugger) or wait for its user, and its end is ours. */
+    while ((rc = control_receive(s->control, NULL, setup, -1, e)) == -EAGAIN)
         if (getppid() != parent) return error_set(e, ESRCH, "the coordinator is gone");
     if (rc) return rc;
     if (setup->type == CONTROL_ERROR) return error_set(e, EPROTO, "%.900s", setup->error.text);

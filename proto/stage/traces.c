@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "proto/base/log.h"
@@ -9,6 +10,7 @@
 
 struct stage_trace {
     _Atomic uint64_t head, tail, dropped;
+    _Atomic bool wanted; /* who sends them sleeps, and is to be woken by the next one */
     uint64_t told[2][LANES]; /* [host, device] entries that were traced; in order, as they are freed */
     struct trace_record at[TRACES];
 };
@@ -43,7 +45,21 @@ void stage_trace(struct stage *s, const struct trace_record *r)
         return;
     }
     t->at[head % TRACES] = *r;
-    atomic_store_explicit(&t->head, head + 1, memory_order_release);
+    /* seq_cst, as in stage_traces_wait(): either we see that it is wanted, or the other thread sees the record. */
+    atomic_store(&t->head, head + 1);
+    if (s->serving && atomic_load(&t->wanted) && atomic_exchange(&t->wanted, false)) control_wake(s->control);
+}
+
+bool stage_traces_wait(struct stage *s)
+{
+    struct stage_trace *t = s->traces;
+    bool empty;
+
+    if (!t) return false;
+    atomic_store(&t->wanted, true);
+    empty = atomic_load(&t->head) == atomic_load(&t->tail);
+    if (!empty) atomic_store(&t->wanted, false);
+    return !empty;
 }
 
 void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struct ring_entry *x)
