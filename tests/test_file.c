@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/mistaken.h"
 #include "proto/base/file.h"
 #include "tests/support_model.h"
 

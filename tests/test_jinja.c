@@ -22,7 +22,7 @@ static json_t *load(const char *path)
 {
     struct error e;
     json_t *j;
-    if (config_load_json(&j, path, 1 << 24, &e))
+    if (json_read_file(&j, path, 1 << 24, &e))
         fail_msg("%s", e.text);
     return j;
 }

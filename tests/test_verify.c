@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "coordinator/source/lfs.h"
+#include "coordinator/text/lfs.h"
 #include "coordinator/source/tensors.h"
 #include "coordinator/verify/published.h"
 #include "tests/support_model.h"

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "coordinator/source/generation.h"
 #include "proto/base/error.h"
 #include "proto/plan.h"
 
@@ -21,16 +22,6 @@ struct model_options {
      * is not fit to run after that. file: NULL where it is missing. */
     void (*tensor_fault)(void *arg, const char *file, const char *tensor, const char *text);
     void *tensor_fault_arg;
-};
-
-/* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids. */
-struct model_generation {
-    uint32_t *eos;
-    size_t eos_count;
-    int64_t bos, pad;                                 /* -1: none */
-    double temperature, top_p, min_p, repeat_penalty; /* NaN: not given */
-    int64_t top_k;                                    /* -1: not given */
-    bool has_do_sample, do_sample;
 };
 
 /* o may be NULL. -errno with file, tensor or field, and the remedy in *e. */

@@ -7,7 +7,7 @@
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/engine/device.h"
-#include "coordinator/source/lfs.h"
+#include "coordinator/text/lfs.h"
 #include "proto/base/log.h"
 
 #define MARGIN_LEAST (UINT64_C(128) << 20)

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "coordinator/source/explain.h"
-#include "coordinator/source/mistaken.h"
-#include "proto/base/file.h"
 
 #define CONFIG_BYTES_MAX (UINT64_C(64) << 20)
 
@@ -23,20 +21,6 @@ int config_fault(const struct config *c, struct error *e, const char *key, const
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     return error_set(e, EINVAL, "%s: %s: %s", c->path, key, text);
-}
-
-int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e)
-{
-    uint64_t bytes = 0;
-    char *text = NULL;
-    int rc = file_load(&text, &bytes, path, max_bytes, e), other = 0;
-
-    *out = NULL;
-    if (rc) return rc;
-    rc = json_read_text(out, text, bytes, path, JSON_READ_FILE, e);
-    if (rc == -EINVAL) other = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
-    free(text);
-    return other ? other : rc;
 }
 
 static int no_config(const char *folder, struct error *e)
@@ -85,7 +69,7 @@ int config_open(struct config **out, const char *folder, struct error *e)
         free(c);
         return error_set(e, ENOMEM, "no memory to read %s/config.json", folder);
     }
-    rc = config_load_json(&c->root, c->path, CONFIG_BYTES_MAX, e);
+    rc = json_read_file(&c->root, c->path, CONFIG_BYTES_MAX, e);
     if (rc == -ENOENT || rc == -ENOTDIR) rc = no_config(folder, e);
     if (!rc) rc = check_kind(c, e);
     if (rc) {

@@ -23,10 +23,6 @@ struct config {
 int config_open(struct config **out, const char *folder, struct error *e);
 void config_close(struct config *c);
 
-/* Any JSON file of a folder, read as Python reads it (text/json.h): an object, at most max_bytes long. *out belongs to the
- * caller. -ENOENT without the file. */
-int config_load_json(json_t **out, const char *path, uint64_t max_bytes, struct error *e);
-
 /* The field, looked for in the text part and, where from_root, then in the whole file; NULL: absent or null. */
 const json_t *config_field(const struct config *c, const char *key, bool from_root);
 

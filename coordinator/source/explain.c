@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "coordinator/source/config.h"
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/mistaken.h"
 #include "coordinator/source/tensors.h"
 #include "proto/base/file.h"
 
@@ -78,7 +78,7 @@ static void json_text(const struct listing *l, const char *file, const char *key
 
     out[0] = 0;
     if (asprintf(&path, "%s/%s", l->folder, file) < 0) return;
-    if (!config_load_json(&o, path, JSON_BYTES_MAX, NULL) && (s = json_string_value(json_object_get(o, key))))
+    if (!json_read_file(&o, path, JSON_BYTES_MAX, NULL) && (s = json_string_value(json_object_get(o, key))))
         snprintf(out, room, "%s", s);
     json_decref(o);
     free(path);

@@ -85,7 +85,7 @@ static int read_file(struct model_generation *g, const char *folder, struct erro
     int rc;
 
     if (asprintf(&path, "%s/generation_config.json", folder) < 0) return error_set(e, ENOMEM, "%s: no memory", folder);
-    rc = config_load_json(&o, path, FILE_BYTES_MAX, e);
+    rc = json_read_file(&o, path, FILE_BYTES_MAX, e);
     if (rc == -ENOENT) {
         rc = 0;
         e->code = 0;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/mistaken.h"
 #include "proto/base/checksum.h"
 #include "coordinator/text/json.h"
 #include "proto/base/file.h"

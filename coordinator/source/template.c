@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "coordinator/jinja/jinja.h"
-#include "coordinator/source/config.h"
+#include "coordinator/text/json.h"
 #include "proto/base/file.h"
 
 enum { FILE_MAX = 256 << 20 };
@@ -60,7 +60,7 @@ static int read_json(const char *folder, const char *name, json_t **json, struct
     char path[4096];
     *json = NULL;
     int rc = path_of(path, sizeof path, folder, name, e);
-    rc = rc ? rc : config_load_json(json, path, FILE_MAX, e);
+    rc = rc ? rc : json_read_file(json, path, FILE_MAX, e);
     return absent(rc, e) ? 0 : rc;
 }
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "coordinator/source/lfs.h"
+#include "coordinator/text/lfs.h"
 #include "proto/base/file.h"
 
 #define LENGTH_FIELD 8 /* what a safetensors file begins with: tensors without a header follow it at once */

@@ -204,7 +204,7 @@ int tensors_read_index(struct tensors *t, const char *path, const struct tensors
     struct index x = {.t = t, .path = path, .e = e};
     json_t *root = NULL, *total;
     int64_t bytes;
-    int rc = config_load_json(&root, path, INDEX_BYTES_MAX, e);
+    int rc = json_read_file(&root, path, INDEX_BYTES_MAX, e);
 
     if (rc) return rc;
     t->indexed = true;

@@ -4,6 +4,8 @@
 #include <math.h>
 
 #include "coordinator/text/json_cursor.h"
+#include "coordinator/text/mistaken.h"
+#include "proto/base/file.h"
 
 #define BEYOND    "\xFF" /* the key of a number beyond jansson's: no text in UTF-8 has it */
 #define WHOLE_MAX 0x1p53 /* from here on a real may stand for several integers */
@@ -245,4 +247,18 @@ static int print(FILE *f, const json_t *v, int level)
 int json_print(FILE *f, const json_t *v)
 {
     return print(f, v, 0);
+}
+
+int json_read_file(json_t **out, const char *path, uint64_t max_bytes, struct error *e)
+{
+    uint64_t bytes = 0;
+    char *text = NULL;
+    int rc = file_load(&text, &bytes, path, max_bytes, e), other = 0;
+
+    *out = NULL;
+    if (rc) return rc;
+    rc = json_read_text(out, text, bytes, path, JSON_READ_FILE, e);
+    if (rc == -EINVAL) other = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
+    free(text);
+    return other ? other : rc;
 }

@@ -25,6 +25,10 @@ enum json_read {
 /* name: of the file, for messages, which say line and column. *out is the caller's. -EINVAL, -ENOMEM. */
 int json_read_text(json_t **out, const char *text, size_t bytes, const char *name, unsigned flags, struct error *e);
 
+/* The same of a file, an object of at most max_bytes. What lies in the place of JSON is told (mistaken.h); errors of
+ * file_load() too: -ENOENT without the file. */
+int json_read_file(json_t **out, const char *path, uint64_t max_bytes, struct error *e);
+
 /* The digits of an integer past 64 bits, "NaN", "Infinity" or "-Infinity"; NULL for every other value. */
 const char *json_beyond(const json_t *v);
 /* An object that a text spelled. */

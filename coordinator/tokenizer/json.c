@@ -1,6 +1,6 @@
 #include "coordinator/tokenizer/json.h"
 
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/mistaken.h"
 #include "proto/base/file.h"
 
 #include <errno.h>

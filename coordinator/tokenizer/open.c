@@ -1,6 +1,6 @@
 /* Which file of a folder is its tokenizer, and what tokenizer.json and tokenizer_config.json say around the model. */
-#include "coordinator/source/config.h"
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/json.h"
+#include "coordinator/text/mistaken.h"
 #include "coordinator/tokenizer/parts.h"
 #include "proto/base/file.h"
 
@@ -144,7 +144,7 @@ static int read_config(json_t **out, const char *folder, struct error *e)
 {
     char path[4096];
     *out = NULL;
-    return there(path, sizeof path, folder, "tokenizer_config.json") ? config_load_json(out, path, CONFIG_BYTES_MAX, e) : 0;
+    return there(path, sizeof path, folder, "tokenizer_config.json") ? json_read_file(out, path, CONFIG_BYTES_MAX, e) : 0;
 }
 
 /* ---- folders ---- */

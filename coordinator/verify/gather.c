@@ -9,7 +9,7 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/source/config.h"
-#include "coordinator/source/lfs.h"
+#include "coordinator/text/lfs.h"
 #include "coordinator/arch/model.h"
 #include "coordinator/source/tensors.h"
 #include "coordinator/verify/published.h"
@@ -129,7 +129,7 @@ static int add_all_weights(struct verify *v, struct error *e)
     if (!stat(path, &st)) return add_weights(v, TENSORS_SINGLE_NAME, e);
     snprintf(path, sizeof path, "%s/" INDEX_NAME, v->folder);
     if (stat(path, &st)) return 0; /* model_open() says what is missing */
-    rc = config_load_json(&root, path, INDEX_BYTES_MAX, &fault);
+    rc = json_read_file(&root, path, INDEX_BYTES_MAX, &fault);
     if (rc == -ENOMEM) return no_memory(v, e);
     if (rc) return 0; /* and here too */
     rc = add_shards(v, json_object_get(root, "weight_map"), e);

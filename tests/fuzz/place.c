@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "coordinator/source/explain.h"
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/mistaken.h"
 #include "coordinator/source/shards.h"
 #include "coordinator/source/tensors.h"
 #include "tests/fuzz/folder.h"

@@ -1,4 +1,4 @@
-#include "coordinator/source/lfs.h"
+#include "coordinator/text/lfs.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "coordinator/source/mistaken.h"
+#include "coordinator/text/mistaken.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
-#include "coordinator/source/lfs.h"
+#include "coordinator/text/lfs.h"
 #include "proto/base/file.h"
 
 static bool begins(const char *head, size_t bytes, const char *with, size_t n)
