@@ -480,7 +480,8 @@ static void given_files(void **state)
 /* A conversation comes back from /save as it was loaded. */
 static void saved_and_loaded(void **state)
 {
-    struct chat c = {.messages = json_array()};
+    struct options o = {0};
+    struct chat c = {.options = &o, .messages = json_array()};
     char *folder = scratch_make(), from[256], to[256], *first, *second;
     struct error e = {0};
     uint64_t bytes;
