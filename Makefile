@@ -138,6 +138,8 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS) | $(STAGE_LINK
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 .PRECIOUS: $(B)/obj/%.o
+# Counts the allocations of what it is linked with.
+$(B)/tests/test_footprint: LDFLAGS += $(foreach f,malloc calloc realloc reallocarray aligned_alloc posix_memalign free mmap munmap,-Wl,--wrap=$(f))
 # Counts allocations in the stages that a test starts; takes O_TMPFILE away.
 $(B)/tests/test_steady: | $(B)/tests/count_calls.so
 $(B)/tests/test_outputs: | $(B)/tests/no_tmpfile.so

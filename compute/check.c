@@ -37,26 +37,35 @@ static int blame(const struct decoder *d, const struct stored *s, uint64_t block
         2 * f->code_bytes, bits, s->file_off + block * f->bytes + f->code_off + code * f->code_bytes);
 }
 
+/* Copies of what lies on the device are looked at in pieces, so that a sweep that checks needs no more memory than others. */
+#define PIECE_BYTES (UINT64_C(256) << 10)
+
 /* Looks at every code that can be no finite number; of forms that have none, at nothing. */
 static int check_stored(struct decoder *d, const struct stored *s, struct error *e)
 {
     const struct form_info *f = form_info(s->form);
-    uint64_t bytes = s->rows * s->row_bytes, blocks;
+    uint64_t blocks, each;
     uint8_t *host;
     int rc = 0;
 
     if (!f) return error_set(e, EPROTO, "form %u is unknown to the search for what is not a number", s->form);
     if (!f->codes) return 0;
-    blocks = bytes / f->bytes;
-    host = malloc(bytes ? bytes : 1);
+    blocks = s->rows * s->row_bytes / f->bytes;
+    each = PIECE_BYTES / f->bytes;
+    host = malloc(PIECE_BYTES);
     if (!host) return error_set(e, ENOMEM, "no memory to look for what is not a number");
-    ops_download(d->ops, host, s->data, bytes);
-    for (uint64_t i = 0; i < blocks && !rc; i++)
+    for (uint64_t i = 0; i < blocks && !rc; i++) {
+        if (i % each == 0) {
+            uint64_t n = blocks - i < each ? blocks - i : each;
+
+            ops_download(d->ops, host, (const uint8_t *)s->data + i * f->bytes, n * f->bytes);
+        }
         for (uint32_t k = 0; k < f->codes && !rc; k++) {
-            uint64_t bits = form_code(f, host + i * f->bytes, k);
+            uint64_t bits = form_code(f, host + i % each * f->bytes, k);
 
             if (form_kind(f, bits) != FORM_FINITE) rc = blame(d, s, i, k, bits, e);
         }
+    }
     free(host);
     return rc;
 }
@@ -184,10 +193,16 @@ int check_result(struct decoder *d, const struct plan_op *op, struct error *e)
     if (!n || !d->rows || op->kind == OP_ROUTER || op->kind == OP_LOGITS) return 0;
     ld = decoder_ld(d, views[n - 1]);
     elements = (uint64_t)d->rows * ld;
-    host = malloc(elements * sizeof *host);
+    host = malloc(PIECE_BYTES);
     if (!host) return error_set(e, ENOMEM, "no memory to look for what is not a number");
-    ops_download(d->ops, host, d->buffers[views[n - 1].buf], elements * sizeof *host);
-    while (i < elements && isfinite(host[i])) i++;
+    for (; i < elements; i++) {
+        const uint64_t each = PIECE_BYTES / sizeof *host;
+
+        if (i % each == 0)
+            ops_download(d->ops, host, d->buffers[views[n - 1].buf] + i,
+                         (elements - i < each ? elements - i : each) * sizeof *host);
+        if (!isfinite(host[i % each])) break;
+    }
     free(host);
     return i == elements ? 0 : blame_result(d, op, (uint32_t)(i / ld), e);
 }

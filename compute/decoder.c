@@ -12,115 +12,84 @@
 
 /* ---- opening ---- */
 
-/* Buffers first written after OP_SELECT hold selected rows only. */
-static void size_buffers(struct decoder *d)
+/* Offsets of a table's pieces, or NULL. */
+static uint64_t *offsets(const struct plan_table *t)
+{
+    return calloc(t->count + 1, sizeof(uint64_t));
+}
+
+static int cut_activations(struct decoder *d, uint64_t *buffers, uint64_t *ropes, struct error *e)
 {
     const struct plan_shm *p = d->plan;
-    bool selected = false;
 
-    for (uint64_t b = 0; b < p->buffers.count; b++) d->buffer_rows[b] = p->run.max_positions;
+    if (!buffers || !ropes) return error_set(e, ENOMEM, "no memory for activations");
+    d->activation_bytes = footprint_activations(p, &p->run, buffers, ropes);
+    d->activations = ops_alloc(d->ops, d->activation_bytes, e);
+    if (!d->activations) return error_prefix(e, "activations of %u positions", p->run.max_positions);
     for (uint64_t b = 0; b < p->buffers.count; b++) {
-        bool before = false;
-
-        selected = false;
-        for (uint64_t i = 0; i < p->ops.count && !before; i++) {
-            const struct plan_op *op = &plan_ops(p)[i];
-            struct plan_view views[PLAN_OP_VIEWS];
-            uint32_t n = plan_op_views(op, views);
-
-            for (uint32_t v = 0; v < n; v++) {
-                bool is_select_dst = op->kind == OP_SELECT && v == 1;
-                if (views[v].buf == b && !selected && !is_select_dst) before = true;
-            }
-            if (op->kind == OP_SELECT) selected = true;
-        }
-        if (!before) d->buffer_rows[b] = p->run.max_logits;
+        d->buffers[b] = (float *)(void *)(d->activations + buffers[b]);
+        d->buffer_rows[b] = footprint_buffer_rows(p, &p->run, b);
     }
-}
-
-/* The next piece of a block, which then goes on behind it; of a block that is not there yet, only its size is counted. A device
- * hands memory out in pages of megabytes, so that many small pieces would cost more than they hold. */
-static void *cut(uint8_t *block, uint64_t *at, uint64_t bytes)
-{
-    void *piece = block ? block + *at : NULL;
-
-    *at += (bytes + PLAN_DEVICE_ALIGN - 1) / PLAN_DEVICE_ALIGN * PLAN_DEVICE_ALIGN;
-    return piece;
-}
-
-static uint64_t cut_activations(struct decoder *d)
-{
-    const struct plan_shm *p = d->plan;
-    uint64_t at = 0;
-
-    for (uint64_t b = 0; b < p->buffers.count; b++)
-        d->buffers[b] = cut(d->activations, &at, (uint64_t)d->buffer_rows[b] * plan_buffers(p)[b] * 4);
-    for (uint64_t i = 0; i < p->ropes.count; i++)
-        d->rope[i] = cut(d->activations, &at, (uint64_t)p->run.max_positions * plan_ropes(p)[i].dim * 4);
-    return at;
+    for (uint64_t i = 0; i < p->ropes.count; i++) d->rope[i] = (float *)(void *)(d->activations + ropes[i]);
+    return 0;
 }
 
 static int alloc_activations(struct decoder *d, struct error *e)
 {
     const struct plan_shm *p = d->plan;
-    uint32_t widest = 1;
+    uint64_t *buffers = offsets(&p->buffers), *ropes = offsets(&p->ropes);
+    int rc = 0;
 
     d->buffers = calloc(p->buffers.count + 1, sizeof *d->buffers);
     d->buffer_rows = calloc(p->buffers.count + 1, sizeof *d->buffer_rows);
     d->rope = calloc(p->ropes.count + 1, sizeof *d->rope);
-    for (uint64_t i = 0; i < p->ropes.count; i++)
-        if (plan_ropes(p)[i].dim > widest) widest = plan_ropes(p)[i].dim;
-    d->rope_host = calloc((uint64_t)p->run.max_positions * widest, 4);
-    if (!d->buffers || !d->buffer_rows || !d->rope || !d->rope_host) return error_set(e, ENOMEM, "no memory for activations");
-    size_buffers(d);
-    d->activation_bytes = cut_activations(d);
-    d->activations = ops_alloc(d->ops, d->activation_bytes, e);
-    if (!d->activations) return error_prefix(e, "activations of %u positions", p->run.max_positions);
-    cut_activations(d);
-    return 0;
+    d->rope_host = calloc(footprint_angles(p, &p->run) + 1, sizeof *d->rope_host);
+    if (!d->buffers || !d->buffer_rows || !d->rope || !d->rope_host) rc = error_set(e, ENOMEM, "no memory for activations");
+    if (!rc) rc = cut_activations(d, buffers, ropes, e);
+    free(buffers);
+    free(ropes);
+    return rc;
 }
 
-static uint64_t kv_bytes(const struct plan_shm *p, uint32_t width)
-{
-    return (uint64_t)p->run.kv_rows * width * (p->run.kv_type == KV_F32 ? 4 : 2);
-}
-
-static uint64_t cut_memory(struct decoder *d)
+static int cut_memory(struct decoder *d, uint64_t *k, uint64_t *v, uint64_t *states, struct error *e)
 {
     const struct plan_shm *p = d->plan;
-    uint64_t at = 0;
 
+    if (!k || !v || !states) return error_set(e, ENOMEM, "no memory for caches");
+    d->memory_bytes = footprint_memory(p, &p->run, k, v, states);
+    d->memory = ops_alloc(d->ops, d->memory_bytes, e);
+    if (!d->memory)
+        return error_prefix(e, "KV cache of %u positions, states of %u sequences (lower --context)", p->run.kv_rows, p->run.sequences);
     for (uint64_t i = 0; i < p->caches.count; i++) {
-        const struct plan_cache *c = &plan_caches(p)[i];
-
-        d->k_cache[i] = cut(d->memory, &at, kv_bytes(p, c->k_width));
-        if (c->v_width) d->v_cache[i] = cut(d->memory, &at, kv_bytes(p, c->v_width));
+        d->k_cache[i] = d->memory + k[i];
+        if (plan_caches(p)[i].v_width) d->v_cache[i] = d->memory + v[i];
     }
-    for (uint64_t i = 0; i < p->states.count; i++)
-        d->states[i] = cut(d->memory, &at, plan_states(p)[i].floats * 4 * p->run.sequences);
-    return at;
+    for (uint64_t i = 0; i < p->states.count; i++) d->states[i] = (float *)(void *)(d->memory + states[i]);
+    if (p->run.backend == BACKEND_CPU) stage_lock(d->stage, "the KV cache", d->memory, d->memory_bytes);
+    return 0;
 }
 
 static int alloc_memory(struct decoder *d, struct error *e)
 {
     const struct plan_shm *p = d->plan;
+    uint64_t *k = offsets(&p->caches), *v = offsets(&p->caches), *states = offsets(&p->states);
+    int rc = 0;
 
     d->k_cache = calloc(p->caches.count + 1, sizeof *d->k_cache);
     d->v_cache = calloc(p->caches.count + 1, sizeof *d->v_cache);
     d->states = calloc(p->states.count + 1, sizeof *d->states);
-    if (!d->k_cache || !d->v_cache || !d->states) return error_set(e, ENOMEM, "no memory for caches");
-    d->memory_bytes = cut_memory(d);
-    d->memory = ops_alloc(d->ops, d->memory_bytes, e);
-    if (!d->memory)
-        return error_prefix(e, "KV cache of %u positions, states of %u sequences (lower --context)", p->run.kv_rows, p->run.sequences);
-    cut_memory(d);
-    if (p->run.backend == BACKEND_CPU) stage_lock(d->stage, "the KV cache", d->memory, d->memory_bytes);
-    return 0;
+    if (!d->k_cache || !d->v_cache || !d->states) rc = error_set(e, ENOMEM, "no memory for caches");
+    if (!rc) rc = cut_memory(d, k, v, states, e);
+    free(k);
+    free(v);
+    free(states);
+    return rc;
 }
 
 static int alloc_resident(struct decoder *d, struct error *e)
 {
-    d->resident = ops_alloc(d->ops, (d->plan->spec.resident_floats + 1) * 4, e);
+    d->resident_bytes = d->plan->spec.resident_floats * sizeof *d->resident;
+    d->resident = ops_alloc(d->ops, d->resident_bytes, e);
     return d->resident ? 0 : error_prefix(e, "resident tensors");
 }
 
@@ -144,14 +113,12 @@ int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct err
 
 void decoder_close(struct decoder *d)
 {
-    const struct plan_shm *p = d->plan;
-
-    if (!p) return;
+    if (!d->plan) return;
     experts_close(d->experts, d);
     positions_close(&d->positions);
     ops_free(d->ops, d->activations, d->activation_bytes);
     ops_free(d->ops, d->memory, d->memory_bytes);
-    ops_free(d->ops, d->resident, (p->spec.resident_floats + 1) * 4);
+    ops_free(d->ops, d->resident, d->resident_bytes);
     ops_free(d->ops, d->device, d->device_bytes);
     free(d->buffers);
     free(d->buffer_rows);

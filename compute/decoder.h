@@ -5,6 +5,7 @@
 #include "compute/ops.h"
 #include "compute/positions.h"
 #include "compute/stream.h"
+#include "proto/footprint.h"
 #include "proto/stage/stage.h"
 
 struct experts; /* compute/experts.h */
@@ -18,8 +19,8 @@ struct decoder {
     struct experts *experts; /* NULL where the model has none */
     uint8_t *device;         /* cuda: device slots and pins */
     uint64_t device_bytes;
-    uint8_t *activations, *memory; /* buffers and rotary tables; caches and states: they lie in one piece each */
-    uint64_t activation_bytes, memory_bytes;
+    uint8_t *activations, *memory; /* blocks: buffers and rotary tables; caches and states */
+    uint64_t activation_bytes, memory_bytes, resident_bytes;
     float **buffers;         /* [buffers.count] */
     uint32_t *buffer_rows;
     float *resident;

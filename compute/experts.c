@@ -7,125 +7,106 @@
 #include "compute/router.h"
 
 struct experts {
-    uint64_t n;              /* max_positions */
-    uint32_t experts, hidden, inter, top; /* the most of any table */
-    uint32_t *id;            /* [n][top] of the last router */
+    struct footprint_experts footprint;
+    uint8_t *host, *device;  /* the blocks that all tables lie in */
+    uint32_t *id;            /* [n][top] of the last router, n being max_positions */
     float *weight;           /* [n][top] */
     float *logits, *scratch; /* host */
     uint32_t *members;       /* [n] positions of the current expert, host */
     float *member_weight;
     uint8_t *chosen;         /* [experts] */
-    uint32_t *pending;       /* tiles still to ask for */
-    uint64_t pending_count, pending_at, pending_capacity;
+    float *bias_host;        /* [experts], of the router */
     /* device */
     uint32_t *d_members;
     float *d_weight, *d_in, *d_up, *d_act, *d_out, *d_bias;
-    float *bias_host; /* [experts], of the router */
     uint32_t table, chosen_top; /* of the last router */
+    uint32_t ask_expert, ask_tile; /* the next tile to ask for, of the last router's: see experts_pump() */
 };
 
 static uint64_t up_width(const struct experts *x)
 {
-    return 2ull * x->inter;
+    return 2ull * x->footprint.inter;
 }
 
-static void measure(struct experts *x, const struct plan_shm *plan)
+static void cut_host(struct experts *x)
 {
-    for (uint64_t i = 0; i < plan->experts.count; i++) {
-        const struct plan_experts *t = &plan_experts(plan)[i];
-        uint64_t tiles = (uint64_t)t->experts * plan_expert_tiles(plan)[i].each;
+    const struct footprint_experts *f = &x->footprint;
 
-        if (t->experts > x->experts) x->experts = t->experts;
-        if (t->hidden > x->hidden) x->hidden = t->hidden;
-        if (t->inter > x->inter) x->inter = t->inter;
-        if (tiles > x->pending_capacity) x->pending_capacity = tiles;
-    }
-    for (uint64_t i = 0; i < plan->ops.count; i++) {
-        const struct plan_op *op = &plan_ops(plan)[i];
+    x->id = (uint32_t *)(void *)(x->host + f->id);
+    x->weight = (float *)(void *)(x->host + f->weight);
+    x->logits = (float *)(void *)(x->host + f->logits);
+    x->scratch = (float *)(void *)(x->host + f->scratch);
+    x->members = (uint32_t *)(void *)(x->host + f->members);
+    x->member_weight = (float *)(void *)(x->host + f->member_weight);
+    x->chosen = x->host + f->chosen;
+    x->bias_host = (float *)(void *)(x->host + f->bias);
+}
 
-        if (op->kind == OP_ROUTER && op->router.top > x->top) x->top = op->router.top;
-    }
+static void cut_device(struct experts *x)
+{
+    const struct footprint_experts *f = &x->footprint;
+
+    x->d_members = (uint32_t *)(void *)(x->device + f->d_members);
+    x->d_weight = (float *)(void *)(x->device + f->d_weight);
+    x->d_in = (float *)(void *)(x->device + f->d_in);
+    x->d_up = (float *)(void *)(x->device + f->d_up);
+    x->d_act = (float *)(void *)(x->device + f->d_act);
+    x->d_out = (float *)(void *)(x->device + f->d_out);
+    x->d_bias = (float *)(void *)(x->device + f->d_bias);
 }
 
 int experts_open(struct experts **out, struct decoder *d, struct error *e)
 {
     struct experts *x;
-    uint64_t n = d->plan->run.max_positions, b;
 
     *out = NULL;
     if (!d->plan->experts.count) return 0;
     x = calloc(1, sizeof *x);
     if (!x) return error_set(e, ENOMEM, "no memory for experts");
     *out = x;
-    x->n = n;
-    measure(x, d->plan);
-    if (!x->top || !x->experts) return error_set(e, EPROTO, "experts without a router");
-    b = up_width(x) > x->hidden ? up_width(x) : x->hidden;
-    x->id = calloc(n * x->top, 4);
-    x->weight = calloc(n * x->top, 4);
-    x->logits = calloc(n * x->experts, 4);
-    x->scratch = calloc(3ull * x->experts + 1, 4);
-    x->members = calloc(n, 4);
-    x->member_weight = calloc(n, 4);
-    x->chosen = calloc(x->experts, 1);
-    x->bias_host = calloc(x->experts, 4);
-    x->pending = calloc(x->pending_capacity ? x->pending_capacity : 1, 4);
-    if (!x->id || !x->weight || !x->logits || !x->scratch || !x->members || !x->member_weight || !x->chosen || !x->bias_host || !x->pending)
-        return error_set(e, ENOMEM, "no memory for experts");
-    x->d_members = ops_alloc(d->ops, n * 4, e);
-    x->d_weight = ops_alloc(d->ops, n * 4, e);
-    x->d_in = ops_alloc(d->ops, n * x->hidden * 4, e);
-    x->d_up = ops_alloc(d->ops, n * up_width(x) * 4, e);
-    x->d_act = ops_alloc(d->ops, n * x->inter * 4, e);
-    x->d_out = ops_alloc(d->ops, n * x->hidden * 4, e);
-    x->d_bias = ops_alloc(d->ops, b * 4, e);
-    if (!x->d_members || !x->d_weight || !x->d_in || !x->d_up || !x->d_act || !x->d_out || !x->d_bias) return -e->code;
+    footprint_experts(&x->footprint, d->plan, &d->plan->run);
+    x->ask_expert = UINT32_MAX;
+    x->host = calloc(1, x->footprint.host_bytes);
+    if (!x->host) return error_set(e, ENOMEM, "no memory for experts");
+    cut_host(x);
+    x->device = ops_alloc(d->ops, x->footprint.device_bytes, e);
+    if (!x->device) return error_prefix(e, "experts of %u positions", d->plan->run.max_positions);
+    cut_device(x);
     return 0;
 }
 
 void experts_close(struct experts *x, struct decoder *d)
 {
-    uint64_t b;
-
     if (!x) return;
-    b = up_width(x) > x->hidden ? up_width(x) : x->hidden;
-    ops_free(d->ops, x->d_members, x->n * 4);
-    ops_free(d->ops, x->d_weight, x->n * 4);
-    ops_free(d->ops, x->d_in, x->n * x->hidden * 4);
-    ops_free(d->ops, x->d_up, x->n * up_width(x) * 4);
-    ops_free(d->ops, x->d_act, x->n * x->inter * 4);
-    ops_free(d->ops, x->d_out, x->n * x->hidden * 4);
-    ops_free(d->ops, x->d_bias, b * 4);
-    free(x->id);
-    free(x->weight);
-    free(x->logits);
-    free(x->scratch);
-    free(x->members);
-    free(x->member_weight);
-    free(x->chosen);
-    free(x->bias_host);
-    free(x->pending);
+    ops_free(d->ops, x->device, x->footprint.device_bytes);
+    free(x->host);
     free(x);
 }
 
 int experts_pump(struct decoder *d)
 {
     struct experts *x = d->experts;
+    const struct plan_expert_tiles *t;
+    uint32_t experts;
 
-    while (x && x->pending_at < x->pending_count) {
-        struct epoch_request q = {.kind = REQUEST_TILE, .index = x->pending[x->pending_at]};
+    if (!x || x->ask_expert == UINT32_MAX) return 0;
+    t = &plan_expert_tiles(d->plan)[x->table];
+    experts = plan_experts(d->plan)[x->table].experts;
+    for (; x->ask_expert < experts; x->ask_expert++, x->ask_tile = 0) {
+        if (!x->chosen[x->ask_expert]) continue;
+        for (; x->ask_tile < t->each; x->ask_tile++) {
+            struct epoch_request q = {.kind = REQUEST_TILE, .index = t->tile0 + x->ask_expert * t->each + x->ask_tile};
 
-        if (request_push(d->stage->run, &q)) return 0; /* full: the reader rings when it took some */
-        x->pending_at++;
+            if (request_push(d->stage->run, &q)) return 0; /* full: the reader rings when it took some */
+        }
     }
+    x->ask_expert = UINT32_MAX;
     return 0;
 }
 
 int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
 {
     struct experts *x = d->experts;
-    const struct plan_experts *t = &plan_experts(d->plan)[p->table];
-    const struct plan_expert_tiles *tiles = &plan_expert_tiles(d->plan)[p->table];
     uint32_t ld = decoder_ld(d, p->src);
     const float *bias = decoder_vector(d, p->bias);
     int rc;
@@ -140,12 +121,9 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
     if ((rc = ops_sync(d->ops, e))) return rc;
     router_choose(p, x->logits, p->experts, bias ? x->bias_host : NULL, d->rows, x->id, x->weight, x->scratch);
     x->table = p->table;
-    memset(x->chosen, 0, x->experts);
+    memset(x->chosen, 0, x->footprint.experts);
     for (uint64_t i = 0; i < (uint64_t)d->rows * p->top; i++) x->chosen[x->id[i]] = 1;
-    x->pending_count = x->pending_at = 0;
-    for (uint32_t k = 0; k < t->experts; k++)
-        for (uint32_t j = 0; x->chosen[k] && j < tiles->each; j++)
-            x->pending[x->pending_count++] = tiles->tile0 + k * tiles->each + j;
+    x->ask_expert = x->ask_tile = 0;
     x->chosen_top = p->top;
     return experts_pump(d);
 }
@@ -183,7 +161,7 @@ static void activate(struct decoder *d, const struct op_experts *p, const struct
     const float *up = t->interleaved ? NULL : x->d_up + t->inter;
 
     if (t->interleaved) a.flags = ACT_INTERLEAVED;
-    ops_act(d->ops, &a, x->d_act, x->inter, x->d_up, ld, up, ld, m);
+    ops_act(d->ops, &a, x->d_act, x->footprint.inter, x->d_up, ld, up, ld, m);
 }
 
 static int run_one(struct decoder *d, const struct op_experts *p, uint32_t expert, struct error *e)
@@ -200,8 +178,8 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
 
     ops_upload(d->ops, x->d_members, x->members, m * 4ull);
     ops_upload(d->ops, x->d_weight, x->member_weight, m * 4ull);
-    ops_gather_rows(d->ops, x->d_in, x->hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members, t->hidden, m);
-    if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->hidden, x->d_weight, t->hidden, m);
+    ops_gather_rows(d->ops, x->d_in, x->footprint.hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members, t->hidden, m);
+    if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->footprint.hidden, x->d_weight, t->hidden, m);
     tiles_range(tiles, 0, own->tile0 + (uint64_t)expert * own->each, own->each);
     for (;;) {
         struct weight_part w;
@@ -220,12 +198,12 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
         if (which == down) {
             if (!active) activate(d, p, t, m);
             active = true;
-            multiply(d, t, &w, x->d_out, x->hidden, x->d_act, x->inter, bias[which], m);
+            multiply(d, t, &w, x->d_out, x->footprint.hidden, x->d_act, x->footprint.inter, bias[which], m);
         } else {
-            multiply(d, t, &w, x->d_up + (which ? t->inter : 0), up_ld, x->d_in, x->hidden, bias[which], m);
+            multiply(d, t, &w, x->d_up + (which ? t->inter : 0), up_ld, x->d_in, x->footprint.hidden, bias[which], m);
         }
     }
-    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->hidden, x->d_members,
+    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->footprint.hidden, x->d_members,
                          (p->flags & EXPERTS_SCALE_INPUT) ? NULL : x->d_weight, t->hidden, m);
     return 0;
 }

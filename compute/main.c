@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     if (argc == 3 && !strcmp(argv[1], "--probe")) return probe(argv[2]);
     rc = stage_open(&s, STAGE_COMPUTE, argc, argv, &e);
     if (!rc) {
-        struct ops_options o = {.threads = s.plan->run.threads, .device = s.plan->run.device, .scratch_bytes = ops_scratch_bytes(s.plan)};
+        struct ops_options o = {.threads = s.plan->run.threads, .device = s.plan->run.device, .scratch_bytes = footprint_scratch(s.plan, &s.plan->run)};
         rc = ops_open(&ops, &o, &e);
     }
     s.measure = measure;

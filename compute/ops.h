@@ -26,7 +26,7 @@ struct ops; /* a backend, opened once a process */
 struct ops_options {
     uint32_t threads;   /* cpu */
     uint32_t device;    /* cuda */
-    uint64_t scratch_bytes; /* most that any call may need: see ops_scratch_bytes() */
+    uint64_t scratch_bytes; /* most that any call may need: see footprint_scratch() */
 };
 
 int ops_open(struct ops **out, const struct ops_options *o, struct error *e);
@@ -35,9 +35,6 @@ const char *ops_describe(const struct ops *o); /* "avx512, 2 threads", "NVIDIA .
 
 /* What the device has to give; -ENODEV and why where it cannot be used. Needs no struct ops. */
 int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e);
-
-/* Scratch that a plan's operations need at most, for max_positions positions in a sweep. */
-uint64_t ops_scratch_bytes(const struct plan_shm *p);
 
 void *ops_alloc(struct ops *o, uint64_t bytes, struct error *e); /* zeroed (lazily); NULL with *e filled */
 void ops_free(struct ops *o, void *p, uint64_t bytes);

@@ -4,71 +4,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Every position of a sweep may have a long broken chain in theory; device tables hold this many runs for each. */
-#define RUNS_PER_POSITION 16u
+static void cut_host(struct positions *p)
+{
+    const struct footprint_positions *f = &p->footprint;
+    uint8_t *host = p->host;
+
+    p->rows = (struct kv_row *)(void *)(host + f->rows);
+    p->runs = (struct ops_run *)(void *)(host + f->runs);
+    p->token = (uint32_t *)(void *)(host + f->token);
+    p->row = (uint32_t *)(void *)(host + f->row);
+    p->position = (uint32_t *)(void *)(host + f->position);
+    p->first = (uint32_t *)(void *)(host + f->first);
+    p->select = (uint32_t *)(void *)(host + f->select);
+    p->from = (uint32_t *)(void *)(host + f->from);
+    p->to = (uint32_t *)(void *)(host + f->to);
+    if (!p->plan->states.count) return;
+    p->state_of_row = (uint32_t *)(void *)(host + f->state_of_row);
+    p->row_of_state = (uint32_t *)(void *)(host + f->row_of_state);
+    p->state_used = (uint64_t *)(void *)(host + f->state_used);
+    memset(p->state_of_row, 0xff, p->plan->run.kv_rows * sizeof *p->state_of_row);
+    memset(p->row_of_state, 0xff, p->plan->run.sequences * sizeof *p->row_of_state);
+}
+
+static void cut_device(struct positions *p)
+{
+    const struct footprint_positions *f = &p->footprint;
+
+    p->d_row = (uint32_t *)(void *)(p->device + f->d_row);
+    p->d_position = (uint32_t *)(void *)(p->device + f->d_position);
+    p->d_first = (uint32_t *)(void *)(p->device + f->d_first);
+    p->d_select = (uint32_t *)(void *)(p->device + f->d_select);
+    p->d_runs = (struct ops_run *)(void *)(p->device + f->d_runs);
+}
 
 int positions_open(struct positions *p, const struct plan_shm *plan, struct ops *ops, struct error *e)
 {
-    uint64_t n = plan->run.max_positions, rows = plan->run.kv_rows, slots = plan->run.sequences;
-    bool recurrent = plan->states.count > 0;
-
-    memset(p, 0, sizeof *p);
-    p->plan = plan;
-    p->ops = ops;
-    p->d_runs_capacity = n * RUNS_PER_POSITION + 4096;
-    p->rows = calloc(rows, sizeof *p->rows);
-    p->token = calloc(n, 4);
-    p->row = calloc(n, 4);
-    p->position = calloc(n, 4);
-    p->first = calloc(n + 1, 4);
-    p->select = calloc(n, 4);
-    p->from = calloc(n, 4);
-    p->to = calloc(n, 4);
-    if (!p->rows || !p->token || !p->row || !p->position || !p->first || !p->select || !p->from || !p->to) goto memory;
-    if (recurrent) {
-        p->state_of_row = malloc(rows * 4);
-        p->row_of_state = malloc(slots * 4);
-        p->state_used = calloc(slots, 8);
-        if (!p->state_of_row || !p->row_of_state || !p->state_used) goto memory;
-        memset(p->state_of_row, 0xff, rows * 4);
-        memset(p->row_of_state, 0xff, slots * 4);
-    }
-    p->d_row = ops_alloc(ops, n * 4, e);
-    p->d_position = ops_alloc(ops, n * 4, e);
-    p->d_first = ops_alloc(ops, (n + 1) * 4, e);
-    p->d_select = ops_alloc(ops, n * 4, e);
-    p->d_runs = ops_alloc(ops, p->d_runs_capacity * sizeof *p->d_runs, e);
-    if (!p->d_row || !p->d_position || !p->d_first || !p->d_select || !p->d_runs) return e->code ? -e->code : -ENOMEM;
+    *p = (struct positions){.plan = plan, .ops = ops};
+    footprint_positions(&p->footprint, plan, &plan->run);
+    p->host = calloc(1, p->footprint.host_bytes);
+    if (!p->host)
+        return error_set(e, ENOMEM, "no memory for the tables of %u positions and %u cache rows; lower --context or --chunk",
+                         plan->run.max_positions, plan->run.kv_rows);
+    cut_host(p);
+    p->device = ops_alloc(ops, p->footprint.device_bytes, e);
+    if (!p->device) return error_prefix(e, "tables of %u positions", plan->run.max_positions);
+    cut_device(p);
     return 0;
-memory:
-    return error_set(e, ENOMEM, "no memory for the tables of %llu positions and %llu cache rows; lower --context or --chunk",
-                     (unsigned long long)n, (unsigned long long)rows);
 }
 
 void positions_close(struct positions *p)
 {
-    uint64_t n = p->plan ? p->plan->run.max_positions : 0;
-
-    free(p->rows);
-    free(p->runs);
-    free(p->token);
-    free(p->row);
-    free(p->position);
-    free(p->first);
-    free(p->select);
-    free(p->from);
-    free(p->to);
-    free(p->state_of_row);
-    free(p->row_of_state);
-    free(p->state_used);
-    if (p->ops) {
-        ops_free(p->ops, p->d_row, n * 4);
-        ops_free(p->ops, p->d_position, n * 4);
-        ops_free(p->ops, p->d_first, (n + 1) * 4);
-        ops_free(p->ops, p->d_select, n * 4);
-        ops_free(p->ops, p->d_runs, p->d_runs_capacity * sizeof *p->d_runs);
-    }
-    memset(p, 0, sizeof *p);
+    free(p->host);
+    if (p->ops) ops_free(p->ops, p->device, p->footprint.device_bytes);
+    *p = (struct positions){0};
 }
 
 /* Is the row still in the run that it was written to? */
@@ -111,14 +99,8 @@ static int link_row(struct positions *p, const struct sweep_position *s, struct 
 
 static int push_run(struct positions *p, uint64_t at, struct ops_run run, struct error *e)
 {
-    if (at == p->runs_capacity) {
-        uint64_t room = at ? 2 * at : 4096;
-        struct ops_run *more = realloc(p->runs, room * sizeof *more);
-
-        if (!more) return error_set(e, ENOMEM, "no memory for row tables");
-        p->runs = more;
-        p->runs_capacity = room;
-    }
+    if (at == p->footprint.runs_most)
+        return error_set(e, EPROTO, "the cache rows of this sweep lie in more than %llu pieces", (unsigned long long)at);
     p->runs[at] = run;
     return 0;
 }
@@ -217,8 +199,6 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
     p->first[n] = (uint32_t)runs;
     if (p->logits > p->plan->run.max_logits)
         return error_set(e, EPROTO, "%u positions want logits, the plan allows %u", p->logits, p->plan->run.max_logits);
-    if (runs > p->d_runs_capacity)
-        return error_set(e, EPROTO, "the cache rows of this sweep lie in %llu pieces, too many", (unsigned long long)runs);
     if (p->state_of_row && (rc = place_states(p, s, sweep, e))) return rc;
     ops_upload(p->ops, p->d_row, p->row, n * 4);
     ops_upload(p->ops, p->d_position, p->position, n * 4);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include "compute/ops.h"
 #include "proto/control.h"
+#include "proto/footprint.h"
 
 struct kv_row {
     uint32_t parent, position;
@@ -20,13 +21,16 @@ struct kv_row {
     uint32_t length; /* of a run's first row: rows of the run, itself included, that nobody has written again; else 0 */
     uint64_t written, parent_written; /* numbers of the writes of itself and, at that time, of its parent; from 1, 0: never */
 };
+_Static_assert(sizeof(struct kv_row) == FOOTPRINT_KV_ROW, "kv_row");
+_Static_assert(sizeof(struct ops_run) == FOOTPRINT_RUN, "ops_run");
 
 struct positions {
     const struct plan_shm *plan;
+    struct footprint_positions footprint;
+    uint8_t *host, *device; /* the blocks that all tables lie in */
     struct kv_row *rows;    /* [kv_rows] */
     uint64_t writes;        /* of rows, so far */
-    struct ops_run *runs;   /* grows to what a sweep needs */
-    uint64_t runs_capacity;
+    struct ops_run *runs;   /* [footprint.runs_most] */
     /* of the current sweep, host: */
     uint32_t n, logits, max_position;
     uint32_t *token, *row, *position, *first /* n + 1 */, *select /* logits */;
@@ -34,7 +38,6 @@ struct positions {
     struct ops *ops;
     uint32_t *d_row, *d_position, *d_first, *d_select;
     struct ops_run *d_runs;
-    uint64_t d_runs_capacity;
     /* recurrent states: which slot holds the state after a row */
     uint32_t *state_of_row; /* [kv_rows], UINT32_MAX: none; NULL where the model has none */
     uint32_t *row_of_state; /* [slots], ROW_NONE: free */

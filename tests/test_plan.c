@@ -38,10 +38,7 @@ static struct plan_shm *build(const struct test_shape *shape, const struct plan_
 
 static uint64_t host_cost(const struct plan_shm *p, uint64_t text, struct cost *c)
 {
-    struct cost_shape z;
-
-    cost_shape_of(&z, p);
-    cost_count(c, &z, &p->run, p->bytes, text);
+    cost_count(c, p, &p->run, p->bytes, text);
     return c->host;
 }
 

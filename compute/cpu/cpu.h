@@ -14,20 +14,21 @@
 #include "compute/cpu/pool.h"
 #include "compute/ops.h"
 #include "proto/base/error.h"
+#include "proto/footprint.h"
 
 /* Sizes of the many-token product, in floats: a task dequantizes BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
  * with BLOCK_TOKENS tokens; its sums rest in memory between two blocks of columns. */
-#define BLOCK_ROWS   64u
-#define BLOCK_COLS   512u
-#define BLOCK_TOKENS 96u
-#define MATMUL_WORK_FLOATS ((size_t)BLOCK_ROWS * BLOCK_COLS + (size_t)BLOCK_ROWS * BLOCK_TOKENS * 16)
+#define BLOCK_ROWS   FOOTPRINT_CPU_ROWS
+#define BLOCK_COLS   FOOTPRINT_CPU_COLS
+#define BLOCK_TOKENS FOOTPRINT_CPU_TOKENS
+#define MATMUL_WORK_FLOATS ((size_t)FOOTPRINT_CPU_WORK)
 
 /* A product with transposed weights dequantizes SUM_ROWS x SUM_COLS at a time. */
 #define SUM_ROWS 32u
 #define SUM_COLS 512u
 
-#define ATTENTION_BLOCK   64u /* positions of the sequence that are reduced together */
-#define ATTENTION_QUERIES 48u /* queries (positions x heads) of a task */
+#define ATTENTION_BLOCK   FOOTPRINT_CPU_ATTENTION /* positions of the sequence that are reduced together */
+#define ATTENTION_QUERIES FOOTPRINT_CPU_QUERIES   /* queries (positions x heads) of a task */
 
 /* One matrix product over the rows of one call; see ops_matmul() and ops_matmul_t(). */
 struct cpu_product {
@@ -127,11 +128,6 @@ struct ops {
 
 /* For tests and benches: from now on this variant. -ENOTSUP if the machine cannot run it. */
 int ops_cpu_force(struct ops *o, enum cpu_variant v);
-
-/* Floats of work that one attention task needs. */
-size_t cpu_attention_floats(uint32_t dk, uint32_t dv);
-/* Floats of work that one head of a delta rule needs. */
-size_t cpu_delta_floats(uint32_t dk, uint32_t dv);
 
 /* Runs on all threads, or on the caller alone where the work (multiplications or so) is not worth waking others. */
 void cpu_run(struct ops *o, pool_fn *fn, void *arg, uint32_t tasks, uint64_t work);

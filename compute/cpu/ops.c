@@ -176,38 +176,6 @@ void *cpu_shared_scratch(const struct ops *o, uint64_t bytes_each, uint64_t *lef
     return o->scratch + front;
 }
 
-size_t cpu_attention_floats(uint32_t dk, uint32_t dv)
-{
-    const size_t dk16 = cpu_round_up(dk, 16), dv16 = cpu_round_up(dv, 16);
-    return (ATTENTION_BLOCK + ATTENTION_QUERIES) * (dk16 + dv16) + ATTENTION_QUERIES * (ATTENTION_BLOCK + 2);
-}
-
-size_t cpu_delta_floats(uint32_t dk, uint32_t dv)
-{
-    (void)dv;
-    return 2 * cpu_round_up(dk, 16);
-}
-
-uint64_t ops_scratch_bytes(const struct plan_shm *p)
-{
-    uint64_t each = SMALLEST_EACH, cols = 0;
-    for (uint64_t i = 0; i < p->ops.count; i++) {
-        const struct plan_op *op = plan_ops(p) + i;
-        uint64_t floats = 0;
-        if (op->kind == OP_ATTENTION)
-            floats = cpu_attention_floats(op->attention.dk, op->attention.dv);
-        else if (op->kind == OP_DELTA)
-            floats = cpu_delta_floats(op->delta.dk, op->delta.dv);
-        each = floats * sizeof(float) > each ? floats * sizeof(float) : each;
-    }
-    for (uint64_t i = 0; i < p->matrices.count; i++)
-        if (plan_matrices(p)[i].cols > cols && i != p->spec.embed_matrix)
-            cols = plan_matrices(p)[i].cols;
-    uint64_t tokens = p->run.max_positions < BLOCK_TOKENS ? p->run.max_positions : BLOCK_TOKENS;
-    uint64_t threads = p->run.threads ? p->run.threads : 1;
-    return threads * cpu_round_up(each, 64) + tokens * cpu_round_up(cols, 16) * sizeof(float);
-}
-
 /* ---- device memory across processes: none of it ---- */
 
 int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], struct error *e)

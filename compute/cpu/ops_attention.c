@@ -93,7 +93,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
 {
     static const uint32_t forms[] = {[KV_F32] = FORM_F32, [KV_BF16] = FORM_BF16, [KV_F16] = FORM_F16};
     const size_t bytes = kv_bytes(kv_type);
-    struct attention_job j = {.o = o, .bytes_each = cpu_attention_floats(p->dk, p->dv) * sizeof(float)};
+    struct attention_job j = {.o = o, .bytes_each = footprint_cpu_attention(p->dk, p->dv) * sizeof(float)};
     if (r->n == 0)
         return;
     if (o->threads * cpu_round_up(j.bytes_each, 64) > o->scratch_bytes) {

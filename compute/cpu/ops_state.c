@@ -49,7 +49,7 @@ static void delta_task(void *arg, uint32_t worker, uint32_t head)
 void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
                uint64_t state_floats, const struct ops_chain *c)
 {
-    struct delta_job j = {o, p, dst, states, x, ldd, state_floats, c, cpu_delta_floats(p->dk, p->dv) * sizeof(float)};
+    struct delta_job j = {o, p, dst, states, x, ldd, state_floats, c, footprint_cpu_delta(p->dk) * sizeof(float)};
     if (o->threads * cpu_round_up(j.bytes_each, 64) > o->scratch_bytes) {
         error_set(&o->error, ENOMEM, "scratch of %llu bytes is too small for a state with %u keys",
                   (unsigned long long)o->scratch_bytes, p->dk);

@@ -14,11 +14,6 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- failures: those of a device that was working are CONTROL_DEVICE_LOST, which a new process and context may mend ---- */
 
 void backend_fail(struct ops *o, int code, const char *what)
@@ -75,61 +70,6 @@ void *backend_scratch(struct ops *o, uint64_t bytes)
     }
     o->scratch_used = end;
     return o->scratch + at;
-}
-
-/* The longest row of inputs of any product. */
-static uint64_t longest_input(const struct plan_shm *p)
-{
-    const struct plan_matrix *m = plan_matrices(p);
-    const struct plan_experts *x = plan_experts(p);
-    const struct plan_op *op = plan_ops(p);
-    uint64_t k = 0;
-
-    for (uint64_t i = 0; i < p->matrices.count; i++) k = most(k, m[i].cols);
-    for (uint64_t i = 0; i < p->experts.count; i++) k = most(k, most(x[i].hidden, x[i].inter));
-    for (uint64_t i = 0; i < p->ops.count; i++)
-        if (op[i].kind == OP_HEADMM) k = most(k, op[i].headmm.rows);
-    return k;
-}
-
-/* Weights that are dequantized at once: at most a block of them, at least one row. */
-static uint64_t dequantized_floats(const struct plan_shm *p, uint64_t longest)
-{
-    const struct plan_matrix *m = plan_matrices(p);
-    uint64_t all = 0;
-
-    for (uint64_t i = 0; i < p->matrices.count; i++) all = most(all, m[i].rows * m[i].cols);
-    return most(least(all, CUDA_WIDEN_FLOATS), longest);
-}
-
-static uint64_t product_scratch(const struct plan_shm *p)
-{
-    uint64_t k = longest_input(p) + 64, n = least(p->run.max_positions, CUDA_GEMM_TOKENS);
-    uint64_t tokens = most(n, 1), norms = UINT64_C(65536) * sizeof(float) + 256;
-
-    if (p->run.max_positions <= CUDA_GEMV_TOKENS) return tokens * k * sizeof(float) + norms;
-    /* three bf16 terms of each input, and dequantized weights */
-    return tokens * k * 3 * sizeof(uint16_t) + dequantized_floats(p, k) * sizeof(float) + norms + 4096;
-}
-
-static uint64_t attention_scratch(const struct plan_shm *p)
-{
-    const struct plan_op *op = plan_ops(p);
-    uint64_t spans = (uint64_t)p->run.kv_rows / CUDA_SPAN_POSITIONS + 1, all = 0, one;
-
-    for (uint64_t i = 0; i < p->ops.count; i++) {
-        if (op[i].kind != OP_ATTENTION) continue;
-        one = spans * op[i].attention.heads * (op[i].attention.dv + 2ull) * sizeof(float);
-        all = most(all, most(one, least(one * most(p->run.max_positions, 1), CUDA_ATTENTION_SCRATCH)) + 256);
-    }
-    return all;
-}
-
-uint64_t ops_scratch_bytes(const struct plan_shm *p)
-{
-    uint64_t chains = 4 * (uint64_t)p->run.max_positions * sizeof(uint32_t) + 1024;
-
-    return most(chains, most(product_scratch(p), attention_scratch(p)));
 }
 
 /* ---- opening ---- */

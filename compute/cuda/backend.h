@@ -6,26 +6,27 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 #include "compute/ops.h"
+#include "proto/footprint.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* Up to this many tokens our own kernels run, whose results depend on nothing but the row and the token. */
-#define CUDA_GEMV_TOKENS 16u
+#define CUDA_GEMV_TOKENS FOOTPRINT_CUDA_GEMV_TOKENS
 /* Products of many tokens are cut into pieces of so many tokens and dequantized elements, to bound the scratch. */
-#define CUDA_GEMM_TOKENS   1024u
-#define CUDA_WIDEN_FLOATS  (UINT64_C(16) << 20)
-#define CUDA_STAGING       (UINT64_C(1) << 20)  /* pinned, two halves: small uploads that do not hold the caller up */
-#define CUDA_WORKSPACE     (UINT64_C(32) << 20) /* cuBLAS: what NVIDIA recommends for Hopper */
+#define CUDA_GEMM_TOKENS   FOOTPRINT_CUDA_GEMM_TOKENS
+#define CUDA_WIDEN_FLOATS  FOOTPRINT_CUDA_GEMM_FLOATS
+#define CUDA_STAGING       FOOTPRINT_CUDA_STAGING /* two halves: small uploads that do not hold the caller up */
+#define CUDA_WORKSPACE     FOOTPRINT_CUDA_WORKSPACE
 /* How far queued work may run ahead: a segment is so many kernels, a product of many tokens counting as 16 of them, and at
  * most two segments are queued. Enough to hide every delay of this processor, and so little that the process is never
  * asleep for long in one wait: who waits gives no sign of life. */
 #define CUDA_PACE      128u
 #define CUDA_PACE_GEMM 16u
 /* Attention: positions of a sequence that one thread block reduces; and its partial results in scratch. */
-#define CUDA_SPAN_POSITIONS       512u
-#define CUDA_ATTENTION_SCRATCH (UINT64_C(64) << 20)
+#define CUDA_SPAN_POSITIONS    FOOTPRINT_CUDA_SPAN
+#define CUDA_ATTENTION_SCRATCH FOOTPRINT_CUDA_PARTIAL
 
 struct ops {
     cudaStream_t stream;

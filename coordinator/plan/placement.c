@@ -18,7 +18,6 @@ struct draft {
     const struct plan_shm *p;
     const struct plan_settings *s;
     struct error *e;
-    struct cost_shape shape;
     struct cost cost;
     uint64_t slot_least, plan_bytes, context, context_least;
     uint64_t streamed; /* bytes of the sweep's and the experts' rows */
@@ -54,14 +53,14 @@ static void price(struct draft *d)
     uint32_t entries;
 
     /* an upper bound; placement_pin() knows the true size */
-    d->plan_bytes = d->shape.table_bytes + tiles * (sizeof(struct plan_tile) + 2 * sizeof(struct plan_part)) +
+    d->plan_bytes = d->p->bytes + tiles * (sizeof(struct plan_tile) + 2 * sizeof(struct plan_part)) +
                     d->pieces * (sizeof(struct plan_tile) / 2 + sizeof(struct plan_part));
     for (int lane = 0; lane < 2; lane++) {
         for (entries = 16; entries < 2 * most_of(r->reader_slots[lane], r->transfer_slots[lane]);) entries *= 2;
         r->entries[lane] = entries;
     }
     if (r->max_logits > r->max_positions) r->max_logits = r->max_positions;
-    cost_count(&d->cost, &d->shape, r, d->plan_bytes, d->s->text_bytes);
+    cost_count(&d->cost, d->p, r, d->plan_bytes, d->s->text_bytes);
 }
 
 static bool over_shm(const struct draft *d)
@@ -329,7 +328,7 @@ static int refuse_host(const struct draft *d)
 {
     const struct cost *c = &d->cost;
     bool on_host = d->r->backend == BACKEND_CPU;
-    uint64_t least = most_of(c->host, d->s->load_peak);
+    uint64_t least = most_of(c->host, d->s->load_peak), kv = on_host ? c->compute.kv : 0, sweep = on_host ? cost_of_sweep(c) : 0;
     char a[32], r1[32], r2[32], r3[32], r4[32];
     const char *what = d->s->host_memory_given ? "--host-memory is" : "free host memory is";
 
@@ -338,22 +337,21 @@ static int refuse_host(const struct draft *d)
                      "%s %s; the smallest that would do is %lluM (ring %s, KV cache of %u positions %s, activations of %u "
                      "positions %s, processes and the rest %s)",
                      what, mib(d->s->host_memory, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1), d->r->kv_rows,
-                     mib(on_host ? c->kv : 0, r2), d->r->max_positions, mib(on_host ? c->activation + c->scratch : 0, r3),
-                     mib(c->host - c->arena - (on_host ? c->kv + c->activation + c->scratch : 0), r4));
+                     mib(kv, r2), d->r->max_positions, mib(sweep, r3), mib(c->host - c->arena - kv - sweep, r4));
 }
 
 static int refuse_device(const struct draft *d)
 {
-    const struct cost *c = &d->cost;
+    const struct footprint *f = &d->cost.compute;
+    uint64_t sweep = f->activations + f->positions + f->experts + f->scratch, all = d->cost.device;
     char a[32], r1[32], r2[32], r3[32], r4[32];
     const char *what = d->s->device_memory_given ? "--device-memory is" : "free device memory is";
 
     return error_set(d->e, ENOMEM,
                      "%s %s; the smallest that would do is %lluM (slots %s, KV cache of %u positions %s, activations of %u "
                      "positions %s, driver and the rest %s); --backend cpu needs none",
-                     what, mib(d->s->device_memory, a), (unsigned long long)(c->device / 1000000 + 1), mib(c->device_slots, r1),
-                     d->r->kv_rows, mib(c->kv, r2), d->r->max_positions, mib(c->activation + c->scratch, r3),
-                     mib(c->device - c->device_slots - c->kv - c->activation - c->scratch, r4));
+                     what, mib(d->s->device_memory, a), (unsigned long long)(all / 1000000 + 1), mib(f->tiles, r1), d->r->kv_rows,
+                     mib(f->kv, r2), d->r->max_positions, mib(sweep, r3), mib(all - f->tiles - f->kv - sweep, r4));
 }
 
 /* No part of a small budget shall eat it up: the rest pins tiles, and that is what makes a sweep fast. */
@@ -363,10 +361,10 @@ static void stay_modest(struct draft *d)
     uint64_t budget = cuda ? d->s->device_memory : d->s->host_memory;
 
     price(d);
-    while (d->cost.activation + d->cost.scratch > budget / 8 && shrink_chunk(d, 64)) price(d);
+    while (cost_of_sweep(&d->cost) > budget / 8 && shrink_chunk(d, 64)) price(d);
     while (d->cost.arena > d->s->host_memory / 4 && (shrink_slots(d, 8, 4) || shrink_slot_bytes(d, MIB))) price(d);
-    while (cuda && d->cost.device_slots > budget / 4 && (shrink_transfer(d) || shrink_slot_bytes(d, MIB))) price(d);
-    while (d->cost.kv > budget / 2 && shrink_context(d, 1024)) price(d);
+    while (cuda && d->cost.compute.tiles > budget / 4 && (shrink_transfer(d) || shrink_slot_bytes(d, MIB))) price(d);
+    while (d->cost.compute.kv > budget / 2 && shrink_context(d, 1024)) price(d);
 }
 
 int placement_settle(struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s, struct error *e)
@@ -375,7 +373,6 @@ int placement_settle(struct plan_run *r, const struct plan_shm *p, const struct 
     int rc = check_given(&d);
 
     if (rc) return rc;
-    cost_shape_of(&d.shape, p);
     start(&d);
     stay_modest(&d);
     while ((over_host(&d) || over_device(&d) || over_shm(&d)) && shrink(&d)) price(&d);
@@ -435,8 +432,7 @@ int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p
 
     clear_tiers(c);
     r->host_cache_bytes = r->device_pin_bytes = r->expert_cache_bytes = 0;
-    cost_shape_of(&d.shape, p);
-    cost_count(&d.cost, &d.shape, r, plan_bytes, s->text_bytes);
+    cost_count(&d.cost, p, r, plan_bytes, s->text_bytes);
     if (over_host(&d)) return refuse_host(&d);
     if (over_device(&d)) return refuse_device(&d);
     if (r->backend == BACKEND_CUDA)

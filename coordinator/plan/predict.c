@@ -100,19 +100,17 @@ static void count_flops(struct plan_summary *z, const struct plan_shm *p)
 
 static void count_memory(struct plan_summary *z, const struct plan_shm *p)
 {
-    struct cost_shape shape;
     struct cost c;
 
-    cost_shape_of(&shape, p);
-    cost_count(&c, &shape, &p->run, p->bytes, 0);
-    z->kv_bytes = c.kv;
+    cost_count(&c, p, &p->run, p->bytes, 0);
+    z->kv_bytes = c.compute.kv;
     z->kv_positions = p->run.kv_rows;
-    z->kv_bytes_per_position = cost_kv_position(&shape, p->run.kv_type);
-    z->state_bytes = c.state;
+    z->kv_bytes_per_position = footprint_kv_position(p, p->run.kv_type);
+    z->state_bytes = c.compute.states;
     z->arena_bytes = c.arena;
     z->cache_bytes = c.cache;
-    z->activation_bytes = c.activation;
-    z->scratch_bytes = c.scratch;
+    z->scratch_bytes = c.compute.scratch;
+    z->activation_bytes = cost_of_sweep(&c) - c.compute.scratch;
     z->logits_bytes = c.logits;
     z->plan_bytes = c.plan;
     z->process_bytes = c.process;

@@ -18,8 +18,8 @@
 #define SECONDS  120
 #define ARGS_MAX 40
 #define TOKENS   "1 2 3"
-/* What the plan keeps for contexts and libraries, less what the backend itself asks for them (coordinator/plan/cost.c). */
-#define CONTEXTS ((UINT64_C(640) << 20) - CUDA_WORKSPACE)
+/* What the plan keeps for contexts and libraries (coordinator/plan/cost.c). */
+#define CONTEXTS (UINT64_C(608) << 20)
 
 struct setting {
     const char *name;
