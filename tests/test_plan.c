@@ -267,6 +267,48 @@ static void test_broken_programs(void **state)
     }
 }
 
+/* ---- operations ---- */
+
+static double weights_of_tiles(const struct plan_shm *p, uint64_t tile, uint64_t end, bool head)
+{
+    uint32_t last = plan_ops(p)[p->ops.count - 2].matmul.matrix;
+    double n = 0;
+
+    for (; tile < end; tile++)
+        for (uint32_t k = 0; k < plan_tiles(p)[tile].parts; k++) {
+            const struct plan_part *x = &plan_parts(p)[plan_tiles(p)[tile].part0 + k];
+
+            if (x->role == PART_WEIGHT && (x->index == last) == head) n += (double)x->rows * (double)plan_matrices(p)[x->index].cols;
+        }
+    return n;
+}
+
+/* A position meets every row that travels in a sweep once, rows of the head if it wants logits, and of the experts those that
+ * it chooses. */
+static void test_flops(void **state)
+{
+    struct plan_settings set = test_settings(GIB);
+    struct test_shape shapes[] = {test_shape_small, test_shape_small, test_shape_small, test_shape_small, test_shape_small};
+
+    (void)state;
+    shapes[1].latent = true;
+    shapes[2].recurrent = true;
+    shapes[3].experts = 6, shapes[3].top = 2, shapes[3].fused = true;
+    shapes[4].experts = 5, shapes[4].top = 5, shapes[4].transposed = true, shapes[4].biased = true;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct plan_shm *p = build(&shapes[i], &set);
+        uint64_t first = p->spec.sweep_tiles + p->spec.resident_tiles;
+        double dense = weights_of_tiles(p, 0, p->spec.sweep_tiles, false), head = weights_of_tiles(p, 0, p->spec.sweep_tiles, true);
+        double experts = weights_of_tiles(p, first, p->tiles.count, false);
+
+        if (experts > 0) experts = experts * shapes[i].top / shapes[i].experts;
+        assert_true(dense > 0 && head > 0 && (experts > 0) == (shapes[i].experts > 0));
+        assert_true(plan_flops(p, 1, 0) == 2 * (dense + experts));
+        assert_true(plan_flops(p, 7, 3) == 2 * (7 * (dense + experts) + 3 * head));
+        free(p);
+    }
+}
+
 /* ---- budgets ---- */
 
 static void test_budget_holds(void **state)
@@ -508,7 +550,8 @@ int main(void)
         cmocka_unit_test(test_cut_scaled),         cmocka_unit_test(test_cut_heads_and_states),
         cmocka_unit_test(test_cut_experts),        cmocka_unit_test(test_experts_are_alike),
         cmocka_unit_test(test_tied_and_replanned), cmocka_unit_test(test_values_refused),
-        cmocka_unit_test(test_broken_programs),    cmocka_unit_test(test_budget_holds),
+        cmocka_unit_test(test_broken_programs),    cmocka_unit_test(test_flops),
+        cmocka_unit_test(test_budget_holds),
         cmocka_unit_test(test_automatic_settings), cmocka_unit_test(test_small_dev_shm),
         cmocka_unit_test(test_largest_dense_shape), cmocka_unit_test(test_largest_sparse_shape),
         cmocka_unit_test(test_spread_is_even),     cmocka_unit_test(test_pins_host),

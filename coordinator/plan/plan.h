@@ -95,5 +95,9 @@ struct plan_summary {
 
 void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct calibration *v);
 
+/* Floating-point operations of a sweep's products with weights: two for each weight that a position meets, those behind
+ * OP_SELECT (the head's) for the positions that want logits. */
+double plan_flops(const struct plan_shm *p, double positions, double logits);
+
 /* Seconds of a new run's prompt: sweeps of up to max_positions, of which the first finds no tile in memory. */
 double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t tokens);

@@ -70,34 +70,6 @@ static void count_experts(struct plan_summary *z, const struct plan_shm *p)
     z->disk_bytes += z->expert_bytes;
 }
 
-static double expert_weights(const struct plan_shm *p, const struct plan_experts *x)
-{
-    uint32_t matrices = plan_expert_matrices(x);
-    double sum = 0;
-
-    for (uint32_t k = 0; k < matrices; k++) {
-        const struct plan_matrix *m = &plan_matrices(p)[x->matrix0 + k];
-
-        sum += (double)m->rows * (double)m->cols;
-    }
-    return sum * x->max_used;
-}
-
-/* Two operations for each weight that a position meets before it is known whether it wants logits. */
-static void count_flops(struct plan_summary *z, const struct plan_shm *p)
-{
-    double weights = 0;
-
-    for (uint64_t i = 0; i < p->ops.count && plan_ops(p)[i].kind != OP_SELECT; i++) {
-        const struct plan_op *op = &plan_ops(p)[i];
-        uint32_t matrix = plan_op_matrix(op);
-
-        if (matrix != PLAN_NONE) weights += (double)plan_matrices(p)[matrix].rows * (double)plan_matrices(p)[matrix].cols;
-        if (op->kind == OP_EXPERTS) weights += expert_weights(p, &plan_experts(p)[op->experts.table]);
-    }
-    z->flops_per_position = 2 * weights;
-}
-
 static void count_memory(struct plan_summary *z, const struct plan_shm *p)
 {
     struct cost c;
@@ -198,7 +170,7 @@ void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const st
     count_tiles(out, p);
     out->dense_disk_bytes = out->disk_bytes;
     count_experts(out, p);
-    count_flops(out, p);
+    out->flops_per_position = plan_flops(p, 1, 0);
     count_memory(out, p);
     out->sweep_bytes = out->dense_disk_bytes + (uint64_t)((double)out->expert_used_bytes * (1.0 - out->expert_hits));
     out->active_bytes = out->dense_bytes + out->resident_bytes + out->expert_used_bytes + embed->row_bytes;

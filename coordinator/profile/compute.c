@@ -25,26 +25,6 @@ static int peak(struct profile_run *r, uint32_t what, double *rate, struct error
     return profile_measure(r, STAGE_COMPUTE, &ask, rate, e);
 }
 
-/* Two for each weight that a position meets. */
-static double operations_of_position(const struct plan_shm *p)
-{
-    double n = 0;
-
-    for (uint64_t i = 0; i < p->ops.count; i++) {
-        const struct plan_op *op = &plan_ops(p)[i];
-        const struct plan_matrix *m = plan_matrices(p);
-
-        if (op->kind == OP_MATMUL) n += 2.0 * (double)m[op->matmul.matrix].rows * (double)m[op->matmul.matrix].cols;
-        if (op->kind == OP_HEADMM) n += 2.0 * op->headmm.heads * op->headmm.rows * (double)m[op->headmm.matrix].cols;
-        if (op->kind == OP_EXPERTS) {
-            const struct plan_experts *x = &plan_experts(p)[op->experts.table];
-
-            n += 6.0 * x->max_used * (double)x->hidden * x->inter;
-        }
-    }
-    return n;
-}
-
 static int few(struct profile_run *r, struct error *e)
 {
     int rc = 0;
@@ -70,7 +50,7 @@ static int few(struct profile_run *r, struct error *e)
 /* As many positions as may be done in the time at half of what the units can do. */
 static int many(struct profile_run *r, struct error *e)
 {
-    double each = operations_of_position(r->plan), fits;
+    double each = plan_flops(r->plan, 1, 0), fits; /* of a sweep only the last position wants logits */
     uint64_t taken, most = r->plan->run.max_positions;
     int rc;
 
@@ -84,7 +64,7 @@ static int many(struct profile_run *r, struct error *e)
     rc = profile_one_sweep(r, (uint32_t)most, 2 * profile_ns(r, MANY_NS), &taken, e);
     if (!rc && taken) {
         r->out->positions = (uint32_t)most;
-        r->out->flops = each * (double)most / ((double)taken / 1e9);
+        r->out->flops = plan_flops(r->plan, (double)most, 1) / ((double)taken / 1e9);
     }
     if (r->stub) stub_pause(r->stub);
     return rc;
