@@ -239,6 +239,8 @@ static void test_values_refused(void **state)
     expect_refused(&shape, &s, EINVAL, "4096");
     s = base, s.sequences = 1 << 30;
     expect_refused(&shape, &s, EINVAL, "sequences");
+    s = base, s.sequences = (1 << 20) + 1; /* a block for each is too much */
+    expect_refused(&shape, &s, EINVAL, "sequences");
 }
 
 static void test_broken_programs(void **state)
@@ -367,6 +369,13 @@ static void test_automatic_settings(void **state)
     assert_int_equal(p->run.max_logits, 7);
     assert_int_equal(p->run.kv_rows, 3 * KV_BLOCK + 64); /* whole blocks for each */
     free(p);
+    /* a context of its own choice for very many: what the cache can number, not what 32 bits are left with */
+    s = test_settings(UINT64_C(1) << 50), s.sequences = (1 << 16) + 1;
+    shape.layers = 1;
+    p = build(&shape, &s);
+    assert_int_equal(p->run.kv_rows, ((1 << 16) + 1) * (960 / KV_BLOCK * KV_BLOCK));
+    free(p);
+    s = test_settings(16 * GIB);
     s.reader_depth = 1, s.slot_bytes = 1000001;
     p = build(&shape, &s);
     assert_int_equal(p->run.reader_slots[0], 1);

@@ -11,6 +11,7 @@
 #define FLIGHT_BYTES  (32 * MIB)            /* the host ring holds this much, and twice what is in flight, if it can */
 #define MEASURE_BYTES (4 * MIB)             /* what is measured is a little different each time */
 #define DEPTH_MOST    65536u
+#define KV_ROWS_MOST  (1u << 26)            /* numbers of rows that plan_check() lets pass */
 
 /* A run that is being settled. */
 struct draft {
@@ -161,13 +162,27 @@ static uint32_t useful_positions(const struct draft *d)
     return (uint32_t)most_of(most, 1);
 }
 
+/* Rows that all sequences need for so many positions each: more than one of them get whole blocks. */
+static uint64_t kv_rows(const struct plan_settings *s, uint64_t context)
+{
+    uint64_t rows = s->sequences > 1 ? (context + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK : context;
+
+    return rows * most_of(s->sequences, 1) + s->branches;
+}
+
 static void set_context(struct draft *d, uint64_t context)
 {
-    uint64_t rows = d->r->sequences > 1 ? (context + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK : context;
-
     d->context = context;
-    d->r->kv_rows = (uint32_t)(rows * d->r->sequences + d->s->branches);
+    d->r->kv_rows = (uint32_t)kv_rows(d->s, context);
     if (d->r->max_positions > d->r->kv_rows) d->r->max_positions = d->r->kv_rows;
+}
+
+/* Positions of each sequence that the KV cache can number. */
+static uint64_t context_most(const struct plan_settings *s)
+{
+    uint64_t each = (KV_ROWS_MOST - s->branches) / most_of(s->sequences, 1);
+
+    return s->sequences > 1 ? each / KV_BLOCK * KV_BLOCK : each;
 }
 
 static void start(struct draft *d)
@@ -191,6 +206,7 @@ static void start(struct draft *d)
         .trace = s->trace,
         .log_level = s->log_level,
     };
+    model = least_of(model, context_most(s));
     set_context(d, s->context ? s->context : least_of(model, most_of(4096, s->want_tokens)));
     d->context_least = s->context ? s->context : least_of(model, most_of(128, s->want_tokens));
     d->experts = d->p->experts.count > 0;
@@ -232,8 +248,9 @@ static int check_given(const struct draft *d)
     if (s->io_block > SLOT_BYTES_MAX) return error_set(e, EINVAL, "--io-block %llu: 1GiB would do", (unsigned long long)s->io_block);
     if (s->threads > 4096) return error_set(e, EINVAL, "--threads %u: 4096 would do", s->threads);
     if (s->backend > BACKEND_CUDA || s->kv_type > KV_F16) return error_set(e, EINVAL, "unknown backend or cache type");
-    if ((uint64_t)most_of(s->sequences, 1) * most_of(s->context, 1) + s->branches > (1u << 26))
-        return error_set(e, EINVAL, "%u sequences of %u positions are more than the KV cache can number", s->sequences, s->context);
+    if (kv_rows(s, most_of(s->context, 1)) > KV_ROWS_MOST)
+        return error_set(e, EINVAL, "%u sequences of %u positions are more than the KV cache can number", s->sequences,
+                         s->context ? s->context : 1);
     return check_slot(d);
 }
 
