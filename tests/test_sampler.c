@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -117,10 +118,121 @@ static void greedy_penalty_and_nan(void **state)
     sampler_close(s);
 }
 
+/* ---- held against the formula, word for word ---- */
+
+#define MANY 5000
+
+struct scored {
+    double score;
+    uint32_t token;
+};
+
+static int higher(const void *a, const void *b)
+{
+    const struct scored *x = a, *y = b;
+
+    if (x->score != y->score) return x->score < y->score ? 1 : -1;
+    return x->token < y->token ? -1 : 1;
+}
+
+static uint32_t plain(const struct sampler_settings *o, const float *x, const uint32_t *history, size_t count, uint64_t position)
+{
+    static struct scored c[MANY];
+    double t = o->temperature > 0 ? o->temperature : 1, total = 0, sum = 0, best = 0;
+    uint32_t n = 0, choice = UINT32_MAX, kept;
+
+    for (uint32_t i = 0; i < MANY; i++) {
+        double y = x[i];
+
+        if (isnan(x[i]) || x[i] == -INFINITY) continue;
+        for (size_t h = 0; h < count; h++)
+            if (history[h] == i) {
+                y = y > 0 ? y / o->repeat_penalty : y * o->repeat_penalty;
+                break;
+            }
+        c[n++] = (struct scored){y / t, i};
+    }
+    qsort(c, n, sizeof *c, higher);
+    if (!(o->temperature > 0)) return c[0].token;
+    if (o->top_k && (uint32_t)o->top_k < n) n = (uint32_t)o->top_k;
+    for (uint32_t i = 0; i < n; i++) total += exp(c[i].score - c[0].score);
+    for (kept = 0; kept < n && sum < o->top_p * total; kept++) sum += exp(c[kept].score - c[0].score);
+    if (o->top_p < 1) n = kept;
+    for (uint32_t i = 0; i < n; i++) {
+        double y = c[i].score - log(-log(sampler_uniform(o->seed, 0, position, c[i].token)));
+
+        if (o->min_p > 0 && c[i].score < c[0].score + log(o->min_p)) continue;
+        if (choice == UINT32_MAX || y > best || (y == best && c[i].token < choice)) {
+            best = y;
+            choice = c[i].token;
+        }
+    }
+    return choice;
+}
+
+static void shortcuts_choose_the_same(void **state)
+{
+    static const double temperatures[] = {0, 0.05, 0.7, 1, 3};
+    static const int top[] = {0, 1, 2, 40, 1000, 4999, 6000};
+    static float x[MANY];
+    static const uint32_t history[] = {3, 17, 4000, 17, 256};
+    struct sampler *s;
+    struct error e;
+    uint64_t random = 1;
+    int drawn = 0;
+
+    (void)state;
+    assert_int_equal(sampler_open(&s, MANY, &e), 0);
+    for (uint64_t round = 0; round < 60; round++) {
+        for (uint32_t i = 0; i < MANY; i++) {
+            random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            /* coarse, so that there are ties; a spread as models have it, and none */
+            x[i] = round % 7 == 6 ? 0.0f : (float)((int64_t)(random >> 33) % 4001 - 2000) / (round % 2 ? 100.0f : 2000.0f);
+            if (round % 5 == 4 && i % 3 == 0) x[i] = i % 2 ? NAN : -INFINITY;
+        }
+        for (size_t k = 0; k < sizeof top / sizeof *top; k++) {
+            struct sampler_settings o = {.temperature = temperatures[(round + k) % 5],
+                                         .top_k = top[k],
+                                         .top_p = round % 3 ? 1 : 0.9,
+                                         .min_p = round % 4 == 1 ? 0.05 : 0,
+                                         .repeat_penalty = round % 6 == 2 ? 1.3 : 1,
+                                         .seed = round};
+            size_t count = o.repeat_penalty == 1 ? 0 : 5;
+            uint32_t token;
+
+            assert_int_equal(sampler_choose(s, &o, x, history, count, 0, round, &token, &e), 0);
+            assert_int_equal(token, plain(&o, x, history, count, round));
+            drawn += token != plain(&(struct sampler_settings){.top_p = 1, .repeat_penalty = 1}, x, NULL, 0, 0);
+        }
+    }
+    assert_true(drawn > 100); /* noise had its say */
+    sampler_close(s);
+}
+
+/* The coldest temperatures that a double can be are the likeliest token, not an overflow. */
+static void cold_is_the_likeliest(void **state)
+{
+    static const double cold[] = {1e-99, 1e-200, 1e-307, 1e-308, 5e-324};
+    const float x[VOCAB] = {1, 2, 30, 29.999998f, -4, 30, 0, -INFINITY};
+    struct sampler *s;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(sampler_open(&s, VOCAB, &e), 0);
+    for (size_t i = 0; i < sizeof cold / sizeof *cold; i++) {
+        struct sampler_settings o = {.temperature = cold[i], .top_p = 1, .repeat_penalty = 1, .seed = i};
+        uint32_t token = choose(s, &o, x, 1);
+
+        assert_true(token == 2 || (token == 5 && cold[i] > 1e-100));
+    }
+    sampler_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(distribution_is_the_softmax), cmocka_unit_test(filters_keep_what_they_should),
-                                       cmocka_unit_test(noise_is_keyed), cmocka_unit_test(greedy_penalty_and_nan)};
+                                       cmocka_unit_test(noise_is_keyed), cmocka_unit_test(greedy_penalty_and_nan),
+                                       cmocka_unit_test(shortcuts_choose_the_same), cmocka_unit_test(cold_is_the_likeliest)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,12 +54,12 @@ static void philox_round(uint32_t c[4], const uint32_t k[2])
     c[3] = (uint32_t)a;
 }
 
-double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token)
+/* 52 random bits of a token at its position. */
+static uint64_t random_bits(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token)
 {
     uint32_t c[4] = {token, (uint32_t)position, (uint32_t)(position >> 32), 0};
     /* the two words of the seed as the key; the sequence joins through the counter's last word and the key */
     uint32_t k[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    uint64_t bits;
 
     c[3] = (uint32_t)sequence;
     k[1] ^= (uint32_t)(sequence >> 32);
@@ -68,8 +68,58 @@ double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint
         k[0] += 0x9E3779B9u;
         k[1] += 0xBB67AE85u;
     }
-    bits = ((uint64_t)c[0] << 32 | c[1]) >> 12; /* 52 bits */
+    return ((uint64_t)c[0] << 32 | c[1]) >> 12;
+}
+
+static double uniform(uint64_t bits)
+{
     return ((double)bits + 0.5) * 0x1p-52;
+}
+
+double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token)
+{
+    return uniform(random_bits(seed, sequence, position, token));
+}
+
+/* The largest that -log(-log u) can be, without a logarithm: it is less than -log(1 - u), and 1 - u at least half of the
+ * power of two whose exponent the leading ones of u's bits give. */
+static double noise_bound(uint64_t bits)
+{
+    uint64_t rest = ~bits & ((UINT64_C(1) << 52) - 1); /* of 1 - u, in units of 2^-52, rounded down */
+    int leading = rest ? __builtin_clzll(rest) - 12 : 52;
+
+    return 0.6931471805599454 * (leading + 1) + 1e-9;
+}
+
+/* ---- scanning ---- */
+
+/* Temperatures below this leave no room for noise: distinct float32 logits differ by more than 1e-45, and noise is less
+ * than 37. Dividing by them could overflow. */
+#define COLDEST 1e-100
+#define NOISE_MOST 36.8 /* -log(-log u) of the largest u */
+#define LANES 16
+
+/* NaN is passed over; -INFINITY where there is nothing else. In lanes, for the compiler's vectors. */
+static float largest(const float *x, uint32_t n)
+{
+    float most[LANES], all = -INFINITY;
+    uint32_t i = 0;
+
+    for (int j = 0; j < LANES; j++) most[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+    for (int j = 0; j < LANES; j++) all = most[j] > all ? most[j] : all;
+    for (; i < n; i++) all = x[i] > all ? x[i] : all;
+    return all;
+}
+
+/* Where it is, first; n: nowhere. */
+static uint32_t find(const float *x, uint32_t n, float value)
+{
+    uint32_t i = 0;
+
+    while (i < n && x[i] != value) i++;
+    return i;
 }
 
 /* ---- filters: the list is kept[0 .. n), in no order unless said ---- */
@@ -115,6 +165,36 @@ static void select_best(struct candidate *c, uint32_t n, uint32_t k)
             k -= j + 1;
         }
     }
+}
+
+/* The k best of all tokens, best first; logits as they are. Blocks that hold none of them are passed over. */
+#define BLOCK 4096u
+static uint32_t scan_top_k(struct candidate *c, const float *x, uint32_t n, uint32_t k, double t)
+{
+    uint32_t kept = 0, room = 2 * k + BLOCK;
+    double bar = -INFINITY; /* what a logit must exceed to be among the k best: ties go to the lower id, which came first */
+
+    if (room > n) room = n;
+    for (uint32_t at = 0; at < n; at += BLOCK) {
+        uint32_t end = n - at < BLOCK ? n : at + BLOCK;
+
+        if (!((double)largest(x + at, end - at) > bar)) continue;
+        for (uint32_t i = at; i < end; i++) {
+            if (!((double)x[i] > bar)) continue;
+            c[kept++] = (struct candidate){(double)x[i] / t, i};
+            if (kept < room || kept <= k) continue;
+            select_best(c, kept, k);
+            kept = k;
+            for (uint32_t j = 0; j < k; j++)
+                if (!j || (double)x[c[j].token] < bar) bar = (double)x[c[j].token];
+        }
+    }
+    if (kept > k) {
+        select_best(c, kept, k);
+        kept = k;
+    }
+    qsort(c, kept, sizeof *c, by_score);
+    return kept;
 }
 
 static uint32_t keep_top_k(struct candidate *c, uint32_t n, int k)
@@ -175,38 +255,94 @@ static double penalized(const struct sampler *s, const struct sampler_settings *
     return logit > 0 ? logit / o->repeat_penalty : logit * o->repeat_penalty;
 }
 
-int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
-                   uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
+static uint32_t list_all(struct sampler *s, const struct sampler_settings *o, const float *logits, double t)
 {
     bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0;
-    double t = o->temperature > 0 ? o->temperature : 1.0, best = -INFINITY;
-    uint32_t n = 0, choice = UINT32_MAX;
+    uint32_t n = 0;
 
-    if (penalize) mark(s, history, count, 1);
     for (uint32_t i = 0; i < s->vocab; i++) {
         double x = logits[i];
 
         if (isnan(x) || x == -INFINITY) continue;
         s->list[n++] = (struct candidate){(penalize ? penalized(s, o, i, x) : x) / t, i};
     }
-    if (penalize) mark(s, history, count, 0);
-    if (!n)
+    return n;
+}
+
+/* The list's token of the highest score, noise included where noise is asked for. */
+static uint32_t best_of_list(const struct candidate *c, uint32_t n, const struct sampler_settings *o, bool noise,
+                             uint64_t sequence, uint64_t position)
+{
+    double best = -INFINITY;
+    uint32_t choice = UINT32_MAX;
+
+    for (uint32_t i = 0; i < n; i++) {
+        double x = c[i].score;
+
+        if (noise) x -= log(-log(sampler_uniform(o->seed, sequence, position, c[i].token)));
+        if (x > best || choice == UINT32_MAX || (x == best && c[i].token < choice)) {
+            best = x;
+            choice = c[i].token;
+        }
+    }
+    return choice;
+}
+
+/* The same over all tokens: logarithms only where the noise could matter. */
+static uint32_t best_of_all(const float *logits, uint32_t n, const struct sampler_settings *o, uint64_t sequence, uint64_t position)
+{
+    uint32_t choice = find(logits, n, largest(logits, n));
+    double t = o->temperature, best;
+
+    best = logits[choice] / t - log(-log(sampler_uniform(o->seed, sequence, position, choice)));
+    for (uint32_t i = 0; i < n; i++) {
+        double x = logits[i] / t;
+        uint64_t bits;
+
+        if (!(x + NOISE_MOST >= best) || i == choice) continue; /* NaN too */
+        bits = random_bits(o->seed, sequence, position, i);
+        if (x + noise_bound(bits) < best) continue;
+        x -= log(-log(uniform(bits)));
+        if (x > best || (x == best && i < choice)) {
+            best = x;
+            choice = i;
+        }
+    }
+    return choice;
+}
+
+int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
+                   uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
+{
+    bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0, noise = o->temperature > COLDEST;
+    bool filters = noise && (o->top_k > 0 || o->top_p < 1 || o->min_p > 0);
+    double t = noise ? o->temperature : 1.0;
+    float most = largest(logits, s->vocab);
+    uint32_t n;
+
+    if (most == -INFINITY)
         return error_set(e, EDOM, "all logits are NaN at position %llu: the weights hold NaN or infinite values; sluice verify looks for them",
                          (unsigned long long)position);
-    if (o->temperature > 0) {
-        n = keep_top_k(s->list, n, o->top_k);
+    if (!penalize && !noise) {
+        *token = find(logits, s->vocab, most);
+        return 0;
+    }
+    if (!penalize && !filters) {
+        *token = best_of_all(logits, s->vocab, o, sequence, position);
+        return 0;
+    }
+    if (penalize) mark(s, history, count, 1);
+    if (!penalize && o->top_k > 0 && (uint32_t)o->top_k < s->vocab) {
+        n = scan_top_k(s->list, logits, s->vocab, (uint32_t)o->top_k, t);
+    } else {
+        n = list_all(s, o, logits, t);
+        if (noise) n = keep_top_k(s->list, n, o->top_k);
+    }
+    if (penalize) mark(s, history, count, 0);
+    if (noise) {
         n = keep_top_p(s->list, n, o->top_p);
         n = keep_min_p(s->list, n, o->min_p);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        double x = s->list[i].score;
-
-        if (o->temperature > 0) x -= log(-log(sampler_uniform(o->seed, sequence, position, s->list[i].token)));
-        if (x > best || choice == UINT32_MAX || (x == best && s->list[i].token < choice)) {
-            best = x;
-            choice = s->list[i].token;
-        }
-    }
-    *token = choice;
+    *token = best_of_list(s->list, n, o, noise, sequence, position);
     return 0;
 }
