@@ -26,7 +26,7 @@ struct added_tokens {
     struct added_token *token;
     size_t count, capacity;
     struct vocab vocab;      /* contents */
-    struct map special;      /* ids */
+    struct map special;      /* ids; one that was special stays it, whatever is added with it later (as Hugging Face) */
     struct map by_id;        /* id -> index of its token */
     struct buffer shown;     /* normalized contents, where they differ; NUL behind each */
     struct added_set raw, normalized;

@@ -1,5 +1,4 @@
 /* Which file of a folder is its tokenizer, and what tokenizer.json and tokenizer_config.json say around the model. */
-#include "coordinator/text/json.h"
 #include "coordinator/text/mistaken.h"
 #include "coordinator/tokenizer/parts.h"
 #include "proto/base/file.h"
@@ -7,8 +6,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
-
-#define CONFIG_BYTES_MAX (UINT64_C(64) << 20)
 
 /* ---- added tokens ---- */
 
@@ -20,7 +17,7 @@ int tokenizer_add_token(struct tokenizer *t, struct added_token token, const cha
     return rc != 0 ? error_set(e, ENOMEM, "no memory for the added tokens") : 0;
 }
 
-static int read_flags(struct added_token *a, const json_t *o, struct error *e)
+int tokenizer_read_flags(struct added_token *a, const json_t *o, struct error *e)
 {
     int rc = json_get_bool(o, "special", false, &a->special, e);
     rc = rc != 0 ? rc : json_get_bool(o, "single_word", false, &a->single_word, e);
@@ -30,7 +27,7 @@ static int read_flags(struct added_token *a, const json_t *o, struct error *e)
 }
 
 /* The id that Hugging Face gives: the model's own, else the next free one; what the file says is not asked. */
-static uint32_t id_for(const struct tokenizer *t, const char *content, size_t bytes)
+uint32_t tokenizer_next_id(const struct tokenizer *t, const char *content, size_t bytes)
 {
     int64_t id = vocab_find(&t->added.vocab, content, bytes);
     if (id < 0)
@@ -52,17 +49,17 @@ static int read_added(struct tokenizer *t, const json_t *list, struct error *e)
         const char *content;
         size_t bytes;
         int rc = json_need_text(o, "content", &content, &bytes, e);
-        rc = rc != 0 ? rc : read_flags(&a, o, e);
+        rc = rc != 0 ? rc : tokenizer_read_flags(&a, o, e);
         if (rc != 0)
             return error_prefix(e, "added token %zu", i);
         if (bytes == 0)
             continue;
-        a.id = id_for(t, content, bytes);
+        a.id = tokenizer_next_id(t, content, bytes);
         rc = tokenizer_add_token(t, a, content, bytes, e);
         if (rc != 0)
             return rc;
     }
-    return added_tokens_index(&t->added, &t->normalizer, e);
+    return 0;
 }
 
 /* ---- tokenizer.json ---- */
@@ -89,7 +86,7 @@ static int read_parts(struct tokenizer *t, const struct json_document *d, struct
     return read_added(t, json_object_get(root, "added_tokens"), e);
 }
 
-int tokenizer_read_json(struct tokenizer *t, const char *path, struct error *e)
+int tokenizer_read_json(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e)
 {
     struct json_document d;
     int rc = json_document_read(&d, path, e);
@@ -98,56 +95,19 @@ int tokenizer_read_json(struct tokenizer *t, const char *path, struct error *e)
     rc = read_parts(t, &d, e);
     if (rc != 0)
         rc = error_prefix(e, "%s", path);
+    else
+        rc = special_tokens_add(t, s, json_object_get(d.root, "added_tokens"), SPECIAL_NEXT_IDS, e);
     json_document_free(&d);
-    return rc;
+    return rc != 0 ? rc : added_tokens_index(&t->added, &t->normalizer, e);
 }
 
-/* ---- tokenizer_config.json ---- */
-
-int tokenizer_read_config_tokens(struct tokenizer *t, const json_t *config, struct error *e)
-{
-    const json_t *tokens = json_object_get(config, "added_tokens_decoder");
-    for (void *i = json_object_iter((json_t *)tokens); i; i = json_object_iter_next((json_t *)tokens, i)) {
-        const json_t *o = json_object_iter_value(i);
-        const char *key = json_object_iter_key(i), *content;
-        char *end;
-        size_t bytes;
-        struct added_token a = {0};
-        unsigned long id = strtoul(key, &end, 10);
-        int rc = json_need_text(o, "content", &content, &bytes, e);
-        rc = rc != 0 ? rc : read_flags(&a, o, e);
-        if (rc == 0 && (*end || end == key || id >= VOCAB_ID_LIMIT))
-            rc = error_set(e, EINVAL, "not a token id");
-        if (rc != 0)
-            return error_prefix(e, "tokenizer_config.json: added_tokens_decoder: \"%s\"", key);
-        a.id = (uint32_t)id;
-        rc = bytes ? tokenizer_add_token(t, a, content, bytes, e) : 0;
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
-const char *tokenizer_config_content(const json_t *config, const char *key)
-{
-    const json_t *o = json_object_get(config, key);
-    return json_string_value(json_is_object(o) ? json_object_get(o, "content") : o);
-}
+/* ---- folders ---- */
 
 static bool there(char *path, size_t path_bytes, const char *folder, const char *name)
 {
     struct stat st; /* a link that leads nowhere is there: somebody meant a file */
     return snprintf(path, path_bytes, "%s/%s", folder, name) < (int)path_bytes && lstat(path, &st) == 0;
 }
-
-static int read_config(json_t **out, const char *folder, struct error *e)
-{
-    char path[4096];
-    *out = NULL;
-    return there(path, sizeof path, folder, "tokenizer_config.json") ? json_read_file(out, path, CONFIG_BYTES_MAX, e) : 0;
-}
-
-/* ---- folders ---- */
 
 /* The folder's first *.tiktoken, or tiktoken.model. */
 static bool find_tiktoken(char *path, size_t path_bytes, const char *folder)
@@ -180,33 +140,31 @@ static bool is_tiktoken(const char *path)
     return i > 0 && head[i] == ' ' && head[i + 1] >= '0' && head[i + 1] <= '9';
 }
 
-static int open_other(struct tokenizer *t, const char *folder, struct error *e)
+static int open_files(struct tokenizer *t, const char *folder, const struct special_tokens *s, struct error *e)
 {
     char path[4096];
-    json_t *config;
-    bool model = there(path, sizeof path, folder, "tokenizer.model");
-    if (!model && !find_tiktoken(path, sizeof path, folder))
+    bool json = there(path, sizeof path, folder, "tokenizer.json"), model = !json && there(path, sizeof path, folder, "tokenizer.model");
+    if (!json && !model && !find_tiktoken(path, sizeof path, folder))
         return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json nor tokenizer.model nor a *.tiktoken file; fetch the "
                                     "model's tokenizer.json", folder);
     int rc = mistaken_file(path, e);
-    rc = rc != 0 ? rc : read_config(&config, folder, e);
     if (rc != 0)
         return rc;
-    rc = model && !is_tiktoken(path) ? tokenizer_read_sentencepiece(t, path, config, e) : tokenizer_read_tiktoken(t, path, config, e);
-    json_decref(config);
-    return rc;
+    if (json)
+        return tokenizer_read_json(t, path, s, e);
+    return model && !is_tiktoken(path) ? tokenizer_read_sentencepiece(t, path, s, e) : tokenizer_read_tiktoken(t, path, s, e);
 }
 
 int tokenizer_open(struct tokenizer **out, const char *folder, struct error *e)
 {
-    char path[4096];
     struct tokenizer *t = calloc(1, sizeof *t);
+    struct special_tokens s;
     if (!t)
         return error_set(e, ENOMEM, "no memory for the tokenizer");
-    bool json = there(path, sizeof path, folder, "tokenizer.json");
-    int rc = json ? mistaken_file(path, e) : open_other(t, folder, e);
-    if (json && rc == 0)
-        rc = tokenizer_read_json(t, path, e);
+    t->eos = -1;
+    int rc = special_tokens_open(&s, folder, e);
+    rc = rc != 0 ? rc : open_files(t, folder, &s, e);
+    special_tokens_close(&s);
     if (rc != 0) {
         tokenizer_close(t);
         return rc;

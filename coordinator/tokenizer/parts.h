@@ -7,6 +7,7 @@
 #include "coordinator/tokenizer/normalize.h"
 #include "coordinator/tokenizer/post.h"
 #include "coordinator/tokenizer/pretokenize.h"
+#include "coordinator/tokenizer/special.h"
 
 struct tokenizer {
     struct added_tokens added;
@@ -15,20 +16,20 @@ struct tokenizer {
     struct model model;
     struct postprocessor post;
     struct decoder decoder;
+    int64_t eos;          /* what ends a text, as the folder's files have it; -1: none, or not in the vocabulary */
+    const char *eos_file; /* which of them says so; NULL: none */
 };
 
 /* Each fills an empty tokenizer from its file; what was filled when it fails is freed by tokenizer_close. */
-int tokenizer_read_json(struct tokenizer *t, const char *path, struct error *e);
-/* config: tokenizer_config.json's object, NULL where there is none. */
-int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const json_t *config, struct error *e);
-int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const json_t *config, struct error *e);
+int tokenizer_read_json(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
+int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
+int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
 
-/* Adds a token that both kinds of files bring along in tokenizer_config.json's "added_tokens_decoder", with its id. */
-int tokenizer_read_config_tokens(struct tokenizer *t, const json_t *config, struct error *e);
+/* The flags of an added token: special, single_word, lstrip, rstrip, normalized. */
+int tokenizer_read_flags(struct added_token *a, const json_t *o, struct error *e);
+/* The id that Hugging Face gives: the content's own where it has one, else the next free one. */
+uint32_t tokenizer_next_id(const struct tokenizer *t, const char *content, size_t bytes);
 /* One added token; -EINVAL names content and id where they clash with what is there. */
 int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes, struct error *e);
-/* The content of tokenizer_config.json's member "bos_token" and the like, a string or an object; NULL: none. */
-const char *tokenizer_config_content(const json_t *config, const char *key);
-
 /* The text of a token and its length in bytes, NULL: no such id. */
 const char *tokenizer_token(const struct tokenizer *t, uint32_t id, size_t *bytes);

@@ -57,12 +57,12 @@ static int add_chatglm(struct tokenizer *t, struct error *e)
     return 0;
 }
 
-static int push_around(struct tokenizer *t, const json_t *config, const char *flag, bool otherwise, const char *name, int64_t id,
+static int push_around(struct tokenizer *t, const struct special_tokens *s, const char *flag, bool otherwise, const char *name, int64_t id,
                        struct token_ids *to, struct error *e)
 {
     bool add;
-    const char *content = tokenizer_config_content(config, name);
-    int rc = json_get_bool(config, flag, otherwise, &add, e);
+    const char *content = json_string_value(special_tokens_content(s, name, NULL));
+    int rc = json_get_bool(s->config, flag, otherwise, &add, e);
     if (rc != 0)
         return error_prefix(e, "tokenizer_config.json");
     if (content && tokenizer_token_id(t, content) >= 0)
@@ -91,25 +91,29 @@ static int make_decoder(struct tokenizer *t, struct error *e)
     return pattern_literal(&s->pattern, mark, 3, e);
 }
 
-int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const json_t *config, struct error *e)
+int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const struct special_tokens *special, struct error *e)
 {
     t->model.kind = MODEL_SENTENCEPIECE;
     t->model.unk = -1;
     int rc = sentencepiece_open(&t->model.sentencepiece, path, e);
     rc = rc != 0 ? rc : read_pieces(t, e);
-    rc = rc != 0 ? rc : tokenizer_read_config_tokens(t, config, e);
+    rc = rc != 0 ? rc : special_tokens_add(t, special, NULL, SPECIAL_GIVEN_ONLY, e);
     if (rc != 0)
         return rc;
     if (t->model.unk >= 0 && added_tokens_show(&t->added, (uint32_t)t->model.unk, unknown, sizeof unknown - 1) != 0)
         return error_set(e, ENOMEM, "no memory for the tokenizer");
     const struct piece_model *s = t->model.sentencepiece;
-    const char *class = tokenizer_config_content(config, "tokenizer_class");
+    const char *class = json_string_value(json_object_get(special->config, "tokenizer_class"));
     if (class && !strcmp(class, "ChatGLMTokenizer")) {
         rc = add_chatglm(t, e);
+        rc = rc != 0 ? rc : special_tokens_add(t, special, NULL, SPECIAL_GIVEN_IDS, e);
     } else {
-        rc = push_around(t, config, "add_bos_token", true, "bos_token", sentencepiece_bos(s), &t->post.prefix, e);
-        rc = rc != 0 ? rc : push_around(t, config, "add_eos_token", false, "eos_token", sentencepiece_eos(s), &t->post.suffix, e);
+        rc = special_tokens_add(t, special, NULL, SPECIAL_GIVEN_IDS, e);
+        rc = rc != 0 ? rc : push_around(t, special, "add_bos_token", true, "bos_token", sentencepiece_bos(s), &t->post.prefix, e);
+        rc = rc != 0 ? rc : push_around(t, special, "add_eos_token", false, "eos_token", sentencepiece_eos(s), &t->post.suffix, e);
     }
+    if (!t->eos_file && (t->eos = sentencepiece_eos(s)) >= 0)
+        t->eos_file = "tokenizer.model";
     rc = rc != 0 ? rc : make_decoder(t, e);
     return rc != 0 ? rc : added_tokens_index(&t->added, &t->normalizer, e);
 }

@@ -42,9 +42,9 @@ static const struct tiktoken_style styles[] = {
     {.class = "ChatGLM4Tokenizer", .file = "tokenizer.model", .pattern = CL100K("{1,3}"), .prefix = {"[gMASK]", "<sop>"}},
 };
 
-static const struct tiktoken_style *style_of(const char *path, const json_t *config, struct error *e)
+static const struct tiktoken_style *style_of(const char *path, const struct special_tokens *s, struct error *e)
 {
-    const char *class = tokenizer_config_content(config, "tokenizer_class"), *slash = strrchr(path, '/');
+    const char *class = json_string_value(json_object_get(s->config, "tokenizer_class")), *slash = strrchr(path, '/');
     const char *file = slash ? slash + 1 : path;
     for (size_t i = 0; i < sizeof styles / sizeof *styles; i++) {
         if (!strcmp(class ? class : file, class ? styles[i].class : styles[i].file))
@@ -164,12 +164,13 @@ static int add_range(struct tokenizer *t, const struct special_range *range, uin
     return 0;
 }
 
-static int add_specials(struct tokenizer *t, const struct tiktoken_style *style, const json_t *config, const char *path, struct error *e)
+static int add_specials(struct tokenizer *t, const struct tiktoken_style *style, const struct special_tokens *s, const char *path, struct error *e)
 {
     uint32_t id = (uint32_t)t->model.vocab.size;
-    int rc = tokenizer_read_config_tokens(t, config, e);
+    int rc = special_tokens_add(t, s, NULL, SPECIAL_GIVEN_ONLY, e);
     for (size_t i = 0; i < 4 && style->special[i].format && rc == 0; i++)
         rc = add_range(t, &style->special[i], &id, e);
+    rc = rc != 0 ? rc : special_tokens_add(t, s, NULL, SPECIAL_GIVEN_IDS, e);
     for (size_t i = 0; i < 2 && style->prefix[i] && rc == 0; i++) {
         int64_t token = tokenizer_token_id(t, style->prefix[i]);
         if (token < 0)
@@ -181,12 +182,12 @@ static int add_specials(struct tokenizer *t, const struct tiktoken_style *style,
     return rc != 0 ? rc : added_tokens_index(&t->added, &t->normalizer, e);
 }
 
-int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const json_t *config, struct error *e)
+int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e)
 {
-    const struct tiktoken_style *style = style_of(path, config, e);
+    const struct tiktoken_style *style = style_of(path, s, e);
     if (!style)
         return -ENOTSUP;
     int rc = make_model(t, path, e);
     rc = rc != 0 ? rc : make_splits(t, style, e);
-    return rc != 0 ? rc : add_specials(t, style, config, path, e);
+    return rc != 0 ? rc : add_specials(t, style, s, path, e);
 }

@@ -49,6 +49,11 @@ int64_t tokenizer_token_id(const struct tokenizer *t, const char *content)
     return id >= 0 ? id : vocab_find(&t->model.vocab, content, strlen(content));
 }
 
+bool tokenizer_is_added(const struct tokenizer *t, uint32_t id)
+{
+    return map_get(&t->added.by_id, id) != MAP_NONE;
+}
+
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id)
 {
     return map_get(&t->added.special, id) != MAP_NONE;
@@ -58,6 +63,13 @@ const char *tokenizer_token(const struct tokenizer *t, uint32_t id, size_t *byte
 {
     const char *text = added_tokens_text(&t->added, id, bytes);
     return text ? text : vocab_text(&t->model.vocab, id, bytes);
+}
+
+int64_t tokenizer_end(const struct tokenizer *t, const char **file)
+{
+    if (file)
+        *file = t->eos_file;
+    return t->eos_file ? t->eos : -1;
 }
 
 const char *tokenizer_token_text(const struct tokenizer *t, uint32_t id)
