@@ -605,7 +605,7 @@ static void vocabularies_of_two_models(void **state)
         {768, NULL, NULL},
         {750, NULL, NULL},   /* rows that fill up */
         {768, "true", NULL}, /* one that the model has no row for, and that no text uses */
-        {768, "false", "the tokenizer has 769 tokens, and the model's vocabulary 768"},
+        {768, "false", NULL},
         {900, NULL, "the tokenizer has 900 tokens, and the model's vocabulary 768"},
         {600, NULL, "the tokenizer has 600 tokens, and the model's vocabulary 768"},
     };

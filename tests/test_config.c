@@ -339,8 +339,9 @@ static void several_ends_and_defaults(void **state)
                   "\"repetition_penalty\":1.05}");
     assert_int_equal(model_open(&m, folder, NULL, &e), 0);
     g = model_generation(m);
-    assert_int_equal(g->eos_count, 3);
+    assert_int_equal(g->eos_count, 5); /* those of both files */
     assert_int_equal(g->eos[2], 9);
+    assert_int_equal(g->eos[4], 5);
     assert_int_equal(g->bos, 1);
     assert_int_equal(g->top_k, 20);
     assert_true(g->has_do_sample && g->do_sample);

@@ -480,9 +480,9 @@ static void given_files(void **state)
 /* A conversation comes back from /save as it was loaded. */
 static void saved_and_loaded(void **state)
 {
-    struct options o = {0};
-    struct chat c = {.options = &o, .messages = json_array()};
     char *folder = scratch_make(), from[256], to[256], *first, *second;
+    struct options o = {.model = folder};
+    struct chat c = {.options = &o, .messages = json_array()};
     struct error e = {0};
     uint64_t bytes;
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "coordinator/source/config.h"
+#include "coordinator/text/json.h"
 #include "coordinator/tokenizer/detokenizer.h"
 #include "coordinator/tokenizer/tokenizer.h"
 #include "tests/support_model.h"
@@ -20,7 +20,7 @@ static json_t *load(const char *path)
     struct error e;
     json_t *o;
 
-    if (config_load_json(&o, path, 1 << 24, &e)) fail_msg("%s", e.text);
+    if (json_read_file(&o, path, 1 << 24, &e)) fail_msg("%s", e.text);
     return o;
 }
 

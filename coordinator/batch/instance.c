@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "coordinator/batch/ends.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/plan/machine.h"
 #include "proto/base/clock.h"
@@ -23,6 +24,7 @@ struct instance {
     struct batch_observer observer;
     struct model *model;
     struct tokenizer *tokenizer;
+    struct ends ends;
     struct plan_shm *plan;
     uint64_t plan_bytes;
     struct plan_summary summary;
@@ -54,7 +56,7 @@ static void *open_tokenizer(void *p)
     return NULL;
 }
 
-/* Models round their vocabularies up, by 2 % at most of what is published, and some tokenizers have special tokens that the
+/* Models round their vocabularies up, by 2 % at most of what is published, and some tokenizers have added tokens that the
  * model has no rows for (Gemma 3's for pictures; an error where a text uses one). Anything else is a folder put together
  * from two models. */
 static int compare_vocabularies(const struct instance *i, const char *folder, struct error *e)
@@ -64,7 +66,7 @@ static int compare_vocabularies(const struct instance *i, const char *folder, st
     size_t tokens = tokenizer_vocab_size(t);
 
     while (tokens > rows &&
-           (!tokenizer_token_text(t, (uint32_t)tokens - 1) || tokenizer_is_special(t, (uint32_t)tokens - 1)))
+           (!tokenizer_token_text(t, (uint32_t)tokens - 1) || tokenizer_is_added(t, (uint32_t)tokens - 1)))
         tokens--;
     if (tokens <= rows && tokens >= rows - rows / 10) return 0;
     return error_set(e, EINVAL,
@@ -95,6 +97,8 @@ static int load(struct instance *i, struct error *e)
         rc = job.rc;
     }
     if (!rc && text) rc = compare_vocabularies(i, o->model, e);
+    if (!rc && text && !o->ignore_eos)
+        rc = ends_find(&i->ends, model_generation(i->model), i->tokenizer, model_program(i->model)->spec.vocab, e);
     if (!rc && model_notice(i->model) && !o->quiet) log_at(LOG_WARN, "%s", model_notice(i->model));
     return rc;
 }
@@ -406,6 +410,7 @@ void instance_close(struct instance *i)
     scheduler_close(i->scheduler);
     engine_close(i->engine);
     free(i->plan);
+    ends_free(&i->ends);
     tokenizer_close(i->tokenizer);
     model_close(i->model);
     free(i);
@@ -448,10 +453,8 @@ struct sampler_settings instance_sampling(const struct instance *i)
 
 void instance_end_tokens(const struct instance *i, const uint32_t **eos, size_t *count)
 {
-    const struct model_generation *g = model_generation(i->model);
-
-    *eos = g->eos;
-    *count = i->config.options->ignore_eos ? 0 : g->eos_count;
+    *eos = i->ends.id;
+    *count = i->ends.count;
 }
 
 const struct plan_shm *instance_plan(const struct instance *i)

@@ -46,7 +46,7 @@ const struct options *instance_options(const struct instance *i);
 struct scheduler *instance_scheduler(const struct instance *i);
 uint32_t instance_context(const struct instance *i); /* tokens that a sequence may have: the model's, and the cache's */
 /* How tokens are chosen where nothing else is asked for: the options, then the folder's own defaults. The seed is chosen
- * once. And what ends an answer: *eos is the model's, none with --ignore-eos. */
+ * once. And what ends an answer (ends.h): none with --ignore-eos. */
 struct sampler_settings instance_sampling(const struct instance *i);
 void instance_end_tokens(const struct instance *i, const uint32_t **eos, size_t *count);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ENDS_MAX       4096 /* of one file */
 #define FILE_BYTES_MAX (UINT64_C(4) << 20)
 
 static int fault(struct error *e, const char *path, const char *key, const char *what)
@@ -12,28 +13,40 @@ static int fault(struct error *e, const char *path, const char *key, const char 
     return error_set(e, EINVAL, "%s: %s: %s", path, key, what);
 }
 
-static int add_eos(struct model_generation *g, const json_t *v, const char *path, struct error *e)
+static int add_eos(struct model_generation *g, const json_t *v, enum generation_file from, const char *path,
+                   struct error *e)
 {
     uint32_t *eos;
+    uint8_t *eos_from;
     int64_t id;
 
     if (!json_whole(v, &id) || id < -1 || id > UINT32_MAX) return fault(e, path, "eos_token_id", "not a token's number");
     if (id < 0) return 0;
+    for (size_t i = 0; i < g->eos_count; i++)
+        if (g->eos[i] == id) {
+            g->eos_from[i] |= (uint8_t)from;
+            return 0;
+        }
     eos = reallocarray(g->eos, g->eos_count + 1, sizeof *eos);
-    if (!eos) return error_set(e, ENOMEM, "%s: no memory", path);
-    g->eos = eos;
+    if (eos) g->eos = eos;
+    eos_from = reallocarray(g->eos_from, g->eos_count + 1, sizeof *eos_from);
+    if (eos_from) g->eos_from = eos_from;
+    if (!eos || !eos_from) return error_set(e, ENOMEM, "%s: no memory", path);
+    g->eos_from[g->eos_count] = (uint8_t)from;
     g->eos[g->eos_count++] = (uint32_t)id;
     return 0;
 }
 
-/* One id or a list of them, unless an earlier file gave some. */
-static int read_eos(struct model_generation *g, const json_t *v, const char *path, struct error *e)
+/* One id or a list of them. */
+static int read_eos(struct model_generation *g, const json_t *v, enum generation_file from, const char *path,
+                    struct error *e)
 {
     int rc = 0;
 
-    if (g->eos_count || !v || json_is_null(v)) return 0;
-    if (!json_is_array(v)) return add_eos(g, v, path, e);
-    for (size_t i = 0; i < json_array_size(v) && !rc; i++) rc = add_eos(g, json_array_get(v, i), path, e);
+    if (!v || json_is_null(v)) return 0;
+    if (json_array_size(v) > ENDS_MAX) return fault(e, path, "eos_token_id", "more tokens than end a text");
+    if (!json_is_array(v)) return add_eos(g, v, from, path, e);
+    for (size_t i = 0; i < json_array_size(v) && !rc; i++) rc = add_eos(g, json_array_get(v, i), from, path, e);
     return rc;
 }
 
@@ -44,11 +57,12 @@ static void read_id(int64_t *id, const json_t *v)
     if (*id < 0 && json_whole(v, &n)) *id = n;
 }
 
-static int read_ids(struct model_generation *g, const json_t *o, const char *path, struct error *e)
+static int read_ids(struct model_generation *g, const json_t *o, enum generation_file from, const char *path,
+                    struct error *e)
 {
     read_id(&g->bos, json_object_get(o, "bos_token_id"));
     read_id(&g->pad, json_object_get(o, "pad_token_id"));
-    return read_eos(g, json_object_get(o, "eos_token_id"), path, e);
+    return read_eos(g, json_object_get(o, "eos_token_id"), from, path, e);
 }
 
 static int read_number(double *out, const json_t *o, const char *key, const char *path, struct error *e)
@@ -90,7 +104,7 @@ static int read_file(struct model_generation *g, const char *folder, struct erro
         rc = 0;
         e->code = 0;
     } else if (!rc) {
-        rc = read_ids(g, o, path, e);
+        rc = read_ids(g, o, GENERATION_FILE, path, e);
         if (!rc) rc = read_sampling(g, o, path, e);
     }
     json_decref(o);
@@ -105,14 +119,16 @@ int generation_read(struct model_generation *g, const char *folder, const struct
     *g = (struct model_generation){
         .bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
     rc = read_file(g, folder, e);
-    if (!rc) rc = read_ids(g, c->text, c->path, e);
-    if (!rc && c->root != c->text) rc = read_ids(g, c->root, c->path, e);
+    if (!rc) rc = read_ids(g, c->text, GENERATION_CONFIG, c->path, e);
+    if (!rc && c->root != c->text) rc = read_ids(g, c->root, GENERATION_CONFIG, c->path, e);
     return rc;
 }
 
 void generation_free(struct model_generation *g)
 {
     free(g->eos);
+    free(g->eos_from);
     g->eos = NULL;
+    g->eos_from = NULL;
     g->eos_count = 0;
 }

@@ -6,9 +6,12 @@
 #include "coordinator/source/config.h"
 #include "proto/base/error.h"
 
-/* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids. */
+enum generation_file { GENERATION_FILE = 1, GENERATION_CONFIG = 2 }; /* generation_config.json, config.json */
+
+/* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids; the ends of both. */
 struct model_generation {
-    uint32_t *eos;
+    uint32_t *eos;     /* every token that a file calls an end, each once */
+    uint8_t *eos_from; /* enum generation_file of each, more than one perhaps */
     size_t eos_count;
     int64_t bos, pad;                                 /* -1: none */
     double temperature, top_p, min_p, repeat_penalty; /* NaN: not given */

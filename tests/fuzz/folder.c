@@ -11,7 +11,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/support_temporary.h"
 
-static char made[16][TEMPORARY_BYTES]; /* folders to remove */
+static char made[32][TEMPORARY_BYTES]; /* folders to remove */
 static int made_count;
 
 static void remove_made(void)
@@ -35,7 +35,7 @@ void fuzz_folder_make(struct fuzz_folder *f, const char *const *name)
 
     if (!temporary_make(f->path, NULL)) fuzz_fail("cannot make a temporary folder");
     if (!made_count) atexit(remove_made);
-    if (made_count == 16) fuzz_fail("too many folders");
+    if (made_count == 32) fuzz_fail("too many folders");
     snprintf(made[made_count++], sizeof *made, "%s", f->path);
     for (f->files = 0; name[f->files]; f->files++) {
         f->fd[f->files] = memfd_create("fuzz", MFD_CLOEXEC);
