@@ -492,6 +492,7 @@ static int parse_with(enum option_command c, const struct option_flag *f, int wa
                  way == 1 && f->argument ? a_value(f) : "");
     word[n++] = text;
     if (way != 1 && f->argument) word[n++] = a_value(f);
+    if (c == COMMAND_RUN && !strcmp(f->name, "parallel")) word[n++] = "--prompts=f"; /* of use with it alone */
     word[n] = NULL;
     return parse_list(word);
 }

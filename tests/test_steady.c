@@ -169,7 +169,7 @@ static pid_t trace(pid_t pid, const char *out)
     return 0;
 }
 
-/* What a stage may call: waiting, its reads, and its control thread's look at the coordinator every 50 ms. */
+/* What a stage may call: waiting, and its reads. */
 static bool allowed(int stage, const char *name)
 {
     static const char *const all[] = {"futex",           "poll",      "ppoll",       "epoll_wait", "clock_nanosleep",

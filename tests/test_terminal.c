@@ -1,15 +1,18 @@
 /* The program in a real terminal (tmux) under a shell with job control: Ctrl-Z and fg at the prompt and amid an answer, and an
  * answer with the live line below it. */
 #include <jansson.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -115,8 +118,10 @@ static void stopped_at_the_prompt(const char *shell)
     shell_start(shell, 80);
     chat_start();
     for (int i = 0; i < 2; i++) {
-        tmux_keys("abcd", NULL);
-        tmux_wait("abcd");
+        const char *typed = i ? "abcd" : "wxyz"; /* Ctrl-Z throws away what was not read yet */
+
+        tmux_keys(typed, NULL);
+        tmux_wait(typed);
         tmux_keys("C-z", NULL);
         tmux_wait("Stopped");
         tmux_wait_stty("icanon");
@@ -199,6 +204,30 @@ static void ctrl_z_amid_an_answer(void **state)
     leave();
 }
 
+/* `run` with these flags, whose compute stage is stopped as soon as it is there; the run. */
+static pid_t run_held(const char *flags, pid_t *compute)
+{
+    char fifo[TEMPORARY_BYTES + 16], line[PATH_MAX];
+    pid_t run;
+    int fd;
+
+    snprintf(fifo, sizeof fifo, "%s/prompt", folder);
+    unlink(fifo);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    snprintf(line, sizeof line, "clear; $S run " DEMO " -f %s --temperature 0 -n 90 --ignore-eos %s", fifo, flags);
+    tmux_keys(line, "Enter", NULL);
+    run = program();
+    fd = open(fifo, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "Once upon a time", 16), 16);
+    close(fd);
+    unlink(fifo);
+    *compute = victim_wait(run, 2, 5000);
+    assert_true(*compute > 0);
+    kill(*compute, SIGSTOP);
+    return run;
+}
+
 /* Nothing of the live line stays for the shell. */
 static void ctrl_z_with_the_line(void **state)
 {
@@ -206,15 +235,11 @@ static void ctrl_z_with_the_line(void **state)
 
     (void)state;
     shell_start(BASH, 80);
-    tmux_keys("$S run " DEMO " -p 'Once upon a time' --temperature 0 -n 90 --ignore-eos", "Enter", NULL);
-    run = program();
-    compute = victim_wait(run, 2, 5000);
-    if (compute <= 0) compute = victim_wait(run = program(), 2, 5000);
-    kill(compute, SIGSTOP);
+    run = run_held("", &compute);
     tmux_wait(" ETA ");
     tmux_keys("C-z", NULL);
     tmux_wait("Stopped");
-    assert_null(strstr(tmux_text(), " ETA "));
+    if (strstr(tmux_text(), " ETA ")) fail_msg("%s", tmux_text());
     tmux_keys("fg", "Enter", NULL);
     kill(compute, SIGCONT);
     for (int i = 0; i < 500 && !victim_gone(run); i++) nap_ms(20);
@@ -257,6 +282,41 @@ static void full_rows(void **state)
     free(row);
 }
 
+/* Messages of the coordinator and of the stages amid an answer: each on lines of its own, and the answer is whole. */
+static void messages_amid_an_answer(void **state)
+{
+    const char *const arg[] = {"run", DEMO, "-p", "Once upon a time", "--temperature",
+                               "0",   "-n", "90", "--ignore-eos",     NULL};
+    struct process_result want = process_run("sluice", arg, NULL, 0, 20);
+    static char got[1 << 16];
+    pid_t compute;
+    size_t n = 0;
+    bool restarted = false;
+
+    (void)state;
+    assert_int_equal(want.status, 0);
+    shell_start(BASH, 60);
+    run_held("-vv; echo 'the' end", &compute);
+    nap_ms(300);
+    kill(compute, SIGKILL);
+    tmux_wait("\nthe end");
+    restarted = strstr(tmux_text(), "starting the stages again") != NULL;
+    for (const char *line = tmux_text(); *line; line += strcspn(line, "\n"), line += *line == '\n')
+        if (strncmp(line, "sluice", 6) && strncmp(line, "the end", 7) && *line != '$')
+            for (const char *p = line; *p && *p != '\n'; p++)
+                if (*p != ' ') got[n++] = *p;
+    got[n] = 0;
+    assert_null(strstr(got, "ETA"));
+    n = 0;
+    for (char *p = want.out; *p; p++)
+        if (*p != ' ' && *p != '\n') want.out[n++] = *p;
+    want.out[n] = 0;
+    assert_string_equal(got, want.out);
+    tmux_end();
+    assert_true(restarted);
+    process_result_free(&want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +325,7 @@ int main(void)
         cmocka_unit_test(ctrl_z_amid_an_answer),
         cmocka_unit_test(ctrl_z_with_the_line),
         cmocka_unit_test(full_rows),
+        cmocka_unit_test(messages_amid_an_answer),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

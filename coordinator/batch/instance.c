@@ -251,6 +251,8 @@ static int start_engine(struct instance *i, enum engine_mps mps, struct error *e
                                    .tick_arg = i,
                                    .trace = on_trace,
                                    .trace_arg = i,
+                                   .log = i->observer.log,
+                                   .log_arg = i->observer.arg,
                                    .fault = i->config.options->fault,
                                    .mps = mps};
 

@@ -15,6 +15,7 @@
 #include "coordinator/engine/stages.h"
 #include "coordinator/engine/tasks.h"
 #include "coordinator/engine/weights.h"
+#include "coordinator/engine/words.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/shm.h"
@@ -37,6 +38,7 @@ struct engine {
     struct epoch_shm *run;
     struct child child[STAGES];
     struct mps mps;
+    struct words words;
     int fd0;                        /* of the segments, in the stages */
     bool started[STAGES], greeted[STAGES], attached[STAGES];
     bool compute_waits;             /* its HELLO is answered after transfer's */
@@ -91,7 +93,8 @@ static int start_stages(struct engine *g, struct error *e)
     struct child_config c = {.cuda = g->config.plan->run.backend == BACKEND_CUDA,
                              .address = address,
                              .log_level = (int)g->config.plan->run.log_level,
-                             .fault = g->config.fault};
+                             .fault = g->config.fault,
+                             .err = -1};
     int rc;
 
     snprintf(address, sizeof address, "ipc://@sluice-%ld-%llu-%llx", (long)getpid(), (unsigned long long)g->epoch,
@@ -102,12 +105,15 @@ static int start_stages(struct engine *g, struct error *e)
         if (c.fd0 <= c.fd[i]) c.fd0 = c.fd[i] + 1;
     }
     g->fd0 = c.fd0;
+    words_open(&g->words, g->config.log, g->config.log_arg);
+    c.err = g->words.write;
     for (int i = 0; i < STAGES; i++) {
         if (!wanted(g, i)) continue;
         c.stage = (enum stage_id)i;
         if ((rc = child_start(&g->child[i], &c, e))) return rc;
         g->started[i] = true;
     }
+    words_started(&g->words);
     return 0;
 }
 
@@ -237,6 +243,7 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
         if (patience_ms > 50) patience_ms = 50;
     }
     if (g->config.trace && g->control) drain(g); /* the last records of a trace */
+    words_close(&g->words);
     add_stats(&g->total, g);
     control_close(g->control);
     g->control = NULL;
@@ -264,6 +271,7 @@ int engine_open(struct engine **out, const struct engine_config *c, struct error
     g->config = *c;
     g->total.start_ns = clock_ns();
     for (int i = 0; i < SEGS; i++) g->shm[i].fd = -1;
+    g->words = (struct words)WORDS_NONE;
     rc = tasks_check(tasks_needed(g), e);
     if (!rc) rc = weights_open(&g->weights, c->plan, e);
     if (rc) {
@@ -558,16 +566,17 @@ static void wake(struct engine *g)
 
 int engine_poll(struct engine *g, int timeout_ms, struct error *e)
 {
-    struct pollfd p[STAGES + 2] = {{.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
+    struct pollfd p[STAGES + 3] = {{.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}, {.fd = g->words.read, .events = POLLIN}};
     uint64_t now;
 
     if (!g->control) return error_set(e, EPIPE, "the stages do not run");
     wake(g);
     p[0].fd = control_fd(g->control);
-    for (int i = 0; i < STAGES; i++) p[2 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
+    for (int i = 0; i < STAGES; i++) p[3 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
     drain(g);
-    if (timeout_ms && !g->done && !g->answered) poll(p, STAGES + 2, timeout_ms < 50 ? timeout_ms : 50);
+    if (timeout_ms && !g->done && !g->answered) poll(p, STAGES + 3, timeout_ms < 50 ? timeout_ms : 50);
     drain(g);
+    words_look(&g->words);
     now = clock_ns();
     watch_children(g);
     watch_pulse(g, now);

@@ -27,6 +27,9 @@ struct engine_config {
     void *tick_arg;
     void (*trace)(void *arg, enum stage_id from, const struct trace_record *r, uint32_t n); /* may be NULL */
     void *trace_arg;
+    /* Lines that the stages write to standard error; NULL: they write to ours. */
+    void (*log)(void *arg, const char *line, size_t bytes);
+    void *log_arg;
     const char *fault;           /* faults to inject, in a build that has them; else NULL */
     enum engine_mps mps;
     uint32_t only;               /* bits of enum stage_id to start; 0: all. The coordinator stands in for the others (profile). */

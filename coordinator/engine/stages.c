@@ -75,6 +75,8 @@ static int spawn(struct child *c, const char *path, char **argv, const struct ch
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    /* First: its number may be one of those that are given to the segments. */
+    if (config->err >= 0) posix_spawn_file_actions_adddup2(&actions, config->err, STDERR_FILENO);
     for (int i = 0; i < STAGE_FDS; i++)
         if (config->fd[i] >= 0) posix_spawn_file_actions_adddup2(&actions, config->fd[i], config->fd0 + i);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", 0, 0);

@@ -26,6 +26,7 @@ struct child_config {
     const char *address; /* of the control socket */
     int log_level;
     int fd[STAGE_FDS];   /* to be inherited, -1 for none */
+    int err;             /* their standard error; -1: ours */
     int fd0;             /* their numbers in the stage: fd0, fd0 + 1, ...; above every fd[i] */
     const char *fault;   /* faults to inject, NULL: none (reader/engine_faults.h) */
 };

@@ -11,12 +11,13 @@
 #include "proto/base/printable.h"
 #include "proto/base/utf8.h"
 
-#define SAVE       "\0337"
-#define RESTORE    "\0338"
-#define ERASE      "\033[J" /* from the cursor on, and all rows below */
-#define ERASE_ROW  "\033[K" /* of one; tmux keeps what the other erases in its history, where that is all of a screen */
-#define MAKE_ROW   "\033D\033[A" /* below this one there is a row now; the column is as before */
-#define ROW_BELOW  "\033[B\r"
+#define SAVE      "\0337"
+#define RESTORE   "\0338"
+#define ERASE_ROW "\033[K" /* from the cursor on */
+/* And all rows below. The row first, or tmux puts it into its history where it is the first one of the screen. */
+#define ERASE     ERASE_ROW "\033[J"
+#define MAKE_ROW  "\033D\033[A" /* below this one there is a row now; the column is as before */
+#define ROW_BELOW "\033[B\r"
 #define LINE_BYTES 512
 
 /* What a shell finds after Ctrl-Z: an empty row, and nothing of the line. The key itself may have been shown. */

@@ -8,6 +8,7 @@
 #include "coordinator/view/live.h"
 #include "coordinator/view/trace.h"
 #include "proto/base/clock.h"
+#include "proto/base/log.h"
 
 struct view {
     struct live live;
@@ -18,6 +19,8 @@ struct view {
     struct trace_writer *trace;
 };
 
+static void on_log(void *arg, const char *line, size_t bytes);
+
 int view_open(struct view **out, bool quiet, const char *trace, const struct output_options *keep, struct error *e)
 {
     struct view *v = calloc(1, sizeof *v);
@@ -26,9 +29,14 @@ int view_open(struct view **out, bool quiet, const char *trace, const struct out
     if (!v) return error_set(e, ENOMEM, "out of memory");
     live_open(&v->live, quiet);
     if (trace) rc = trace_open(&v->trace, trace, keep, e);
-    if (rc) free(v);
-    else *out = v;
-    return rc;
+    if (rc) {
+        live_close(&v->live);
+        free(v);
+        return rc;
+    }
+    if (v->live.shared) log_divert(on_log, v);
+    *out = v;
+    return 0;
 }
 
 int view_close(struct view *v, struct error *e)
@@ -36,6 +44,7 @@ int view_close(struct view *v, struct error *e)
     int rc;
 
     if (!v) return 0;
+    log_divert(NULL, NULL);
     live_close(&v->live);
     rc = trace_close(v->trace, e);
     free(v);
@@ -79,10 +88,24 @@ static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t pos
 
 static void on_tick(void *arg, const struct batch_progress *p);
 
+/* A message amid an answer begins a line, and the answer goes on below it. */
+static void on_log(void *arg, const char *line, size_t bytes)
+{
+    struct view *v = arg;
+
+    live_interrupt(&v->live);
+    fwrite(line, 1, bytes, stderr);
+}
+
 struct batch_observer view_observer(struct view *v)
 {
-    return (struct batch_observer){
-        .arg = v, .sweep = on_sweep, .swept = on_swept, .tick = on_tick, .note = on_note, .trace = on_trace};
+    return (struct batch_observer){.arg = v,
+                                   .sweep = on_sweep,
+                                   .swept = on_swept,
+                                   .tick = on_tick,
+                                   .note = on_note,
+                                   .log = v->live.shared ? on_log : NULL,
+                                   .trace = on_trace};
 }
 
 /* ---- the line ---- */

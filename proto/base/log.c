@@ -14,6 +14,15 @@
 static const char *log_process = "sluice";
 static enum log_level log_limit = LOG_WARN;
 
+static void (*log_to)(void *arg, const char *line, size_t bytes);
+static void *log_to_arg;
+
+void log_divert(void (*to)(void *arg, const char *line, size_t bytes), void *arg)
+{
+    log_to = to;
+    log_to_arg = arg;
+}
+
 void log_setup(const char *process, enum log_level level)
 {
     log_process = process;
@@ -54,5 +63,6 @@ void log_at(enum log_level level, const char *fmt, ...)
     printable_line(line, sizeof line - 1, text);
     n = strlen(line);
     line[n++] = '\n';
-    log_write(line, n);
+    if (log_to && gettid() == getpid()) log_to(log_to_arg, line, n);
+    else log_write(line, n);
 }
