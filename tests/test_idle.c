@@ -1,5 +1,5 @@
-/* A chat that waits for its user: no process of it wakes up, and what becomes of a stage meanwhile is noticed when there is
- * something to do again. */
+/* A chat that waits for its user: no process of it wakes up, and what becomes of a stage meanwhile is noticed when
+ * there is something to do again. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>

@@ -1,5 +1,6 @@
-/* The live line below an answer: whatever the terminal's width, and whatever stands at its edge, no character of the answer is
- * lost. In a real terminal (tmux), where this program writes a text in pieces and draws the line after each. */
+/* The live line below an answer: whatever the terminal's width, and whatever stands at its edge, no character of the
+ * answer is lost. In a real terminal (tmux), where this program writes a text in pieces and draws the line after each.
+ */
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -235,8 +236,8 @@ static void every_edge(void **state)
         }
 }
 
-/* The text stops amid a row, at the edge, or at the beginning of a line, where the screen was scrolled or not; meanwhile the
- * terminal changes its size. */
+/* The text stops amid a row, at the edge, or at the beginning of a line, where the screen was scrolled or not;
+ * meanwhile the terminal changes its size. */
 static void resized(void **state)
 {
     static const int sizes[][2] = {{80, 10}, {80, 40}, {60, 24}, {100, 24}, {33, 7}};

@@ -1,4 +1,5 @@
-/* What others wrote never commands a terminal: the filter itself, and every way on which text comes out of the program. */
+/* What others wrote never commands a terminal: the filter itself, and every way on which text comes out of the program.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,5 +1,5 @@
-/* What a program meets whose parent and neighbours are none of its own: signals that come while it waits, or were blocked or
- * ignored for it, descriptors that do not block, and pipes and devices where files are expected. */
+/* What a program meets whose parent and neighbours are none of its own: signals that come while it waits, or were
+ * blocked or ignored for it, descriptors that do not block, and pipes and devices where files are expected. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

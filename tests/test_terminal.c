@@ -1,5 +1,5 @@
-/* The program in a real terminal (tmux) under a shell with job control: Ctrl-Z and fg at the prompt and amid an answer, and an
- * answer with the live line below it. */
+/* The program in a real terminal (tmux) under a shell with job control: Ctrl-Z and fg at the prompt and amid an answer,
+ * and an answer with the live line below it. */
 #include <jansson.h>
 #include <fcntl.h>
 #include <limits.h>

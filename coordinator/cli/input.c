@@ -92,6 +92,6 @@ struct inputs input_all(const struct options *o)
 {
     const char *trace = o->command == COMMAND_TRACE ? o->trace : NULL; /* elsewhere it is an output */
 
-    return (struct inputs){
-        .model = o->model, .file = {o->prompt_file, o->prompts, o->messages_file, trace ? trace : o->baseline}};
+    return (struct inputs){.model = o->model,
+                           .file = {o->prompt_file, o->prompts, o->messages_file, trace ? trace : o->baseline}};
 }

@@ -1,5 +1,6 @@
-/* Text from standard input or from a file that a person names: a regular file, or a pipe or device, which may take its time
- * and may have been set not to block. Once interrupt_setup() was called, Ctrl-C and its kin end the waiting (-ECANCELED). */
+/* Text from standard input or from a file that a person names: a regular file, or a pipe or device, which may take its
+ * time and may have been set not to block. Once interrupt_setup() was called, Ctrl-C and its kin end the waiting
+ * (-ECANCELED). */
 #pragma once
 #include <stddef.h>
 #include <sys/types.h>

@@ -1,5 +1,5 @@
-/* Processes and threads that a run will need: asked for before anything starts, since a library that cannot start a thread of
- * its own ends the process without a word that helps. */
+/* Processes and threads that a run will need: asked for before anything starts, since a library that cannot start a
+ * thread of its own ends the process without a word that helps. */
 #pragma once
 #include <stdint.h>
 #include "proto/base/error.h"

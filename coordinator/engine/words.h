@@ -1,6 +1,6 @@
-/* What the stages write to standard error, where somebody wants it line by line: whoever shows an answer on the same terminal
- * must know of every character that is written there. They get a pipe then, which never makes them wait: what finds no room
- * is lost. */
+/* What the stages write to standard error, where somebody wants it line by line: whoever shows an answer on the same
+ * terminal must know of every character that is written there. They get a pipe then, which never makes them wait: what
+ * finds no room is lost. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

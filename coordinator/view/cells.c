@@ -20,7 +20,8 @@ static bool is_surely_wide(uint32_t c)
            (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x3001 && c <= 0x3002) || (c >= 0x300C && c <= 0x300F);
 }
 
-/* Letters of alphabets: one cell, but where somebody has set ambiguous ones to two, which is rare enough to be known. */
+/* Letters of alphabets: one cell, but where somebody has set ambiguous ones to two, which is rare enough to be known.
+ */
 static bool is_surely_narrow(uint32_t c)
 {
     switch (utf8proc_category((utf8proc_int32_t)c)) {

@@ -1,14 +1,14 @@
-/* Where the cursor of a terminal is, as far as that is certain: cells since the beginning of the line that is being written,
- * rows of the terminal's width that are filled one after the other.
+/* Where the cursor of a terminal is, as far as that is certain: cells since the beginning of the line that is being
+ * written, rows of the terminal's width that are filled one after the other.
  *
- * Terminals do not agree about how wide some characters are (ambiguous ones, emoji and what joins them, new ones), so the
- * cells are kept as the fewest and the most that any of them may have come to. Characters that are wide everywhere wrap early
- * where one cell is left: no terminal splits them. A tab goes to a stop that may be anywhere up to the next multiple of eight,
- * and never past the last column.
+ * Terminals do not agree about how wide some characters are (ambiguous ones, emoji and what joins them, new ones), so
+ * the cells are kept as the fewest and the most that any of them may have come to. Characters that are wide everywhere
+ * wrap early where one cell is left: no terminal splits them. A tab goes to a stop that may be anywhere up to the next
+ * multiple of eight, and never past the last column.
  *
- * A row that is exactly full leaves the cursor on its last cell, and the next character wraps (pending wrap). Few sequences
- * keep that state and most destroy it, after which the next character is written over the last one: so nothing but text may
- * be sent to the terminal while cells_at_edge(). */
+ * A row that is exactly full leaves the cursor on its last cell, and the next character wraps (pending wrap). Few
+ * sequences keep that state and most destroy it, after which the next character is written over the last one: so
+ * nothing but text may be sent to the terminal while cells_at_edge(). */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -15,9 +15,9 @@
 #define RESTORE   "\0338"
 #define ERASE_ROW "\033[K" /* from the cursor on */
 /* And all rows below. The row first, or tmux puts it into its history where it is the first one of the screen. */
-#define ERASE     ERASE_ROW "\033[J"
-#define MAKE_ROW  "\033D\033[A" /* below this one there is a row now; the column is as before */
-#define ROW_BELOW "\033[B\r"
+#define ERASE      ERASE_ROW "\033[J"
+#define MAKE_ROW   "\033D\033[A" /* below this one there is a row now; the column is as before */
+#define ROW_BELOW  "\033[B\r"
 #define LINE_BYTES 512
 
 /* What a shell finds after Ctrl-Z: an empty row, and nothing of the line. The key itself may have been shown. */
@@ -148,8 +148,8 @@ static void follow(struct cells *c, const char *text, size_t bytes)
     for (size_t at = 0, n; at < bytes; at += n) cells_add(c, shown_character(text + at, bytes - at, &n));
 }
 
-/* Does the row that the cursor is in surely hold all of it, so that the line below may stay? Not where the cursor could then be
- * at the edge or not. */
+/* Does the row that the cursor is in surely hold all of it, so that the line below may stay? Not where the cursor could
+ * then be at the edge or not. */
 static bool stays_in_row(const struct live *l, const char *text, size_t bytes)
 {
     struct cells c = l->cells;
@@ -160,7 +160,8 @@ static bool stays_in_row(const struct live *l, const char *text, size_t bytes)
     return cells_in_one_row(&l->cells, &c) && (c.least == c.most || !cells_at_edge(&c));
 }
 
-/* Bytes after which the cursor is surely not at the edge, so that the line can be taken away; SIZE_MAX: none of them. */
+/* Bytes after which the cursor is surely not at the edge, so that the line can be taken away; SIZE_MAX: none of them.
+ */
 static size_t safe_after(const struct live *l, const char *text, size_t bytes)
 {
     struct cells c = l->cells;

@@ -34,8 +34,8 @@ enum log_level log_get_level(void)
     return log_limit;
 }
 
-/* One write, so that lines of several processes do not mix. Standard error may have been set not to block, by whoever shares
- * it: a line that finds no room for a while is dropped. */
+/* One write, so that lines of several processes do not mix. Standard error may have been set not to block, by whoever
+ * shares it: a line that finds no room for a while is dropped. */
 static void log_write(const char *line, size_t n)
 {
     struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -63,6 +63,8 @@ void log_at(enum log_level level, const char *fmt, ...)
     printable_line(line, sizeof line - 1, text);
     n = strlen(line);
     line[n++] = '\n';
-    if (log_to && gettid() == getpid()) log_to(log_to_arg, line, n);
-    else log_write(line, n);
+    if (log_to && gettid() == getpid())
+        log_to(log_to_arg, line, n);
+    else
+        log_write(line, n);
 }

@@ -1,4 +1,5 @@
-/* Messages to stderr, one line each, prefixed by the process's name. The level and the way are the only global state. */
+/* Messages to stderr, one line each, prefixed by the process's name. The level and the way are the only global state.
+ */
 #pragma once
 #include <stddef.h>
 
@@ -12,6 +13,6 @@ void log_divert(void (*to)(void *arg, const char *line, size_t bytes), void *arg
 
 void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_at(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_at(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
