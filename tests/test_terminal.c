@@ -1,7 +1,6 @@
 /* The program in a real terminal (tmux) under a shell with job control: Ctrl-Z and fg at the prompt and amid an answer,
  * and an answer with the live line below it. */
 #include <jansson.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -61,19 +59,31 @@ static void shell_start(const char *shell, int columns)
 
 #define BASH "bash --norc --noprofile --noediting -i" /* its line editing would change the mode that is looked at */
 
+/* A child whose name is this (NULL: the first one); 0: there is none. */
+static pid_t child_of(pid_t parent, const char *name)
+{
+    char path[64], comm[64];
+    pid_t found = 0;
+    FILE *f, *g;
+    int pid;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    f = parent > 0 ? fopen(path, "re") : NULL;
+    while (f && !found && fscanf(f, "%d", &pid) == 1) {
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
+        g = fopen(path, "re");
+        if (g && fgets(comm, sizeof comm, g) && (!name || !strncmp(comm, name, strlen(name)))) found = pid;
+        if (g) fclose(g);
+    }
+    if (f) fclose(f);
+    return found;
+}
+
 static pid_t program(void)
 {
     pid_t found = 0;
-    char path[64], line[64];
-    FILE *f;
 
-    for (int i = 0; i < 200 && !found; i++) {
-        snprintf(path, sizeof path, "/proc/%d/task/%d/children", tmux_pid(), tmux_pid());
-        f = fopen(path, "re");
-        if (f && fgets(line, sizeof line, f)) found = (pid_t)atoi(line);
-        if (f) fclose(f);
-        nap_ms(10);
-    }
+    for (int i = 0; i < 500 && !(found = child_of(tmux_pid(), NULL)); i++) nap_ms(10);
     assert_true(found > 0);
     return found;
 }
@@ -204,28 +214,30 @@ static void ctrl_z_amid_an_answer(void **state)
     leave();
 }
 
-/* `run` with these flags, whose compute stage is stopped as soon as it is there; the run. */
+/* `run` with these flags, whose first compute stage stops itself before it begins; the run. */
 static pid_t run_held(const char *flags, pid_t *compute)
 {
-    char fifo[TEMPORARY_BYTES + 16], line[PATH_MAX];
-    pid_t run;
-    int fd;
+    char text[6 * PATH_MAX], line[PATH_MAX];
 
-    snprintf(fifo, sizeof fifo, "%s/prompt", folder);
-    unlink(fifo);
-    assert_int_equal(mkfifo(fifo, 0600), 0);
-    snprintf(line, sizeof line, "clear; $S run " DEMO " -f %s --temperature 0 -n 90 --ignore-eos %s", fifo, flags);
+    snprintf(text, sizeof text,
+             "B='%s' D='%s/bin'; rm -rf $D && mkdir $D && cp $B/sluice $D && ln -s $B/sluice-reader "
+             "$B/sluice-transfer-cpu $D && "
+             "printf '#!/bin/sh\\n[ -e %%s/held ] || { touch %%s/held; kill -STOP $$; }\\nexec %%s/sluice-compute-cpu "
+             "\"$@\"\\n' "
+             "$D $D $B >$D/sluice-compute-cpu && chmod 755 $D/sluice-compute-cpu",
+             process_build(), folder);
+    assert_int_equal(system(text), 0);
+    snprintf(line, sizeof line,
+             "clear; %s/bin/sluice run " DEMO " -p 'Once upon a time' --temperature 0 -n 90 --ignore-eos %s", folder,
+             flags);
     tmux_keys(line, "Enter", NULL);
-    run = program();
-    fd = open(fifo, O_WRONLY | O_CLOEXEC);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "Once upon a time", 16), 16);
-    close(fd);
-    unlink(fifo);
-    *compute = victim_wait(run, 2, 5000);
+    *compute = 0;
+    for (int i = 0; i < 500 && !*compute; i++) {
+        nap_ms(20);
+        *compute = child_of(child_of(tmux_pid(), NULL), "sluice-compute-"); /* the script, its name cut by the kernel */
+    }
     assert_true(*compute > 0);
-    kill(*compute, SIGSTOP);
-    return run;
+    return child_of(tmux_pid(), NULL);
 }
 
 /* Nothing of the live line stays for the shell. */

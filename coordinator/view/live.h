@@ -5,12 +5,12 @@
  *
  * The line never costs a character of the text, because
  *   - every sequence moves the cursor relative to where it is, to the row below, which it makes by scrolling where
- * there is none: so it does not matter how large the terminal is, also when that changes while the sequence is on its
- * way
+ *     there is none: so it does not matter how large the terminal is, also when that changes while the sequence is on
+ *     its way
  *   - nothing is sent while the cursor may stand behind a full row (cells.h): the line is then drawn, or taken away, at
- * the next character that is surely not at the edge
+ *     the next character that is surely not at the edge
  *   - while a terminal is being resized it may be ahead of what it tells (tmux: a quarter of a second), so nothing is
- * drawn
+ *     drawn
  *   - what is erased is to the right of the cursor and below it, where no text is
  * No state is left in the terminal: after kill -9 there is a line too many and nothing else. */
 #pragma once

@@ -2,9 +2,9 @@
  *
  * After terminal_streams() all that is printed to stdout and stderr passes through two streams of this file:
  *   - what a terminal would obey is taken out (proto/base/printable.h): of stdout where it is a terminal, anything else
- * gets the bytes as they are; of stderr always, since logs are shown later
+ *     gets the bytes as they are; of stderr always, since logs are shown later
  *   - a descriptor that was set not to block (by a shell, an editor, ssh: whoever shares it) is waited for; only after
- * Ctrl-C and its kin nobody waits for a reader that takes no more (a pager, a stopped terminal): then errno is EINTR
+ *     Ctrl-C and its kin nobody waits for a reader that takes no more (a pager, a stopped terminal): errno is EINTR then
  * The program's own escape sequences go past the filter, by terminal_raw(). */
 #pragma once
 #include <stdbool.h>
@@ -13,13 +13,11 @@
 
 /* Once, at the program's start. -ENOMEM: nothing has changed. */
 int terminal_streams(void);
-/* The program's own sequence to stdout or stderr, behind what was printed there before; to any other stream as it is.
- */
+/* The program's own sequence to stdout or stderr, behind what was printed there before; any other as it is. */
 void terminal_raw(FILE *f, const char *sequence);
 /* All bytes to a descriptor, as the streams write them. 0, or -errno (and errno). */
 int terminal_write(int fd, const char *text, size_t bytes);
-/* A stream without a filter, for a library that speaks to the terminal itself; unbuffered it is not. NULL: no memory.
- */
+/* A stream without a filter, with a buffer, for a library that speaks to the terminal itself. NULL: no memory. */
 FILE *terminal_unfiltered(int fd);
 
 bool terminal_is(int fd);

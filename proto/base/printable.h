@@ -1,12 +1,12 @@
-/* What others wrote, on its way to a person's screen: answers, templates' errors, names of files and tensors, log
- * lines.
+/* What others wrote, on its way to a person's screen: answers, templates' errors, names of files and tensors, log lines.
  *
- * Every such text passes through printable_copy(), at the place where it leaves: log_at() for the lines of the stages
- * and the coordinator, the streams of coordinator/view/terminal.h for all that the coordinator prints. What a terminal
- * would obey becomes U+FFFD: C0 controls but newline and tab (a carriage return too: it would let a line write over its
- * own beginning), DEL, C1 controls, whether as characters (C2 80 to C2 9F) or as bytes that are no UTF-8 embeddings,
- * overrides and isolates of bidirectional text (U+202A to 202E, U+2066 to 206F), with which a name looks like another
- * one. Marks that order nothing but themselves (U+200E, U+200F, U+061C) are text in Arabic and Hebrew. */
+ * Every such text passes through printable_copy() where it leaves: log_at() for the lines of the stages and the
+ * coordinator, the streams of coordinator/view/terminal.h for all that the coordinator prints. What a terminal would
+ * obey becomes U+FFFD:
+ *   - C0 controls but newline and tab (a carriage return too: with it a line could write over its own beginning), DEL,
+ *     C1 controls, whether as characters (C2 80 to C2 9F) or as bytes that are no UTF-8
+ *   - embeddings, overrides and isolates of bidirectional text (U+202A to 202E, U+2066 to 206F), with which a name looks
+ *     like another one; marks that order nothing but themselves (U+200E, U+200F, U+061C) are text in Arabic and Hebrew */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,8 +19,7 @@ size_t printable_refused(const char *text, size_t bytes);
  * in out. */
 size_t printable_copy(char *out, size_t room, const char *text, size_t bytes, bool more, size_t *used);
 
-/* One line into out[room], with a NUL behind it: newlines and tabs become spaces as well, what does not fit is cut off.
- */
+/* One line into out[room], with a NUL behind it: newlines and tabs become spaces as well, the rest is cut off. */
 void printable_line(char *out, size_t room, const char *text);
 
 #define PRINTABLE_INSTEAD "\xEF\xBF\xBD"
