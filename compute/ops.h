@@ -67,7 +67,9 @@ void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_
 /* Elements of form to float32. */
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements);
 
-/* x, y at the first column; weight, bias NULL or float32 in device memory. See struct op_norm. */
+/* x, y at the first column; weight, bias NULL or float32 in device memory. See struct op_norm. The results are right for any
+ * finite x: where sums of squares exceed float32 they are those of NORM_SMALLER x, whose eps would be too small to matter. */
+#define NORM_SMALLER 0x1p-96f /* the square of the largest float32, times this squared, leaves room for 2^64 of its kind */
 void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
               const float *bias, uint32_t n);
 

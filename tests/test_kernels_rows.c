@@ -65,6 +65,91 @@ static void test_norm(void **state)
         }
 }
 
+/* Values whose squares exceed float32, up to the largest, beside small ones; in place too. Every variant gives the same bits. */
+static void check_large_norm(uint32_t kind, uint32_t width, float most, bool affine)
+{
+    const struct op_norm p = {.groups = 2, .width = width, .src_stride = width, .dst_stride = width, .kind = kind,
+                              .weight_stride = affine ? width : 0, .eps = 1e-5f, .weight_add = affine ? 1.0f : 0.0f};
+    const uint32_t ld = 2 * width;
+    uint64_t seed = width;
+    float *x = kernels_floats(&seed, ld), *weight = kernels_floats(&seed, ld), *bias = kernels_floats(&seed, ld);
+    float *want = calloc(ld, 4), *base = NULL;
+    for (uint32_t i = 0; i < ld; i++) {
+        x[i] = i < width ? (i % 7 == 3 ? x[i] : x[i] / 1.01f * most) : x[i]; /* the second group is an ordinary one */
+        if (kind == NORM_LAYER && i < width)
+            x[i] = x[i] / 2 + most / 4;
+    }
+    reference_norm(&p, want, ld, x, ld, affine ? weight : NULL, affine ? bias : NULL, 1);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = copy_of(x, ld);
+        ops_norm(o, &p, y, ld, y, ld, affine ? weight : NULL, affine ? bias : NULL, 1);
+        kernels_assert_near(y, want, ld, 2e-6, NULL, 1, "large norm");
+        base = base ? base : copy_of(y, ld);
+        kernels_assert_same(y, base, ld, kernels_way_name(way));
+        free(y);
+        ops_close(o);
+    }
+    free(x), free(weight), free(bias), free(want), free(base);
+}
+
+static void test_large_norm(void **state)
+{
+    (void)state;
+    static const uint32_t widths[] = {15, 64, 100, 1031, 8192};
+    static const float most[] = {1e16f, 1e18f, 2e19f, 1e30f, 3.4e38f};
+    for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++)
+        for (size_t w = 0; w < COUNT(widths); w++)
+            for (size_t m = 0; m < COUNT(most); m++)
+                check_large_norm(kind, widths[w], most[m], m % 2);
+}
+
+/* By powers of two larger, and nothing changes but that eps counts for less: so from where it counts for nothing not one bit. */
+static void test_norm_scales(void **state)
+{
+    (void)state;
+    enum { WIDTH = 517 };
+    const struct op_norm p = {.groups = 1, .width = WIDTH, .src_stride = WIDTH, .dst_stride = WIDTH, .eps = 1e-6f};
+    uint64_t seed = 3;
+    float *x = kernels_floats(&seed, WIDTH), *weight = kernels_floats(&seed, WIDTH), *scaled = calloc(WIDTH, 4);
+    float *base = calloc(WIDTH, 4), *y = calloc(WIDTH, 4);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        for (int e = 53; e < 127; e += 2) {
+            for (int i = 0; i < WIDTH; i++)
+                scaled[i] = ldexpf(x[i], e);
+            ops_norm(o, &p, y, WIDTH, scaled, WIDTH, weight, NULL, 1);
+            if (way == 0 && e == 53)
+                memcpy(base, y, WIDTH * sizeof *y);
+            kernels_assert_same(y, base, WIDTH, kernels_way_name(way));
+        }
+        ops_close(o);
+    }
+    free(x), free(weight), free(scaled), free(base), free(y);
+}
+
+/* What is not finite stays visible. */
+static void test_norm_of_no_number(void **state)
+{
+    (void)state;
+    const struct op_norm p = {.groups = 1, .width = 40, .src_stride = 40, .dst_stride = 40, .eps = 1e-6f};
+    static const float bad[] = {INFINITY, -INFINITY, NAN};
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        for (size_t b = 0; b < COUNT(bad); b++) {
+            float x[40], y[40];
+            bool seen = false;
+            for (int i = 0; i < 40; i++)
+                x[i] = i == 17 ? bad[b] : 1e20f;
+            ops_norm(o, &p, y, 40, x, 40, NULL, NULL, 1);
+            for (int i = 0; i < 40; i++)
+                seen |= isnan(y[i]);
+            assert_true(seen);
+        }
+        ops_close(o);
+    }
+}
+
 static void test_rope(void **state)
 {
     (void)state;
@@ -339,7 +424,8 @@ static void test_pool(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norm),  cmocka_unit_test(test_rope), cmocka_unit_test(test_act),   cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_norm),  cmocka_unit_test(test_large_norm), cmocka_unit_test(test_norm_scales),
+        cmocka_unit_test(test_norm_of_no_number), cmocka_unit_test(test_rope), cmocka_unit_test(test_act),   cmocka_unit_test(test_scale),
         cmocka_unit_test(test_moves), cmocka_unit_test(test_conv), cmocka_unit_test(test_delta), cmocka_unit_test(test_exact),
         cmocka_unit_test(test_pool),
     };

@@ -1,7 +1,8 @@
 /* Weights that are not numbers (FP8's 0x7f and 0xff, e8m0's 0xff, NaN and infinity elsewhere): no text is printed, and the
- * error names file and tensor. */
+ * error names file and tensor. And numbers that are merely large give the right logits. */
 #include <fcntl.h>
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -120,6 +121,123 @@ static void logits_name_the_tensor(void **state)
     }
 }
 
+/* Multiplies all of a bf16 tensor by 2^by, which is exact. */
+static void scale(const char *folder, const char *tensor, int by)
+{
+    struct tensors *t = NULL;
+    const struct tensor *x;
+    struct error e = {0};
+    uint16_t *p;
+    int fd;
+
+    if (tensors_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
+    x = tensors_find(t, tensor);
+    assert_non_null(x);
+    assert_int_equal(x->dtype, TENSOR_BF16);
+    p = malloc(x->bytes);
+    fd = open(tensors_path(t, x), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && p);
+    assert_int_equal(pread(fd, p, x->bytes, (off_t)x->offset), x->bytes);
+    for (uint64_t i = 0; i < x->bytes / 2; i++)
+        if (p[i] & 0x7f80) p[i] = (uint16_t)(p[i] + by * 128); /* the exponent */
+    assert_int_equal(pwrite(fd, p, x->bytes, (off_t)x->offset), x->bytes);
+    close(fd);
+    free(p);
+    tensors_close(t);
+}
+
+static float *logits_of(const char *folder, size_t *bytes)
+{
+    const char *out = scratch_path(folder, "logits.f32");
+    const char *arg[] = {"logits", folder, "--tokens", "1 17 33 5 91", "--out", out, "--quiet", NULL};
+    struct process_result r = process_run("sluice", arg, NULL, 0, 60);
+    float *x;
+    FILE *f;
+
+    if (r.status) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    f = fopen(scratch_path(folder, "logits.f32"), "re");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    *bytes = (size_t)ftell(f);
+    rewind(f);
+    x = malloc(*bytes);
+    assert_int_equal(fread(x, 1, *bytes, f), *bytes);
+    fclose(f);
+    return x;
+}
+
+/* A residual stream so large that its squares exceed float32. What the layers add to it vanishes beside it, and norms do not
+ * see how long it is: from 1e16 on, where no square exceeds anything, up to 1e30 not one bit of the logits may change. */
+static void large_values_keep_their_logits(void **state)
+{
+    static const char *const models[] = {"llama", "stablelm", "stablelm-12b", "glm4", "deepseek-v2"};
+    static const int powers[] = {60, 70, 90, 110};
+
+    (void)state;
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        char *folder = reference_make(models[m]);
+        float *base = NULL, *now;
+        size_t bytes, n;
+        int had = 0;
+
+        for (size_t i = 0; i < sizeof powers / sizeof *powers; i++) {
+            scale(folder, "model.embed_tokens.weight", powers[i] - had);
+            had = powers[i];
+            now = logits_of(folder, &n);
+            if (!base) {
+                bool zero = true;
+
+                base = now;
+                bytes = n;
+                for (size_t k = 0; k < n / 4; k++) zero &= base[k] == 0;
+                assert_false(zero);
+                continue;
+            }
+            assert_int_equal(n, bytes);
+            if (memcmp(now, base, n)) fail_msg("%s: other logits at 2^%d", models[m], powers[i]);
+            free(now);
+        }
+        free(base);
+        scratch_remove(folder);
+    }
+}
+
+/* A model without a norm before its products gets values that float32 does not hold: an error that names the layer. */
+static void too_large_to_compute(void **state)
+{
+    char *folder = reference_make("olmo2");
+    const char *arg[] = {"logits", folder, "--tokens", "1 17 33 5 91", "--out", "/dev/null", NULL};
+    struct process_result r;
+
+    (void)state;
+    scale(folder, "model.embed_tokens.weight", 90);
+    r = process_run("sluice", arg, NULL, 0, 60);
+    if (r.status != 1 || !strstr(r.err, "layer 0: ") || !strstr(r.err, "exceed float32")) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    scratch_remove(folder);
+}
+
+/* Keys that float16 cannot hold: told, with what to do. */
+static void too_large_for_the_cache(void **state)
+{
+    char *folder = reference_make("llama");
+    const char *arg[] = {"logits", folder, "--tokens", "1 17 33 5 91", "--out", "/dev/null", "--kv-type", "f16", NULL};
+    struct process_result r;
+
+    (void)state;
+    scale(folder, "model.layers.1.self_attn.k_proj.weight", 20);
+    r = process_run("sluice", arg, NULL, 0, 60);
+    if (r.status != 1 || !strstr(r.err, "layer 1: keys or values exceed what float16 holds") || !strstr(r.err, "--kv-type bf16"))
+        fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    arg[7] = "bf16";
+    r = process_run("sluice", arg, NULL, 0, 60);
+    if (r.status) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    scratch_remove(folder);
+}
+
 /* A prompt in chunks, and a fault that only a later token meets: nothing of the answer is made up. */
 static void run_prints_no_garbage(void **state)
 {
@@ -148,7 +266,10 @@ static void run_prints_no_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_name_the_tensor),
-                                       cmocka_unit_test(run_prints_no_garbage)};
+                                       cmocka_unit_test(run_prints_no_garbage),
+                                       cmocka_unit_test(large_values_keep_their_logits),
+                                       cmocka_unit_test(too_large_to_compute),
+                                       cmocka_unit_test(too_large_for_the_cache)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,16 +55,60 @@ INLINE void norm_write(float *y, const float *x, size_t width, float mean, float
     }
 }
 
+/* Sums that exceed float32 though what is summed does not: then everything is computed of values that are NORM_SMALLER times
+ * as large (compute/ops.h). */
+#define FITS(sum) ((sum) < __builtin_inff())
+
+INLINE vf smaller(const float *x, size_t n, vf mean)
+{
+    const vf d = vf_sub(vf_mul(load_some(x, n), vf_set1(NORM_SMALLER)), mean);
+    return n < 16 ? vf_sel(vm_first((unsigned)n), d, vf_zero()) : d;
+}
+
+/* As norm_write() with the mean and the length of x itself. False: x is not finite. */
+INLINE bool norm_large(float *y, const float *x, size_t width, uint32_t kind, const float *weight, float weight_add,
+                       const float *bias)
+{
+    const vf one = vf_set1(weight_add);
+    vf total = vf_zero(), sum = vf_zero(), mean = vf_zero();
+    if (kind == NORM_LAYER) {
+        FOR_VECS(c, n, width)
+            total = vf_add(total, smaller(x + c, n, mean));
+        mean = vf_set1(vf_sum(total) / (float)width);
+    }
+    FOR_VECS(c, n, width) {
+        const vf d = smaller(x + c, n, mean);
+        sum = vf_fma(d, d, sum);
+    }
+    const float squares = vf_sum(sum);
+    if (!FITS(squares))
+        return false;
+    const float length = __builtin_sqrtf(kind == NORM_L2 ? squares : squares / (float)width);
+    const vf by = vf_set1(length > 0.0f ? 1.0f / length : 0.0f);
+    FOR_VECS(c, n, width) {
+        vf v = vf_mul(smaller(x + c, n, mean), by);
+        if (weight)
+            v = vf_mul(v, vf_add(load_some(weight + c, n), one));
+        if (bias)
+            v = vf_add(v, load_some(bias + c, n));
+        store_some(y + c, v, n);
+    }
+    return true;
+}
+
 static void kernel_norm(const struct op_norm *p, float *y, const float *x, const float *weight, const float *bias)
 {
     for (uint32_t g = 0; g < p->groups; g++) {
         const float *xg = x + (size_t)g * p->src_stride, width = (float)p->width;
-        const size_t w = (size_t)g * p->weight_stride;
+        const float *wg = weight ? weight + (size_t)g * p->weight_stride : NULL;
+        const float *bg = bias ? bias + (size_t)g * p->weight_stride : NULL;
+        float *yg = y + (size_t)g * p->dst_stride;
         float mean = p->kind == NORM_LAYER ? sum_of(xg, p->width) / width : 0.0f;
         float sum = sum_of_squares(xg, p->width, mean);
+        if (!FITS(sum) && norm_large(yg, xg, p->width, p->kind, wg, p->weight_add, bg))
+            continue;
         float by = 1.0f / __builtin_sqrtf(p->kind == NORM_L2 ? sum + p->eps : sum / width + p->eps);
-        norm_write(y + (size_t)g * p->dst_stride, xg, p->width, mean, by, weight ? weight + w : NULL, p->weight_add,
-                   bias ? bias + w : NULL);
+        norm_write(yg, xg, p->width, mean, by, wg, p->weight_add, bg);
     }
 }
 
@@ -123,6 +167,13 @@ static void kernel_add_scaled(float *dst, const float *src, size_t width, float 
         store_some(dst + c, vf_add(load_some(dst + c, n), vf_mul(load_some(src + c, n), w)), n);
 }
 
+/* What is too large for the cache's form becomes not a number, and not infinite: a score of minus infinity would be taken
+ * for a position that is not seen, and nobody would notice. limit: the smallest that would be rounded to infinity. */
+INLINE vf below_or_nan(vf x, float limit)
+{
+    return vf_sel(vf_lt(vf_and_bits(x, 0x7fffffffu), vf_set1(limit)), x, vf_set1(__builtin_nanf("")));
+}
+
 static void kernel_narrow(void *dst, const float *src, uint32_t kv_type, size_t width)
 {
     if (kv_type == KV_F32) {
@@ -132,9 +183,9 @@ static void kernel_narrow(void *dst, const float *src, uint32_t kv_type, size_t 
     FOR_VECS(c, n, width) {
         uint16_t h[16];
         if (kv_type == KV_BF16)
-            vf_store_bf16(h, load_some(src + c, n));
+            vf_store_bf16(h, below_or_nan(load_some(src + c, n), 0x1.ffp127f));
         else
-            vf_store_f16(h, load_some(src + c, n));
+            vf_store_f16(h, below_or_nan(load_some(src + c, n), 65520.0f));
         memcpy((uint16_t *)dst + c, h, n * sizeof *h);
     }
 }

@@ -38,7 +38,9 @@ static void kernel_conv(const struct op_conv *p, float *dst, size_t ldd, const f
 /* x / sqrt(sum x^2 + 1e-6) * scale */
 INLINE void unit_length(float *y, const float *x, size_t width, float scale)
 {
-    norm_write(y, x, width, 0.0f, 1.0f / __builtin_sqrtf(sum_of_squares(x, width, 0.0f) + 1e-6f), NULL, 0.0f, NULL);
+    const float sum = sum_of_squares(x, width, 0.0f);
+    if (FITS(sum) || !norm_large(y, x, width, NORM_L2, NULL, 0.0f, NULL))
+        norm_write(y, x, width, 0.0f, 1.0f / __builtin_sqrtf(sum + 1e-6f), NULL, 0.0f, NULL);
     kernel_scale(y, width, scale);
 }
 

@@ -97,17 +97,20 @@ static void kernel_dequantize(float *dst, const void *src, uint32_t form, size_t
     }
 }
 
-static void kernel_row_squares(const struct cpu_product *a, size_t r0, size_t r1, float *sums)
+static void kernel_row_squares(const struct cpu_product *a, size_t r0, size_t r1, float mul, float *sums)
 {
     dequantize_fn *const dequantize = dequantize_of[a->form];
+    const vf m = vf_set1(mul);
     for (size_t r = r0; r < r1; r++) {
         vf acc = vf_zero();
         for (size_t k = 0; k < a->cols; k += BLOCK_COLS) {
             float w[BLOCK_COLS];
             size_t end = k + BLOCK_COLS < a->cols ? k + BLOCK_COLS : a->cols;
             dequantize(a, r, k, end, w, STEP);
-            for (size_t i = 0; i < end - k; i += STEP)
-                acc = vf_fma(vf_load(w + i), vf_load(w + i), acc);
+            for (size_t i = 0; i < end - k; i += STEP) {
+                const vf x = vf_mul(vf_load(w + i), m);
+                acc = vf_fma(x, x, acc);
+            }
         }
         sums[r - r0] = vf_sum(acc);
     }

@@ -80,7 +80,7 @@ struct cpu_kernels {
     void (*gemm)(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
                         float *work);
     uint32_t (*groups)(uint32_t n); /* of tokens; pack() does one of them */
-    void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float *sums); /* sum of W[r][k]^2 */
+    void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float mul, float *sums); /* sum of (mul W[r][k])^2 */
     /* Columns [c0, c1), c0 a multiple of 16 and where a block begins, over rows rows; work as above. */
     void (*matmul_t)(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work);
 

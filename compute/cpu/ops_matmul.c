@@ -61,20 +61,29 @@ static size_t grain_of(const struct ops *o, size_t rows, size_t each, size_t lea
     return grain < least ? least : grain > most ? most : grain;
 }
 
+/* |W_r| * mul: mul is not 1 where the squares exceed float32. */
+static float length_of(const struct job *j, size_t r, float sum, float *mul)
+{
+    *mul = 1.0f;
+    if (!(sum < INFINITY)) {
+        *mul = NORM_SMALLER;
+        j->o->kernels->row_squares(&j->a, r, r + 1, NORM_SMALLER, &sum);
+    }
+    return sqrtf(sum) < 1e-12f && *mul == 1.0f ? 1e-12f : sqrtf(sum);
+}
+
 /* y = y / |W_r| + bias: the lengths are summed like every product. */
 static void divide_by_length(const struct job *j, uint32_t t0, uint32_t n, size_t r0, size_t r1)
 {
     float sums[LINE_FLOATS];
     for (size_t r = r0; r < r1; r += LINE_FLOATS) {
         const size_t end = r1 - r < LINE_FLOATS ? r1 : r + LINE_FLOATS;
-        j->o->kernels->row_squares(&j->a, r, end, sums);
+        j->o->kernels->row_squares(&j->a, r, end, 1.0f, sums);
         for (size_t i = r; i < end; i++) {
-            float length = sqrtf(sums[i - r]);
-            if (length < 1e-12f)
-                length = 1e-12f;
+            float mul, length = length_of(j, i, sums[i - r], &mul);
             for (uint32_t t = t0; t < t0 + n; t++) {
                 float *y = j->a.y + t * j->a.ldy + i;
-                *y = j->norm_bias ? *y / length + j->norm_bias[i] : *y / length;
+                *y = j->norm_bias ? *y * mul / length + j->norm_bias[i] : *y * mul / length;
             }
         }
     }

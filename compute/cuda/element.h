@@ -136,8 +136,13 @@ ELEMENT_FN float element_kv_load(uint32_t kv_type, const void *cache, uint64_t a
     return element_load(kv_type == KV_F32 ? FORM_F32 : kv_type == KV_BF16 ? FORM_BF16 : FORM_F16, cache, at);
 }
 
+/* What is too large for the cache's form becomes not a number, and not infinite: a score of minus infinity would be taken
+ * for a position that is not seen, and nobody would notice. The limits are what would be rounded to infinity. */
 ELEMENT_FN void element_kv_store(uint32_t kv_type, void *cache, uint64_t at, float x)
 {
+    uint32_t limit = kv_type == KV_F16 ? 0x477ff000u : kv_type == KV_BF16 ? 0x7f7f8000u : UINT32_MAX;
+
+    if ((element_bits(x) & 0x7fffffffu) >= limit) x = element_from_bits(0x7fc00000u);
     if (kv_type == KV_F32) ((float *)cache)[at] = x;
     else ((uint16_t *)cache)[at] = kv_type == KV_BF16 ? element_to_bf16(x) : element_to_f16(x);
 }

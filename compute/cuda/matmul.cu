@@ -21,6 +21,16 @@ __global__ void lengths_kernel(float *inverse, const weight_rows w)
         sum = fmaf(x, x, sum);
     }
     sum = warp_sum(sum);
+    if (!(sum < INFINITY)) {
+        sum = 0;
+        for (uint32_t c = threadIdx.x % 32; c < w.cols; c += 32) {
+            float x = weight_at(&w, r, c) * NORM_SMALLER;
+            sum = fmaf(x, x, sum);
+        }
+        sum = warp_sum(sum);
+        if (threadIdx.x % 32 == 0) inverse[r] = NORM_SMALLER / sqrtf(sum);
+        return;
+    }
     if (threadIdx.x % 32 == 0) inverse[r] = 1.0f / fmaxf(sqrtf(sum), 1e-12f);
 }
 

@@ -18,6 +18,37 @@ __device__ float block_sum(float x, float *shared)
     return sum;
 }
 
+/* What comes after the sums. shift is subtracted from x * small. */
+__device__ void write_columns(const op_norm &p, float *out, const float *in, float small, float shift, float factor, const float *w, const float *b)
+{
+    for (uint32_t c = threadIdx.x; c < p.width; c += THREADS) { /* each thread writes what it alone reads: y may be x */
+        float v = (in[c] * small - shift) * factor;
+
+        if (w) v *= p.weight_add + w[c];
+        if (b) v += b[c];
+        out[c] = v;
+    }
+}
+
+/* Mean and sum of squares of x * small; every thread gets both. */
+__device__ float sum_squares(const op_norm &p, const float *in, float small, float *mean, float *shared)
+{
+    float sum = 0;
+
+    *mean = 0;
+    if (p.kind == NORM_LAYER) {
+        for (uint32_t c = threadIdx.x; c < p.width; c += THREADS) sum += in[c] * small;
+        *mean = block_sum(sum, shared) / (float)p.width;
+    }
+    sum = 0;
+    for (uint32_t c = threadIdx.x; c < p.width; c += THREADS) {
+        float d = in[c] * small - *mean;
+
+        sum = fmaf(d, d, sum);
+    }
+    return block_sum(sum, shared);
+}
+
 __global__ void __launch_bounds__(THREADS) norm_kernel(const op_norm p, float *y, uint32_t ldy, const float *x, uint32_t ldx,
                                                        const float *weight, const float *bias)
 {
@@ -26,22 +57,20 @@ __global__ void __launch_bounds__(THREADS) norm_kernel(const op_norm p, float *y
     const float *in = x + (uint64_t)blockIdx.x * ldx + (uint64_t)g * p.src_stride;
     float *out = y + (uint64_t)blockIdx.x * ldy + (uint64_t)g * p.dst_stride;
     const float *w = weight ? weight + (uint64_t)g * p.weight_stride : NULL, *b = bias ? bias + (uint64_t)g * p.weight_stride : NULL;
-    float mean = 0, sum = 0, factor;
+    float mean, eps = p.eps, small = 1.0f, sum = sum_squares(p, in, 1.0f, &mean, shared), factor;
 
-    if (p.kind == NORM_LAYER) {
-        for (uint32_t c = threadIdx.x; c < p.width; c += THREADS) mean += in[c];
-        mean = block_sum(mean, shared) / (float)p.width;
-    }
-    for (uint32_t c = threadIdx.x; c < p.width; c += THREADS) sum = fmaf(in[c] - mean, in[c] - mean, sum);
-    sum = block_sum(sum, shared);
-    factor = 1.0f / sqrtf((p.kind == NORM_L2 ? sum : sum / (float)p.width) + p.eps);
-    for (uint32_t c = threadIdx.x; c < p.width; c += THREADS) { /* each thread writes what it alone reads: y may be x */
-        float v = (in[c] - mean) * factor;
+    if (!(sum < INFINITY)) { /* the same for all threads */
+        float m, s = sum_squares(p, in, NORM_SMALLER, &m, shared);
 
-        if (w) v *= p.weight_add + w[c];
-        if (b) v += b[c];
-        out[c] = v;
+        if (s < INFINITY) { /* else x is not finite, and the result shows it */
+            sum = s;
+            mean = m;
+            small = NORM_SMALLER;
+            eps = s > 0.0f ? 0.0f : 1.0f;
+        }
     }
+    factor = 1.0f / sqrtf((p.kind == NORM_L2 ? sum : sum / (float)p.width) + eps);
+    write_columns(p, out, in, small, mean, factor, w, b);
 }
 
 } /* namespace */

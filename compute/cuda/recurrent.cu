@@ -52,11 +52,20 @@ __global__ void conv_kernel(const op_conv p, float *dst, uint32_t ldd, const flo
 /* x / sqrt(sum x^2 + 1e-6) into out, by one warp. */
 __device__ void normalize(float *out, const float *x, uint32_t width, uint32_t lane)
 {
-    float sum = 0.0f, factor;
+    float sum = 0.0f, large = 0.0f, small = 1.0f, factor;
 
     for (uint32_t d = lane; d < width; d += 32) sum = fmaf(x[d], x[d], sum);
-    factor = 1.0f / sqrtf(warp_sum(sum) + 1e-6f);
-    for (uint32_t d = lane; d < width; d += 32) out[d] = x[d] * factor;
+    sum = warp_sum(sum);
+    factor = 1.0f / sqrtf(sum + 1e-6f);
+    if (!(sum < INFINITY)) {
+        for (uint32_t d = lane; d < width; d += 32) large = fmaf(x[d] * NORM_SMALLER, x[d] * NORM_SMALLER, large);
+        large = warp_sum(large);
+        if (large < INFINITY) {
+            small = NORM_SMALLER;
+            factor = 1.0f / sqrtf(large);
+        }
+    }
+    for (uint32_t d = lane; d < width; d += 32) out[d] = x[d] * small * factor;
 }
 
 /* Sum of the four warps' shares of each column, in order. */

@@ -75,6 +75,41 @@ static void test_norm(void **state)
     check_norm((struct op_norm){.groups = 2, .width = 1, .src_stride = 1, .dst_stride = 1, .kind = NORM_L2, .eps = 1e-6f}, false, false, 1);
 }
 
+/* Values whose squares exceed float32 give what they give when a power of two smaller; what is not finite stays visible. */
+static void test_large_norm(void **state)
+{
+    enum { WIDTH = 517 };
+    struct op_norm p = {.groups = 1, .width = WIDTH, .src_stride = WIDTH, .dst_stride = WIDTH, .eps = 1e-6f};
+    uint64_t seed = 9;
+    float *x = gpu_floats(&seed, WIDTH), *scaled = gpu_floats(&seed, WIDTH), *want = NULL, *got;
+
+    (void)state;
+    for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++) {
+        p.kind = (uint16_t)kind;
+        for (int e = 53; e < 127; e += 9) {
+            float *d;
+
+            for (int i = 0; i < WIDTH; i++) scaled[i] = ldexpf(x[i], e);
+            d = gpu_put(o, scaled, WIDTH * 4);
+            ops_norm(o, &p, d, WIDTH, d, WIDTH, NULL, NULL, 1);
+            got = gpu_get(o, d, WIDTH);
+            if (e == 53) want = got;
+            else gpu_assert_near(got, want, WIDTH, 1e-6, NULL, 1e-3, "large norm");
+            if (e != 53) free(got);
+            gpu_forget(o);
+        }
+        free(want);
+        scaled[100] = INFINITY;
+        got = gpu_put(o, scaled, WIDTH * 4);
+        ops_norm(o, &p, got, WIDTH, got, WIDTH, NULL, NULL, 1);
+        got = gpu_get(o, got, WIDTH);
+        assert_true(isnan(got[100]));
+        free(got);
+        gpu_forget(o);
+    }
+    free(x), free(scaled);
+}
+
 static void test_rope(void **state)
 {
     uint64_t seed = 4;
@@ -444,6 +479,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elements),
         cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_large_norm),
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_act),
         cmocka_unit_test(test_scale),
