@@ -226,7 +226,7 @@ tsan: ## test the rings with the thread sanitizer
 .PHONY: tsan-programs
 tsan-programs: $(TSAN_TESTS)
 
-check-deps: ## prove that a process includes proto/ and itself only
+check-deps: ## prove that a process includes proto/ and itself only, a room what lies below it
 	@bash tests/check_deps.sh $(wildcard $(B))
 LINTED = $(sort $(shell find proto reader transfer compute coordinator -name '*.c' -not -path '*/cuda/*'))
 lint: ## clang-tidy or cppcheck without a finding

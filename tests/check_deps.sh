@@ -3,6 +3,7 @@
 #   - reader, transfer, compute and coordinator include proto/ and themselves, proto/ itself only
 #   - reader/verify, a program of its own, includes proto/ and itself only
 #   - CUDA headers appear in */cuda/ only, liburing in the reader's engine_uring.c, ZeroMQ and msgpack in proto/
+#   - inside of coordinator and proto, rooms lie on floors: who is on one includes what is below, itself, and nothing else
 # With a build folder as argument, also that no stage is linked with what belongs to the coordinator alone.
 set -euo pipefail
 rc=0
@@ -35,6 +36,60 @@ report "ZeroMQ and msgpack belong into proto/" \
     "$(grep -E '<(zmq|msgpack)[^>]*>' <<<"$all" | grep -v '^proto/' || true)"
 report "the checksums' library belongs into reader/verify/" \
     "$(grep -E '<openssl[^>]*>' <<<"$all" | grep -v '^reader/verify/' || true)"
+# Floors, the lowest first: rooms of one line do not include each other. A name without a folder's is that of the room, with
+# one it begins the names of files that have a floor of their own: what was asked for and whether somebody has interrupted it
+# is read everywhere, so it lies low.
+floors_coordinator='
+text
+cli/values engine/interrupt
+cli/options
+jinja tokenizer
+source
+cli/input
+cli/template_vars
+arch
+plan
+engine
+batch
+profile
+view
+chat doctor verify
+cli
+main
+'
+floors_proto='
+base
+protocol
+stage
+'
+
+# climbs TREE FLOORS ROOM-OF-FILES-IN-THE-TREE-ITSELF: lines that include something that does not lie below
+climbs() {
+    includes "$1" | awk -v tree="$1/" -v floors="$2" -v own="$3" '
+    function place(path,    rest, i, best) { # which of the names, and so which floor
+        rest = substr(path, length(tree) + 1)
+        if (index(rest, "/") == 0) rest = own "/" rest
+        best = 0
+        for (i = 1; i <= n; i++)
+            if ((name[i] ~ "/" ? index(rest, name[i] ".") == 1 || index(rest, name[i] "_") == 1 : index(rest, name[i] "/") == 1) &&
+                (!best || length(name[i]) > length(name[best]))) best = i
+        return best
+    }
+    BEGIN {
+        lines = split(floors, line, "\n")
+        for (i = 1; i <= lines; i++) {
+            words = split(line[i], word, " ")
+            for (k = 1; k <= words; k++) { name[++n] = word[k]; floor[n] = i }
+        }
+    }
+    match($0, "\"" tree "[^\"]*\"") {
+        from = place(substr($0, 1, index($0, ":") - 1))
+        to = place(substr($0, RSTART + 1, RLENGTH - 2))
+        if (!from || !to || (from != to && floor[to] >= floor[from])) print
+    }'
+}
+report "the floors of the coordinator (tests/check_deps.sh)" "$(climbs coordinator "$floors_coordinator" main)"
+report "the floors of proto (tests/check_deps.sh)" "$(climbs proto "$floors_proto" protocol)"
 report "tests include no .c file" "$(includes tests | grep -E 'include[[:space:]]*[<"][^>"]*\.c[>"]' || true)"
 
 if [ $# -gt 0 ]; then
@@ -44,5 +99,5 @@ if [ $# -gt 0 ]; then
             "$(readelf -d "$stage" | grep NEEDED | grep -E 'jansson|pcre2|utf8proc|libedit|sentencepiece' || true)"
     done
 fi
-[ $rc -ne 0 ] || echo "check-deps: every process includes proto/ and itself only"
+[ $rc -ne 0 ] || echo "check-deps: every process includes proto/ and itself only, every room what lies below it"
 exit $rc
