@@ -32,6 +32,10 @@ struct eventcount {
 };
 _Static_assert(sizeof(struct eventcount) == 64, "eventcount");
 
+/* Past the page cache, and through it; the rows of an embedding always go through it, and do not count. */
+#define EPOCH_READS_DIRECT   1u
+#define EPOCH_READS_BUFFERED 2u
+
 /* Counters of one stage, written by it alone, read by the coordinator at any time. Times in ns. */
 struct epoch_stats {
     _Alignas(64) _Atomic uint64_t bytes;  /* payload bytes that passed (reader: read from disk) */
@@ -46,7 +50,7 @@ struct epoch_stats {
     _Atomic uint64_t retries;
     _Atomic uint64_t io_block, io_depth;  /* reader: what it found to be best, where the plan asked it to (io_find); else 0 */
     _Atomic uint64_t io_rate;             /* and the bytes per second that it read so */
-    uint64_t pad;
+    _Atomic uint64_t io_ways;             /* reader: how it reads the files, EPOCH_READS_* bits */
 };
 _Static_assert(sizeof(struct epoch_stats) == 128, "epoch_stats");
 

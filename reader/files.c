@@ -301,11 +301,19 @@ const char *files_path(const struct files *f, uint32_t file)
     return f->one[file].path;
 }
 
+uint32_t files_ways(const struct files *f)
+{
+    uint32_t ways = 0;
+
+    for (uint32_t i = 0; i < f->count; i++)
+        ways |= f->one[i].way == FILES_BUFFERED ? EPOCH_READS_BUFFERED : EPOCH_READS_DIRECT;
+    return ways;
+}
+
 const char *files_describe(const struct files *f)
 {
-    uint32_t ways[FILES_WAYS] = {0};
+    uint32_t ways = files_ways(f);
 
-    for (uint32_t i = 0; i < f->count; i++) ways[f->one[i].way]++;
-    if (ways[FILES_DIRECT] && ways[FILES_BUFFERED]) return "direct and buffered";
-    return ways[FILES_BUFFERED] ? "buffered" : "direct";
+    if (ways == (EPOCH_READS_DIRECT | EPOCH_READS_BUFFERED)) return "direct and buffered";
+    return ways == EPOCH_READS_BUFFERED ? "buffered" : "direct";
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "proto/base/error.h"
+#include "proto/epoch.h"
 #include "proto/plan.h"
 #include "reader/engine.h"
 
@@ -57,5 +58,6 @@ int files_written_to(const struct files *f, uint32_t file, struct error *e);
 bool files_worth_tuning(const struct files *f);
 
 const char *files_path(const struct files *f, uint32_t file);
-/* "direct", "buffered", "direct and buffered": what they are read by now. */
+/* What they are read by now: EPOCH_READS_* bits; and in words. */
+uint32_t files_ways(const struct files *f);
 const char *files_describe(const struct files *f);

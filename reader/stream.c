@@ -161,6 +161,7 @@ const char *stream_describe(struct stream *s)
 {
     uint64_t block = s->o.plan->run.io_block_bytes ? s->o.plan->run.io_block_bytes : FETCH_BLOCK_AUTO;
 
+    atomic_store_explicit(&s->o.run->stats[STAGE_READER].io_ways, files_ways(s->files), memory_order_relaxed);
     snprintf(s->text, sizeof s->text, "%s, %u reads of %llu KiB, %s", io_engine_describe(s->o.engine),
              fetch_depth(&s->o.plan->run), (unsigned long long)block >> 10, files_describe(s->files));
     return s->text;

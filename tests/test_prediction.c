@@ -15,7 +15,8 @@
 #include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
-#include "coordinator/engine/experience.h"
+#include "coordinator/plan/calibrate_learn.h"
+#include "proto/epoch.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_program.h"
@@ -232,6 +233,44 @@ static void own_sweeps_give_own_speeds(void **state)
     assert_true(v.disk == 1);
 }
 
+/* Direct reads tell of the disk, buffered ones of the page cache where all files are in it, some of each of neither. */
+static void reads_tell_of_what_they_passed(void **state)
+{
+    static const struct {
+        uint64_t ways;
+        bool page_cache, disk, cache;
+    } cases[] = {
+        {EPOCH_READS_DIRECT, false, true, false},
+        {EPOCH_READS_DIRECT, true, false, false},
+        {EPOCH_READS_BUFFERED, true, false, true},
+        {EPOCH_READS_BUFFERED, false, false, false},
+        {EPOCH_READS_DIRECT | EPOCH_READS_BUFFERED, false, false, false},
+        {EPOCH_READS_DIRECT | EPOCH_READS_BUFFERED, true, false, false},
+        {0, true, false, false},
+    };
+    struct sweep_record sweep[2];
+    struct plan_summary summary = {.dense_bytes = 1000, .sweep_bytes = 600};
+    static const struct plan_shm plan;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        sweep[i] = (struct sweep_record){1, false, 1000000000, 2000000000, 1000000000, 0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct calibration known = {.page_cache = cases[i].page_cache};
+        struct calibration_run run = {.plan = &plan, .summary = &summary, .speeds = &known, .sweep = sweep, .sweeps = 2};
+        json_t *file;
+
+        write_file("{}");
+        run.io_ways = cases[i].ways;
+        calibration_learn(&run, folder);
+        file = json_load_file(scratch_path(folder, "sluice/speeds.json"), 0, NULL);
+        assert_non_null(file);
+        assert_int_equal(json_object_get(file, "page-cache") != NULL, cases[i].cache);
+        assert_true(disk() == (cases[i].disk ? 2e9 : 0));
+        json_decref(file);
+    }
+}
+
 static json_t *run_json(const char *prompt, const char *tokens)
 {
     const char *const ask[] = {"run", DEMO,           "-p",     prompt, "-n",     tokens, "--temperature",
@@ -318,6 +357,7 @@ int main(void)
         cmocka_unit_test(first_sweep_is_no_token),
         cmocka_unit_test(earlier_runs_are_believed),
         cmocka_unit_test(own_sweeps_give_own_speeds),
+        cmocka_unit_test(reads_tell_of_what_they_passed),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

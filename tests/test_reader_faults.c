@@ -299,6 +299,7 @@ static void direct_reads_that_are_refused_go_buffered(void **state)
     stub_start(&p, make_plan(*state, PLAN_IO_DIRECT), &f.engine);
     expect_tiles(&p, 0, 8);
     assert_non_null(strstr(stream_describe(p.stream), "buffered"));
+    assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].io_ways), EPOCH_READS_BUFFERED);
     assert_int_equal(atomic_load(&p.run->stats[STAGE_READER].retries), 0);
     stub_stop(&p);
 }

@@ -391,13 +391,16 @@ static void keep_reading(const struct instance *i)
 /* What the run saw of its lanes. */
 static bool experience(const struct instance *i, struct calibration_run *out)
 {
+    struct engine_stats stats;
+
     if (!i->engine || !i->plan || !i->scheduler) return false;
+    engine_stats(i->engine, &stats);
     *out = (struct calibration_run){.plan = i->plan,
                                     .summary = &i->summary,
                                     .speeds = &i->speeds,
+                                    .io_ways = stats.io_ways,
                                     .sweep = scheduler_times(i->scheduler)->sweep,
                                     .sweeps = scheduler_times(i->scheduler)->sweeps};
-    engine_stats(i->engine, &out->stats);
     return true;
 }
 

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include "coordinator/batch/sequence.h"
 #include "coordinator/engine/engine.h"
-#include "coordinator/engine/experience.h"
+#include "coordinator/plan/calibrate_learn.h"
 
 #define SCHEDULER_SWEEPS 256
 

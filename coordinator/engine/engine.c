@@ -207,6 +207,7 @@ static void add_stats(struct engine_stats *to, const struct engine *g)
         to->io_depth = atomic_load(&g->run->stats[STAGE_READER].io_depth);
         to->io_rate = atomic_load(&g->run->stats[STAGE_READER].io_rate);
     }
+    if (atomic_load(&g->run->stats[STAGE_READER].io_ways)) to->io_ways = atomic_load(&g->run->stats[STAGE_READER].io_ways);
     if (!to->first_byte_ns) to->first_byte_ns = to->stage[STAGE_READER].first_ns;
 }
 

@@ -47,6 +47,7 @@ struct engine_stats {
     uint64_t hit_bytes, miss_bytes; /* expert cache */
     uint64_t epochs;
     uint64_t io_block, io_depth, io_rate; /* of epoch_stats: what the reader found to be best; 0: it was not asked to */
+    uint64_t io_ways;          /* how it reads: EPOCH_READS_* bits */
     char compute[128];         /* what compute runs on */
     char reader[128];          /* how the reader reads */
     bool mps;                  /* a private MPS daemon serves this epoch */

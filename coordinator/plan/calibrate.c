@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "coordinator/plan/machine.h"
-#include "coordinator/plan/median.h"
+#include "coordinator/plan/calibrate_median.h"
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/output.h"

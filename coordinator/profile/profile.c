@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/plan/median.h"
+#include "coordinator/plan/calibrate_median.h"
 #include "coordinator/profile/run.h"
 #include "proto/base/clock.h"
 

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/plan/median.h"
+#include "coordinator/plan/calibrate_median.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/profile/run.h"
 
@@ -69,7 +69,7 @@ static bool reads_direct(struct profile_run *r)
     struct engine_stats s;
 
     engine_stats(r->engine, &s);
-    return strstr(s.about[STAGE_READER], "direct") && !strstr(s.about[STAGE_READER], "buffered");
+    return s.io_ways == EPOCH_READS_DIRECT;
 }
 
 int profile_reader(struct profile_run *r, struct error *e)

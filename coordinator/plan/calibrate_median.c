@@ -1,4 +1,4 @@
-#include "coordinator/plan/median.h"
+#include "coordinator/plan/calibrate_median.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,9 @@
-#include "coordinator/engine/experience.h"
+#include "coordinator/plan/calibrate_learn.h"
 
-#include <string.h>
-
-#include "coordinator/plan/median.h"
+#include "coordinator/plan/calibrate_median.h"
 #include "coordinator/plan/calibrate.h"
 #include "proto/base/log.h"
+#include "proto/epoch.h"
 
 #define DISK_BYTES    UINT64_C(1000000000) /* read at least, */
 #define DISK_BUSY     0.8                  /* in sweeps with reads under way for this share of the time */
@@ -59,12 +58,12 @@ static double disk_rate(const struct calibration_run *s, uint32_t i)
 /* Direct reads say what the disk gives, the others what the page cache does where it holds all. */
 static void keep_disk(const struct calibration_run *s, const char *path)
 {
-    bool direct = strstr(s->stats.reader, "direct") && !strstr(s->stats.reader, "buffered");
+    bool direct = s->io_ways == EPOCH_READS_DIRECT;
     double rate = usual(s, disk_rate, 1);
     uint64_t bytes = 0;
 
     if (s->plan->run.engine == ENGINE_NULL || direct == s->speeds->page_cache) return;
-    if (!direct && strstr(s->stats.reader, "direct")) return;
+    if (s->io_ways != EPOCH_READS_DIRECT && s->io_ways != EPOCH_READS_BUFFERED) return; /* some of the one, some of the other */
     for (uint32_t i = 0; i < s->sweeps; i++)
         if (disk_decides(s, i)) bytes += s->sweep[i].read_bytes;
     if (bytes < DISK_BYTES || !(rate > 0)) return;

@@ -2,7 +2,6 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "coordinator/engine/engine.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/plan.h"
 
@@ -18,7 +17,7 @@ struct calibration_run {
     const struct plan_shm *plan;
     const struct plan_summary *summary;
     const struct calibration *speeds;
-    struct engine_stats stats;
+    uint64_t io_ways; /* how the reader read: EPOCH_READS_* bits */
     const struct sweep_record *sweep;
     uint32_t sweeps;
 };
