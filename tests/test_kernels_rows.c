@@ -383,51 +383,12 @@ static void test_exact(void **state)
         assert_true(fabs((double)softplus(x) - (x > 20 ? (double)x : log1p(exp(x)))) <= 1e-7 * log1p(exp(x)));
 }
 
-/* ---- the pool ---- */
-
-struct sums {
-    _Atomic uint32_t calls[257];
-    _Atomic uint32_t workers;
-};
-
-static void count_task(void *arg, uint32_t worker, uint32_t task)
-{
-    struct sums *s = arg;
-    atomic_fetch_add(&s->calls[task], 1);
-    atomic_fetch_or(&s->workers, 1u << worker);
-}
-
-/* Every task of every job is done once and before pool_run() returns, with pauses in which the threads fall asleep. */
-static void test_pool(void **state)
-{
-    (void)state;
-    for (uint32_t threads = 1; threads <= 4; threads++) {
-        struct error e = {0};
-        struct pool *p;
-        assert_int_equal(pool_open(&p, threads, &e), 0);
-        assert_int_equal(pool_threads(p), threads);
-        for (uint32_t job = 0; job < 3000; job++) {
-            static struct sums s;
-            const uint32_t tasks = job % 257;
-            memset(&s, 0, sizeof s);
-            pool_run(p, count_task, &s, tasks);
-            for (uint32_t i = 0; i < 257; i++)
-                assert_int_equal(s.calls[i], i < tasks);
-            assert_true(s.workers < 1u << threads);
-            if (job % 300 == 0)
-                usleep(200);
-        }
-        pool_close(p);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm),  cmocka_unit_test(test_large_norm), cmocka_unit_test(test_norm_scales),
         cmocka_unit_test(test_norm_of_no_number), cmocka_unit_test(test_rope), cmocka_unit_test(test_act),   cmocka_unit_test(test_scale),
         cmocka_unit_test(test_moves), cmocka_unit_test(test_conv), cmocka_unit_test(test_delta), cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
