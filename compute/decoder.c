@@ -9,6 +9,7 @@
 #include "compute/experts.h"
 #include "compute/rotary.h"
 #include "proto/base/clock.h"
+#include "proto/rows.h"
 
 /* ---- opening ---- */
 
@@ -108,6 +109,7 @@ int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct err
     }
     tiles_open(&d->sweep_tiles, s, ops, LANE_SWEEP, d->device);
     tiles_open(&d->request_tiles, s, ops, LANE_REQUEST, d->device);
+    tiles_open(&d->row_tiles, s, ops, LANE_ROWS, d->device);
     return 0;
 }
 
@@ -226,39 +228,49 @@ static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error
 
 /* ---- the embedding ---- */
 
-static void request_rows(struct decoder *d)
+/* The rows of the embedding that belong to a sweep: they come next, and each position's is the row of its token. */
+static int check_rows(struct decoder *d, const struct control_sweep *o, struct error *e)
 {
-    while (d->requested < d->positions.n) {
-        struct epoch_request q = {.kind = REQUEST_GATHER, .index = d->positions.token[d->requested],
-                                .last = d->requested + 1 == d->positions.n};
+    uint32_t row;
 
-        if (request_push(d->stage->run, &q)) return;
-        d->requested++;
+    if (o->first_row != d->next_row)
+        return error_set(e, EPROTO, "the sweep's rows of the embedding begin with number %llu, the next one is %llu",
+                         (unsigned long long)o->first_row, (unsigned long long)d->next_row);
+    for (uint32_t i = 0; i < o->count; i++) {
+        const struct sweep_position *s = &o->position[i];
+
+        if (s->gather >= o->rows || !rows_at(d->stage->run, o->first_row + s->gather, &row) || row != s->token)
+            return error_set(e, EPROTO, "position %u: row %u of %u is not that of token %u", s->position, s->gather, o->rows, s->token);
     }
-}
-
-static int idle(void *arg)
-{
-    struct decoder *d = arg;
-
-    request_rows(d);
-    return experts_pump(d);
+    d->first_row = o->first_row;
+    d->end_row = o->first_row + o->rows;
+    return 0;
 }
 
 static int run_embed(struct decoder *d, const struct op_embed *p, struct error *e)
 {
-    uint32_t ld = decoder_ld(d, p->dst), done = 0, n;
-    const void *rows;
+    struct ops_gather g = {.form = plan_matrices(d->plan)[p->matrix].form, .index = d->positions.d_gather};
+    struct tiles_rows r;
     int rc;
 
-    while (done < d->positions.n) {
-        if ((rc = tiles_gather(&d->request_tiles, &rows, &n, e))) return rc;
-        if (!n || n > d->positions.n - done) return error_set(e, EPROTO, "%u rows of the embedding, %u were missing", n, d->positions.n - done);
-        ops_embed(d->ops, decoder_at(d, p->dst) + (uint64_t)done * ld, ld, rows, plan_matrices(d->plan)[p->matrix].form, n, p->width, p->scale);
-        tiles_gather_done(&d->request_tiles);
-        done += n;
+    while (d->next_row < d->end_row) {
+        if ((rc = tiles_gather(&d->row_tiles, &r, e))) return rc;
+        if (r.first != d->next_row || r.count > d->end_row - r.first)
+            return error_set(e, EPROTO, "%u rows of the embedding from number %llu on, expected are %llu from %llu on", r.count,
+                             (unsigned long long)r.first, (unsigned long long)(d->end_row - d->next_row), (unsigned long long)d->next_row);
+        g.rows = r.data;
+        g.first = (uint32_t)(r.first - d->first_row);
+        g.count = r.count;
+        ops_embed(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), &g, d->positions.n, p->width, p->scale);
+        tiles_done(&d->row_tiles);
+        d->next_row += r.count;
     }
     return 0;
+}
+
+static int idle(void *decoder)
+{
+    return experts_pump(decoder);
 }
 
 /* ---- the other operations ---- */
@@ -374,25 +386,23 @@ static void make_rope_tables(struct decoder *d)
     }
 }
 
-int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position *s, uint32_t n, uint32_t *logits, struct error *e)
+int decoder_sweep(struct decoder *d, const struct control_sweep *order, uint32_t *logits, struct error *e)
 {
     struct epoch_stats *stats = &d->stage->run->stats[STAGE_COMPUTE];
     uint64_t start = clock_ns(), waited = atomic_load(&stats->wait_ns), now;
     struct tile_part extra;
     int rc;
 
-    if ((rc = positions_set(&d->positions, s, n, sweep, e))) return rc;
-    d->sweep = sweep;
-    d->requested = 0;
-    d->rows = n;
-    d->checking = n && (s[0].flags & POSITION_CHECK);
+    if ((rc = positions_set(&d->positions, order->position, order->count, order->sweep, e)) || (rc = check_rows(d, order, e))) return rc;
+    d->sweep = order->sweep;
+    d->rows = order->count;
+    d->checking = order->position->flags & POSITION_CHECK;
     if (d->checking && (rc = check_begin(d, e))) return rc;
     d->sweep_tiles.idle = d->request_tiles.idle = idle;
     d->sweep_tiles.idle_arg = d->request_tiles.idle_arg = d;
-    atomic_store_explicit(&stats->sweep, sweep + 1, memory_order_relaxed);
-    request_rows(d);
+    atomic_store_explicit(&stats->sweep, d->sweep + 1, memory_order_relaxed);
     make_rope_tables(d);
-    tiles_range(&d->sweep_tiles, sweep, 0, d->plan->spec.sweep_tiles);
+    tiles_range(&d->sweep_tiles, d->sweep, 0, d->plan->spec.sweep_tiles);
     for (uint64_t i = 0; i < d->plan->ops.count; i++) {
         const struct plan_op *op = &plan_ops(d->plan)[i];
 
@@ -404,6 +414,7 @@ int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position
     }
     rc = tiles_next(&d->sweep_tiles, &extra, e);
     if (rc != -ENODATA) return rc ? rc : error_set(e, EPROTO, "the sweep has more tiles than operations");
+    if (d->next_row != d->end_row) return error_set(e, EPROTO, "the sweep has more rows of the embedding than operations");
     tiles_done(&d->request_tiles);
     if ((rc = ops_sync(d->ops, e))) return rc;
     *logits = d->positions.logits;

@@ -15,7 +15,7 @@ struct decoder {
     const struct plan_shm *plan;
     struct ops *ops;
     struct positions positions;
-    struct tiles sweep_tiles, request_tiles;
+    struct tiles sweep_tiles, request_tiles, row_tiles;
     struct experts *experts; /* NULL where the model has none */
     uint8_t *device;         /* cuda: device slots and pins */
     uint64_t device_bytes;
@@ -30,8 +30,8 @@ struct decoder {
     float *rope_host;
     float *logits_host;      /* of a router */
     uint32_t rows;           /* positions that the current operation works on: all, or those selected */
-    uint32_t requested;      /* rows of the embedding asked for in this sweep */
     uint64_t sweep;
+    uint64_t first_row, next_row, end_row; /* rows of the embedding: this sweep's, and the next one to come */
     bool checking;           /* this sweep looks for what is not a number: compute/check.h */
 };
 
@@ -40,7 +40,7 @@ int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct err
 /* Receives the resident tensors (lane 1), once, before the first sweep. */
 int decoder_load(struct decoder *d, struct error *e);
 /* One sweep; its logits lie in the LOGITS segment afterwards, *logits rows of them. */
-int decoder_sweep(struct decoder *d, uint64_t sweep, const struct sweep_position *s, uint32_t n, uint32_t *logits, struct error *e);
+int decoder_sweep(struct decoder *d, const struct control_sweep *order, uint32_t *logits, struct error *e);
 void decoder_close(struct decoder *d);
 
 /* Used by compute/experts.c and compute/check.c. */

@@ -15,7 +15,7 @@ static int send_export(struct stage *s, uint32_t kind, const void *data, uint32_
 
 int exchange_compute(struct stage *s, struct decoder *d, struct error *e)
 {
-    uint32_t entries = s->plan->run.entries[0] + s->plan->run.entries[1];
+    uint32_t entries = plan_entries_before(&s->plan->run, LANES);
     uint8_t(*handles)[OPS_HANDLE_BYTES], memory[OPS_HANDLE_BYTES];
     struct control_message m;
     int rc;

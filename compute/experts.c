@@ -95,9 +95,9 @@ int experts_pump(struct decoder *d)
     for (; x->ask_expert < experts; x->ask_expert++, x->ask_tile = 0) {
         if (!x->chosen[x->ask_expert]) continue;
         for (; x->ask_tile < t->each; x->ask_tile++) {
-            struct epoch_request q = {.kind = REQUEST_TILE, .index = t->tile0 + x->ask_expert * t->each + x->ask_tile};
+            uint32_t tile = t->tile0 + x->ask_expert * t->each + x->ask_tile;
 
-            if (request_push(d->stage->run, &q)) return 0; /* full: the reader rings when it took some */
+            if (request_push(d->stage->run, tile)) return 0; /* full: the reader rings when it took some */
         }
     }
     x->ask_expert = UINT32_MAX;

@@ -43,7 +43,7 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
         if (m.type != CONTROL_SWEEP) return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);
         done.done.sweep = m.sweep.sweep;
         if ((rc = meet_faults(s, m.sweep.sweep, e))) return rc;
-        rc = decoder_sweep(d, m.sweep.sweep, m.sweep.position, m.sweep.count, &done.done.logits, e);
+        rc = decoder_sweep(d, &m.sweep, &done.done.logits, e);
         if (rc) return rc;
         if ((rc = stage_send(s, &done, e))) return rc;
         stage_send_traces(s); /* while the coordinator chooses the next token */

@@ -61,8 +61,14 @@ struct ops_weight {
 
 /* ---- operations ---- */
 
-/* dst[i][0..width) = scale * rows[i]; rows: n stored rows, contiguous, in device memory. */
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale);
+/* Stored rows, contiguous, in device memory: numbers first .. first + count - 1 of those that n positions look for. */
+struct ops_gather {
+    const void *rows;
+    uint32_t form, first, count;
+    const uint32_t *index; /* [n] device: the number that each position looks for */
+};
+/* dst[i][0..width) = scale * the row of number index[i], where it is among these; other positions stay as they are. */
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale);
 
 /* Elements of form to float32. */
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements);

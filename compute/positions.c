@@ -16,6 +16,7 @@ static void cut_host(struct positions *p)
     p->position = (uint32_t *)(void *)(host + f->position);
     p->first = (uint32_t *)(void *)(host + f->first);
     p->select = (uint32_t *)(void *)(host + f->select);
+    p->gather = (uint32_t *)(void *)(host + f->gather);
     p->from = (uint32_t *)(void *)(host + f->from);
     p->to = (uint32_t *)(void *)(host + f->to);
     if (!p->plan->states.count) return;
@@ -34,6 +35,7 @@ static void cut_device(struct positions *p)
     p->d_position = (uint32_t *)(void *)(p->device + f->d_position);
     p->d_first = (uint32_t *)(void *)(p->device + f->d_first);
     p->d_select = (uint32_t *)(void *)(p->device + f->d_select);
+    p->d_gather = (uint32_t *)(void *)(p->device + f->d_gather);
     p->d_runs = (struct ops_run *)(void *)(p->device + f->d_runs);
 }
 
@@ -189,6 +191,7 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
         if ((rc = link_row(p, &s[i], e))) return rc;
     for (uint32_t i = 0; i < n; i++) {
         p->token[i] = s[i].token;
+        p->gather[i] = s[i].gather;
         p->row[i] = s[i].row;
         p->position[i] = s[i].position;
         if (s[i].position > p->max_position) p->max_position = s[i].position;
@@ -202,6 +205,7 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
     if (p->state_of_row && (rc = place_states(p, s, sweep, e))) return rc;
     ops_upload(p->ops, p->d_row, p->row, n * 4);
     ops_upload(p->ops, p->d_position, p->position, n * 4);
+    ops_upload(p->ops, p->d_gather, p->gather, n * 4);
     ops_upload(p->ops, p->d_first, p->first, (n + 1) * 4ull);
     ops_upload(p->ops, p->d_runs, p->runs, runs * sizeof *p->runs);
     if (p->logits) ops_upload(p->ops, p->d_select, p->select, p->logits * 4ull);

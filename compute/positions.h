@@ -33,10 +33,10 @@ struct positions {
     struct ops_run *runs;   /* [footprint.runs_most] */
     /* of the current sweep, host: */
     uint32_t n, logits, max_position;
-    uint32_t *token, *row, *position, *first /* n + 1 */, *select /* logits */;
+    uint32_t *token, *row, *position, *first /* n + 1 */, *select /* logits */, *gather;
     /* device copies */
     struct ops *ops;
-    uint32_t *d_row, *d_position, *d_first, *d_select;
+    uint32_t *d_row, *d_position, *d_first, *d_select, *d_gather;
     struct ops_run *d_runs;
     /* recurrent states: which slot holds the state after a row */
     uint32_t *state_of_row; /* [kv_rows], UINT32_MAX: none; NULL where the model has none */

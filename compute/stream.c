@@ -24,12 +24,10 @@ void tiles_range(struct tiles *t, uint64_t sweep, uint64_t first, uint64_t count
     t->last = first + count;
 }
 
-/* Events are numbered over both lanes' entries. */
+/* Events are numbered over all lanes' entries. */
 static uint32_t entry_event(const struct tiles *t, const struct ring_entry *x)
 {
-    uint32_t base = t->lane == LANE_SWEEP ? 0 : t->stage->plan->run.entries[LANE_SWEEP];
-
-    return base + (uint32_t)(x->seq & t->ring.mask);
+    return plan_entries_before(&t->stage->plan->run, t->lane) + (uint32_t)(x->seq & t->ring.mask);
 }
 
 static int wait_entry(struct tiles *t, struct ring_entry **x)
@@ -149,9 +147,9 @@ int tiles_next(struct tiles *t, struct tile_part *out, struct error *e)
     return 0;
 }
 
-int tiles_gather(struct tiles *t, const void **rows, uint32_t *count, struct error *e)
+int tiles_gather(struct tiles *t, struct tiles_rows *out, struct error *e)
 {
-    const struct plan_matrix *m = &plan_matrices(t->stage->plan)[t->stage->plan->spec.embed_matrix];
+    uint64_t row_bytes = t->stage->plan->gather.row_bytes;
     struct ring_entry *x;
     const uint8_t *base = NULL;
     int rc;
@@ -159,15 +157,9 @@ int tiles_gather(struct tiles *t, const void **rows, uint32_t *count, struct err
     tiles_done(t);
     if ((rc = wait_entry(t, &x))) return rc;
     t->held = t->open = true;
-    if (x->tile != RING_GATHER) return error_set(e, EPROTO, "expected rows of the embedding, got tile %u", x->tile);
-    if ((rc = entry_base(t, x, x->rows * m->row_bytes, &base, e))) return rc;
-    *rows = base;
-    *count = x->rows;
+    if (x->tile != RING_GATHER || !x->rows)
+        return error_set(e, EPROTO, "expected rows of the embedding, got %u of tile %u", x->rows, x->tile);
+    if ((rc = entry_base(t, x, x->rows * row_bytes, &base, e))) return rc;
+    *out = (struct tiles_rows){base, x->sweep, x->rows};
     return 0;
-}
-
-void tiles_gather_done(struct tiles *t)
-{
-    t->part = t->part_end = 0;
-    tiles_done(t);
 }

@@ -1,4 +1,4 @@
-/* The tiles of both lanes as compute sees them: parts in plan order, whatever way their bytes came.
+/* The lanes as compute sees them: parts of tiles in plan order, whatever way their bytes came, and rows of the embedding.
  *
  * A part's payload may be used until the next call of tiles_next() on the same lane; work queued on it before that call
  * is ordered before the slot's reuse. */
@@ -13,7 +13,7 @@ struct tiles {
     struct ops *ops;
     struct ring ring;
     enum lane_id lane;
-    uint64_t sweep;      /* lane 0: current sweep; lane 1: not used */
+    uint64_t sweep;      /* lane 0: current sweep */
     uint64_t tile, last; /* next tile to open, first one after the range */
     uint32_t part, part_end;
     bool open, held;     /* a tile is open; it holds a ring entry */
@@ -37,6 +37,10 @@ int tiles_next(struct tiles *t, struct tile_part *out, struct error *e);
 /* Gives back the tile that is open, all of whose parts were used. */
 void tiles_done(struct tiles *t);
 
-/* Lane 1 only: an entry of gathered rows; released by tiles_gather_done(). */
-int tiles_gather(struct tiles *t, const void **rows, uint32_t *count, struct error *e);
-void tiles_gather_done(struct tiles *t);
+/* LANE_ROWS: the next entry of gathered rows, given back by tiles_done() or the next call. Results as tiles_next(). */
+struct tiles_rows {
+    const void *data;
+    uint64_t first; /* number of the first one: proto/rows.h */
+    uint32_t count;
+};
+int tiles_gather(struct tiles *t, struct tiles_rows *out, struct error *e);

@@ -14,15 +14,24 @@ enum plan_io_find {
 };
 enum plan_kv { KV_F32, KV_BF16, KV_F16 };
 
+/* Lanes: each has a ring, and slots of its own, between reader and transfer and between transfer and compute. */
+enum lane_id {
+    LANE_SWEEP,   /* tiles of the sweeps, in order, for ever */
+    LANE_REQUEST, /* resident tiles, once; then the tiles that compute asks for */
+    LANE_ROWS,    /* rows of the gather table, which the coordinator lists: proto/rows.h */
+    LANES
+};
+
 /* Settings of this run, fixed before the stages start. */
 struct plan_run {
-    uint64_t slot_bytes;        /* of every arena slot, both lanes; a multiple of PLAN_PAGE */
+    uint64_t slot_bytes;        /* of the slots for tiles; a multiple of PLAN_PAGE */
+    uint64_t row_slot_bytes;    /* of the slots of LANE_ROWS, likewise; at most slot_bytes */
     uint64_t host_cache_bytes;  /* host tier */
     uint64_t device_pin_bytes;  /* device tier */
     uint64_t io_block_bytes;
-    uint32_t reader_slots[2];   /* arena slots of lane 0 and lane 1 */
-    uint32_t transfer_slots[2]; /* device slots; 0 where transfer hands host slots on */
-    uint32_t entries[2];        /* entries of each lane's rings, a power of two */
+    uint32_t reader_slots[LANES];   /* arena slots */
+    uint32_t transfer_slots[LANES]; /* device slots; 0 where transfer hands host slots on */
+    uint32_t entries[LANES];        /* entries of each lane's rings, a power of two */
     uint32_t io_depth;
     uint32_t threads, device, backend, io, engine, kv_type;
     uint32_t kv_rows;           /* positions that the KV cache holds */
@@ -34,3 +43,29 @@ struct plan_run {
     uint32_t io_find;           /* enum plan_io_find */
     uint64_t expert_cache_bytes; /* host cache for requested tiles, behind the pins: [host_cache_bytes - this, ...) */
 };
+
+/* Slots lie lane after lane: bytes of those of the lanes before this one, in the arena (slots: reader_slots) or in the
+ * device's memory (transfer_slots); lane LANES: of all. */
+static inline uint64_t plan_slot_bytes(const struct plan_run *run, int lane)
+{
+    return lane == LANE_ROWS ? run->row_slot_bytes : run->slot_bytes;
+}
+static inline uint64_t plan_slots_before(const struct plan_run *run, const uint32_t *slots, int lane)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < lane; i++) bytes += slots[i] * plan_slot_bytes(run, i);
+    return bytes;
+}
+static inline uint64_t plan_arena_bytes(const struct plan_run *run)
+{
+    return plan_slots_before(run, run->reader_slots, LANES);
+}
+/* Entries are numbered over all lanes, where one of each kind is needed for every entry: the first of a lane; LANES: all. */
+static inline uint32_t plan_entries_before(const struct plan_run *run, int lane)
+{
+    uint32_t n = 0;
+
+    for (int i = 0; i < lane; i++) n += run->entries[i];
+    return n;
+}

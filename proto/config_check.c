@@ -31,7 +31,9 @@ int check_config(const struct plan_run *r, struct error *e)
         r->expert_cache_bytes > r->host_cache_bytes)
         CHECK_FAIL("host cache of %llu bytes, %llu for experts; %llu on the device", ULL(r->host_cache_bytes),
                    ULL(r->expert_cache_bytes), ULL(r->device_pin_bytes));
-    for (int lane = 0; lane < 2; lane++) {
+    if (!r->row_slot_bytes || r->row_slot_bytes % PLAN_PAGE || r->row_slot_bytes > r->slot_bytes)
+        CHECK_FAIL("slots of %llu bytes for rows", ULL(r->row_slot_bytes));
+    for (int lane = 0; lane < LANES; lane++) {
         rc = check_lane(r, lane, e);
         if (rc) return rc;
     }

@@ -71,8 +71,10 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         pack_text(p, m->attached.text);
         return 0;
     case CONTROL_SWEEP:
-        pack_head(p, m, 2);
+        pack_head(p, m, 4);
         msgpack_pack_uint64(p, m->sweep.sweep);
+        msgpack_pack_uint64(p, m->sweep.first_row);
+        msgpack_pack_uint32(p, m->sweep.rows);
         pack_bytes(p, m->sweep.position, m->sweep.count * sizeof *m->sweep.position);
         return 0;
     case CONTROL_DONE:
@@ -293,6 +295,8 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
     case CONTROL_ATTACHED: get_text(f, m->attached.text, sizeof m->attached.text); return;
     case CONTROL_SWEEP:
         m->sweep.sweep = get_u64(f);
+        m->sweep.first_row = get_u64(f);
+        m->sweep.rows = get_u32(f);
         m->sweep.position = get_records(f, s, sizeof *m->sweep.position, 1u << 24, &m->sweep.count);
         return;
     case CONTROL_DONE:

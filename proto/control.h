@@ -27,7 +27,7 @@
 #include "proto/base/error.h"
 #include "proto/epoch.h"
 
-#define CONTROL_VERSION   2u
+#define CONTROL_VERSION   4u
 #define CONTROL_NAME_MAX  64
 #define CONTROL_TEXT_MAX  ERROR_TEXT_BYTES
 #define CONTROL_BLOB_MAX  (1u << 16)
@@ -66,9 +66,10 @@ enum control_measure {
 
 /* One position of a sweep. Its key and value go to KV row `row`; it sees itself and its ancestors: parent is the row of
  * the position before it (of an earlier sweep, or earlier in this one), ROW_NONE for the first of a sequence. position is
- * its number in the sequence, from 0. Rows are given out by the coordinator. */
+ * its number in the sequence, from 0. KV rows are given out by the coordinator. gather: which of the sweep's rows of the
+ * gather table is its token's (coordinator/engine sets it). */
 struct sweep_position {
-    uint32_t token, sequence, position, row, parent, flags;
+    uint32_t token, sequence, position, row, parent, flags, gather;
 };
 
 /* One entry's way through a ring: times in ns of CLOCK_MONOTONIC, 0 what it did not come to. ring: 0 host, 1 device. entry:
@@ -100,9 +101,10 @@ struct control_message {
         struct {
             char text[CONTROL_TEXT_MAX]; /* "avx512, 2 threads" */
         } attached;
-        struct {
+        struct control_sweep {
             uint64_t sweep;
-            uint32_t count, pad;
+            uint64_t first_row; /* rows of the gather table, numbered as in proto/rows.h: its range */
+            uint32_t rows, count;
             const struct sweep_position *position; /* valid until the next receive */
         } sweep;
         struct {

@@ -11,6 +11,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/ring.h"
+#include "proto/rows.h"
 
 /* About 2 us: long enough for a peer that is just now publishing, too short to starve it on a machine of two cores. */
 #define SPINS      64
@@ -113,27 +114,27 @@ void epoch_fail(struct epoch_shm *r, enum stage_id who)
     ring_all(r);
 }
 
-int request_push(struct epoch_shm *r, const struct epoch_request *q)
+int request_push(struct epoch_shm *r, uint32_t tile)
 {
     struct epoch_requests *s = &r->requests;
     uint64_t head = atomic_load_explicit(&s->head, memory_order_relaxed);
 
     /* acquire: the reader has copied the slot out before it moved tail */
     if (head - atomic_load_explicit(&s->tail, memory_order_acquire) >= EPOCH_REQUESTS) return -EAGAIN;
-    s->at[head % EPOCH_REQUESTS] = *q;
+    s->tile[head % EPOCH_REQUESTS] = tile;
     atomic_store_explicit(&s->head, head + 1, memory_order_release);
     eventcount_notify(&r->eventcount[STAGE_READER]);
     return 0;
 }
 
-bool request_pop(struct epoch_shm *r, struct epoch_request *q)
+bool request_pop(struct epoch_shm *r, uint32_t *tile)
 {
     struct epoch_requests *s = &r->requests;
     uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
 
-    /* acquire: the request's fields were written before head */
+    /* acquire: the request was written before head */
     if (tail == atomic_load_explicit(&s->head, memory_order_acquire)) return false;
-    *q = s->at[tail % EPOCH_REQUESTS];
+    *tile = s->tile[tail % EPOCH_REQUESTS];
     atomic_store_explicit(&s->tail, tail + 1, memory_order_release);
     eventcount_notify(&r->eventcount[STAGE_COMPUTE]);
     return true;
@@ -158,7 +159,7 @@ uint64_t epoch_bytes(const struct plan_run *p)
     uint64_t n = up64(sizeof(struct epoch_shm));
 
     for (int lane = 0; lane < LANES; lane++) n += 2 * up64(ring_bytes(p->entries[lane]));
-    return n;
+    return n + up64(rows_bytes(rows_capacity(p->max_positions)));
 }
 
 void epoch_init(struct epoch_shm *r, const struct plan_run *p, uint64_t epoch)
@@ -169,7 +170,7 @@ void epoch_init(struct epoch_shm *r, const struct plan_run *p, uint64_t epoch)
     r->version = EPOCH_VERSION;
     r->epoch = epoch;
     /* All of a run's memory is there from the start: a queue that is touched page by page looks like a leak. */
-    memset(r->requests.at, 0, sizeof r->requests.at);
+    memset(r->requests.tile, 0, sizeof r->requests.tile);
     for (int d = 0; d < 2; d++) {
         for (int lane = 0; lane < LANES; lane++) {
             r->ring_off[d][lane] = at;
@@ -177,7 +178,21 @@ void epoch_init(struct epoch_shm *r, const struct plan_run *p, uint64_t epoch)
             at += up64(ring_bytes(p->entries[lane]));
         }
     }
-    r->bytes = at;
+    r->rows_off = at;
+    rows_init((struct rows_shm *)(void *)((char *)r + at), rows_capacity(p->max_positions));
+    r->bytes = at + up64(rows_bytes(rows_capacity(p->max_positions)));
+}
+
+static int check_rows(const struct epoch_shm *r, uint64_t map_bytes, struct error *e)
+{
+    const struct rows_shm *s;
+
+    if (r->rows_off % 64 || r->rows_off < sizeof *r || r->rows_off > map_bytes || map_bytes - r->rows_off < sizeof *s)
+        return error_set(e, EPROTO, "epoch segment: the list of rows lies outside");
+    s = (const struct rows_shm *)(const void *)((const char *)r + r->rows_off);
+    if (!s->capacity || (s->capacity & (s->capacity - 1)) || rows_bytes(s->capacity) > map_bytes - r->rows_off)
+        return error_set(e, EPROTO, "epoch segment: a list of %u rows", s->capacity);
+    return 0;
 }
 
 int epoch_check(const struct epoch_shm *r, uint64_t map_bytes, struct error *e)
@@ -201,5 +216,5 @@ int epoch_check(const struct epoch_shm *r, uint64_t map_bytes, struct error *e)
             if (s->epoch != r->epoch) return error_set(e, EPROTO, "epoch segment: ring of another epoch");
         }
     }
-    return 0;
+    return check_rows(r, map_bytes, e);
 }

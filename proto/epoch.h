@@ -4,7 +4,7 @@
  *   each stage    rings the others' eventcounts, writes its own stats block and nobody else's
  *
  * Payload segments (struct epoch_segments) are mapped by those who need them:
- *   ARENA   slots of lane 0, then slots of lane 1, slot_bytes each     reader writes, transfer (and compute, cpu) reads
+ *   ARENA   the lanes' slots                                           reader writes, transfer (and compute, cpu) reads
  *   CACHE   tiles whose tier is the host                                reader writes, transfer (and compute, cpu) reads
  *   LOGITS  float32 [max_logits][vocab]                                 compute writes, coordinator reads after DONE
  *   DEVICE  not host memory: device slots and pinned tiles              transfer writes, compute reads (cuda only)
@@ -24,7 +24,6 @@
 
 enum stage_id { STAGE_READER, STAGE_TRANSFER, STAGE_COMPUTE, STAGES };
 enum segment_id { SEGMENT_ARENA, SEGMENT_CACHE, SEGMENT_DEVICE, SEGMENTS };
-enum lane_id { LANE_SWEEP, LANE_REQUEST, LANES };
 
 struct eventcount {
     _Alignas(64) _Atomic uint32_t value; /* anybody adds 1 */
@@ -54,20 +53,13 @@ struct epoch_stats {
 };
 _Static_assert(sizeof(struct epoch_stats) == 128, "epoch_stats");
 
-/* What compute asks of the reader; single producer, single consumer, answered in order on lane 1. */
-enum epoch_request_kind { REQUEST_TILE, REQUEST_GATHER };
-struct epoch_request {
-    uint32_t kind;
-    uint32_t index; /* tile, or row of the embedding matrix */
-    uint32_t last;  /* GATHER: 1 ends the batch; rows of a batch share slots, as many as fit each, contiguous */
-    uint32_t pad;
-};
+/* Tiles that compute asks of the reader; single producer, single consumer, answered in order on lane 1. */
 #define EPOCH_REQUESTS 8192u /* a power of two */
 
 struct epoch_requests {
     _Alignas(64) _Atomic uint64_t head; /* compute: requests made */
     _Alignas(64) _Atomic uint64_t tail; /* reader: requests taken */
-    _Alignas(64) struct epoch_request at[EPOCH_REQUESTS];
+    _Alignas(64) uint32_t tile[EPOCH_REQUESTS];
 };
 
 struct epoch_shm {
@@ -75,6 +67,7 @@ struct epoch_shm {
     uint32_t version, pad;
     uint64_t bytes, epoch;
     uint64_t ring_off[2][LANES];         /* [host, device][lane]: offset of struct ring_shm in this segment */
+    uint64_t rows_off;                   /* of struct rows_shm */
     _Alignas(64) _Atomic uint32_t stop;  /* coordinator: all stages end */
     _Atomic uint32_t failed;             /* a stage or the coordinator: 1 + the stage that failed; then stop follows */
     _Atomic uint32_t resting;            /* coordinator: no sweep is under way and nobody watches, see epoch_rest() */
@@ -105,8 +98,8 @@ void epoch_stop(struct epoch_shm *r);       /* sets stop and rings every eventco
 void epoch_fail(struct epoch_shm *r, enum stage_id who); /* sets failed and rings every eventcount */
 
 /* Requests. push: compute; -EAGAIN when full. pop: reader; false when there is none. Both ring the other's eventcount. */
-int request_push(struct epoch_shm *r, const struct epoch_request *q);
-bool request_pop(struct epoch_shm *r, struct epoch_request *q);
+int request_push(struct epoch_shm *r, uint32_t tile);
+bool request_pop(struct epoch_shm *r, uint32_t *tile);
 
 const char *stage_name(enum stage_id s); /* "reader", "transfer", "compute" */
 

@@ -226,6 +226,7 @@ void footprint_positions(struct footprint_positions *f, const struct plan_shm *p
     f->position = piece(&at, n * word);
     f->first = piece(&at, (n + 1) * word);
     f->select = piece(&at, n * word);
+    f->gather = piece(&at, n * word);
     f->from = piece(&at, n * word);
     f->to = piece(&at, n * word);
     f->runs = piece(&at, f->runs_most * FOOTPRINT_RUN);
@@ -240,6 +241,7 @@ void footprint_positions(struct footprint_positions *f, const struct plan_shm *p
     f->d_position = piece(&at, n * word);
     f->d_first = piece(&at, (n + 1) * word);
     f->d_select = piece(&at, n * word);
+    f->d_gather = piece(&at, n * word);
     f->d_runs = piece(&at, f->runs_most * FOOTPRINT_RUN);
     f->device_bytes = at;
 }

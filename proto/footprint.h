@@ -12,7 +12,7 @@
  *   experts       both    the router's choice, rows of one expert's positions        compute/experts.c
  *   angles        host    rotary angles of a sweep                                   compute/decoder.c
  *   scratch       device  what one call of an operation needs at most                compute/{cpu/ops.c,cuda/backend.c}
- *   tiles         device  cuda: slots of both lanes, pinned tiles                    compute/decoder.c
+ *   tiles         device  cuda: slots of all lanes, pinned tiles                     compute/decoder.c
  *
  * On the cpu backend the device's memory is the host's. The program passes program_check(), and p->run is not looked at:
  * r stands for it. Sizes are bytes; pieces begin at multiples of FOOTPRINT_ALIGN. */
@@ -79,13 +79,13 @@ uint64_t footprint_angles(const struct plan_shm *p, const struct plan_run *r);
 struct footprint_positions {
     /* host */
     uint64_t rows;                                      /* [kv_rows] */
-    uint64_t token, row, position, first, select;       /* [n], first [n + 1] */
+    uint64_t token, row, position, first, select, gather; /* [n], first [n + 1] */
     uint64_t from, to;                                  /* [n] */
     uint64_t runs;                                      /* [runs_most] */
     uint64_t state_of_row, row_of_state, state_used;    /* [kv_rows], [sequences] twice; where there are states */
     uint64_t host_bytes;
     /* device */
-    uint64_t d_row, d_position, d_first, d_select, d_runs;
+    uint64_t d_row, d_position, d_first, d_select, d_gather, d_runs;
     uint64_t device_bytes;
     uint64_t runs_most;
 };

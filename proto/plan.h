@@ -48,6 +48,7 @@ struct plan_shm {
     uint64_t bytes;
     struct plan_spec spec;
     struct plan_run run;
+    struct plan_gather gather; /* the embedding's rows */
 #define PLAN_TABLE(table, type) struct plan_table table;
     PLAN_PROGRAM_TABLES(PLAN_TABLE)
     PLAN_TILE_TABLES(PLAN_TABLE)

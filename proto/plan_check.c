@@ -20,12 +20,27 @@ static int check_sizes(const struct plan_shm *p, struct error *e)
     return 0;
 }
 
+/* The table that rows are read from is the embedding; the program's check has seen what that is. */
+static int check_gather(const struct plan_shm *p, struct error *e)
+{
+    const struct plan_matrix *m = &plan_matrices(p)[p->spec.embed_matrix];
+    const struct plan_gather *t = &p->gather;
+
+    if (t->file != m->file || t->file_off != m->file_off || t->rows != m->rows || t->row_bytes != m->row_bytes)
+        CHECK_FAIL("rows are not gathered from the embedding, matrix %u", p->spec.embed_matrix);
+    if (t->row_bytes > p->run.row_slot_bytes || t->rows > UINT32_MAX / 2)
+        CHECK_FAIL("%llu rows of %llu bytes, slots for rows have %llu", ULL(t->rows), ULL(t->row_bytes),
+                   ULL(p->run.row_slot_bytes));
+    return 0;
+}
+
 int plan_check(const struct plan_shm *p, uint64_t map_bytes, struct error *e)
 {
     int rc = program_check(p, map_bytes, e);
 
     if (!rc) rc = check_config(&p->run, e);
     if (!rc) rc = check_sizes(p, e);
+    if (!rc) rc = check_gather(p, e);
     if (!rc) rc = check_tiles(p, e);
     return rc;
 }

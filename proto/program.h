@@ -227,7 +227,7 @@ struct plan_state {
 struct plan_spec {
     uint32_t layers, hidden, vocab, context;
     uint32_t embed_matrix;
-    uint32_t resident_tiles, expert_tiles, pad;
+    uint32_t resident_tiles, demand_tiles, pad;
     uint64_t sweep_tiles;
     uint64_t resident_floats;
     char architecture[64];

@@ -24,21 +24,21 @@
 #include "proto/base/error.h"
 #include "proto/epoch.h"
 
-#define RING_GATHER UINT32_MAX /* tile of an entry whose payload is rows of the embedding */
+#define RING_GATHER UINT32_MAX /* tile of an entry whose payload is rows of the gather table */
 
 struct ring_entry {
     /* the producer's line */
     _Alignas(64) uint64_t seq; /* number of the entry since the epoch began */
-    uint64_t sweep;            /* lane 0: sweep number from 0; lane 1: 0 */
+    uint64_t sweep;            /* lane 0: sweep number from 0; lane 1: 0; lane 2: number of the first row (proto/rows.h) */
     uint64_t offset;           /* of the tile's first byte (slot_off 0) in the segment */
     uint64_t bytes;            /* payload bytes */
-    uint32_t tile, rows;       /* rows: of a gather */
-    uint32_t segment, slot;    /* slot: device slot index, cuda */
+    uint32_t tile, rows;       /* lane 2: RING_GATHER, and how many rows */
+    uint32_t segment, pad;
     uint64_t fill_ns, ready_ns;
     /* the consumer's line */
     _Alignas(64) uint64_t take_ns;
     uint64_t free_ns;
-    uint64_t pad[6];
+    uint64_t pad2[6];
 };
 _Static_assert(sizeof(struct ring_entry) == 128, "ring_entry");
 

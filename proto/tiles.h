@@ -6,7 +6,7 @@
  * Tiles come in three ranges:
  *   [0, sweep_tiles)                       one sweep, in order; streamed for ever, sweep after sweep, on lane 0
  *   [sweep_tiles, +resident_tiles)         parts are vectors; sent once at the start of an epoch, on lane 1
- *   [.., +expert_tiles)                    sent on request, on lane 1
+ *   [.., +demand_tiles)                    sent on demand (those of experts), on lane 1
  * A part's payload begins at tile-relative slot_off, of which the low 12 bits are those of its offset in the file, so
  * that a direct read of whole pages lands it there. Parts do not share pages. A tile occupies span bytes, a multiple of
  * PLAN_PAGE, at most slot_bytes. */
@@ -51,7 +51,13 @@ struct plan_expert_tiles {
     uint32_t tile0, each;
 };
 
-/* ---- device memory (cuda): slots of lane 0, slots of lane 1, then the pinned tiles ----
+/* A table whose rows are read one by one, as they are asked for (the embedding). rows 0: there is none. */
+struct plan_gather {
+    uint64_t file_off, rows, row_bytes;
+    uint32_t file, pad;
+};
+
+/* ---- device memory (cuda): the lanes' slots, then the pinned tiles ----
  * A tile lies there as in its host slot, but every part is moved down to a multiple of 256 bytes, for wide loads. That
  * stays within the part's own pages, so parts do not meet and a device slot is as long as a host slot. */
 #define PLAN_DEVICE_ALIGN 256u
@@ -64,7 +70,7 @@ static inline uint32_t plan_device_offset(const struct plan_part *part)
 /* Where the pinned tiles begin (a tile's own place is this + tier_off), and the bytes of the whole area. */
 static inline uint64_t plan_device_pins_offset(const struct plan_run *run)
 {
-    return ((uint64_t)run->transfer_slots[0] + run->transfer_slots[1]) * run->slot_bytes;
+    return plan_slots_before(run, run->transfer_slots, LANES);
 }
 static inline uint64_t plan_device_bytes(const struct plan_run *run)
 {

@@ -9,8 +9,8 @@ static int check_ranges(const struct plan_shm *p, struct error *e)
     const struct plan_spec *s = &p->spec;
     uint64_t first = s->sweep_tiles + s->resident_tiles;
 
-    if (s->sweep_tiles > UINT32_MAX || first + s->expert_tiles != p->tiles.count)
-        CHECK_FAIL("%llu + %u + %u tiles, the table has %llu", ULL(s->sweep_tiles), s->resident_tiles, s->expert_tiles,
+    if (s->sweep_tiles > UINT32_MAX || first + s->demand_tiles != p->tiles.count)
+        CHECK_FAIL("%llu + %u + %u tiles, the table has %llu", ULL(s->sweep_tiles), s->resident_tiles, s->demand_tiles,
                    ULL(p->tiles.count));
     if (p->tiles.count >= PLAN_NONE) CHECK_FAIL("%llu tiles are too many to number", ULL(p->tiles.count));
     if (p->expert_tiles.count != p->experts.count)

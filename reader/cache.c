@@ -36,7 +36,7 @@ int cache_open(struct cache **out, uint32_t tiles, uint64_t place_bytes, uint64_
     }
     if (!c || !c->place_of || !c->count || !c->place) {
         cache_close(c);
-        return error_set(e, ENOMEM, "no memory for the expert cache's %llu places", (unsigned long long)places);
+        return error_set(e, ENOMEM, "no memory for the cache's %llu places", (unsigned long long)places);
     }
     c->base = base;
     c->place_bytes = place_bytes;

@@ -1,8 +1,8 @@
-/* Which requested tiles (experts) stay in the host cache: least frequently used, with ageing.
+/* Which tiles on demand stay in the host cache: least frequently used, with ageing.
  *
  * The cache's area is cut into places of one size. A tile that is asked for and not there takes a free place, or the
  * place of a tile that was asked for less often, of a sample; a rarer tile is not let in, so that one pass over all
- * experts does not wash out the hot ones. Counts are halved now and then, so that old fame fades. A place whose tile an
+ * of them does not wash out the hot ones. Counts are halved now and then, so that old fame fades. A place whose tile an
  * unreleased entry still shows is never given away.
  *
  * Only places are kept here, no bytes. Single-threaded. */

@@ -14,10 +14,10 @@ enum { NOT_READ, PINNED, FIRST_SUM }; /* a sum is never one of the first two */
 struct content {
     struct content_options o;
     uint32_t tiles;
-    const struct plan_matrix *embedding; /* NULL: none */
-    _Atomic uint64_t *tile;              /* [tiles] NOT_READ, PINNED or the sum of its payload */
-    _Atomic uint64_t *row;               /* [embedding->rows] NOT_READ or a sum */
-    uint8_t *block;                      /* [BLOCK], of content_compare() */
+    const struct plan_gather *table;
+    _Atomic uint64_t *tile; /* [tiles] NOT_READ, PINNED or the sum of its payload */
+    _Atomic uint64_t *row;  /* [table->rows] NOT_READ or a sum */
+    uint8_t *block;         /* [BLOCK], of content_compare() */
 };
 
 int content_open(struct content **out, const struct content_options *o, struct error *e)
@@ -28,9 +28,9 @@ int content_open(struct content **out, const struct content_options *o, struct e
     if (!c) return error_set(e, ENOMEM, "no memory for the reader");
     c->o = *o;
     c->tiles = (uint32_t)p->tiles.count;
-    if (p->spec.embed_matrix != PLAN_NONE) c->embedding = &plan_matrices(p)[p->spec.embed_matrix];
+    c->table = &p->gather;
     c->tile = calloc(c->tiles + 1u, sizeof *c->tile);
-    c->row = calloc(c->embedding ? c->embedding->rows : 1, sizeof *c->row);
+    c->row = calloc(c->table->rows + 1, sizeof *c->row);
     c->block = aligned_alloc(PLAN_PAGE, BLOCK);
     if (!c->tile || !c->row || !c->block) {
         content_close(c);
@@ -85,7 +85,7 @@ void content_row(struct content *c, uint32_t row, const uint8_t *base)
 
     if (atomic_load_explicit(&c->row[row], memory_order_relaxed) != NOT_READ) return;
     checksum_begin(&sum);
-    checksum_feed(&sum, base, c->embedding->row_bytes);
+    checksum_feed(&sum, base, c->table->row_bytes);
     atomic_store_explicit(&c->row[row], sum_of(&sum), memory_order_release);
 }
 
@@ -153,10 +153,10 @@ static bool tile_lies_in(const struct content *c, uint32_t tile, uint32_t file)
 
 static int compare_rows(struct content *c, uint32_t file, bool *same, struct error *e)
 {
-    const struct plan_matrix *m = c->embedding;
+    const struct plan_gather *m = c->table;
     int rc = 0;
 
-    for (uint64_t i = 0; m && m->file == file && i < m->rows && *same && !rc; i++) {
+    for (uint64_t i = 0; m->file == file && i < m->rows && *same && !rc; i++) {
         uint64_t noted = atomic_load_explicit(&c->row[i], memory_order_acquire);
 
         if (noted == NOT_READ) continue;

@@ -125,11 +125,10 @@ static void open_spare(struct files *f, uint32_t file)
     files_fd(f, file, FILES_BUFFERED, &ignored);
 }
 
-/* Rows of the embedding are read through a descriptor of their own. */
+/* Rows of the gather table are read through a descriptor of their own. */
 static int open_rows(struct files *f, const struct plan_shm *p, struct error *e)
 {
-    uint32_t m = p->spec.embed_matrix;
-    int fd = m < p->matrices.count ? files_fd(f, plan_matrices(p)[m].file, FILES_ROWS, e) : 0;
+    int fd = p->gather.rows ? files_fd(f, p->gather.file, FILES_ROWS, e) : 0;
 
     return fd < 0 ? fd : 0;
 }

@@ -4,7 +4,7 @@
  *   io direct, buffered   as told; direct falls back where the file system refuses it, at open or at the first read
  *   io auto               buffered where the file lies in the page cache already, or where all files together are so
  *                         small that the next run should find them there; else direct. Looked at again now and then.
- * Rows of an embedding are always read buffered, through a descriptor of their own (FILES_ROWS, no read-ahead). */
+ * Rows of the gather table are always read buffered, through a descriptor of their own (FILES_ROWS, no read-ahead). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

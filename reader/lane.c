@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int lane_open(struct lane *l, struct epoch_shm *r, const struct plan_run *p, enum lane_id id, uint32_t slot0,
-              struct error *e)
+int lane_open(struct lane *l, struct epoch_shm *r, const struct plan_run *p, enum lane_id id, struct error *e)
 {
-    *l = (struct lane){.id = id, .slot0 = slot0, .slots = p->reader_slots[id], .slot_bytes = p->slot_bytes};
+    *l = (struct lane){.id = id,
+                       .slots = p->reader_slots[id],
+                       .slot_bytes = plan_slot_bytes(p, id),
+                       .slots_at = plan_slots_before(p, p->reader_slots, id)};
     ring_attach(&l->ring, r, 0, id, STAGE_TRANSFER);
     l->mask = l->ring.mask;
     l->job = calloc(l->mask + 1, sizeof *l->job);
@@ -20,6 +22,8 @@ void lane_close(struct lane *l)
 {
     free(l->job);
     free(l->slot_user);
+    l->job = NULL;
+    l->slot_user = NULL;
 }
 
 void lane_tell_freed(struct lane *l)
@@ -42,13 +46,12 @@ struct ring_entry *lane_reserve(struct lane *l, uint64_t sweep, uint32_t tile, u
     x->tile = tile;
     x->bytes = bytes;
     x->rows = 0;
-    x->slot = 0;
     return x;
 }
 
 uint64_t lane_use_slot(struct lane *l, struct ring_entry *x)
 {
-    uint64_t offset = (l->slot0 + (uint64_t)l->next_slot) * l->slot_bytes;
+    uint64_t offset = l->slots_at + l->next_slot * l->slot_bytes;
 
     l->slot_user[l->next_slot] = x->seq + 1;
     l->next_slot = (l->next_slot + 1) % l->slots;

@@ -14,19 +14,17 @@ struct lane {
     uint64_t reserved, published, issue, freed; /* freed: told of so far */
     uint64_t mask;
     struct fetch_job *job; /* [entries] */
-    uint64_t slot_bytes;
-    uint64_t *slot_user; /* [slots] 1 + seq of the last entry that used it */
-    uint32_t slot0, slots, next_slot;
+    uint64_t slot_bytes, slots_at; /* where its slots begin in the arena */
+    uint64_t *slot_user;           /* [slots] 1 + seq of the last entry that used it */
+    uint32_t slots, next_slot;
     void (*filled)(void *arg, enum lane_id lane, const struct ring_entry *x); /* before an entry is published; may be NULL */
     void *filled_arg;
     void (*told)(void *arg, enum lane_id lane, const struct ring_entry *x); /* of every freed entry; may be NULL */
     void *told_arg;
 };
 
-/* slot0: of its slots, the first in the arena. */
-int lane_open(struct lane *l, struct epoch_shm *r, const struct plan_run *p, enum lane_id id, uint32_t slot0,
-              struct error *e);
-void lane_close(struct lane *l);
+int lane_open(struct lane *l, struct epoch_shm *r, const struct plan_run *p, enum lane_id id, struct error *e);
+void lane_close(struct lane *l); /* harmless where it was not opened */
 
 static inline uint64_t lane_room(const struct lane *l) /* entries that may be reserved now */
 {
@@ -42,7 +40,8 @@ static inline struct fetch_job *lane_job(const struct lane *l, uint64_t seq)
     return &l->job[seq & l->mask];
 }
 
-/* The next entry (there must be room), its tile and sweep set; its job is still the caller's to begin. */
+/* The next entry (there must be room), its tile, sweep (see struct ring_entry) and bytes set; its job is still the caller's to
+ * begin. */
 struct ring_entry *lane_reserve(struct lane *l, uint64_t sweep, uint32_t tile, uint64_t bytes);
 /* Gives the entry the next slot (which must be free); returns its offset in the arena. */
 uint64_t lane_use_slot(struct lane *l, struct ring_entry *x);

@@ -7,10 +7,12 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/shm.h"
+#include "proto/rows.h"
 #include "reader/cache.h"
 #include "reader/content.h"
 #include "reader/fetch.h"
 #include "reader/files.h"
+#include "reader/gather.h"
 #include "reader/lane.h"
 #include "reader/tune.h"
 
@@ -27,20 +29,17 @@ struct stream {
     struct content *content;
     struct probe probe; /* open where block and depth are to be found */
     struct lane sweep, request;
+    struct gather gather;
 
     /* lane 0: what comes next */
     uint64_t sweep_number, tile;
-    uint64_t large[LANES]; /* of the cache, pins and experts: as far as large pages were asked for */
+    uint64_t large[2]; /* of the cache, pins and tiles on demand: as far as large pages were asked for */
     bool any_moves; /* a tile that is sent in every sweep */
 
     /* lane 1 */
     uint32_t resident; /* tiles sent so far */
     bool pending;      /* asked, taken from the queue, and not yet begun */
-    struct epoch_request asked;
-    struct ring_entry *gather; /* the entry that rows are added to; NULL: none */
-    uint32_t rows_each;        /* rows that a slot holds */
-    uint32_t *row_of;          /* [slots of lane 1][rows_each] which rows they hold */
-    const struct plan_matrix *embedding;
+    uint32_t asked;    /* tile */
     char text[128];
 };
 
@@ -53,11 +52,12 @@ struct io_options stream_engine_options(const struct plan_shm *p, uint8_t *arena
     return (struct io_options){.depth = fetch_depth(r),
                                .files = files_number((uint32_t)p->files.count, 0),
                                .arena = arena,
-                               .arena_bytes = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes,
+                               .arena_bytes = plan_slots_before(r, r->reader_slots, LANE_ROWS), /* rows may cross a slot's end */
                                .slot_bytes = r->slot_bytes};
 }
 
-static uint32_t first_expert(const struct plan_shm *p)
+/* Tiles that are sent on demand. */
+static uint32_t first_demand(const struct plan_shm *p)
 {
     return (uint32_t)(p->spec.sweep_tiles + p->spec.resident_tiles);
 }
@@ -65,8 +65,8 @@ static uint32_t first_expert(const struct plan_shm *p)
 static int open_cache(struct stream *s, struct error *e)
 {
     const struct plan_shm *p = s->o.plan;
-    const struct plan_tile *t = s->tiles + first_expert(p);
-    uint32_t n = p->spec.expert_tiles;
+    const struct plan_tile *t = s->tiles + first_demand(p);
+    uint32_t n = p->spec.demand_tiles;
     uint64_t bytes = s->o.cache ? p->run.expert_cache_bytes : 0, largest = 0;
 
     for (uint32_t i = 0; i < n; i++) {
@@ -83,36 +83,58 @@ static bool moves(const struct plan_shm *p)
     return false;
 }
 
-static void note_content(void *arg, enum lane_id lane, const struct ring_entry *x);
-
 static int open_content(struct stream *s, struct error *e)
 {
     struct content_options o = {.plan = s->o.plan, .run = s->o.run, .cache = s->o.cache, .files = s->files};
-    uint64_t rows = (uint64_t)s->o.plan->run.reader_slots[LANE_REQUEST] * s->rows_each;
 
-    s->row_of = calloc(rows + 1, sizeof *s->row_of);
-    if (!s->row_of) return error_set(e, ENOMEM, "no memory for %llu rows of the embedding", (unsigned long long)rows);
-    s->sweep.filled = s->request.filled = note_content;
-    s->sweep.filled_arg = s->request.filled_arg = s;
     return content_open(&s->content, &o, e);
+}
+
+/* All bytes of an entry are there. What is read again is not noted again. */
+static void note_content(void *arg, enum lane_id lane, const struct ring_entry *x)
+{
+    struct stream *s = arg;
+    const uint8_t *base = (x->segment == SEGMENT_CACHE ? s->o.cache : s->o.arena) + x->offset;
+    uint32_t row;
+
+    if (lane == LANE_ROWS) {
+        for (uint32_t i = 0; i < x->rows; i++)
+            if (rows_at(s->o.run, x->sweep + i, &row))
+                content_row(s->content, row, base + i * s->o.plan->gather.row_bytes);
+    } else if (lane == LANE_REQUEST || !x->sweep) {
+        content_tile(s->content, x->tile, base);
+    }
+}
+
+/* Who wants to know of a lane's entries. */
+static void watch(struct stream *s, struct lane *l)
+{
+    l->filled = note_content;
+    l->filled_arg = s;
+    l->told = s->o.freed;
+    l->told_arg = s->o.freed_arg;
 }
 
 static int open_parts(struct stream *s, struct error *e)
 {
     const struct plan_shm *p = s->o.plan;
     struct fetch_options f = {.plan = p, .stats = s->stats, .engine = s->o.engine, .hang_ns = s->o.hang_ns};
+    struct gather_options g = {.plan = p, .run = s->o.run, .arena = s->o.arena, .cache = s->o.cache};
     int rc;
 
-    if ((rc = lane_open(&s->sweep, s->o.run, &p->run, LANE_SWEEP, 0, e))) return rc;
-    if ((rc = lane_open(&s->request, s->o.run, &p->run, LANE_REQUEST, p->run.reader_slots[0], e))) return rc;
-    s->sweep.told = s->request.told = s->o.freed;
-    s->sweep.told_arg = s->request.told_arg = s->o.freed_arg;
+    if ((rc = lane_open(&s->sweep, s->o.run, &p->run, LANE_SWEEP, e))) return rc;
+    if ((rc = lane_open(&s->request, s->o.run, &p->run, LANE_REQUEST, e))) return rc;
     if ((rc = open_cache(s, e))) return rc;
     if ((rc = files_open(&s->files, p, s->o.engine, e))) return rc;
     if ((rc = open_content(s, e))) return rc;
     f.files = s->files;
-    rc = fetch_open(&s->fetch, &f, e);
-    if (!rc && p->run.io_find == IO_FIND_FIRST && files_worth_tuning(s->files)) rc = probe_open(&s->probe, p, e);
+    if ((rc = fetch_open(&s->fetch, &f, e))) return rc;
+    g.fetch = s->fetch;
+    if ((rc = gather_open(&s->gather, &g, e))) return rc;
+    watch(s, &s->sweep);
+    watch(s, &s->request);
+    watch(s, &s->gather.lane);
+    if (p->run.io_find == IO_FIND_FIRST && files_worth_tuning(s->files)) rc = probe_open(&s->probe, p, e);
     return rc;
 }
 
@@ -127,14 +149,6 @@ int stream_open(struct stream **out, const struct stream_options *o, struct erro
     s->tiles = plan_tiles(p);
     s->stats = &o->run->stats[STAGE_READER];
     s->any_moves = moves(p);
-    if (p->spec.embed_matrix != PLAN_NONE) {
-        s->embedding = &plan_matrices(p)[p->spec.embed_matrix];
-        s->rows_each = (uint32_t)(p->run.slot_bytes / s->embedding->row_bytes);
-        if (!s->rows_each) {
-            free(s);
-            return error_set(e, EPROTO, "plan: a slot is shorter than a row of the embedding");
-        }
-    }
     rc = open_parts(s, e);
     if (rc)
         stream_close(s);
@@ -149,11 +163,11 @@ void stream_close(struct stream *s)
     probe_close(&s->probe);
     fetch_close(s->fetch);
     content_close(s->content);
-    free(s->row_of);
     files_close(s->files);
     cache_close(s->cache);
     lane_close(&s->sweep);
     lane_close(&s->request);
+    gather_close(&s->gather);
     free(s);
 }
 
@@ -234,7 +248,7 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/* Each returns 1 when it is begun, 0 when there is no room for it now, -errno. */
+/* Each returns 1 when it is begun, 0 when there is no room for it now. */
 static int begin_resident(struct stream *s)
 {
     uint32_t tile = (uint32_t)s->o.plan->spec.sweep_tiles + s->resident;
@@ -246,10 +260,10 @@ static int begin_resident(struct stream *s)
     return 1;
 }
 
-static int begin_expert(struct stream *s, uint32_t tile)
+static int begin_demand(struct stream *s, uint32_t tile)
 {
     struct lane *l = &s->request;
-    uint32_t number = tile - first_expert(s->o.plan);
+    uint32_t number = tile - first_demand(s->o.plan);
     const struct plan_tile *t = &s->tiles[tile];
     struct ring_entry *x;
     enum cache_answer a;
@@ -269,81 +283,16 @@ static int begin_expert(struct stream *s, uint32_t tile)
     return 1;
 }
 
-static uint32_t *rows_of(const struct stream *s, const struct ring_entry *x)
-{
-    return s->row_of + (x->offset / s->o.plan->run.slot_bytes - s->request.slot0) * s->rows_each;
-}
-
-/* All bytes of an entry are there. What is read again is not noted again. */
-static void note_content(void *arg, enum lane_id lane, const struct ring_entry *x)
-{
-    struct stream *s = arg;
-    const uint8_t *base = x->segment == SEGMENT_CACHE ? s->o.cache : s->o.arena;
-
-    if (x->tile != RING_GATHER) {
-        if (lane != LANE_SWEEP || !x->sweep) content_tile(s->content, x->tile, base + x->offset);
-        return;
-    }
-    for (uint32_t i = 0; i < x->rows; i++)
-        content_row(s->content, rows_of(s, x)[i], base + x->offset + i * s->embedding->row_bytes);
-}
-
-static void close_gather(struct stream *s)
-{
-    lane_job(&s->request, s->gather->seq)->open = false;
-    s->gather = NULL;
-}
-
-static int begin_row(struct stream *s, const struct epoch_request *q, struct error *e)
-{
-    const struct plan_matrix *m = s->embedding;
-    struct ring_entry *x = s->gather;
-    uint8_t *dest;
-    int rc;
-
-    if (!x) {
-        if (!lane_room(&s->request) || !lane_slot_free(&s->request)) return 0;
-        s->gather = x = lane_reserve(&s->request, 0, RING_GATHER, 0);
-        lane_use_slot(&s->request, x);
-        fetch_rows(lane_job(&s->request, x->seq));
-    }
-    dest = s->o.arena + x->offset + x->rows * m->row_bytes;
-    rc = fetch_row(s->fetch, lane_job(&s->request, x->seq), m->file, m->file_off + q->index * m->row_bytes,
-                   (uint32_t)m->row_bytes, dest, e);
-    if (rc != 1) return rc;
-    rows_of(s, x)[x->rows] = q->index;
-    x->rows++;
-    x->bytes += m->row_bytes;
-    if (q->last || x->rows == s->rows_each) close_gather(s);
-    return 1;
-}
-
-/* A request is believed only after this. */
-static int check_request(struct stream *s, const struct epoch_request *q, struct error *e)
-{
-    uint32_t first = first_expert(s->o.plan);
-
-    if (q->kind == REQUEST_TILE) {
-        if (q->index < first || q->index - first >= s->o.plan->spec.expert_tiles)
-            return error_set(e, EPROTO, "compute asked for tile %u, which is not an expert's", q->index);
-        if (s->gather) return error_set(e, EPROTO, "compute asked for a tile amid a batch of embedding rows");
-        return 0;
-    }
-    if (q->kind != REQUEST_GATHER) return error_set(e, EPROTO, "compute sent an unknown request (%u)", q->kind);
-    if (!s->embedding || q->index >= s->embedding->rows)
-        return error_set(e, EPROTO, "compute asked for row %u of the embedding, which has %llu", q->index,
-                         (unsigned long long)(s->embedding ? s->embedding->rows : 0));
-    return 0;
-}
-
+/* 1: there is one to be begun, and it is one that may be asked for; 0: there is none; -EPROTO. */
 static int next_request(struct stream *s, struct error *e)
 {
-    int rc;
+    uint32_t first = first_demand(s->o.plan);
 
     if (s->pending) return 1;
     if (!request_pop(s->o.run, &s->asked)) return 0;
-    if ((rc = check_request(s, &s->asked, e))) return rc;
-    if (s->asked.kind == REQUEST_TILE) cache_count(s->cache, s->asked.index - first_expert(s->o.plan));
+    if (s->asked < first || s->asked - first >= s->o.plan->spec.demand_tiles)
+        return error_set(e, EPROTO, "compute asked for tile %u, which is not sent on demand", s->asked);
+    cache_count(s->cache, s->asked - first);
     s->pending = true;
     return 1;
 }
@@ -356,8 +305,7 @@ static int fill_requests(struct stream *s, struct error *e)
         if (!begin_resident(s)) return 0;
     }
     while ((rc = next_request(s, e)) == 1) {
-        rc = s->asked.kind == REQUEST_TILE ? begin_expert(s, s->asked.index) : begin_row(s, &s->asked, e);
-        if (rc != 1) return rc;
+        if (!begin_demand(s, s->asked)) return 0;
         s->pending = false;
     }
     return rc;
@@ -368,6 +316,7 @@ static int fill_requests(struct stream *s, struct error *e)
 /* Everything that can be done without waiting: afterwards only a read that ends or a eventcount makes more of it. */
 static int work(struct stream *s, struct error *e)
 {
+    struct lane *rows = &s->gather.lane;
     uint32_t n;
     int rc;
 
@@ -375,11 +324,15 @@ static int work(struct stream *s, struct error *e)
     if ((rc = files_review(s->files, clock_ns(), e))) return rc;
     lane_tell_freed(&s->sweep);
     lane_tell_freed(&s->request);
+    lane_tell_freed(rows);
+    /* In its first sweep lane 0 sends all tiles, one after the other. */
+    if ((rc = gather_fill(&s->gather, s->sweep.published, e)) < 0) return rc;
+    if ((rc = lane_issue(rows, s->fetch, e)) < 0) return rc;
     if ((rc = fill_requests(s, e)) < 0) return rc;
     if ((rc = lane_issue(&s->request, s->fetch, e)) < 0) return rc;
     fill_sweep(s);
     if ((rc = lane_issue(&s->sweep, s->fetch, e)) < 0) return rc;
-    n = lane_publish(&s->request) + lane_publish(&s->sweep);
+    n = lane_publish(rows) + lane_publish(&s->request) + lane_publish(&s->sweep);
     if (n) add(&s->stats->tiles, n);
     return 0;
 }
@@ -389,7 +342,8 @@ static uint32_t wait_for(const struct stream *s)
 {
     uint32_t n = fetch_in_flight(s->fetch);
 
-    if (s->request.published < s->request.reserved || s->sweep.issue == s->sweep.reserved) return 1;
+    if (s->request.published < s->request.reserved || s->gather.lane.published < s->gather.lane.reserved) return 1;
+    if (s->sweep.issue == s->sweep.reserved) return 1;
     return n >= 16 ? n / 8 : 1;
 }
 

@@ -1,15 +1,17 @@
-/* The plan's order to ring entries. Two lanes, each filling its own ring and its own slots of the arena:
+/* The plan's order to ring entries. Three lanes, each filling its own ring and its own slots of the arena:
  *
  *   lane 0   tiles [0, sweep_tiles), sweep after sweep for ever, as far ahead as entries and slots allow
- *   lane 1   resident tiles, once; then what compute asks for: tiles of experts, rows of the embedding
+ *   lane 1   resident tiles, once; then the tiles on demand that compute asks for
+ *   lane 2   rows of the gather table, as the coordinator lists them (reader/gather.h)
  *
  * Where a tile's payload lies, by its tier:
  *   disk     an arena slot, read each time
  *   host     its place in the cache, read at its first visit, from then on published without a read
  *   device   an arena slot at its first visit, never sent again (TILE_STAYS)
- *   expert   a place in the expert cache (reader/cache.h), or an arena slot
+ *   on demand  a place in the cache behind the pins (reader/cache.h), or an arena slot
  *
- * Entries are reserved in order, filled at once with many others, and published in order. Reads of lane 1 go first.
+ * Entries are reserved in order, filled at once with many others, and published in order. Reads of lane 2 go first, then
+ * those of lane 1.
  * After stream_open() nothing is allocated. */
 #pragma once
 #include <stdbool.h>

@@ -57,7 +57,8 @@ void builder_init(struct builder *b, const struct folder *d, uint64_t slot_bytes
     struct stat st;
 
     memset(b, 0, sizeof *b);
-    b->head.run = (struct plan_run){.slot_bytes = slot_bytes, .reader_slots = {2, 2}, .entries = {4, 4}, .io_depth = 8};
+    b->head.run = (struct plan_run){.slot_bytes = slot_bytes, .row_slot_bytes = slot_bytes, .reader_slots = {2, 2, 2}, .entries = {4, 4, 4}, .io_depth = 8,
+                                    .max_positions = 512};
     b->head.spec.embed_matrix = PLAN_NONE;
     b->files = d->files;
     for (uint32_t i = 0; i < d->files; i++) {
@@ -115,6 +116,7 @@ void builder_embedding(struct builder *b, uint32_t file, uint64_t offset, uint64
                                      .scale_file = PLAN_NONE,
                                      .form = FORM_BF16};
     b->head.spec.embed_matrix = 0;
+    b->head.gather = (struct plan_gather){.file_off = offset, .rows = rows, .row_bytes = row_bytes, .file = file};
 }
 
 static struct plan_table put(uint8_t *image, uint64_t *at, const void *data, uint64_t count, uint64_t each)

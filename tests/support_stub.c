@@ -28,11 +28,6 @@ static void *stub_main(void *arg)
     return NULL;
 }
 
-static uint64_t arena_bytes(const struct plan_shm *p)
-{
-    return ((uint64_t)p->run.reader_slots[0] + p->run.reader_slots[1]) * p->run.slot_bytes;
-}
-
 static int open_stream(struct stub *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns)
 {
     struct stream_options o = {.plan = plan, .freed = on_freed, .freed_arg = p, .hang_ns = hang_ns};
@@ -41,7 +36,7 @@ static int open_stream(struct stub *p, struct plan_shm *plan, struct io_engine *
     memset(p, 0, sizeof *p);
     p->plan = plan;
     p->run = run_make(plan);
-    p->arena = pages_make(arena_bytes(plan));
+    p->arena = pages_make(plan_arena_bytes(&plan->run));
     p->cache = pages_make(plan->run.host_cache_bytes);
     eo = stream_engine_options(plan, p->arena);
     p->engine = engine;

@@ -139,7 +139,7 @@ static void measure_plan(const struct plan_shm *p, struct seen *out)
         out->each += plan_tiles(p)[x->tile0 + k].bytes;
         out->parts += plan_tiles(p)[x->tile0 + k].parts;
     }
-    for (uint32_t i = 0; i < p->spec.expert_tiles; i++)
+    for (uint32_t i = 0; i < p->spec.demand_tiles; i++)
         out->all += plan_tiles(p)[p->spec.sweep_tiles + p->spec.resident_tiles + i].bytes;
 }
 
@@ -147,12 +147,12 @@ static void limit_cache(struct plan_shm *p, uint64_t share)
 {
     uint64_t pinned = p->run.host_cache_bytes - p->run.expert_cache_bytes, span = 0;
 
-    for (uint32_t i = 0; i < p->spec.expert_tiles; i++) {
+    for (uint32_t i = 0; i < p->spec.demand_tiles; i++) {
         const struct plan_tile *t = &plan_tiles(p)[p->spec.sweep_tiles + p->spec.resident_tiles + i];
 
         if (t->span > span) span = t->span;
     }
-    p->run.expert_cache_bytes = span * p->spec.expert_tiles * share / 16 / PLAN_PAGE * PLAN_PAGE;
+    p->run.expert_cache_bytes = span * p->spec.demand_tiles * share / 16 / PLAN_PAGE * PLAN_PAGE;
     p->run.host_cache_bytes = pinned + p->run.expert_cache_bytes;
 }
 

@@ -51,12 +51,12 @@ struct letter {
 /* Good messages of types that are not expected, broken ones, and noise. */
 static void write_letter(struct letter *l, unsigned kind)
 {
-    static const struct sweep_position position = {1, 0, 0, 0, ROW_NONE, 0};
+    static const struct sweep_position position = {1, 0, 0, 0, ROW_NONE, 0, 0};
     const struct control_message m[] = {
         {.type = CONTROL_SETUP, .setup = {0, 1, 2, -1, -1}},         /* not segments */
         {.type = CONTROL_SETUP, .setup = {900, 901, 902, 903, 904}}, /* not open */
         {.type = CONTROL_SETUP, .setup = {-1, -1, -1, -1, -1}},
-        {.type = CONTROL_SWEEP, .sweep = {0, 1, 0, &position}},
+        {.type = CONTROL_SWEEP, .sweep = {0, 0, 1, 1, &position}},
         {.type = CONTROL_DONE},
         {.type = CONTROL_HELLO, .hello = {77, 99, 1, "x"}},
         {.type = CONTROL_EXPORT, .export = {STAGE_COMPUTE, 3, 0, NULL}},

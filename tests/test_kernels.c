@@ -299,6 +299,17 @@ static void look_at_columns(struct ops *o, const struct stored *s, float *got)
     free(x), free(y);
 }
 
+/* n positions that look for n rows, one after the other. */
+static void embed_in_order(struct ops *o, float *dst, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
+{
+    uint32_t *index = malloc(n * sizeof *index);
+    assert_non_null(index);
+    for (uint32_t i = 0; i < n; i++)
+        index[i] = i;
+    ops_embed(o, dst, width, &(struct ops_gather){rows, form, 0, n, index}, n, width, scale);
+    free(index);
+}
+
 /* Every code of 16 bits or less at some place of a block, dequantized to exactly its value, by products and, where rows can
  * stand alone, by themselves. */
 static void check_dequantizing(uint32_t form)
@@ -319,7 +330,7 @@ static void check_dequantizing(uint32_t form)
         struct ops *o = kernels_open(way);
         look_at_columns(o, &s, got);
         if (form_can_be_table(form))
-            ops_embed(o, alone, cols, s.w.data, form, rows, cols, 0.5f);
+            embed_in_order(o, alone, s.w.data, form, rows, cols, 0.5f);
         assert_int_equal(ops_sync(o, NULL), 0);
         for (uint32_t i = 0; i < rows * cols; i++) {
             const float want = reference_weight(&s.w, i / cols, i % cols);
@@ -367,9 +378,15 @@ static void test_halves(void **state)
             if (way == 0)
                 memcpy(base, got, 65535 * sizeof *got);
             kernels_assert_same(got, base, 65535, "dequantized, not-a-numbers too");
-            ops_embed(o, got, 1001, p, form, 3, 1001, 0.5f);
-            for (uint32_t i = 0; i < 3003; i++) {
-                const float want = 0.5f * reference_weight(&w, 0, i);
+            /* rows 5, 6 and 7 of what the positions look for; what is not among them stays */
+            static const uint32_t index[] = {6, 5, 8, 7, 6, 4};
+            const struct ops_gather g = {p, form, 5, 3, index};
+            for (uint32_t i = 0; i < 6006; i++)
+                got[i] = -3;
+            ops_embed(o, got, 1001, &g, 6, 1001, 0.5f);
+            for (uint32_t i = 0; i < 6006; i++) {
+                const uint32_t k = index[i / 1001] - 5;
+                const float want = k < 3 ? 0.5f * reference_weight(&w, 0, k * 1001 + i % 1001) : -3;
                 assert_true(isnan(want) ? isnan(got[i]) : got[i] == want);
             }
             ops_close(o);
@@ -409,7 +426,7 @@ static void test_unknown_forms(void **state)
             expect_unknown(o, name);
             ops_matmul_t(o, y, 16, x, 2, &w, NULL, true, 1);
             expect_unknown(o, name);
-            ops_embed(o, y, 16, weights, forms[i], 2, 16, 1.0f);
+            embed_in_order(o, y, weights, forms[i], 2, 16, 1.0f);
             expect_unknown(o, name);
             ops_dequantize(o, y, weights, forms[i], 16);
             expect_unknown(o, name);
@@ -422,7 +439,7 @@ static void test_unknown_forms(void **state)
         m.scale_form = FORM_F8_E8M0;
         ops_matmul_t(o, y, 16, x, 2, &scaled, NULL, true, 3);
         expect_unknown(o, "(F8_E8M0)");
-        ops_embed(o, y, 16, weights, FORM_F8_E4M3, 2, 16, 1.0f);
+        embed_in_order(o, y, weights, FORM_F8_E4M3, 2, 16, 1.0f);
         expect_unknown(o, "F8_E4M3");
         ops_dequantize(o, y, weights, FORM_MXFP4, 32);
         expect_unknown(o, "MXFP4");

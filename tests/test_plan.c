@@ -439,7 +439,7 @@ static void test_largest_sparse_shape(void **state)
     (void)state;
     p = build(&shape, &s);
     assert_true(host_cost(p, s.text_bytes, &c) <= 3 * GIB);
-    assert_int_equal(p->spec.expert_tiles % (61 * 256), 0);
+    assert_int_equal(p->spec.demand_tiles % (61 * 256), 0);
     free(p);
     shape.experts = 384;
     s.host_memory = 4 * GIB;
@@ -538,7 +538,7 @@ static void test_expert_cache(void **state)
     (void)state;
     shape.hidden = 256, shape.inter = 512, shape.experts = 16, shape.top = 2;
     p = build(&shape, &s);
-    for (uint64_t i = p->tiles.count - p->spec.expert_tiles; i < p->tiles.count; i++) experts += plan_tiles(p)[i].span;
+    for (uint64_t i = p->tiles.count - p->spec.demand_tiles; i < p->tiles.count; i++) experts += plan_tiles(p)[i].span;
     assert_int_equal(p->run.expert_cache_bytes, experts);
     dense = p->run.host_cache_bytes - experts;
     fixed = host_cost(p, s.text_bytes, &c) - c.cache - c.tables;

@@ -129,7 +129,7 @@ static void rows_written_again_are_no_ancestors(void **state)
         if (kind == 0) assert_int_equal(one(&b, 5, ROW_NONE, 0), 0); /* another sequence */
         if (kind == 1) assert_int_equal(one(&b, 5, 4, 5), 0);        /* the same one, after it went back */
         if (kind == 2) assert_int_equal(one(&b, 0, ROW_NONE, 0), 0); /* the first row */
-        if (kind == 3) { /* the parent of a branch's first row */
+        if (kind == 3) {                                             /* the parent of a branch's first row */
             assert_int_equal(one(&b, 20, 5, 6), 0);
             assert_int_equal(one(&b, 5, 4, 5), 0);
             assert_int_equal(one(&b, 21, 20, 7), -EPROTO);
@@ -228,8 +228,10 @@ static void random_rows(void **state)
         bench_open(&b);
         for (uint32_t i = 0; i < 2000 && on; i++) {
             on = step(&b, m);
-            if (on) good++;
-            else refused++; /* no stage lives on after that */
+            if (on)
+                good++;
+            else
+                refused++; /* no stage lives on after that */
         }
         bench_close(&b);
         free(m);

@@ -14,8 +14,6 @@
 #include "tests/support_stub.h"
 
 #define SLOT      (128u << 10)
-#define ROW       4100u /* bytes of an embedding row */
-#define ROWS      97u
 #define RESIDENTS 3u
 #define EXPERTS   12u
 
@@ -62,7 +60,7 @@ static void add_tile(struct builder *b, uint32_t i, uint16_t tier, uint16_t flag
     }
 }
 
-/* 20 sweep tiles, residents, experts and an embedding. */
+/* 20 sweep tiles, residents and experts. */
 static struct builder *make_plan(const struct folder *d, uint32_t slots, uint32_t entries, bool homes)
 {
     struct builder *b = calloc(1, sizeof *b);
@@ -74,10 +72,9 @@ static struct builder *make_plan(const struct folder *d, uint32_t slots, uint32_
         add_tile(b, i, tier, tier == TIER_DEVICE || i == 12 ? TILE_STAYS * homes : 0);
     }
     for (uint32_t i = 20; i < 20 + RESIDENTS + EXPERTS; i++) add_tile(b, i, TIER_DISK, 0);
-    builder_embedding(b, 0, 777, ROWS, ROW);
     b->head.spec.sweep_tiles = 20;
     b->head.spec.resident_tiles = RESIDENTS;
-    b->head.spec.expert_tiles = EXPERTS;
+    b->head.spec.demand_tiles = EXPERTS;
     b->head.run.reader_slots[0] = b->head.run.reader_slots[1] = slots;
     b->head.run.entries[0] = b->head.run.entries[1] = entries;
     return b;
@@ -134,7 +131,7 @@ static void runs_ahead_over_the_end_of_a_sweep(void **state)
     uint64_t t0 = clock_ns();
 
     b->head.spec.sweep_tiles = 3;
-    b->head.spec.resident_tiles = b->head.spec.expert_tiles = 0;
+    b->head.spec.resident_tiles = b->head.spec.demand_tiles = 0;
     stub_start(&p, finish(b), NULL);
     while (ring_published(&p.ring[0]) < 8 && clock_ns() - t0 < 5000000000u) {
     }
@@ -202,11 +199,9 @@ static void touching_parts_are_one_read(void **state)
 
 /* ---- lane 1 ---- */
 
-static void ask(struct stub *p, uint32_t kind, uint32_t index, bool last)
+static void ask(struct stub *p, uint32_t tile)
 {
-    struct epoch_request q = {.kind = kind, .index = index, .last = last};
-
-    assert_int_equal(request_push(p->run, &q), 0);
+    assert_int_equal(request_push(p->run, tile), 0);
 }
 
 static void take_residents(struct stub *p)
@@ -217,53 +212,6 @@ static void take_residents(struct stub *p)
         if (!x) fail_msg("%s", p->error.text);
         stub_check_tile(p, x, 20 + i);
         ring_release(&p->ring[1]);
-    }
-}
-
-static void take_rows(struct stub *p, const uint32_t *rows, uint32_t count)
-{
-    const struct plan_matrix *m = plan_matrices(p->plan);
-    uint32_t done = 0, each = SLOT / ROW;
-
-    while (done < count) {
-        struct ring_entry *x = stub_next(p, LANE_REQUEST);
-        uint64_t wrong = 0;
-
-        if (!x) fail_msg("%s", p->error.text);
-        assert_int_equal(x->tile, RING_GATHER);
-        assert_int_equal(x->rows, count - done < each ? count - done : each);
-        assert_int_equal(x->bytes, x->rows * ROW);
-        for (uint32_t r = 0; r < x->rows; r++) {
-            for (uint32_t k = 0; k < ROW; k++)
-                wrong += stub_payload(p, x)[r * ROW + k] !=
-                         content_byte(m->file, m->file_off + rows[done + r] * m->row_bytes + k);
-        }
-        assert_int_equal(wrong, 0);
-        done += x->rows;
-        ring_release(&p->ring[1]);
-    }
-}
-
-static void embedding_rows_are_gathered(void **state)
-{
-    static const uint32_t counts[] = {1, 30, 31, 32, 62, 500};
-    uint32_t rows[500];
-    struct stub p;
-
-    for (uint32_t slots = 1; slots <= 4; slots++) {
-        struct builder *b = make_plan(*state, slots, 4, false);
-
-        b->head.run.engine = slots & 1 ? ENGINE_THREADS : ENGINE_AUTO;
-        stub_start(&p, finish(b), NULL);
-        take_residents(&p);
-        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
-            for (uint32_t i = 0; i < counts[c]; i++) {
-                rows[i] = (i * 37 + (uint32_t)c) % ROWS;
-                ask(&p, REQUEST_GATHER, rows[i], i + 1 == counts[c]);
-            }
-            take_rows(&p, rows, counts[c]);
-        }
-        stub_stop(&p);
     }
 }
 
@@ -291,7 +239,7 @@ static void ask_experts(void **state, uint32_t places, uint32_t rounds)
             uint32_t skewed = (uint32_t)(random() % EXPERTS * (random() % EXPERTS) / EXPERTS);
 
             order[i] = 20 + RESIDENTS + skewed;
-            ask(&p, REQUEST_TILE, order[i], false);
+            ask(&p, order[i]);
         }
         for (uint32_t i = 0; i < n; i++) {
             struct ring_entry *x = stub_next(&p, LANE_REQUEST);
@@ -342,58 +290,29 @@ static void experts_all_in_the_cache(void **state)
 static void lanes_do_not_wait_for_each_other(void **state)
 {
     struct stub p;
-    uint32_t row = 5;
 
     stub_start(&p, finish(make_plan(*state, 2, 2, true)), NULL);
     take_residents(&p);
-    for (int i = 0; i < 10; i++) {
-        ask(&p, REQUEST_GATHER, row, true);
-        take_rows(&p, &row, 1);
+    for (uint32_t i = 0; i < 11; i++) {
+        if (i == 10) walk_sweeps(&p, 2, 1);
+        ask(&p, 20 + RESIDENTS + i);
+        stub_check_tile(&p, stub_next(&p, LANE_REQUEST), 20 + RESIDENTS + i);
+        ring_release(&p.ring[1]);
     }
-    walk_sweeps(&p, 2, 1);
-    ask(&p, REQUEST_GATHER, row, true);
-    take_rows(&p, &row, 1);
-    stub_stop(&p);
-}
-
-/* A batch that is not yet complete is not shown, and rows that come later join it. */
-static void a_batch_grows(void **state)
-{
-    uint32_t rows[3] = {1, 2, 96};
-    struct stub p;
-
-    stub_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
-    take_residents(&p);
-    ask(&p, REQUEST_GATHER, 1, false);
-    ask(&p, REQUEST_GATHER, 2, false);
-    eventcount_wait(&p.run->eventcount[STAGE_TRANSFER], eventcount_read(&p.run->eventcount[STAGE_TRANSFER]), 30000000u);
-    assert_null(ring_peek(&p.ring[1]));
-    ask(&p, REQUEST_GATHER, 96, true);
-    take_rows(&p, rows, 3);
     stub_stop(&p);
 }
 
 static void bad_requests_are_refused(void **state)
 {
-    static const struct {
-        struct epoch_request q[2];
-        const char *words;
-    } bad[] = {
-        {{{.kind = REQUEST_GATHER, .index = ROWS}}, "row 97"},
-        {{{.kind = REQUEST_TILE, .index = 3}}, "tile 3"},
-        {{{.kind = REQUEST_TILE, .index = 20 + RESIDENTS + EXPERTS}}, "not an expert"},
-        {{{.kind = 9}}, "unknown request"},
-        {{{.kind = REQUEST_GATHER, .index = 1}, {.kind = REQUEST_TILE, .index = 20 + RESIDENTS}}, "amid a batch"},
-    };
+    static const uint32_t bad[] = {3, 20 + RESIDENTS - 1, 20 + RESIDENTS + EXPERTS, UINT32_MAX};
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct stub p;
 
         stub_start(&p, finish(make_plan(*state, 2, 2, false)), NULL);
         take_residents(&p);
-        ask(&p, bad[i].q[0].kind, bad[i].q[0].index, false);
-        if (bad[i].q[1].index) ask(&p, bad[i].q[1].kind, bad[i].q[1].index, false);
-        stub_expect_failure(&p, EPROTO, bad[i].words);
+        ask(&p, bad[i]);
+        stub_expect_failure(&p, EPROTO, "not sent on demand");
     }
 }
 
@@ -419,13 +338,11 @@ int main(void)
         cmocka_unit_test(pinned_tiles_are_read_once),
         cmocka_unit_test(nothing_moves_after_the_first_sweep),
         cmocka_unit_test(touching_parts_are_one_read),
-        cmocka_unit_test(embedding_rows_are_gathered),
         cmocka_unit_test(experts_without_a_cache),
         cmocka_unit_test(experts_with_a_tiny_cache),
         cmocka_unit_test(experts_with_a_small_cache),
         cmocka_unit_test(experts_all_in_the_cache),
         cmocka_unit_test(lanes_do_not_wait_for_each_other),
-        cmocka_unit_test(a_batch_grows),
         cmocka_unit_test(bad_requests_are_refused),
         cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
     };

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "proto/rows.h"
 #include "reader/stream.h"
 #include "reader/files.h"
 #include "tests/support_stub.h"
@@ -216,10 +217,10 @@ static void other_reads_go_on_while_one_fails(void **state)
     for (uint32_t i = 0; i < 300; i++) {
         struct ring_entry *x;
 
-        assert_int_equal(request_push(p.run, &(struct epoch_request){REQUEST_GATHER, i % 97, true, 0}), 0);
-        if (!(x = stub_next(&p, LANE_REQUEST))) fail_msg("row %u: %s", i, p.error.text);
+        assert_int_equal(rows_list(p.run, i, &(uint32_t){i % 97}, 1), 0);
+        if (!(x = stub_next(&p, LANE_ROWS))) fail_msg("row %u: %s", i, p.error.text);
         assert_int_equal(stub_payload(&p, x)[0], content_byte(0, i % 97 * 1000));
-        ring_release(&p.ring[1]);
+        ring_release(&p.ring[LANE_ROWS]);
     }
     assert_int_equal(ring_published(&p.ring[0]), 0);
     stub_stop(&p);

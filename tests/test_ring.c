@@ -1,6 +1,7 @@
-/* Rings, eventcounts and requests: each step alone, then two threads with as much as they can carry. */
+/* Rings, eventcounts, requests and lists of rows: each step alone, then two threads with as much as they can carry. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,6 +12,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/ring.h"
+#include "proto/rows.h"
 #include "tests/support_files.h"
 
 /* Entries of the two-thread tests; a long run sets it by -DRING_TEST_ENTRIES=... */
@@ -18,11 +20,18 @@
 #define RING_TEST_ENTRIES 200000u
 #endif
 
+#define POSITIONS 100u
+
 static struct epoch_shm *make_run(uint32_t entries)
 {
-    struct plan_shm p = {.run = {.entries = {entries, entries}}};
+    struct plan_shm p = {.run = {.entries = {entries, entries, entries}, .max_positions = POSITIONS}};
 
     return run_make(&p);
+}
+
+static struct rows_shm *rows_of(struct epoch_shm *r)
+{
+    return (struct rows_shm *)(void *)((char *)r + r->rows_off);
 }
 
 static void steps_of_one_entry(void **state)
@@ -61,7 +70,7 @@ static void steps_of_one_entry(void **state)
     free(r);
 }
 
-static void the_four_rings_are_apart(void **state)
+static void the_rings_are_apart(void **state)
 {
     struct epoch_shm *r = make_run(4);
     struct error e;
@@ -124,6 +133,18 @@ static void broken_run_segments_are_refused(void **state)
     r->ring_off[1][1] = bytes;
     assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
     r->ring_off[1][1] = UINT64_MAX & ~UINT64_C(63);
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
+    free(r);
+    r = make_run(4);
+    r->rows_off = bytes - 64;
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
+    r->rows_off = UINT64_MAX & ~UINT64_C(63);
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
+    free(r);
+    r = make_run(4);
+    rows_of(r)->capacity *= 2;
+    assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
+    rows_of(r)->capacity = 100;
     assert_int_equal(epoch_check(r, bytes, &e), -EPROTO);
     free(r);
     r = make_run(4);
@@ -266,9 +287,8 @@ static void *push_requests(void *arg)
 
     for (uint32_t i = 0; i < REQUESTS_MADE;) {
         uint32_t seen = eventcount_read(&r->eventcount[STAGE_COMPUTE]);
-        struct epoch_request q = {.kind = REQUEST_GATHER, .index = i, .last = i % 7 == 0};
 
-        if (!request_push(r, &q))
+        if (!request_push(r, i))
             i++;
         else
             eventcount_wait(&r->eventcount[STAGE_COMPUTE], seen, 1000000000u);
@@ -279,14 +299,14 @@ static void *push_requests(void *arg)
 static void requests_arrive_in_order(void **state)
 {
     struct epoch_shm *r = make_run(1);
-    struct epoch_request q;
+    uint32_t q;
     uint64_t wrong = 0;
     pthread_t t;
 
     (void)state;
     assert_false(request_pop(r, &q));
-    for (uint32_t i = 0; i < EPOCH_REQUESTS; i++) assert_int_equal(request_push(r, &(struct epoch_request){.index = i}), 0);
-    assert_int_equal(request_push(r, &q), -EAGAIN);
+    for (uint32_t i = 0; i < EPOCH_REQUESTS; i++) assert_int_equal(request_push(r, i), 0);
+    assert_int_equal(request_push(r, 0), -EAGAIN);
     while (request_pop(r, &q)) {
     }
     pthread_create(&t, NULL, push_requests, r);
@@ -294,9 +314,98 @@ static void requests_arrive_in_order(void **state)
         uint32_t seen = eventcount_read(&r->eventcount[STAGE_READER]);
 
         if (request_pop(r, &q))
-            wrong += q.index != i || q.last != (i % 7 == 0), i++;
+            wrong += q != i, i++;
         else
             eventcount_wait(&r->eventcount[STAGE_READER], seen, 1000000000u);
+    }
+    pthread_join(t, NULL);
+    assert_int_equal(wrong, 0);
+    free(r);
+}
+
+/* ---- the list of rows ---- */
+
+static void rows_are_listed_in_batches(void **state)
+{
+    struct epoch_shm *r = make_run(1);
+    uint32_t row[] = {7, 8, 9}, x, seen = eventcount_read(&r->eventcount[STAGE_READER]);
+    bool last;
+
+    (void)state;
+    assert_false(rows_next(r, &x, &last));
+    assert_false(rows_at(r, 0, &x));
+    assert_int_equal(rows_list(r, 0, row, 3), 0);
+    assert_int_not_equal(eventcount_read(&r->eventcount[STAGE_READER]), seen);
+    assert_int_equal(rows_list(r, 0, row, 1), 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_true(rows_next(r, &x, &last));
+        assert_int_equal(x, 7 + i % 3);
+        assert_int_equal(last, i >= 2);
+        assert_true(rows_at(r, i, &x)); /* also of the last one of a batch */
+        assert_int_equal(x, 7 + i % 3);
+    }
+    assert_false(rows_next(r, &x, &last));
+    assert_false(rows_at(r, 4, &x));
+    free(r);
+}
+
+/* A place is given away when its row was read and nobody looks at it any more, and not before. */
+static void rows_in_use_are_kept(void **state)
+{
+    struct epoch_shm *r = make_run(1);
+    uint32_t capacity = rows_capacity(POSITIONS), row = 3, x;
+    bool last;
+
+    (void)state;
+    assert_true(capacity >= 3 * POSITIONS);
+    for (uint32_t i = 0; i < capacity; i++) assert_int_equal(rows_list(r, 0, &row, 1), 0);
+    assert_int_equal(rows_list(r, 5, &row, 1), -EAGAIN); /* none was read */
+    for (uint32_t i = 0; i < 10; i++) assert_true(rows_next(r, &x, &last));
+    assert_int_equal(rows_list(r, 0, &row, 1), -EAGAIN); /* the first one is in use */
+    row = 4;
+    for (uint32_t i = 0; i < 5; i++) assert_int_equal(rows_list(r, 5, &row, 1), 0);
+    assert_int_equal(rows_list(r, 5, &row, 1), -EAGAIN);
+    assert_false(rows_at(r, 4, &x));
+    assert_true(rows_at(r, 5, &x) && x == 3);
+    assert_true(rows_at(r, capacity, &x) && x == 4);
+    free(r);
+}
+
+#define ROWS_LISTED 20000u
+
+static void *list_rows(void *arg)
+{
+    struct epoch_shm *r = arg;
+    uint32_t row[7], n = 1;
+
+    for (uint32_t i = 0; i < ROWS_LISTED;) {
+        n = 1 + i % 7;
+        for (uint32_t k = 0; k < n; k++) row[k] = i + k;
+        while (rows_list(r, i, row, n)) sched_yield();
+        i += n;
+    }
+    return NULL;
+}
+
+static void rows_arrive_in_order(void **state)
+{
+    struct epoch_shm *r = make_run(1);
+    uint64_t wrong = 0;
+    uint32_t x, n = 1, left = 1;
+    bool last;
+    pthread_t t;
+
+    (void)state;
+    pthread_create(&t, NULL, list_rows, r);
+    for (uint32_t i = 0; i < ROWS_LISTED;) {
+        uint32_t seen = eventcount_read(&r->eventcount[STAGE_READER]);
+
+        if (!rows_next(r, &x, &last)) {
+            eventcount_wait(&r->eventcount[STAGE_READER], seen, 1000000000u);
+            continue;
+        }
+        wrong += x != i++ || last != !--left;
+        if (last) left = n = 1 + i % 7;
     }
     pthread_join(t, NULL);
     assert_int_equal(wrong, 0);
@@ -324,12 +433,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_of_one_entry),
-        cmocka_unit_test(the_four_rings_are_apart),
+        cmocka_unit_test(the_rings_are_apart),
         cmocka_unit_test(broken_rings_are_noticed),
         cmocka_unit_test(broken_run_segments_are_refused),
         cmocka_unit_test(two_threads),
         cmocka_unit_test(eventcounts_wake_and_time_out),
         cmocka_unit_test(requests_arrive_in_order),
+        cmocka_unit_test(rows_are_listed_in_batches),
+        cmocka_unit_test(rows_in_use_are_kept),
+        cmocka_unit_test(rows_arrive_in_order),
         cmocka_unit_test(stop_and_failure_end_waits),
     };
 

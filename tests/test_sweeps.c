@@ -1,7 +1,9 @@
 /* Sweeps of many positions: branches, several sequences, and rows in any order leave a position's logits as they are,
  * byte by byte. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,6 +14,8 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/engine/engine.h"
+#include "proto/ring.h"
+#include "proto/rows.h"
 #include "tests/support_model.h"
 
 #define PROMPT 20
@@ -138,9 +142,104 @@ static void scattered_rows(void **state)
     free(want);
 }
 
+/* ---- rows of the embedding ---- */
+
+static void announce(struct pipe *p, uint32_t first, uint32_t n)
+{
+    uint32_t token[128];
+
+    for (uint32_t i = 0; i < n; i++) token[i] = token_at(first + i);
+    engine_announce_rows(p->engine, token, n);
+}
+
+/* The prompt in chunks of 7, then one token. Before and between them tokens are announced: those that come, or others. */
+static float *in_chunks(const char *name, bool announced, uint32_t shift)
+{
+    struct sweep_position s[7];
+    struct error e = {0};
+    struct pipe p;
+    float *out;
+
+    pipe_open(&p, name);
+    out = calloc(p.plan->spec.vocab, sizeof *out);
+    for (uint32_t at = 0, n; at < PROMPT; at += n) {
+        n = PROMPT - at < 7 ? PROMPT - at : 7;
+        for (uint32_t i = 0; i < n; i++) s[i] = position(token_at(at + i), at + i, at + i, at + i ? at + i - 1 : ROW_NONE);
+        if (announced && !at) announce(&p, shift, 7);
+        if (engine_sweep_start(p.engine, s, n, &e)) fail_msg("%s", e.text);
+        if (announced) announce(&p, at + n + shift, 7);
+        while (!engine_sweep_done(p.engine))
+            if (engine_poll(p.engine, 10, &e)) fail_msg("%s", e.text);
+    }
+    s[0] = position(77, PROMPT, PROMPT, PROMPT - 1);
+    s[0].flags = POSITION_LOGITS;
+    sweep(&p, s, 1, 1, out);
+    assert_int_equal(atomic_load(&engine_epoch(p.engine)->requests.head) > 0, p.plan->experts.count > 0); /* for experts alone */
+    pipe_close(&p);
+    return out;
+}
+
+static void announcing_changes_nothing(void **state)
+{
+    static const char *const names[] = {"llama", "gemma3", "mixtral", "llama-tied-f32", "qwen3-next"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        float *plain = in_chunks(names[i], false, 0);
+
+        for (uint32_t shift = 0; shift < 12; shift += 5) {
+            float *ahead = in_chunks(names[i], true, shift);
+
+            assert_memory_equal(plain, ahead, 272 * sizeof(float));
+            free(ahead);
+        }
+        free(plain);
+    }
+}
+
+/* Without a sweep, and before compute is there: what was announced is on its way. */
+static void announced_rows_are_read_at_once(void **state)
+{
+    struct error e = {0};
+    struct ring host;
+    struct pipe p;
+
+    (void)state;
+    pipe_open(&p, "llama");
+    announce(&p, 0, 100);
+    ring_attach(&host, engine_epoch(p.engine), 0, LANE_ROWS, STAGE_READER);
+    for (int i = 0; i < 1000 && !ring_published(&host); i++)
+        if (engine_poll(p.engine, 10, &e)) fail_msg("%s", e.text);
+    assert_int_equal(ring_at(&host, 0)->rows, 100);
+    pipe_close(&p);
+}
+
+/* Compute believes no order: a row that is not its token's ends the run. */
+static void rows_of_other_tokens_are_refused(void **state)
+{
+    struct sweep_position s = position(77, 0, 0, ROW_NONE);
+    uint32_t row = 76, rows;
+    const float *logits;
+    struct error e = {0};
+    struct pipe p;
+
+    (void)state;
+    pipe_open(&p, "llama");
+    assert_int_equal(rows_list(engine_epoch(p.engine), 0, &row, 1), 0); /* behind the engine's back */
+    assert_int_equal(engine_sweep(p.engine, &s, 1, &logits, &rows, &e), -EPIPE);
+    assert_non_null(strstr(e.text, "row 0 of 1 is not that of token 77"));
+    pipe_close(&p);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(junk_changes_nothing), cmocka_unit_test(scattered_rows)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(junk_changes_nothing),
+        cmocka_unit_test(scattered_rows),
+        cmocka_unit_test(announcing_changes_nothing),
+        cmocka_unit_test(announced_rows_are_read_at_once),
+        cmocka_unit_test(rows_of_other_tokens_are_refused),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

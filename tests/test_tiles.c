@@ -10,10 +10,12 @@
 #include "compute/stream.h"
 #include "tests/support_files.h"
 
-#define SLOT  16384u
-#define ROW   100u
-#define SLOTS 4u /* of each lane, at both ends */
-#define PINS  (2 * SLOT)
+#define SLOT     16384u
+#define ROW      100u
+#define SLOTS    4u /* of each lane, at both ends */
+#define PINS     (2 * SLOT)
+#define ROW_SLOT 4096u
+#define ARENA    (2 * SLOTS * SLOT + SLOTS * ROW_SLOT)
 
 static const uint64_t SIZES[] = {8 * SLOT};
 
@@ -42,6 +44,7 @@ static void bench_open(struct bench *b, enum lane_id lane, bool device)
         x->head.run.reader_slots[i] = SLOTS;
         x->head.run.transfer_slots[i] = device ? SLOTS : 0;
     }
+    x->head.run.row_slot_bytes = ROW_SLOT;
     x->head.run.device_pin_bytes = device ? PINS : 0;
     x->home_end = 3 * SLOT; /* a cache */
     b->plan = builder_finish(x);
@@ -49,9 +52,9 @@ static void bench_open(struct bench *b, enum lane_id lane, bool device)
     b->stage = (struct stage){.me = STAGE_COMPUTE,
                               .plan = b->plan,
                               .run = run_make(b->plan),
-                              .arena = pages_make(2 * SLOTS * SLOT),
+                              .arena = pages_make(ARENA),
                               .cache = pages_make(3 * SLOT),
-                              .arena_bytes = 2 * SLOTS * SLOT,
+                              .arena_bytes = ARENA,
                               .cache_bytes = 3 * SLOT};
     b->device = device ? pages_make(plan_device_bytes(&b->plan->run)) : NULL;
     tiles_open(&b->tiles, &b->stage, NULL, lane, b->device);
@@ -88,18 +91,17 @@ struct place {
 /* Takes one entry that says this: 0 or -errno. */
 static int take(bool device, struct place p)
 {
-    enum lane_id lane = p.rows ? LANE_REQUEST : LANE_SWEEP;
+    enum lane_id lane = p.rows ? LANE_ROWS : LANE_SWEEP;
     struct tile_part part;
+    struct tiles_rows rows;
     struct error e = {0};
-    const void *rows;
     struct bench b;
-    uint32_t n;
     int rc;
 
     bench_open(&b, lane, device);
     publish(&b, p.rows ? RING_GATHER : 0, p.rows, p.segment, p.offset);
     tiles_range(&b.tiles, 0, 0, 1);
-    rc = p.rows ? tiles_gather(&b.tiles, &rows, &n, &e) : tiles_next(&b.tiles, &part, &e);
+    rc = p.rows ? tiles_gather(&b.tiles, &rows, &e) : tiles_next(&b.tiles, &part, &e);
     bench_close(&b);
     return rc;
 }
@@ -108,17 +110,17 @@ static void entries_on_the_host(void **state)
 {
     static const struct place good[] = {
         {0, SEGMENT_ARENA, 0},
-        {0, SEGMENT_ARENA, 2 * SLOTS * SLOT - 8192},
+        {0, SEGMENT_ARENA, ARENA - 8192},
         {0, SEGMENT_CACHE, 3 * SLOT - 8192},
-        {9, SEGMENT_ARENA, 2 * SLOTS * SLOT - 9 * ROW},
+        {9, SEGMENT_ARENA, ARENA - 9 * ROW},
     };
     static const struct place bad[] = {
-        {0, SEGMENT_ARENA, 2 * SLOTS * SLOT - 4096},
+        {0, SEGMENT_ARENA, ARENA - 4096},
         {0, SEGMENT_CACHE, 3 * SLOT - 4096},
         {0, SEGMENT_ARENA, UINT64_MAX - 4095},
         {0, SEGMENT_DEVICE, 0},
         {0, SEGMENTS, 0},
-        {10, SEGMENT_ARENA, 2 * SLOTS * SLOT - 9 * ROW},
+        {10, SEGMENT_ARENA, ARENA - 9 * ROW},
         {UINT32_MAX, SEGMENT_ARENA, 0},
     };
 
@@ -129,7 +131,7 @@ static void entries_on_the_host(void **state)
 
 static void entries_on_a_device(void **state)
 {
-    static const uint64_t end = 2 * SLOTS * SLOT + PINS;
+    static const uint64_t end = ARENA + PINS;
     const struct place good[] = {
         {0, SEGMENT_DEVICE, 0},
         {0, SEGMENT_DEVICE, end - 8192},

@@ -16,6 +16,7 @@
 #include "transfer/lane.h"
 
 #define SLOT        16384u
+#define ROW_SLOT    4096u
 #define CACHE_BYTES (10 * SLOT)
 #define TILES       5u
 
@@ -53,7 +54,10 @@ static struct plan_shm *make_plan(uint32_t entries)
     uint64_t at = 4096;
     struct plan_shm *p = calloc(1, 2 * at);
 
-    *p = (struct plan_shm){.run = {.slot_bytes = SLOT, .reader_slots = {4, 4}, .entries = {entries, entries}}};
+    *p = (struct plan_shm){.run = {.slot_bytes = SLOT,
+                                   .row_slot_bytes = ROW_SLOT,
+                                   .reader_slots = {4, 4, 2},
+                                   .entries = {entries, entries, entries}}};
     p->tiles = (struct plan_table){.offset = at, .count = TILES};
     for (uint32_t i = 0; i < TILES; i++)
         ((struct plan_tile *)(void *)((char *)p + at))[i] = (struct plan_tile){.span = SLOT, .bytes = SLOT - i};
@@ -142,21 +146,21 @@ static void entries_are_handed_on(void **state)
     (void)state;
     stub_start(&p, 4);
     assert_true(publish(&p, 0, 3, SEGMENT_ARENA, 2 * SLOT));
-    assert_true(publish(&p, 1, RING_GATHER, SEGMENT_ARENA, 5 * SLOT));
+    assert_true(publish(&p, LANE_ROWS, RING_GATHER, SEGMENT_ARENA, 5 * SLOT));
     assert_true(publish(&p, 0, 1, SEGMENT_CACHE, 9 * SLOT));
     x = take(&p, 0);
     assert_true(x->tile == 3 && x->segment == SEGMENT_ARENA && x->offset == 2 * SLOT && x->bytes == SLOT - 3 &&
                 !x->rows);
     x = take(&p, 0);
     assert_true(x->tile == 1 && x->segment == SEGMENT_CACHE && x->offset == 9 * SLOT && x->seq == 1);
-    x = take(&p, 1);
+    x = take(&p, LANE_ROWS);
     assert_true(x->tile == RING_GATHER && x->rows == 9 && x->bytes == 900);
     assert_int_equal(ring_released(&p.host[0]), 0); /* compute still has them */
     ring_release(&p.device[0]);
     while (ring_released(&p.host[0]) < 1) {
     }
     assert_int_equal(ring_released(&p.host[0]), 1);
-    assert_int_equal(ring_released(&p.host[1]), 0);
+    assert_int_equal(ring_released(&p.host[LANE_ROWS]), 0);
     stub_stop(&p);
 }
 
@@ -166,7 +170,7 @@ static void lanes_do_not_wait_for_each_other(void **state)
     struct stub p;
 
     (void)state;
-    for (int idle = 0; idle < LANES; idle++) {
+    for (int idle = 0; idle < 2; idle++) { /* of those for tiles */
         int busy = !idle;
 
         stub_start(&p, 2);
@@ -183,7 +187,7 @@ static void lanes_do_not_wait_for_each_other(void **state)
     }
 }
 
-static void many_entries_through_both_lanes(void **state)
+static void many_entries_through_all_lanes(void **state)
 {
     static const uint32_t depths[] = {1, 2, 8};
 
@@ -193,24 +197,25 @@ static void many_entries_through_both_lanes(void **state)
         struct stub p;
 
         stub_start(&p, depths[d]);
-        while (got[0] < n || got[1] < n) {
+        while (got[0] < n || got[1] < n || got[LANE_ROWS] < n) {
             for (int lane = 0; lane < LANES; lane++) {
+                uint32_t tile = lane == LANE_ROWS ? RING_GATHER : (uint32_t)(sent[lane] % TILES);
+                uint32_t expected = lane == LANE_ROWS ? RING_GATHER : (uint32_t)(got[lane] % TILES);
                 struct ring_entry *x;
 
-                if (sent[lane] < n &&
-                    publish(&p, lane, (uint32_t)(sent[lane] % TILES), SEGMENT_ARENA, sent[lane] % 8 * SLOT))
-                    sent[lane]++;
+                if (sent[lane] < n && publish(&p, lane, tile, SEGMENT_ARENA, sent[lane] % 8 * SLOT)) sent[lane]++;
                 if (!(x = ring_take(&p.device[lane]))) continue;
-                if (x->seq != got[lane] || x->tile != got[lane] % TILES || x->offset != got[lane] % 8 * SLOT ||
+                if (x->seq != got[lane] || x->tile != expected || x->offset != got[lane] % 8 * SLOT ||
                     x->sweep != got[lane] / 3)
                     fail_msg("entry %llu of lane %d is another one", (unsigned long long)got[lane], lane);
                 got[lane]++;
                 ring_release(&p.device[lane]);
             }
         }
-        while (ring_released(&p.host[0]) < n || ring_released(&p.host[1]) < n) {
-        }
-        assert_int_equal(atomic_load(&p.run->stats[STAGE_TRANSFER].tiles), 2 * n);
+        for (int lane = 0; lane < LANES; lane++)
+            while (ring_released(&p.host[lane]) < n) {
+            }
+        assert_int_equal(atomic_load(&p.run->stats[STAGE_TRANSFER].tiles), LANES * n);
         stub_stop(&p);
     }
 }
@@ -220,15 +225,18 @@ static void bad_entries_are_refused(void **state)
     static const struct {
         uint32_t tile, segment;
         uint64_t offset, bytes;
+        int lane;
     } bad[] = {
-        {TILES, SEGMENT_ARENA, 0, SLOT},
-        {0, SEGMENT_DEVICE, 0, SLOT},
-        {0, 77, 0, SLOT},
-        {0, SEGMENT_ARENA, 7 * SLOT + 4096, SLOT},
-        {0, SEGMENT_CACHE, CACHE_BYTES, SLOT},
-        {0, SEGMENT_ARENA, UINT64_MAX - 4095, SLOT},
-        {RING_GATHER, SEGMENT_ARENA, 8 * SLOT - 899, 900},
-        {RING_GATHER, SEGMENT_ARENA, 0, SLOT + 1}, /* more than a slot of the device takes */
+        {TILES, SEGMENT_ARENA, 0, SLOT, LANE_SWEEP},
+        {0, SEGMENT_DEVICE, 0, SLOT, LANE_SWEEP},
+        {0, 77, 0, SLOT, LANE_SWEEP},
+        {0, SEGMENT_ARENA, 7 * SLOT + 4096, SLOT, LANE_SWEEP},
+        {0, SEGMENT_CACHE, CACHE_BYTES, SLOT, LANE_SWEEP},
+        {0, SEGMENT_ARENA, UINT64_MAX - 4095, SLOT, LANE_SWEEP},
+        {RING_GATHER, SEGMENT_ARENA, 8 * SLOT - 899, 900, LANE_ROWS},
+        {RING_GATHER, SEGMENT_ARENA, 0, ROW_SLOT + 1, LANE_ROWS}, /* more than a slot of the device takes */
+        {RING_GATHER, SEGMENT_ARENA, 0, 900, LANE_REQUEST},
+        {0, SEGMENT_ARENA, 0, SLOT, LANE_ROWS},
     };
 
     (void)state;
@@ -236,7 +244,7 @@ static void bad_entries_are_refused(void **state)
         struct stub p;
 
         stub_start(&p, 2);
-        publish_bytes(&p, 0, bad[i].tile, bad[i].segment, bad[i].offset, bad[i].bytes);
+        publish_bytes(&p, bad[i].lane, bad[i].tile, bad[i].segment, bad[i].offset, bad[i].bytes);
         stub_end(&p, -EPROTO);
     }
 }
@@ -254,8 +262,8 @@ static void a_failed_peer_ends_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_are_handed_on),           cmocka_unit_test(lanes_do_not_wait_for_each_other),
-        cmocka_unit_test(many_entries_through_both_lanes), cmocka_unit_test(bad_entries_are_refused),
+        cmocka_unit_test(entries_are_handed_on),          cmocka_unit_test(lanes_do_not_wait_for_each_other),
+        cmocka_unit_test(many_entries_through_all_lanes), cmocka_unit_test(bad_entries_are_refused),
         cmocka_unit_test(a_failed_peer_ends_it),
     };
 

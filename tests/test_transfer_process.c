@@ -140,7 +140,6 @@ static void tiles_pass_through_both_processes(void **state)
     const struct plan_spec *s;
     uint32_t first, seen = 0;
     struct ring_entry *x;
-    struct epoch_request q;
 
     (void)state;
     make_files(&p);
@@ -155,16 +154,14 @@ static void tiles_pass_through_both_processes(void **state)
         }
     }
     first = (uint32_t)s->sweep_tiles + s->resident_tiles;
-    for (uint32_t i = 0; i < s->expert_tiles; i++) {
-        q = (struct epoch_request){.kind = REQUEST_TILE, .index = first + i};
-        assert_int_equal(request_push(engine_epoch(p.engine), &q), 0);
+    for (uint32_t i = 0; i < s->demand_tiles; i++) {
+        assert_int_equal(request_push(engine_epoch(p.engine), first + i), 0);
         check_and_release(&p, 1, first + i);
     }
-    q = (struct epoch_request){.kind = REQUEST_GATHER, .index = 5, .last = 1};
-    assert_int_equal(request_push(engine_epoch(p.engine), &q), 0);
-    x = take(&p, 1);
-    assert_true(x->tile == RING_GATHER && x->rows == 1);
-    ring_release(&p.device[1]);
+    engine_announce_rows(p.engine, (const uint32_t[]){5, 6, 5}, 3);
+    x = take(&p, LANE_ROWS);
+    assert_true(x->tile == RING_GATHER && x->rows == 2 && x->sweep == 0);
+    ring_release(&p.device[LANE_ROWS]);
     assert_true(seen > s->sweep_tiles && s->sweep_tiles > 9);
     for (int i = 0; i < 100 && (p.traced[0] < seen || p.traced[1] < seen); i++)
         assert_int_equal(engine_poll(p.engine, 50, &p.error), 0);

@@ -32,7 +32,6 @@ struct backend;
 struct backend_place {
     uint64_t offset;  /* of the tile's first byte in the segment */
     uint32_t segment; /* enum segment_id */
-    uint32_t slot;    /* device slot index, cuda; else 0 */
 };
 
 /* Before ATTACHED is sent. s: plan, run, arena and cache are mapped and checked; s->control may be used for EXPORT

@@ -76,11 +76,13 @@ static void tell_freed(struct lanes *s, struct lane *l)
 }
 
 /* What the reader says of its entry is believed only after this. */
-static int check_entry(const struct lanes *s, const struct ring_entry *x, struct error *e)
+static int check_entry(const struct lanes *s, const struct lane *l, const struct ring_entry *x, struct error *e)
 {
     const struct plan_shm *p = s->o.plan;
     uint64_t bytes = x->bytes, limit;
 
+    if ((x->tile == RING_GATHER) != (l->id == LANE_ROWS))
+        return error_set(e, EPROTO, "host ring: tile %u on lane %d", x->tile, (int)l->id);
     if (x->tile != RING_GATHER) {
         if (x->tile >= p->tiles.count) return error_set(e, EPROTO, "host ring: there is no tile %u", x->tile);
         bytes = plan_tiles(p)[x->tile].span;
@@ -88,9 +90,9 @@ static int check_entry(const struct lanes *s, const struct ring_entry *x, struct
     if (x->segment != SEGMENT_ARENA && x->segment != SEGMENT_CACHE)
         return error_set(e, EPROTO, "host ring: unknown segment %u", x->segment);
     limit = x->segment == SEGMENT_ARENA ? s->o.arena_bytes : s->o.cache_bytes;
-    if (bytes > p->run.slot_bytes)
+    if (bytes > plan_slot_bytes(&p->run, l->id))
         return error_set(e, EPROTO, "host ring: %llu bytes of rows, a slot has %llu", (unsigned long long)bytes,
-                         (unsigned long long)p->run.slot_bytes);
+                         (unsigned long long)plan_slot_bytes(&p->run, l->id));
     if (x->offset > limit || bytes > limit - x->offset)
         return error_set(e, EPROTO, "host ring: %llu bytes at %llu lie outside of their segment",
                          (unsigned long long)bytes, (unsigned long long)x->offset);
@@ -107,7 +109,7 @@ static int begin(struct lanes *s, struct lane *l, struct error *e)
     if (!x) return 0;
     tell_freed(s, l);
     if (!l->next && !(l->next = ring_reserve(&l->device))) return 0;
-    if ((rc = check_entry(s, x, e))) return rc;
+    if ((rc = check_entry(s, l, x, e))) return rc;
     rc = backend_begin(s->o.backend, l->id, x, ring_released(&l->device), &place, e);
     if (rc) return rc == -EAGAIN ? 0 : rc;
     ring_take(&l->host);
@@ -121,7 +123,6 @@ static int begin(struct lanes *s, struct lane *l, struct error *e)
     y->rows = x->rows;
     y->segment = place.segment;
     y->offset = place.offset;
-    y->slot = place.slot;
     ring_publish(&l->device);
     l->begun++;
     add(&s->stats->bytes, x->bytes);
@@ -161,7 +162,9 @@ static int work(struct lanes *s, struct lane *l, uint32_t *did, struct error *e)
 
 static bool copying(const struct lanes *s)
 {
-    return s->copies && (s->lane[0].done < s->lane[0].begun || s->lane[1].done < s->lane[1].begun);
+    for (int i = 0; s->copies && i < LANES; i++)
+        if (s->lane[i].done < s->lane[i].begun) return true;
+    return false;
 }
 
 /* Until the eventcount rings, or it is time to ask the backend. Time with copies under way is not waiting. */

@@ -37,8 +37,11 @@ static void run_rows(struct job *j, uint64_t cost)
 
 static void embed_row(const struct job *j, uint32_t i)
 {
-    const unsigned char *row = (const unsigned char *)j->bytes + i * form_row_bytes(j->form, j->width);
-    j->o->kernels->dequantize(j->dst + i * j->ldd, row, j->form, j->width, j->ca);
+    const struct ops_gather *g = j->p;
+    const uint32_t k = g->index[i] - g->first;
+    if (k < g->count)
+        j->o->kernels->dequantize(j->dst + i * j->ldd, (const unsigned char *)g->rows + k * form_row_bytes(g->form, j->width),
+                                  g->form, j->width, j->ca);
 }
 
 /* Can rows of it stand alone, in whole blocks? An error of the backend otherwise. */
@@ -51,11 +54,10 @@ static bool known(struct ops *o, uint32_t form, uint64_t elements)
     return false;
 }
 
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ld, .bytes = rows, .form = form, .n = n, .width = width, .ca = scale,
-                    .row = embed_row};
-    if (known(o, form, width))
+    struct job j = {.o = o, .p = g, .dst = dst, .ldd = ld, .n = n, .width = width, .ca = scale, .row = embed_row};
+    if (known(o, g->form, width))
         run_rows(&j, width);
 }
 

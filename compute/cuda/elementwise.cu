@@ -17,13 +17,17 @@ dim3 grid_for(uint64_t width, uint32_t n)
 #define COLUMN() (blockIdx.x * blockDim.x + threadIdx.x)
 #define EACH_ROW(i, n) for (uint32_t i = blockIdx.y; i < (n); i += gridDim.y)
 
-__global__ void embed_kernel(float *dst, uint32_t ld, const uint8_t *rows, uint64_t row_bytes, uint32_t form, uint32_t n, uint32_t width,
-                             float scale)
+__global__ void embed_kernel(float *dst, uint32_t ld, const ops_gather g, uint64_t row_bytes, uint32_t n, uint32_t width, float scale)
 {
     uint32_t c = COLUMN();
 
     if (c >= width) return;
-    EACH_ROW(i, n) dst[(uint64_t)i * ld + c] = scale * element_load(form, rows + i * row_bytes, c);
+    EACH_ROW(i, n)
+    {
+        uint32_t k = g.index[i] - g.first;
+
+        if (k < g.count) dst[(uint64_t)i * ld + c] = scale * element_load(g.form, (const uint8_t *)g.rows + k * row_bytes, c);
+    }
 }
 
 __global__ void dequantize_kernel(float *dst, const void *src, uint32_t form, uint64_t elements)
@@ -140,11 +144,10 @@ bool known(struct ops *o, uint32_t form)
 
 } /* namespace */
 
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale)
 {
-    if (known(o, form))
-        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, (const uint8_t *)rows, form_row_bytes(form, width),
-               form, n, width, scale);
+    if (known(o, g->form))
+        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, *g, form_row_bytes(g->form, width), n, width, scale);
 }
 
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)

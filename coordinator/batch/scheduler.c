@@ -16,6 +16,7 @@ struct scheduler {
     struct sampler *sampler;
     struct kv_rows *rows;
     struct sweep sweep;
+    uint32_t *ahead; /* [positions of a sweep] tokens to announce */
     struct sequence **list;
     uint32_t joined, room, turn, number;
     uint32_t deaths;              /* since the last row of logits */
@@ -39,6 +40,7 @@ int scheduler_open(struct scheduler **out, const struct scheduler_config *c, str
     rc = sampler_open(&s->sampler, c->plan->spec.vocab, e);
     if (!rc) rc = kv_rows_open(&s->rows, r->kv_rows, e);
     if (!rc) rc = sweep_open(&s->sweep, r->max_positions, r->max_logits, e);
+    if (!rc && !(s->ahead = calloc(r->max_positions, sizeof *s->ahead))) rc = error_set(e, ENOMEM, "out of memory");
     if (rc)
         scheduler_close(s);
     else
@@ -52,6 +54,7 @@ void scheduler_close(struct scheduler *s)
     sampler_close(s->sampler);
     kv_rows_close(s->rows);
     sweep_close(&s->sweep);
+    free(s->ahead);
     free(s->list);
     free(s);
 }
@@ -240,6 +243,22 @@ static const struct sweep_row *faulty_row(const struct scheduler *s, const float
     return NULL;
 }
 
+/* Rows of the embedding are read ahead: those of the sweep that was built, or of what comes after it, as far as that is
+ * known: of every prompt as much again. */
+static void announce(struct scheduler *s, bool next)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->sweep.spans; i++) {
+        const struct sweep_span *x = &s->sweep.span[i];
+        uint32_t from = next ? x->from + x->count : x->from, left = sequence_count(x->sequence) - from;
+
+        for (uint32_t k = 0; k < x->count && k < left && n < s->sweep.most; k++)
+            s->ahead[n++] = sequence_tokens(x->sequence)[from + k];
+    }
+    if (n) engine_announce_rows(s->config.engine, s->ahead, n);
+}
+
 /* The stages get the sweep that was built. */
 static int start(struct scheduler *s, struct error *e)
 {
@@ -249,11 +268,13 @@ static int start(struct scheduler *s, struct error *e)
     if (s->config.begins) s->config.begins(s->config.arg, s->sweep.positions);
     s->before = (struct sweep_record){0};
     s->start_ns = clock_ns();
+    if (!s->times.positions) announce(s, false); /* while the stages start */
     if (s->times.positions)
         s->before = counted(s);
     else if (!(rc = engine_ready(g, e)))
         s->start_ns = clock_ns(); /* starting is no part of the sweep */
     if (!rc) rc = engine_sweep_start(g, s->sweep.position, s->sweep.positions, e);
+    if (!rc) announce(s, true);
     s->under_way = !rc;
     return rc;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "coordinator/engine/embedding.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/engine/stages.h"
@@ -52,6 +53,7 @@ struct engine {
     char last_words[STAGES][ERROR_TEXT_BYTES];
     uint32_t words_code[STAGES];
     /* the sweep under way */
+    struct embedding embedding;
     uint64_t waiting_for;
     bool in_flight, done;
     uint32_t done_rows;
@@ -72,7 +74,6 @@ static int make_segments(struct engine *g, struct error *e)
 {
     const struct plan_shm *p = g->config.plan;
     const struct plan_run *r = &p->run;
-    uint64_t slots = (uint64_t)r->reader_slots[0] + r->reader_slots[1];
     int rc;
 
     if ((rc = shm_create(&g->shm[SEG_PLAN], "the plan", g->config.plan_bytes, e))) return rc;
@@ -80,7 +81,8 @@ static int make_segments(struct engine *g, struct error *e)
     if ((rc = shm_create(&g->shm[SEG_RUN], "rings", epoch_bytes(r), e))) return rc;
     g->run = g->shm[SEG_RUN].base;
     epoch_init(g->run, r, g->epoch);
-    if ((rc = shm_create(&g->shm[SEG_ARENA], "host slots", slots * r->slot_bytes, e))) return rc;
+    embedding_begin(&g->embedding, g->run);
+    if ((rc = shm_create(&g->shm[SEG_ARENA], "host slots", plan_arena_bytes(r), e))) return rc;
     rc = shm_create_anonymous(&g->shm[SEG_LOGITS], "sluice-logits", (uint64_t)r->max_logits * p->spec.vocab * sizeof(float), e);
     if (rc) return rc;
     if (r->host_cache_bytes) rc = shm_create_anonymous(&g->shm[SEG_CACHE], "sluice-cache", r->host_cache_bytes, e);
@@ -249,6 +251,7 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
     control_close(g->control);
     g->control = NULL;
     g->run = NULL;
+    embedding_begin(&g->embedding, NULL);
     for (int i = 0; i < SEGS; i++) shm_close(&g->shm[i]);
     mps_stop(&g->mps);
 }
@@ -279,7 +282,8 @@ int engine_open(struct engine **out, const struct engine_config *c, struct error
         free(g);
         return rc;
     }
-    rc = begin_epoch(g, e);
+    rc = embedding_open(&g->embedding, c->plan, e);
+    if (!rc) rc = begin_epoch(g, e);
     if (rc) {
         engine_close(g);
         return rc;
@@ -293,6 +297,7 @@ void engine_close(struct engine *g)
     if (!g) return;
     end_epoch(g, 400, KILLED_MS_CLOSE);
     weights_close(&g->weights);
+    embedding_close(&g->embedding);
     free(g);
 }
 
@@ -616,6 +621,7 @@ static int finish_sweep(struct engine *g, struct error *e)
         if ((rc = engine_poll(g, 50, e))) return rc;
     g->in_flight = g->done = false;
     g->next_sweep++;
+    embedding_swept(&g->embedding);
     return 0;
 }
 
@@ -633,7 +639,7 @@ bool engine_are_numbers(const float *x, uint64_t n)
 
 int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_t n, struct error *e)
 {
-    struct control_message m = {.type = CONTROL_SWEEP, .sweep = {.count = n, .position = s}};
+    struct control_message m = {.type = CONTROL_SWEEP};
     int rc = engine_ready(g, e);
 
     /* An interrupted one is still on its way through compute. */
@@ -641,9 +647,17 @@ int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_
     if (rc) return rc;
     m.sweep.sweep = g->waiting_for = g->next_sweep;
     g->done = false;
+    /* First the reader, then compute: the rows are on their way before anybody waits for them. */
+    if ((rc = embedding_order(&g->embedding, s, n, &m, e))) return rc;
     if ((rc = control_send(g->control, STAGE_COMPUTE, &m, e))) return rc;
+    embedding_started(&g->embedding);
     g->in_flight = true;
     return 0;
+}
+
+void engine_announce_rows(struct engine *g, const uint32_t *token, uint32_t n)
+{
+    embedding_announce(&g->embedding, token, n);
 }
 
 bool engine_sweep_done(struct engine *g)

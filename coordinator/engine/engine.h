@@ -70,6 +70,10 @@ bool engine_are_numbers(const float *x, uint64_t n);
 /* The same in two steps, for who has to look meanwhile: after start, engine_poll() until it is done. */
 int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_t n, struct error *e);
 bool engine_sweep_done(struct engine *g);
+/* Tokens that the sweep to be started next will have, as far as they are known (the next chunk of a prompt): the reader reads
+ * their rows of the embedding while the one under way is computed. A hint: any sweep may follow, and a token that was not
+ * announced is read when its sweep starts. */
+void engine_announce_rows(struct engine *g, const uint32_t *token, uint32_t n);
 void engine_logits(const struct engine *g, const float **logits, uint32_t *rows); /* of the sweep that was done last */
 
 /* Did the stage of the last -EPIPE die in a way that a new epoch may mend (killed, hung, device lost), and not because of

@@ -34,6 +34,7 @@ static struct plan_shm *assemble(const struct plan_shm *program, const struct ti
 {
     uint64_t bytes = image_bytes(program, c);
     struct plan_shm *image = calloc(1, bytes);
+    const struct plan_matrix *embed;
 
     if (!image) {
         error_set(e, ENOMEM, "no memory for a plan of %llu bytes", (unsigned long long)bytes);
@@ -46,8 +47,11 @@ static struct plan_shm *assemble(const struct plan_shm *program, const struct ti
     append(image, &image->expert_tiles, &c->expert_tiles);
     image->spec.sweep_tiles = c->sweep_count;
     image->spec.resident_tiles = c->resident_count;
-    image->spec.expert_tiles = c->expert_count;
+    image->spec.demand_tiles = c->expert_count;
     image->run = *r;
+    embed = &plan_matrices(image)[image->spec.embed_matrix];
+    image->gather = (struct plan_gather){
+        .file_off = embed->file_off, .rows = embed->rows, .row_bytes = embed->row_bytes, .file = embed->file};
     return image;
 }
 

@@ -9,7 +9,7 @@
 #define TEXT_BYTES        (UINT64_C(64) << 20)  /* a tokenizer of 128k entries while it is being read */
 #define DEVICE_CONTEXT    (UINT64_C(608) << 20) /* two contexts and what the libraries load */
 #define DEVICE_PAGE       (UINT64_C(2) << 20)   /* the driver hands out whole ones */
-#define SAMPLER_BYTES     16u                   /* of a token of the vocabulary: coordinator/batch/sampling.c */
+#define TOKEN_BYTES       20u                   /* for each token: coordinator/batch/sampling.c, coordinator/engine/embedding.c */
 #define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
 
 uint64_t cost_of_sweep(const struct cost *c)
@@ -27,13 +27,13 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     *c = (struct cost){.cache = r->host_cache_bytes, .plan = plan_bytes};
     footprint_count(&c->compute, p, r);
     own = c->compute.host + (cuda ? 0 : c->compute.device + c->compute.device_blocks * PLAN_PAGE);
-    c->arena = ((uint64_t)r->reader_slots[0] + r->reader_slots[1]) * r->slot_bytes;
+    c->arena = plan_arena_bytes(r);
     c->logits = (uint64_t)r->max_logits * p->spec.vocab * sizeof(float);
     c->run = epoch_bytes(r);
     /* page tables of three stages over what is shared, of one over what is its own */
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) + plan_bytes /* the image it copied from */ +
-                 p->spec.vocab * SAMPLER_BYTES + r->threads * THREAD_BYTES + stages;
+                 p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES + stages;
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
     c->host = c->shm + c->cache + c->tables + c->process + own;

@@ -12,6 +12,8 @@
 #define MEASURE_BYTES (4 * MIB)             /* what is measured is a little different each time */
 #define DEPTH_MOST    65536u
 #define KV_ROWS_MOST  (1u << 26)            /* numbers of rows that plan_check() lets pass */
+#define ROW_SLOT      MIB                   /* a slot for rows of the embedding is no larger where several of them do */
+#define ROW_SLOTS     4u                    /* of these, at most: a sweep's rows come while the one before is computed */
 
 /* A run that is being settled. */
 struct draft {
@@ -47,16 +49,31 @@ static const char *mib(uint64_t bytes, char out[32])
     return out;
 }
 
+/* Slots for the rows of a sweep: one that is being looked at, and those that come meanwhile. */
+static void set_row_slots(struct draft *d)
+{
+    struct plan_run *r = d->r;
+    uint64_t row = plan_matrices(d->p)[d->p->spec.embed_matrix].row_bytes;
+    uint64_t all = r->max_positions * row, slot = least_of(least_of(all, ROW_SLOT), r->slot_bytes), each;
+
+    r->row_slot_bytes = pages(most_of(slot / row * row, row));
+    each = r->row_slot_bytes / row;
+    r->reader_slots[LANE_ROWS] = (uint32_t)least_of(most_of((r->max_positions + each - 1) / each + 1, 2), ROW_SLOTS);
+    r->transfer_slots[LANE_ROWS] = r->backend == BACKEND_CUDA ? r->reader_slots[LANE_ROWS] : 0;
+}
+
 static void price(struct draft *d)
 {
     struct plan_run *r = d->r;
     uint64_t tiles = d->streamed / (r->slot_bytes / 2 + 1) + 64;
     uint32_t entries;
 
+    set_row_slots(d);
+
     /* an upper bound; placement_pin() knows the true size */
     d->plan_bytes = d->p->bytes + tiles * (sizeof(struct plan_tile) + 2 * sizeof(struct plan_part)) +
                     d->pieces * (sizeof(struct plan_tile) / 2 + sizeof(struct plan_part));
-    for (int lane = 0; lane < 2; lane++) {
+    for (int lane = 0; lane < LANES; lane++) {
         for (entries = 16; entries < 2 * most_of(r->reader_slots[lane], r->transfer_slots[lane]);) entries *= 2;
         r->entries[lane] = entries;
     }

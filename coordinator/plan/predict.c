@@ -21,10 +21,10 @@ static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
         z->dense_bytes += t[i].bytes;
     }
     for (uint64_t i = 0; i < p->spec.resident_tiles; i++) z->resident_bytes += t[sweep + i].bytes;
-    for (uint64_t i = 0; i < p->spec.expert_tiles; i++) z->expert_bytes += t[sweep + p->spec.resident_tiles + i].bytes;
+    for (uint64_t i = 0; i < p->spec.demand_tiles; i++) z->expert_bytes += t[sweep + p->spec.resident_tiles + i].bytes;
     z->sweep_tiles = sweep;
     z->resident_tiles = p->spec.resident_tiles;
-    z->expert_tiles = p->spec.expert_tiles;
+    z->expert_tiles = p->spec.demand_tiles;
 }
 
 /* Bytes of all experts of a table. */

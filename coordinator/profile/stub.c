@@ -67,7 +67,7 @@ static bool ask_experts(struct stub *p)
     uint64_t tables = p->plan->experts.count, most = p->plan->run.reader_slots[LANE_REQUEST];
     bool did = false;
 
-    while (p->plan->spec.expert_tiles && p->asked - p->came < most) {
+    while (p->plan->spec.demand_tiles && p->asked - p->came < most) {
         if (!p->expert_left) {
             uint32_t table = next_random(p, tables);
             const struct plan_expert_tiles *t = &plan_expert_tiles(p->plan)[table];
@@ -75,7 +75,7 @@ static bool ask_experts(struct stub *p)
             p->expert_tile = t->tile0 + next_random(p, plan_experts(p->plan)[table].experts) * t->each;
             p->expert_left = t->each;
         }
-        if (request_push(p->run, &(struct epoch_request){.kind = REQUEST_TILE, .index = p->expert_tile})) break;
+        if (request_push(p->run, p->expert_tile)) break;
         p->expert_tile++;
         p->expert_left--;
         p->asked++;
@@ -87,16 +87,18 @@ static bool ask_experts(struct stub *p)
 static bool step_sink(struct stub_stage *a)
 {
     struct stub *p = a->stub;
-    bool asked = ask_experts(p), sweep = take_back(p, LANE_SWEEP), request = take_back(p, LANE_REQUEST);
+    bool did = ask_experts(p);
 
-    return asked || sweep || request;
+    for (int lane = 0; lane < LANES; lane++) did |= take_back(p, (enum lane_id)lane);
+    return did;
 }
 
 static bool step_take(struct stub_stage *a)
 {
-    bool sweep = take_back(a->stub, LANE_SWEEP), request = take_back(a->stub, LANE_REQUEST);
+    bool did = false;
 
-    return sweep || request;
+    for (int lane = 0; lane < LANES; lane++) did |= take_back(a->stub, (enum lane_id)lane);
+    return did;
 }
 
 static bool step_sweep(struct stub_stage *a)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/ring.h"
+#include "proto/rows.h"
 #include "proto/epoch.h"
 
 /* Places of slot_bytes each: those of the sweep's tiles, of experts' tiles, and a few for everything else. */
@@ -18,7 +19,7 @@ struct stub_source {
     struct ring ring[LANES];
     uint32_t segment;
     bool recycles; /* a place is a slot that transfer still reads: it is not used again before its entry is released */
-    uint64_t base[3], places[3]; /* of the segment: sweep, experts, other */
+    uint64_t base[4], places[4]; /* of the segment: sweep, experts, other, rows */
     uint64_t sweep, tile;
     uint64_t freed[LANES]; /* entries that came back and were looked at */
     struct latency latency[LANES];
@@ -26,12 +27,15 @@ struct stub_source {
     uint32_t resident;
     bool pending;
     _Atomic bool stuck;
-    struct epoch_request asked;
-    uint32_t rows, rows_each; /* of a batch of the embedding */
+    uint32_t asked; /* tile */
     uint64_t turn;
+    /* rows of the embedding */
+    uint32_t rows, rows_each; /* that were listed and not yet sent; most of an entry */
+    uint64_t number;          /* of the first of them */
+    bool rows_end;            /* they end a batch */
 };
 
-enum { SWEEP, EXPERTS, OTHER };
+enum { SWEEP, EXPERTS, OTHER, ROWS };
 
 /* ---- what lies in the places ---- */
 
@@ -59,6 +63,7 @@ static void fill(const struct stub_source *s, uint8_t *segment)
     int usual = filler(plan_matrices(p)[p->spec.embed_matrix].form);
 
     memset(segment + s->base[OTHER], usual, s->places[OTHER] * slot);
+    memset(segment + s->base[ROWS], usual, s->places[ROWS] * p->run.row_slot_bytes);
     memset(segment + s->base[SWEEP], usual, s->places[SWEEP] * slot);
     for (uint64_t i = 0; i < s->places[SWEEP] && i < p->spec.sweep_tiles; i++)
         fill_tile(segment + s->base[SWEEP] + i * slot, p, t + i);
@@ -90,7 +95,7 @@ static void lay_out(struct stub_source *s, int device)
     if (device) {
         s->places[OTHER] = OTHER_PLACES;
         slots -= OTHER_PLACES;
-        s->places[EXPERTS] = s->plan->spec.expert_tiles ? slots / 2 : 0;
+        s->places[EXPERTS] = s->plan->spec.demand_tiles ? slots / 2 : 0;
         if (s->places[EXPERTS]) s->places[EXPERTS] -= s->places[EXPERTS] % plan_expert_tiles(s->plan)->each;
         s->places[SWEEP] = slots - s->places[EXPERTS];
     } else {
@@ -99,12 +104,14 @@ static void lay_out(struct stub_source *s, int device)
     }
     s->base[EXPERTS] = s->places[SWEEP] * r->slot_bytes;
     s->base[OTHER] = s->base[EXPERTS] + s->places[EXPERTS] * r->slot_bytes;
+    s->base[ROWS] = device ? s->base[OTHER] : plan_slots_before(r, r->reader_slots, LANE_ROWS);
+    s->places[ROWS] = device ? OTHER_PLACES : r->reader_slots[LANE_ROWS];
 }
 
 void stub_source_plan(struct plan_shm *plan, uint64_t room)
 {
-    uint64_t slot = plan->run.slot_bytes, each = plan->spec.expert_tiles ? plan_expert_tiles(plan)->each : 0;
-    uint64_t most = plan->spec.sweep_tiles + plan->spec.expert_tiles, places = room / slot;
+    uint64_t slot = plan->run.slot_bytes, each = plan->spec.demand_tiles ? plan_expert_tiles(plan)->each : 0;
+    uint64_t most = plan->spec.sweep_tiles + plan->spec.demand_tiles, places = room / slot;
     uint64_t least = OTHER_PLACES + 2 * (each + PLACES_LEAST);
 
     if (places > most + least) places = most + least;
@@ -123,7 +130,7 @@ int stub_source_open(struct stub_source **out, struct engine *engine, const stru
     s->plan = plan;
     for (int i = 0; i < LANES; i++)
         ring_attach(&s->ring[i], s->run, device, (enum lane_id)i, device ? STAGE_COMPUTE : STAGE_TRANSFER);
-    s->rows_each = (uint32_t)(plan->run.slot_bytes / plan_matrices(plan)[plan->spec.embed_matrix].row_bytes);
+    s->rows_each = (uint32_t)(plan->run.row_slot_bytes / plan->gather.row_bytes);
     lay_out(s, device);
     fill(s, device ? engine_cache(engine) : engine_arena(engine));
     return 0;
@@ -171,13 +178,12 @@ static void send(struct stub_source *s, enum lane_id lane, uint64_t place, uint3
 
     look_at_freed(s, lane);
     x = ring_reserve(&s->ring[lane]);
-    x->sweep = lane == LANE_SWEEP ? s->sweep : 0;
+    x->sweep = lane == LANE_SWEEP ? s->sweep : lane == LANE_ROWS ? s->number : 0;
     x->tile = tile;
     x->rows = rows;
     x->bytes = bytes;
     x->segment = s->segment;
     x->offset = place;
-    x->slot = 0;
     ring_publish(&s->ring[lane]);
 }
 
@@ -209,25 +215,39 @@ static uint64_t other_place(struct stub_source *s)
 
 static void answer(struct stub_source *s)
 {
+    uint64_t place =
+        s->places[EXPERTS] ? s->base[EXPERTS] + expert_place(s, s->asked) * s->plan->run.slot_bytes : other_place(s);
+
+    send(s, LANE_REQUEST, place, s->asked, 0, plan_tiles(s->plan)[s->asked].bytes);
+}
+
+/* Every row is like the others. True when something was sent; *stuck where there was no room. */
+static bool send_rows(struct stub_source *s, bool *stuck)
+{
     const struct plan_shm *p = s->plan;
-    uint64_t row_bytes = plan_matrices(p)[p->spec.embed_matrix].row_bytes;
+    bool did = false;
+    uint32_t row;
 
-    if (s->asked.kind == REQUEST_TILE) {
-        uint64_t place = s->places[EXPERTS] ? s->base[EXPERTS] + expert_place(s, s->asked.index) * p->run.slot_bytes
-                                            : other_place(s);
-
-        send(s, LANE_REQUEST, place, s->asked.index, 0, plan_tiles(p)[s->asked.index].bytes);
-        return;
+    for (;;) {
+        while (!s->rows_end && s->rows < s->rows_each && rows_next(s->run, &row, &s->rows_end)) s->rows++;
+        if (!s->rows_end && s->rows < s->rows_each) return did;
+        if (!room(s, LANE_ROWS, s->places[ROWS])) {
+            *stuck = true;
+            return did;
+        }
+        send(s, LANE_ROWS, s->base[ROWS] + ring_published(&s->ring[LANE_ROWS]) % s->places[ROWS] * p->run.row_slot_bytes,
+             RING_GATHER, s->rows, s->rows * p->gather.row_bytes);
+        s->number += s->rows;
+        s->rows = 0;
+        s->rows_end = false;
+        did = true;
     }
-    if (++s->rows < s->rows_each && !s->asked.last) return;
-    send(s, LANE_REQUEST, other_place(s), RING_GATHER, s->rows, s->rows * row_bytes);
-    s->rows = 0;
 }
 
 bool stub_source_requests(struct stub_source *s)
 {
     const struct plan_shm *p = s->plan;
-    bool did = false;
+    bool stuck = false, did = send_rows(s, &stuck);
 
     for (;;) {
         bool free_place = room(s, LANE_REQUEST, s->places[OTHER]);
@@ -240,14 +260,15 @@ bool stub_source_requests(struct stub_source *s)
             s->pending = !free_place;
             if (!free_place) break;
             /* compute is another process, but one that this program started and checked: still no index is believed */
-            if (s->asked.kind == REQUEST_TILE && s->asked.index >= p->tiles.count) continue;
+            if (s->asked >= p->tiles.count) continue;
             answer(s);
         } else {
             break;
         }
         did = true;
     }
-    atomic_store_explicit(&s->stuck, s->pending || s->resident < p->spec.resident_tiles, memory_order_relaxed);
+    stuck |= s->pending || s->resident < p->spec.resident_tiles;
+    atomic_store_explicit(&s->stuck, stuck, memory_order_relaxed);
     return did;
 }
 

@@ -50,6 +50,7 @@ int trace_open(struct trace_writer **out, const char *path, const struct output_
     name_process(t, TRACE_COMPUTE, "compute");
     name_track(t, TRACE_COMPUTE, 0, "sweep tiles", UINT32_MAX);
     name_track(t, TRACE_COMPUTE, TRACE_REQUESTS, "requests", UINT32_MAX);
+    name_track(t, TRACE_COMPUTE, 2 * TRACE_REQUESTS, "rows of the embedding", UINT32_MAX);
     *out = t;
     return 0;
 }
@@ -66,7 +67,9 @@ static void event(struct trace_writer *t, const char *name, int pid, uint32_t ti
     if (!from || to < from) return; /* it did not come to that */
     fprintf(t->file, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":%u,\"ts\":%.3f,\"dur\":%.3f", name, pid, tid,
             since_start(t, from), (double)(to - from) / 1e3);
-    if (r)
+    if (r && r->lane == LANE_ROWS)
+        fprintf(t->file, ",\"args\":{\"rows\":%u,\"bytes\":%llu}", r->rows, (unsigned long long)r->bytes);
+    else if (r)
         fprintf(t->file, ",\"args\":{\"tile\":%ld,\"sweep\":%llu,\"bytes\":%llu}",
                 r->tile == UINT32_MAX ? -1L : (long)r->tile, (unsigned long long)r->sweep,
                 (unsigned long long)r->bytes);
@@ -75,26 +78,26 @@ static void event(struct trace_writer *t, const char *name, int pid, uint32_t ti
 
 static void name_entries(struct trace_writer *t, const struct trace_record *r)
 {
+    static const char *const names[LANES] = {"slot", "request", "rows"};
     uint32_t *named = &t->named[r->ring][r->lane];
 
     for (; *named <= r->entry; ++*named)
-        name_track(t, r->ring ? TRACE_TRANSFER : TRACE_READER, *named + (r->lane ? TRACE_REQUESTS : 0),
-                   r->lane ? "request" : "slot", *named);
+        name_track(t, r->ring ? TRACE_TRANSFER : TRACE_READER, *named + r->lane * TRACE_REQUESTS, names[r->lane], *named);
 }
 
 static void write_record(struct trace_writer *t, const struct trace_record *r)
 {
-    uint32_t requests = r->lane ? TRACE_REQUESTS : 0;
+    uint32_t first = r->lane * TRACE_REQUESTS;
     int pid = r->ring ? TRACE_TRANSFER : TRACE_READER;
 
     if (r->ring > 1 || r->lane >= LANES || (r->entry >= TRACE_REQUESTS && r->entry != TRACE_KEPT)) return;
     if (r->entry != TRACE_KEPT) {
         name_entries(t, r);
-        event(t, r->ring ? "copy" : "read", pid, requests + r->entry, r->fill_ns, r->ready_ns, r);
-        event(t, "ready", pid, requests + r->entry, r->ready_ns, r->take_ns, NULL);
-        event(t, r->ring ? "compute" : "hand over", pid, requests + r->entry, r->take_ns, r->free_ns, NULL);
+        event(t, r->ring ? "copy" : "read", pid, first + r->entry, r->fill_ns, r->ready_ns, r);
+        event(t, "ready", pid, first + r->entry, r->ready_ns, r->take_ns, NULL);
+        event(t, r->ring ? "compute" : "hand over", pid, first + r->entry, r->take_ns, r->free_ns, NULL);
     }
-    if (r->ring) event(t, "compute", TRACE_COMPUTE, requests, r->take_ns, r->free_ns, r);
+    if (r->ring) event(t, "compute", TRACE_COMPUTE, first, r->take_ns, r->free_ns, r);
 }
 
 /* Told once; nothing more is written then. */

@@ -4,7 +4,7 @@
  *   sweeps     one                            "sweep": from its order to its logits
  *   reader     each entry of the host ring    "read" FREE to READY, "ready" until taken, "hand over" until freed
  *   transfer   each entry of the device ring  "copy", "ready", "compute"
- *   compute    sweep tiles; requests          "compute", pinned tiles that need no slot too
+ *   compute    sweep tiles; requests; rows    "compute", pinned tiles that need no slot too
  *
  * Times are microseconds since the file was opened. One event a line, which is what trace_read.c relies on. The file has its
  * name once it is complete. */
@@ -15,7 +15,7 @@
 #include "proto/base/output.h"
 
 enum trace_process { TRACE_SWEEPS = 1, TRACE_READER, TRACE_TRANSFER, TRACE_COMPUTE, TRACE_PROCESSES };
-#define TRACE_REQUESTS 1000000u /* tracks of lane 1 are numbered from here on, those of lane 0 from 0 */
+#define TRACE_REQUESTS 1000000u /* tracks of lane 0 are numbered from 0, of lane 1 from here on, of lane 2 from twice this on */
 
 struct trace_writer;
 

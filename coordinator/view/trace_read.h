@@ -10,7 +10,7 @@ enum trace_phase { PHASE_SWEEP, PHASE_READ, PHASE_READY, PHASE_HAND_OVER, PHASE_
 struct trace_event {
     enum trace_process process;
     enum trace_phase phase;
-    bool request; /* of lane 1: an embedding row, an expert, a resident tile */
+    bool request; /* of lanes 1 and 2: an expert, a resident tile, rows of the embedding */
     uint32_t track;
     double from, to;    /* seconds */
     double bytes;       /* 0 where it is told of elsewhere */

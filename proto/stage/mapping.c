@@ -7,7 +7,6 @@ enum { SHM_PLAN, SHM_RUN, SHM_ARENA, SHM_LOGITS, SHM_CACHE };
 int stage_map(struct stage *s, const struct control_message *m, struct error *e)
 {
     const struct plan_run *run;
-    uint64_t slots;
     int rc;
 
     if ((rc = shm_attach(&s->shm[SHM_PLAN], m->setup.plan, 0, false, e))) return rc;
@@ -22,8 +21,7 @@ int stage_map(struct stage *s, const struct control_message *m, struct error *e)
     if ((rc = shm_attach(&s->shm[SHM_ARENA], m->setup.arena, 0, true, e))) return rc;
     s->arena = s->shm[SHM_ARENA].base;
     s->arena_bytes = s->shm[SHM_ARENA].bytes;
-    slots = (uint64_t)run->reader_slots[0] + run->reader_slots[1];
-    if (s->arena_bytes < slots * run->slot_bytes) return error_set(e, EPROTO, "the arena is smaller than its slots");
+    if (s->arena_bytes < plan_arena_bytes(run)) return error_set(e, EPROTO, "the arena is smaller than its slots");
     if (s->me == STAGE_COMPUTE) {
         if ((rc = shm_attach(&s->shm[SHM_LOGITS], m->setup.logits, 0, true, e))) return rc;
         s->logits = s->shm[SHM_LOGITS].base;

@@ -23,7 +23,7 @@ int stage_traces_open(struct stage *s, struct error *e); /* nothing where the ru
 void stage_traces_close(struct stage *s);
 /* Are there records to be sent? If not, the next one wakes the thread that listens. */
 bool stage_traces_wait(struct stage *s);
-void stage_traces_end(struct stage *s);  /* what was under way at the end, and how many records were lost */
+void stage_traces_end(struct stage *s); /* what was under way at the end, and how many records were lost */
 
 /* proto/stage/last_words.c: marks the epoch as failed and sends ERROR, where it is this stage that failed. */
 void stage_last_words(struct stage *s, int rc, const struct error *e);

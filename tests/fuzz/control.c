@@ -57,7 +57,7 @@ static void run(const uint8_t *data, size_t bytes)
 
 static void seeds(fuzz_emit *emit, void *arg)
 {
-    static const struct sweep_position positions[2] = {{1, 0, 0, 0, ROW_NONE, 0}, {2, 0, 1, 1, 0, POSITION_LOGITS}};
+    static const struct sweep_position positions[2] = {{1, 0, 0, 0, ROW_NONE, 0, 0}, {2, 0, 1, 1, 0, POSITION_LOGITS, 1}};
     static const struct trace_record records[2] = {{.sweep = 1, .bytes = 4096, .tile = 3}, {.lane = 1}};
     static const uint8_t blob[64] = {1, 2, 3};
     const struct control_message m[] = {
@@ -65,7 +65,7 @@ static void seeds(fuzz_emit *emit, void *arg)
         {.type = CONTROL_SETUP, .setup = {10, 11, 12, 13, -1}},
         {.type = CONTROL_EXPORT, .export = {STAGE_TRANSFER, 1, sizeof blob, blob}},
         {.type = CONTROL_ATTACHED, .attached = {"avx2, 2 threads"}},
-        {.type = CONTROL_SWEEP, .sweep = {3, 2, 0, positions}},
+        {.type = CONTROL_SWEEP, .sweep = {3, 7, 2, 2, positions}},
         {.type = CONTROL_DONE, .done = {UINT64_C(1) << 60, 2}},
         {.type = CONTROL_TRACE, .trace = {2, 0, records}},
         {.type = CONTROL_ERROR, .error = {5, 0, "model.safetensors: offset 12: input/output error"}},

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/ring.h"
+#include "proto/rows.h"
 #include "tests/fuzz/fuzz.h"
 
 static uint64_t touched;
@@ -32,12 +33,16 @@ static void use_ring(struct epoch_shm *r, int device, enum lane_id lane)
 
 static void use(struct epoch_shm *r)
 {
-    struct epoch_request q = {0};
+    uint32_t tile = 0;
+    bool last;
 
     for (int device = 0; device < 2; device++)
         for (int lane = 0; lane < LANES; lane++) use_ring(r, device, (enum lane_id)lane);
-    request_push(r, &q);
-    request_pop(r, &q);
+    request_push(r, tile);
+    request_pop(r, &tile);
+    rows_list(r, 0, &tile, 1);
+    if (rows_at(r, 0, &tile)) touched += tile;
+    while (rows_next(r, &tile, &last)) touched += tile;
     touched += (uint64_t)epoch_state(r);
     epoch_fail(r, STAGE_COMPUTE);
     epoch_stop(r);
@@ -45,7 +50,7 @@ static void use(struct epoch_shm *r)
 
 static void run(const uint8_t *data, size_t bytes)
 {
-    struct plan_run settings = {.entries = {4, 2}};
+    struct plan_run settings = {.entries = {4, 2, 4}, .max_positions = 5};
     uint64_t size = epoch_bytes(&settings);
     struct epoch_shm *r = aligned_alloc(64, (size + 63) / 64 * 64);
     struct error e = {0};

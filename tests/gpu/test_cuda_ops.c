@@ -212,13 +212,15 @@ static void test_rows(void **state)
 static void test_embed_and_dequantize(void **state)
 {
     static const uint32_t forms[] = {FORM_F32, FORM_F16, FORM_BF16, FORM_F8_E4M3};
-    enum { N = 3, W = 70 };
+    static const uint32_t index[] = {6, 5, 8, 7, 6, 4}; /* 5, 6 and 7 are there */
+    enum { N = 3, W = 70, M = 6 };
     uint64_t seed = 8;
 
     (void)state;
     for (size_t i = 0; i < COUNT(forms); i++) {
         uint8_t *raw = calloc(N * W, 4);
-        float *got, *dst = gpu_new(o, N * W * 4), *flat = gpu_new(o, N * W * 4);
+        float *got, *dst = gpu_new(o, M * W * 4), *flat = gpu_new(o, N * W * 4), *before = calloc(M * W, 4);
+        struct ops_gather g = {.form = forms[i], .first = 5, .count = N, .index = gpu_put(o, index, sizeof index)};
 
         for (uint32_t k = 0; k < N * W; k++) {
             float x = gpu_uniform(&seed);
@@ -227,11 +229,17 @@ static void test_embed_and_dequantize(void **state)
             else if (forms[i] == FORM_F8_E4M3) raw[k] = (uint8_t)(gpu_random(&seed) % 127);
             else ((uint16_t *)(void *)raw)[k] = forms[i] == FORM_F16 ? element_to_f16(x) : element_to_bf16(x);
         }
-        ops_embed(o, dst, W, gpu_put(o, raw, N * W * 4), forms[i], N, W, 2.5f);
+        g.rows = gpu_put(o, raw, N * W * 4);
+        ops_upload(o, dst, before, M * W * 4);
+        ops_embed(o, dst, W, &g, M, W, 2.5f);
         ops_dequantize(o, flat, gpu_put(o, raw, N * W * 4), forms[i], N * W);
-        got = gpu_get(o, dst, N * W);
-        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == 2.5f * element_load(forms[i], raw, k));
-        free(got);
+        got = gpu_get(o, dst, M * W);
+        for (uint32_t k = 0; k < M * W; k++) {
+            uint32_t row = index[k / W] - 5;
+
+            assert_true(got[k] == (row < N ? 2.5f * element_load(forms[i], raw, row * W + k % W) : 0));
+        }
+        free(got), free(before);
         got = gpu_get(o, flat, N * W);
         for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == element_load(forms[i], raw, k));
         free(got), free(raw);

@@ -20,7 +20,8 @@
 
 struct slots {
     uint64_t *user; /* [count] seq of the entry that used the slot last */
-    uint32_t count, next, first; /* next: round, since entries are released in order; first: index of the lane's slot 0 */
+    uint32_t count, next; /* next: round, since entries are released in order */
+    uint64_t at, bytes;   /* of slot 0 in the device's memory; of each */
 };
 
 struct backend {
@@ -58,10 +59,13 @@ static bool pin(struct backend *b, int which, void *base, uint64_t bytes, const 
     return true;
 }
 
-static int open_slots(struct slots *s, uint32_t count, uint32_t first, struct error *e)
+static int open_slots(struct slots *s, const struct plan_run *run, int lane, struct error *e)
 {
-    if (!count) return error_set(e, EPROTO, "plan: the cuda backend needs device slots on both lanes");
-    *s = (struct slots){.user = calloc(count, sizeof *s->user), .count = count, .first = first};
+    uint32_t count = run->transfer_slots[lane];
+
+    if (!count) return error_set(e, EPROTO, "plan: the cuda backend needs device slots on every lane");
+    *s = (struct slots){.user = calloc(count, sizeof *s->user), .count = count, .bytes = plan_slot_bytes(run, lane),
+                        .at = plan_slots_before(run, run->transfer_slots, lane)};
     if (!s->user) return error_set(e, ENOMEM, "no memory for %u slots", count);
     for (uint32_t i = 0; i < count; i++) s->user[i] = NO_USER;
     return 0;
@@ -74,6 +78,7 @@ static int open_streams(struct backend *b, struct error *e)
 
     if (rc == cudaSuccess) rc = cudaStreamCreateWithPriority(&b->stream[LANE_SWEEP], cudaStreamNonBlocking, least);
     if (rc == cudaSuccess) rc = cudaStreamCreateWithPriority(&b->stream[LANE_REQUEST], cudaStreamNonBlocking, greatest);
+    if (rc == cudaSuccess) rc = cudaStreamCreateWithPriority(&b->stream[LANE_ROWS], cudaStreamNonBlocking, greatest);
     return rc == cudaSuccess ? 0 : device_error(rc, "making a stream", e);
 }
 
@@ -88,17 +93,15 @@ static void describe(struct backend *b, bool pinned)
 
 int backend_open(struct backend **out, struct stage *s, struct error *e)
 {
-    const struct plan_run *run = &s->plan->run;
     struct backend *b = calloc(1, sizeof *b);
     bool pinned;
-    int rc;
+    int rc = 0;
 
     *out = NULL;
     if (!b) return error_set(e, ENOMEM, "no memory");
     b->stage = s;
-    if ((rc = open_slots(&b->slots[LANE_SWEEP], run->transfer_slots[LANE_SWEEP], 0, e)) ||
-        (rc = open_slots(&b->slots[LANE_REQUEST], run->transfer_slots[LANE_REQUEST], run->transfer_slots[LANE_SWEEP], e)) ||
-        (rc = device_open(&b->device, s, e)) || (rc = open_streams(b, e))) {
+    for (int lane = 0; lane < LANES && !rc; lane++) rc = open_slots(&b->slots[lane], &s->plan->run, lane, e);
+    if (rc || (rc = device_open(&b->device, s, e)) || (rc = open_streams(b, e))) {
         backend_close(b);
         return rc;
     }
@@ -141,7 +144,7 @@ static uint32_t entry_event(const struct backend *b, enum lane_id lane, uint64_t
 {
     const struct plan_run *run = &b->stage->plan->run;
 
-    return (lane == LANE_SWEEP ? 0 : run->entries[LANE_SWEEP]) + (uint32_t)(seq & (run->entries[lane] - 1));
+    return plan_entries_before(run, lane) + (uint32_t)(seq & (run->entries[lane] - 1));
 }
 
 /* The parts of a tile move down to multiples of 256 bytes; neighbours that move by the same distance go in one copy. */
@@ -177,8 +180,7 @@ static int take_slot(struct backend *b, enum lane_id lane, uint64_t seq, uint64_
         if (rc != cudaSuccess) return device_error(rc, "waiting for a slot to be free", e);
     }
     s->user[s->next] = seq;
-    place->slot = s->first + s->next;
-    place->offset = (uint64_t)place->slot * b->stage->plan->run.slot_bytes;
+    place->offset = s->at + s->next * s->bytes;
     s->next = (s->next + 1) % s->count;
     return 0;
 }
@@ -217,7 +219,9 @@ int backend_done(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t de
 
 uint64_t backend_nap_ns(const struct backend *b)
 {
-    return b->begun[LANE_SWEEP] == b->done[LANE_SWEEP] && b->begun[LANE_REQUEST] == b->done[LANE_REQUEST] ? UINT64_MAX : NAP_NS;
+    for (int lane = 0; lane < LANES; lane++)
+        if (b->begun[lane] != b->done[lane]) return NAP_NS;
+    return UINT64_MAX;
 }
 
 /* ---- a peak ---- */

@@ -95,7 +95,7 @@ int device_open(struct device_area *a, struct stage *s, struct error *e)
     cudaIpcEventHandle_t *handles;
     int rc;
 
-    *a = (struct device_area){.entries = run->entries[LANE_SWEEP] + run->entries[LANE_REQUEST]};
+    *a = (struct device_area){.entries = plan_entries_before(run, LANES)};
     if ((rc = choose_device(run->device, e))) return rc;
     a->ready = calloc(a->entries, sizeof *a->ready);
     a->freed = calloc(a->entries, sizeof *a->freed);
