@@ -1,7 +1,6 @@
 #include "tests/support_model.h"
 #include "tests/support_temporary.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,6 +43,35 @@ void scratch_write(const char *folder, const char *name, const char *text)
     struct error e;
 
     assert_int_equal(mkmodel_write_file(folder, name, text, strlen(text), &e), 0);
+}
+
+json_t *json_of(const char *text)
+{
+    json_t *o = json_loads(text, JSON_DECODE_ANY, NULL);
+
+    if (!o) fail_msg("%s is no JSON", text);
+    return o;
+}
+
+void scratch_write_json(const char *folder, const char *name, json_t *o)
+{
+    char *text = json_dumps(o, 0);
+
+    assert_non_null(text);
+    scratch_write(folder, name, text);
+    free(text);
+    json_decref(o);
+}
+
+json_t *reference_config(const char *name)
+{
+    char path[512];
+    json_t *o;
+
+    snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", name);
+    o = json_load_file(path, 0, NULL);
+    if (!o) fail_msg("%s cannot be read", path);
+    return o;
 }
 
 char *reference_make(const char *name)

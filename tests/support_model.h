@@ -1,5 +1,6 @@
 /* Model folders for tests: reference models with their published logits, and the same weights under other names. */
 #pragma once
+#include <jansson.h>
 #include <stdint.h>
 #include "coordinator/arch/model.h"
 #include "coordinator/source/tensors.h"
@@ -12,6 +13,11 @@ void scratch_remove(char *path); /* with its files, and frees path */
 /* FOLDER/name, in a buffer that the next call overwrites. */
 const char *scratch_path(const char *folder, const char *name);
 void scratch_write(const char *folder, const char *name, const char *text);
+/* The JSON value of this text; and FOLDER/name becomes o, which is let go. Both fail the test. */
+json_t *json_of(const char *text);
+void scratch_write_json(const char *folder, const char *name, json_t *o);
+/* The reference model's config.json; the caller's. */
+json_t *reference_config(const char *name);
 /* A scratch folder with the reference model's config.json and weights. */
 char *reference_make(const char *name);
 

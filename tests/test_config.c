@@ -101,7 +101,8 @@ static void fields_that_make_no_sense(void **state)
         {"hidden_size", "1e300", "out of range"},
         {"hidden_size", "9007199254740993.0", "out of range"},
         {"intermediate_size", "-4", "intermediate_size"},
-        {"intermediate_size", NULL, "intermediate_size"},
+        {"intermediate_size", "null", "intermediate_size"},
+        {"intermediate_size", NULL, "[11008, 80]"}, /* what its class has */
         {"vocab_size", "300", "[272, 80]"},
         {"vocab_size", "[272]", "vocab_size"},
         {"rms_norm_eps", "\"small\"", "rms_norm_eps"},

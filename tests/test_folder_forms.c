@@ -14,35 +14,6 @@
 
 #define TOLERANCE 5e-5 /* of test_families.c: float64 against float64 */
 
-static json_t *config_of(const char *reference)
-{
-    char path[256];
-    json_t *o;
-
-    snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", reference);
-    o = json_load_file(path, 0, NULL);
-    assert_non_null(o);
-    return o;
-}
-
-static json_t *parsed(const char *value)
-{
-    json_t *v = json_loads(value, JSON_DECODE_ANY, NULL);
-
-    if (!v) fail_msg("%s is no JSON", value);
-    return v;
-}
-
-/* Takes the config. */
-static void write_config(const char *folder, json_t *config)
-{
-    char *text = json_dumps(config, 0);
-
-    scratch_write(folder, "config.json", text);
-    free(text);
-    json_decref(config);
-}
-
 static struct model *open_folder(const char *folder, const struct model_options *o)
 {
     struct model *m = NULL;
@@ -71,15 +42,15 @@ static void expect(const char *folder, const char *reference, const char *says)
 static void expect_with(const char *reference, const char *const fields[][2], size_t n, const char *says)
 {
     char *folder = reference_make(reference);
-    json_t *c = config_of(reference);
+    json_t *c = reference_config(reference);
 
     for (size_t i = 0; i < n; i++) {
         if (fields[i][1])
-            json_object_set_new(c, fields[i][0], parsed(fields[i][1]));
+            json_object_set_new(c, fields[i][0], json_of(fields[i][1]));
         else
             json_object_del(c, fields[i][0]);
     }
-    write_config(folder, c);
+    scratch_write_json(folder, "config.json", c);
     expect(folder, reference, says);
     scratch_remove(folder);
 }
@@ -104,12 +75,12 @@ static void a_head_goes_before_tying(void **state)
 static void a_head_beside_a_class_that_ties(void **state)
 {
     char *source = reference_make("gemma"), *folder = scratch_make();
-    json_t *c = config_of("gemma");
+    json_t *c = reference_config("gemma");
     struct renamer r;
 
     (void)state;
     json_object_del(c, "tie_word_embeddings");
-    write_config(folder, c);
+    scratch_write_json(folder, "config.json", c);
     renamer_open(&r, source);
     for (size_t i = 0; i < r.from->count; i++) renamer_copy(&r, r.from->at[i].name, r.from->at[i].name);
     renamer_copy(&r, "lm_head.weight", "model.embed_tokens.weight");
@@ -122,13 +93,13 @@ static void a_head_beside_a_class_that_ties(void **state)
 static void no_head_and_no_tying_is_refused(void **state)
 {
     char *folder = reference_make("qwen2-tied");
-    json_t *c = config_of("qwen2-tied");
+    json_t *c = reference_config("qwen2-tied");
     struct model *m = NULL;
     struct error e = {0};
 
     (void)state;
     json_object_set_new(c, "tie_word_embeddings", json_false());
-    write_config(folder, c);
+    scratch_write_json(folder, "config.json", c);
     assert_int_not_equal(model_open(&m, folder, NULL, &e), 0);
     assert_non_null(strstr(e.text, "lm_head.weight"));
     scratch_remove(folder);
@@ -143,11 +114,11 @@ static void tying_of_a_config_alone(void **state)
     (void)state;
     for (int tied = 0; tied < 2; tied++) {
         char *folder = scratch_make();
-        json_t *c = config_of("llama");
+        json_t *c = reference_config("llama");
         struct model *m;
 
         json_object_set_new(c, "tie_word_embeddings", json_boolean(tied));
-        write_config(folder, c);
+        scratch_write_json(folder, "config.json", c);
         m = open_folder(folder, &any);
         assert_null(model_notice(m));
         bytes[tied] = model_weight_bytes(m);
@@ -191,15 +162,15 @@ static double frequency(const char *folder, uint32_t i)
 static void theta_beside_rope_scaling(void **state)
 {
     char *folder = scratch_make();
-    json_t *c = config_of("llama-newconfig");
+    json_t *c = reference_config("llama-newconfig");
     double f[2];
 
     (void)state;
     for (int given = 0; given < 2; given++) {
-        json_t *rules = parsed(YARN), *copy = json_deep_copy(c);
+        json_t *rules = json_of(YARN), *copy = json_deep_copy(c);
         if (given) json_object_set_new(rules, "rope_theta", json_real(500000));
         json_object_set_new(copy, "rope_scaling", rules);
-        write_config(folder, copy);
+        scratch_write_json(folder, "config.json", copy);
         f[given] = frequency(folder, 9);
     }
     assert_true(f[0] == f[1] && f[0] < 1e-4);
@@ -223,14 +194,14 @@ static void check_positions(const char *reference, const char *rules, uint32_t m
 {
     struct model_options any = {.allow_missing_weights = true};
     char *folder = scratch_make();
-    json_t *c = config_of(reference);
+    json_t *c = reference_config(reference);
     struct error e = {0};
     struct model *m;
 
     json_object_del(c, "rope_parameters");
-    json_object_set_new(c, "rope_scaling", parsed(rules));
+    json_object_set_new(c, "rope_scaling", json_of(rules));
     json_object_set_new(c, "max_position_embeddings", json_integer(max));
-    write_config(folder, c);
+    scratch_write_json(folder, "config.json", c);
     m = open_folder(folder, &any);
     if (model_program(m)->spec.context != context || model_positions(m) != most)
         fail_msg("%s: %u and %u positions, not %u and %u", rules, model_program(m)->spec.context, model_positions(m),
@@ -299,12 +270,12 @@ static struct process_result run_logits(const char *folder, uint32_t tokens, con
 static void more_positions_than_the_cache_holds(void **state)
 {
     char *folder = reference_make("llama");
-    json_t *c = config_of("llama");
+    json_t *c = reference_config("llama");
     struct process_result r;
 
     (void)state;
     json_object_set_new(c, "max_position_embeddings", json_integer(50000000));
-    write_config(folder, c);
+    scratch_write_json(folder, "config.json", c);
     r = run_logits(folder, 5, NULL);
     if (r.status) fail_msg("%s", r.err);
     process_result_free(&r);
@@ -315,12 +286,12 @@ static void more_positions_than_the_cache_holds(void **state)
 static void advice_that_is_followed(void **state)
 {
     char *folder = reference_make("llama-rope-linear"), context[16], *at;
-    json_t *c = config_of("llama-rope-linear");
+    json_t *c = reference_config("llama-rope-linear");
     struct process_result r;
 
     (void)state;
     json_object_set_new(c, "max_position_embeddings", json_integer(40));
-    write_config(folder, c);
+    scratch_write_json(folder, "config.json", c);
     r = run_logits(folder, 60, NULL);
     assert_int_equal(r.status, 1);
     if (!(at = strstr(r.err, "--context "))) fail_msg("%s", r.err);
@@ -352,7 +323,7 @@ static char *renamed(const char *reference, const char *const pairs[][2], size_t
     char *source = reference_make(reference), *folder = scratch_make(), name[512];
     struct renamer r;
 
-    write_config(folder, config_of(reference));
+    scratch_write_json(folder, "config.json", reference_config(reference));
     renamer_open(&r, source);
     for (size_t i = 0; i < r.from->count; i++) {
         const char *old = r.from->at[i].name;
@@ -423,7 +394,7 @@ static void prefixes_of_other_layouts(void **state)
             size_t n = strlen(prefixes[i]);
             struct renamer r;
 
-            write_config(folder, json_load_file(scratch_path(source, "config.json"), 0, NULL));
+            scratch_write_json(folder, "config.json", json_load_file(scratch_path(source, "config.json"), 0, NULL));
             renamer_open(&r, source);
             for (size_t k = 0; k < r.from->count; k++) {
                 const char *old = r.from->at[k].name;
@@ -522,7 +493,7 @@ static void check_mlx(const char *reference, const char *gate, const char *up, c
     char *source = reference_make(reference), *folder = scratch_make();
     struct renamer r;
 
-    write_config(folder, config_of(reference));
+    scratch_write_json(folder, "config.json", reference_config(reference));
     renamer_open(&r, source);
     for (size_t i = 0; i < r.from->count; i++)
         if (!copy_as_stacked(&r, r.from->at[i].name, gate, up, down)) copy_as_mlx(&r, &r.from->at[i]);
@@ -548,7 +519,7 @@ static void experts_of_mlx(void **state)
         char *source = reference_make(references[i]), *folder = scratch_make();
         struct renamer r;
 
-        write_config(folder, config_of(references[i]));
+        scratch_write_json(folder, "config.json", reference_config(references[i]));
         renamer_open(&r, source);
         for (size_t k = 0; k < r.from->count; k++) {
             const char *name = r.from->at[k].name;
@@ -572,18 +543,18 @@ static void experts_that_always_come_to_one(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         char *folder = scratch_make();
-        json_t *inner = config_of("qwen3-moe"), *root = json_object();
+        json_t *inner = reference_config("qwen3-moe"), *root = json_object();
 
         json_object_del(inner, "norm_topk_prob");
         if (i == 3)
             json_object_set_new(inner, "norm_topk_prob", json_true()); /* of Qwen3's own class */
         else if (given[i])
-            json_object_set_new(inner, "norm_topk_prob", parsed(given[i]));
+            json_object_set_new(inner, "norm_topk_prob", json_of(given[i]));
         json_object_del(inner, "architectures");
         json_object_set_new(inner, "model_type", json_string(i == 3 ? "qwen3_moe" : "qwen3_vl_moe_text"));
         json_object_set_new(root, "architectures", json_pack("[s]", "Qwen3VLMoeForConditionalGeneration"));
         json_object_set_new(root, "text_config", inner);
-        write_config(folder, root);
+        scratch_write_json(folder, "config.json", root);
         m[i] = open_folder(folder, &any);
         scratch_remove(folder);
     }

@@ -39,50 +39,45 @@ void build_notice(struct build *b, const char *fmt, ...)
 
 /* ---- sizes ---- */
 
-static uint32_t size_or_default(struct build *b, const char *key, uint32_t most, uint32_t otherwise)
+static void head_sizes(struct build *b)
 {
-    if (otherwise && b->c->text != b->c->root) return config_size_or(b->c, key, 1, most, otherwise, b->e);
-    return config_size(b->c, key, 1, most, b->e);
-}
-
-static bool is_silent(const struct build *b, const char *key)
-{
-    return !json_object_get(b->c->text, key); /* null speaks */
-}
-
-static void head_sizes(struct build *b, const struct build_defaults *d)
-{
-    uint32_t kv = is_silent(b, "num_key_value_heads") ? d->kv_heads : 0;
-
-    b->heads = size_or_default(b, "num_attention_heads", HEADS_LIMIT, d->heads);
-    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT, kv ? kv : b->heads, b->e);
-    b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, is_silent(b, "head_dim") ? d->head_dim : 0, b->e);
+    b->heads = config_size(b->c, "num_attention_heads", 1, HEADS_LIMIT, b->e);
+    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT, b->heads, b->e);
+    b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, 0, b->e);
     if (!build_ok(b)) return;
     if (!b->head_dim && b->hidden % b->heads)
         config_fault(b->c, b->e, "hidden_size", "%u is not divisible by num_attention_heads %u", b->hidden, b->heads);
     if (!b->head_dim) b->head_dim = b->hidden / b->heads;
-    if (b->heads % b->kv_heads)
-        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by num_key_value_heads %u", b->heads,
-                     b->kv_heads);
     if ((uint64_t)b->heads * b->head_dim > SIZE_LIMIT)
         config_fault(b->c, b->e, "head_dim", "%u is out of range", b->head_dim);
 }
 
-void build_sizes(struct build *b, const struct build_defaults *d)
+/* A config that does not count the layers, and a folder with more of them than its class has: the answers would be wrong. */
+static void refuse_uncounted_layers(struct build *b)
 {
-    static const struct build_defaults none = {0};
+    char start[sizeof b->prefix + sizeof b->layers_name + 16];
+
+    if (!build_ok(b) || config_gives(b->c, "num_hidden_layers")) return;
+    snprintf(start, sizeof start, "%s%s.%u.", b->prefix, b->layers_name, b->layers);
+    if (names_any_begins(b->t, start))
+        config_fault(b->c, b->e, "num_hidden_layers",
+                     "this field is missing, and the folder has more layers than the %u that are usual: %s*", b->layers,
+                     start);
+}
+
+void build_sizes(struct build *b)
+{
     uint32_t longest;
 
-    if (!d) d = &none;
-    b->hidden = size_or_default(b, "hidden_size", SIZE_LIMIT, d->hidden);
-    b->layers = size_or_default(b, "num_hidden_layers", LAYERS_LIMIT, d->layers);
-    b->vocab = size_or_default(b, "vocab_size", SIZE_LIMIT, d->vocab);
-    b->inter = config_size_or(b->c, "intermediate_size", 1, SIZE_LIMIT, b->c->text != b->c->root ? d->inter : 0, b->e);
-    b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, d->limit ? d->limit : 2048, b->e);
+    b->hidden = config_size(b->c, "hidden_size", 1, SIZE_LIMIT, b->e);
+    b->layers = config_size(b->c, "num_hidden_layers", 1, LAYERS_LIMIT, b->e);
+    b->vocab = config_size(b->c, "vocab_size", 1, SIZE_LIMIT, b->e);
+    b->inter = config_size_or(b->c, "intermediate_size", 1, SIZE_LIMIT, 0, b->e);
+    b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, b->e);
     longest = config_length_or(b->c, "model_max_length", b->limit, b->e);
     if (longest > b->limit) b->limit = longest; /* Command R gives both, and means the larger */
-    b->theta = d->theta;
-    head_sizes(b, d);
+    head_sizes(b);
+    refuse_uncounted_layers(b);
 }
 
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps)
@@ -97,7 +92,6 @@ struct rope_table build_rotary(struct build *b, struct rope_request q)
     struct rope_table r;
 
     if (!q.head_dim) q.head_dim = b->head_dim;
-    if (!(q.theta > 0)) q.theta = b->theta;
     q.length = b->o->want_tokens > b->o->context ? b->o->want_tokens : b->o->context;
     r = rope_make(b->p, b->c, &q, b->e);
     if (!q.layer_type || !strcmp(q.layer_type, "full_attention")) b->rope = r;
@@ -109,21 +103,20 @@ struct rope_table build_plain_rope(struct build *b)
     return build_rotary(b, (struct rope_request){0});
 }
 
-bool build_tied(struct build *b, bool otherwise)
+bool build_tied(struct build *b)
 {
     const json_t *given[2] = {json_object_get(b->c->text, "tie_word_embeddings"),
                               json_object_get(b->c->root, "tie_word_embeddings")};
     bool tied = false;
 
     b->tie_silent = true;
-
     for (size_t i = 0; i < 2; i++) {
         if (!given[i] || json_is_null(given[i])) continue;
         if (!json_is_boolean(given[i])) config_fault(b->c, b->e, "tie_word_embeddings", "neither true nor false");
         tied |= json_is_true(given[i]);
         b->tie_silent = false;
     }
-    return b->tie_silent ? otherwise : tied;
+    return b->tie_silent ? json_is_true(json_object_get(b->c->defaults, "tie_word_embeddings")) : tied;
 }
 
 bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwise)
@@ -139,17 +132,15 @@ bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwis
     return s && !strcmp(s, type);
 }
 
-uint32_t build_sliding(struct build *b, uint32_t otherwise)
+uint32_t build_sliding(struct build *b)
 {
-    if (is_silent(b, "sliding_window")) return otherwise;
     return config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
 }
 
 uint32_t build_window(struct build *b, uint32_t i)
 {
-    uint32_t window =
-        config_size_or(b->c, "sliding_window", 0, CONFIG_SIZE_MAX, is_silent(b, "sliding_window") ? 4096 : 0, b->e);
-    uint32_t from = config_size_or(b->c, "max_window_layers", 0, CONFIG_SIZE_MAX, 28, b->e);
+    uint32_t window = config_size_or(b->c, "sliding_window", 0, CONFIG_SIZE_MAX, 0, b->e);
+    uint32_t from = config_size_or(b->c, "max_window_layers", 0, CONFIG_SIZE_MAX, 0, b->e);
     bool by_rule = config_bool_or(b->c, "use_sliding_window", false, b->e) && i >= from;
 
     return build_layer_is(b, i, "sliding_attention", by_rule) ? window : 0;

@@ -45,7 +45,6 @@ struct build {
     const char *family; /* architecture as the config calls it */
     /* sizes, read by build_sizes() */
     uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit;
-    double theta; /* of rotation, where the config has none */
     /* the norm of this family */
     uint32_t norm_kind; /* enum plan_norm */
     float eps, weight_add;
@@ -64,14 +63,6 @@ struct build {
     uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
 };
 
-/* What a config may leave out, because it is what its class has anyway: the last five fields in any folder, the others in
- * a nested text_config only. 0: nothing is known (then as many key heads as heads, hidden / heads, 2048 and 10000). */
-struct build_defaults {
-    uint32_t hidden, layers, vocab, heads, inter;
-    uint32_t kv_heads, head_dim, limit;
-    double theta;
-};
-
 /* A fault of the family's own; keeps an earlier one. */
 void build_fault(struct build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A line, or a further part of one, for who uses the model: model_notice(). */
@@ -81,9 +72,9 @@ static inline bool build_ok(const struct build *b)
     return !b->e->code && !b->p->failed;
 }
 
-/* hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit under their usual names, with sane limits. d (or NULL)
- * serves where the config is silent; null is not silence: it means as many key heads as heads, and hidden / heads. */
-void build_sizes(struct build *b, const struct build_defaults *d);
+/* hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit under their usual names, with sane limits; without a
+ * number, as many key heads as heads, and hidden / heads columns of each. */
+void build_sizes(struct build *b);
 /* RMS or layer norm and its eps from this field. */
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
 
@@ -140,16 +131,16 @@ extern const struct plan_view VIEW_NONE;
 /* The activation that hidden_act (or another field) names; kind where the field is absent. */
 uint32_t build_activation(struct build *b, const char *key, uint32_t otherwise);
 /* Whether the embedding makes the logits: tie_word_embeddings (a multimodal folder may give it twice: one that is true is
- * enough), and where it is absent otherwise. What lies in the folder goes before it: stack.c. */
-bool build_tied(struct build *b, bool otherwise);
-/* sliding_window: null is none, and silence is otherwise, what the class has. */
-uint32_t build_sliding(struct build *b, uint32_t otherwise);
+ * enough). What lies in the folder goes before it: stack.c. */
+bool build_tied(struct build *b);
+/* sliding_window; 0: none. */
+uint32_t build_sliding(struct build *b);
 /* Layer i's sliding window, 0 for none: sliding_window where layer_types says "sliding_attention"; without layer_types
  * where use_sliding_window is true and i reaches max_window_layers (Qwen). */
 uint32_t build_window(struct build *b, uint32_t i);
 /* Whether layer_types calls layer i so, and not "full_attention"; otherwise where there is no such list. */
 bool build_layer_is(struct build *b, uint32_t i, const char *type, bool otherwise);
-/* A rotary table by the config's rules: head_dim and theta where q has none are b's, and the length is the run's. What it
+/* A rotary table by the config's rules: head_dim where q has none is b's, and the length is the run's. What it
  * says of positions holds for the model. */
 struct rope_table build_rotary(struct build *b, struct rope_request q);
 /* The usual one of all layers: all of a head. */

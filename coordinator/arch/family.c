@@ -54,22 +54,22 @@ static const struct family families[] = {
 
 /* Folders of which the text part runs: its text_config's model_type says as what, else the family given here does. */
 static const struct family multimodal[] = {
-    {"Gemma3ForConditionalGeneration", NULL, family_gemma3},
+    {"Gemma3ForConditionalGeneration", "gemma3_text", family_gemma3},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl_text", family_qwen2},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text", family_qwen2},
-    {"Qwen3VLForConditionalGeneration", "qwen3_vl_text", family_qwen3},
+    {"Qwen3VLForConditionalGeneration", "qwen3_vl_text", family_qwen3_vl},
     {"Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text", family_qwen3_vl_moe},
-    {"Qwen3_5ForConditionalGeneration", NULL, family_qwen35},
-    {"Qwen3_5MoeForConditionalGeneration", NULL, family_qwen35_moe},
-    {"Llama4ForConditionalGeneration", NULL, family_llama4},
-    {"Mistral3ForConditionalGeneration", NULL, NULL},
-    {"LlavaForConditionalGeneration", NULL, NULL},
-    {"LlavaNextForConditionalGeneration", NULL, NULL},
-    {"LlavaOnevisionForConditionalGeneration", NULL, NULL},
+    {"Qwen3_5ForConditionalGeneration", "qwen3_5_text", family_qwen35},
+    {"Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe_text", family_qwen35_moe},
+    {"Llama4ForConditionalGeneration", "llama4_text", family_llama4},
+    {"Mistral3ForConditionalGeneration", "mistral", family_mistral},
+    {"LlavaForConditionalGeneration", "llama", family_llama},
+    {"LlavaNextForConditionalGeneration", "llama", family_llama},
+    {"LlavaOnevisionForConditionalGeneration", "qwen2", family_qwen2},
     {"InternVLChatModel", NULL, NULL},
-    {"InternVLForConditionalGeneration", NULL, NULL},
-    {"Idefics3ForConditionalGeneration", NULL, NULL},
-    {"SmolVLMForConditionalGeneration", NULL, NULL},
+    {"InternVLForConditionalGeneration", "qwen2", family_qwen2},
+    {"Idefics3ForConditionalGeneration", "llama", family_llama},
+    {"SmolVLMForConditionalGeneration", "llama", family_llama},
 };
 #define MULTIMODAL (sizeof multimodal / sizeof *multimodal)
 
@@ -90,6 +90,17 @@ static const struct family *by_type(const struct family *table, size_t rows, con
     for (size_t i = 0; i < rows && name; i++)
         if (table[i].model_type && !strcmp(table[i].model_type, name)) return &table[i];
     return NULL;
+}
+
+const char *family_class(const struct family *f, const struct config *c)
+{
+    const struct family *own = by_type(families, FAMILIES, json_object_get(c->text, "model_type"));
+
+    if (!own) own = by_type(multimodal, MULTIMODAL, json_object_get(c->text, "model_type"));
+    if (own && own->write == f->write) return own->model_type;
+    for (size_t i = 0; i < FAMILIES && !f->model_type; i++)
+        if (families[i].write == f->write) return families[i].model_type;
+    return f->model_type;
 }
 
 /* What an object of the config (the root, or the text part) calls itself. */

@@ -15,6 +15,10 @@ struct family_notice {
     char text[200];
 };
 
+/* The model_type whose class has the defaults of a config of this family: its own, where the family writes that one, else
+ * the family's. NULL: none is known. */
+const char *family_class(const struct family *f, const struct config *c);
+
 /* The family of a config; NULL and a fault that lists the known ones, or says why this one cannot write text. */
 const struct family *family_find(const struct config *c, struct family_notice *says, struct error *e);
 
@@ -22,6 +26,7 @@ void family_llama(struct build *b);
 void family_mistral(struct build *b);
 void family_qwen2(struct build *b);
 void family_qwen3(struct build *b);
+void family_qwen3_vl(struct build *b);
 void family_gemma(struct build *b);
 void family_gemma2(struct build *b);
 void family_gemma3(struct build *b);

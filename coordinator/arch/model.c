@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "coordinator/arch/build.h"
+#include "coordinator/arch/defaults.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/source/generation.h"
 #include "proto/base/file.h"
@@ -172,6 +173,15 @@ static bool makes_embeddings(const char *folder)
     return pools;
 }
 
+static int know_class(struct model *m, const struct family *f, struct error *e)
+{
+    const char *type = family_class(f, m->config);
+    bool known = false;
+
+    m->config->defaults = type ? defaults_of(type, &known) : NULL;
+    return known && !m->config->defaults ? error_set(e, ENOMEM, "%s: no memory to read it", m->config->path) : 0;
+}
+
 static int write_program(struct model *m, const struct model_options *o, struct error *e)
 {
     struct family_notice says = {0};
@@ -184,6 +194,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
         return rc;
     }
     b.family = f->architecture;
+    rc = know_class(m, f, e);
     if (says.text[0]) build_notice(&b, "%s", says.text);
     b.embeds = makes_embeddings(m->tensors->folder);
     if (b.embeds) build_notice(&b, "modules.json says that this model makes embeddings: what it writes may be nonsense");

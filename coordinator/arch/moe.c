@@ -8,10 +8,13 @@
 uint32_t moe_experts(struct build *b)
 {
     static const char *const names[] = {"num_experts", "num_local_experts", "n_routed_experts"};
+#define NAMES (sizeof names / sizeof *names)
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (config_field(b->c, names[i], false)) return config_size(b->c, names[i], 1, EXPERTS_LIMIT, b->e);
+    for (size_t i = 0; i < 2 * NAMES; i++) /* those that the config gives, then those of the class */
+        if ((i >= NAMES || config_gives(b->c, names[i])) && config_field(b->c, names[i % NAMES], false))
+            return config_size(b->c, names[i % NAMES], 1, EXPERTS_LIMIT, b->e);
     return config_size(b->c, names[0], 1, EXPERTS_LIMIT, b->e);
+#undef NAMES
 }
 
 uint32_t moe_experts_chosen(struct build *b)
@@ -43,7 +46,7 @@ static void find_fused(struct build *b, struct moe *m, uint32_t i)
     m->transposed = t->dims == 3 && t->shape[1] == b->hidden && t->shape[2] == 2 * (uint64_t)m->inter;
 }
 
-struct moe moe_qwen(struct build *b, bool normalize)
+struct moe moe_qwen(struct build *b)
 {
     struct moe m = {.experts = moe_experts(b),
                     .top = moe_experts_chosen(b),
@@ -57,7 +60,7 @@ struct moe moe_qwen(struct build *b, bool normalize)
 
     m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
     m.act = build_activation(b, "hidden_act", ACT_SILU);
-    if (config_bool_or(b->c, "norm_topk_prob", normalize, b->e)) m.flags = ROUTER_NORMALIZE;
+    if (config_bool_or(b->c, "norm_topk_prob", true, b->e)) m.flags = ROUTER_NORMALIZE;
     for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
         if (!moe_qwen_layer(b, i)) continue;
         find_fused(b, &m, i);

@@ -12,7 +12,7 @@ static bool has(const struct tensors *t, const char *prefix, const char *name)
     return snprintf(full, sizeof full, "%s%s.weight", prefix, name) < (int)sizeof full && tensors_find(t, full);
 }
 
-static bool any_begins(const struct tensors *t, const char *start)
+bool names_any_begins(const struct tensors *t, const char *start)
 {
     size_t n = strlen(start);
 
@@ -34,7 +34,7 @@ static bool search(const struct tensors *t, const char *embed, const char *layer
         k -= n;
         if (k >= bytes || k > best || (k == best && strncmp(name, out, k) >= 0)) continue;
         if (snprintf(start, sizeof start, "%.*s%s.0.", (int)k, name, layers) >= (int)sizeof start) continue;
-        if (!any_begins(t, start)) continue;
+        if (!names_any_begins(t, start)) continue;
         memcpy(out, name, k);
         out[k] = 0;
         best = k;

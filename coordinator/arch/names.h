@@ -9,6 +9,8 @@
  * shortest there is before both an embedding and LAYERS.0. False where there is none, and out is not touched. */
 bool names_prefix(const struct tensors *t, const char *usual, const char *embed, const char *layers, char *out,
                   size_t bytes);
+/* Whether any tensor's name begins so. */
+bool names_any_begins(const struct tensors *t, const char *start);
 /* What stands before HEAD.weight: prefix cut short at some dot ("a.b.": "", "a.", "a.b."), or a usual one. False where no
  * such tensor is, and out is not touched. */
 bool names_head(const struct tensors *t, const char *prefix, const char *head, char *out, size_t bytes);

@@ -248,6 +248,7 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
 
     /* mrope: the three positions of a picture's patch are one and the same for text */
     if (!strcmp(type, "default") || !strcmp(type, "mrope")) return make_default(m);
+    out->attention_mul = deepseek_mul(m);
     if (!strcmp(type, "linear") || !strcmp(type, "dynamic")) out->stretchable = positions(m->limit * m->factor);
     if (!strcmp(type, "linear")) return make_linear(m);
     if (!strcmp(type, "dynamic")) return make_dynamic(m, q->length);
@@ -255,7 +256,6 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
     if (!strcmp(type, "yarn")) {
         make_yarn(m);
         out->stretched = positions(m->trained * m->factor);
-        out->attention_mul = deepseek_mul(m);
         return;
     }
     if (!strcmp(type, "longrope") || !strcmp(type, "su")) {

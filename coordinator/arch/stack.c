@@ -167,6 +167,9 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
     uint64_t width = (uint64_t)b->heads * b->head_dim;
     struct plan_view out = build_view(b, BUF_A, width, 0), at[3], pairs;
 
+    if (build_ok(b) && b->heads % b->kv_heads)
+        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by num_key_value_heads %u", b->heads,
+                     b->kv_heads);
     project(b, a, src, at);
     pairs = at[0];
     if (a->gated) take_gated_q(b, a, &at[0]);

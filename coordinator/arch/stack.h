@@ -97,9 +97,9 @@ void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struc
 /* Sizes under the names that families give them: num_experts, num_local_experts or n_routed_experts; num_experts_per_tok. */
 uint32_t moe_experts(struct build *b);
 uint32_t moe_experts_chosen(struct build *b);
-/* Qwen's experts (mlp.gate, mlp.experts): normalize where norm_topk_prob is absent. Files hold one matrix for each
+/* Qwen's experts (mlp.gate, mlp.experts), normalized where norm_topk_prob says so or is no field of the class. Files hold one matrix for each
  * expert, or all of them fused. */
-struct moe moe_qwen(struct build *b, bool normalize);
+struct moe moe_qwen(struct build *b);
 /* And the shared one with its gate. */
 void moe_qwen_shared(struct build *b, struct moe *m);
 /* Whether layer i has experts: decoder_sparse_step, mlp_only_layers. */

@@ -85,6 +85,7 @@ void config_close(struct config *c)
 {
     if (!c) return;
     json_decref(c->root);
+    json_decref(c->defaults);
     free(c->path);
     free(c);
 }
@@ -93,8 +94,14 @@ const json_t *config_field(const struct config *c, const char *key, bool from_ro
 {
     const json_t *v = json_object_get(c->text, key);
 
-    if ((!v || json_is_null(v)) && from_root) v = json_object_get(c->root, key);
+    if ((!v || json_is_null(v)) && from_root && json_object_get(c->root, key)) v = json_object_get(c->root, key);
+    if (!v) v = json_object_get(c->defaults, key);
     return v && !json_is_null(v) ? v : NULL;
+}
+
+bool config_gives(const struct config *c, const char *key)
+{
+    return json_object_get(c->text, key) != NULL;
 }
 
 static const char *type_name(const json_t *v)

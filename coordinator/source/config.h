@@ -3,8 +3,8 @@
  * A folder is untrusted: nesting is bounded, numbers have ranges, and every complaint names the file and the field.
  *
  * The getters share one convention, so that a family reads a dozen fields and asks once whether all was well: they do
- * nothing and return the default once e->code is set, and set it at the first fault. A field that is null counts as
- * absent. Strings and objects belong to the config. */
+ * nothing and return the default once e->code is set, and set it at the first fault. The default is for a field that is
+ * null, and for one that is absent where its class has none. Strings and objects belong to the config. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,14 +17,18 @@ struct config {
     char *path;   /* of the file, for messages */
     json_t *root; /* the whole file */
     json_t *text; /* the object with the language model's fields: root, or its text_config */
+    json_t *defaults; /* what the architecture's class has where text is silent; NULL: nothing is known. Owned. */
 };
 
 /* Reads FOLDER/config.json. -ENOENT, -ENOTDIR, -EINVAL with the remedy. */
 int config_open(struct config **out, const char *folder, struct error *e);
 void config_close(struct config *c);
 
-/* The field, looked for in the text part and, where from_root, then in the whole file; NULL: absent or null. */
+/* The field, looked for in the text part and, where from_root, then in the whole file; where the key is in neither, its
+ * class's default. NULL: there is none, or it is null: null is said, and means none whatever the default. */
 const json_t *config_field(const struct config *c, const char *key, bool from_root);
+/* Whether the text part itself gives the field, null or not. */
+bool config_gives(const struct config *c, const char *key);
 
 /* A whole number from least to most. The first fails without the field. */
 uint32_t config_size(const struct config *c, const char *key, uint32_t least, uint32_t most, struct error *e);

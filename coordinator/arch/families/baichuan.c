@@ -38,7 +38,7 @@ void family_baichuan(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     if (!rotates(b)) b->limit = config_length_or(b->c, "model_max_length", 4096, b->e);
     rope = build_plain_rope(b);
@@ -47,6 +47,6 @@ void family_baichuan(struct build *b)
     s.attention.qkv = "self_attn.W_pack";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     if (b->vocab == BAICHUAN2_VOCABULARY || config_field(b->c, "z_loss_weight", false)) s.head_flags = MATMUL_ROW_NORM;
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

@@ -97,6 +97,6 @@ void family_chatglm(struct build *b)
     s.attention.o_bias = s.mlp.up_bias = s.mlp.down_bias = bias;
     s.mlp.gate_up = "mlp.dense_h_to_4h";
     s.mlp.down = "mlp.dense_4h_to_h";
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

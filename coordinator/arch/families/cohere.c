@@ -3,8 +3,6 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults cohere_defaults = {.limit = 8192};
-
 struct cohere2 {
     struct rope_table rope;
     uint32_t window, pattern;
@@ -20,7 +18,7 @@ static struct stack cohere(struct build *b, const struct rope_table *rope)
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.logit_mul = (float)config_number_or(b->c, "logit_scale", 0.0625, b->e);
-    s.tied = build_tied(b, true);
+    s.tied = build_tied(b);
     return s;
 }
 
@@ -29,7 +27,7 @@ void family_cohere(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, &cohere_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = cohere(b, &rope);
@@ -52,10 +50,10 @@ void family_cohere2(struct build *b)
     struct cohere2 o;
     struct stack s;
 
-    build_sizes(b, &cohere_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     o.rope = build_plain_rope(b);
-    o.window = build_sliding(b, 4096);
+    o.window = build_sliding(b);
     o.pattern = config_size_or(b->c, "sliding_window_pattern", 1, 10000, 4, b->e);
     s = cohere(b, &o.rope);
     s.own = &o;

@@ -128,17 +128,15 @@ static void read_groups(struct build *b, struct moe *m)
     if (m->groups == 1) m->groups = m->top_groups = 0;
 }
 
-static void read_layers(struct build *b, struct deepseek_moe *d)
+static uint32_t dense_layers(struct build *b)
 {
-    d->dense_layers = config_size_or(b->c, "first_k_dense_replace", 0, 1u << 20, 0, b->e);
-    d->every = config_size_or(b->c, "moe_layer_freq", 1, 1u << 20, 1, b->e);
+    return config_size_or(b->c, "first_k_dense_replace", 0, 1u << 20, 0, b->e);
 }
 
 struct deepseek_moe deepseek_v3_moe(struct build *b)
 {
-    struct deepseek_moe d = {.moe = shared_parts(b)};
+    struct deepseek_moe d = {.moe = shared_parts(b), .dense_layers = dense_layers(b)};
 
-    read_layers(b, &d);
     read_groups(b, &d.moe);
     d.moe.score = SCORE_SIGMOID;
     d.moe.flags = ROUTER_GROUP_TOP2;
@@ -150,10 +148,10 @@ struct deepseek_moe deepseek_v3_moe(struct build *b)
 
 static struct deepseek_moe deepseek_v2_moe(struct build *b)
 {
-    struct deepseek_moe d = {.moe = shared_parts(b)};
+    struct deepseek_moe d = {.moe = shared_parts(b), .dense_layers = dense_layers(b)};
     const char *method = config_string_or(b->c, "topk_method", "greedy", b->e);
 
-    read_layers(b, &d);
+    d.moe.shared.up_bias = d.moe.shared.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     d.moe.score = SCORE_SOFTMAX;
     if (!strcmp(method, "group_limited_greedy"))
         read_groups(b, &d.moe);
@@ -166,7 +164,7 @@ void deepseek_feed(struct build *b, struct stack *s, struct plan_view dst, struc
 {
     const struct deepseek_moe *d = s->own;
 
-    if (b->layer >= d->dense_layers && b->layer % d->every == 0)
+    if (b->layer >= d->dense_layers)
         stack_moe(b, &d->moe, dst, src);
     else
         stack_mlp(b, &s->mlp, dst, src);
@@ -180,23 +178,23 @@ static void read_latent(struct build *b, struct latent *l)
     l->rotated = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
     l->value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
     l->bias = config_bool_or(b->c, "attention_bias", false, b->e);
-    l->style = config_bool_or(b->c, "rope_interleave", true, b->e) ? ROPE_PAIRS : ROPE_HALVES;
     l->rope = build_rotary(b, (struct rope_request){.head_dim = l->rotated});
 }
 
-static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *))
+static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *), uint32_t style)
 {
-    struct latent l = {0};
+    struct latent l = {.style = style};
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     read_latent(b, &l);
     l.experts = experts(b);
     s = stack_llama(b, &l.rope);
     s.attention.scale = (float)(l.rope.attention_mul / sqrt((double)l.nope + l.rotated));
     s.mlp.act = l.experts.moe.act;
-    s.tied = build_tied(b, false);
+    s.mlp.up_bias = s.mlp.down_bias = l.experts.moe.shared.up_bias;
+    s.tied = build_tied(b);
     s.own = &l;
     s.attend = attend;
     s.feed = deepseek_feed;
@@ -205,10 +203,10 @@ static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct buil
 
 void family_deepseek_v2(struct build *b)
 {
-    deepseek(b, deepseek_v2_moe);
+    deepseek(b, deepseek_v2_moe, ROPE_PAIRS);
 }
 
 void family_deepseek_v3(struct build *b)
 {
-    deepseek(b, deepseek_v3_moe);
+    deepseek(b, deepseek_v3_moe, config_bool_or(b->c, "rope_interleave", true, b->e) ? ROPE_PAIRS : ROPE_HALVES);
 }

@@ -4,7 +4,7 @@
 
 struct deepseek_moe {
     struct moe moe;
-    uint32_t dense_layers, every; /* the first ones have no experts; of the rest every such one has */
+    uint32_t dense_layers; /* the first ones have no experts */
 };
 
 struct deepseek_moe deepseek_v3_moe(struct build *b);

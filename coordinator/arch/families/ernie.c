@@ -2,16 +2,13 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults ernie45_defaults = {
-    .kv_heads = 2, .head_dim = 128, .limit = 131072, .theta = 500000};
-
 void family_ernie45(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
     bool bias = config_bool_or(b->c, "use_bias", false, b->e);
 
-    build_sizes(b, &ernie45_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
@@ -19,6 +16,6 @@ void family_ernie45(struct build *b)
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
     s.mlp.up_bias = s.mlp.down_bias = bias;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, true);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

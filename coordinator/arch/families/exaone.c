@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-static const struct build_defaults exaone4_defaults = {.kv_heads = 32, .limit = 2048};
-
 struct exaone {
     struct rope_table rope;
     uint32_t window, pattern;
@@ -33,10 +31,10 @@ void family_exaone4(struct build *b)
     struct exaone o = {.pattern = 4};
     struct stack s;
 
-    build_sizes(b, &exaone4_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     o.rope = build_plain_rope(b);
-    o.window = build_sliding(b, 4096);
+    o.window = build_sliding(b);
     if (json_is_string(config_field(b->c, "sliding_window_pattern", false)))
         o.letters = config_string_or(b->c, "sliding_window_pattern", NULL, b->e);
     else
@@ -47,7 +45,7 @@ void family_exaone4(struct build *b)
     s.after_mlp = "post_feedforward_layernorm";
     s.attention.norm = QK_HEAD;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     s.own = &o;
     s.before_layer = before_layer;
     stack_build(b, &s);

@@ -6,17 +6,6 @@
 
 #include <math.h>
 
-static const struct build_defaults gemma_defaults = {.kv_heads = 16, .head_dim = 256, .limit = 8192};
-static const struct build_defaults gemma2_defaults = {.kv_heads = 4, .head_dim = 256, .limit = 8192};
-static const struct build_defaults gemma3_defaults = {.hidden = 2304,
-                                                      .layers = 26,
-                                                      .vocab = 262208,
-                                                      .heads = 8,
-                                                      .inter = 9216,
-                                                      .kv_heads = 4,
-                                                      .head_dim = 256,
-                                                      .limit = 131072};
-
 struct gemma {
     struct rope_table full, local;
     uint32_t window, pattern; /* every pattern-th layer sees all positions; 0: all do */
@@ -38,9 +27,8 @@ static struct stack gemma(struct build *b, struct gemma *g)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     b->weight_add = 1;
     s = stack_llama(b, &g->full);
-    s.mlp.act = build_activation(b, "hidden_activation", ACT_GELU_TANH);
     s.embed_scale = (float)sqrt(b->hidden);
-    s.tied = build_tied(b, true);
+    s.tied = build_tied(b);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.own = g;
@@ -52,38 +40,36 @@ void family_gemma(struct build *b)
     struct gemma g = {0};
     struct stack s;
 
-    build_sizes(b, &gemma_defaults);
+    build_sizes(b);
     g.full = build_plain_rope(b);
     s = gemma(b, &g);
-    /* the first one reads hidden_act where hidden_activation is not given; its first folders say "gelu" and mean tanh */
-    if (!config_field(b->c, "hidden_activation", false)) s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);
-    if (s.mlp.act == ACT_GELU_ERF) s.mlp.act = ACT_GELU_TANH;
+    s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);
+    if (s.mlp.act == ACT_GELU_ERF) s.mlp.act = ACT_GELU_TANH; /* its first folders say "gelu" and mean tanh */
     stack_build(b, &s);
 }
 
-/* A root is taken of it, or a tanh divided by it. Null is 0, none; silence is otherwise, what the class has. */
-static double positive(struct build *b, const char *key, double otherwise)
+/* A root is taken of it, or a tanh divided by it. 0: none. */
+static double positive(struct build *b, const char *key)
 {
-    const json_t *v = json_object_get(b->c->text, key);
-    bool none = json_is_null(v);
-    double x = none ? 0 : config_number_or(b->c, key, otherwise, b->e);
+    double x = config_number_or(b->c, key, 0, b->e);
 
-    if (x <= 0 && v && !none) config_fault(b->c, b->e, key, "%g is out of range, it must be greater than 0", x);
+    if (x <= 0 && config_field(b->c, key, false))
+        config_fault(b->c, b->e, key, "%g is out of range, it must be greater than 0", x);
     return x;
 }
 
-/* attention_cap, logit_cap: where the config does not speak of them. */
-static void sandwich(struct build *b, struct stack *s, double attention_cap, double logit_cap)
+static void sandwich(struct build *b, struct stack *s)
 {
-    double scalar = positive(b, "query_pre_attn_scalar", 256);
+    double scalar = positive(b, "query_pre_attn_scalar");
 
+    s->mlp.act = build_activation(b, "hidden_activation", ACT_GELU_TANH);
     s->after_attention = "post_attention_layernorm";
     s->before_mlp = "pre_feedforward_layernorm";
     s->after_mlp = "post_feedforward_layernorm";
     s->before_layer = before_layer;
     s->attention.scale = (float)(1 / sqrt(scalar > 0 ? scalar : 256));
-    s->attention.cap = (float)positive(b, "attn_logit_softcapping", attention_cap);
-    s->logit_cap = (float)positive(b, "final_logit_softcapping", logit_cap);
+    s->attention.cap = (float)positive(b, "attn_logit_softcapping");
+    s->logit_cap = (float)positive(b, "final_logit_softcapping");
 }
 
 void family_gemma2(struct build *b)
@@ -91,11 +77,11 @@ void family_gemma2(struct build *b)
     struct gemma g = {.pattern = 2};
     struct stack s;
 
-    build_sizes(b, &gemma2_defaults);
-    g.window = build_sliding(b, 4096);
+    build_sizes(b);
+    g.window = build_sliding(b);
     g.full = g.local = build_plain_rope(b);
     s = gemma(b, &g);
-    sandwich(b, &s, 50, 30);
+    sandwich(b, &s);
     stack_build(b, &s);
 }
 
@@ -112,12 +98,12 @@ void family_gemma3(struct build *b)
     struct gemma g = {0};
     struct stack s;
 
-    build_sizes(b, &gemma3_defaults);
-    g.window = build_sliding(b, 4096);
+    build_sizes(b);
+    g.window = build_sliding(b);
     g.pattern = config_size_or(b->c, "sliding_window_pattern", 1, 10000, 6, b->e);
     gemma3_ropes(b, &g);
     s = gemma(b, &g);
-    sandwich(b, &s, 0, 0);
+    sandwich(b, &s);
     s.attention.cap = 0; /* its attention has none, whatever the config says */
     s.attention.norm = QK_HEAD;
     stack_build(b, &s);

@@ -4,13 +4,11 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults glm_defaults = {.kv_heads = 2, .head_dim = 128, .limit = 131072};
-
 static struct stack glm(struct build *b, struct rope_table *rope)
 {
     struct stack s;
 
-    build_sizes(b, &glm_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1.5625e-7);
     *rope = build_rotary(b, (struct rope_request){.partial = 0.5, .partial_key = true});
     s = stack_llama(b, rope);
@@ -18,7 +16,7 @@ static struct stack glm(struct build *b, struct rope_table *rope)
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "attention_bias", true, b->e);
     s.mlp.gate_up = "mlp.gate_up_proj";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     return s;
 }
 
@@ -48,7 +46,7 @@ void family_glm4_moe(struct build *b)
     struct deepseek_moe d;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_rotary(b, (struct rope_request){.partial = 0.5, .partial_key = true});
     s = stack_llama(b, &rope);
@@ -56,7 +54,7 @@ void family_glm4_moe(struct build *b)
     if (config_bool_or(b->c, "use_qk_norm", false, b->e)) s.attention.norm = QK_HEAD;
     d = deepseek_v3_moe(b);
     s.mlp.act = d.moe.act;
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     s.own = &d;
     s.feed = deepseek_feed;
     stack_build(b, &s);

@@ -10,7 +10,7 @@ static struct stack granite(struct build *b, struct rope_table *rope)
     double logits;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     *rope = build_plain_rope(b);
     s = stack_llama(b, rope);
@@ -24,7 +24,7 @@ static struct stack granite(struct build *b, struct rope_table *rope)
     logits = config_number_or(b->c, "logits_scaling", 1, b->e);
     if (!(fabs(logits) > 0)) config_fault(b->c, b->e, "logits_scaling", "0 is out of range");
     s.logit_mul = (float)(1 / logits);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     return s;
 }
 

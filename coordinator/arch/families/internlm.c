@@ -10,7 +10,7 @@ void family_internlm2(struct build *b)
     struct stack s;
 
     build_names(b, "model.", "layers", "tok_embeddings");
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
@@ -26,6 +26,6 @@ void family_internlm2(struct build *b)
     s.mlp.up = "feed_forward.w3";
     s.mlp.down = "feed_forward.w2";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

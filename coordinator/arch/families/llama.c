@@ -3,13 +3,6 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults llama_defaults = {
-    .hidden = 4096, .layers = 32, .vocab = 32000, .heads = 32, .inter = 11008};
-static const struct build_defaults mistral_defaults = {
-    .hidden = 4096, .layers = 32, .vocab = 32000, .heads = 32, .inter = 14336, .kv_heads = 8, .limit = 131072};
-static const struct build_defaults qwen2_defaults = {.kv_heads = 32, .limit = 32768};
-static const struct build_defaults qwen3_defaults = {.kv_heads = 32, .head_dim = 128, .limit = 32768};
-
 /* Yi's first folders call the norms so. */
 static void older_names(struct build *b, struct stack *s)
 {
@@ -25,14 +18,14 @@ void family_llama(struct build *b)
     struct stack s;
     bool bias = config_bool_or(b->c, "attention_bias", false, b->e);
 
-    build_sizes(b, &llama_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     older_names(b, &s);
     stack_build(b, &s);
 }
@@ -42,13 +35,13 @@ void family_mistral(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, &mistral_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.window = build_sliding(b, 4096); /* of the first Mistral */
+    s.attention.window = build_sliding(b);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }
 
@@ -59,9 +52,8 @@ static void qwen_window(struct build *b, struct stack *s, uint32_t i)
 
 static void qwen(struct build *b, struct stack *s)
 {
-    s->before_layer = qwen_window;
     s->mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s->tied = build_tied(b, false);
+    s->tied = build_tied(b);
     stack_build(b, s);
 }
 
@@ -70,25 +62,38 @@ void family_qwen2(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, &qwen2_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = true;
+    s.before_layer = qwen_window;
     qwen(b, &s);
 }
 
-void family_qwen3(struct build *b)
+static void qwen3(struct build *b, void (*before_layer)(struct build *b, struct stack *s, uint32_t i))
 {
     struct rope_table rope;
     struct stack s;
     bool bias = config_bool_or(b->c, "attention_bias", false, b->e);
 
-    build_sizes(b, &qwen3_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
     s.attention.norm = QK_HEAD;
+    s.before_layer = before_layer;
     qwen(b, &s);
+}
+
+void family_qwen3(struct build *b)
+{
+    qwen3(b, qwen_window);
+}
+
+/* Its layers never slide. */
+void family_qwen3_vl(struct build *b)
+{
+    qwen3(b, NULL);
 }

@@ -4,8 +4,6 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults llama4_defaults = {.kv_heads = 8, .head_dim = 128, .limit = 131072, .theta = 500000};
-
 struct llama4 {
     struct moe moe;
     struct rope_table rope;
@@ -69,7 +67,7 @@ static struct moe experts(struct build *b)
 
 static void read_switches(struct build *b, struct llama4 *l)
 {
-    l->chunk = config_size_or(b->c, "attention_chunk_size", 1, CONFIG_SIZE_MAX, 8192, b->e);
+    l->chunk = config_size_or(b->c, "attention_chunk_size", 1, CONFIG_SIZE_MAX, 0, b->e);
     l->interval = config_size_or(b->c, "no_rope_layer_interval", 1, 65536, 4, b->e);
     l->step = config_size_or(b->c, "interleave_moe_layer_step", 1, 65536, 1, b->e);
     l->normed = config_bool_or(b->c, "use_qk_norm", true, b->e);
@@ -84,7 +82,7 @@ void family_llama4(struct build *b)
     struct llama4 l = {0};
     struct stack s;
 
-    build_sizes(b, &llama4_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     l.rope = build_plain_rope(b);
     read_switches(b, &l);
@@ -99,7 +97,7 @@ void family_llama4(struct build *b)
     s.mlp.down = "feed_forward.down_proj";
     s.mlp.act = l.moe.act;
     s.mlp.inter = config_size_or(b->c, "intermediate_size_mlp", 1, 1u << 24, 16384, b->e);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     s.own = &l;
     s.before_layer = before_layer;
     s.feed = feed;

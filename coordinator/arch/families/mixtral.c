@@ -32,12 +32,12 @@ void family_mixtral(struct build *b)
     struct stack s;
     struct moe m;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     m = experts(b);
     s.own = &m;
     s.feed = feed;
@@ -58,12 +58,12 @@ void family_minimax_m2(struct build *b)
     struct stack s;
     struct moe m;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = minimax_rope(b);
     s = stack_llama(b, &rope);
-    if (config_bool_or(b->c, "use_qk_norm", true, b->e)) s.attention.norm = QK_FULL;
-    s.tied = build_tied(b, false);
+    s.attention.norm = QK_FULL;
+    s.tied = build_tied(b);
     m = experts(b);
     m.score = SCORE_SIGMOID;
     m.correction = "block_sparse_moe.e_score_correction_bias";

@@ -7,7 +7,7 @@ void family_olmo2(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
@@ -18,7 +18,7 @@ void family_olmo2(struct build *b)
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }
 
@@ -40,7 +40,7 @@ void family_olmoe(struct build *b)
                     .up = "up_proj",
                     .down = "down_proj"};
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     if (config_field(b->c, "clip_qkv", false))
         config_fault(b->c, b->e, "clip_qkv", "clipping q, k and v is not supported");
@@ -49,7 +49,7 @@ void family_olmoe(struct build *b)
     s.attention.norm = QK_FULL;
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
         config_bool_or(b->c, "attention_bias", false, b->e);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     m.experts = moe_experts(b);
     m.top = moe_experts_chosen(b);
     m.inter = b->inter;

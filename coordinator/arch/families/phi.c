@@ -3,21 +3,19 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults phi3_defaults = {.limit = 4096};
-
 void family_phi3(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, &phi3_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_rotary(b, (struct rope_request){.partial_key = true, .trained = 4096, .longrope = true});
     s = stack_llama(b, &rope);
     s.attention.qkv = "self_attn.qkv_proj";
-    s.attention.window = build_sliding(b, 0);
+    s.attention.window = build_sliding(b);
     s.mlp.gate_up = "mlp.gate_up_proj";
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

@@ -12,7 +12,7 @@ void family_qwen1(struct build *b)
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "layer_norm_epsilon", 1e-6);
     b->head_dim = config_size_or(b->c, "kv_channels", 1, 65536, b->head_dim, b->e);
     b->limit = config_size_or(b->c, "seq_length", 1, CONFIG_SIZE_MAX, b->limit, b->e);
@@ -35,6 +35,6 @@ void family_qwen1(struct build *b)
     s.mlp.up = "mlp.w1";
     s.mlp.down = "mlp.c_proj";
     s.attention.o_bias = s.mlp.up_bias = s.mlp.down_bias = !config_bool_or(b->c, "no_bias", true, b->e);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

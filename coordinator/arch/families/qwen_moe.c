@@ -11,18 +11,26 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
         stack_mlp(b, &s->mlp, dst, src);
 }
 
-static void before_layer(struct build *b, struct stack *s, uint32_t i)
+/* The window of layers that slide; 0: none does. */
+static uint32_t window(struct build *b)
 {
-    s->attention.window = build_window(b, i);
+    return config_bool_or(b->c, "use_sliding_window", false, b->e) ? build_sliding(b) : 0;
+}
+
+/* Of Qwen 2's, every other one of the first layers slides where there is no list. */
+static void qwen2_window(struct build *b, struct stack *s, uint32_t i)
+{
+    uint32_t below = config_size_or(b->c, "max_window_layers", 0, CONFIG_SIZE_MAX, 0, b->e);
+
+    s->attention.window = build_layer_is(b, i, "sliding_attention", i % 2 == 0 && i < below) ? window(b) : 0;
 }
 
 static void finish(struct build *b, struct stack *s, struct moe *m)
 {
     s->mlp.act = m->act;
-    s->tied = build_tied(b, false);
+    s->tied = build_tied(b);
     s->own = m;
     s->feed = feed;
-    s->before_layer = before_layer;
     stack_build(b, s);
 }
 
@@ -32,31 +40,35 @@ void family_qwen2_moe(struct build *b)
     struct stack s;
     struct moe m;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = config_bool_or(b->c, "qkv_bias", true, b->e);
-    m = moe_qwen(b, false);
+    m = moe_qwen(b);
     moe_qwen_shared(b, &m);
+    s.before_layer = qwen2_window;
     finish(b, &s, &m);
 }
 
-static void qwen3(struct build *b, bool always_normalized)
+static void qwen3(struct build *b, bool vision)
 {
     struct rope_table rope;
     struct stack s;
     struct moe m;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.attention.norm = QK_HEAD;
-    m = moe_qwen(b, false);
-    if (always_normalized) m.flags = ROUTER_NORMALIZE;
+    m = moe_qwen(b);
+    if (vision)
+        m.flags = ROUTER_NORMALIZE;
+    else
+        s.attention.window = window(b);
     finish(b, &s, &m);
 }
 
@@ -65,7 +77,7 @@ void family_qwen3_moe(struct build *b)
     qwen3(b, false);
 }
 
-/* Its class has no norm_topk_prob: the weights of the chosen always come to 1. */
+/* Its class has no norm_topk_prob: the weights of the chosen always come to 1. Nor do its layers slide. */
 void family_qwen3_vl_moe(struct build *b)
 {
     qwen3(b, true);

@@ -10,6 +10,7 @@ struct next {
     struct moe moe;
     struct rope_table rope;
     uint32_t heads, key_heads, dk, dv, taps, interval;
+    bool everywhere; /* all layers have experts */
     bool split; /* q, k, v, z, a and b have matrices of their own (Qwen 3.5) */
 };
 
@@ -121,7 +122,7 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
 {
     struct next *n = s->own;
 
-    if (n->moe.experts && moe_qwen_layer(b, b->layer))
+    if (n->moe.experts && (n->everywhere || moe_qwen_layer(b, b->layer)))
         stack_moe(b, &n->moe, dst, src);
     else
         stack_mlp(b, &s->mlp, dst, src);
@@ -158,13 +159,15 @@ static void next(struct build *b, bool split, bool sparse)
     struct next n = {.split = split};
     struct stack s;
 
-    build_sizes(b, NULL);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     read_mixer(b, &n);
     if (build_ok(b)) b->weight_add = norms_have_their_one(b, &n) ? 0 : 1;
     n.rope = build_rotary(b, (struct rope_request){.partial = 0.25, .partial_key = true});
     if (sparse) {
-        n.moe = moe_qwen(b, true);
+        n.moe = moe_qwen(b);
+        if (split) n.moe.flags = ROUTER_NORMALIZE; /* Qwen 3.5 has no choice, and experts in all layers */
+        n.everywhere = split;
         moe_qwen_shared(b, &n.moe);
     }
     s = stack_llama(b, &n.rope);
@@ -173,7 +176,7 @@ static void next(struct build *b, bool split, bool sparse)
     s.attention.norm = QK_HEAD;
     s.attention.gated = true;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     s.own = &n;
     s.before_layer = before_layer;
     s.feed = feed;

@@ -3,14 +3,12 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults seed_oss_defaults = {.kv_heads = 8, .head_dim = 128, .limit = 524288};
-
 void family_seed_oss(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, &seed_oss_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
@@ -18,6 +16,6 @@ void family_seed_oss(struct build *b)
     s.attention.o_bias = config_bool_or(b->c, "attention_out_bias", false, b->e);
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

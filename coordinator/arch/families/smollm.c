@@ -2,8 +2,6 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults smollm3_defaults = {.kv_heads = 4, .limit = 32768, .theta = 2e6};
-
 struct smollm {
     struct rope_table rope;
     uint32_t window, interval;
@@ -23,7 +21,7 @@ void family_smollm3(struct build *b)
     struct smollm o = {0};
     struct stack s;
 
-    build_sizes(b, &smollm3_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     o.rope = build_plain_rope(b);
     o.interval = config_size_or(b->c, "no_rope_layer_interval", 1, 10000, 4, b->e);
@@ -34,7 +32,7 @@ void family_smollm3(struct build *b)
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, true);
+    s.tied = build_tied(b);
     s.own = &o;
     s.before_layer = before_layer;
     stack_build(b, &s);

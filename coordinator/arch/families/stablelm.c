@@ -3,14 +3,12 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults stablelm_defaults = {.kv_heads = 32, .limit = 4096};
-
 void family_stablelm(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
 
-    build_sizes(b, &stablelm_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
     b->norm_bias = true;
     rope = build_rotary(b, (struct rope_request){.partial = 0.25, .partial_key = true});
@@ -22,6 +20,6 @@ void family_stablelm(struct build *b)
     s.attention.k_norm = "self_attn.k_layernorm";
     s.parallel = config_bool_or(b->c, "use_parallel_residual", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b, false);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }

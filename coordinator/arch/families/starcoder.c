@@ -3,23 +3,21 @@
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
-static const struct build_defaults starcoder2_defaults = {.kv_heads = 2, .limit = 4096};
-
 void family_starcoder2(struct build *b)
 {
     struct rope_table rope;
     struct stack s;
     bool bias = config_bool_or(b->c, "use_bias", true, b->e);
 
-    build_sizes(b, &starcoder2_defaults);
+    build_sizes(b);
     build_norm_kind(b, NORM_LAYER, "norm_epsilon", 1e-5);
     b->norm_bias = true;
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
-    s.attention.window = build_sliding(b, 0);
+    s.attention.window = build_sliding(b);
     s.mlp = (struct mlp){.up = "mlp.c_fc", .down = "mlp.c_proj", .up_bias = bias, .down_bias = bias, .inter = b->inter};
     s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);
-    s.tied = build_tied(b, true);
+    s.tied = build_tied(b);
     stack_build(b, &s);
 }
