@@ -65,7 +65,7 @@ static struct products largest_products(const struct plan_shm *p)
     }
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *t = plan_experts(p) + i;
-        uint64_t up = (t->fused ? UINT64_C(2) : 1) * t->inter;
+        uint64_t up = plan_expert_up(t);
 
         widen(&x, t->transposed ? t->hidden : up, t->transposed ? up : t->hidden, t->hidden);
         widen(&x, t->transposed ? t->inter : t->hidden, t->transposed ? t->hidden : t->inter, t->inter);

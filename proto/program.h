@@ -254,6 +254,11 @@ static inline uint64_t plan_experts_matrices(const struct plan_experts *x)
 {
     return (uint64_t)x->experts * plan_expert_matrices(x);
 }
+/* Columns that gate, or gate_up, gives: what the first of an expert's matrices has as outputs. */
+static inline uint64_t plan_expert_up(const struct plan_experts *x)
+{
+    return (x->fused ? UINT64_C(2) : 1) * x->inter;
+}
 
 /* The buffers that an operation reads or writes; sources first, the destination last. Returns how many. */
 #define PLAN_OP_VIEWS 6

@@ -154,7 +154,7 @@ static int check_expert(const struct plan_shm *p, const struct plan_experts *x, 
         const struct plan_matrix *m = plan_matrices(p) + x->matrix0 + (uint64_t)expert * each + k;
         bool down = k == each - 1;
         uint64_t in = down ? x->inter : x->hidden;
-        uint64_t out = down ? x->hidden : x->inter * (x->fused ? UINT64_C(2) : 1);
+        uint64_t out = down ? x->hidden : plan_expert_up(x);
 
         if (m->rows != (x->transposed ? in : out) || m->cols != (x->transposed ? out : in))
             CHECK_FAIL("experts %llu: matrix %u of expert %u is %llu x %llu", ULL(table), k, expert, ULL(m->rows),
