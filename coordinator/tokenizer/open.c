@@ -140,13 +140,31 @@ static bool is_tiktoken(const char *path)
     return i > 0 && head[i] == ' ' && head[i + 1] >= '0' && head[i + 1] <= '9';
 }
 
-static int open_files(struct tokenizer *t, const char *folder, const struct special_tokens *s, struct error *e)
+/* Files of other tokenizers are named: what is there is half of an answer. */
+static int no_tokenizer(const char *folder, struct error *e)
+{
+    static const char *const others[] = {"tekken.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"};
+    char path[4096];
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (there(path, sizeof path, folder, others[i]))
+            return error_set(e, ENOENT, "%s: no tokenizer: %s is there, which %s; fetch the model's tokenizer.json", folder, others[i],
+                             others[i][0] == 'v' && others[i][6] == 'j' ? "needs merges.txt beside it"
+                             : others[i][0] == 'm'                      ? "needs vocab.json beside it"
+                                                                        : "is not read by itself");
+    }
+    return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json, tokenizer.model, a *.tiktoken file, nor vocab.json with "
+                                "merges.txt; fetch the model's tokenizer.json", folder);
+}
+
+static int open_files(struct tokenizer *t, const char *folder, struct special_tokens *s, struct error *e)
 {
     char path[4096];
     bool json = there(path, sizeof path, folder, "tokenizer.json"), model = !json && there(path, sizeof path, folder, "tokenizer.model");
-    if (!json && !model && !find_tiktoken(path, sizeof path, folder))
-        return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json nor tokenizer.model nor a *.tiktoken file; fetch the "
-                                    "model's tokenizer.json", folder);
+    bool tiktoken = !json && !model && find_tiktoken(path, sizeof path, folder);
+    if (!json && !model && !tiktoken && there(path, sizeof path, folder, "vocab.json") && there(path, sizeof path, folder, "merges.txt"))
+        return tokenizer_read_merges(t, folder, s, e);
+    if (!json && !model && !tiktoken)
+        return no_tokenizer(folder, e);
     int rc = mistaken_file(path, e);
     if (rc != 0)
         return rc;

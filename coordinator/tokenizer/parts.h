@@ -23,6 +23,8 @@ struct tokenizer {
 /* Each fills an empty tokenizer from its file; what was filled when it fails is freed by tokenizer_close. */
 int tokenizer_read_json(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
 int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
+/* FOLDER/vocab.json and merges.txt; s gets what the class says where the files do not. */
+int tokenizer_read_merges(struct tokenizer *t, const char *folder, struct special_tokens *s, struct error *e);
 int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
 
 /* The flags of an added token: special, single_word, lstrip, rstrip, normalized. */

@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define CONFIG_FILE "tokenizer_config.json"
-#define MAP_FILE "special_tokens_map.json"
-#define ADDED_FILE "added_tokens.json"
+#define CONFIG_FILE    "tokenizer_config.json"
+#define MAP_FILE       "special_tokens_map.json"
+#define ADDED_FILE     "added_tokens.json"
 #define FILE_BYTES_MAX (UINT64_C(64) << 20)
 
-static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                    "pad_token", "cls_token", "mask_token"};
 #define NAMES (sizeof names / sizeof *names)
 
 /* ---- the files ---- */
@@ -22,8 +23,7 @@ static int load(json_t **out, const char *folder, const char *name, struct error
 {
     char path[4096];
     struct stat st;
-    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path || lstat(path, &st) != 0)
-        return 0;
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path || lstat(path, &st) != 0) return 0;
     return json_read_file(out, path, FILE_BYTES_MAX, e);
 }
 
@@ -31,8 +31,7 @@ int special_tokens_open(struct special_tokens *s, const char *folder, struct err
 {
     *s = (struct special_tokens){0};
     int rc = load(&s->config, folder, CONFIG_FILE, e);
-    if (rc != 0 || json_object_get(s->config, "added_tokens_decoder"))
-        return rc;
+    if (rc != 0 || json_object_get(s->config, "added_tokens_decoder")) return rc;
     rc = load(&s->map, folder, MAP_FILE, e);
     return rc != 0 ? rc : load(&s->added, folder, ADDED_FILE, e);
 }
@@ -48,10 +47,8 @@ void special_tokens_close(struct special_tokens *s)
 const json_t *special_tokens_member(const struct special_tokens *s, const char *key, const char **file)
 {
     const json_t *v = json_object_get(s->map, key);
-    if (file)
-        *file = v ? MAP_FILE : CONFIG_FILE;
-    if (!v)
-        v = json_object_get(s->config, key);
+    if (file) *file = v ? MAP_FILE : CONFIG_FILE;
+    if (!v) v = json_object_get(s->config, key);
     return json_is_null(v) ? NULL : v;
 }
 
@@ -80,12 +77,12 @@ struct wanted_list {
     struct tokenizer *t;
     struct wanted *token;
     size_t count, capacity;
-    json_t *specific; /* names beside the standard ones, to tokens */
-    struct vocab seen;                    /* contents of those with ids */
-    struct vocab once;                    /* contents and flags of those without */
-    struct vocab named;                   /* contents of bos_token and its like, and of the specific ones */
-    struct vocab listed;                  /* contents that added_tokens.json is special with */
-    struct map own;                       /* ids that tokenizer.json gives to its own added tokens */
+    json_t *specific;    /* names beside the standard ones, to tokens */
+    struct vocab seen;   /* contents of those with ids */
+    struct vocab once;   /* contents and flags of those without */
+    struct vocab named;  /* contents of bos_token and its like, and of the specific ones */
+    struct vocab listed; /* contents that added_tokens.json is special with */
+    struct map own;      /* ids that tokenizer.json gives to its own added tokens */
     struct error *e;
     int rc;
 };
@@ -112,8 +109,7 @@ static struct wanted *want(struct wanted_list *l, const char *content, size_t by
 static bool is_standard(const char *key)
 {
     for (size_t i = 0; i < NAMES; i++) {
-        if (!strcmp(key, names[i]))
-            return true;
+        if (!strcmp(key, names[i])) return true;
     }
     return false;
 }
@@ -122,7 +118,8 @@ static bool is_standard(const char *key)
  * it renames additional_special_tokens to extra_special_tokens, first in the config (early), then in what the map adds to it. */
 static const json_t *further(const struct special_tokens *s, bool early)
 {
-    const json_t *extra = json_object_get(s->config, "extra_special_tokens"), *map = json_object_get(s->map, "extra_special_tokens");
+    const json_t *extra = json_object_get(s->config, "extra_special_tokens"),
+                 *map = json_object_get(s->map, "extra_special_tokens");
     const json_t *additional = json_object_get(s->config, "additional_special_tokens");
     bool some = json_array_size(extra) || json_object_size(extra), renamed = additional && !some;
     const json_t *list = json_array_size(extra) ? extra : renamed ? additional : NULL;
@@ -132,8 +129,7 @@ static const json_t *further(const struct special_tokens *s, bool early)
     else if (json_is_array(list) || early)
         return json_is_array(list) ? list : NULL;
     list = json_object_get(s->map, "additional_special_tokens");
-    if (!list && !renamed)
-        list = additional;
+    if (!list && !renamed) list = additional;
     return !asked && !early && json_is_array(list) ? list : NULL;
 }
 
@@ -149,7 +145,8 @@ static int find_specific(struct wanted_list *l, const struct special_tokens *s)
     for (int i = 0; i < 3; i++) {
         const char *key;
         json_t *v;
-        json_object_foreach((json_t *)from[i], key, v) {
+        json_object_foreach((json_t *)from[i], key, v)
+        {
             size_t n = strlen(key);
             bool takes = i == 1 || json_is_string(v) == (i == 2);
             if (n > 6 && !strcmp(key + n - 6, "_token") && !is_standard(key) && takes && content_of(v))
@@ -158,8 +155,7 @@ static int find_specific(struct wanted_list *l, const struct special_tokens *s)
     }
     for (int i = 0; i < 2; i++) {
         json_t *o = json_object_get(extra[i], "extra_special_tokens");
-        if (json_is_members(o))
-            rc |= json_object_update(l->specific, o);
+        if (json_is_members(o)) rc |= json_object_update(l->specific, o);
     }
     return rc ? no_memory(l->e) : 0;
 }
@@ -180,8 +176,7 @@ static void visit_list(struct wanted_list *l, const json_t *list, visit_token *v
 
 static void visit_standard(struct wanted_list *l, const struct special_tokens *s, visit_token *visit)
 {
-    for (size_t i = 0; i < NAMES; i++)
-        visit(l, special_tokens_member(s, names[i], NULL));
+    for (size_t i = 0; i < NAMES; i++) visit(l, special_tokens_member(s, names[i], NULL));
 }
 
 static void put(struct wanted_list *l, struct vocab *in, const json_t *v)
@@ -198,8 +193,7 @@ static void note_named(struct wanted_list *l, const json_t *v)
 
 static void note_listed(struct wanted_list *l, const json_t *v)
 {
-    if (json_is_string(v))
-        put(l, &l->listed, v);
+    if (json_is_string(v)) put(l, &l->listed, v);
 }
 
 /* Tokens that are special in added_tokens.json. transformers looks for them before it has made tokens of the config's
@@ -227,7 +221,8 @@ static bool has(const struct vocab *v, const char *content, size_t bytes)
 
 static void want_decoder(struct wanted_list *l, const json_t *decoder)
 {
-    for (void *i = json_object_iter((json_t *)decoder); i && l->rc == 0; i = json_object_iter_next((json_t *)decoder, i)) {
+    for (void *i = json_object_iter((json_t *)decoder); i && l->rc == 0;
+         i = json_object_iter_next((json_t *)decoder, i)) {
         const json_t *o = json_object_iter_value(i);
         const char *key = json_object_iter_key(i), *content;
         char *end;
@@ -235,8 +230,7 @@ static void want_decoder(struct wanted_list *l, const json_t *decoder)
         struct added_token flags = {0};
         unsigned long id = strtoul(key, &end, 10);
         l->rc = json_need_text(o, "content", &content, &bytes, l->e);
-        if (l->rc == 0)
-            l->rc = tokenizer_read_flags(&flags, o, l->e);
+        if (l->rc == 0) l->rc = tokenizer_read_flags(&flags, o, l->e);
         if (l->rc == 0 && (*end || end == key || id >= VOCAB_ID_LIMIT))
             l->rc = error_set(l->e, EINVAL, "not a token id");
         if (l->rc != 0) {
@@ -244,8 +238,7 @@ static void want_decoder(struct wanted_list *l, const json_t *decoder)
             return;
         }
         struct wanted *w = bytes ? want(l, content, bytes, (int64_t)id) : NULL;
-        if (w)
-            w->flags = flags;
+        if (w) w->flags = flags;
     }
 }
 
@@ -253,17 +246,16 @@ static void want_added(struct wanted_list *l, const json_t *added)
 {
     const char *content;
     json_t *v;
-    json_object_foreach((json_t *)added, content, v) {
+    json_object_foreach((json_t *)added, content, v)
+    {
         int64_t id;
         if (!json_whole(v, &id) || id < 0 || id >= VOCAB_ID_LIMIT) {
             l->rc = error_set(l->e, EINVAL, ADDED_FILE ": \"%.80s\": not a token id", content);
             return;
         }
-        if (!*content || map_get(&l->own, (uint64_t)id) != MAP_NONE)
-            continue;
+        if (!*content || map_get(&l->own, (uint64_t)id) != MAP_NONE) continue;
         struct wanted *w = want(l, content, strlen(content), id);
-        if (!w)
-            return;
+        if (!w) return;
         w->flags.special = has(&l->listed, content, w->bytes);
         w->flags.normalized = !w->flags.special;
     }
@@ -274,7 +266,8 @@ static int find_own_ids(struct wanted_list *l, const json_t *own)
     const json_t *o;
     int64_t id;
     size_t i;
-    json_array_foreach(own, i, o) {
+    json_array_foreach(own, i, o)
+    {
         if (json_whole(json_object_get(o, "id"), &id) && id >= 0 && map_put(&l->own, (uint64_t)id, 1) != 0)
             return no_memory(l->e);
     }
@@ -295,8 +288,7 @@ static bool is_first(struct wanted_list *l, const char *content, size_t bytes, c
     buffer_append(&key, flags, sizeof flags);
     buffer_append(&key, content, bytes);
     bool first = !key.failed && vocab_find(&l->once, key.data, key.bytes) < 0;
-    if (key.failed || (first && vocab_put(&l->once, key.data, key.bytes, 0) != 0))
-        l->rc = no_memory(l->e);
+    if (key.failed || (first && vocab_put(&l->once, key.data, key.bytes, 0) != 0)) l->rc = no_memory(l->e);
     buffer_free(&key);
     return first && l->rc == 0;
 }
@@ -308,15 +300,13 @@ static void want_special(struct wanted_list *l, const json_t *v)
     const char *text = json_string_value(content);
     size_t bytes = json_string_length(content);
     struct added_token flags = {.special = true};
-    if (l->rc != 0 || !content || has(&l->seen, text, bytes) || has(&l->t->added.vocab, text, bytes))
-        return;
+    if (l->rc != 0 || !content || has(&l->seen, text, bytes) || has(&l->t->added.vocab, text, bytes)) return;
     if (json_is_object(v) && (l->rc = tokenizer_read_flags(&flags, v, l->e)) != 0) {
         error_prefix(l->e, "special token \"%.80s\"", text);
         return;
     }
     struct wanted *w = is_first(l, text, bytes, &flags, json_is_string(v)) ? want(l, text, bytes, -1) : NULL;
-    if (!w)
-        return;
+    if (!w) return;
     w->flags = flags;
     w->flags.special |= has(&l->named, text, bytes);
 }
@@ -325,8 +315,8 @@ static void want_special(struct wanted_list *l, const json_t *v)
 
 static bool same_flags(const struct added_token *a, const struct added_token *b)
 {
-    return a->special == b->special && a->normalized == b->normalized && a->lstrip == b->lstrip && a->rstrip == b->rstrip &&
-           a->single_word == b->single_word;
+    return a->special == b->special && a->normalized == b->normalized && a->lstrip == b->lstrip &&
+           a->rstrip == b->rstrip && a->single_word == b->single_word;
 }
 
 static int add(struct tokenizer *t, struct wanted *w, enum special_ids ids, struct error *e)
@@ -336,8 +326,9 @@ static int add(struct tokenizer *t, struct wanted *w, enum special_ids ids, stru
     bool given = ids != SPECIAL_NEXT_IDS && w->id >= 0;
     w->flags.id = given ? (uint32_t)w->id : tokenizer_next_id(t, w->content, w->bytes);
     if (w->id >= 0 && w->id != w->flags.id)
-        log_info("the added token \"%.80s\" has the number %u, as transformers counts, and not %lld, as the folder says", w->content,
-                 w->flags.id, (long long)w->id);
+        log_info(
+            "the added token \"%.80s\" has the number %u, as transformers counts, and not %lld, as the folder says",
+            w->content, w->flags.id, (long long)w->id);
     if (index != MAP_NONE && t->added.token[index].id == w->flags.id && same_flags(&t->added.token[index], &w->flags))
         return 0;
     return tokenizer_add_token(t, w->flags, w->content, w->bytes, e);
@@ -347,8 +338,7 @@ static void set_end(struct tokenizer *t, const struct special_tokens *s)
 {
     const char *file;
     const json_t *content = special_tokens_content(s, "eos_token", &file);
-    if (!content)
-        return;
+    if (!content) return;
     const char *text = json_string_value(content);
     size_t bytes = json_string_length(content);
     int64_t id = vocab_find(&t->added.vocab, text, bytes);
@@ -362,35 +352,29 @@ static void want_all(struct wanted_list *l, const struct special_tokens *s, cons
     visit_standard(l, s, note_named);
     visit_members(l, l->specific, note_named);
     note_listed_names(l, s);
-    if (l->rc == 0)
-        l->rc = find_own_ids(l, own);
-    if (l->rc == 0)
-        want_decoder(l, json_object_get(s->config, "added_tokens_decoder"));
-    if (l->rc == 0)
-        want_added(l, s->added);
-    if (l->count)
-        qsort(l->token, l->count, sizeof *l->token, by_id);
+    if (l->rc == 0) l->rc = find_own_ids(l, own);
+    if (l->rc == 0) want_decoder(l, json_object_get(s->config, "added_tokens_decoder"));
+    if (l->rc == 0) want_added(l, s->added);
+    if (l->count) qsort(l->token, l->count, sizeof *l->token, by_id);
     for (size_t i = 0; i < l->count; i++)
         l->token[i].flags.special |= has(&l->named, l->token[i].content, l->token[i].bytes);
-    if (given_only)
-        return;
+    if (given_only) return;
     visit_standard(l, s, want_special);
     visit_members(l, l->specific, want_special);
     visit_list(l, further(s, false), want_special);
     visit_list(l, json_object_get(s->map, "extra_special_tokens"), want_special);
 }
 
-int special_tokens_add(struct tokenizer *t, const struct special_tokens *s, const json_t *own, enum special_ids ids, struct error *e)
+int special_tokens_add(struct tokenizer *t, const struct special_tokens *s, const json_t *own, enum special_ids ids,
+                       struct error *e)
 {
     const json_t *decoder = json_object_get(s->config, "added_tokens_decoder");
     struct wanted_list l = {.t = t, .e = e};
     if (decoder && !json_is_members(decoder))
         return error_set(e, EINVAL, CONFIG_FILE ": added_tokens_decoder is not an object");
     want_all(&l, s, own, ids == SPECIAL_GIVEN_ONLY);
-    for (size_t i = 0; i < l.count && l.rc == 0; i++)
-        l.rc = add(t, &l.token[i], ids, e);
-    if (l.rc == 0)
-        set_end(t, s);
+    for (size_t i = 0; i < l.count && l.rc == 0; i++) l.rc = add(t, &l.token[i], ids, e);
+    if (l.rc == 0) set_end(t, s);
     free(l.token);
     json_decref(l.specific);
     vocab_free(&l.seen);

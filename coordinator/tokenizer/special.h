@@ -24,11 +24,12 @@ const json_t *special_tokens_member(const struct special_tokens *s, const char *
 const json_t *special_tokens_content(const struct special_tokens *s, const char *key, const char **file);
 
 enum special_ids {
-    SPECIAL_NEXT_IDS,  /* as Hugging Face tokenizers: the model's own id, else the next free one, in the order of the ids given */
+    SPECIAL_NEXT_IDS, /* as Hugging Face tokenizers: the model's own id, else the next free one, in the order of the ids given */
     SPECIAL_GIVEN_IDS, /* the ids given, where one is; one without goes behind all others */
     SPECIAL_GIVEN_ONLY, /* the same, and those without are left for a second call: a format has tokens of its own to add first */
 };
 
 /* Adds the tokens that t does not have with these flags, and sets its end of text. own: the list that tokenizer.json has of
  * added tokens, which are in t already; else NULL. The index of added tokens is still to be made. */
-int special_tokens_add(struct tokenizer *t, const struct special_tokens *s, const json_t *own, enum special_ids ids, struct error *e);
+int special_tokens_add(struct tokenizer *t, const struct special_tokens *s, const json_t *own, enum special_ids ids,
+                       struct error *e);
