@@ -157,12 +157,117 @@ static void what_is_wrong_is_named(void **state)
     refuse("vocab.json", "{\"a\": 0", "vocab.json: line 1, column 8");
 }
 
+/* ---- tekken.json ---- */
+
+static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+static void encode(char *out, const unsigned char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = (uint32_t)s[i] << 16 | (i + 1 < n ? (uint32_t)s[i + 1] << 8 : 0) | (i + 2 < n ? s[i + 2] : 0);
+
+        *out++ = base64[v >> 18];
+        *out++ = base64[v >> 12 & 63];
+        *out++ = i + 1 < n ? base64[v >> 6 & 63] : '=';
+        *out++ = i + 2 < n ? base64[v & 63] : '=';
+    }
+    *out = 0;
+}
+
+/* The tokens of tests/data/tokenizers/llama3 in Mistral's file, behind ten special ones. */
+static char *tekken(void)
+{
+    json_t *all, *list = json_array(), *root;
+    struct tokenizer *t;
+
+    struct error e;
+    char *folder = scratch_make(), text[512];
+
+    assert_int_equal(json_read_file(&all, "tests/data/tokenizers/llama3/tokenizer.json", 1 << 24, &e), 0);
+    assert_int_equal(tokenizer_open(&t, "tests/data/tokenizers/llama3", &e), 0);
+    for (uint32_t id = 0; id < json_object_size(json_object_get(json_object_get(all, "model"), "vocab")); id++) {
+        unsigned char raw[256];
+        size_t n = 0;
+        const char *s = tokenizer_token_text(t, id);
+
+        while (*s) { /* visible characters back to bytes, as GPT-2 numbers them */
+            unsigned c = (unsigned char)*s++, at = 0, b = 0;
+
+            if (c >= 0xC0) c = (c & 0x1F) << 6 | ((unsigned char)*s++ & 0x3F);
+            for (b = 0; c >= 256 && b < 256; b++)
+                if (!((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174) && at++ == c - 256) break;
+            raw[n++] = (unsigned char)(c >= 256 ? b : c);
+        }
+        encode(text, raw, n);
+        json_array_append_new(list, json_pack("{s:i,s:s}", "rank", (int)id, "token_bytes", text));
+    }
+    root = json_pack(
+        "{s:{s:O,s:i,s:i},s:o,s:[{s:i,s:s},{s:i,s:s},{s:i,s:s}]}", "config", "pattern",
+        json_object_get(
+            json_object_get(json_array_get(json_object_get(json_object_get(all, "pre_tokenizer"), "pretokenizers"), 0),
+                            "pattern"),
+            "Regex"),
+        "default_vocab_size", (int)json_array_size(list) + 10, "default_num_special_tokens", 10, "vocab", list,
+        "special_tokens", "rank", 0, "token_str", "<unk>", "rank", 1, "token_str", "<s>", "rank", 2, "token_str",
+        "</s>");
+    assert_non_null(root);
+    write_value(folder, "tekken.json", root);
+    json_decref(root);
+    json_decref(all);
+    tokenizer_close(t);
+    return folder;
+}
+
+static void tekken_file(void **state)
+{
+    char *folder = tekken();
+    struct tokenizer *t, *llama;
+    struct error e = {0};
+    json_error_t why;
+    size_t count = 0;
+    json_t *o;
+    FILE *f = fopen("tests/data/tokenizers/llama3/vectors.jsonl", "r");
+
+    (void)state;
+    assert_non_null(f);
+    if (tokenizer_open(&t, folder, &e)) fail_msg("%s", e.text);
+    assert_int_equal(tokenizer_open(&llama, "tests/data/tokenizers/llama3", &e), 0);
+    assert_int_equal(tokenizer_token_id(t, "<SPECIAL_9>"), 9);
+    assert_int_equal(tokenizer_end(t, NULL), 2);
+    while ((o = json_loadf(f, JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &why)) != NULL) {
+        const json_t *text = json_object_get(o, "text"), *plain = json_object_get(o, "plain");
+        struct token_ids ids = {0};
+        bool special = false;
+
+        for (size_t i = 0; i < json_array_size(plain); i++)
+            special |= tokenizer_is_special(llama, (uint32_t)json_integer_value(json_array_get(plain, i)));
+        special |= strstr(json_string_value(text), "<s>") || strstr(json_string_value(text), "</s>") ||
+                   strstr(json_string_value(text), "<unk>");
+        assert_int_equal(tokenizer_encode(t, json_string_value(text), json_string_length(text), true, &ids, &e), 0);
+        assert_int_equal(ids.id[0], 1);
+        if (!special) {
+            assert_int_equal(ids.count, json_array_size(plain) + 1);
+            for (size_t i = 1; i < ids.count; i++)
+                assert_int_equal(ids.id[i], json_integer_value(json_array_get(plain, i - 1)) + 10);
+            count++;
+        }
+        token_ids_free(&ids);
+        json_decref(o);
+    }
+    assert_true(count > 200);
+    fclose(f);
+    tokenizer_close(t);
+    tokenizer_close(llama);
+    scratch_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors),
         cmocka_unit_test(what_the_class_says),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(tekken_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,7 +143,7 @@ static bool is_tiktoken(const char *path)
 /* Files of other tokenizers are named: what is there is half of an answer. */
 static int no_tokenizer(const char *folder, struct error *e)
 {
-    static const char *const others[] = {"tekken.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"};
+    static const char *const others[] = {"vocab.txt", "vocab.json", "merges.txt", "spiece.model"};
     char path[4096];
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (there(path, sizeof path, folder, others[i]))
@@ -152,7 +152,7 @@ static int no_tokenizer(const char *folder, struct error *e)
                              : others[i][0] == 'm'                      ? "needs vocab.json beside it"
                                                                         : "is not read by itself");
     }
-    return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json, tokenizer.model, a *.tiktoken file, nor vocab.json with "
+    return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json, tokenizer.model, a *.tiktoken file, tekken.json, nor vocab.json with "
                                 "merges.txt; fetch the model's tokenizer.json", folder);
 }
 
@@ -161,6 +161,8 @@ static int open_files(struct tokenizer *t, const char *folder, struct special_to
     char path[4096];
     bool json = there(path, sizeof path, folder, "tokenizer.json"), model = !json && there(path, sizeof path, folder, "tokenizer.model");
     bool tiktoken = !json && !model && find_tiktoken(path, sizeof path, folder);
+    if (!json && !model && !tiktoken && there(path, sizeof path, folder, "tekken.json"))
+        return tokenizer_read_tekken(t, path, s, e);
     if (!json && !model && !tiktoken && there(path, sizeof path, folder, "vocab.json") && there(path, sizeof path, folder, "merges.txt"))
         return tokenizer_read_merges(t, folder, s, e);
     if (!json && !model && !tiktoken)

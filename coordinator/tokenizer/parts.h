@@ -25,6 +25,9 @@ int tokenizer_read_json(struct tokenizer *t, const char *path, const struct spec
 int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
 /* FOLDER/vocab.json and merges.txt; s gets what the class says where the files do not. */
 int tokenizer_read_merges(struct tokenizer *t, const char *folder, struct special_tokens *s, struct error *e);
+int tokenizer_read_tekken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
+/* Tokens whose ids keep the order of their ranks, as characters of bytes: the merges that they imply. -EINVAL: a byte is missing. */
+int tokenizer_finish_ranks(struct tokenizer *t, const char *path, struct error *e);
 int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
 
 /* The flags of an added token: special, single_word, lstrip, rstrip, normalized. */

@@ -111,13 +111,11 @@ static int add_cuts(struct tokenizer *t, uint32_t id)
     return 0;
 }
 
-static int make_model(struct tokenizer *t, const char *path, struct error *e)
+int tokenizer_finish_ranks(struct tokenizer *t, const char *path, struct error *e)
 {
+    int rc = 0;
     t->model.kind = MODEL_BPE;
     t->model.unk = -1;
-    int rc = read_ranks(t, path, e);
-    if (rc != 0)
-        return rc;
     for (uint32_t id = 0; id < t->model.vocab.size && rc == 0; id++)
         rc = add_cuts(t, id);
     if (rc != 0)
@@ -187,7 +185,8 @@ int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const struct 
     const struct tiktoken_style *style = style_of(path, s, e);
     if (!style)
         return -ENOTSUP;
-    int rc = make_model(t, path, e);
+    int rc = read_ranks(t, path, e);
+    rc = rc != 0 ? rc : tokenizer_finish_ranks(t, path, e);
     rc = rc != 0 ? rc : make_splits(t, style, e);
     return rc != 0 ? rc : add_specials(t, style, s, path, e);
 }
