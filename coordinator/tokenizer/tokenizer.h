@@ -1,7 +1,7 @@
 /* Text to token ids, as Hugging Face tokenizers does it.
  *
- * A folder's tokenizer.json is read first; without it tokenizer.model (SentencePiece), then a tiktoken file, then vocab.json
- * with merges.txt:
+ * A folder's tokenizer.json is read first; without it tokenizer.model (SentencePiece), then a tiktoken file, tekken.json,
+ * vocab.json with merges.txt:
  *
  *   text -> added tokens cut out -> normalizer -> pre-tokenizer -> model (BPE, Unigram, WordPiece) -> post-processor -> ids
  *
