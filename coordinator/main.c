@@ -8,7 +8,7 @@
 #include "coordinator/cli/help.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/engine/interrupt.h"
-#include "coordinator/source/place.h"
+#include "coordinator/source/source.h"
 #include "coordinator/view/terminal.h"
 #include "proto/base/log.h"
 #include "proto/base/printable.h"
@@ -64,21 +64,22 @@ static int manual(void)
     return 0;
 }
 
-/* Commands of a model are given the folder that it lies in. */
+/* Commands of a model are given its source. What is wrong with a folder is a finding of doctor's own. */
 static int run(struct options *o, struct error *e)
 {
-    struct place place = {0};
-    int rc = o->model ? place_find(&place, o->model, e) : 0;
+    struct source *source = NULL;
+    int rc = o->model ? source_open(&source, o->model, e) : 0;
 
-    if (o->command == COMMAND_DOCTOR) rc = 0; /* what is wrong is a finding of its own */
-    if (!rc && place.folder) {
-        if (strcmp(place.folder, o->model)) log_info("%s: the model is taken from %s", o->model, place.folder);
-        o->model = place.folder;
-        o->model_name = place.name;
+    if (rc && o->command != COMMAND_DOCTOR) return rc;
+    if (source) {
+        if (strcmp(source_path(source), o->model)) log_info("%s: the model is taken from %s", o->model, source_path(source));
+        o->model = source_path(source);
+        o->source = source;
     }
-    if (!rc) rc = commands[o->command](o, e);
-    o->model = o->model_name = NULL;
-    place_free(&place);
+    rc = commands[o->command](o, e);
+    o->source = NULL;
+    o->model = NULL;
+    source_close(source);
     return rc;
 }
 

@@ -17,7 +17,7 @@
 #include "tests/support_model.h"
 #include "reader/verify/count.h"
 #include "reader/verify/run.h"
-#include "reader/verify/source.h"
+#include "reader/verify/blocks.h"
 
 static uint64_t seed = 1;
 static uint64_t next_random(void)
@@ -230,7 +230,7 @@ static void changed_files(void **state)
     const uint64_t bytes[] = {20000, 30000, 40000, 50000};
     struct job j = job_make(bytes, 4);
     struct verify_file *f = verify_files(j.shm);
-    struct source s;
+    struct blocks s;
     struct error e;
 
     (void)state;
@@ -245,11 +245,11 @@ static void changed_files(void **state)
     assert_int_equal(f[3].state, VERIFY_DONE);
 
     /* while it is being read */
-    assert_int_equal(source_open(&s, job_path(&j, 3), f + 3, VERIFY_IO_AUTO), 0);
-    assert_int_equal(source_unchanged(&s, f + 3), 0);
+    assert_int_equal(blocks_open(&s, job_path(&j, 3), f + 3, VERIFY_IO_AUTO), 0);
+    assert_int_equal(blocks_unchanged(&s, f + 3), 0);
     assert_int_equal(rename(job_path(&j, 0), job_path(&j, 3)), 0); /* another file under its name */
-    assert_int_equal(source_unchanged(&s, f + 3), ESTALE);
-    source_close(&s);
+    assert_int_equal(blocks_unchanged(&s, f + 3), ESTALE);
+    blocks_close(&s);
     job_free(&j);
 }
 
@@ -258,7 +258,7 @@ static void truncated_under_the_reader(void **state)
     const uint64_t bytes[] = {50000};
     struct job j = job_make(bytes, 1);
     static _Alignas(4096) uint8_t block[53248];
-    struct source s;
+    struct blocks s;
 
     (void)state;
     for (uint32_t io = VERIFY_IO_AUTO; io <= VERIFY_IO_BUFFERED; io++) {
@@ -267,12 +267,12 @@ static void truncated_under_the_reader(void **state)
         struct stat st;
         assert_int_equal(stat(job_path(&j, 0), &st), 0);
         verify_files(j.shm)->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-        assert_int_equal(source_open(&s, job_path(&j, 0), verify_files(j.shm), (enum verify_io)io), 0);
-        assert_int_equal(source_read(&s, 0, block, 50000), 0);
+        assert_int_equal(blocks_open(&s, job_path(&j, 0), verify_files(j.shm), (enum verify_io)io), 0);
+        assert_int_equal(blocks_read(&s, 0, block, 50000), 0);
         assert_int_equal(truncate(job_path(&j, 0), 20001), 0);
-        assert_int_equal(source_read(&s, 0, block, 50000), ESTALE);
-        assert_int_equal(source_read(&s, 40960, block, 9040), ESTALE);
-        source_close(&s);
+        assert_int_equal(blocks_read(&s, 0, block, 50000), ESTALE);
+        assert_int_equal(blocks_read(&s, 40960, block, 9040), ESTALE);
+        blocks_close(&s);
     }
     job_free(&j);
 }

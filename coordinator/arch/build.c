@@ -214,7 +214,7 @@ static void tensor_fault(struct build *b, const struct tensor *t, const char *na
 {
     if (b->o->tensor_fault && build_ok(b)) {
         b->faults_told = true;
-        b->o->tensor_fault(b->o->tensor_fault_arg, t ? tensors_path(b->t, t) : NULL, name, what);
+        b->o->tensor_fault(b->o->fault_arg, t ? tensors_path(b->t, t) : NULL, name, what);
     } else {
         build_fault(b, "%s: tensor %s %s", t ? tensors_path(b->t, t) : b->t->folder, name, what);
     }
@@ -241,7 +241,7 @@ static void missing_fault(struct build *b, const char *name, const uint64_t *sha
         snprintf(what, sizeof what,
                  "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model", text);
     if (b->o->tensor_fault)
-        b->o->tensor_fault(b->o->tensor_fault_arg, f ? f->path : NULL, name, what);
+        b->o->tensor_fault(b->o->fault_arg, f ? f->path : NULL, name, what);
     else
         build_fault(b, "%s: tensor %s %s", f ? f->path : b->t->folder, name, what);
 }

@@ -229,22 +229,24 @@ static int refuse_native_names(const struct tensors *t, struct error *e)
 }
 
 /* What cannot be read may be of a kind that says more than its damage. */
-static int open_tensors(struct model *m, const char *folder, const struct model_options *o, struct error *e)
+static int open_tensors(struct model *m, const struct source *s, const struct model_options *o, struct error *e)
 {
-    struct tensors_options to = {.allow_missing = o->allow_missing_weights};
+    struct tensors_options to = {
+        .allow_missing = o->allow_missing_weights, .file_fault = o->file_fault, .arg = o->fault_arg};
     struct error kind = {0};
-    int rc = tensors_open(&m->tensors, folder, &to, e);
+    int rc = source_tensors(s, &to, &m->tensors, e);
 
-    if (rc && rc != -ENOMEM && quant_unnamed(m->config, folder, NULL, &kind)) {
+    if (rc && rc != -ENOMEM && quant_unnamed(m->config, source_path(s), NULL, &kind)) {
         *e = kind;
         return -kind.code;
     }
     if (!rc) rc = refuse_native_names(m->tensors, e);
     if (rc) return rc;
-    return quant_unnamed(m->config, folder, m->tensors->assumed && !m->tensors->names_known ? NULL : m->tensors, e);
+    return quant_unnamed(m->config, source_path(s), m->tensors->assumed && !m->tensors->names_known ? NULL : m->tensors,
+                         e);
 }
 
-int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e)
+int model_open_source(struct model **out, const struct source *s, const struct model_options *o, struct error *e)
 {
     static const struct model_options plain = {0};
     struct model *m = calloc(1, sizeof *m);
@@ -256,20 +258,32 @@ int model_open(struct model **out, const char *folder, const struct model_option
     if (!o) o = &plain;
     if (!e) e = &unread;
     e->code = 0;
-    if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", folder);
+    if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", source_path(s));
     program_init(&m->building);
-    rc = config_open(&m->config, folder, e);
+    rc = source_config(s, &m->config, e);
     if (!rc)
         rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
-    if (!rc) rc = open_tensors(m, folder, o, e);
+    if (!rc) rc = open_tensors(m, s, o, e);
     if (!rc) rc = write_program(m, o, e);
-    if (!rc) rc = generation_read(&m->generation, folder, m->config, e);
+    if (!rc) rc = source_generation(s, m->config, &m->generation, e);
     if (rc) {
         model_close(m);
         return rc;
     }
     *out = m;
     return 0;
+}
+
+int model_open(struct model **out, const char *path, const struct model_options *o, struct error *e)
+{
+    struct source *s;
+    int rc = source_open(&s, path, e);
+
+    *out = NULL;
+    if (rc) return rc;
+    rc = model_open_source(out, s, o, e);
+    source_close(s);
+    return rc;
 }
 
 void model_close(struct model *m)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "coordinator/source/generation.h"
+#include "coordinator/source/source.h"
 #include "proto/base/error.h"
 #include "proto/plan.h"
 
@@ -19,13 +19,17 @@ struct model_options {
     uint32_t want_tokens; /* prompt and tokens to come, 0 unknown: picks longrope's factors and the default context */
     bool allow_missing_weights; /* to plan a folder that has only config.json, and perhaps the index or tensors.tsv */
     /* Told of every tensor that is missing or has another shape, which then are no error: to list them all. The program
-     * is not fit to run after that. file: NULL where it is missing. */
+     * is not fit to run after that. file: NULL where it is missing. And of every file that is missing or damaged
+     * (tensors.h), whose tensors are then not missed. Both or none. */
     void (*tensor_fault)(void *arg, const char *file, const char *tensor, const char *text);
-    void *tensor_fault_arg;
+    void (*file_fault)(void *arg, const char *file, const char *text);
+    void *fault_arg;
 };
 
-/* o may be NULL. -errno with file, tensor or field, and the remedy in *e. */
-int model_open(struct model **out, const char *folder, const struct model_options *o, struct error *e);
+/* o may be NULL. -errno with file, tensor or field, and the remedy in *e. The source may be closed before the model. */
+int model_open_source(struct model **out, const struct source *s, const struct model_options *o, struct error *e);
+/* The same of the source at path. */
+int model_open(struct model **out, const char *path, const struct model_options *o, struct error *e);
 void model_close(struct model *m);
 
 const struct plan_shm *model_program(const struct model *m); /* owned by the model; passes program_check() */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -22,8 +21,7 @@
 struct instance {
     struct instance_config config;
     struct batch_observer observer;
-    struct model *model;
-    struct tokenizer *tokenizer;
+    struct parts parts;
     struct ends ends;
     struct plan_shm *plan;
     uint64_t plan_bytes;
@@ -41,65 +39,28 @@ struct instance {
 
 /* ---- loading ---- */
 
-struct tokenizer_job {
-    struct tokenizer **out;
-    const char *folder;
-    struct error error;
-    int rc;
-};
-
-static void *open_tokenizer(void *p)
-{
-    struct tokenizer_job *j = p;
-
-    j->rc = tokenizer_open(j->out, j->folder, &j->error);
-    return NULL;
-}
-
-/* Models round their vocabularies up, by 2 % at most of what is published, and some tokenizers have added tokens that the
- * model has no rows for (Gemma 3's for pictures; an error where a text uses one). Anything else is a folder put together
- * from two models. */
-static int compare_vocabularies(const struct instance *i, const char *folder, struct error *e)
-{
-    uint32_t rows = model_program(i->model)->spec.vocab;
-    const struct tokenizer *t = i->tokenizer;
-    size_t tokens = tokenizer_vocab_size(t);
-
-    while (tokens > rows &&
-           (!tokenizer_token_text(t, (uint32_t)tokens - 1) || tokenizer_is_added(t, (uint32_t)tokens - 1)))
-        tokens--;
-    if (tokens <= rows && tokens >= rows - rows / 10) return 0;
-    return error_set(e, EINVAL,
-                     "%s: the tokenizer has %zu tokens, and the model's vocabulary %u: they do not belong together",
-                     folder, tokens, rows);
-}
-
 static int load(struct instance *i, struct error *e)
 {
     const struct options *o = i->config.options;
     uint32_t prompt = i->config.prompt_tokens;
-    struct model_options mo = {.context = (uint32_t)o->context};
-    struct tokenizer_job job = {.out = &i->tokenizer, .folder = o->model};
-    pthread_t thread;
-    bool text = i->config.text, threaded = text && !pthread_create(&thread, NULL, open_tokenizer, &job);
-    int rc;
+    struct parts_options po = {
+        .model = {.context = (uint32_t)o->context}, .text = i->config.text, .template = i->config.template};
+    const struct source *source = o->source;
+    struct source *own = NULL;
+    const char *notice;
+    int rc = source ? 0 : source_open(&own, o->model, e);
 
+    if (rc) return rc;
     machine_own_reset();
-    if (o->max_tokens > 0 && prompt) mo.want_tokens = prompt + (uint32_t)o->max_tokens;
-    if (!text && prompt) mo.want_tokens = prompt;
-    rc = model_open(&i->model, o->model, &mo, e);
-    if (threaded)
-        pthread_join(thread, NULL);
-    else if (text)
-        open_tokenizer(&job);
-    if (!rc && job.rc) {
-        *e = job.error;
-        rc = job.rc;
-    }
-    if (!rc && text) rc = compare_vocabularies(i, o->model, e);
-    if (!rc && text && !o->ignore_eos)
-        rc = ends_find(&i->ends, model_generation(i->model), i->tokenizer, model_program(i->model)->spec.vocab, e);
-    if (!rc && model_notice(i->model) && !o->quiet) log_at(LOG_WARN, "%s", model_notice(i->model));
+    if (o->max_tokens > 0 && prompt) po.model.want_tokens = prompt + (uint32_t)o->max_tokens;
+    if (!i->config.text && prompt) po.model.want_tokens = prompt;
+    rc = parts_open(&i->parts, source ? source : own, &po, e);
+    source_close(own);
+    if (!rc && i->config.text && !o->ignore_eos)
+        rc = ends_find(&i->ends, model_generation(i->parts.model), i->parts.tokenizer,
+                       model_program(i->parts.model)->spec.vocab, e);
+    notice = i->parts.model ? model_notice(i->parts.model) : NULL;
+    if (!rc && notice && !o->quiet) log_at(LOG_WARN, "%s", notice);
     return rc;
 }
 
@@ -126,7 +87,7 @@ static double given(double option, double model, double fallback)
 static void set_sampling(struct instance *i)
 {
     const struct options *o = i->config.options;
-    const struct model_generation *g = model_generation(i->model);
+    const struct model_generation *g = model_generation(i->parts.model);
     bool sample = g->has_do_sample ? g->do_sample : !isnan(g->temperature);
     struct sampler_settings *p = &i->sampling;
 
@@ -268,11 +229,11 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
 
     free(i->plan);
     i->plan = NULL;
-    if ((rc = plan_build(&i->plan, &i->plan_bytes, model_program(i->model), settings, e))) return rc;
+    if ((rc = plan_build(&i->plan, &i->plan_bytes, model_program(i->parts.model), settings, e))) return rc;
     if (l->prompt_tokens > i->plan->spec.context)
         return error_set(e, E2BIG, "the prompt has %u tokens, the context %u: %s", l->prompt_tokens,
                          i->plan->spec.context,
-                         model_longer_context(i->model, l->prompt_tokens, advice, sizeof advice));
+                         model_longer_context(i->parts.model, l->prompt_tokens, advice, sizeof advice));
     calibration_load(&i->speeds, folder, i->plan);
     plan_summarize(&i->summary, i->plan, &i->speeds);
     if (!i->speeds.memory_measured && i->summary.dense_bytes >= MEMORY_MATTERS) {
@@ -329,7 +290,7 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
                           struct error *e)
 {
     const struct options *o = i->config.options;
-    uint32_t model = model_program(i->model)->spec.context, n = l->sequences ? l->sequences : 1;
+    uint32_t model = model_program(i->parts.model)->spec.context, n = l->sequences ? l->sequences : 1;
     int rc;
 
     for (;; n /= 2) {
@@ -416,8 +377,7 @@ void instance_close(struct instance *i)
     engine_close(i->engine);
     free(i->plan);
     ends_free(&i->ends);
-    tokenizer_close(i->tokenizer);
-    model_close(i->model);
+    parts_close(&i->parts);
     free(i);
 }
 
@@ -425,12 +385,17 @@ void instance_close(struct instance *i)
 
 struct model *instance_model(const struct instance *i)
 {
-    return i->model;
+    return i->parts.model;
 }
 
 const struct tokenizer *instance_tokenizer(const struct instance *i)
 {
-    return i->tokenizer;
+    return i->parts.tokenizer;
+}
+
+struct template *instance_template(const struct instance *i)
+{
+    return i->parts.template;
 }
 
 const struct options *instance_options(const struct instance *i)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "coordinator/arch/model.h"
 #include "coordinator/batch/observer.h"
+#include "coordinator/batch/parts.h"
 #include "coordinator/batch/scheduler.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/plan/calibrate.h"
@@ -20,6 +21,7 @@ struct instance;
 struct instance_config {
     const struct options *options;         /* must outlive the instance */
     bool text;                             /* a tokenizer is needed */
+    enum parts_template template;          /* is a chat template? */
     uint32_t prompt_tokens;                /* known length of the longest prompt, 0: unknown */
     const struct batch_observer *observer; /* copied; NULL: nobody looks */
 };
@@ -39,6 +41,7 @@ void instance_close(struct instance *i);
 
 struct model *instance_model(const struct instance *i);
 const struct tokenizer *instance_tokenizer(const struct instance *i);
+struct template *instance_template(const struct instance *i); /* NULL: the source has none, or none was asked for */
 const struct options *instance_options(const struct instance *i);
 
 /* ---- once it was started ---- */

@@ -16,7 +16,7 @@
 
 int chat_open(struct chat *c, const struct options *o, struct error *e)
 {
-    struct instance_config ic = {.options = o, .text = true};
+    struct instance_config ic = {.options = o, .text = true, .template = PARTS_TEMPLATE_IF_ANY};
     struct batch_observer observer;
     struct inputs in = input_all(o);
     struct output_options keep = inputs_options(&in);
@@ -33,8 +33,7 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
     observer = view_observer(c->view);
     ic.observer = &observer;
     if ((rc = instance_load(&c->instance, &ic, e))) return rc;
-    rc = template_open(&c->template, o->model, NULL, e);
-    if (rc && rc != -ENOENT) return rc;
+    c->template = instance_template(c->instance);
     c->spoken_count = think_setup(&c->filter, instance_tokenizer(c->instance), c->spoken);
     if (o->system && (rc = chat_system(c, o->system, e))) return rc;
     if ((rc = instance_start(c->instance, &(struct instance_load){0}, e))) return rc;
@@ -48,7 +47,6 @@ int chat_close(struct chat *c, struct error *e)
 
     sequence_close(c->sequence);
     instance_close(c->instance);
-    template_close(c->template);
     json_decref(c->messages);
     rc = view_close(c->view, e);
     free(c->answer.data);

@@ -28,7 +28,7 @@ static void greet(const struct chat *c)
     if (!c->interactive || c->options->quiet) return;
     value_size_text(s->weight_bytes, size, sizeof size);
     value_size_text(s->sweep_bytes, disk, sizeof disk);
-    fprintf(stderr, "%s, %s", c->options->model_name, size);
+    fprintf(stderr, "%s, %s", source_name(c->options->source), size);
     if (s->sweep_bytes) fprintf(stderr, ", %s of it from disk for each token", disk);
     fprintf(stderr, ": %s.\n", seconds_text(s->predicted_seconds_per_token, speed, sizeof speed));
     if (!c->template) fputs("It has no chat template: your text is continued. Enter alone goes on, Ctrl-C stops.\n", stderr);

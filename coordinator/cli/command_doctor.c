@@ -55,7 +55,7 @@ static uint64_t look_model(struct doctor *d, const struct options *o)
     struct error e = {0};
     uint64_t bytes, files = 0;
     char a[32], b[32];
-    int rc = model_open(&model, o->model, &mo, &e);
+    int rc = o->source ? model_open_source(&model, o->source, &mo, &e) : model_open(&model, o->model, &mo, &e);
     struct doctor_finding *f = doctor_add(d, "model", rc ? DOCTOR_IN_THE_WAY : DOCTOR_GOOD);
 
     if (rc) {

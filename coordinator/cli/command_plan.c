@@ -79,7 +79,7 @@ int command_plan(const struct options *o, struct error *e)
     struct model *model = NULL;
     struct calibration speeds;
     uint64_t bytes;
-    int rc = model_open(&model, o->model, &mo, e);
+    int rc = model_open_source(&model, o->source, &mo, e);
 
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);

@@ -9,7 +9,7 @@
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/template_vars.h"
 #include "coordinator/cli/values.h"
-#include "coordinator/source/template.h"
+#include "coordinator/source/source.h"
 #include "coordinator/view/terminal.h"
 
 static int read_json(const char *path, json_t **out, struct error *e)
@@ -61,7 +61,7 @@ int command_template(const struct options *o, struct error *e)
     size_t bytes;
     int rc;
 
-    rc = template_open(&t, o->model, NULL, e);
+    rc = source_template(o->source, NULL, &t, e);
     if (!rc) rc = variables(&vars, o, e);
     if (!rc && o->date) value_date(o->date, &date); /* was checked */
     if (!rc) rc = template_render(t, vars, o->date ? &date : NULL, &text, &bytes, e);

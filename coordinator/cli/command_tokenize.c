@@ -6,7 +6,7 @@
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/tokenizer/detokenizer.h"
-#include "coordinator/tokenizer/tokenizer.h"
+#include "coordinator/source/source.h"
 #include "coordinator/view/terminal.h"
 
 static void print_ids(const struct token_ids *ids)
@@ -23,7 +23,7 @@ int command_tokenize(const struct options *o, struct error *e)
     size_t bytes;
     int rc;
 
-    rc = tokenizer_open(&t, o->model, e);
+    rc = source_tokenizer(o->source, &t, e);
     if (!rc) rc = input_read(NULL, &text, &bytes, e);
     if (!rc) rc = tokenizer_encode(t, text, bytes, !o->no_special, &ids, e);
     if (!rc) print_ids(&ids);
@@ -62,7 +62,7 @@ int command_detokenize(const struct options *o, struct error *e)
     char *text = NULL;
     int rc;
 
-    rc = tokenizer_open(&t, o->model, e);
+    rc = source_tokenizer(o->source, &t, e);
     if (!rc) rc = input_read(NULL, &text, &bytes, e);
     if (!rc && (rc = value_numbers(text, bytes, &id, &count, e))) error_prefix(e, "standard input");
     if (!rc) rc = print_text(t, id, count, o->no_special, e);

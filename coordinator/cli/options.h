@@ -35,6 +35,8 @@ enum option_command {
 enum option_mps { OPTION_MPS_AUTO, OPTION_MPS_ON, OPTION_MPS_OFF };
 enum option_think { THINK_SHOW, THINK_HIDE, THINK_OFF };
 
+struct source;
+
 struct options {
     enum option_command command;
     enum option_command help_topic; /* COMMAND_HELP: whose help; COMMAND_NONE: the general one */
@@ -45,7 +47,7 @@ struct options {
 
     /* Operands. Only those of the command are set, the others are NULL. */
     const char *model;        /* folder */
-    const char *model_name;   /* what people call it, once the folder is found */
+    const struct source *source; /* of the model, where it is open already; model is then where it was found */
     double seconds;           /* profile: about how long to measure */
     const char *profile_what; /* "reader", "transfer", "compute" or "pipeline" */
     const char *shell;        /* completion: "bash", "zsh" or "fish" */

@@ -32,18 +32,13 @@ void prompt_trim(const struct options *o, char *text, size_t *bytes)
     text[*bytes] = 0;
 }
 
-static int render_chat(const struct options *o, const char *text, size_t bytes, char **out, size_t *out_bytes,
-                       struct error *e)
+static int render_chat(const struct options *o, struct template *t, const char *text, size_t bytes, char **out,
+                       size_t *out_bytes, struct error *e)
 {
-    struct template *t;
     json_t *messages = json_array(), *vars = NULL;
     struct tm date;
-    int rc = template_open(&t, o->model, NULL, e);
+    int rc;
 
-    if (rc) {
-        json_decref(messages);
-        return rc;
-    }
     if (o->system) json_array_append_new(messages, json_pack("{s:s,s:s}", "role", "system", "content", o->system));
     json_array_append_new(messages, json_pack("{s:s,s:s%}", "role", "user", "content", text, bytes));
     rc = template_vars(o, messages, true, &vars, e);
@@ -51,19 +46,19 @@ static int render_chat(const struct options *o, const char *text, size_t bytes, 
     if (!rc) rc = template_render(t, vars, o->date ? &date : NULL, out, out_bytes, e);
     json_decref(vars);
     json_decref(messages);
-    template_close(t);
     return rc;
 }
 
-int prompt_encode(const struct options *o, const struct tokenizer *t, const char *text, size_t bytes,
-                  struct token_ids *out, struct error *e)
+int prompt_encode(const struct instance *i, const char *text, size_t bytes, struct token_ids *out, struct error *e)
 {
+    const struct options *o = instance_options(i);
+    const struct tokenizer *t = instance_tokenizer(i);
     char *rendered;
     size_t n;
     int rc;
 
     if (!o->chat) return tokenizer_encode(t, text, bytes, true, out, e);
-    if ((rc = render_chat(o, text, bytes, &rendered, &n, e))) return rc;
+    if ((rc = render_chat(o, instance_template(i), text, bytes, &rendered, &n, e))) return rc;
     rc = tokenizer_encode(t, rendered, n, false, out, e);
     free(rendered);
     return rc;

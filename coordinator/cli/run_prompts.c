@@ -60,7 +60,7 @@ static int add_line(struct prompts *p, struct instance *i, const char *line, siz
     p->item = more;
     p->item[p->count++] = (struct item){0};
     if ((rc = line_text(line, bytes, &text, &n, e))) return rc;
-    rc = prompt_encode(p->options, instance_tokenizer(i), text, n, &p->item[p->count - 1].prompt, e);
+    rc = prompt_encode(i, text, n, &p->item[p->count - 1].prompt, e);
     free(text);
     if (rc) return error_prefix(e, "%s, line %llu", p->options->prompts, (unsigned long long)number);
     if (!p->item[p->count - 1].prompt.count)

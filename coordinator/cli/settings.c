@@ -7,7 +7,7 @@
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/engine/device.h"
-#include "coordinator/text/lfs.h"
+#include "coordinator/source/source.h"
 #include "proto/base/log.h"
 
 #define MARGIN_LEAST (UINT64_C(128) << 20)
@@ -54,24 +54,10 @@ static int choose_backend(struct plan_settings *s, const struct options *o, cons
     return device_budget(s, &facts, e);
 }
 
-/* Of a file that was not downloaded yet: as git LFS says. */
-static uint64_t file_bytes(const char *folder, const char *name)
+/* Of the coordinator itself, and what reading takes. */
+static uint64_t guess_text(const struct options *o)
 {
-    struct lfs_pointer pointer;
-    char path[4096];
-    struct stat st;
-
-    if (!folder) return 0;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (lfs_pointer_read(&pointer, path)) return pointer.bytes;
-    return !stat(path, &st) ? (uint64_t)st.st_size : 0;
-}
-
-/* Before a tokenizer is read: measured were 2.7 bytes a byte of a tokenizer.json of 256000 tokens while it is read. The
- * compact form of SentencePiece is unpacked. */
-static uint64_t guess_text(const char *folder)
-{
-    return 3 * file_bytes(folder, "tokenizer.json") + 12 * file_bytes(folder, "tokenizer.model") + (UINT64_C(8) << 20);
+    return (o->source ? source_text_bytes(o->source) : 0) + (UINT64_C(8) << 20);
 }
 
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e)
@@ -85,7 +71,7 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
                                 .transfer_depth = (uint32_t)o->transfer_depth, .io_block = o->io_block, .io_depth = (uint32_t)o->io_depth,
                                 .io = o->io, .engine = o->io_engine, .device = (uint32_t)o->device, .threads = (uint32_t)o->threads,
                                 .kv_type = o->kv_type, .context = (uint32_t)o->context, .chunk = (uint32_t)o->batch_tokens,
-                                .text_bytes = guess_text(o->model), .trace = o->trace != NULL, .log_level = (uint32_t)log_get_level()};
+                                .text_bytes = guess_text(o), .trace = o->trace != NULL, .log_level = (uint32_t)log_get_level()};
     s->host_memory_given = o->host_memory != UINT64_MAX;
     s->device_memory_given = o->device_memory != UINT64_MAX;
     if ((rc = choose_backend(s, o, &m, e))) return rc;

@@ -290,7 +290,7 @@ int profile_run(struct profile *out, const struct options *o, enum profile_what 
 
     memset(out, 0, sizeof *out);
     out->what = what;
-    rc = model_open(&r.model, o->model, &mo, e);
+    rc = model_open_source(&r.model, o->source, &mo, e);
     if (!rc) rc = plan_settings_from_options(&r.settings, o, e);
     if (!rc) rc = runs[what](&r, e);
     if (!rc) own_figures(out);

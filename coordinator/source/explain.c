@@ -251,14 +251,24 @@ static int explain(const char *folder, explain_fn *const *kind, struct error *e)
     return told ? -ENOENT : 0;
 }
 
-int explain_folder(const char *folder, struct error *e)
+bool explain_known(const char *folder, struct error *e)
 {
     static explain_fn *const kinds[] = {is_gguf,          is_adapter, is_native,     is_pipeline,
                                         is_cache,         is_parent,  has_no_config, is_unfinished,
                                         is_other_weights, is_empty,   NULL};
-    int rc = explain(folder, kinds, e);
+    struct stat st;
+    char *config;
+    bool model;
 
-    if (rc) return rc;
+    if (asprintf(&config, "%s/config.json", folder) < 0) return false;
+    model = !lstat(config, &st);
+    free(config);
+    return !model && explain(folder, kinds, e);
+}
+
+int explain_folder(const char *folder, struct error *e)
+{
+    if (explain_known(folder, e)) return -e->code;
     return error_set(e, ENOENT,
                      "%s/config.json: no such file: a model folder holds config.json beside its safetensors files",
                      folder);

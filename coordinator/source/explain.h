@@ -8,6 +8,8 @@
 
 /* A folder without config.json. -ENOENT where it is nothing that is known: then the message says what a model folder is. */
 int explain_folder(const char *folder, struct error *e);
+/* The same where it is a kind that is known; false: nothing is said. */
+bool explain_known(const char *folder, struct error *e);
 /* A folder with config.json and without weights that can be used. -ENOENT. */
 int explain_weights(const char *folder, struct error *e);
 /* A file that was given in the place of a folder, and is nothing of one. -ENOTDIR. */

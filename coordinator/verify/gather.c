@@ -163,7 +163,7 @@ static void on_tensor_fault(void *arg, const char *file, const char *tensor, con
 static int compare_with_plan(struct verify *v, struct error *e)
 {
     struct faults faults = {.v = v};
-    struct model_options mo = {.tensor_fault = on_tensor_fault, .tensor_fault_arg = &faults};
+    struct model_options mo = {.tensor_fault = on_tensor_fault, .fault_arg = &faults};
     struct error fault = {0};
     struct model *m = NULL;
     int rc;

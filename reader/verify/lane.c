@@ -9,14 +9,14 @@
 
 #include "reader/verify/count.h"
 #include "reader/verify/digest.h"
-#include "reader/verify/source.h"
+#include "reader/verify/blocks.h"
 
 #define GIT_BYTES (UINT64_C(64) << 20) /* what is larger is published by its SHA-256 */
 
 struct lane {
     struct verify_shm *job;
     struct verify_file *file;
-    struct source source;
+    struct blocks file_blocks;
     uint64_t block_bytes, blocks; /* blocks: of this file */
     uint32_t slots, readers, started;
     pthread_t reader[LANE_READERS_MOST];
@@ -72,7 +72,7 @@ static void *read_blocks(void *arg)
         if (l->failed || l->next == l->blocks) break;
         block = l->next++;
         pthread_mutex_unlock(&l->lock);
-        rc = source_read(&l->source, block * l->block_bytes, block_memory(l, block), block_length(l, block));
+        rc = blocks_read(&l->file_blocks, block * l->block_bytes, block_memory(l, block), block_length(l, block));
         pthread_mutex_lock(&l->lock);
         if (rc)
             fail(l, rc, block * l->block_bytes);
@@ -171,15 +171,15 @@ static int work(struct lane *l)
 static void check_file(struct lane *l, const char *path)
 {
     struct verify_file *f = l->file;
-    int rc = source_open(&l->source, path, f, (enum verify_io)l->job->io);
+    int rc = blocks_open(&l->file_blocks, path, f, (enum verify_io)l->job->io);
 
     l->blocks = (f->bytes + l->block_bytes - 1) / l->block_bytes;
     l->next = l->hashed = l->counted = l->failed_at = 0;
     l->failed = 0;
     memset(l->full, 0, l->slots * sizeof *l->full);
     if (!rc) rc = work(l);
-    if (!rc) rc = source_unchanged(&l->source, f);
-    source_close(&l->source);
+    if (!rc) rc = blocks_unchanged(&l->file_blocks, f);
+    blocks_close(&l->file_blocks);
     f->code = rc;
     f->offset = l->failed_at;
     /* release: everything about the file is written before its state */
@@ -205,7 +205,7 @@ static struct verify_file *take(struct verify_shm *job)
 static int lane_open(struct lane *l, struct verify_shm *job, const struct lane_options *o)
 {
     *l = (struct lane){.job = job, .block_bytes = o->block_bytes, .readers = o->readers, .slots = o->readers + 3};
-    l->memory = aligned_alloc(SOURCE_ALIGN, l->slots * l->block_bytes);
+    l->memory = aligned_alloc(BLOCKS_ALIGN, l->slots * l->block_bytes);
     l->full = calloc(l->slots, sizeof *l->full);
     if (!l->memory || !l->full) {
         free(l->memory);

@@ -12,7 +12,7 @@
 #define LANE_READERS_MOST 256u
 
 struct lane_options {
-    uint64_t block_bytes; /* a multiple of SOURCE_ALIGN */
+    uint64_t block_bytes; /* a multiple of BLOCKS_ALIGN */
     uint32_t readers;     /* reads under way, 1 to LANE_READERS_MOST */
 };
 

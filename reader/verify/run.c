@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 #include "reader/verify/lane.h"
-#include "reader/verify/source.h"
+#include "reader/verify/blocks.h"
 
 #define BLOCK_BYTES (UINT64_C(4) << 20)
 #define BLOCK_MOST  (UINT64_C(64) << 20)
@@ -44,7 +44,7 @@ int verify_run(struct verify_shm *job, struct error *e)
     int rc = 0;
 
     if (o.block_bytes > BLOCK_MOST) o.block_bytes = BLOCK_MOST;
-    o.block_bytes = (o.block_bytes + SOURCE_ALIGN - 1) / SOURCE_ALIGN * SOURCE_ALIGN;
+    o.block_bytes = (o.block_bytes + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN * BLOCKS_ALIGN;
     if (depth > LANE_READERS_MOST) depth = LANE_READERS_MOST;
     o.readers = (depth + lanes - 1) / lanes;
     if (!job->depth && o.readers < 2) o.readers = 2;

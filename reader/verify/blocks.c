@@ -1,4 +1,4 @@
-#include "reader/verify/source.h"
+#include "reader/verify/blocks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,18 +20,18 @@ static int compare_stat(const struct stat *st, const struct verify_file *f)
     return (uint64_t)st->st_size == f->bytes && mtime == f->mtime_ns ? 0 : ESTALE;
 }
 
-int source_open(struct source *s, const char *path, const struct verify_file *f, enum verify_io io)
+int blocks_open(struct blocks *s, const char *path, const struct verify_file *f, enum verify_io io)
 {
     struct stat st;
     int rc;
 
-    *s = (struct source){.path = path, .bytes = f->bytes, .buffered = -1, .direct = -1, .io = io};
+    *s = (struct blocks){.path = path, .bytes = f->bytes, .buffered = -1, .direct = -1, .io = io};
     s->buffered = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (s->buffered < 0) return errno;
     rc = fstat(s->buffered, &st) ? errno : compare_stat(&st, f);
     if (!rc && !S_ISREG(st.st_mode)) rc = EINVAL;
     if (rc) {
-        source_close(s);
+        blocks_close(s);
         return rc;
     }
     posix_fadvise(s->buffered, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -40,7 +40,7 @@ int source_open(struct source *s, const char *path, const struct verify_file *f,
     return 0;
 }
 
-void source_close(struct source *s)
+void blocks_close(struct blocks *s)
 {
     if (s->buffered >= 0) close(s->buffered);
     if (s->direct >= 0) close(s->direct);
@@ -49,8 +49,8 @@ void source_close(struct source *s)
 
 static bool sampled(int fd, uint64_t offset, uint64_t bytes)
 {
-    unsigned char in[SAMPLE_BYTES / SOURCE_ALIGN];
-    uint64_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, pages = (n + SOURCE_ALIGN - 1) / SOURCE_ALIGN;
+    unsigned char in[SAMPLE_BYTES / BLOCKS_ALIGN];
+    uint64_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, pages = (n + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN;
     void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, (off_t)offset);
     bool all = p != MAP_FAILED && !mincore(p, n, in);
 
@@ -69,7 +69,7 @@ static bool cached(int fd, uint64_t offset, uint64_t bytes)
     } counts = {0};
 
     if (!syscall(SYS_CACHESTAT, fd, &range, &counts, 0))
-        return counts.cached >= (bytes + SOURCE_ALIGN - 1) / SOURCE_ALIGN;
+        return counts.cached >= (bytes + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN;
     return sampled(fd, offset, bytes);
 }
 
@@ -85,15 +85,15 @@ static int read_all(int fd, uint64_t offset, uint8_t *p, uint64_t least, uint64_
         if (n < 0) return errno;
         if (n == 0) return ESTALE;
         done += (uint64_t)n;
-        if (done < least && done % SOURCE_ALIGN && room != least)
+        if (done < least && done % BLOCKS_ALIGN && room != least)
             return ESTALE; /* direct: cut short by the file's end */
     }
     return 0;
 }
 
-int source_read(struct source *s, uint64_t offset, uint8_t *p, uint64_t bytes)
+int blocks_read(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes)
 {
-    uint64_t room = (bytes + SOURCE_ALIGN - 1) / SOURCE_ALIGN * SOURCE_ALIGN;
+    uint64_t room = (bytes + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN * BLOCKS_ALIGN;
     bool direct = s->direct >= 0 && !atomic_load_explicit(&s->refused, memory_order_relaxed);
     int rc;
 
@@ -105,7 +105,7 @@ int source_read(struct source *s, uint64_t offset, uint8_t *p, uint64_t bytes)
     return read_all(s->buffered, offset, p, bytes, bytes);
 }
 
-int source_unchanged(const struct source *s, const struct verify_file *f)
+int blocks_unchanged(const struct blocks *s, const struct verify_file *f)
 {
     struct stat open, named;
 

@@ -4,9 +4,9 @@
 #include <stdint.h>
 #include "proto/verify.h"
 
-#define SOURCE_ALIGN 4096u /* of offsets, lengths and memory of direct reads */
+#define BLOCKS_ALIGN 4096u /* of offsets, lengths and memory of direct reads */
 
-struct source {
+struct blocks {
     const char *path;
     uint64_t bytes;
     int buffered, direct;     /* descriptors; -1: there is none */
@@ -15,12 +15,12 @@ struct source {
 };
 
 /* 0, or a positive errno as struct verify_file has it; ESTALE: not of the size or time that f names. */
-int source_open(struct source *s, const char *path, const struct verify_file *f, enum verify_io io);
-void source_close(struct source *s);
+int blocks_open(struct blocks *s, const char *path, const struct verify_file *f, enum verify_io io);
+void blocks_close(struct blocks *s);
 
-/* Reads [offset, offset + bytes) (which the file has) to p; offset and p are aligned to SOURCE_ALIGN, and p has room for
+/* Reads [offset, offset + bytes) (which the file has) to p; offset and p are aligned to BLOCKS_ALIGN, and p has room for
  * bytes rounded up to it. From any thread. 0 or a positive errno; ESTALE: the file is shorter now. */
-int source_read(struct source *s, uint64_t offset, uint8_t *p, uint64_t bytes);
+int blocks_read(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes);
 
 /* Is it still the file that f describes, under its name too? 0, ESTALE, or another positive errno. */
-int source_unchanged(const struct source *s, const struct verify_file *f);
+int blocks_unchanged(const struct blocks *s, const struct verify_file *f);
