@@ -250,31 +250,38 @@ static void calls_refused(void **state)
     "(echo %d >$g/pids.max && echo 0 >$g/cgroup.procs || exit 97; exec %s); s=$?; "                                    \
     "for i in 1 2 3 4 5 6 7 8 9; do rmdir $g 2>/dev/null && break; sleep .1; done; exit $s"
 
-static void few_processes(void **state)
+/* One message with the remedy, and nothing of a library that gave up; from some number on, what is wanted. */
+static void few_processes_for(const char *command, const char *out)
 {
     static const int limits[] = {1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 18, 19, 20, 24, 28, 40, 80};
     bool worked = false;
 
-    (void)state;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         char line[2048];
         struct process_result r;
 
-        snprintf(line, sizeof line, GROUP, limits[i], RUN " --threads 2");
+        snprintf(line, sizeof line, GROUP, limits[i], command);
         r = shell(line);
         if (r.status == 97) {
             print_message("skipped: no cgroup can be made here that counts processes\n");
             process_result_free(&r);
             skip();
         }
-        /* one message with the remedy; nothing of a library that gave up */
-        if (r.status ? r.status != 1 || worked || !strstr(r.err, "ulimit -u") || strstr(r.err, "src/") || strchr(r.err, '\n')[1]
-                     : strcmp(r.out, want) != 0)
+        if (r.status
+                ? r.status != 1 || worked || !strstr(r.err, "ulimit -u") || strstr(r.err, "src/") || strchr(r.err, '\n')[1]
+                : !strstr(r.out, out))
             fail_msg("%d processes: status %d, \"%s\", %s", limits[i], r.status, r.out, r.err);
         worked |= !r.status;
         process_result_free(&r);
     }
     assert_true(worked);
+}
+
+static void few_processes(void **state)
+{
+    (void)state;
+    few_processes_for(RUN " --threads 2", want);
+    few_processes_for("$SLUICE verify " DEMO, "nothing is wrong");
 }
 
 static void small_files(void **state)

@@ -37,7 +37,7 @@ int tasks_check(uint32_t n, struct error *e)
     free(thread);
     if (!rc) return 0;
     return error_set(e, rc,
-                     "a run needs %u more processes and threads, and this system starts only %u (%s): raise the limit "
-                     "(ulimit -u; docker run --pids-limit; pids.max of the cgroup), or lower --threads",
+                     "a run needs %u more processes and threads, and this system starts only %u (%s)" TASKS_REMEDY
+                     ", or lower --threads",
                      n, started, error_name(rc));
 }

@@ -16,6 +16,7 @@
 #include "coordinator/source/safetensors.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/engine/stages.h"
+#include "coordinator/engine/tasks.h"
 #include "coordinator/verify/verify.h"
 #include "coordinator/view/view.h"
 #include "proto/base/clock.h"
@@ -122,7 +123,7 @@ static int start(struct child *c, int fd, struct error *e)
     rc = posix_spawn(&c->pid, path, &actions, &attributes, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
-    if (rc) return error_set(e, rc, "cannot start %s: %s", path, error_name(rc));
+    if (rc) return error_set(e, rc, "cannot start %s: %s%s", path, error_name(rc), rc == EAGAIN ? TASKS_REMEDY : "");
     c->ended = false;
     c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
     return 0;
@@ -157,7 +158,7 @@ static int note_failure(struct verify *v, const struct verify_item *x, const str
                        (unsigned long long)f->offset, error_name(f->code));
 }
 
-static int take_results(struct verify *v, struct verify_shm *s)
+static int take_results(struct verify *v, struct verify_shm *s, struct error *e)
 {
     for (size_t i = 0; i < v->items; i++) {
         const struct verify_file *f = verify_files(s) + i;
@@ -168,7 +169,10 @@ static int take_results(struct verify *v, struct verify_shm *s)
         x->read = state == VERIFY_DONE;
         memcpy(x->sha256, f->sha256, sizeof x->sha256);
         memcpy(x->git_sha1, f->git_sha1, sizeof x->git_sha1);
-        if (state != VERIFY_DONE && note_failure(v, x, f)) return -ENOMEM;
+        if (state != VERIFY_DONE && f->code == EAGAIN) /* no fault of the file */
+            return error_set(e, EAGAIN, "%s: sluice-verify could not start its threads%s", x->path, TASKS_REMEDY);
+        if (state != VERIFY_DONE && note_failure(v, x, f))
+            return error_set(e, ENOMEM, "%s: no memory for what was found", v->folder);
     }
     for (size_t i = 0; i < v->tensors; i++) {
         const struct verify_span *n = verify_spans(s) + i;
@@ -198,7 +202,7 @@ int verify_read(struct verify *v, const struct options *o, struct view *view, st
     child_kill(&child, SIGKILL);
     if (child.pid > 0) child_wait(&child, 0, 1000);
     v->read_ns = clock_ns() - began;
-    if (!rc && take_results(v, shm.base)) rc = error_set(e, ENOMEM, "%s: no memory for what was found", v->folder);
+    if (!rc) rc = take_results(v, shm.base, e);
     shm_close(&shm);
     return rc;
 }
