@@ -177,7 +177,7 @@ static int blame_result(const struct decoder *d, const struct plan_op *op, uint3
         return error_set(e, EBADMSG,
                          "%s: tensor %s: products with it exceed float32, though its elements are numbers: " REMEDY,
                          file, name);
-    if (op->kind == OP_ATTENTION && d->plan->run.kv_type == KV_F16)
+    if (op->kind == OP_ATTENTION && d->plan->run.kv_form == FORM_F16)
         return error_set(e, EBADMSG,
                          "layer %u: keys or values exceed what float16 holds, or the results of attention float32: try "
                          "--kv-type bf16 or f32",

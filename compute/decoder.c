@@ -279,7 +279,7 @@ static void run_attention(struct decoder *d, const struct op_attention *p)
 {
     const struct plan_cache *c = &plan_caches(d->plan)[p->cache];
     struct ops_rows rows = positions_rows(&d->positions);
-    uint32_t kv = d->plan->run.kv_type;
+    uint32_t kv = d->plan->run.kv_form;
     void *k = d->k_cache[p->cache], *v = d->v_cache[p->cache];
 
     ops_kv_store(d->ops, kv, k, c->k_width, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);

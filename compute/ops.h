@@ -128,14 +128,14 @@ struct ops_rows {
     uint32_t max_position;          /* host: the largest position */
 };
 
-/* Appends k, v (float32) of each position to the cache (kv_type, [rows][k_width], [rows][v_width]). */
-void ops_kv_store(struct ops *o, uint32_t kv_type, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r);
+/* Appends k, v (float32) of each position to the cache (kv_form, [rows][k_width], [rows][v_width]). */
+void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r);
 
 /* dst = softmax(...) v as struct op_attention says. Float32 throughout; the reductions over ancestors are cut at multiples
  * of 64 positions of the sequence, never by row, thread or chunk, so that the result does not depend on them. sinks, alibi:
  * NULL or float32 [heads] in device memory. */
 void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
-                   const void *k_cache, const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi,
+                   const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi,
                    const struct ops_rows *r);
 
 /* ---- recurrences: positions of the sweep in chains ---- */

@@ -12,7 +12,6 @@ enum plan_io_find {
     IO_FIND_FIRST,  /* block and depth are a guess: the reader tries some before it begins (reader/tune.h) */
     IO_FIND_ON_WISH /* MEASURE_READ will be asked for */
 };
-enum plan_kv { KV_F32, KV_BF16, KV_F16 };
 
 /* Lanes: each has a ring, and slots of its own, between reader and transfer and between transfer and compute. */
 enum lane_id {
@@ -33,7 +32,8 @@ struct plan_run {
     uint32_t transfer_slots[LANES]; /* device slots; 0 where transfer hands host slots on */
     uint32_t entries[LANES];        /* entries of each lane's rings, a power of two */
     uint32_t io_depth;
-    uint32_t threads, device, backend, io, engine, kv_type;
+    uint32_t threads, device, backend, io, engine;
+    uint32_t kv_form;           /* of the KV cache: one that FORM_CACHE is said of */
     uint32_t kv_rows;           /* positions that the KV cache holds */
     uint32_t max_positions;     /* of one sweep */
     uint32_t max_logits;        /* positions of one sweep that may want logits */

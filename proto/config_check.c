@@ -22,8 +22,10 @@ int check_config(const struct plan_run *r, struct error *e)
 {
     int rc;
 
-    if (r->backend > BACKEND_CUDA || r->io > PLAN_IO_BUFFERED || r->engine > ENGINE_NULL || r->kv_type > KV_F16)
-        CHECK_FAIL("unknown backend %u, io %u, engine %u or cache type %u", r->backend, r->io, r->engine, r->kv_type);
+    if (r->backend > BACKEND_CUDA || r->io > PLAN_IO_BUFFERED || r->engine > ENGINE_NULL)
+        CHECK_FAIL("unknown backend %u, io %u or engine %u", r->backend, r->io, r->engine);
+    if (!form_can_be(r->kv_form, FORM_CACHE))
+        CHECK_FAIL("no KV cache is kept in form %u (%s)", r->kv_form, form_name(r->kv_form));
     if (!r->slot_bytes || r->slot_bytes % PLAN_PAGE || r->slot_bytes > CHECK_SLOT)
         CHECK_FAIL("slots of %llu bytes", ULL(r->slot_bytes));
     if (r->host_cache_bytes % PLAN_PAGE || r->device_pin_bytes % PLAN_PAGE || r->expert_cache_bytes % PLAN_PAGE ||

@@ -171,23 +171,18 @@ uint64_t footprint_angles(const struct plan_shm *p, const struct plan_run *r)
 
 /* ---- caches and states ---- */
 
-static uint64_t kv_bytes(uint32_t kv_type)
-{
-    return kv_type == KV_F32 ? 4 : 2;
-}
-
-uint64_t footprint_kv_position(const struct plan_shm *p, uint32_t kv_type)
+uint64_t footprint_kv_position(const struct plan_shm *p, uint32_t kv_form)
 {
     uint64_t width = 0;
 
     for (uint64_t i = 0; i < p->caches.count; i++)
         width += (uint64_t)plan_caches(p)[i].k_width + plan_caches(p)[i].v_width;
-    return width * kv_bytes(kv_type);
+    return width * form_bytes(kv_form);
 }
 
 static uint64_t cut_caches(const struct plan_shm *p, const struct plan_run *r, uint64_t *k, uint64_t *v)
 {
-    uint64_t at = 0, row = r->kv_rows * kv_bytes(r->kv_type), offset;
+    uint64_t at = 0, row = r->kv_rows * form_bytes(r->kv_form), offset;
 
     for (uint64_t i = 0; i < p->caches.count; i++) {
         offset = piece(&at, row * plan_caches(p)[i].k_width);

@@ -67,7 +67,7 @@ uint64_t footprint_activations(const struct plan_shm *p, const struct plan_run *
 
 /* The same of KV caches (v[i] is of no use where v_width is 0) and of recurrent states. */
 uint64_t footprint_memory(const struct plan_shm *p, const struct plan_run *r, uint64_t *k, uint64_t *v, uint64_t *states);
-uint64_t footprint_kv_position(const struct plan_shm *p, uint32_t kv_type); /* of one row of all caches */
+uint64_t footprint_kv_position(const struct plan_shm *p, uint32_t kv_form); /* of one row of all caches */
 
 /* Floats of the host's rotary angles: the widest table of a sweep. */
 uint64_t footprint_angles(const struct plan_shm *p, const struct plan_run *r);

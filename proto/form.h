@@ -48,6 +48,7 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 /* What else than elements of a matrix a form can be, and whether it is that. */
 #define FORM_WEIGHT 1u /* elements of a matrix: all kernels of products know it */
 #define FORM_SCALE  2u /* elements of a grid of scales */
+#define FORM_CACHE  4u /* keys and values of the KV cache: narrowed to it, and dequantized again */
 
 #define FORM_BIT(name) (1u << FORM_##name)
 
@@ -59,26 +60,36 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
  *              kernels may load words so wide; processors' kernels read at any byte
  *   to         the form in which dequantized numbers are exact, F32 where that is rounded once
  *   scales     where they lie; of a grid: rows and columns that share one (0: the matrix says), FORM_BIT()s of their form
- *   also       FORM_SCALE, or 0
+ *   also       FORM_SCALE, FORM_CACHE, or 0
  *   codes      those of a block that can be no finite number: offset of the first, how many, bytes of one; a code c is none
  *              where (c & ones) == ones, and then an infinity where fraction is not 0 and c & fraction is 0
  *   filler     a byte that, repeated, makes blocks of small finite numbers
  *
  * First the forms that matrices can have, then the others; those that are FORM_SCALE neither are looked at by verify only.
  *
- *      name    elements bytes align to   scales           of a grid                      also    (codes, ones, fraction)  filler */
+ *      name  elements bytes align to scales, rows, cols, forms of a grid
+ *          also                     codes                                             filler */
 /* clang-format off */
 #define FORM_WEIGHTS(ROW)                                                                                              \
-    ROW(F32,      1,  4, 4, F32,  NONE, 0,  0, 0,                              FORM_SCALE, (0, 1, 4, 0x7f800000, 0x7fffff), 0x3c) \
-    ROW(F16,      1,  2, 2, F32,  NONE, 0,  0, 0,                              0,          (0, 1, 2, 0x7c00, 0x3ff),        0x2c) \
-    ROW(BF16,     1,  2, 2, BF16, NONE, 0,  0, 0,                              FORM_SCALE, (0, 1, 2, 0x7f80, 0x7f),         0x3c) \
-    ROW(F8_E4M3,  1,  1, 1, F32,  GRID, 0,  0, FORM_BIT(F32) | FORM_BIT(BF16), 0,          (0, 1, 1, 0x7f, 0),              0x3c) \
-    ROW(MXFP4,   32, 16, 1, BF16, GRID, 1, 32, FORM_BIT(F8_E8M0),              0,          (0, 0, 0, 0, 0),                 0x21)
+    ROW(F32,       1,  4, 4, F32,  NONE,  0,  0, 0,                                                                    \
+        FORM_SCALE | FORM_CACHE, (0, 1, 4, 0x7f800000, 0x7fffff),                  0x3c)                               \
+    ROW(BF16,      1,  2, 2, BF16, NONE,  0,  0, 0,                                                                    \
+        FORM_SCALE | FORM_CACHE, (0, 1, 2, 0x7f80, 0x7f),                          0x3c)                               \
+    ROW(F16,       1,  2, 2, F32,  NONE,  0,  0, 0,                                                                    \
+        FORM_CACHE,              (0, 1, 2, 0x7c00, 0x3ff),                         0x2c)                               \
+    ROW(F8_E4M3,   1,  1, 1, F32,  GRID,  0,  0, FORM_BIT(F32) | FORM_BIT(BF16),                                       \
+        0,                       (0, 1, 1, 0x7f, 0),                               0x3c)                               \
+    ROW(MXFP4,    32, 16, 1, BF16, GRID,  1, 32, FORM_BIT(F8_E8M0),                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x21)
 #define FORM_OTHERS(ROW)                                                                                               \
-    ROW(F8_E8M0,  1,  1, 1, BF16, NONE, 0,  0, 0,                              FORM_SCALE, (0, 1, 1, 0xff, 0),              0x78) \
-    ROW(F8_E5M2,  1,  1, 1, F32,  NONE, 0,  0, 0,                              0,          (0, 1, 1, 0x7c, 0x03),           0x2c) \
-    ROW(F64,      1,  8, 8, F64,  NONE, 0,  0, 0,           0, (0, 1, 8, 0x7ff0000000000000, 0xfffffffffffff),              0x3c) \
-    ROW(BYTES,    1,  1, 1, BYTES, NONE, 0, 0, 0,                              0,          (0, 0, 0, 0, 0),                 0x3c)
+    ROW(F8_E8M0,   1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
+        FORM_SCALE,              (0, 1, 1, 0xff, 0),                               0x78)                               \
+    ROW(F8_E5M2,   1,  1, 1, F32,  NONE,  0,  0, 0,                                                                    \
+        0,                       (0, 1, 1, 0x7c, 0x03),                            0x2c)                               \
+    ROW(F64,       1,  8, 8, F64,  NONE,  0,  0, 0,                                                                    \
+        0,                       (0, 1, 8, 0x7ff0000000000000, 0xfffffffffffff),   0x3c)                               \
+    ROW(BYTES,     1,  1, 1, BYTES,NONE,  0,  0, 0,                                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x3c)
 /* clang-format on */
 #define FORM_TABLE(ROW) FORM_WEIGHTS(ROW) FORM_OTHERS(ROW)
 /* MXFP4 (OCP microscaling formats 1.0): a block's 32 numbers e2m1, two in a byte, the low nibble first. F8_*: OCP 8-bit

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "compute/cpu/reference.h"
+
 struct run {
     const struct plan_shm *p;
     const uint8_t **file;
@@ -27,60 +29,12 @@ struct run {
 
 /* ---- weights ---- */
 
-static double f16(uint16_t h)
-{
-    int e = h >> 10 & 31, m = h & 1023;
-    double v = e == 31 ? INFINITY : e ? ldexp(1 + m / 1024.0, e - 15) : ldexp(m / 1024.0, -14);
-
-    return h & 0x8000 ? -v : v;
-}
-
-static double bf16(const uint8_t *p)
-{
-    uint32_t b = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 24;
-    float f;
-
-    memcpy(&f, &b, 4);
-    return (double)f;
-}
-
-static double e4m3(uint8_t b)
-{
-    int e = b >> 3 & 15, m = b & 7;
-    double v = e ? ldexp(1 + m / 8.0, e - 7) : ldexp(m / 8.0, -6);
-
-    return b & 128 ? -v : v;
-}
-
-static double number(const uint8_t *base, uint32_t form, uint64_t i)
-{
-    uint16_t h;
-    float f;
-
-    switch (form) {
-    case FORM_F32: memcpy(&f, base + i * 4, 4); return (double)f;
-    case FORM_F16: memcpy(&h, base + i * 2, 2); return f16(h);
-    case FORM_BF16: return bf16(base + i * 2);
-    default: return e4m3(base[i]);
-    }
-}
-
-static double fp4(const uint8_t *row, uint64_t c)
-{
-    static const double values[16] = {0, .5, 1, 1.5, 2, 3, 4, 6, -0.0, -.5, -1, -1.5, -2, -3, -4, -6};
-
-    return values[c % 2 ? row[c / 2] >> 4 : row[c / 2] & 15];
-}
-
 static double element(const struct run *r, const struct plan_matrix *m, uint64_t row, uint64_t col)
 {
-    const uint8_t *at = r->file[m->file] + m->file_off + row * m->row_bytes, *scale;
-    double x = m->form == FORM_MXFP4 ? fp4(at, col) : number(at, m->form, col);
+    struct ops_weight w = {.matrix = m, .data = r->file[m->file] + m->file_off, .rows = m->rows};
 
-    if (m->scale_file == PLAN_NONE) return x;
-    scale = r->file[m->scale_file] + m->scale_off + row / m->block_rows * m->scale_row_bytes;
-    if (m->scale_form == FORM_F8_E8M0) return ldexp(x, scale[col / m->block_cols] - 127);
-    return x * number(scale, m->scale_form, col / m->block_cols);
+    if (m->scale_file != PLAN_NONE) w.scale = r->file[m->scale_file] + m->scale_off;
+    return (double)reference_weight(&w, row, col);
 }
 
 static const struct plan_matrix *matrix(const struct run *r, uint32_t i)
@@ -93,7 +47,7 @@ static double vector(const struct run *r, uint32_t i, uint64_t k)
     const struct plan_vector *v = &plan_vectors(r->p)[i];
 
     if (v->file == PLAN_NONE) return (double)plan_constants(r->p)[v->file_off + k];
-    return number(r->file[v->file] + v->file_off, v->form, k);
+    return reference_stored(v->form, r->file[v->file] + v->file_off, k);
 }
 
 /* ---- activations ---- */

@@ -312,7 +312,7 @@ static uint32_t vocab_of(const char *name)
     return vocab;
 }
 
-static void check_together(const char *name, uint32_t sequences, int chunk, enum plan_kv kv, uint32_t blow)
+static void check_together(const char *name, uint32_t sequences, int chunk, enum form kv, uint32_t blow)
 {
     char *folder = reference_make(name);
     struct options o = options_of(folder);
@@ -322,7 +322,7 @@ static void check_together(const char *name, uint32_t sequences, int chunk, enum
     struct error e = {0};
 
     o.batch_tokens = chunk;
-    o.kv_type = kv;
+    o.kv_form = kv;
     make_prompts(vocab_of(name));
     if (support_start(&i, &o, &load, &e)) fail_msg("%s: %s", name, e.text);
     say(i, false, &alone);
@@ -344,8 +344,8 @@ static void together_as_alone(void **state)
     assert_true(n > 40);
     for (int i = 0; i < n; i++) {
         if (entry[i]->d_name[0] != '.' && strcmp(entry[i]->d_name, "README.md")) {
-            check_together(entry[i]->d_name, PROMPTS, 0, KV_F32, 0);
-            if (i % 5 == 0) check_together(entry[i]->d_name, 2, 4, KV_BF16, 0);
+            check_together(entry[i]->d_name, PROMPTS, 0, FORM_F32, 0);
+            if (i % 5 == 0) check_together(entry[i]->d_name, 2, 4, FORM_BF16, 0);
         }
         free(entry[i]);
     }
@@ -359,7 +359,7 @@ static void killed_in_the_middle(void **state)
 {
     (void)state;
     for (size_t i = 0; i < KINDS; i++)
-        check_together(kinds[i], i % 2 ? PROMPTS : 3, i % 3 ? 0 : 7, KV_F32, 9 + (uint32_t)i * 5);
+        check_together(kinds[i], i % 2 ? PROMPTS : 3, i % 3 ? 0 : 7, FORM_F32, 9 + (uint32_t)i * 5);
 }
 
 /* The tokens that follow after a fork are those of a sequence of its own. */

@@ -150,7 +150,7 @@ static const struct plan_run small = {.slot_bytes = 1 << 20,
                                       .entries = {16, 16},
                                       .threads = 1,
                                       .backend = BACKEND_CPU,
-                                      .kv_type = KV_F32,
+                                      .kv_form = FORM_F32,
                                       .kv_rows = 100,
                                       .max_positions = 16,
                                       .max_logits = 1,
@@ -191,7 +191,7 @@ static void allocations_are_told(void **state)
         expect_told(i, "the smallest settings", base);
         r.kv_rows = 100000;
         expect_same_growth(i, "rows of the KV cache", base, open_with(p, r));
-        r.kv_type = KV_BF16;
+        r.kv_form = FORM_BF16;
         expect_told(i, "rows of 16 bits", open_with(p, r));
         r = small;
         r.max_positions = 4000;

@@ -217,7 +217,7 @@ static void damage_matrix(struct plan_shm *p, const struct form_info *f, struct 
     }
     FAULT(m->scale_file, PLAN_NONE, "has no scales");
     FAULT(m->scale_form, UNKNOWN, "form 99 (unknown)");
-    FAULT(m->scale_form, FORM_F16, "form 1 (F16)");
+    FAULT(m->scale_form, FORM_F16, "(F16)");
     FAULT(m->scale_row_bytes, m->scale_row_bytes + 1, "of scales a row");
     FAULT(m->block_cols, 0, "blocks of no size");
     if (f->grid_cols) FAULT(m->block_cols, f->grid_cols * 2u, "one scale for");
@@ -262,6 +262,8 @@ static void other_records_of_a_plan(void **state)
     struct plan_matrix *m = (struct plan_matrix *)(void *)((char *)p + p->matrices.offset) + p->spec.embed_matrix;
 
     (void)state;
+    FAULT(p->run.kv_form, UNKNOWN, "form 99 (unknown)");
+    FAULT(p->run.kv_form, FORM_MXFP4, "no KV cache is kept in form");
     FAULT(v->form, UNKNOWN, "form 99 (unknown)");
     FAULT(v->form, FORM_MXFP4, "(MXFP4), which is not for vectors");
     FAULT(v->form, FORM_F8_E4M3, "(F8_E4M3), which is not for vectors");

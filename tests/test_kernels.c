@@ -11,124 +11,16 @@
 
 #include "compute/cpu/reference.h"
 #include "compute/cpu/scalar.h"
+#include "tests/support_forms.h"
 #include "tests/support_kernels.h"
 
-/* A matrix in memory of its own: data and scales begin at odd bytes, and end where the allocation ends. */
-struct stored {
-    struct plan_matrix m;
-    unsigned char *data_alloc, *scale_alloc;
-    struct ops_weight w;
-};
-
-struct shape {
-    uint32_t form, rows, cols, block_rows, block_cols, scale_form;
-};
-
-#define MOST_SHAPES 16u
-
-/* Every form in odd sizes: rows of whole blocks, and of one more where a block is one element; grids of scales in blocks that
- * divide nothing, of one row, of all of it, stored in every form that they can have. */
-static size_t shapes_of(uint32_t form, struct shape *out)
-{
-    static const uint32_t sizes[][2] = {{37, 75}, {5, 1}, {33, 130}, {1, 16}, {67, 519}, {70, 64}, {3, 15}, {18, 1100}};
-    static const uint32_t grids[][2] = {{32, 128}, {128, 128}, {5, 7}, {4, 48}, {1, 4096}, {16, 1}};
-    const struct form_info *f = form_info(form);
-    size_t n = 0, grid = 0;
-    uint32_t scale_form = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        struct shape h = {.form = form, .rows = sizes[i][0], .cols = (sizes[i][1] + f->elements - 1) / f->elements * f->elements};
-        if (f->scales == FORM_SCALES_GRID) {
-            do
-                scale_form = (scale_form + 1) % FORMS;
-            while (!form_scaled_by(form, scale_form));
-            h.scale_form = scale_form;
-            h.block_rows = f->grid_rows ? f->grid_rows : grids[grid % 6][0];
-            h.block_cols = f->grid_cols ? f->grid_cols : grids[grid % 6][1];
-            grid++;
-        }
-        out[n++] = h;
-    }
-    return n;
-}
-
-/* Numbers of ordinary size: the form's own where it is of 16 or 32 bits, any codes that are numbers elsewhere. */
-static void fill_elements(unsigned char *p, uint32_t form, size_t elements, uint64_t *seed)
-{
-    const struct form_info *f = form_info(form);
-    for (size_t i = 0; i < elements && f->elements == 1 && f->bytes > 1; i++) {
-        const float x = kernels_uniform(seed);
-        const uint16_t half = form == FORM_F16 ? half_of_float(i % 7 ? x : x * 1e-5f) : bf16_of_float(x);
-        memcpy(p + i * f->bytes, f->bytes == 2 ? (const void *)&half : &x, f->bytes);
-    }
-    if (f->elements == 1 && f->bytes > 1)
-        return;
-    for (size_t b = 0; b < elements / f->elements; b++, p += f->bytes) {
-        for (uint32_t i = 0; i < f->bytes; i++)
-            p[i] = (unsigned char)kernels_random(seed);
-        for (uint32_t i = 0; i < f->codes; i++) {
-            unsigned char *code = p + f->code_off + i * f->code_bytes;
-            if (f->code_bytes == 2) /* a scale */
-                code[1] = (unsigned char)((code[1] & 0x80) | 0x28 | (code[1] & 7));
-            else if (form_kind(f, form_code(f, p, i)) != FORM_FINITE)
-                memset(code, f->filler, f->code_bytes);
-        }
-    }
-}
-
-static void fill_scales(unsigned char *p, uint32_t form, size_t count, uint64_t *seed)
-{
-    for (size_t i = 0; i < count; i++, p += form_bytes(form)) {
-        const float x = 0.01f + fabsf(kernels_uniform(seed));
-        const uint16_t half = bf16_of_float(x);
-        const unsigned char exponent = (unsigned char)(118 + kernels_random(seed) % 12);
-        memcpy(p, form == FORM_F32 ? (const void *)&x : form == FORM_BF16 ? (const void *)&half : &exponent, form_bytes(form));
-    }
-}
-
-static void make(struct stored *s, const struct shape *h, uint64_t seed)
-{
-    *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .form = (uint16_t)h->form, .block_rows = h->block_rows,
-                               .block_cols = h->block_cols, .scale_form = (uint16_t)h->scale_form,
-                               .row_bytes = form_row_bytes(h->form, h->cols)}};
-    s->data_alloc = malloc(1 + h->rows * s->m.row_bytes);
-    assert_non_null(s->data_alloc);
-    fill_elements(s->data_alloc + 1, h->form, (size_t)h->rows * h->cols, &seed);
-    s->w = (struct ops_weight){.matrix = &s->m, .data = s->data_alloc + 1, .rows = h->rows};
-    if (form_scales(h->form) == FORM_SCALES_GRID) {
-        const size_t scale_rows = (h->rows + h->block_rows - 1) / h->block_rows;
-        const size_t each = (h->cols + h->block_cols - 1) / h->block_cols;
-        s->m.scale_row_bytes = form_row_bytes(h->scale_form, each);
-        s->scale_alloc = malloc(1 + scale_rows * s->m.scale_row_bytes);
-        assert_non_null(s->scale_alloc);
-        fill_scales(s->scale_alloc + 1, h->scale_form, scale_rows * each, &seed);
-        s->w.scale = s->scale_alloc + 1;
-    }
-}
-
-static void drop(struct stored *s)
-{
-    free(s->data_alloc);
-    free(s->scale_alloc);
-}
-
-/* Rows [r0, r1) of it, as a tile would bring them. */
-static struct ops_weight rows_of(const struct stored *s, uint64_t r0, uint64_t r1)
-{
-    struct ops_weight w = {.matrix = &s->m, .data = s->data_alloc + 1 + r0 * s->m.row_bytes, .row0 = r0, .rows = r1 - r0};
-    if (s->scale_alloc) {
-        w.scale_row0 = r0 / s->m.block_rows;
-        w.scale = s->scale_alloc + 1 + w.scale_row0 * s->m.scale_row_bytes;
-    }
-    return w;
-}
-
 /* Calls each() for every shape of every form of weights. */
-static void every_shape(void (*each)(const struct shape *))
+static void every_shape(void (*each)(const struct form_shape *))
 {
-    struct shape shapes[MOST_SHAPES];
+    struct form_shape shapes[FORM_SHAPES_MOST];
     for (uint32_t form = 0; form < FORMS; form++) {
-        const size_t n = form_can_be(form, FORM_WEIGHT) ? shapes_of(form, shapes) : 0;
-        assert_true(n < MOST_SHAPES);
+        const size_t n = form_can_be(form, FORM_WEIGHT) ? form_shapes(form, shapes) : 0;
+        assert_true(n < FORM_SHAPES_MOST);
         for (size_t i = 0; i < n; i++)
             each(&shapes[i]);
     }
@@ -139,11 +31,10 @@ static const uint32_t token_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1
 #define MOST_TOKENS 100u
 #define COUNT(a)    (sizeof(a) / sizeof *(a))
 
-static const char *label(const struct shape *h, uint32_t n, const char *more)
+static const char *label(const struct form_shape *h, uint32_t n, const char *more)
 {
-    static char text[160];
-    snprintf(text, sizeof text, "%s, %u x %u, %s scales of %u x %u, %u tokens, %s", form_name(h->form), h->rows, h->cols,
-             form_name(h->scale_form), h->block_rows, h->block_cols, n, more);
+    static char text[240];
+    snprintf(text, sizeof text, "%s, %u tokens, %s", form_shape_name(h), n, more);
     return text;
 }
 
@@ -159,11 +50,11 @@ static void one_by_one(struct ops *o, float *y, uint32_t ldy, const float *x, ui
     }
 }
 
-static void check_products(const struct shape *h, uint32_t flags)
+static void check_products(const struct form_shape *h, uint32_t flags)
 {
     uint64_t seed = h->rows * 1000 + h->cols;
     struct stored s;
-    make(&s, h, seed);
+    stored_make(&s, h, seed);
     const uint32_t ldx = h->cols + 3, ldy = h->rows + 5;
     float *x = kernels_floats(&seed, (size_t)MOST_TOKENS * ldx), *bias = kernels_floats(&seed, h->rows);
     float *base = calloc((size_t)MOST_TOKENS * ldy, 4), *y = calloc((size_t)MOST_TOKENS * ldy, 4);
@@ -182,7 +73,7 @@ static void check_products(const struct shape *h, uint32_t flags)
             kernels_assert_same(y, base, (size_t)n * ldy, label(h, n, kernels_way_name(way)));
         }
         for (uint32_t cut = 1; cut < h->rows; cut += 1 + h->rows / 3) { /* rows in two calls, wherever cut */
-            const struct ops_weight a = rows_of(&s, 0, cut), b = rows_of(&s, cut, h->rows);
+            const struct ops_weight a = stored_rows(&s, 0, cut), b = stored_rows(&s, cut, h->rows);
             memset(y, 0, (size_t)MOST_TOKENS * ldy * 4);
             ops_matmul(o, y, ldy, x, ldx, &a, bias, flags, 9);
             ops_matmul(o, y + cut, ldy, x, ldx, &b, bias + cut, flags, 9);
@@ -195,10 +86,10 @@ static void check_products(const struct shape *h, uint32_t flags)
         ops_close(o);
     }
     free(x), free(bias), free(base), free(y), free(want), free(size);
-    drop(&s);
+    stored_free(&s);
 }
 
-static void check_plain_products(const struct shape *h)
+static void check_plain_products(const struct form_shape *h)
 {
     check_products(h, 0);
 }
@@ -211,11 +102,11 @@ static void test_products(void **state)
 
 static void test_row_norm(void **state)
 {
-    struct shape shapes[MOST_SHAPES];
+    struct form_shape shapes[FORM_SHAPES_MOST];
     (void)state;
     for (uint32_t form = 0; form < FORMS; form++)
         if (form_can_be(form, FORM_WEIGHT)) {
-            shapes_of(form, shapes);
+            form_shapes(form, shapes);
             check_products(&shapes[3], MATMUL_ROW_NORM);
             check_products(&shapes[4], MATMUL_ROW_NORM);
         }
@@ -247,11 +138,11 @@ static void test_large_row_norm(void **state)
     free(w), free(x), free(large);
 }
 
-static void check_transposed(const struct shape *h)
+static void check_transposed(const struct form_shape *h)
 {
     uint64_t seed = h->rows * 1000 + h->cols;
     struct stored s;
-    make(&s, h, seed);
+    stored_make(&s, h, seed);
     const uint32_t ldx = h->rows + 3, ldy = h->cols + 5;
     float *x = kernels_floats(&seed, (size_t)MOST_TOKENS * ldx), *bias = kernels_floats(&seed, h->cols);
     float *base = calloc((size_t)MOST_TOKENS * ldy, 4), *y = calloc((size_t)MOST_TOKENS * ldy, 4);
@@ -265,7 +156,7 @@ static void check_transposed(const struct shape *h)
         o = kernels_open(way);
         for (size_t c = 0; c < COUNT(token_counts); c++) {
             const uint32_t n = token_counts[c], cut = (uint32_t)(c * 7 % h->rows);
-            const struct ops_weight a = rows_of(&s, 0, cut), b = rows_of(&s, cut, h->rows);
+            const struct ops_weight a = stored_rows(&s, 0, cut), b = stored_rows(&s, cut, h->rows);
             memset(y, 0, (size_t)MOST_TOKENS * ldy * 4);
             ops_matmul_t(o, y, ldy, x, ldx, &a, bias, true, n);
             ops_matmul_t(o, y, ldy, x + cut, ldx, &b, NULL, false, n);
@@ -274,7 +165,7 @@ static void check_transposed(const struct shape *h)
         ops_close(o);
     }
     free(x), free(bias), free(base), free(y), free(want), free(size);
-    drop(&s);
+    stored_free(&s);
 }
 
 static void test_transposed_products(void **state)
@@ -316,15 +207,14 @@ static void check_dequantizing(uint32_t form)
 {
     const struct form_info *f = form_info(form);
     const uint32_t cols = 5 * (f->elements > 16 ? f->elements : 64), rows = 65536 / cols + 1;
-    const struct shape h = {form, rows, cols, f->grid_rows ? f->grid_rows : rows, f->grid_cols ? f->grid_cols : 80,
-                            (uint32_t)__builtin_ctz(f->scale_forms | FORM_BIT(BYTES))};
+    const struct form_shape h = form_shape_of(form, rows, cols, rows, 80);
     float *got = malloc((size_t)rows * cols * sizeof *got), *alone = malloc((size_t)rows * cols * sizeof *alone);
     struct stored s;
     assert_true(got && alone);
-    make(&s, &h, form);
+    stored_make(&s, &h, form);
     for (uint32_t i = 0; i < 65536 && f->bytes == 2 && f->elements == 1; i++) {
         const uint16_t code = form_kind(f, i) == FORM_FINITE ? (uint16_t)i : 0;
-        memcpy(s.data_alloc + 1 + 2 * i, &code, 2);
+        memcpy(s.data + 2 * i, &code, 2);
     }
     for (size_t way = 0; way < kernels_ways(); way += 3) {
         struct ops *o = kernels_open(way);
@@ -341,7 +231,7 @@ static void check_dequantizing(uint32_t form)
         ops_close(o);
     }
     free(got), free(alone);
-    drop(&s);
+    stored_free(&s);
 }
 
 static void test_dequantize(void **state)
@@ -410,6 +300,8 @@ static void test_unknown_forms(void **state)
     unsigned char weights[1024] = {0}, scale[64] = {0};
     struct plan_matrix m = {.rows = 2, .cols = 16, .row_bytes = 64};
     const struct ops_weight w = {.matrix = &m, .data = weights, .rows = 2};
+    const struct op_attention attention = {.heads = 1, .kv_heads = 1, .dk = 16, .dv = 16};
+    const struct ops_rows rows = {.n = 1};
     float x[64] = {0}, y[64];
     (void)state;
     for (int i = 0; i < 64; i++)
@@ -443,6 +335,10 @@ static void test_unknown_forms(void **state)
         expect_unknown(o, "F8_E4M3");
         ops_dequantize(o, y, weights, FORM_MXFP4, 32);
         expect_unknown(o, "MXFP4");
+        ops_kv_store(o, FORM_F8_E4M3, y, 16, x, 16, &rows);
+        expect_unknown(o, "(F8_E4M3)");
+        ops_attention(o, &attention, y, 16, x, 16, weights, weights, 99, NULL, NULL, &rows);
+        expect_unknown(o, "form 99 (unknown)");
         assert_int_equal(ops_sync(o, NULL), 0);
         ops_close(o);
     }
@@ -478,22 +374,22 @@ static void test_not_a_number(void **state)
         const uint32_t cols = f->elements > 1 ? 3 * f->elements : 70;
         struct stored s;
         for (uint32_t code = 0; code < f->codes && form_can_be(form, FORM_WEIGHT); code++) {
-            const struct shape h = {form, 9, cols, f->grid_rows ? f->grid_rows : 4, f->grid_cols ? f->grid_cols : 32,
-                                    (uint32_t)__builtin_ctz(f->scale_forms | FORM_BIT(BYTES))};
-            make(&s, &h, 5);
-            unsigned char *at = s.data_alloc + 1 + 3 * s.m.row_bytes + (cols / f->elements - 2) * f->bytes + f->code_off;
+            const struct form_shape h = form_shape_of(form, 9, cols, 4, 32);
+            stored_make(&s, &h, 5);
+            unsigned char *at = s.data + 3 * s.m.row_bytes + (cols / f->elements - 2) * f->bytes + f->code_off;
             memset(at + code * f->code_bytes, 0xff, f->code_bytes);
             check_not_a_number(&s, f->name);
-            drop(&s);
+            stored_free(&s);
         }
         for (uint32_t scale_form = 0; scale_form < FORMS; scale_form++) {
-            const struct shape h = {form, 9, cols, 1, f->grid_cols ? f->grid_cols : 32, scale_form};
+            struct form_shape h = form_shape_of(form, 9, cols, 1, 32);
             if (!form_scaled_by(form, scale_form))
                 continue;
-            make(&s, &h, 5);
-            memset(s.scale_alloc + 1 + 3 * s.m.scale_row_bytes + form_bytes(scale_form), 0xff, form_bytes(scale_form));
+            h.scale_form = scale_form;
+            stored_make(&s, &h, 5);
+            memset(s.scale + 3 * s.m.scale_row_bytes + form_bytes(scale_form), 0xff, form_bytes(scale_form));
             check_not_a_number(&s, form_name(scale_form));
-            drop(&s);
+            stored_free(&s);
         }
     }
 }
@@ -513,17 +409,17 @@ static void test_narrow(void **state)
         struct ops *o = kernels_open(way);
         for (uint32_t i = 0; i < 65536; i++)
             src[i] = float_of_half((uint16_t)i);
-        o->kernels->narrow(got, src, KV_F16, 65535);
+        o->kernels->narrow(got, src, FORM_F16, 65535);
         for (uint32_t i = 0; i < 65535; i++)
             assert_true(got[i] == i || (!isfinite(src[i]) && isnan(float_of_half(got[i])))); /* infinity is none either */
         for (uint32_t i = 0; i < 65536; i++) {
             src[i] = float_of_bits(kernels_random(&seed));
             src[i] = isnan(src[i]) ? NAN : src[i];
         }
-        o->kernels->narrow(got, src, KV_F16, 65536);
+        o->kernels->narrow(got, src, FORM_F16, 65536);
         for (uint32_t i = 0; i < 65536; i++)
             assert_true(fabsf(src[i]) < 65520.0f ? got[i] == half_of_float(src[i]) : isnan(float_of_half(got[i])));
-        o->kernels->narrow(got, src, KV_BF16, 65533);
+        o->kernels->narrow(got, src, FORM_BF16, 65533);
         for (uint32_t i = 0; i < 65533; i++)
             assert_true(fabsf(src[i]) < 0x1.ffp127f ? got[i] == bf16_of_float(src[i]) : (got[i] & 0x7fff) > 0x7f80);
         ops_close(o);

@@ -62,7 +62,7 @@ static struct ops_rows part_of(const struct layout *l, uint32_t i, uint32_t n)
 
 struct inputs {
     struct op_attention p;
-    uint32_t kv_type;
+    uint32_t kv_form;
     bool with_sinks, with_alibi;
     float *q, *k_new, *v_new, *sinks, *alibi; /* k_new, v_new: of every cached row */
     unsigned char *k_cache, *v_cache;
@@ -86,8 +86,8 @@ static void make_inputs(struct inputs *in, const struct layout *l, struct ops *o
     for (uint32_t i = 0; i < l->rows; i++)
         rows[i] = i;
     const struct ops_rows all = {.row = rows, .n = l->rows};
-    ops_kv_store(o, in->kv_type, in->k_cache, kw, in->k_new, kw, &all);
-    ops_kv_store(o, in->kv_type, in->v_cache, vw, in->v_new, vw, &all);
+    ops_kv_store(o, in->kv_form, in->k_cache, kw, in->k_new, kw, &all);
+    ops_kv_store(o, in->kv_form, in->v_cache, vw, in->v_new, vw, &all);
     free(rows);
 }
 
@@ -101,7 +101,7 @@ static void run(struct ops *o, const struct inputs *in, const struct layout *l, 
     const struct op_attention *p = &in->p;
     const struct ops_rows r = part_of(l, i, n);
     const uint32_t ldq = p->heads * p->dk, ldd = p->heads * p->dv;
-    ops_attention(o, p, dst + (size_t)i * ldd, ldd, in->q + (size_t)i * ldq, ldq, in->k_cache, in->v_cache, in->kv_type,
+    ops_attention(o, p, dst + (size_t)i * ldd, ldd, in->q + (size_t)i * ldq, ldq, in->k_cache, in->v_cache, in->kv_form,
                   in->with_sinks ? in->sinks : NULL, in->with_alibi ? in->alibi : NULL, &r);
 }
 
@@ -118,7 +118,7 @@ static void check(struct inputs in, struct layout *l, const char *what)
         run(o, &in, l, i, 1, base);
     ops_close(o);
     const struct ops_rows all = part_of(l, 0, l->n);
-    reference_attention(p, want, ldd, in.q, ldq, in.k_cache, in.v_cache, in.kv_type, in.with_sinks ? in.sinks : NULL,
+    reference_attention(p, want, ldd, in.q, ldq, in.k_cache, in.v_cache, in.kv_form, in.with_sinks ? in.sinks : NULL,
                         in.with_alibi ? in.alibi : NULL, &all);
     kernels_assert_near(base, want, size, 3e-6 * (1 + (double)p->scale), NULL, 1, what); /* errors of a score grow with it */
     for (size_t way = 0; way < kernels_ways(); way++) {
@@ -156,16 +156,16 @@ static void test_switches(void **state)
         struct inputs in;
     } cases[] = {
         {"plain", {.p = {.heads = 4, .kv_heads = 4, .dk = 32, .dv = 32, .scale = 0.3f}}},
-        {"grouped, bf16", {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f}, .kv_type = KV_BF16}},
-        {"odd sizes, f16", {.p = {.heads = 6, .kv_heads = 2, .dk = 40, .dv = 24, .scale = 0.2f}, .kv_type = KV_F16}},
+        {"grouped, bf16", {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f}, .kv_form = FORM_BF16}},
+        {"odd sizes, f16", {.p = {.heads = 6, .kv_heads = 2, .dk = 40, .dv = 24, .scale = 0.2f}, .kv_form = FORM_F16}},
         {"window", {.p = {.heads = 2, .kv_heads = 1, .dk = 16, .dv = 16, .scale = 0.3f, .window = 17}}},
         {"window of 64", {.p = {.heads = 2, .kv_heads = 2, .dk = 20, .dv = 16, .scale = 0.3f, .window = 64}}},
-        {"chunks", {.p = {.heads = 3, .kv_heads = 1, .dk = 16, .dv = 32, .scale = 0.3f, .chunk = 48}, .kv_type = KV_BF16}},
+        {"chunks", {.p = {.heads = 3, .kv_heads = 1, .dk = 16, .dv = 32, .scale = 0.3f, .chunk = 48}, .kv_form = FORM_BF16}},
         {"sinks", {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f, .window = 100}, .with_sinks = true}},
         {"cap", {.p = {.heads = 2, .kv_heads = 2, .dk = 32, .dv = 32, .scale = 2.0f, .cap = 5.0f}}},
         {"alibi", {.p = {.heads = 5, .kv_heads = 5, .dk = 17, .dv = 15, .scale = 0.25f}, .with_alibi = true}},
         {"v in k", {.p = {.heads = 20, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.2f, .flags = ATTN_V_IN_K}}},
-        {"many heads on one", {.p = {.heads = 70, .kv_heads = 1, .dk = 24, .dv = 16, .scale = 0.2f, .flags = ATTN_V_IN_K}, .kv_type = KV_BF16}},
+        {"many heads on one", {.p = {.heads = 70, .kv_heads = 1, .dk = 24, .dv = 16, .scale = 0.2f, .flags = ATTN_V_IN_K}, .kv_form = FORM_BF16}},
         {"large scores", {.p = {.heads = 2, .kv_heads = 1, .dk = 64, .dv = 16, .scale = 60.0f}}},
     };
     struct layout l = usual_layout();
@@ -207,7 +207,7 @@ static void test_little_scratch(void **state)
     const struct op_attention p = {.heads = 1, .kv_heads = 1, .dk = 50000, .dv = 50000};
     const struct ops_rows r = {.n = 1};
     assert_int_equal(ops_open(&o, &options, &e), 0);
-    ops_attention(o, &p, NULL, 0, NULL, 0, NULL, NULL, KV_F32, NULL, NULL, &r);
+    ops_attention(o, &p, NULL, 0, NULL, 0, NULL, NULL, FORM_F32, NULL, NULL, &r);
     assert_int_equal(ops_sync(o, &e), -ENOMEM);
     assert_non_null(strstr(e.text, "50000"));
     ops_close(o);

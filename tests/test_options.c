@@ -219,7 +219,7 @@ static void defaults(void **state)
     assert_false(o.has_seed || o.json || o.quiet || o.chat || o.ignore_eos);
     assert_true(o.host_memory == UINT64_MAX && o.device_memory == UINT64_MAX);
     assert_int_equal(o.backend, BACKEND_AUTO);
-    assert_int_equal(o.kv_type, KV_F32);
+    assert_int_equal(o.kv_form, FORM_F32);
     assert_int_equal(o.slot_bytes + o.io_block, 0);
     assert_int_equal(o.threads + o.context + o.batch_tokens + o.reader_depth + o.transfer_depth + o.io_depth, 0);
     assert_null(o.prompt);
@@ -350,7 +350,7 @@ static void fields(void **state)
     ACCEPT("run", "M", "-f", "story.txt", "--think", "off", "--kv-type", "bf16", "--chunk", "64", "-c", "2048");
     assert_string_equal(o.prompt_file, "story.txt");
     assert_int_equal(o.think, THINK_OFF);
-    assert_int_equal(o.kv_type, KV_BF16);
+    assert_int_equal(o.kv_form, FORM_BF16);
     assert_int_equal(o.batch_tokens, 64);
     assert_int_equal(o.context, 2048);
     ACCEPT("logits", "M", "--tokens", "1 2 3", "--positions", "0,2", "-o", "x.f32", "--trace", "t.json");

@@ -174,19 +174,25 @@ INLINE vf below_or_nan(vf x, float limit)
     return vf_sel(vf_lt(vf_and_bits(x, 0x7fffffffu), vf_set1(limit)), x, vf_set1(__builtin_nanf("")));
 }
 
-static void kernel_narrow(void *dst, const float *src, uint32_t kv_type, size_t width)
+static void kernel_narrow(void *dst, const float *src, uint32_t kv_form, size_t width)
 {
-    if (kv_type == KV_F32) {
+    uint16_t h[16];
+    switch (kv_form) { /* those that are FORM_CACHE */
+    case FORM_F32:
         memcpy(dst, src, width * sizeof *src);
         return;
-    }
-    FOR_VECS(c, n, width) {
-        uint16_t h[16];
-        if (kv_type == KV_BF16)
+    case FORM_BF16:
+        FOR_VECS(c, n, width) {
             vf_store_bf16(h, below_or_nan(load_some(src + c, n), 0x1.ffp127f));
-        else
+            memcpy((uint16_t *)dst + c, h, n * sizeof *h);
+        }
+        return;
+    case FORM_F16:
+        FOR_VECS(c, n, width) {
             vf_store_f16(h, below_or_nan(load_some(src + c, n), 65520.0f));
-        memcpy((uint16_t *)dst + c, h, n * sizeof *h);
+            memcpy((uint16_t *)dst + c, h, n * sizeof *h);
+        }
+        return;
     }
 }
 

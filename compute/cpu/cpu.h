@@ -55,7 +55,7 @@ struct cpu_attention {
     const unsigned char *k, *v;
     size_t k_row_bytes, v_row_bytes;   /* of the caches */
     size_t k_head_bytes, v_head_bytes; /* from one kv head to the next */
-    uint32_t kv_form;                  /* FORM_F32, FORM_BF16, FORM_F16 */
+    uint32_t kv_form;
     const float *sinks, *alibi;
     const struct ops_rows *rows;
 };
@@ -92,7 +92,7 @@ struct cpu_kernels {
     void (*scale)(float *x, size_t width, float mul);
     void (*softcap)(float *x, size_t width, float mul, float cap);
     void (*add_scaled)(float *dst, const float *src, size_t width, float weight); /* dst += weight * src */
-    void (*narrow)(void *dst, const float *src, uint32_t kv_type, size_t width);
+    void (*narrow)(void *dst, const float *src, uint32_t kv_form, size_t width);
 
     void (*attention)(const struct cpu_attention *a, const struct cpu_attention_task *t, float *work);
 

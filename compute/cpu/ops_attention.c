@@ -6,9 +6,13 @@
 
 #define WHOLE_ROW_BYTES 2048u /* kv heads of a task lie side by side; beyond this the memory gains nothing */
 
-static size_t kv_bytes(uint32_t kv_type)
+/* An error of the backend where no cache is kept so. */
+static bool known(struct ops *o, uint32_t kv_form)
 {
-    return kv_type == KV_F32 ? 4 : 2;
+    if (form_can_be(kv_form, FORM_CACHE))
+        return true;
+    error_set(&o->error, ENOTSUP, "no KV cache is kept in form %u (%s)", kv_form, form_name(kv_form));
+    return false;
 }
 
 struct store_job {
@@ -17,7 +21,7 @@ struct store_job {
     const float *src;
     const struct ops_rows *rows;
     size_t width, ld;
-    uint32_t kv_type, each;
+    uint32_t kv_form, each;
 };
 
 static void store_task(void *arg, uint32_t worker, uint32_t task)
@@ -25,15 +29,15 @@ static void store_task(void *arg, uint32_t worker, uint32_t task)
     const struct store_job *j = arg;
     (void)worker;
     for (uint32_t i = task * j->each; i < j->rows->n && i < (task + 1) * j->each; i++)
-        j->o->kernels->narrow(j->cache + j->rows->row[i] * j->width * kv_bytes(j->kv_type), j->src + i * j->ld, j->kv_type,
+        j->o->kernels->narrow(j->cache + j->rows->row[i] * j->width * form_bytes(j->kv_form), j->src + i * j->ld, j->kv_form,
                               j->width);
 }
 
-void ops_kv_store(struct ops *o, uint32_t kv_type, void *cache, uint32_t width, const float *src, uint32_t ld,
+void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld,
                   const struct ops_rows *r)
 {
-    struct store_job j = {o, cache, src, r, width, ld, kv_type, (r->n + 4 * o->threads - 1) / (4 * o->threads)};
-    if (r->n)
+    struct store_job j = {o, cache, src, r, width, ld, kv_form, (r->n + 4 * o->threads - 1) / (4 * o->threads)};
+    if (r->n && known(o, kv_form))
         cpu_run(o, store_task, &j, (r->n + j.each - 1) / j.each, (uint64_t)r->n * width);
 }
 
@@ -88,13 +92,12 @@ static void cut(struct attention_job *j)
 }
 
 void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
-                   const void *k_cache, const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi,
+                   const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi,
                    const struct ops_rows *r)
 {
-    static const uint32_t forms[] = {[KV_F32] = FORM_F32, [KV_BF16] = FORM_BF16, [KV_F16] = FORM_F16};
-    const size_t bytes = kv_bytes(kv_type);
+    const size_t bytes = form_bytes(kv_form);
     struct attention_job j = {.o = o, .bytes_each = footprint_cpu_attention(p->dk, p->dv) * sizeof(float)};
-    if (r->n == 0)
+    if (r->n == 0 || !known(o, kv_form))
         return;
     if (o->threads * cpu_round_up(j.bytes_each, 64) > o->scratch_bytes) {
         error_set(&o->error, ENOMEM, "scratch of %llu bytes is too small for attention heads of %u and %u columns",
@@ -102,7 +105,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
         return;
     }
     j.a = (struct cpu_attention){.p = p, .dst = dst, .q = q, .ldd = ldd, .ldq = ldq, .k = k_cache, .v = v_cache,
-                                 .kv_form = forms[kv_type], .sinks = sinks, .alibi = alibi, .rows = r,
+                                 .kv_form = kv_form, .sinks = sinks, .alibi = alibi, .rows = r,
                                  .k_head_bytes = p->dk * bytes, .v_head_bytes = p->dv * bytes,
                                  .k_row_bytes = (size_t)p->kv_heads * p->dk * bytes,
                                  .v_row_bytes = (size_t)p->kv_heads * p->dv * bytes};

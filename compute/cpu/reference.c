@@ -63,7 +63,7 @@ static double MXFP4_element(const unsigned char *block, uint64_t i)
     return small_float(block[i / 2] >> (i % 2 ? 4 : 0) & 15, 2, 1, 1);
 }
 
-static double stored(uint32_t form, const unsigned char *row, uint64_t k)
+double reference_stored(uint32_t form, const void *row, uint64_t k)
 {
     static double (*const element[FORMS])(const unsigned char *, uint64_t) = {
 #define ELEMENT(name, ...) [FORM_##name] = name##_element,
@@ -72,20 +72,20 @@ static double stored(uint32_t form, const unsigned char *row, uint64_t k)
     };
     if (form >= FORMS || !element[form])
         return NAN;
-    return element[form](row + k / form_elements(form) * form_bytes(form), k % form_elements(form));
+    return element[form]((const unsigned char *)row + k / form_elements(form) * form_bytes(form), k % form_elements(form));
 }
 
 static double scale_of(uint32_t form, const unsigned char *row, uint64_t k)
 {
     if (form == FORM_F8_E8M0)
         return row[k] == 255 ? NAN : ldexp(1, row[k] - 127);
-    return stored(form, row, k);
+    return reference_stored(form, row, k);
 }
 
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
 {
     const struct plan_matrix *m = w->matrix;
-    double value = stored(m->form, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
+    double value = reference_stored(m->form, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
     if (w->scale)
         scale = scale_of(m->scale_form,
                          (const unsigned char *)w->scale +
@@ -218,10 +218,9 @@ void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uin
         }
 }
 
-static double cached(uint32_t kv_type, const void *cache, uint64_t at)
+static double cached(uint32_t kv_form, const void *cache, uint64_t at)
 {
-    static const uint32_t forms[] = {[KV_F32] = FORM_F32, [KV_BF16] = FORM_BF16, [KV_F16] = FORM_F16};
-    return stored(forms[kv_type], cache, at);
+    return reference_stored(kv_form, cache, at);
 }
 
 static uint32_t row_of_place(const struct ops_rows *r, uint32_t i, uint32_t position)
@@ -239,7 +238,7 @@ static bool sees(const struct op_attention *p, uint32_t position, uint32_t other
 
 /* One head of one position; weights: room for every position. */
 static void attend(const struct op_attention *p, float *dst, const float *q, const void *k_cache, const void *v_cache,
-                   uint32_t kv_type, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r, uint32_t i,
+                   uint32_t kv_form, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r, uint32_t i,
                    double *weights)
 {
     const uint32_t kv_head = head / (p->heads / p->kv_heads), position = r->position[i];
@@ -253,7 +252,7 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
             continue;
         }
         for (uint32_t c = 0; c < p->dk; c++)
-            s += q[c] * cached(kv_type, k_cache, (row * p->kv_heads + kv_head) * p->dk + c);
+            s += q[c] * cached(kv_form, k_cache, (row * p->kv_heads + kv_head) * p->dk + c);
         s *= p->scale;
         if (p->cap != 0)
             s = p->cap * tanh(s / p->cap);
@@ -269,7 +268,7 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
         for (uint32_t j = 0; j <= position; j++) {
             const uint64_t row = row_of_place(r, i, j);
             if (weights[j] > 0)
-                out += weights[j] * cached(kv_type, v_in_k ? k_cache : v_cache,
+                out += weights[j] * cached(kv_form, v_in_k ? k_cache : v_cache,
                                            (row * p->kv_heads + kv_head) * (v_in_k ? p->dk : p->dv) + c);
         }
         dst[c] = (float)(out / sum);
@@ -277,13 +276,13 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
 }
 
 void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
-                         const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi, const struct ops_rows *r)
+                         const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi, const struct ops_rows *r)
 {
     double *weights = calloc((size_t)r->max_position + 1, sizeof *weights);
     for (uint32_t i = 0; i < r->n && weights; i++)
         for (uint32_t h = 0; h < p->heads; h++)
             attend(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, q + (uint64_t)i * ldq + (uint64_t)h * p->dk, k_cache, v_cache,
-                   kv_type, h, sinks, alibi, r, i, weights);
+                   kv_form, h, sinks, alibi, r, i, weights);
     free(weights);
 }
 

@@ -7,6 +7,8 @@
 
 /* W[row0 + r][k] as float32: value times scale, rounded once. */
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k);
+/* Element k of a row, without its scale where that lies in a grid; NaN where form is none of weights. */
+double reference_stored(uint32_t form, const void *row, uint64_t k);
 
 /* size: of each output the sum of the magnitudes that went into it (for tolerances), or NULL. */
 void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
@@ -20,7 +22,7 @@ void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float
                    uint32_t n);
 void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n);
 void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
-                         const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi, const struct ops_rows *r);
+                         const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi, const struct ops_rows *r);
 void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
                     const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c);
 void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include "compute/cuda/element.h"
+#include "proto/program.h"
 
 ELEMENT_FN float act_sigmoid(float x)
 {

@@ -9,7 +9,7 @@
  * at once changes any bit. */
 #include <errno.h>
 
-#include "compute/cuda/element.h"
+#include "compute/cuda/forms.h"
 #include "compute/cuda/launch.cuh"
 
 namespace {
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
                 float x = 0.0f;
 
                 if (at >= from && at < to && d < p.dk)
-                    x = element_kv_load(KV, a.k, row_of[at] * a.k_width + (uint64_t)key_head * p.dk + d);
+                    x = form_load(KV, a.k, row_of[at] * a.k_width + (uint64_t)key_head * p.dk + d);
                 ks[at * (SLICE + 1) + e % SLICE] = x;
             }
             __syncthreads();
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
             for (uint32_t h = 0; h < HEADS; h++) values[h] = acc[h * p.dv + c] * rescale[h];
 #pragma unroll 4
             for (uint32_t at = from; at < to; at++) {
-                float x = element_kv_load(KV, a.v, row_of[at] * a.v_width + (uint64_t)key_head * (p.flags & ATTN_V_IN_K ? p.dk : p.dv) + c);
+                float x = form_load(KV, a.v, row_of[at] * a.v_width + (uint64_t)key_head * (p.flags & ATTN_V_IN_K ? p.dk : p.dv) + c);
 
 #pragma unroll
                 for (uint32_t h = 0; h < HEADS; h++) values[h] = fmaf(weights[h * BLOCK + at], x, values[h]);
@@ -205,13 +205,13 @@ __global__ void merge_kernel(const part_args a, float *dst, uint32_t ldd, const 
     }
 }
 
-__global__ void store_kernel(uint32_t kv_type, void *cache, uint32_t width, const float *src, uint32_t ld, const uint32_t *row, uint32_t n)
+__global__ void store_kernel(uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld, const uint32_t *row, uint32_t n)
 {
     uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
 
     if (c >= width) return;
     for (uint32_t i = blockIdx.y; i < n; i += gridDim.y)
-        element_kv_store(kv_type, cache, (uint64_t)row[i] * width + c, src[(uint64_t)i * ld + c]);
+        form_store(kv_form, cache, (uint64_t)row[i] * width + c, src[(uint64_t)i * ld + c]);
 }
 
 const size_t SHARED_MOST = 48 << 10; /* what every device gives without being asked */
@@ -223,34 +223,47 @@ bool fits(const op_attention &p)
 }
 
 template <uint32_t HEADS>
-void start(struct ops *o, part_args &a, uint32_t kv_type, uint32_t positions)
+void start(struct ops *o, part_args &a, uint32_t kv_form, uint32_t positions)
 {
     size_t shared = part_layout(HEADS, a.p.dk, a.p.dv).total * sizeof(float);
     dim3 grid;
 
     a.groups = blocks_for(a.p.heads / a.p.kv_heads, HEADS);
     grid = dim3(a.spans, a.groups * a.p.kv_heads, positions);
-    if (kv_type == KV_F32) launch(o, "attention", part_kernel<KV_F32, HEADS>, grid, THREADS, shared, a);
-    else if (kv_type == KV_BF16) launch(o, "attention", part_kernel<KV_BF16, HEADS>, grid, THREADS, shared, a);
-    else launch(o, "attention", part_kernel<KV_F16, HEADS>, grid, THREADS, shared, a);
+    switch (kv_form) { /* those that are FORM_CACHE */
+    case FORM_F32: launch(o, "attention", part_kernel<FORM_F32, HEADS>, grid, THREADS, shared, a); return;
+    case FORM_BF16: launch(o, "attention", part_kernel<FORM_BF16, HEADS>, grid, THREADS, shared, a); return;
+    case FORM_F16: launch(o, "attention", part_kernel<FORM_F16, HEADS>, grid, THREADS, shared, a); return;
+    }
+}
+
+bool known(struct ops *o, uint32_t kv_form)
+{
+    char what[96];
+
+    if (form_can_be(kv_form, FORM_CACHE)) return true;
+    snprintf(what, sizeof what, "no KV cache is kept in form %u (%s)", kv_form, form_name(kv_form));
+    backend_fail(o, ENOTSUP, what);
+    return false;
 }
 
 } /* namespace */
 
-void ops_kv_store(struct ops *o, uint32_t kv_type, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r)
+void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r)
 {
-    launch(o, "storing keys and values", store_kernel, dim3(blocks_for(width, 256), grid_rows(r->n)), 256, 0, kv_type, cache, width, src, ld,
+    if (!known(o, kv_form)) return;
+    launch(o, "storing keys and values", store_kernel, dim3(blocks_for(width, 256), grid_rows(r->n)), 256, 0, kv_form, cache, width, src, ld,
            r->row, r->n);
 }
 
 void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
-                   const void *v_cache, uint32_t kv_type, const float *sinks, const float *alibi, const struct ops_rows *r)
+                   const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi, const struct ops_rows *r)
 {
     uint64_t spans = r->max_position / CUDA_SPAN_POSITIONS + 1, each = spans * p->heads * (p->dv + 2ull) * sizeof(float), at_once;
     uint32_t group = p->heads / p->kv_heads;
     part_args a = {};
 
-    if (!r->n) return;
+    if (!r->n || !known(o, kv_form)) return;
     backend_scratch_begin(o);
     at_once = o->scratch_bytes / each < 65535 ? o->scratch_bytes / each : 65535;
     if (at_once > r->n) at_once = r->n;
@@ -271,9 +284,9 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
         uint32_t positions = (uint32_t)(r->n - i < at_once ? r->n - i : at_once);
 
         a.first_position = (uint32_t)i;
-        if (group > 1 && fits<8>(*p) && group > 4) start<8>(o, a, kv_type, positions);
-        else if (group > 1 && fits<4>(*p)) start<4>(o, a, kv_type, positions);
-        else if (fits<1>(*p)) start<1>(o, a, kv_type, positions);
+        if (group > 1 && fits<8>(*p) && group > 4) start<8>(o, a, kv_form, positions);
+        else if (group > 1 && fits<4>(*p)) start<4>(o, a, kv_form, positions);
+        else if (fits<1>(*p)) start<1>(o, a, kv_form, positions);
         else {
             backend_fail(o, ENOTSUP, "attention heads are too wide for the kernels");
             return;

@@ -1,4 +1,5 @@
-/* Stored elements to float32 and back, one at a time: the same functions on the device and, for the tests, on the host.
+/* Number formats to float32 and back, one at a time: the same functions on the device and, for the tests, on the host. How
+ * stored forms are made of them is compute/cuda/forms.h.
  *
  *   bf16   1.8.7    the upper half of a float32
  *   f16    1.5.10   IEEE 754 binary16
@@ -10,13 +11,13 @@
 #pragma once
 #include <stdint.h>
 #include <string.h>
-#include "proto/plan.h"
 
 #ifdef __CUDACC__
-#define ELEMENT_FN static inline __host__ __device__
+#define ELEMENT_MEMBER __host__ __device__
 #else
-#define ELEMENT_FN static inline
+#define ELEMENT_MEMBER
 #endif
+#define ELEMENT_FN static inline ELEMENT_MEMBER
 
 ELEMENT_FN float element_from_bits(uint32_t bits)
 {
@@ -110,45 +111,4 @@ ELEMENT_FN uint16_t element_to_f16(float x)
     rounded = body + 0xfffu + (body >> 13 & 1u) - (112u << 23);
     return (uint16_t)(sign | rounded >> 13);
 #endif
-}
-
-/* Element k of a row stored as form, without its scale. form is a constant wherever speed matters. */
-ELEMENT_FN float element_load(uint32_t form, const void *row, uint64_t k)
-{
-    switch (form) {
-    case FORM_F32: return ((const float *)row)[k];
-    case FORM_F16: return element_f16(((const uint16_t *)row)[k]);
-    case FORM_BF16: return element_bf16(((const uint16_t *)row)[k]);
-    case FORM_F8_E4M3: return element_e4m3(((const uint8_t *)row)[k]);
-    default: return element_e2m1(((const uint8_t *)row)[k / 2] >> (k % 2 * 4) & 15u); /* low nibble first */
-    }
-}
-
-/* Scale k of a row of scales. */
-ELEMENT_FN float element_load_scale(uint32_t form, const void *row, uint64_t k)
-{
-    return form == FORM_F8_E8M0 ? element_e8m0(((const uint8_t *)row)[k]) : element_load(form, row, k);
-}
-
-/* The two formats of the KV cache that are not float32, and float32. */
-ELEMENT_FN float element_kv_load(uint32_t kv_type, const void *cache, uint64_t at)
-{
-    return element_load(kv_type == KV_F32 ? FORM_F32 : kv_type == KV_BF16 ? FORM_BF16 : FORM_F16, cache, at);
-}
-
-/* What is too large for the cache's form becomes not a number, and not infinite: a score of minus infinity would be taken
- * for a position that is not seen, and nobody would notice. The limits are what would be rounded to infinity. */
-ELEMENT_FN void element_kv_store(uint32_t kv_type, void *cache, uint64_t at, float x)
-{
-    uint32_t limit = kv_type == KV_F16 ? 0x477ff000u : kv_type == KV_BF16 ? 0x7f7f8000u : UINT32_MAX;
-
-    if ((element_bits(x) & 0x7fffffffu) >= limit) x = element_from_bits(0x7fc00000u);
-    if (kv_type == KV_F32) ((float *)cache)[at] = x;
-    else ((uint16_t *)cache)[at] = kv_type == KV_BF16 ? element_to_bf16(x) : element_to_f16(x);
-}
-
-/* Elements in 16 bytes: what one lane of a few-token product loads at once. */
-ELEMENT_FN uint32_t element_vector(uint32_t form)
-{
-    return form == FORM_F32 ? 4 : form == FORM_F8_E4M3 ? 16 : form == FORM_MXFP4 ? 32 : 8;
 }

@@ -1,8 +1,9 @@
 /* What works on each element, or on each row as a whole. Threads along a row, rows along y. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "compute/cuda/act.h"
-#include "compute/cuda/element.h"
+#include "compute/cuda/forms.h"
 #include "compute/cuda/launch.cuh"
 
 namespace {
@@ -26,13 +27,13 @@ __global__ void embed_kernel(float *dst, uint32_t ld, const ops_gather g, uint64
     {
         uint32_t k = g.index[i] - g.first;
 
-        if (k < g.count) dst[(uint64_t)i * ld + c] = scale * element_load(g.form, (const uint8_t *)g.rows + k * row_bytes, c);
+        if (k < g.count) dst[(uint64_t)i * ld + c] = scale * form_load(g.form, (const uint8_t *)g.rows + k * row_bytes, c);
     }
 }
 
 __global__ void dequantize_kernel(float *dst, const void *src, uint32_t form, uint64_t elements)
 {
-    for (uint64_t i = COLUMN(); i < elements; i += (uint64_t)gridDim.x * blockDim.x) dst[i] = element_load(form, src, i);
+    for (uint64_t i = COLUMN(); i < elements; i += (uint64_t)gridDim.x * blockDim.x) dst[i] = form_load(form, src, i);
 }
 
 /* One pair of a head: column c counts pairs over all heads. */
@@ -135,10 +136,15 @@ __global__ void scale_rows_kernel(float *x, uint32_t ldx, const float *weight, u
     EACH_ROW(i, n) x[(uint64_t)i * ldx + c] *= weight[i];
 }
 
-bool known(struct ops *o, uint32_t form)
+/* Can rows of it stand alone, in whole blocks? */
+bool known(struct ops *o, uint32_t form, uint64_t elements)
 {
-    if (form < FORMS) return true;
-    backend_fail(o, ENOTSUP, "elements of unknown type");
+    char what[160];
+
+    if (form_can_be_table(form) && elements % form_elements(form) == 0) return true;
+    snprintf(what, sizeof what, "rows of %llu elements of form %u (%s) cannot be dequantized by themselves",
+             (unsigned long long)elements, form, form_name(form));
+    backend_fail(o, ENOTSUP, what);
     return false;
 }
 
@@ -146,7 +152,7 @@ bool known(struct ops *o, uint32_t form)
 
 void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale)
 {
-    if (known(o, g->form))
+    if (known(o, g->form, width))
         launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, *g, form_row_bytes(g->form, width), n, width, scale);
 }
 
@@ -154,7 +160,7 @@ void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, u
 {
     uint64_t blocks = (elements + THREADS - 1) / THREADS;
 
-    if (known(o, form)) launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, form, elements);
+    if (known(o, form, elements)) launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, form, elements);
 }
 
 void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)

@@ -78,8 +78,8 @@ void multiply(struct ops *o, float *y, uint32_t ldy, const product &p)
 
 bool exact_in_bf16(const weight_rows *w)
 {
-    /* e8m0 scales reach 2^127 and 6 * 2^127 overflows, in float32 just as well */
-    return (w->form == FORM_BF16 && !w->scale) || w->form == FORM_MXFP4;
+    /* e8m0 scales of MXFP4 reach 2^127 and 6 * 2^127 overflows, in float32 just as well */
+    return form_to(w->form) == FORM_BF16;
 }
 
 /* The rows of w as one operand: where they lie, or dequantized into scratch. */
@@ -87,7 +87,7 @@ const void *operand(struct ops *o, const weight_rows &w, bool bf16, void *wide)
 {
     dim3 grid(blocks_for(w.cols, 256), grid_rows(w.rows));
 
-    if (!w.scale && w.form == (bf16 ? FORM_BF16 : FORM_F32) && w.row_bytes == form_row_bytes(w.form, w.cols) &&
+    if (w.form == (bf16 ? FORM_BF16 : FORM_F32) && w.row_bytes == form_row_bytes(w.form, w.cols) &&
         (uintptr_t)w.data % 16 == 0)
         return w.data;
     if (bf16) launch(o, "dequantizing weights", dequantize_kernel<uint16_t>, grid, 256, 0, (uint16_t *)wide, w);

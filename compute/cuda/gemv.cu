@@ -19,36 +19,19 @@ struct gemv_args {
     uint32_t ldx, ldy, n;
 };
 
-/* Elements [s, s + 8) (F32: all four) of 16 bytes that were loaded. */
-template <uint32_t FORM>
-__device__ __forceinline__ void dequantize_part(float *out, const uint4 &raw, int s)
+/* Elements that one lane takes: 16 bytes of them, or 32 of a longer block with its scales inside. */
+FORM_CONSTANT uint32_t lane_elements(uint32_t form)
 {
-    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-
-    if (FORM == FORM_F32) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) out[j] = element_from_bits(words[j]);
-    } else if (FORM == FORM_F16 || FORM == FORM_BF16) {
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            uint32_t half = words[j / 2] >> (j % 2 * 16) & 0xffffu;
-            out[j] = FORM == FORM_F16 ? element_f16(half) : element_bf16(half);
-        }
-    } else if (FORM == FORM_F8_E4M3) {
-#pragma unroll
-        for (int j = 0; j < 8; j++) out[j] = element_e4m3(words[(s + j) / 4] >> ((s + j) % 4 * 8) & 0xffu);
-    } else {
-#pragma unroll
-        for (int j = 0; j < 8; j++) out[j] = element_e2m1(words[(s + j) / 8] >> ((s + j) % 8 * 4) & 15u);
-    }
+    return form_scales(form) == FORM_SCALES_INSIDE ? 32 : 16 * form_elements(form) / form_bytes(form);
 }
 
-/* WIDE: rows and x begin at multiples of 16 bytes, and a scale covers whole vectors. Otherwise element by element, in
- * the same order. */
+/* WIDE: x begins at multiples of 16 bytes, so do rows (unless scales lie inside of their blocks), and a scale covers whole
+ * vectors. Otherwise element by element, in the same order. */
 template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
 __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 {
-    constexpr int V = FORM == FORM_F32 ? 4 : FORM == FORM_F8_E4M3 ? 16 : FORM == FORM_MXFP4 ? 32 : 8;
+    constexpr bool GRID = form_scales(FORM) == FORM_SCALES_GRID, INSIDE = form_scales(FORM) == FORM_SCALES_INSIDE;
+    constexpr int V = lane_elements(FORM), ELEMENTS = form_elements(FORM), BYTES = form_bytes(FORM);
     constexpr int PART = V < 8 ? V : 8;
     const uint32_t lane = threadIdx.x % 32;
     const uint64_t r0 = ((uint64_t)blockIdx.x * WARPS + threadIdx.x / 32) * ROWS;
@@ -62,20 +45,22 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
         uint64_t at = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
 
         row[r] = a.w.data + at * a.w.row_bytes;
-        scales[r] = a.w.scale ? weight_scale_row(&a.w, at) : NULL;
+        scales[r] = GRID ? weight_scale_row(&a.w, at) : NULL;
     }
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) x[t] = a.x + (uint64_t)(t < (int)a.n ? t : a.n - 1) * a.ldx;
 
     for (uint32_t k = lane * V; k < a.w.cols; k += 32 * V) {
-        uint4 raw[ROWS];
+        block_in_registers raw[ROWS];
         float scale[ROWS];
 
-        if (WIDE) {
+        if (WIDE && !INSIDE) {
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
-                raw[r] = __ldg((const uint4 *)(row[r] + (uint64_t)(k / V) * 16));
-                scale[r] = a.w.scale ? element_load_scale(a.w.scale_form, scales[r], FORM == FORM_MXFP4 ? k / 32 : k / a.w.block_cols) : 1.0f;
+                const uint4 four = __ldg((const uint4 *)(row[r] + (uint64_t)(k / V) * 16));
+
+                raw[r] = block_in_registers{{four.x, four.y, four.z, four.w}};
+                scale[r] = GRID ? form_load_scale(a.w.scale_form, scales[r], k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols)) : 1.0f;
             }
         }
 #pragma unroll
@@ -84,18 +69,24 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
-                if (WIDE) {
-                    dequantize_part<FORM>(wide[r], raw[r], s);
-                    if (a.w.scale)
+                if (WIDE && INSIDE) {
+                    const block_in_memory block = {row[r] + (uint64_t)(k / ELEMENTS) * BYTES};
+
+#pragma unroll
+                    for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, block, k % ELEMENTS + s + j);
+                } else if (WIDE) {
+#pragma unroll
+                    for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, raw[r], s + j);
+                    if (GRID)
 #pragma unroll
                         for (int j = 0; j < PART; j++) wide[r][j] *= scale[r];
                 } else {
 #pragma unroll
                     for (int j = 0; j < PART; j++) {
                         uint32_t at = k + s + j;
-                        float e = at < a.w.cols ? element_load(FORM, row[r], at) : 0.0f;
+                        float e = at < a.w.cols ? form_load(FORM, row[r], at) : 0.0f;
 
-                        if (a.w.scale && at < a.w.cols) e *= element_load_scale(a.w.scale_form, scales[r], at / a.w.block_cols);
+                        if (GRID && at < a.w.cols) e *= form_load_scale(a.w.scale_form, scales[r], at / a.w.block_cols);
                         wide[r][j] = e;
                     }
                 }
@@ -166,8 +157,9 @@ bool aligned16(const void *p)
 void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, const float *bias,
                 uint32_t n)
 {
-    uint32_t vector = element_vector(w->form);
-    bool wide = aligned16(w->data) && w->row_bytes % 16 == 0 && w->cols % vector == 0 && (!w->scale || w->block_cols % vector == 0);
+    uint32_t vector = lane_elements(w->form);
+    bool inside = form_scales(w->form) == FORM_SCALES_INSIDE;
+    bool wide = w->cols % vector == 0 && (inside || (aligned16(w->data) && w->row_bytes % 16 == 0)) && (!w->scale || w->block_cols % vector == 0);
     gemv_args a = {*w, x, bias, y, ldx, ldy, n};
 
     if (wide && (!aligned16(x) || ldx % 4)) { /* rarely: a head's columns that begin in the middle of a vector */
@@ -184,13 +176,11 @@ void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, c
         part.n = n - i < 8 ? n - i : 8;
         part.x = a.x + (uint64_t)i * a.ldx;
         part.y = a.y + (uint64_t)i * a.ldy;
-        switch (w->form) {
-        case FORM_F32: start_form<FORM_F32>(o, part, wide); break;
-        case FORM_F16: start_form<FORM_F16>(o, part, wide); break;
-        case FORM_BF16: start_form<FORM_BF16>(o, part, wide); break;
-        case FORM_F8_E4M3: start_form<FORM_F8_E4M3>(o, part, wide); break;
-        case FORM_MXFP4: start_form<FORM_MXFP4>(o, part, wide); break;
-        default: backend_fail(o, ENOTSUP, "a weight of unknown type"); return;
+        switch (w->form) { /* ops_matmul() knows it */
+#define START(name, ...)                                                                                               \
+    case FORM_##name: start_form<FORM_##name>(o, part, wide); break;
+            FORM_WEIGHTS(START)
+#undef START
         }
     }
 }

@@ -1,5 +1,6 @@
 /* ops_matmul() and ops_matmul_t(): which kernels serve which product. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "compute/cuda/launch.cuh"
 #include "compute/cuda/matmul.h"
@@ -93,10 +94,26 @@ void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
     }
 }
 
+/* A matrix that the kernels know, in memory where they can read its blocks; a failure that names the form otherwise. */
 bool sound(struct ops *o, const struct ops_weight *w)
 {
-    if (w->matrix->form < FORMS && w->rows <= UINT32_MAX && w->matrix->cols <= UINT32_MAX && w->matrix->cols) return true;
-    backend_fail(o, ENOTSUP, "a matrix of a size or type that the kernels do not know");
+    const struct plan_matrix *m = w->matrix;
+    bool grid = form_scales(m->form) == FORM_SCALES_GRID;
+    char what[200];
+
+    if (!form_can_be(m->form, FORM_WEIGHT))
+        snprintf(what, sizeof what, "no kernel multiplies with weights of form %u (%s)", m->form, form_name(m->form));
+    else if (grid && (!w->scale || !form_scaled_by(m->form, m->scale_form) || !m->block_rows || !m->block_cols))
+        snprintf(what, sizeof what, "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
+                 form_name(m->form), m->scale_form, form_name(m->scale_form));
+    else if ((uintptr_t)w->data % form_align(m->form) || (grid && (uintptr_t)w->scale % form_align(m->scale_form)))
+        snprintf(what, sizeof what, "weights of %s that begin in the middle of a word", form_name(m->form));
+    else if (w->rows > UINT32_MAX || m->cols > UINT32_MAX || !m->cols)
+        snprintf(what, sizeof what, "a matrix of %llu x %llu, which the kernels cannot count", (unsigned long long)w->rows,
+                 (unsigned long long)m->cols);
+    else
+        return true;
+    backend_fail(o, ENOTSUP, what);
     return false;
 }
 
@@ -105,19 +122,19 @@ bool sound(struct ops *o, const struct ops_weight *w)
 struct weight_rows weight_rows_of(const struct ops_weight *w)
 {
     const struct plan_matrix *m = w->matrix;
-    bool mx = m->form == FORM_MXFP4;
+    bool grid = form_scales(m->form) == FORM_SCALES_GRID;
     struct weight_rows v = {};
 
     v.data = (const uint8_t *)w->data;
-    v.scale = (const uint8_t *)w->scale;
+    v.scale = grid ? (const uint8_t *)w->scale : NULL;
     v.row_bytes = m->row_bytes;
     v.scale_row_bytes = m->scale_row_bytes;
     v.row0 = w->row0;
     v.scale_row0 = w->scale_row0;
     v.rows = (uint32_t)w->rows;
     v.cols = (uint32_t)m->cols;
-    v.block_rows = mx || !m->block_rows ? 1 : m->block_rows;
-    v.block_cols = mx ? 32 : m->block_cols ? m->block_cols : 1;
+    v.block_rows = grid ? m->block_rows : 1;
+    v.block_cols = grid ? m->block_cols : 1;
     v.form = m->form;
     v.scale_form = m->scale_form;
     return v;

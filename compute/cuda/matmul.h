@@ -1,7 +1,7 @@
 /* What the files of the matrix products share. */
 #pragma once
 #include "compute/cuda/backend.h"
-#include "compute/cuda/element.h"
+#include "compute/cuda/forms.h"
 
 /* Rows of a stored matrix as kernels see them: struct ops_weight without its pointers to host memory. */
 struct weight_rows {
@@ -9,7 +9,7 @@ struct weight_rows {
     uint64_t row_bytes, scale_row_bytes;
     uint64_t row0, scale_row0;
     uint32_t rows, cols;
-    uint32_t block_rows, block_cols; /* of one scale */
+    uint32_t block_rows, block_cols; /* of one scale of the grid; 1 where there is none */
     uint32_t form, scale_form;
 };
 
@@ -26,9 +26,9 @@ ELEMENT_FN const uint8_t *weight_scale_row(const struct weight_rows *w, uint64_t
 /* Element (r, c) as float32: the stored number times its scale, rounded once. */
 ELEMENT_FN float weight_at(const struct weight_rows *w, uint64_t r, uint32_t c)
 {
-    float x = element_load(w->form, w->data + r * w->row_bytes, c);
+    float x = form_load(w->form, w->data + r * w->row_bytes, c);
 
-    return w->scale ? x * element_load_scale(w->scale_form, weight_scale_row(w, r), c / w->block_cols) : x;
+    return w->scale ? x * form_load_scale(w->scale_form, weight_scale_row(w, r), c / w->block_cols) : x;
 }
 
 /* y[i][r] = x[i] . W[r], n <= CUDA_GEMV_TOKENS: own kernels. */

@@ -84,7 +84,7 @@ struct options {
     int device;       /* index of the GPU, from 0 */
     enum option_mps mps;
     int threads;      /* compute threads of the cpu backend */
-    enum plan_kv kv_type;
+    enum form kv_form;
     uint64_t host_memory, device_memory; /* bytes; UINT64_MAX: automatic */
     int reader_depth, transfer_depth;    /* slots of the host and the device ring */
     uint64_t slot_bytes;                 /* a multiple of PLAN_PAGE */

@@ -17,6 +17,9 @@
 
 #define GIB (1024.0 * 1024 * 1024)
 
+/* --kv-type: its words in the order of the forms */
+_Static_assert(FORM_BF16 == FORM_F32 + 1 && FORM_F16 == FORM_F32 + 2, "f32|bf16|f16");
+
 const struct options option_defaults = {
     .max_tokens = -1,
     .top_k = -1,
@@ -25,7 +28,7 @@ const struct options option_defaults = {
     .min_p = NAN,
     .repeat_penalty = NAN,
     .backend = BACKEND_AUTO,
-    .kv_type = KV_F32,
+    .kv_form = FORM_F32,
     .host_memory = UINT64_MAX,
     .device_memory = UINT64_MAX,
     .io = PLAN_IO_AUTO,
@@ -197,7 +200,7 @@ const struct option_flag option_flags[] = {
      "with --prompts: answers that are worked on at once; auto: up to 64, as the memory allows"},
     {"chunk", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(batch_tokens), 0, 1, 1e6, "N", "auto",
      "tokens of the prompt that go through the model together"},
-    {"kv-type", 0, KIND_CHOICE, GROUP_MEMORY, PIPELINE, AT(kv_type), 0, KV_F32, 0, "f32|bf16|f16", "f32",
+    {"kv-type", 0, KIND_CHOICE, GROUP_MEMORY, PIPELINE, AT(kv_form), 0, FORM_F32, 0, "f32|bf16|f16", "f32",
      "how keys and values are kept"},
 
     {"backend", 'b', KIND_CHOICE, GROUP_COMPUTE, PIPELINE, AT(backend), 0, BACKEND_AUTO, 0, "auto|cpu|cuda", "auto",

@@ -70,7 +70,7 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
                                 .slot_bytes = o->slot_bytes, .reader_depth = (uint32_t)o->reader_depth,
                                 .transfer_depth = (uint32_t)o->transfer_depth, .io_block = o->io_block, .io_depth = (uint32_t)o->io_depth,
                                 .io = o->io, .engine = o->io_engine, .device = (uint32_t)o->device, .threads = (uint32_t)o->threads,
-                                .kv_type = o->kv_type, .context = (uint32_t)o->context, .chunk = (uint32_t)o->batch_tokens,
+                                .kv_form = o->kv_form, .context = (uint32_t)o->context, .chunk = (uint32_t)o->batch_tokens,
                                 .text_bytes = guess_text(o), .trace = o->trace != NULL, .log_level = (uint32_t)log_get_level()};
     s->host_memory_given = o->host_memory != UINT64_MAX;
     s->device_memory_given = o->device_memory != UINT64_MAX;

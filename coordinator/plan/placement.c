@@ -217,7 +217,7 @@ static void start(struct draft *d)
         .backend = s->backend,
         .io = s->io,
         .engine = s->engine,
-        .kv_type = s->kv_type,
+        .kv_form = s->kv_form,
         .max_logits = s->max_logits ? s->max_logits : 1,
         .sequences = s->sequences ? s->sequences : 1,
         .trace = s->trace,
@@ -264,7 +264,8 @@ static int check_given(const struct draft *d)
     if (s->io_depth > 4096) return error_set(e, EINVAL, "--io-depth %u: 4096 would do", s->io_depth);
     if (s->io_block > SLOT_BYTES_MAX) return error_set(e, EINVAL, "--io-block %llu: 1GiB would do", (unsigned long long)s->io_block);
     if (s->threads > 4096) return error_set(e, EINVAL, "--threads %u: 4096 would do", s->threads);
-    if (s->backend > BACKEND_CUDA || s->kv_type > KV_F16) return error_set(e, EINVAL, "unknown backend or cache type");
+    if (s->backend > BACKEND_CUDA || !form_can_be(s->kv_form, FORM_CACHE))
+        return error_set(e, EINVAL, "unknown backend, or form of the KV cache");
     if (kv_rows(s, most_of(s->context, 1)) > KV_ROWS_MOST)
         return error_set(e, EINVAL, "%u sequences of %u positions are more than the KV cache can number", s->sequences,
                          s->context ? s->context : 1);

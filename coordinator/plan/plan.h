@@ -40,7 +40,7 @@ struct plan_settings {
     uint32_t io_find;        /* enum plan_io_find */
     uint32_t io, engine;     /* enum plan_io, enum plan_engine */
     /* computing */
-    uint32_t backend, device, threads, kv_type;
+    uint32_t backend, device, threads, kv_form;
     bool backend_auto;       /* the user left it open: a device that turns out too small gives way to the processor */
     char device_name[96];    /* cuda: what it is called */
     uint32_t context;        /* positions of a sequence */

@@ -77,7 +77,7 @@ static void count_memory(struct plan_summary *z, const struct plan_shm *p)
     cost_count(&c, p, &p->run, p->bytes, 0);
     z->kv_bytes = c.compute.kv;
     z->kv_positions = p->run.kv_rows;
-    z->kv_bytes_per_position = footprint_kv_position(p, p->run.kv_type);
+    z->kv_bytes_per_position = footprint_kv_position(p, p->run.kv_form);
     z->state_bytes = c.compute.states;
     z->arena_bytes = c.arena;
     z->cache_bytes = c.cache;

@@ -12,6 +12,7 @@
 #include "compute/cpu/reference.h"
 #include "compute/cuda/element.h"
 #include "tests/gpu/gpu.h"
+#include "tests/support_forms.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
@@ -209,42 +210,40 @@ static void test_rows(void **state)
     gpu_forget(o);
 }
 
+/* Rows that can stand alone, in every form of them, of which positions look for some that are there; and vectors. */
+static void check_alone(uint32_t form)
+{
+    static const uint32_t index[] = {6, 5, 8, 7, 6, 4}; /* 5, 6 and 7 are there */
+    const struct form_shape h = form_shape_of(form, 3, 70, 0, 0);
+    const uint32_t n = h.rows, m = COUNT(index), width = h.cols;
+    struct ops_gather g = {.form = form, .first = 5, .count = n, .index = gpu_put(o, index, sizeof index)};
+    float *got, *dst = gpu_new(o, m * width * 4), *flat = gpu_new(o, n * width * 4), *before = calloc(m * width, 4);
+    struct stored s;
+
+    stored_make(&s, &h, 8);
+    g.rows = gpu_put(o, s.data, s.data_bytes);
+    ops_upload(o, dst, before, m * width * 4);
+    ops_embed(o, dst, width, &g, m, width, 2.5f);
+    ops_dequantize(o, flat, gpu_put(o, s.data, s.data_bytes), form, n * width);
+    got = gpu_get(o, dst, m * width);
+    for (uint32_t k = 0; k < m * width; k++) {
+        uint32_t row = index[k / width] - 5;
+
+        assert_true(got[k] == (row < n ? 2.5f * reference_weight(&s.w, row, k % width) : 0));
+    }
+    free(got), free(before);
+    got = gpu_get(o, flat, n * width);
+    for (uint32_t k = 0; k < n * width; k++) assert_true(got[k] == reference_weight(&s.w, k / width, k % width));
+    free(got);
+    gpu_forget(o);
+    stored_free(&s);
+}
+
 static void test_embed_and_dequantize(void **state)
 {
-    static const uint32_t forms[] = {FORM_F32, FORM_F16, FORM_BF16, FORM_F8_E4M3};
-    static const uint32_t index[] = {6, 5, 8, 7, 6, 4}; /* 5, 6 and 7 are there */
-    enum { N = 3, W = 70, M = 6 };
-    uint64_t seed = 8;
-
     (void)state;
-    for (size_t i = 0; i < COUNT(forms); i++) {
-        uint8_t *raw = calloc(N * W, 4);
-        float *got, *dst = gpu_new(o, M * W * 4), *flat = gpu_new(o, N * W * 4), *before = calloc(M * W, 4);
-        struct ops_gather g = {.form = forms[i], .first = 5, .count = N, .index = gpu_put(o, index, sizeof index)};
-
-        for (uint32_t k = 0; k < N * W; k++) {
-            float x = gpu_uniform(&seed);
-
-            if (forms[i] == FORM_F32) ((float *)(void *)raw)[k] = x;
-            else if (forms[i] == FORM_F8_E4M3) raw[k] = (uint8_t)(gpu_random(&seed) % 127);
-            else ((uint16_t *)(void *)raw)[k] = forms[i] == FORM_F16 ? element_to_f16(x) : element_to_bf16(x);
-        }
-        g.rows = gpu_put(o, raw, N * W * 4);
-        ops_upload(o, dst, before, M * W * 4);
-        ops_embed(o, dst, W, &g, M, W, 2.5f);
-        ops_dequantize(o, flat, gpu_put(o, raw, N * W * 4), forms[i], N * W);
-        got = gpu_get(o, dst, M * W);
-        for (uint32_t k = 0; k < M * W; k++) {
-            uint32_t row = index[k / W] - 5;
-
-            assert_true(got[k] == (row < N ? 2.5f * element_load(forms[i], raw, row * W + k % W) : 0));
-        }
-        free(got), free(before);
-        got = gpu_get(o, flat, N * W);
-        for (uint32_t k = 0; k < N * W; k++) assert_true(got[k] == element_load(forms[i], raw, k));
-        free(got), free(raw);
-        gpu_forget(o);
-    }
+    for (uint32_t form = 0; form < FORMS; form++)
+        if (form_can_be_table(form)) check_alone(form);
 }
 
 /* ---- attention ---- */
@@ -280,7 +279,7 @@ static void unlay(struct layout *l)
 
 struct attention {
     struct op_attention p;
-    uint32_t kv_type, n, piece, from; /* positions from.. are asked for */
+    uint32_t kv_form, n, piece, from; /* positions from.. are asked for */
     bool sinks, alibi;
 };
 
@@ -289,7 +288,7 @@ static void check_attention(const struct attention *t)
     const struct op_attention *p = &t->p;
     struct layout l = lay(t->n, t->piece);
     uint64_t seed = p->dk * 7 + p->heads;
-    uint32_t kw = p->kv_heads * p->dk, vw = p->kv_heads * p->dv, ldq = p->heads * p->dk + 1, ldd = p->heads * p->dv + 3, each = t->kv_type == KV_F32 ? 4 : 2;
+    uint32_t kw = p->kv_heads * p->dk, vw = p->kv_heads * p->dv, ldq = p->heads * p->dk + 1, ldd = p->heads * p->dv + 3, each = form_bytes(t->kv_form);
     float *q = gpu_floats(&seed, (size_t)t->n * ldq), *k = gpu_floats(&seed, (size_t)l.rows * kw), *v = gpu_floats(&seed, (size_t)l.rows * vw);
     float *sinks = gpu_floats(&seed, p->heads), *alibi = gpu_floats(&seed, p->heads), *dst = calloc((size_t)t->n * ldd, 4), *got, *one;
     uint8_t *k_host = calloc((size_t)l.rows * kw, each), *v_host = calloc((size_t)l.rows * vw, each);
@@ -301,14 +300,14 @@ static void check_attention(const struct attention *t)
     for (uint32_t h = 0; h < p->heads; h++) alibi[h] = fabsf(alibi[h]) * 0.1f;
     for (uint32_t i = 0; i < l.rows; i++) all_rows[i] = i;
     store.row = gpu_put(o, all_rows, l.rows * 4ull);
-    ops_kv_store(o, t->kv_type, dk, kw, gpu_put(o, k, (uint64_t)l.rows * kw * 4), kw, &store);
-    ops_kv_store(o, t->kv_type, dv, vw, gpu_put(o, v, (uint64_t)l.rows * vw * 4), vw, &store);
+    ops_kv_store(o, t->kv_form, dk, kw, gpu_put(o, k, (uint64_t)l.rows * kw * 4), kw, &store);
+    ops_kv_store(o, t->kv_form, dv, vw, gpu_put(o, v, (uint64_t)l.rows * vw * 4), vw, &store);
     ops_download(o, k_host, dk, (uint64_t)l.rows * kw * each);
     ops_download(o, v_host, dv, (uint64_t)l.rows * vw * each);
     for (uint64_t i = 0; i < (uint64_t)l.rows * kw; i++) { /* stored to the nearest */
-        float x = k[i], y = element_kv_load(t->kv_type, k_host, i);
+        float x = k[i], y = (float)reference_stored(t->kv_form, k_host, i);
 
-        assert_true(fabsf(x - y) <= (t->kv_type == KV_F32 ? 0 : t->kv_type == KV_F16 ? 0x1p-11f : 0x1p-8f) * fabsf(x) + 0x1p-25f);
+        assert_true(fabsf(x - y) <= (t->kv_form == FORM_F32 ? 0 : t->kv_form == FORM_F16 ? 0x1p-11f : 0x1p-8f) * fabsf(x) + 0x1p-25f);
     }
     r.row = gpu_put(o, l.row + t->from, count * 4ull);
     r.position = gpu_put(o, l.position + t->from, count * 4ull);
@@ -316,13 +315,13 @@ static void check_attention(const struct attention *t)
     r.runs = gpu_put(o, l.runs, l.first[t->n] * sizeof *l.runs);
     ds = t->sinks ? gpu_put(o, sinks, p->heads * 4ull) : NULL;
     da = t->alibi ? gpu_put(o, alibi, p->heads * 4ull) : NULL;
-    ops_attention(o, p, dd, ldd, dq, ldq, dk, dv, t->kv_type, ds, da, &r);
-    reference_attention(p, dst, ldd, q, ldq, k_host, v_host, t->kv_type, t->sinks ? sinks : NULL, t->alibi ? alibi : NULL, &host);
+    ops_attention(o, p, dd, ldd, dq, ldq, dk, dv, t->kv_form, ds, da, &r);
+    reference_attention(p, dst, ldd, q, ldq, k_host, v_host, t->kv_form, t->sinks ? sinks : NULL, t->alibi ? alibi : NULL, &host);
     got = gpu_get(o, dd, (size_t)count * ldd);
     gpu_assert_near(got, dst, (size_t)count * ldd, 3e-6, NULL, 1, "attention");
     /* the last position alone: the same bytes */
     r.row += count - 1, r.position += count - 1, r.first += count - 1, r.n = 1;
-    ops_attention(o, p, dd, ldd, dq + (uint64_t)(count - 1) * ldq, ldq, dk, dv, t->kv_type, ds, da, &r);
+    ops_attention(o, p, dd, ldd, dq + (uint64_t)(count - 1) * ldq, ldq, dk, dv, t->kv_form, ds, da, &r);
     one = gpu_get(o, dd, ldd);
     gpu_assert_same(one, got + (size_t)(count - 1) * ldd, p->heads * p->dv, "attention, alone");
     free(q), free(k), free(v), free(sinks), free(alibi), free(dst), free(got), free(one), free(k_host), free(v_host), free(all_rows);
@@ -333,15 +332,15 @@ static void check_attention(const struct attention *t)
 static void test_attention(void **state)
 {
     static const struct attention ways[] = {
-        {{.heads = 4, .kv_heads = 4, .dk = 16, .dv = 16, .scale = 0.25f}, KV_F32, 70, 200, 0, false, false},
-        {{.heads = 8, .kv_heads = 2, .dk = 33, .dv = 20, .scale = 0.2f}, KV_BF16, 130, 17, 100, true, false},
-        {{.heads = 16, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.12f, .cap = 1.5f}, KV_F16, 65, 65, 60, false, true},
-        {{.heads = 6, .kv_heads = 2, .dk = 24, .dv = 130, .scale = 0.2f, .window = 30}, KV_BF16, 100, 1, 90, true, true},
-        {{.heads = 10, .kv_heads = 2, .dk = 8, .dv = 8, .scale = 0.4f, .chunk = 40}, KV_F32, 121, 50, 35, false, false},
-        {{.heads = 16, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.1f, .flags = ATTN_V_IN_K}, KV_BF16, 40, 9, 30, false, false},
-        {{.heads = 12, .kv_heads = 1, .dk = 576, .dv = 512, .scale = 0.04f, .flags = ATTN_V_IN_K}, KV_BF16, 20, 9, 18, false, false},
-        {{.heads = 2, .kv_heads = 1, .dk = 16, .dv = 16, .scale = 0.3f}, KV_BF16, 1300, 700, 1297, true, false},
-        {{.heads = 2, .kv_heads = 2, .dk = 16, .dv = 16, .scale = 0.3f, .window = 600}, KV_F16, 1200, 100, 1197, false, true},
+        {{.heads = 4, .kv_heads = 4, .dk = 16, .dv = 16, .scale = 0.25f}, FORM_F32, 70, 200, 0, false, false},
+        {{.heads = 8, .kv_heads = 2, .dk = 33, .dv = 20, .scale = 0.2f}, FORM_BF16, 130, 17, 100, true, false},
+        {{.heads = 16, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.12f, .cap = 1.5f}, FORM_F16, 65, 65, 60, false, true},
+        {{.heads = 6, .kv_heads = 2, .dk = 24, .dv = 130, .scale = 0.2f, .window = 30}, FORM_BF16, 100, 1, 90, true, true},
+        {{.heads = 10, .kv_heads = 2, .dk = 8, .dv = 8, .scale = 0.4f, .chunk = 40}, FORM_F32, 121, 50, 35, false, false},
+        {{.heads = 16, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.1f, .flags = ATTN_V_IN_K}, FORM_BF16, 40, 9, 30, false, false},
+        {{.heads = 12, .kv_heads = 1, .dk = 576, .dv = 512, .scale = 0.04f, .flags = ATTN_V_IN_K}, FORM_BF16, 20, 9, 18, false, false},
+        {{.heads = 2, .kv_heads = 1, .dk = 16, .dv = 16, .scale = 0.3f}, FORM_BF16, 1300, 700, 1297, true, false},
+        {{.heads = 2, .kv_heads = 2, .dk = 16, .dv = 16, .scale = 0.3f, .window = 600}, FORM_F16, 1200, 100, 1197, false, true},
     };
 
     (void)state;
@@ -351,7 +350,7 @@ static void test_attention(void **state)
 /* Scratch for one position at a time: in groups, the same bytes. */
 static void test_attention_in_groups(void **state)
 {
-    static const struct attention way = {{.heads = 8, .kv_heads = 2, .dk = 16, .dv = 1000, .scale = 0.2f}, KV_BF16, 30, 30, 0, true, false};
+    static const struct attention way = {{.heads = 8, .kv_heads = 2, .dk = 16, .dv = 1000, .scale = 0.2f}, FORM_BF16, 30, 30, 0, true, false};
     struct ops *much = o;
 
     (void)state;

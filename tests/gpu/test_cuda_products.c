@@ -10,97 +10,47 @@
 #include <cmocka.h>
 
 #include "compute/cpu/reference.h"
-#include "compute/cuda/element.h"
 #include "tests/gpu/gpu.h"
+#include "tests/support_forms.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define FEW      16u /* tokens up to which results are the same bytes */
 
-struct shape {
-    uint32_t form, rows, cols, block_rows, block_cols, scale_form;
-};
-
-/* A matrix on the host; its rows are put on the device 256-byte aligned, as a tile brings them. */
-struct stored {
-    struct plan_matrix m;
-    uint8_t *data, *scale;
-    uint64_t data_bytes, scale_bytes;
-};
-
-static const struct shape shapes[] = {
-    {FORM_F32, 37, 75, 0, 0, 0},          {FORM_F32, 5, 1, 0, 0, 0},           {FORM_F32, 9, 260, 0, 0, 0},
-    {FORM_F16, 33, 130, 0, 0, 0},         {FORM_F16, 1, 16, 0, 0, 0},          {FORM_BF16, 70, 519, 0, 0, 0},
-    {FORM_BF16, 131, 1040, 0, 0, 0},      {FORM_BF16, 64, 64, 0, 0, 0},        {FORM_BF16, 3, 15, 0, 0, 0},
-    {FORM_F8_E4M3, 70, 300, 32, 128, FORM_F32}, {FORM_F8_E4M3, 33, 256, 128, 128, FORM_BF16}, {FORM_F8_E4M3, 29, 90, 5, 7, FORM_F32},
-    {FORM_F8_E4M3, 18, 1104, 1, 1104, FORM_F32}, {FORM_MXFP4, 45, 96, 0, 0, FORM_F8_E8M0}, {FORM_MXFP4, 7, 1088, 1, 32, FORM_F8_E8M0},
-};
 static const uint32_t token_counts[] = {1, 3, 4, 5, 8, 9, 16, 17, 40};
 
-static uint64_t bytes_of(uint32_t form, uint64_t n)
-{
-    return form == FORM_F32 ? 4 * n : form == FORM_F8_E4M3 ? n : form == FORM_MXFP4 ? n / 2 : 2 * n;
-}
-
-static void fill(struct stored *s, uint64_t *seed)
-{
-    for (uint64_t i = 0; i < s->m.rows * s->m.cols && s->m.form < FORM_F8_E4M3; i++) {
-        float x = gpu_uniform(seed);
-
-        if (s->m.form == FORM_F32) ((float *)(void *)s->data)[i] = x;
-        else ((uint16_t *)(void *)s->data)[i] = s->m.form == FORM_F16 ? element_to_f16(i % 7 ? x : x * 1e-5f) : element_to_bf16(x);
-    }
-    for (uint64_t i = 0; i < s->data_bytes && s->m.form >= FORM_F8_E4M3; i++) {
-        s->data[i] = (uint8_t)gpu_random(seed);
-        if (s->m.form == FORM_F8_E4M3 && (s->data[i] & 0x7f) == 0x7f) s->data[i] = 0x3a;
-    }
-}
-
-static void make(struct stored *s, const struct shape *h, uint64_t seed)
-{
-    bool mx = h->form == FORM_MXFP4;
-    uint64_t block_rows = mx || !h->block_rows ? 1 : h->block_rows, block_cols = mx ? 32 : h->block_cols ? h->block_cols : 1;
-    uint64_t scale_rows = (h->rows + block_rows - 1) / block_rows, each = (h->cols + block_cols - 1) / block_cols;
-
-    *s = (struct stored){.m = {.rows = h->rows, .cols = h->cols, .form = (uint16_t)h->form, .block_rows = h->block_rows,
-                               .block_cols = h->block_cols, .scale_form = (uint16_t)h->scale_form, .row_bytes = bytes_of(h->form, h->cols)}};
-    s->data_bytes = h->rows * s->m.row_bytes;
-    s->data = malloc(s->data_bytes);
-    assert_non_null(s->data);
-    fill(s, &seed);
-    if (h->form < FORM_F8_E4M3) return;
-    s->m.scale_row_bytes = each * (h->scale_form == FORM_F32 ? 4 : h->scale_form == FORM_BF16 ? 2 : 1);
-    s->scale_bytes = scale_rows * s->m.scale_row_bytes;
-    s->scale = malloc(s->scale_bytes);
-    assert_non_null(s->scale);
-    for (uint64_t i = 0; i < scale_rows * each; i++) {
-        float x = 0.01f + fabsf(gpu_uniform(&seed));
-
-        if (h->scale_form == FORM_F32) ((float *)(void *)s->scale)[i] = x;
-        else if (h->scale_form == FORM_BF16) ((uint16_t *)(void *)s->scale)[i] = element_to_bf16(x);
-        else s->scale[i] = (uint8_t)(118 + gpu_random(&seed) % 12);
-    }
-}
-
-static void drop(struct stored *s)
-{
-    free(s->data);
-    free(s->scale);
-}
-
-static struct ops_weight on_host(const struct stored *s)
-{
-    return (struct ops_weight){.matrix = &s->m, .data = s->data, .scale = s->scale, .rows = s->m.rows};
-}
-
-/* Rows [r0, r1) as a tile of their own on the device. */
+/* Rows [r0, r1) as a tile of their own on the device, 256-byte aligned. */
 static struct ops_weight on_device(struct ops *o, const struct stored *s, uint64_t r0, uint64_t r1)
 {
-    uint64_t block_rows = s->m.form == FORM_MXFP4 ? 1 : s->m.block_rows ? s->m.block_rows : 1;
-    uint64_t s0 = r0 / block_rows, s1 = (r1 + block_rows - 1) / block_rows;
+    struct ops_weight w = stored_rows(s, r0, r1);
+    uint64_t scale_rows = s->scale ? (r1 + s->m.block_rows - 1) / s->m.block_rows - w.scale_row0 : 0;
 
-    return (struct ops_weight){.matrix = &s->m, .row0 = r0, .rows = r1 - r0, .scale_row0 = s->scale ? s0 : 0,
-                               .data = gpu_put(o, s->data + r0 * s->m.row_bytes, (r1 - r0) * s->m.row_bytes),
-                               .scale = s->scale ? gpu_put(o, s->scale + s0 * s->m.scale_row_bytes, (s1 - s0) * s->m.scale_row_bytes) : NULL};
+    w.data = gpu_put(o, w.data, w.rows * s->m.row_bytes);
+    if (s->scale) w.scale = gpu_put(o, w.scale, scale_rows * s->m.scale_row_bytes);
+    return w;
+}
+
+/* Calls each() for every shape of every form of weights. */
+static void every_shape(struct ops *o, void (*each)(struct ops *o, const struct stored *s))
+{
+    struct form_shape shapes[FORM_SHAPES_MOST];
+
+    for (uint32_t form = 0; form < FORMS; form++) {
+        size_t n = form_can_be(form, FORM_WEIGHT) ? form_shapes(form, shapes) : 0;
+
+        for (size_t i = 0; i < n; i++) {
+            struct stored s;
+
+            stored_make(&s, &shapes[i], i + 1);
+            each(o, &s);
+            stored_free(&s);
+        }
+    }
+}
+
+static const char *label(const struct stored *s)
+{
+    return form_shape_name(&(struct form_shape){s->m.form, (uint32_t)s->m.rows, (uint32_t)s->m.cols, s->m.block_rows,
+                                                s->m.block_cols, s->m.scale_form});
 }
 
 /* One shape with n tokens, x at column shift of rows of ldx. */
@@ -111,16 +61,23 @@ static void check_product(struct ops *o, const struct stored *s, uint32_t n, uin
     float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, rows), *y = gpu_floats(&seed, (size_t)n * ldy), *got;
     float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4), *dy = gpu_put(o, y, (uint64_t)n * ldy * 4);
     float *d_bias = biased ? gpu_put(o, bias, rows * 4ull) : NULL;
-    struct ops_weight host = on_host(s), device = on_device(o, s, 0, rows);
-    char what[128];
+    struct ops_weight device = on_device(o, s, 0, rows);
+    char what[240];
 
-    snprintf(what, sizeof what, "form %u, %u x %u, %u tokens, shift %u, flags %u", s->m.form, rows, (unsigned)s->m.cols, n, shift, flags);
+    snprintf(what, sizeof what, "%s, %u tokens, shift %u, flags %u", label(s), n, shift, flags);
     ops_matmul(o, dy, ldy, dx + shift, ldx, &device, d_bias, flags, n);
     got = gpu_get(o, dy, (size_t)n * ldy);
-    reference_matmul(y, ldy, x + shift, ldx, &host, biased ? bias : NULL, flags, n, size);
+    reference_matmul(y, ldy, x + shift, ldx, &s->w, biased ? bias : NULL, flags, n, size);
     gpu_assert_near(got, y, (size_t)n * ldy, 4e-6, size, 1e-6, what); /* what lies between the rows stays as it was */
     free(x), free(bias), free(y), free(got), free(size);
     gpu_forget(o);
+}
+
+static void check_products(struct ops *o, const struct stored *s)
+{
+    for (size_t k = 0; k < COUNT(token_counts); k++) check_product(o, s, token_counts[k], (uint32_t)k % 3, 0, k % 2);
+    check_product(o, s, 2, 0, MATMUL_ROW_NORM, true);
+    check_product(o, s, 20, 1, MATMUL_ROW_NORM, false);
 }
 
 static void test_products(void **state)
@@ -128,15 +85,7 @@ static void test_products(void **state)
     struct ops *o = gpu_open(80u << 20);
 
     (void)state;
-    for (size_t i = 0; i < COUNT(shapes); i++) {
-        struct stored s;
-
-        make(&s, &shapes[i], i + 1);
-        for (size_t k = 0; k < COUNT(token_counts); k++) check_product(o, &s, token_counts[k], (uint32_t)k % 3, 0, k % 2);
-        check_product(o, &s, 2, 0, MATMUL_ROW_NORM, true);
-        check_product(o, &s, 20, 1, MATMUL_ROW_NORM, false);
-        drop(&s);
-    }
+    every_shape(o, check_products);
     gpu_close(o);
 }
 
@@ -170,13 +119,7 @@ static void test_same_bytes(void **state)
     struct ops *o = gpu_open(80u << 20);
 
     (void)state;
-    for (size_t i = 0; i < COUNT(shapes); i++) {
-        struct stored s;
-
-        make(&s, &shapes[i], i + 1);
-        check_bits(o, &s);
-        drop(&s);
-    }
+    every_shape(o, check_bits);
     gpu_close(o);
 }
 
@@ -188,17 +131,22 @@ static void check_transposed(struct ops *o, const struct stored *s, uint32_t n, 
     float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, cols), *y = gpu_floats(&seed, (size_t)n * ldy), *got;
     float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4), *dy = gpu_put(o, y, (uint64_t)n * ldy * 4);
     float *d_bias = biased ? gpu_put(o, bias, cols * 4ull) : NULL;
-    struct ops_weight host = on_host(s), first = on_device(o, s, 0, cut), second = on_device(o, s, cut, rows);
-    char what[128];
+    struct ops_weight first = on_device(o, s, 0, cut), second = on_device(o, s, cut, rows);
+    char what[240];
 
-    snprintf(what, sizeof what, "transposed, form %u, %u x %u, %u tokens", s->m.form, (unsigned)rows, cols, n);
+    snprintf(what, sizeof what, "transposed, %s, %u tokens", label(s), n);
     if (cut) ops_matmul_t(o, dy, ldy, dx, ldx, &first, d_bias, true, n);
     ops_matmul_t(o, dy, ldy, dx + cut, ldx, &second, cut ? NULL : d_bias, !cut, n);
     got = gpu_get(o, dy, (size_t)n * ldy);
-    reference_matmul_t(y, ldy, x, ldx, &host, biased ? bias : NULL, true, n, size);
+    reference_matmul_t(y, ldy, x, ldx, &s->w, biased ? bias : NULL, true, n, size);
     gpu_assert_near(got, y, (size_t)n * ldy, 4e-6, size, 1e-6, what);
     free(x), free(bias), free(y), free(got), free(size);
     gpu_forget(o);
+}
+
+static void check_transposed_products(struct ops *o, const struct stored *s)
+{
+    for (size_t k = 0; k < COUNT(token_counts); k += 2) check_transposed(o, s, token_counts[k], k % 4);
 }
 
 static void test_transposed(void **state)
@@ -206,13 +154,7 @@ static void test_transposed(void **state)
     struct ops *o = gpu_open(80u << 20);
 
     (void)state;
-    for (size_t i = 0; i < COUNT(shapes); i++) {
-        struct stored s;
-
-        make(&s, &shapes[i], i + 1);
-        for (size_t k = 0; k < COUNT(token_counts); k += 2) check_transposed(o, &s, token_counts[k], k % 4);
-        drop(&s);
-    }
+    every_shape(o, check_transposed_products);
     gpu_close(o);
 }
 
@@ -224,7 +166,7 @@ static void test_little_scratch(void **state)
     float *x;
 
     (void)state;
-    make(&s, &shapes[6], 1);
+    stored_make(&s, &(struct form_shape){.form = FORM_BF16, .rows = 131, .cols = 1040}, 1);
     x = gpu_new(o, 40 * 1040 * 4);
     {
         struct ops_weight w = on_device(o, &s, 0, 131);
@@ -235,7 +177,45 @@ static void test_little_scratch(void **state)
     assert_non_null(strstr(e.text, "scratch"));
     assert_int_equal(ops_sync(o, &e), -ENOMEM); /* and it stays said */
     ops_close(o); /* the device's memory goes with the process */
-    drop(&s);
+    stored_free(&s);
+}
+
+/* Each is the first failure of a device of its own, and names the form. */
+static void expect_failure(const struct ops_weight *w, bool transposed, uint32_t n, const char *text)
+{
+    struct ops *o = gpu_open(1u << 20);
+    struct error e = {0};
+
+    /* before anything is read or written */
+    if (transposed) ops_matmul_t(o, NULL, 16, NULL, 2, w, NULL, false, n);
+    else ops_matmul(o, NULL, 2, NULL, 16, w, NULL, 0, n);
+    assert_int_equal(ops_sync(o, &e), -ENOTSUP);
+    if (!strstr(e.text, text)) fail_msg("\"%s\" does not say \"%s\"", e.text, text);
+    ops_close(o);
+}
+
+static void test_unknown_forms(void **state)
+{
+    static const uint32_t forms[] = {FORM_F8_E8M0, FORM_F64, FORM_BYTES, FORMS, 99};
+    struct plan_matrix m = {.rows = 2, .cols = 16, .row_bytes = 64};
+    struct ops_weight w = {.matrix = &m, .rows = 2};
+    char name[48];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(forms); i++) {
+        m.form = (uint16_t)forms[i];
+        snprintf(name, sizeof name, "form %u (%s)", forms[i], form_name(forms[i]));
+        expect_failure(&w, false, 1, name);
+        expect_failure(&w, false, 30, name);
+        expect_failure(&w, true, 3, name);
+    }
+    m.form = FORM_F8_E4M3, m.block_rows = m.block_cols = 16, m.scale_form = FORM_F32;
+    expect_failure(&w, false, 1, "F8_E4M3 without scales");
+    w.scale = (void *)4096; /* some */
+    m.scale_form = FORM_F16;
+    expect_failure(&w, true, 1, "(F16)");
+    m.form = FORM_F32, w.scale = NULL, w.data = (void *)4097;
+    expect_failure(&w, false, 1, "F32 that begin in the middle of a word");
 }
 
 int main(void)
@@ -245,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_same_bytes),
         cmocka_unit_test(test_transposed),
         cmocka_unit_test(test_little_scratch),
+        cmocka_unit_test(test_unknown_forms),
     };
 
     return gpu_present() ? cmocka_run_group_tests_name("cuda products", tests, NULL, NULL) : 0;

@@ -1,0 +1,169 @@
+#include "tests/support_forms.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compute/cpu/scalar.h"
+
+static uint32_t number(uint64_t *seed)
+{
+    uint64_t z = *seed += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)((z ^ z >> 31) >> 32);
+}
+
+static float uniform(uint64_t *seed) /* in [-1, 1) */
+{
+    return (float)(number(seed) >> 8) * 0x1p-23f - 1.0f;
+}
+
+static uint32_t any_scale_form(const struct form_info *f)
+{
+    return f->scale_forms ? (uint32_t)__builtin_ctz(f->scale_forms) : FORM_BYTES;
+}
+
+struct form_shape form_shape_of(uint32_t form, uint32_t rows, uint32_t cols, uint32_t block_rows, uint32_t block_cols)
+{
+    const struct form_info *f = form_info(form);
+    struct form_shape h = {.form = form,
+                           .rows = rows,
+                           .cols = (cols + f->elements - 1) / f->elements * f->elements,
+                           .scale_form = any_scale_form(f)};
+
+    if (f->scales != FORM_SCALES_GRID) return h;
+    h.block_rows = f->grid_rows ? f->grid_rows : block_rows;
+    h.block_cols = f->grid_cols ? f->grid_cols : block_cols;
+    return h;
+}
+
+size_t form_shapes(uint32_t form, struct form_shape *out)
+{
+    static const struct {
+        uint32_t rows, cols, block_rows, block_cols;
+    } sizes[] = {{37, 75, 32, 128},  {5, 1, 128, 128},  {33, 130, 5, 7},    {1, 16, 4, 48},
+                 {67, 515, 1, 4096}, {70, 64, 128, 64}, {19, 1040, 16, 16}, {3, 15, 1, 1}};
+    uint32_t scale_form = 0;
+    size_t n = 0;
+
+    for (; n < sizeof sizes / sizeof *sizes; n++) {
+        out[n] = form_shape_of(form, sizes[n].rows, sizes[n].cols, sizes[n].block_rows, sizes[n].block_cols);
+        if (form_scales(form) != FORM_SCALES_GRID) continue;
+        do scale_form = (scale_form + 1) % FORMS;
+        while (!form_scaled_by(form, scale_form));
+        out[n].scale_form = scale_form;
+    }
+    return n;
+}
+
+const char *form_shape_name(const struct form_shape *h)
+{
+    static char text[120];
+
+    snprintf(text, sizeof text, "%s, %u x %u", form_name(h->form), h->rows, h->cols);
+    if (form_scales(h->form) == FORM_SCALES_GRID)
+        snprintf(text + strlen(text), sizeof text - strlen(text), ", %s scales of %u x %u", form_name(h->scale_form),
+                 h->block_rows, h->block_cols);
+    return text;
+}
+
+/* A floating-point number of 16 or 32 bits by itself. */
+static void fill_numbers(unsigned char *p, uint32_t form, size_t count, uint64_t *seed)
+{
+    for (size_t i = 0; i < count; i++, p += form_bytes(form)) {
+        float x = uniform(seed);
+        uint16_t half = form == FORM_F16 ? half_of_float(i % 7 ? x : x * 1e-5f) : bf16_of_float(x);
+
+        memcpy(p, form == FORM_F32 ? (const void *)&x : &half, form_bytes(form));
+    }
+}
+
+/* Any codes; those that can be no number are made ordinary ones. */
+static void fill_blocks(unsigned char *p, const struct form_info *f, size_t blocks, uint64_t *seed)
+{
+    for (size_t b = 0; b < blocks; b++, p += f->bytes) {
+        for (uint32_t i = 0; i < f->bytes; i++) p[i] = (unsigned char)number(seed);
+        for (uint32_t i = 0; i < f->codes; i++) {
+            unsigned char *code = p + f->code_off + i * f->code_bytes;
+
+            if (f->code_bytes == 2) /* a scale of a block: 2^-5 to 2^-3, either sign */
+                code[1] = (unsigned char)((code[1] & 0x80) | 0x28 | (code[1] & 7));
+            else if (form_kind(f, form_code(f, p, i)) != FORM_FINITE)
+                memset(code, f->filler, f->code_bytes);
+        }
+    }
+}
+
+static void fill_scales(unsigned char *p, uint32_t form, size_t count, uint64_t *seed)
+{
+    for (size_t i = 0; i < count; i++, p += form_bytes(form)) {
+        float x = 0.01f + fabsf(uniform(seed));
+        uint16_t half = bf16_of_float(x);
+        unsigned char exponent = (unsigned char)(118 + number(seed) % 12);
+
+        switch (form) {
+        case FORM_F32: memcpy(p, &x, 4); break;
+        case FORM_BF16: memcpy(p, &half, 2); break;
+        case FORM_F8_E8M0: *p = exponent; break;
+        default: fprintf(stderr, "no scales are made in %s\n", form_name(form)); abort();
+        }
+    }
+}
+
+static unsigned char *at_an_odd_byte(uint64_t bytes, unsigned char **alloc)
+{
+    *alloc = malloc(bytes + 1);
+    if (!*alloc) abort();
+    return *alloc + 1;
+}
+
+void stored_make(struct stored *s, const struct form_shape *h, uint64_t seed)
+{
+    const struct form_info *f = form_info(h->form);
+    uint64_t scale_rows, each;
+
+    *s = (struct stored){.m = {.rows = h->rows,
+                               .cols = h->cols,
+                               .form = (uint16_t)h->form,
+                               .block_rows = h->block_rows,
+                               .block_cols = h->block_cols,
+                               .scale_form = (uint16_t)h->scale_form,
+                               .row_bytes = form_row_bytes(h->form, h->cols)}};
+    s->data_bytes = h->rows * s->m.row_bytes;
+    s->data = at_an_odd_byte(s->data_bytes, &s->data_alloc);
+    if (f->elements == 1 && f->bytes > 1)
+        fill_numbers(s->data, h->form, (size_t)h->rows * h->cols, &seed);
+    else
+        fill_blocks(s->data, f, s->data_bytes / f->bytes, &seed);
+    if (f->scales == FORM_SCALES_GRID) {
+        scale_rows = (h->rows + h->block_rows - 1) / h->block_rows;
+        each = (h->cols + h->block_cols - 1) / h->block_cols;
+        s->m.scale_row_bytes = form_row_bytes(h->scale_form, each);
+        s->scale_bytes = scale_rows * s->m.scale_row_bytes;
+        s->scale = at_an_odd_byte(s->scale_bytes, &s->scale_alloc);
+        fill_scales(s->scale, h->scale_form, scale_rows * each, &seed);
+    }
+    s->w = (struct ops_weight){.matrix = &s->m, .data = s->data, .scale = s->scale, .rows = h->rows};
+}
+
+void stored_free(struct stored *s)
+{
+    free(s->data_alloc);
+    free(s->scale_alloc);
+}
+
+struct ops_weight stored_rows(const struct stored *s, uint64_t r0, uint64_t r1)
+{
+    struct ops_weight w = s->w;
+
+    w.data = s->data + r0 * s->m.row_bytes;
+    w.row0 = r0;
+    w.rows = r1 - r0;
+    if (!s->scale) return w;
+    w.scale_row0 = r0 / s->m.block_rows;
+    w.scale = s->scale + w.scale_row0 * s->m.scale_row_bytes;
+    return w;
+}
