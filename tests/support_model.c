@@ -84,6 +84,26 @@ char *reference_make(const char *name)
     return path;
 }
 
+char *reference_make_whole(const char *name)
+{
+    char *folder = reference_make(name), path[512];
+    json_t *golden;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s/golden.json", REFERENCE_MODELS, name);
+    golden = json_load_file(path, 0, NULL);
+    f = fopen(scratch_path(folder, "tokenizer.json"), "w");
+    assert_non_null(golden);
+    assert_non_null(f);
+    fputs("{\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"w0\",\"vocab\":{", f);
+    for (json_int_t i = 0; i < json_integer_value(json_object_get(golden, "vocab")); i++)
+        fprintf(f, "%s\"w%lld\":%lld", i ? "," : "", (long long)i, (long long)i);
+    fputs("}}}", f);
+    assert_int_equal(fclose(f), 0);
+    json_decref(golden);
+    return folder;
+}
+
 static uint32_t *numbers(const json_t *list, uint32_t *n)
 {
     uint32_t *x = calloc(json_array_size(list) + 1, sizeof *x);

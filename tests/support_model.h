@@ -20,6 +20,8 @@ void scratch_write_json(const char *folder, const char *name, json_t *o);
 json_t *reference_config(const char *name);
 /* A scratch folder with the reference model's config.json and weights. */
 char *reference_make(const char *name);
+/* The same with a tokenizer of as many words as the model has rows: all that a run of a text opens. */
+char *reference_make_whole(const char *name);
 
 struct golden {
     uint32_t *tokens, n, *positions, wanted, vocab;

@@ -227,10 +227,12 @@ static void missing_fault(struct build *b, const char *name, const uint64_t *sha
     const struct tensors_file *f = tensors_claimed(b->t, name);
     char text[160], what[600];
 
+    b->faults_told = b->o->tensor_fault != NULL;
     if (f && f->fault) {
         if (!b->o->tensor_fault) build_fault(b, "%s", f->fault);
         return;
     }
+    if (!f && b->o->file_fault && tensors_any_fault(b->t)) return; /* it may be in the file that cannot be read */
     show_shape(text, sizeof text, shape, dims);
     if (b->embeds && tensors_name_ends(name, "lm_head.weight"))
         snprintf(what, sizeof what, "is missing: the model makes embeddings (modules.json), it has no head that writes");

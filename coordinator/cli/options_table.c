@@ -117,8 +117,9 @@ const struct option_command_info option_commands[COMMANDS] = {
     [COMMAND_VERIFY] =
         {"verify",
          "read all weights once and check them",
-         "Shapes, NaN and infinity counts, and checksums against published sha256 files where they lie beside the "
-         "weights, or against an earlier manifest. Exit status 1 when something is wrong.",
+         "Whatever a run would refuse, what safetensors' own library does not load, NaN and infinity counts, and checksums "
+         "against published sha256 files where they lie beside the weights, or against an earlier manifest. Exit status 1 "
+         "when something is wrong.",
          {MODEL},
          0},
     [COMMAND_DOCTOR] = {"doctor",

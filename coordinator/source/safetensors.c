@@ -164,26 +164,40 @@ static int by_begin(const void *a, const void *b)
 static int check_extents(const struct reading *r, struct extent *x, size_t n, struct safetensors_file *file)
 {
     uint64_t at = r->data;
+    const char *last = "";
 
     if (n) qsort(x, n, sizeof *x, by_begin);
     for (size_t i = 0; i < n; i++) {
+        if (x[i].begin == x[i].end) { /* empty */
+            file->odd_header |= x[i].begin != at;
+            continue;
+        }
         if (x[i].begin < at)
             return error_set(r->e, EINVAL,
                              "%s: tensors %.200s and %.200s overlap: the file is damaged, download it again", r->path,
-                             x[i - 1].name, x[i].name);
+                             last, x[i].name);
         if (x[i].begin > at && !file->gap_bytes) file->gap_offset = at;
         file->gap_bytes += x[i].begin - at;
         at = x[i].end;
+        last = x[i].name;
     }
     file->tensors_end = at;
     return 0;
 }
 
-static void read_mark(const json_t *metadata, struct safetensors_file *file)
+static void read_metadata(json_t *metadata, struct safetensors_file *file)
 {
-    const char *format = json_string_value(json_object_get(metadata, "format"));
+    const char *key;
+    json_t *v;
 
-    if (format) snprintf(file->format, sizeof file->format, "%s", format);
+    if (!json_is_members(metadata)) file->odd_header |= !json_is_null(metadata);
+    json_object_foreach(metadata, key, v)
+    {
+        if (!json_is_string(v))
+            file->odd_header = true;
+        else if (!strcmp(key, "format"))
+            snprintf(file->format, sizeof file->format, "%s", json_string_value(v));
+    }
 }
 
 static int check(const struct reading *r, json_t *header, struct extent *x)
@@ -199,13 +213,13 @@ static int check(const struct reading *r, json_t *header, struct extent *x)
         int rc;
 
         if (!strcmp(name, "__metadata__")) {
-            read_mark(o, r->file);
+            read_metadata(o, r->file);
             continue;
         }
         if (!json_is_members(o)) return fault(r, name, "not described by an object");
         rc = parse_tensor(r, name, o, &t, shape);
         if (rc) return rc;
-        if (t.bytes) x[n++] = (struct extent){t.offset, t.offset + t.bytes, name};
+        x[n++] = (struct extent){t.offset, t.offset + t.bytes, name};
     }
     return check_extents(r, x, n, r->file);
 }

@@ -254,6 +254,13 @@ const struct tensors_file *tensors_claimed(const struct tensors *t, const char *
     return c ? &t->files[c->file] : NULL;
 }
 
+bool tensors_any_fault(const struct tensors *t)
+{
+    for (uint32_t i = 0; i < t->file_count; i++)
+        if (t->files[i].fault) return true;
+    return false;
+}
+
 const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_t dtype, const uint64_t *shape,
                                     uint32_t dims)
 {

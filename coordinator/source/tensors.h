@@ -80,6 +80,8 @@ void tensors_close(struct tensors *t);
 const struct tensor *tensors_find(const struct tensors *t, const char *name);
 /* Of a name that is not found: the file that should have it as the index says; NULL: it says nothing. */
 const struct tensors_file *tensors_claimed(const struct tensors *t, const char *name);
+/* Is there a file whose tensors are not known? */
+bool tensors_any_fault(const struct tensors *t);
 /* Of an assumed folder: the tensor gets this shape (bytes and offsets follow each other); NULL: no memory. */
 const struct tensor *tensors_assume(struct tensors *t, const char *name, uint32_t dtype, const uint64_t *shape,
                                     uint32_t dims);

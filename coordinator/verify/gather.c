@@ -1,22 +1,18 @@
 /* Which files and tensors there are, and what is wrong with them before a weight is read. */
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "coordinator/cli/options.h"
-#include "coordinator/source/config.h"
-#include "coordinator/text/lfs.h"
-#include "coordinator/arch/model.h"
-#include "coordinator/source/tensors.h"
+#include "coordinator/source/source.h"
 #include "coordinator/verify/published.h"
 #include "coordinator/verify/verify.h"
 
-#define INDEX_NAME      "model.safetensors.index.json"
-#define INDEX_BYTES_MAX (UINT64_C(256) << 20)
+#define TEMPLATES "additional_chat_templates"
 
 static int no_memory(const struct verify *v, struct error *e)
 {
@@ -47,140 +43,133 @@ static int add_item(struct verify *v, const char *name, bool weights)
 
 /* ---- the weights' headers ---- */
 
-static int add_tensor(void *context, const struct tensor *t, struct error *e)
+static int add_tensor(struct verify *v, const struct tensor *t, uint32_t item)
 {
-    struct verify *v = context;
-    struct verify_tensor x = {.item = t->file, .dtype = t->dtype, .offset = t->offset, .bytes = t->bytes};
+    struct verify_tensor x = {.item = item, .dtype = t->dtype, .offset = t->offset, .bytes = t->bytes};
+
+    if (!x.bytes) x.offset = v->item[item].bytes; /* it lies nowhere, and none of the others around it */
 
     if (!(v->tensors & (v->tensors - 1))) { /* 0, 1, 2, 4, ...: full */
         struct verify_tensor *grown = reallocarray(v->tensor, v->tensors ? 2 * v->tensors : 1, sizeof *grown);
 
-        if (!grown) return no_memory(v, e);
+        if (!grown) return -ENOMEM;
         v->tensor = grown;
     }
-    if (!(x.name = strdup(t->name))) return no_memory(v, e);
+    if (!(x.name = strdup(t->name))) return -ENOMEM;
     v->tensor[v->tensors++] = x;
-    return 0;
+    if (!t->dtype_text) return 0;
+    return verify_find(
+        v, FINDING_TENSOR, v->item[item].name, t->name,
+        "%s: tensor %s: its dtype \"%.40s\" is none that safetensors knows: its own library does not load the file",
+        v->item[item].path, t->name, t->dtype_text);
 }
 
-/* One file of weights; what is wrong with its header is a finding, and the file is read all the same. */
-static int add_weights(struct verify *v, const char *name, struct error *e)
+/* What the format's own library refuses, and a run does not mind. */
+static int judge_layout(struct verify *v, const struct tensors_file *f)
 {
-    struct safetensors_file info;
-    struct lfs_pointer pointer;
-    struct error fault = {0};
-    int rc = add_item(v, name, true);
-    size_t before = v->tensors;
-    uint32_t at;
+    const struct safetensors_file *i = &f->info;
+    uint64_t after = i->bytes - i->tensors_end;
+    int rc = 0;
 
-    if (rc == -ENOENT) {
-        rc = verify_find(v, FINDING_FILE, name, NULL, "%s/%s is missing: the download is incomplete", v->folder, name);
-        return rc ? no_memory(v, e) : 0;
-    }
-    if (rc) return no_memory(v, e);
-    at = (uint32_t)v->items - 1;
-    if (lfs_pointer_read(&pointer, v->item[at].path)) {
-        lfs_pointer_error(&fault, v->item[at].path, &pointer);
-        return verify_find(v, FINDING_FILE, name, NULL, "%s", fault.text) ? no_memory(v, e) : 0;
-    }
-    rc = safetensors_read(v->item[at].path, at, &info, add_tensor, v, &fault);
-    if (!rc) return 0;
-    if (rc == -ENOMEM) return no_memory(v, e);
-    while (v->tensors > before) free(v->tensor[--v->tensors].name); /* nothing of a damaged header is believed */
-    return verify_find(v, FINDING_FILE, name, NULL, "%s", fault.text) ? no_memory(v, e) : 0;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static int add_shards(struct verify *v, json_t *map, struct error *e)
-{
-    const char **name = calloc(json_object_size(map) + 1, sizeof *name), *key;
-    char inner[TENSORS_NAME_BYTES];
-    size_t n = 0;
-    json_t *x;
-    int rc = name ? 0 : no_memory(v, e);
-
-    if (rc) return rc;
-    json_object_foreach(map, key, x)
-    {
-        const char *file = json_string_value(x);
-
-        if (file && tensors_inner_name(inner, file)) name[n++] = file; /* others: model_open() complains */
-    }
-    if (n) qsort(name, n, sizeof *name, by_name);
-    for (size_t i = 0; i < n && !rc; i++)
-        if (!i || strcmp(name[i], name[i - 1])) rc = add_weights(v, name[i], e);
-    free(name);
+    if (i->gap_bytes)
+        rc = verify_find(v, FINDING_FILE, f->name, NULL,
+                         "%s: %" PRIu64 " bytes belong to no tensor, the first at offset %" PRIu64
+                         ": safetensors' own library does not load such a file; it is damaged, download it again",
+                         f->path, i->gap_bytes, i->gap_offset);
+    if (!rc && i->odd_header)
+        rc = verify_find(
+            v, FINDING_FILE, f->name, NULL,
+            "%s: its header has an empty tensor within another, or metadata that are no strings: safetensors' "
+            "own library does not load such a file",
+            f->path);
+    if (!rc && after)
+        rc = verify_find(v, FINDING_FILE, f->name, NULL,
+                         "%s: %" PRIu64
+                         " bytes follow its last tensor%s: safetensors' own library does not load such a file; "
+                         "download it again",
+                         f->path, after,
+                         after == i->tensors_end ? ", as many as the file has up to there: it was written twice" : "");
     return rc;
 }
 
-static int add_all_weights(struct verify *v, struct error *e)
+static int note_mark(struct verify *v, const struct tensors_file *f)
 {
-    struct error fault = {0};
-    char path[4096];
-    json_t *root;
-    struct stat st;
-    int rc;
+    static const char *const usual[] = {"", "pt", "np"};
+    const char *format = f->info.format;
 
-    snprintf(path, sizeof path, "%s/" TENSORS_SINGLE_NAME, v->folder);
-    if (!stat(path, &st)) return add_weights(v, TENSORS_SINGLE_NAME, e);
-    snprintf(path, sizeof path, "%s/" INDEX_NAME, v->folder);
-    if (stat(path, &st)) return 0; /* model_open() says what is missing */
-    rc = json_read_file(&root, path, INDEX_BYTES_MAX, &fault);
-    if (rc == -ENOMEM) return no_memory(v, e);
-    if (rc) return 0; /* and here too */
-    rc = add_shards(v, json_object_get(root, "weight_map"), e);
-    json_decref(root);
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (!strcmp(format, usual[i])) return 0;
+    if (!strcmp(format, "mlx"))
+        return verify_note(v, "%s is a conversion for mlx: its norms and names may differ from the published ones",
+                           f->name);
+    return verify_note(v, "%s is marked as written for \"%s\"", f->name, format);
+}
+
+/* The index as far as it is wrong without harm. */
+static int note_index(struct verify *v, const struct tensors *t)
+{
+    size_t stale = 0, disputed = 0;
+    const struct tensors_claim *first = NULL;
+    int rc = 0;
+
+    for (size_t i = 0; i < t->claim_count; i++) {
+        if (t->files[t->claims[i].file].fault) continue; /* a finding of its own */
+        if (!first) first = &t->claims[i];
+        stale++;
+    }
+    if (stale)
+        rc = verify_note(v, "%s names %zu tensor%s that no file has (%s, which should be in %s%s)", TENSORS_INDEX_NAME,
+                         stale, stale > 1 ? "s" : "", first->tensor, t->files[first->file].name,
+                         stale > 1 ? ", ..." : "");
+    for (size_t i = 0; i < t->copy_count; i++) disputed += t->copies[i].disputed;
+    if (!rc && t->copy_count)
+        rc = verify_note(v, "%zu tensor%s in two files (%s, in %s and %s): %s", t->copy_count,
+                         t->copy_count > 1 ? "s lie" : " lies", t->at[t->copies[0].tensor].name,
+                         t->files[t->at[t->copies[0].tensor].file].name, t->files[t->copies[0].file].name,
+                         disputed ? "the index does not say which counts, the last does"
+                                  : "the one counts that the index names");
     return rc;
 }
 
-/* ---- the model's plan ---- */
-
-struct faults {
-    struct verify *v;
-    bool failed;
-};
-
-static void on_tensor_fault(void *arg, const char *file, const char *tensor, const char *text)
+static int add_file(struct verify *v, const struct tensors_file *f, uint32_t *item)
 {
-    struct faults *f = arg;
-    struct verify *v = f->v;
-    const char *name = file ? strrchr(file, '/') : NULL;
+    int rc = add_item(v, f->name, true);
 
-    /* experts of a stack tell of it one by one */
-    for (size_t i = 0; i < v->findings; i++)
-        if (v->finding[i].kind == FINDING_TENSOR && v->finding[i].tensor && !strcmp(v->finding[i].tensor, tensor))
-            return;
-    if (verify_find(v, FINDING_TENSOR, name ? name + 1 : NULL, tensor, "%s: tensor %s %s", file ? file : v->folder,
-                    tensor, text))
-        f->failed = true;
+    *item = (uint32_t)(v->items - (rc == 0));
+    if (rc) return rc == -ENOENT ? 0 : rc; /* it is not there: a finding already */
+    if (f->fault) return 0;
+    rc = judge_layout(v, f);
+    return rc ? rc : note_mark(v, f);
 }
 
-/* What the family asks of the folder. Headers that are damaged were named already: then nothing more can be told. */
-static int compare_with_plan(struct verify *v, struct error *e)
+static void on_file_fault(void *arg, const char *file, const char *text)
 {
-    struct faults faults = {.v = v};
-    struct model_options mo = {.tensor_fault = on_tensor_fault, .fault_arg = &faults};
-    struct error fault = {0};
-    struct model *m = NULL;
-    int rc;
+    struct verify *v = arg;
 
-    for (size_t i = 0; i < v->findings; i++)
-        if (v->finding[i].kind == FINDING_FILE) return 0;
-    rc = model_open(&m, v->folder, &mo, &fault);
-    if (rc == -ENOMEM || faults.failed) {
-        model_close(m);
+    if (verify_find(v, FINDING_FILE, file, NULL, "%s", text)) v->failed = true;
+}
+
+static int add_all_weights(struct verify *v, const struct source *s, struct error *e)
+{
+    struct tensors_options o = {.file_fault = on_file_fault, .arg = v};
+    struct error fault = {0};
+    struct tensors *t = NULL;
+    uint32_t *item;
+    int rc = source_tensors(s, &o, &t, &fault);
+
+    if (rc == -ENOMEM || v->failed) {
+        tensors_close(t);
         return no_memory(v, e);
     }
-    if (rc) return verify_find(v, FINDING_MODEL, NULL, NULL, "%s", fault.text) ? no_memory(v, e) : 0;
-    v->model_known = true;
-    snprintf(v->architecture, sizeof v->architecture, "%s", model_program(m)->spec.architecture);
-    for (size_t i = 0; i < v->tensors; i++) v->tensor[i].used = model_uses(m, v->tensor[i].name);
-    model_close(m);
-    return 0;
+    if (rc) return 0; /* who opens the model says so */
+    item = calloc(t->file_count + 1, sizeof *item);
+    rc = item ? 0 : -ENOMEM;
+    for (uint32_t i = 0; i < t->file_count && !rc; i++) rc = add_file(v, &t->files[i], &item[i]);
+    for (size_t i = 0; i < t->count && !rc; i++) rc = add_tensor(v, &t->at[i], item[t->at[i].file]);
+    if (!rc) rc = note_index(v, t);
+    free(item);
+    tensors_close(t);
+    return rc ? no_memory(v, e) : 0;
 }
 
 /* ---- the other files ---- */
@@ -219,6 +208,26 @@ static int add_other(struct verify *v, const struct options *o, const char *name
     return tensors_name_ends(name, ".safetensors") ? verify_note(v, "%s is no part of the model: not read", name) : 0;
 }
 
+/* Templates have names of their own in a folder of their own. */
+static int add_templates(struct verify *v)
+{
+    char path[4096], name[512];
+    struct dirent *x;
+    DIR *d;
+    int rc = 0;
+
+    snprintf(path, sizeof path, "%s/" TEMPLATES, v->folder);
+    if (!(d = opendir(path))) return 0;
+    while (!rc && (x = readdir(d))) {
+        if (!tensors_name_ends(x->d_name, ".jinja")) continue;
+        snprintf(name, sizeof name, TEMPLATES "/%s", x->d_name);
+        rc = add_item(v, name, false);
+        if (rc == -ENOENT) rc = 0;
+    }
+    closedir(d);
+    return rc;
+}
+
 static int by_item_name(const void *a, const void *b)
 {
     return strcmp(((const struct verify_item *)a)->name, ((const struct verify_item *)b)->name);
@@ -234,6 +243,7 @@ static int add_others(struct verify *v, const struct options *o, struct error *e
     if (!d) return error_set(e, errno, "%s: %s: give the path of a model folder", v->folder, error_name(errno));
     while (!rc && (x = readdir(d))) rc = add_other(v, o, x->d_name);
     closedir(d);
+    if (!rc) rc = add_templates(v);
     if (v->items > weights) qsort(v->item + weights, v->items - weights, sizeof *v->item, by_item_name);
     return rc ? no_memory(v, e) : 0;
 }
@@ -264,19 +274,16 @@ static int note_extra(struct verify *v)
 
 int verify_gather(struct verify *v, const struct options *o, struct error *e)
 {
-    struct stat st;
     int rc;
 
-    *v = (struct verify){.folder = o->model};
-    if (stat(v->folder, &st))
-        return error_set(e, errno, "%s: %s: give the path of a model folder", v->folder, error_name(errno));
-    if (!S_ISDIR(st.st_mode))
-        return error_set(e, ENOTDIR, "%s: not a folder: give the folder that holds config.json", v->folder);
-    rc = add_all_weights(v, e);
-    if (!rc) rc = compare_with_plan(v, e);
+    *v = (struct verify){.folder = source_path(o->source)};
+    rc = add_all_weights(v, o->source, e);
+    if (!rc) rc = verify_open(v, o->source, e);
     if (!rc) rc = add_others(v, o, e);
     if (rc) return rc;
     if (v->tensors) qsort(v->tensor, v->tensors, sizeof *v->tensor, by_place);
     for (size_t i = 0; i < v->items; i++) v->bytes += v->item[i].bytes;
-    return note_extra(v) ? no_memory(v, e) : 0;
+    if (v->model_known && !verify_item_named(v, "generation_config.json"))
+        rc = verify_note(v, "it has no generation_config.json: nobody recommends how tokens are chosen");
+    return rc || note_extra(v) ? no_memory(v, e) : 0;
 }

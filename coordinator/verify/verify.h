@@ -1,6 +1,7 @@
 /* `sluice verify`: everything that a run would read, read once and judged.
  *
- *   gather     folder -> files, tensors, and what their headers and the model's plan already tell    verify_gather()
+ *   gather     source -> files, tensors, and what their headers already tell                         verify_gather()
+ *   open       all that a run opens, by the same code: what it would refuse                          verify_open()
  *   published  sums that lie beside the files                                                        verify_published()
  *   worker     sluice-verify reads, hashes, counts (proto/verify.h)                                  verify_read()
  *   judge      results -> findings; against published sums and an earlier manifest                   verify_judge()
@@ -15,6 +16,7 @@
 #include "proto/base/error.h"
 
 struct options;
+struct source;
 struct view;
 
 enum verify_kind {
@@ -70,9 +72,13 @@ struct verify {
     char **note; /* worth a line, nothing wrong */
     size_t notes;
     uint64_t bytes, read_ns; /* of all items; how long it took to read them */
+    bool tensors_wrong;      /* some are missing or of another shape, or a file of theirs cannot be read */
+    bool template_refused;
+    bool failed; /* out of memory for a finding */
 };
 
 int verify_gather(struct verify *v, const struct options *o, struct error *e);
+int verify_open(struct verify *v, const struct source *s, struct error *e); /* part of verify_gather() */
 int verify_published(struct verify *v, struct error *e);
 /* -ECANCELED after Ctrl-C. What cannot be read is a finding, no error. */
 int verify_read(struct verify *v, const struct options *o, struct view *view, struct error *e);
