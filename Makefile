@@ -229,7 +229,10 @@ tsan-programs: $(TSAN_TESTS)
 check-deps: ## prove that a process includes proto/ and itself only, a room what lies below it
 	@bash tests/check_deps.sh $(wildcard $(B))
 LINTED = $(sort $(shell find proto reader transfer compute coordinator -name '*.c' -not -path '*/cuda/*'))
-lint: ## clang-tidy or cppcheck without a finding
+FORMATTED = $(sort $(shell find proto reader transfer compute coordinator tests bench -name '*.[ch]' -not -path '*/data/*'))
+lint: ## clang-tidy or cppcheck without a finding; the format, where clang-format 14 is there (others lay out differently)
+	@if clang-format --version 2>/dev/null | grep -q 'version 14'; then clang-format --dry-run -Werror $(FORMATTED); \
+	else echo 'lint: the format was not looked at, there is no clang-format 14'; fi
 	@if command -v clang-tidy >/dev/null; then \
 	    printf '%s\n' $(LINTED) | xargs -P $$(nproc) -n 4 clang-tidy --quiet \
 	        $(foreach f,$(CPPFLAGS) -std=gnu17,--extra-arg=$(f)) 2>/dev/null; \
@@ -238,7 +241,7 @@ lint: ## clang-tidy or cppcheck without a finding
 	else echo 'lint: please install clang-tidy or cppcheck' >&2; exit 1; fi
 	@echo 'lint: no finding'
 format: ## clang-format over everything
-	@find proto reader transfer compute coordinator tests -name '*.[ch]' -print0 | xargs -0 clang-format -i
+	@clang-format -i $(FORMATTED)
 
 $(B)/sluice.1: $(B)/sluice
 	$< --man-page > $@.new && mv $@.new $@
