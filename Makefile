@@ -187,6 +187,10 @@ test: ## install what is missing, build, and run every test
 test-models: ## every reference model beside its reference, into tests/MODELS.md: within 2e-4 and greedy text equal, or an error
 	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_models >/dev/null
 	@$(B)/tests/test_models --table > $(B)/MODELS.md && cp $(B)/MODELS.md tests/MODELS.md && cat tests/MODELS.md
+.PHONY: test-opens
+test-opens: ## every published config, tokenizer and template in tests/data opens
+	@$(AGAIN) CUDA=$(HERE_CUDA) all >/dev/null
+	@bash tests/open_all.sh $(B)
 # Longer forms of tests that make test has a short form of.
 RUNS ?= 400
 SEED ?= 1
