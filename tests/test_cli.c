@@ -404,9 +404,36 @@ static int free_last(void **state)
     return 0;
 }
 
+/* A prompt that takes all of the context leaves no room for an answer: said, with a context that is enough. Where no answer
+ * is wanted it fits. */
+static void prompt_fills_the_context(void **state)
+{
+    static const struct {
+        const char *context, *tokens;
+        int status;
+        const char *says;
+    } each[] = {{"7", "1", 1, "the prompt has 8 tokens, the context 7: shorten it, or give --context 9"},
+                {"8", "1", 1, "the context 8, so that no room is left for an answer: shorten it, or give --context 9"},
+                {"8", "0", 0, ""},
+                {"9", "1", 0, ""}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+        struct process_result r = process_run("sluice",
+                                              (const char *const[]){"run", "tests/data/demo-model", "-p", "Once upon a time there",
+                                                                    "-n", each[i].tokens, "--context", each[i].context, NULL},
+                                              NULL, 0, 30);
+
+        if (r.status != each[i].status || !strstr(r.err, each[i].says))
+            fail_msg("--context %s: exit %d: %s", each[i].context, r.status, r.err);
+        process_result_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(prompt_fills_the_context),
         cmocka_unit_test(told_on_stdout),      cmocka_unit_test(wrong_usage),
         cmocka_unit_test(no_such_model),       cmocka_unit_test(no_control_characters),
         cmocka_unit_test(full_output),         cmocka_unit_test(tokenize),

@@ -215,9 +215,17 @@ static void gemma_scalars(void **state)
     }
 }
 
-/* Weights that do not fit their config: tensor, file and both shapes are named. */
+/* Weights that do not fit their config: tensor, file and both shapes are named. So are values that sampling cannot have. */
 static void weights_that_do_not_fit(void **state)
 {
+    static const char *const bad[] = {
+        "{\"temperature\":-0.1}",        "{\"temperature\":1e400}", "{\"temperature\":100.5}", "{\"top_p\":1.01}",
+        "{\"top_p\":-1}",                "{\"min_p\":2}",           "{\"repetition_penalty\":0}",
+        "{\"repetition_penalty\":-1.1}", "{\"top_k\":-2}",          "{\"top_k\":2.5}",
+        "{\"top_k\":1e300}",             "{\"top_k\":\"all\"}",     "{\"temperature\":Infinity}"};
+    static const char *const good[] = {"{\"temperature\":0,\"top_p\":1.0,\"min_p\":0,\"top_k\":50.0}", "{\"top_k\":-1}",
+                                       "{\"temperature\":NaN,\"top_k\":null,\"repetition_penalty\":100}", "{\"top_k\":0}"};
+    struct model *m;
     char *list = NULL, *cut;
     size_t n = 0;
     FILE *f = fopen(REFERENCE_MODELS "/llama/tensors.tsv", "re");
@@ -240,6 +248,18 @@ static void weights_that_do_not_fit(void **state)
     scratch_write(folder, "generation_config.json", "{\"temperature\":\"hot\"}");
     assert_int_equal(mkmodel_from_list(REFERENCE_MODELS "/llama/tensors.tsv", folder, &e), 0);
     REFUSE("generation_config.json", "temperature");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char key[32];
+
+        snprintf(key, sizeof key, "%.*s", (int)strcspn(bad[i] + 2, "\""), bad[i] + 2);
+        scratch_write(folder, "generation_config.json", bad[i]);
+        REFUSE("generation_config.json", key);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        scratch_write(folder, "generation_config.json", good[i]);
+        assert_int_equal(model_open(&m, folder, NULL, &e), 0);
+        model_close(m);
+    }
     remove(scratch_path(folder, "generation_config.json"));
 }
 

@@ -16,8 +16,8 @@ struct setting {
     bool whole;
 };
 
-static const struct setting settings[] = {{"temperature", 0, 100, false},   {"top-p", 0, 1, false}, {"min-p", 0, 1, false},
-                                          {"repeat-penalty", 0.01, 100, false}, {"top-k", 0, 1e9, true}, {"seed", 0, 0x1p64, true},
+static const struct setting settings[] = {{"temperature", 0, TEMPERATURE_MOST, false},   {"top-p", 0, 1, false}, {"min-p", 0, 1, false},
+                                          {"repeat-penalty", REPEAT_PENALTY_LEAST, REPEAT_PENALTY_MOST, false}, {"top-k", 0, TOP_K_MOST, true}, {"seed", 0, 0x1p64, true},
                                           {"max-tokens", 0, 1e9, true},     {"think", 0, 0, false}};
 #define SETTINGS (sizeof settings / sizeof *settings)
 

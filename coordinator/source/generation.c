@@ -65,31 +65,45 @@ static int read_ids(struct model_generation *g, const json_t *o, enum generation
     return read_eos(g, json_object_get(o, "eos_token_id"), from, path, e);
 }
 
-static int read_number(double *out, const json_t *o, const char *key, const char *path, struct error *e)
+static int read_number(double *out, const json_t *o, const char *key, double min, double max, const char *path, struct error *e)
 {
     const json_t *v = json_object_get(o, key);
+    double x;
 
     if (!v || json_is_null(v)) return 0;
     if (!json_is_numeric(v)) return fault(e, path, key, "not a number");
-    *out = json_numeric_value(v); /* NaN is as if it were not given: Python writes it where a value is not known */
+    x = json_numeric_value(v);
+    if (isnan(x)) return 0; /* as if it were not given: Python writes it where a value is not known */
+    if (x < min || x > max)
+        return error_set(e, EINVAL, "%s: %s is %g, and can be from %g to %g: correct it, or take the entry out", path, key, x, min, max);
+    *out = x;
+    return 0;
+}
+
+/* -1 is what some write for no limit. */
+static int read_top_k(int64_t *out, const json_t *o, const char *path, struct error *e)
+{
+    double x = NAN;
+    int rc = read_number(&x, o, "top_k", -1, TOP_K_MOST, path, e);
+
+    if (rc || isnan(x)) return rc;
+    if (x != floor(x)) return fault(e, path, "top_k", "not a whole number");
+    *out = (int64_t)x;
     return 0;
 }
 
 static int read_sampling(struct model_generation *g, const json_t *o, const char *path, struct error *e)
 {
     const json_t *sample = json_object_get(o, "do_sample");
-    double top_k = -1;
     int rc;
 
     g->has_do_sample = json_is_boolean(sample);
     g->do_sample = json_is_true(sample);
-    rc = read_number(&g->temperature, o, "temperature", path, e);
-    if (!rc) rc = read_number(&g->top_p, o, "top_p", path, e);
-    if (!rc) rc = read_number(&g->min_p, o, "min_p", path, e);
-    if (!rc) rc = read_number(&g->repeat_penalty, o, "repetition_penalty", path, e);
-    if (!rc) rc = read_number(&top_k, o, "top_k", path, e);
-    if (!rc && top_k >= 0 && top_k < 1e9) g->top_k = (int64_t)top_k;
-    return rc;
+    rc = read_number(&g->temperature, o, "temperature", 0, TEMPERATURE_MOST, path, e);
+    if (!rc) rc = read_number(&g->top_p, o, "top_p", 0, 1, path, e);
+    if (!rc) rc = read_number(&g->min_p, o, "min_p", 0, 1, path, e);
+    if (!rc) rc = read_number(&g->repeat_penalty, o, "repetition_penalty", REPEAT_PENALTY_LEAST, REPEAT_PENALTY_MOST, path, e);
+    return rc ? rc : read_top_k(&g->top_k, o, path, e);
 }
 
 static int read_file(struct model_generation *g, const char *folder, struct error *e)

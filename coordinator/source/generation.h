@@ -6,6 +6,12 @@
 #include "coordinator/source/config.h"
 #include "proto/base/error.h"
 
+/* What sampling can be asked for, in a file, by flags, and in a chat; probabilities are from 0 to 1. */
+#define TEMPERATURE_MOST     100.0
+#define REPEAT_PENALTY_LEAST 0.01
+#define REPEAT_PENALTY_MOST  100.0
+#define TOP_K_MOST           1e9
+
 enum generation_file { GENERATION_FILE = 1, GENERATION_CONFIG = 2 }; /* generation_config.json, config.json */
 
 /* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids; the ends of both. */
@@ -19,6 +25,7 @@ struct model_generation {
     bool has_do_sample, do_sample;
 };
 
-/* A folder without the file has config.json's ids alone. g is freed by generation_free(), after an error too. */
+/* A folder without the file has config.json's ids alone. -EINVAL: a value is none that there can be; the error names file and
+ * key. g is freed by generation_free(), after an error too. */
 int generation_read(struct model_generation *g, const char *folder, const struct config *c, struct error *e);
 void generation_free(struct model_generation *g);
