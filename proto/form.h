@@ -1,44 +1,47 @@
 /* Stored forms: how numbers lie in a file, hence in a slot, in the host cache and in device memory.
  *
- * A form is one row of FORM_TABLE. A row of a matrix is whole blocks of its form; a block is `elements` consecutive columns
- * in `bytes` bytes. Where the numbers of a block are multiplied by scales, these lie
+ * A form is one row of FORM_TABLE. A row of a matrix is whole blocks of its form; a block is `elements`
+ * consecutive columns in `bytes` bytes. Where the numbers of a block are multiplied by scales, these lie
  *
  *   FORM_SCALES_NONE     nowhere: the elements are the numbers
- *   FORM_SCALES_GRID     in a tensor of their own, one for each grid_rows x grid_cols elements (0: the matrix says how many:
- *                        plan_matrix.block_rows, block_cols), stored in one of the forms of the bit set scale_forms.
- *                        They travel as PART_SCALE before the rows that they serve
+ *   FORM_SCALES_GRID     in a tensor of their own, one for each grid_rows x grid_cols elements (0: the matrix says
+ *                        how many: plan_matrix.block_rows, block_cols), stored in one of the forms of the bit set
+ *                        scale_forms. They travel as PART_SCALE before the rows that they serve
  *   FORM_SCALES_INSIDE   inside of the block
  *
- * Dequantizing is exact in the form `to`, in which a dequantized matrix may be kept; everywhere else it is float32: stored
- * number times scale, rounded once. Activations are float32 whatever the form.
+ * Dequantizing is exact in the form `to`, in which a dequantized matrix may be kept; everywhere else it is
+ * float32: stored number times scale, rounded once. Activations are float32 whatever the form.
  *
- * Who reads the table: the coordinator (which tensors can be weights, row bytes, tiles, predicted bytes), plan_check(),
- * compute's search for what is no finite number, sluice-verify, the profiles' stub stages. Who has code of its own for each
- * form registers it by form: compute/cpu/forms.h, compute/cpu/reference.c, compute/cuda/forms.h. A number that is no form,
- * or a form without the code that is asked for, is an error that names it, wherever it is met.
+ * Who reads the table: the coordinator (which tensors can be weights, row bytes, tiles, predicted bytes),
+ * plan_check(), compute's search for what is no finite number, sluice-verify, the profiles' stub stages. Who has
+ * code of its own for each form has it there: compute/cpu/body_forms.h, compute/cpu/reference.c,
+ * compute/cuda/forms.h; all of them run over FORM_WEIGHTS, so that a form without its functions does not compile.
+ * A number that is no form is an error that names it, wherever it is met.
  *
  * ---- how to add one ----
- * In all cases: a row here, a name in coordinator/arch/build.c where a file's types become forms, and the tests over the
- * table (tests/test_forms.c, test_kernels.c, gpu/test_cuda_products.c) find the rest: they fail for a form that a kernel
- * lacks. "Dequantizing functions" are those of the registries above: scalar reference, vec_plain.h, vec_avx2.h,
- * vec_avx512.h, cuda.
+ * In all cases: a row here, its types' form in the table of whoever reads the file
+ * (coordinator/source/safetensors.c), its functions in the files named above on leaves of vec_plain.h, vec_avx2.h
+ * and vec_avx512.h, and the tests over the table (tests/test_forms.c, test_kernels.c, gpu/test_cuda_products.c,
+ * test_cuda_ops.c) hold it against the scalar reference.
  *
- * GGUF's blocks (32 or 256 elements, scales inside; offsets of rows are whole blocks, so a row of a 3-D tensor's expert is
- * cut like any other): FORM_SCALES_INSIDE, codes of the float16 scales. Dequantizing functions see a whole block.
+ * GGUF's blocks (32 or 256 elements, scales inside; offsets of rows are whole blocks, so a row of a 3-D tensor's
+ * expert is cut like any other): FORM_SCALES_INSIDE, codes of the float16 scales. Dequantizing functions see a
+ * whole block.
  *
- * int4 with scales and zero points of groups in other tensors (GPTQ, AWQ, compressed-tensors): FORM_SCALES_GRID with
- * grid_cols (groups of columns) or grid_rows (groups of inputs of a matrix stored [in][out]) given by the matrix, 8 elements
- * in 4 bytes. Zero points are a second grid of the same shape: a form bit zero_forms here, zero_off, zero_file and
- * zero_row_bytes beside scale_* in plan_matrix, PART_ZERO between PART_SCALE and PART_WEIGHT in tiles, one more pointer
- * beside scale in struct ops_weight. Packings that put 8 inputs of one output into a word (GPTQ) are rows of 8 inputs:
- * a matrix of rows / 8 stored rows, cut at multiples of 8.
+ * int4 with scales and zero points of groups in other tensors (GPTQ, AWQ, compressed-tensors): FORM_SCALES_GRID
+ * with grid_cols (groups of columns) or grid_rows (groups of inputs of a matrix stored [in][out]) given by the
+ * matrix, 8 elements in 4 bytes. Zero points are a second grid of the same shape: a form bit zero_forms here,
+ * zero_off, zero_file and zero_row_bytes beside scale_* in plan_matrix, PART_ZERO between PART_SCALE and
+ * PART_WEIGHT in tiles, one more pointer beside scale in struct ops_weight. Packings that put 8 inputs of one
+ * output into a word (GPTQ) are rows of 8 inputs: a matrix of rows / 8 stored rows, cut at multiples of 8.
  *
- * Lossless units (a tile's rows as one bit stream, shorter than rows x row bytes): the matrix keeps the form that its
- * elements have once they are unpacked (BF16), for the kernels; the form of the packing has a row with `packs` = that form
- * and is the form of parts only, so that each tile may be packed or not. plan_part.bytes are stored bytes already, and
- * readers, rings, caches and copies know nothing else; plan_check() then asks of such a part that it lies in the file and is
- * at most as long as the rows it unpacks to and its header, and the file offsets come from a table of units instead of from
- * row0. Compute unpacks a few rows at a time into its scratch and calls the kernels of `packs`. */
+ * Lossless units (a tile's rows as one bit stream, shorter than rows x row bytes): the matrix keeps the form that
+ * its elements have once they are unpacked (BF16), for the kernels; the form of the packing has a row with `packs`
+ * = that form and is the form of parts only, so that each tile may be packed or not. plan_part.bytes are stored
+ * bytes already, and readers, rings, caches and copies know nothing else; plan_check() then asks of such a part
+ * that it lies in the file and is at most as long as the rows it unpacks to and its header, and the file offsets
+ * come from a table of units instead of from row0. Compute unpacks a few rows at a time into its scratch and calls
+ * the kernels of `packs`. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -118,12 +121,14 @@ enum form { FORM_TABLE(FORM_ENUM) FORMS };
         }                                                                                                              \
         return 0;                                                                                                      \
     }
+/* clang-format off */
 #define FORM_ELEMENTS_OF(name, elements, ...)                              case FORM_##name: return (elements);
 #define FORM_BYTES_OF(name, elements, bytes, ...)                          case FORM_##name: return (bytes);
 #define FORM_ALIGN_OF(name, elements, bytes, align, ...)                   case FORM_##name: return (align);
 #define FORM_TO_OF(name, elements, bytes, align, to, ...)                  case FORM_##name: return FORM_##to;
 #define FORM_SCALES_OF(name, elements, bytes, align, to, scales, ...)      case FORM_##name: return FORM_SCALES_##scales;
 #define FORM_GRID_COLS_OF(name, elements, bytes, align, to, scales, rows, cols, ...) case FORM_##name: return (cols);
+/* clang-format on */
 FORM_COLUMN(form_elements, FORM_ELEMENTS_OF)
 FORM_COLUMN(form_bytes, FORM_BYTES_OF)
 FORM_COLUMN(form_align, FORM_ALIGN_OF)
