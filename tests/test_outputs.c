@@ -20,6 +20,7 @@
 #include "proto/base/output.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_terminal.h"
 #include "tests/support_temporary.h"
 
 #define DEMO    "tests/data/demo-model"
@@ -117,9 +118,28 @@ static int teardown(void **state)
 
 enum command { LOGITS_OUT, LOGITS_TRACE, RUN_TRACE, CHAT_TRACE, CHAT_SAVE, VERIFY_OUT, TRACE_SVG, COMMANDS };
 
+/* Commands of a chat are for terminals; an error does not end it there, so that the exit status is told from what is shown. */
+static struct process_result save_in_chat(const char *path)
+{
+    struct terminal t = terminal_start(
+        "sluice", (const char *const[]){"chat", model, "-n", "1", "--context", "64", NULL}, (const char *const[]){NULL});
+    struct process_result r = {.out = strdup("")};
+    char save[1100];
+
+    terminal_wait(&t, "> ");
+    snprintf(save, sizeof save, "/save %s\r", path);
+    terminal_type(&t, save);
+    terminal_wait(&t, "> "); /* the prompt comes back behind what was said */
+    r.err = strdup(t.text);
+    r.err_bytes = strlen(r.err);
+    terminal_type(&t, "\004");
+    r.status = terminal_end(&t);
+    if (!strstr(r.err, "written to")) r.status = 1;
+    return r;
+}
+
 static struct process_result write_with(enum command c, const char *path)
 {
-    char save[1100];
 
     switch (c) {
     case LOGITS_OUT: return RUN("", "logits", model, "--tokens", "1 2", "--out", path, "--context", "64");
@@ -127,9 +147,7 @@ static struct process_result write_with(enum command c, const char *path)
         return RUN("", "logits", model, "--tokens", "1 2", "--out", "/dev/null", "--trace", path, "--context", "64");
     case RUN_TRACE: return RUN("", "run", model, "-p", "Once", "-n", "1", "--trace", path, "--context", "64");
     case CHAT_TRACE: return RUN("hello\n", "chat", model, "-n", "1", "--trace", path, "--context", "64");
-    case CHAT_SAVE:
-        snprintf(save, sizeof save, "/save %s\n", path);
-        return RUN(save, "chat", model, "-n", "1", "--context", "64");
+    case CHAT_SAVE: return save_in_chat(path);
     case VERIFY_OUT: return RUN("", "verify", model, "--out", path);
     default: return RUN("", "trace", path, "--svg", path);
     }
