@@ -136,7 +136,7 @@ static void rope_scaling_beside_rope_parameters(void **state)
 {
     (void)state;
     EXPECT_WITH("llama-rope-yarn", NULL, {"rope_parameters", "{\"rope_type\":\"default\",\"rope_theta\":10000.0}"});
-    EXPECT_WITH("llama-rope-yarn", NULL, {"rope_theta", NULL},
+    EXPECT_WITH("llama-rope-yarn", "rope_scaling beside rope_parameters", {"rope_theta", NULL},
                 {"rope_parameters", "{\"rope_type\":\"linear\",\"factor\":2.0,\"rope_theta\":10000.0}"});
     EXPECT_WITH("llama-rope-linear", NULL, {"rope_parameters", YARN});
     EXPECT_WITH("llama-newconfig", NULL, {"rope_scaling", "{}"});
@@ -163,6 +163,8 @@ static void theta_beside_rope_scaling(void **state)
 {
     char *folder = scratch_make();
     json_t *c = reference_config("llama-newconfig");
+    struct model_options any = {.allow_missing_weights = true};
+    struct model *m;
     double f[2];
 
     (void)state;
@@ -172,6 +174,9 @@ static void theta_beside_rope_scaling(void **state)
         json_object_set_new(copy, "rope_scaling", rules);
         scratch_write_json(folder, "config.json", copy);
         f[given] = frequency(folder, 9);
+        m = open_folder(folder, &any);
+        assert_int_equal(model_notice(m) != NULL, !given); /* said where it was not given there */
+        model_close(m);
     }
     assert_true(f[0] == f[1] && f[0] < 1e-4);
     json_decref(c);

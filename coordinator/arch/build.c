@@ -94,7 +94,10 @@ struct rope_table build_rotary(struct build *b, struct rope_request q)
     if (!q.head_dim) q.head_dim = b->head_dim;
     q.length = b->o->want_tokens > b->o->context ? b->o->want_tokens : b->o->context;
     r = rope_make(b->p, b->c, &q, b->e);
-    if (!q.layer_type || !strcmp(q.layer_type, "full_attention")) b->rope = r;
+    if (q.layer_type && strcmp(q.layer_type, "full_attention")) return r;
+    b->rope = r;
+    if (r.borrowed && !q.layer_type)
+        build_notice(b, "config.json has rope_scaling beside rope_parameters: the first is used, with the rope_theta of the second");
     return r;
 }
 

@@ -14,6 +14,7 @@ struct making {
     const char *where;    /* how messages call them */
     struct error *e;
     double theta, factor;
+    bool borrowed;                /* something of what stands beside */
     uint32_t dim, trained, limit; /* original and full number of positions */
     float *inv_freq;              /* dim / 2 */
     float scale;
@@ -107,7 +108,7 @@ static void make_yarn(struct making *m)
         m->scale = (float)given;
     else
         m->scale = (float)(mscale != 0 && all != 0 ? yarn_mscale(m->factor, mscale) / yarn_mscale(m->factor, all)
-                                         : yarn_mscale(m->factor, 1));
+                                                   : yarn_mscale(m->factor, 1));
 }
 
 static void make_longrope(struct making *m, bool is_long)
@@ -197,13 +198,15 @@ static void find_rules(struct making *m, const struct rope_request *q, const cha
         *type = "longrope"; /* "su" and "yarn" in its first folders */
 }
 
-/* What the rules say, else what stands beside them, else the config itself in this field. */
-static double rule_or_field(const struct making *m, const char *key, const char *field, double otherwise)
+/* What the rules say, else the config itself in this field, else what stands beside the rules, else the class. */
+static double rule_or_field(struct making *m, const char *key, const char *field, double otherwise)
 {
-    double x = config_number_or(m->c, field, otherwise, m->e);
+    double here = rule(m, key, NAN), beside = config_object_number(m->c, m->beside, "rope_parameters", key, NAN, m->e);
 
-    x = config_object_number(m->c, m->beside, "rope_parameters", key, x, m->e);
-    return rule(m, key, x);
+    if (!isnan(here)) return here;
+    if (isnan(beside) || config_gives(m->c, field)) return config_number_or(m->c, field, otherwise, m->e);
+    m->borrowed = true;
+    return beside;
 }
 
 static uint32_t positions(double n)
@@ -218,7 +221,8 @@ static void read_numbers(struct making *m, const struct rope_request *q)
     double partial = q->partial != 0 ? q->partial : 1;
 
     if (q->partial_key) partial = rule_or_field(m, "partial_rotary_factor", "partial_rotary_factor", partial);
-    m->theta = rule_or_field(m, "rope_theta", q->theta_key ? q->theta_key : "rope_theta", q->theta != 0 ? q->theta : 10000);
+    m->theta =
+        rule_or_field(m, "rope_theta", q->theta_key ? q->theta_key : "rope_theta", q->theta != 0 ? q->theta : 10000);
     m->limit = config_size_or(m->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, m->e);
     m->trained = positions(rule(m, "original_max_position_embeddings", q->trained ? q->trained : m->limit));
     if (original || !m->trained) m->trained = original ? original : m->limit;
@@ -274,8 +278,8 @@ struct rope_table rope_make(struct program *p, const struct config *c, const str
 
     if (e->code) return out;
     find_rules(&m, q, &type);
-    out.both = m.beside && !json_equal((json_t *)(uintptr_t)m.beside, (json_t *)(uintptr_t)m.rules);
     read_numbers(&m, q);
+    out.borrowed = m.borrowed;
     if (e->code) return out;
     m.inv_freq = calloc(m.dim / 2, sizeof *m.inv_freq);
     if (!m.inv_freq) {

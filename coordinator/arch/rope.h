@@ -10,7 +10,8 @@
  *
  * Both forms of config.json are read: rope_theta with rope_scaling, and rope_parameters (which may hold one object for
  * each kind of layer). Where both stand there, rope_scaling is what someone added to a saved folder, and goes first, as in
- * transformers; theta and share come from rope_parameters where rope_scaling does not give them. */
+ * transformers; theta and share come from rope_parameters where nothing else in the config gives them. (transformers takes its
+ * class's then, which no model was trained with.) */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,7 +39,7 @@ struct rope_table {
     /* Positions to which the rules stretch the trained ones, whatever max_position_embeddings says; 0: they do not. By
      * default (yarn), and where a run asks for them (linear, dynamic: most of their folders count them already). */
     uint32_t stretched, stretchable;
-    bool both; /* rope_scaling went before a rope_parameters that says something else */
+    bool borrowed; /* theta or share is that of a rope_parameters beside rope_scaling */
 };
 
 /* Puts the table into the program. Sticky: see config.h. */

@@ -9,7 +9,7 @@
 struct next {
     struct moe moe;
     struct rope_table rope;
-    uint32_t heads, key_heads, dk, dv, taps, interval;
+    uint32_t heads, key_heads, dk, dv, taps, interval, act;
     bool everywhere; /* all layers have experts */
     bool split; /* q, k, v, z, a and b have matrices of their own (Qwen 3.5) */
 };
@@ -54,7 +54,7 @@ static struct plan_view convolve(struct build *b, const struct next *n, struct p
                         .width = width,
                         .taps = n->taps,
                         .bias = PLAN_NONE,
-                        .act = ACT_SILU};
+                        .act = n->act};
 
     o.weight = build_vector(b, "linear_attn.conv1d.weight", (uint64_t)width * n->taps);
     o.state = program_state(b->p, (uint64_t)(n->taps - 1) * width);
@@ -175,7 +175,7 @@ static void next(struct build *b, bool split, bool sparse)
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.attention.norm = QK_HEAD;
     s.attention.gated = true;
-    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.mlp.act = n.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
     s.own = &n;
     s.before_layer = before_layer;
