@@ -110,6 +110,7 @@ static void the_file_whose_read_failed_is_to_blame(void **state)
     static const uint64_t bytes[] = {MIB, MIB, 4 * MIB};
     struct probe_setting s = {.block_bytes = MIB, .depth = 4};
     struct probe_result r;
+    struct failing f; /* as long as the probe */
     struct probe probe;
     struct folder d;
     struct plan_shm *p;
@@ -123,8 +124,8 @@ static void the_file_whose_read_failed_is_to_blame(void **state)
     io_engine_close(probe.engine);
     for (uint32_t file = 0; file < 2; file++) {
         enum files_way way = files_way(probe.files, file);
-        struct failing f = {.engine.ops = &failing_ops, .file = files_number(file, way), .code = -EIO};
 
+        f = (struct failing){.engine.ops = &failing_ops, .file = files_number(file, way), .code = -EIO};
         probe.engine = &f.engine;
         probe.file = 0;
         probe.offset = 0;
