@@ -25,8 +25,7 @@ static char *read_file(const char *path, size_t *bytes)
         text = end >= 0 ? malloc((size_t)end + 1) : NULL;
         *bytes = text ? fread(text, 1, (size_t)end, f) : 0;
     }
-    if (f)
-        fclose(f);
+    if (f) fclose(f);
     return text;
 }
 
@@ -36,8 +35,7 @@ static double encode(const struct tokenizer *t, const char *text, size_t bytes, 
     for (int i = 0; i < ROUNDS; i++) {
         ids->count = 0;
         double start = seconds();
-        if (tokenizer_encode(t, text, bytes, false, ids, e) != 0)
-            return -1;
+        if (tokenizer_encode(t, text, bytes, false, ids, e) != 0) return -1;
         double speed = (double)bytes / (seconds() - start) / 1e6;
         best = speed > best ? speed : best;
     }
@@ -48,15 +46,13 @@ static double decode(const struct tokenizer *t, const struct token_ids *ids, str
 {
     struct detokenizer *d;
     double best = 0;
-    if (detokenizer_open(&d, t, false, e) != 0)
-        return -1;
+    if (detokenizer_open(&d, t, false, e) != 0) return -1;
     for (int i = 0; i < ROUNDS; i++) {
         size_t total = 0, bytes = 0;
         const char *text;
         double start = seconds();
         for (size_t k = 0; k < ids->count; k++, total += bytes) {
-            if (detokenizer_push(d, ids->id[k], &text, &bytes, e) != 0)
-                return -1;
+            if (detokenizer_push(d, ids->id[k], &text, &bytes, e) != 0) return -1;
         }
         detokenizer_finish(d, &text, &bytes);
         double speed = (double)(total + bytes) / (seconds() - start) / 1e6;
@@ -85,7 +81,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", e.text);
         return 1;
     }
-    printf("open %.3f s, encode %.1f MB/s, decode %.1f MB/s, %zu bytes in %zu tokens\n", open, encoded, decoded, bytes, ids.count);
+    printf("open %.3f s, encode %.1f MB/s, decode %.1f MB/s, %zu bytes in %zu tokens\n", open, encoded, decoded, bytes,
+           ids.count);
     token_ids_free(&ids);
     tokenizer_close(t);
     free(text);

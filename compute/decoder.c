@@ -45,7 +45,8 @@ static int alloc_activations(struct decoder *d, struct error *e)
     d->buffer_rows = calloc(p->buffers.count + 1, sizeof *d->buffer_rows);
     d->rope = calloc(p->ropes.count + 1, sizeof *d->rope);
     d->rope_host = calloc(footprint_angles(p, &p->run) + 1, sizeof *d->rope_host);
-    if (!d->buffers || !d->buffer_rows || !d->rope || !d->rope_host) rc = error_set(e, ENOMEM, "no memory for activations");
+    if (!d->buffers || !d->buffer_rows || !d->rope || !d->rope_host)
+        rc = error_set(e, ENOMEM, "no memory for activations");
     if (!rc) rc = cut_activations(d, buffers, ropes, e);
     free(buffers);
     free(ropes);
@@ -60,7 +61,8 @@ static int cut_memory(struct decoder *d, uint64_t *k, uint64_t *v, uint64_t *sta
     d->memory_bytes = footprint_memory(p, &p->run, k, v, states);
     d->memory = ops_alloc(d->ops, d->memory_bytes, e);
     if (!d->memory)
-        return error_prefix(e, "KV cache of %u positions, states of %u sequences (lower --context)", p->run.kv_rows, p->run.sequences);
+        return error_prefix(e, "KV cache of %u positions, states of %u sequences (lower --context)", p->run.kv_rows,
+                            p->run.sequences);
     for (uint64_t i = 0; i < p->caches.count; i++) {
         d->k_cache[i] = d->memory + k[i];
         if (plan_caches(p)[i].v_width) d->v_cache[i] = d->memory + v[i];
@@ -141,7 +143,8 @@ int decoder_load(struct decoder *d, struct error *e)
     for (uint64_t i = 0; i < p->vectors.count; i++) {
         const struct plan_vector *v = &plan_vectors(p)[i];
 
-        if (v->file == PLAN_NONE) ops_upload(d->ops, d->resident + v->at, plan_constants(p) + v->file_off, v->elements * 4);
+        if (v->file == PLAN_NONE)
+            ops_upload(d->ops, d->resident + v->at, plan_constants(p) + v->file_off, v->elements * 4);
     }
     tiles_range(&d->request_tiles, 0, p->spec.sweep_tiles, p->spec.resident_tiles);
     while (!(rc = tiles_next(&d->request_tiles, &part, e))) {
@@ -169,8 +172,12 @@ int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, 
             scale_row0 = part.part->row0;
         } else if (part.part->role == PART_WEIGHT) {
             out->part = part.part;
-            out->weight = (struct ops_weight){&plan_matrices(d->plan)[part.part->index], part.data, scale, part.part->row0,
-                                              part.part->rows, scale_row0};
+            out->weight = (struct ops_weight){&plan_matrices(d->plan)[part.part->index],
+                                              part.data,
+                                              scale,
+                                              part.part->row0,
+                                              part.part->rows,
+                                              scale_row0};
             return d->checking ? check_weight(d, out, e) : 0;
         } else {
             out->bias_part = part.part;
@@ -198,8 +205,8 @@ static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error
     for (uint64_t row = 0; row < m->rows; row += w.part->rows) {
         if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, row, e))) return rc;
         if (d->rows)
-            ops_matmul(d->ops, decoder_at(d, p->dst) + row, decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
-                       &w.weight, bias ? bias + row : NULL, p->flags, d->rows);
+            ops_matmul(d->ops, decoder_at(d, p->dst) + row, decoder_ld(d, p->dst), decoder_at(d, p->src),
+                       decoder_ld(d, p->src), &w.weight, bias ? bias + row : NULL, p->flags, d->rows);
     }
     return 0;
 }
@@ -215,12 +222,15 @@ static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error
         float *dst = decoder_at(d, p->dst) + (uint64_t)h * p->dst_stride;
 
         for (uint64_t r = 0; r < p->rows; r += w.part->rows) {
-            if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, first + r, e))) return rc;
+            if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, first + r, e)))
+                return rc;
             if (!d->rows) continue;
             if (p->transposed)
-                ops_matmul_t(d->ops, dst, decoder_ld(d, p->dst), src + r, decoder_ld(d, p->src), &w.weight, NULL, r == 0, d->rows);
+                ops_matmul_t(d->ops, dst, decoder_ld(d, p->dst), src + r, decoder_ld(d, p->src), &w.weight, NULL,
+                             r == 0, d->rows);
             else
-                ops_matmul(d->ops, dst + r, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &w.weight, NULL, 0, d->rows);
+                ops_matmul(d->ops, dst + r, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &w.weight, NULL, 0,
+                           d->rows);
         }
     }
     return 0;
@@ -240,7 +250,8 @@ static int check_rows(struct decoder *d, const struct control_sweep *o, struct e
         const struct sweep_position *s = &o->position[i];
 
         if (s->gather >= o->rows || !rows_at(d->stage->run, o->first_row + s->gather, &row) || row != s->token)
-            return error_set(e, EPROTO, "position %u: row %u of %u is not that of token %u", s->position, s->gather, o->rows, s->token);
+            return error_set(e, EPROTO, "position %u: row %u of %u is not that of token %u", s->position, s->gather,
+                             o->rows, s->token);
     }
     d->first_row = o->first_row;
     d->end_row = o->first_row + o->rows;
@@ -256,8 +267,9 @@ static int run_embed(struct decoder *d, const struct op_embed *p, struct error *
     while (d->next_row < d->end_row) {
         if ((rc = tiles_gather(&d->row_tiles, &r, e))) return rc;
         if (r.first != d->next_row || r.count > d->end_row - r.first)
-            return error_set(e, EPROTO, "%u rows of the embedding from number %llu on, expected are %llu from %llu on", r.count,
-                             (unsigned long long)r.first, (unsigned long long)(d->end_row - d->next_row), (unsigned long long)d->next_row);
+            return error_set(e, EPROTO, "%u rows of the embedding from number %llu on, expected are %llu from %llu on",
+                             r.count, (unsigned long long)r.first, (unsigned long long)(d->end_row - d->next_row),
+                             (unsigned long long)d->next_row);
         g.rows = r.data;
         g.first = (uint32_t)(r.first - d->first_row);
         g.count = r.count;
@@ -284,8 +296,8 @@ static void run_attention(struct decoder *d, const struct op_attention *p)
 
     ops_kv_store(d->ops, kv, k, c->k_width, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);
     if (c->v_width) ops_kv_store(d->ops, kv, v, c->v_width, decoder_at(d, p->v), decoder_ld(d, p->v), &rows);
-    ops_attention(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->q), decoder_ld(d, p->q), k, v ? v : k, kv,
-                  decoder_vector(d, p->sinks), decoder_vector(d, p->alibi), &rows);
+    ops_attention(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->q), decoder_ld(d, p->q), k,
+                  v ? v : k, kv, decoder_vector(d, p->sinks), decoder_vector(d, p->alibi), &rows);
 }
 
 static void run_conv(struct decoder *d, const struct op_conv *p)
@@ -293,18 +305,28 @@ static void run_conv(struct decoder *d, const struct op_conv *p)
     struct ops_chain c = {d->positions.from, d->positions.to, d->positions.n};
 
     ops_conv(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
-             decoder_vector(d, p->weight), decoder_vector(d, p->bias), d->states[p->state], plan_states(d->plan)[p->state].floats, &c);
+             decoder_vector(d, p->weight), decoder_vector(d, p->bias), d->states[p->state],
+             plan_states(d->plan)[p->state].floats, &c);
 }
 
 static void run_delta(struct decoder *d, const struct op_delta *p)
 {
     struct ops_chain c = {d->positions.from, d->positions.to, d->positions.n};
-    struct ops_delta_args x = {
-        .q = decoder_at(d, p->q), .k = decoder_at(d, p->k), .v = decoder_at(d, p->v), .a = decoder_at(d, p->a), .b = decoder_at(d, p->b),
-        .ldq = decoder_ld(d, p->q), .ldk = decoder_ld(d, p->k), .ldv = decoder_ld(d, p->v), .lda = decoder_ld(d, p->a),
-        .ldb = decoder_ld(d, p->b), .a_log = decoder_vector(d, p->a_log), .dt_bias = decoder_vector(d, p->dt_bias)};
+    struct ops_delta_args x = {.q = decoder_at(d, p->q),
+                               .k = decoder_at(d, p->k),
+                               .v = decoder_at(d, p->v),
+                               .a = decoder_at(d, p->a),
+                               .b = decoder_at(d, p->b),
+                               .ldq = decoder_ld(d, p->q),
+                               .ldk = decoder_ld(d, p->k),
+                               .ldv = decoder_ld(d, p->v),
+                               .lda = decoder_ld(d, p->a),
+                               .ldb = decoder_ld(d, p->b),
+                               .a_log = decoder_vector(d, p->a_log),
+                               .dt_bias = decoder_vector(d, p->dt_bias)};
 
-    ops_delta(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), &x, d->states[p->state], plan_states(d->plan)[p->state].floats, &c);
+    ops_delta(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), &x, d->states[p->state],
+              plan_states(d->plan)[p->state].floats, &c);
 }
 
 static void run_act(struct decoder *d, const struct op_act *p)
@@ -319,8 +341,8 @@ static void run_select(struct decoder *d, const struct op_select *p)
 {
     d->rows = d->positions.logits;
     if (d->rows)
-        ops_gather_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
-                        d->positions.d_select, p->width, d->rows);
+        ops_gather_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src),
+                        decoder_ld(d, p->src), d->positions.d_select, p->width, d->rows);
 }
 
 static void run_logits(struct decoder *d, const struct op_logits *p)
@@ -328,7 +350,8 @@ static void run_logits(struct decoder *d, const struct op_logits *p)
     uint32_t vocab = d->plan->spec.vocab, ld = decoder_ld(d, p->src);
 
     for (uint32_t i = 0; i < d->rows; i++)
-        ops_download(d->ops, d->stage->logits + (uint64_t)i * vocab, decoder_at(d, p->src) + (uint64_t)i * ld, p->width * 4ull);
+        ops_download(d->ops, d->stage->logits + (uint64_t)i * vocab, decoder_at(d, p->src) + (uint64_t)i * ld,
+                     p->width * 4ull);
 }
 
 static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
@@ -345,24 +368,28 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
     if (!n) return 0; /* nobody wants logits: what follows only lets its tiles pass */
     switch (op->kind) {
     case OP_NORM:
-        ops_norm(d->ops, &op->norm, decoder_at(d, op->norm.dst), decoder_ld(d, op->norm.dst), decoder_at(d, op->norm.src),
-                 decoder_ld(d, op->norm.src), decoder_vector(d, op->norm.weight), decoder_vector(d, op->norm.bias), n);
+        ops_norm(d->ops, &op->norm, decoder_at(d, op->norm.dst), decoder_ld(d, op->norm.dst),
+                 decoder_at(d, op->norm.src), decoder_ld(d, op->norm.src), decoder_vector(d, op->norm.weight),
+                 decoder_vector(d, op->norm.bias), n);
         return 0;
     case OP_ROPE:
         ops_rope(d->ops, &op->rope, decoder_at(d, op->rope.x), decoder_ld(d, op->rope.x), d->rope[op->rope.rope],
                  plan_ropes(d->plan)[op->rope.rope].dim, n);
         return 0;
     case OP_COPY:
-        ops_copy(d->ops, decoder_at(d, op->copy.dst), decoder_ld(d, op->copy.dst), decoder_at(d, op->copy.src), decoder_ld(d, op->copy.src),
-                 op->copy.blocks, op->copy.width, op->copy.dst_stride, op->copy.src_stride, n);
+        ops_copy(d->ops, decoder_at(d, op->copy.dst), decoder_ld(d, op->copy.dst), decoder_at(d, op->copy.src),
+                 decoder_ld(d, op->copy.src), op->copy.blocks, op->copy.width, op->copy.dst_stride, op->copy.src_stride,
+                 n);
         return 0;
     case OP_ADD:
-        ops_add(d->ops, decoder_at(d, op->add.dst), decoder_ld(d, op->add.dst), decoder_at(d, op->add.a), decoder_ld(d, op->add.a),
-                decoder_at(d, op->add.b), decoder_ld(d, op->add.b), op->add.width, op->add.ca, op->add.cb, n);
+        ops_add(d->ops, decoder_at(d, op->add.dst), decoder_ld(d, op->add.dst), decoder_at(d, op->add.a),
+                decoder_ld(d, op->add.a), decoder_at(d, op->add.b), decoder_ld(d, op->add.b), op->add.width, op->add.ca,
+                op->add.cb, n);
         return 0;
     case OP_ACT: run_act(d, &op->act); return 0;
     case OP_SCALE:
-        ops_scale(d->ops, &op->scale, decoder_at(d, op->scale.x), decoder_ld(d, op->scale.x), d->positions.d_position, n);
+        ops_scale(d->ops, &op->scale, decoder_at(d, op->scale.x), decoder_ld(d, op->scale.x), d->positions.d_position,
+                  n);
         return 0;
     case OP_ATTENTION: run_attention(d, &op->attention); return 0;
     case OP_CONV: run_conv(d, &op->conv); return 0;
@@ -381,7 +408,8 @@ static void make_rope_tables(struct decoder *d)
     for (uint64_t i = 0; i < d->plan->ropes.count; i++) {
         const struct plan_rope *r = &plan_ropes(d->plan)[i];
 
-        rotary_table(d->rope_host, d->positions.position, d->positions.n, plan_constants(d->plan) + r->inv_freq, r->dim, r->scale);
+        rotary_table(d->rope_host, d->positions.position, d->positions.n, plan_constants(d->plan) + r->inv_freq, r->dim,
+                     r->scale);
         ops_upload(d->ops, d->rope[i], d->rope_host, (uint64_t)d->positions.n * r->dim * 4);
     }
 }
@@ -393,7 +421,9 @@ int decoder_sweep(struct decoder *d, const struct control_sweep *order, uint32_t
     struct tile_part extra;
     int rc;
 
-    if ((rc = positions_set(&d->positions, order->position, order->count, order->sweep, e)) || (rc = check_rows(d, order, e))) return rc;
+    if ((rc = positions_set(&d->positions, order->position, order->count, order->sweep, e)) ||
+        (rc = check_rows(d, order, e)))
+        return rc;
     d->sweep = order->sweep;
     d->rows = order->count;
     d->checking = order->position->flags & POSITION_CHECK;
@@ -414,7 +444,8 @@ int decoder_sweep(struct decoder *d, const struct control_sweep *order, uint32_t
     }
     rc = tiles_next(&d->sweep_tiles, &extra, e);
     if (rc != -ENODATA) return rc ? rc : error_set(e, EPROTO, "the sweep has more tiles than operations");
-    if (d->next_row != d->end_row) return error_set(e, EPROTO, "the sweep has more rows of the embedding than operations");
+    if (d->next_row != d->end_row)
+        return error_set(e, EPROTO, "the sweep has more rows of the embedding than operations");
     tiles_done(&d->request_tiles);
     if ((rc = ops_sync(d->ops, e))) return rc;
     *logits = d->positions.logits;

@@ -21,18 +21,18 @@ struct decoder {
     uint64_t device_bytes;
     uint8_t *activations, *memory; /* blocks: buffers and rotary tables; caches and states */
     uint64_t activation_bytes, memory_bytes, resident_bytes;
-    float **buffers;         /* [buffers.count] */
+    float **buffers; /* [buffers.count] */
     uint32_t *buffer_rows;
     float *resident;
     void **k_cache, **v_cache;
     float **states;
-    float **rope;            /* [ropes.count] this sweep's tables, [max_positions][dim] */
+    float **rope; /* [ropes.count] this sweep's tables, [max_positions][dim] */
     float *rope_host;
-    float *logits_host;      /* of a router */
-    uint32_t rows;           /* positions that the current operation works on: all, or those selected */
+    float *logits_host; /* of a router */
+    uint32_t rows;      /* positions that the current operation works on: all, or those selected */
     uint64_t sweep;
     uint64_t first_row, next_row, end_row; /* rows of the embedding: this sweep's, and the next one to come */
-    bool checking;           /* this sweep looks for what is not a number: compute/check.h */
+    bool checking;                         /* this sweep looks for what is not a number: compute/check.h */
 };
 
 /* Allocates everything; nothing is allocated later. */

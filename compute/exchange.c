@@ -8,7 +8,8 @@
 
 static int send_export(struct stage *s, uint32_t kind, const void *data, uint32_t bytes, struct error *e)
 {
-    struct control_message m = {.type = CONTROL_EXPORT, .export = {.to = STAGE_TRANSFER, .kind = kind, .bytes = bytes, .data = data}};
+    struct control_message m = {.type = CONTROL_EXPORT,
+                                .export = {.to = STAGE_TRANSFER, .kind = kind, .bytes = bytes, .data = data}};
 
     return stage_send(s, &m, e);
 }
@@ -31,7 +32,8 @@ int exchange_compute(struct stage *s, struct decoder *d, struct error *e)
         do rc = stage_receive(s, &m, 100, e);
         while (rc == -EAGAIN);
     }
-    if (!rc && (m.type != CONTROL_EXPORT || m.export.kind != EXPORT_READY_EVENTS || m.export.bytes != entries * OPS_HANDLE_BYTES))
+    if (!rc && (m.type != CONTROL_EXPORT || m.export.kind != EXPORT_READY_EVENTS ||
+                m.export.bytes != entries * OPS_HANDLE_BYTES))
         rc = error_set(e, EPROTO, "control: expected transfer's events, got type %d", (int)m.type);
     if (!rc) {
         memcpy(handles, m.export.data, m.export.bytes);

@@ -14,12 +14,12 @@ struct experts {
     float *logits, *scratch; /* host */
     uint32_t *members;       /* [n] positions of the current expert, host */
     float *member_weight;
-    uint8_t *chosen;         /* [experts] */
-    float *bias_host;        /* [experts], of the router */
+    uint8_t *chosen;  /* [experts] */
+    float *bias_host; /* [experts], of the router */
     /* device */
     uint32_t *d_members;
     float *d_weight, *d_in, *d_up, *d_act, *d_out, *d_bias;
-    uint32_t table, chosen_top; /* of the last router */
+    uint32_t table, chosen_top;    /* of the last router */
     uint32_t ask_expert, ask_tile; /* the next tile to ask for, of the last router's: see experts_pump() */
 };
 
@@ -115,7 +115,8 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
         ops_download(d->ops, x->logits, decoder_at(d, p->src), (uint64_t)d->rows * ld * 4);
     } else {
         for (uint32_t i = 0; i < d->rows; i++)
-            ops_download(d->ops, x->logits + (uint64_t)i * p->experts, decoder_at(d, p->src) + (uint64_t)i * ld, p->experts * 4ull);
+            ops_download(d->ops, x->logits + (uint64_t)i * p->experts, decoder_at(d, p->src) + (uint64_t)i * ld,
+                         p->experts * 4ull);
     }
     if (bias) ops_download(d->ops, x->bias_host, bias, p->experts * 4ull);
     if ((rc = ops_sync(d->ops, e))) return rc;
@@ -144,13 +145,15 @@ static uint32_t gather_members(struct experts *x, uint32_t rows, uint32_t expert
 }
 
 /* Product with the rows of one part; bias (float32, whole) where the expert has one. */
-static void multiply(struct decoder *d, const struct plan_experts *t, const struct weight_part *w, float *y, uint32_t ldy,
-                     const float *in, uint32_t ldx, const float *bias, uint32_t m)
+static void multiply(struct decoder *d, const struct plan_experts *t, const struct weight_part *w, float *y,
+                     uint32_t ldy, const float *in, uint32_t ldx, const float *bias, uint32_t m)
 {
     uint64_t row0 = w->weight.row0;
 
-    if (t->transposed) ops_matmul_t(d->ops, y, ldy, in + row0, ldx, &w->weight, row0 ? NULL : bias, row0 == 0, m);
-    else ops_matmul(d->ops, y + row0, ldy, in, ldx, &w->weight, bias ? bias + row0 : NULL, 0, m);
+    if (t->transposed)
+        ops_matmul_t(d->ops, y, ldy, in + row0, ldx, &w->weight, row0 ? NULL : bias, row0 == 0, m);
+    else
+        ops_matmul(d->ops, y + row0, ldy, in, ldx, &w->weight, bias ? bias + row0 : NULL, 0, m);
 }
 
 static void activate(struct decoder *d, const struct op_experts *p, const struct plan_experts *t, uint32_t m)
@@ -178,7 +181,8 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
 
     ops_upload(d->ops, x->d_members, x->members, m * 4ull);
     ops_upload(d->ops, x->d_weight, x->member_weight, m * 4ull);
-    ops_gather_rows(d->ops, x->d_in, x->footprint.hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members, t->hidden, m);
+    ops_gather_rows(d->ops, x->d_in, x->footprint.hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members,
+                    t->hidden, m);
     if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->footprint.hidden, x->d_weight, t->hidden, m);
     tiles_range(tiles, 0, own->tile0 + (uint64_t)expert * own->each, own->each);
     for (;;) {
@@ -192,7 +196,7 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
         if (which >= each) return error_set(e, EPROTO, "expert %u: a part of matrix %u", expert, w.part->index);
         if (w.bias_part) {
             ops_dequantize(d->ops, x->d_bias, w.bias_data, plan_vectors(d->plan)[w.bias_part->index].form,
-                      plan_vectors(d->plan)[w.bias_part->index].elements);
+                           plan_vectors(d->plan)[w.bias_part->index].elements);
             bias[which] = x->d_bias;
         }
         if (which == down) {
@@ -203,8 +207,8 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
             multiply(d, t, &w, x->d_up + (which ? t->inter : 0), up_ld, x->d_in, x->footprint.hidden, bias[which], m);
         }
     }
-    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->footprint.hidden, x->d_members,
-                         (p->flags & EXPERTS_SCALE_INPUT) ? NULL : x->d_weight, t->hidden, m);
+    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->footprint.hidden,
+                         x->d_members, (p->flags & EXPERTS_SCALE_INPUT) ? NULL : x->d_weight, t->hidden, m);
     return 0;
 }
 

@@ -16,7 +16,8 @@ static int meet_faults(struct stage *s, uint64_t sweep, struct error *e)
     int rc = s->fault ? faults_parse(&what, s->fault, s->run->epoch, e) : 0;
 
     if (rc || !s->fault || !faults_meet(&what, FAULT_LOST, sweep, sweep + 1)) return rc;
-    return error_set(e, CONTROL_DEVICE_LOST, "the device was lost at sweep %llu (a fault on purpose)", (unsigned long long)sweep);
+    return error_set(e, CONTROL_DEVICE_LOST, "the device was lost at sweep %llu (a fault on purpose)",
+                     (unsigned long long)sweep);
 }
 #else
 static int meet_faults(struct stage *s, uint64_t sweep, struct error *e)
@@ -40,7 +41,8 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
             if ((rc = stage_measure(s, &m, e))) return rc;
             continue;
         }
-        if (m.type != CONTROL_SWEEP) return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);
+        if (m.type != CONTROL_SWEEP)
+            return error_set(e, EPROTO, "control: compute got a message of type %d", (int)m.type);
         done.done.sweep = m.sweep.sweep;
         if ((rc = meet_faults(s, m.sweep.sweep, e))) return rc;
         rc = decoder_sweep(d, &m.sweep, &done.done.logits, e);
@@ -72,7 +74,7 @@ static int measure(void *ops, const struct control_message *ask, struct control_
 
     if (!memory && ask->measure.what != MEASURE_FLOPS) return 0;
     rc = ops_peak(ops, memory ? OPS_PEAK_MEMORY : OPS_PEAK_FLOPS, ask->measure.limit_ns, &answer->measured.bytes,
-                     &answer->measured.ns, e);
+                  &answer->measured.ns, e);
     answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
     return rc;
 }
@@ -88,7 +90,9 @@ int main(int argc, char **argv)
     if (argc == 3 && !strcmp(argv[1], "--probe")) return probe(argv[2]);
     rc = stage_open(&s, STAGE_COMPUTE, argc, argv, &e);
     if (!rc) {
-        struct ops_options o = {.threads = s.plan->run.threads, .device = s.plan->run.device, .scratch_bytes = footprint_scratch(s.plan, &s.plan->run)};
+        struct ops_options o = {.threads = s.plan->run.threads,
+                                .device = s.plan->run.device,
+                                .scratch_bytes = footprint_scratch(s.plan, &s.plan->run)};
         rc = ops_open(&ops, &o, &e);
     }
     s.measure = measure;

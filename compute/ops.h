@@ -24,8 +24,8 @@ extern "C" {
 struct ops; /* a backend, opened once a process */
 
 struct ops_options {
-    uint32_t threads;   /* cpu */
-    uint32_t device;    /* cuda */
+    uint32_t threads;       /* cpu */
+    uint32_t device;        /* cuda */
     uint64_t scratch_bytes; /* most that any call may need: see footprint_scratch() */
 };
 
@@ -46,7 +46,8 @@ int ops_sync(struct ops *o, struct error *e); /* waits for all; reports what fai
  * multiply-add counts as two) in registers, with all that this backend works with. For about limit_ns, while nothing else is
  * queued; allocates and frees. *ns 0: not to be had here. */
 enum ops_peak_kind { OPS_PEAK_MEMORY, OPS_PEAK_FLOPS };
-int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e);
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns,
+             struct error *e);
 
 /* ---- tiles ---- */
 
@@ -68,16 +69,18 @@ struct ops_gather {
     const uint32_t *index; /* [n] device: the number that each position looks for */
 };
 /* dst[i][0..width) = scale * the row of number index[i], where it is among these; other positions stay as they are. */
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale);
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width,
+               float scale);
 
 /* Elements of form to float32. */
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements);
 
 /* x, y at the first column; weight, bias NULL or float32 in device memory. See struct op_norm. The results are right for any
  * finite x: where sums of squares exceed float32 they are those of NORM_SMALLER x, whose eps would be too small to matter. */
-#define NORM_SMALLER 0x1p-96f /* the square of the largest float32, times this squared, leaves room for 2^64 of its kind */
-void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
-              const float *bias, uint32_t n);
+#define NORM_SMALLER                                                                                                   \
+    0x1p-96f /* the square of the largest float32, times this squared, leaves room for 2^64 of its kind */
+void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx,
+              const float *weight, const float *bias, uint32_t n);
 
 /* y[i][r] = sum_k x[i][k] W[row0 + r][k] + bias[r]; y at the column of row0, bias at row0 or NULL. flags: MATMUL_*. */
 void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
@@ -89,25 +92,26 @@ void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_
                   const float *bias, bool init, uint32_t n);
 
 /* Rotates in place; cs: [n][dim] float32 in device memory: dim/2 cosines, then dim/2 sines of each position. */
-void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n);
+void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim,
+              uint32_t n);
 
 void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width,
               uint32_t dst_stride, uint32_t src_stride, uint32_t n);
-void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width,
-             float ca, float cb, uint32_t n);
-void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
-             uint32_t ldu, uint32_t n);
+void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb,
+             uint32_t width, float ca, float cb, uint32_t n);
+void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg,
+             const float *up, uint32_t ldu, uint32_t n);
 /* positions: n rotary positions in device memory, used with SCALE_BY_POSITION. */
 void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n);
 
 /* x[i][0..width) = 0. */
 void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n);
 /* dst[i] = src[index[i]]; index in device memory. */
-void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width,
-                     uint32_t n);
+void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
+                     uint32_t width, uint32_t n);
 /* dst[index[i]] += weight[i] * src[i]; no index twice. weight NULL: 1. */
-void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
-                          const float *weight, uint32_t width, uint32_t n);
+void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                          const uint32_t *index, const float *weight, uint32_t width, uint32_t n);
 /* x[i] *= weight[i] over width columns. */
 void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, uint32_t width, uint32_t n);
 
@@ -120,16 +124,17 @@ struct ops_run {
     uint32_t row, length;
 };
 struct ops_rows {
-    const uint32_t *row;         /* [n] where position i's own k and v are stored */
-    const uint32_t *position;       /* [n] its position in its sequence, from 0 (rotary position too) */
-    const uint32_t *first;       /* [n + 1] */
-    const struct ops_run *runs;  /* all in device memory */
+    const uint32_t *row;        /* [n] where position i's own k and v are stored */
+    const uint32_t *position;   /* [n] its position in its sequence, from 0 (rotary position too) */
+    const uint32_t *first;      /* [n + 1] */
+    const struct ops_run *runs; /* all in device memory */
     uint32_t n;
-    uint32_t max_position;          /* host: the largest position */
+    uint32_t max_position; /* host: the largest position */
 };
 
 /* Appends k, v (float32) of each position to the cache (kv_form, [rows][k_width], [rows][v_width]). */
-void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r);
+void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld,
+                  const struct ops_rows *r);
 
 /* dst = softmax(...) v as struct op_attention says. Float32 throughout; the reductions over ancestors are cut at multiples
  * of 64 positions of the sequence, never by row, thread or chunk, so that the result does not depend on them. sinks, alibi:
@@ -148,16 +153,16 @@ struct ops_chain {
     uint32_t n;
 };
 /* state slot: [taps - 1][width] inputs before the position, oldest first. weight [width][taps]. dst = act(conv(src) + bias). */
-void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
-              const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c);
+void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+              const float *weight, const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c);
 /* state slot: [heads][dk][dv]. See struct op_delta. a_log, dt_bias [heads]. */
 struct ops_delta_args {
     const float *q, *k, *v, *a, *b;
     uint32_t ldq, ldk, ldv, lda, ldb;
     const float *a_log, *dt_bias;
 };
-void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
-               uint64_t state_floats, const struct ops_chain *c);
+void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x,
+               float *states, uint64_t state_floats, const struct ops_chain *c);
 
 /* ---- device memory across processes (cuda; the cpu backend has none of it and returns -ENOTSUP) ---- */
 
@@ -168,7 +173,8 @@ int ops_export_memory(struct ops *o, void *p, uint8_t handle[OPS_HANDLE_BYTES], 
  * ready is recorded by transfer before it publishes the entry, and compute's stream waits for it; freed is recorded by
  * compute before it releases the entry, and transfer's stream waits for it before it overwrites the memory. */
 int ops_events_open(struct ops *o, uint32_t entries, uint8_t (*freed_handles)[OPS_HANDLE_BYTES], struct error *e);
-int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e);
+int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES],
+                      struct error *e);
 void ops_slot_wait(struct ops *o, uint32_t entry);    /* later work waits until the entry's copy is done */
 void ops_slot_release(struct ops *o, uint32_t entry); /* recorded after all work queued so far */
 

@@ -45,7 +45,8 @@ int positions_open(struct positions *p, const struct plan_shm *plan, struct ops 
     footprint_positions(&p->footprint, plan, &plan->run);
     p->host = calloc(1, p->footprint.host_bytes);
     if (!p->host)
-        return error_set(e, ENOMEM, "no memory for the tables of %u positions and %u cache rows; lower --context or --chunk",
+        return error_set(e, ENOMEM,
+                         "no memory for the tables of %u positions and %u cache rows; lower --context or --chunk",
                          plan->run.max_positions, plan->run.kv_rows);
     cut_host(p);
     p->device = ops_alloc(ops, p->footprint.device_bytes, e);
@@ -90,11 +91,13 @@ static int link_row(struct positions *p, const struct sweep_position *s, struct 
     if (s->token >= p->plan->spec.vocab) return error_set(e, EPROTO, "token %u is outside of the vocabulary", s->token);
     if (s->row >= p->plan->run.kv_rows) return error_set(e, EPROTO, "cache row %u is outside of the cache", s->row);
     if (s->parent != ROW_NONE) {
-        if (s->parent >= p->plan->run.kv_rows || s->parent == s->row) return error_set(e, EPROTO, "parent row %u", s->parent);
+        if (s->parent >= p->plan->run.kv_rows || s->parent == s->row)
+            return error_set(e, EPROTO, "parent row %u", s->parent);
         parent = &p->rows[s->parent];
         if (!parent->written) return error_set(e, EPROTO, "parent row %u was never written", s->parent);
     }
-    if (s->position != (parent ? parent->position + 1 : 0)) return error_set(e, EPROTO, "position %u does not follow its parent", s->position);
+    if (s->position != (parent ? parent->position + 1 : 0))
+        return error_set(e, EPROTO, "position %u does not follow its parent", s->position);
     write_row(p, s);
     return 0;
 }
@@ -102,7 +105,8 @@ static int link_row(struct positions *p, const struct sweep_position *s, struct 
 static int push_run(struct positions *p, uint64_t at, struct ops_run run, struct error *e)
 {
     if (at == p->footprint.runs_most)
-        return error_set(e, EPROTO, "the cache rows of this sweep lie in more than %llu pieces", (unsigned long long)at);
+        return error_set(e, EPROTO, "the cache rows of this sweep lie in more than %llu pieces",
+                         (unsigned long long)at);
     p->runs[at] = run;
     return 0;
 }
@@ -118,7 +122,8 @@ static int list_runs(struct positions *p, uint32_t row, uint64_t written, uint64
         uint32_t head = p->rows[row].run;
 
         if (p->rows[row].written != written || !in_run(p, row))
-            return error_set(e, EPROTO, "cache row %u, or one before it, was overwritten while it was still in use", row);
+            return error_set(e, EPROTO, "cache row %u, or one before it, was overwritten while it was still in use",
+                             row);
         if ((rc = push_run(p, at, (struct ops_run){head, row - head + 1}, e))) return rc;
         at++;
         row = p->rows[head].parent;
@@ -151,8 +156,7 @@ static int place_states(struct positions *p, const struct sweep_position *s, uin
         p->from[i] = UINT32_MAX;
         if (parent != ROW_NONE) {
             p->from[i] = p->state_of_row[parent];
-            if (p->from[i] == UINT32_MAX)
-                return error_set(e, EPROTO, "the state after cache row %u is gone", parent);
+            if (p->from[i] == UINT32_MAX) return error_set(e, EPROTO, "the state after cache row %u is gone", parent);
             for (uint32_t j = i + 1; j < p->n && !wanted; j++) wanted = s[j].parent == parent;
             if (!wanted) slot = p->from[i];
         }
@@ -163,10 +167,12 @@ static int place_states(struct positions *p, const struct sweep_position *s, uin
                     slot = j;
                     break;
                 }
-                if (p->state_used[j] != sweep + 1 && (slot == UINT32_MAX || p->state_used[j] < p->state_used[slot])) slot = j;
+                if (p->state_used[j] != sweep + 1 && (slot == UINT32_MAX || p->state_used[j] < p->state_used[slot]))
+                    slot = j;
             }
             if (slot == UINT32_MAX)
-                return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more", p->plan->run.sequences);
+                return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more",
+                                 p->plan->run.sequences);
         }
         if (p->row_of_state[slot] != ROW_NONE) p->state_of_row[p->row_of_state[slot]] = UINT32_MAX;
         p->row_of_state[slot] = s[i].row;

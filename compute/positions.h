@@ -19,7 +19,8 @@ struct kv_row {
     uint32_t parent, position;
     uint32_t run;    /* first row of its run */
     uint32_t length; /* of a run's first row: rows of the run, itself included, that nobody has written again; else 0 */
-    uint64_t written, parent_written; /* numbers of the writes of itself and, at that time, of its parent; from 1, 0: never */
+    uint64_t written,
+        parent_written; /* numbers of the writes of itself and, at that time, of its parent; from 1, 0: never */
 };
 _Static_assert(sizeof(struct kv_row) == FOOTPRINT_KV_ROW, "kv_row");
 _Static_assert(sizeof(struct ops_run) == FOOTPRINT_RUN, "ops_run");

@@ -1,9 +1,9 @@
 #include "compute/rotary.h"
 
 /* pi/2 in three parts of 33 bits each: products with a quotient below 2^20 are exact for the first two. */
-#define PIO2_A 0x1.921fb544p+0
-#define PIO2_B 0x1.0b4611a6p-34
-#define PIO2_C 0x1.3198a2e037073p-69
+#define PIO2_A      0x1.921fb544p+0
+#define PIO2_B      0x1.0b4611a6p-34
+#define PIO2_C      0x1.3198a2e037073p-69
 #define TWO_OVER_PI 0x1.45f306dc9c883p-1
 
 /* Taylor series on [-pi/4, pi/4]; the terms left out are below 1e-19. */
@@ -45,10 +45,22 @@ void rotary_sincos(double x, double *sine, double *cosine)
     s = sine_series(r);
     c = cosine_series(r);
     switch (k & 3) {
-    case 0: *sine = s; *cosine = c; return;
-    case 1: *sine = c; *cosine = -s; return;
-    case 2: *sine = -s; *cosine = -c; return;
-    default: *sine = -c; *cosine = s; return;
+    case 0:
+        *sine = s;
+        *cosine = c;
+        return;
+    case 1:
+        *sine = c;
+        *cosine = -s;
+        return;
+    case 2:
+        *sine = -s;
+        *cosine = -c;
+        return;
+    default:
+        *sine = -c;
+        *cosine = s;
+        return;
     }
 }
 

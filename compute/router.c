@@ -88,8 +88,8 @@ static void weigh(const struct op_router *p, const float *score, const uint32_t 
     }
 }
 
-void router_choose(const struct op_router *p, const float *logits, uint32_t ld, const float *bias, uint32_t n, uint32_t *id,
-                   float *weight, float *scratch)
+void router_choose(const struct op_router *p, const float *logits, uint32_t ld, const float *bias, uint32_t n,
+                   uint32_t *id, float *weight, float *scratch)
 {
     float *score = scratch, *choice = scratch + p->experts, *group = scratch + 2 * (size_t)p->experts;
 

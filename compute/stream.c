@@ -68,7 +68,8 @@ static int entry_base(struct tiles *t, const struct ring_entry *x, uint64_t span
 
     if (!segment || x->offset > bytes || bytes - x->offset < span)
         return error_set(e, EPROTO, "device ring: %llu bytes of tile %u at %llu of segment %u, which has %llu",
-                         (unsigned long long)span, x->tile, (unsigned long long)x->offset, x->segment, (unsigned long long)bytes);
+                         (unsigned long long)span, x->tile, (unsigned long long)x->offset, x->segment,
+                         (unsigned long long)bytes);
     *base = segment + x->offset;
     if (t->device) ops_slot_wait(t->ops, entry_event(t, x));
     return 0;
@@ -104,7 +105,8 @@ static int open_tile(struct tiles *t, struct error *e)
         t->held = true;
         if (x->tile != t->tile || (t->lane == LANE_SWEEP && x->sweep != t->sweep))
             return error_set(e, EPROTO, "expected tile %llu of sweep %llu, got tile %u of sweep %llu",
-                             (unsigned long long)t->tile, (unsigned long long)t->sweep, x->tile, (unsigned long long)x->sweep);
+                             (unsigned long long)t->tile, (unsigned long long)t->sweep, x->tile,
+                             (unsigned long long)x->sweep);
         if ((rc = entry_base(t, x, tile->span, &t->base, e))) return rc;
     }
     t->open = true;
@@ -119,16 +121,24 @@ static int open_tile(struct tiles *t, struct error *e)
 static void trace_kept(struct tiles *t)
 {
     const struct plan_tile *tile = &plan_tiles(t->stage->plan)[t->tile - 1];
-    struct trace_record r = {.sweep = t->sweep, .bytes = tile->bytes, .take_ns = t->kept_ns, .free_ns = clock_ns(),
-                             .tile = (uint32_t)(t->tile - 1), .entry = TRACE_KEPT, .ring = 1, .lane = (uint8_t)t->lane};
+    struct trace_record r = {.sweep = t->sweep,
+                             .bytes = tile->bytes,
+                             .take_ns = t->kept_ns,
+                             .free_ns = clock_ns(),
+                             .tile = (uint32_t)(t->tile - 1),
+                             .entry = TRACE_KEPT,
+                             .ring = 1,
+                             .lane = (uint8_t)t->lane};
 
     stage_trace(t->stage, &r);
 }
 
 void tiles_done(struct tiles *t)
 {
-    if (t->open && t->held) release_entry(t);
-    else if (t->open && t->kept_ns) trace_kept(t);
+    if (t->open && t->held)
+        release_entry(t);
+    else if (t->open && t->kept_ns)
+        trace_kept(t);
     t->open = t->held = false;
 }
 

@@ -16,12 +16,12 @@ struct tiles {
     uint64_t sweep;      /* lane 0: current sweep */
     uint64_t tile, last; /* next tile to open, first one after the range */
     uint32_t part, part_end;
-    bool open, held;     /* a tile is open; it holds a ring entry */
+    bool open, held; /* a tile is open; it holds a ring entry */
     const uint8_t *base;
-    uint8_t *device;     /* cuda: base of the device area (slots, then pinned tiles) */
+    uint8_t *device;        /* cuda: base of the device area (slots, then pinned tiles) */
     int (*idle)(void *arg); /* called while waiting; may make requests */
     void *idle_arg;
-    uint64_t kept_ns;    /* when the open tile, which holds no entry, was opened; 0: the run does not trace */
+    uint64_t kept_ns; /* when the open tile, which holds no entry, was opened; 0: the run does not trace */
 };
 
 struct tile_part {

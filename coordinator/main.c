@@ -18,18 +18,12 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 typedef int command_fn(const struct options *o, struct error *e);
 
 static command_fn *const commands[COMMANDS] = {
-    [COMMAND_CHAT] = command_chat,
-    [COMMAND_RUN] = command_run,
-    [COMMAND_PLAN] = command_plan,
-    [COMMAND_PROFILE] = command_profile,
-    [COMMAND_LOGITS] = command_logits,
-    [COMMAND_TEMPLATE] = command_template,
-    [COMMAND_TOKENIZE] = command_tokenize,
-    [COMMAND_DETOKENIZE] = command_detokenize,
-    [COMMAND_DOCTOR] = command_doctor,
-    [COMMAND_VERIFY] = command_verify,
-    [COMMAND_TRACE] = command_trace,
-    [COMMAND_COMPLETION] = command_completion,
+    [COMMAND_CHAT] = command_chat,         [COMMAND_RUN] = command_run,
+    [COMMAND_PLAN] = command_plan,         [COMMAND_PROFILE] = command_profile,
+    [COMMAND_LOGITS] = command_logits,     [COMMAND_TEMPLATE] = command_template,
+    [COMMAND_TOKENIZE] = command_tokenize, [COMMAND_DETOKENIZE] = command_detokenize,
+    [COMMAND_DOCTOR] = command_doctor,     [COMMAND_VERIFY] = command_verify,
+    [COMMAND_TRACE] = command_trace,       [COMMAND_COMPLETION] = command_completion,
     [COMMAND_HELP] = command_help,
 };
 
@@ -72,7 +66,8 @@ static int run(struct options *o, struct error *e)
 
     if (rc && o->command != COMMAND_DOCTOR) return rc;
     if (source) {
-        if (strcmp(source_path(source), o->model)) log_info("%s: the model is taken from %s", o->model, source_path(source));
+        if (strcmp(source_path(source), o->model))
+            log_info("%s: the model is taken from %s", o->model, source_path(source));
         o->model = source_path(source);
         o->source = source;
     }
@@ -112,7 +107,8 @@ static int flush_output(struct error *e)
 static void hold_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) _exit(EXIT_FAILED);
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            _exit(EXIT_FAILED);
 }
 
 int main(int argc, char **argv)

@@ -23,24 +23,24 @@ enum lane_id {
 
 /* Settings of this run, fixed before the stages start. */
 struct plan_run {
-    uint64_t slot_bytes;        /* of the slots for tiles; a multiple of PLAN_PAGE */
-    uint64_t row_slot_bytes;    /* of the slots of LANE_ROWS, likewise; at most slot_bytes */
-    uint64_t host_cache_bytes;  /* host tier */
-    uint64_t device_pin_bytes;  /* device tier */
+    uint64_t slot_bytes;       /* of the slots for tiles; a multiple of PLAN_PAGE */
+    uint64_t row_slot_bytes;   /* of the slots of LANE_ROWS, likewise; at most slot_bytes */
+    uint64_t host_cache_bytes; /* host tier */
+    uint64_t device_pin_bytes; /* device tier */
     uint64_t io_block_bytes;
     uint32_t reader_slots[LANES];   /* arena slots */
     uint32_t transfer_slots[LANES]; /* device slots; 0 where transfer hands host slots on */
     uint32_t entries[LANES];        /* entries of each lane's rings, a power of two */
     uint32_t io_depth;
     uint32_t threads, device, backend, io, engine;
-    uint32_t kv_form;           /* of the KV cache: one that FORM_CACHE is said of */
-    uint32_t kv_rows;           /* positions that the KV cache holds */
-    uint32_t max_positions;     /* of one sweep */
-    uint32_t max_logits;        /* positions of one sweep that may want logits */
-    uint32_t sequences;         /* recurrent states kept */
-    uint32_t trace;             /* stages report every slot's times */
+    uint32_t kv_form;       /* of the KV cache: one that FORM_CACHE is said of */
+    uint32_t kv_rows;       /* positions that the KV cache holds */
+    uint32_t max_positions; /* of one sweep */
+    uint32_t max_logits;    /* positions of one sweep that may want logits */
+    uint32_t sequences;     /* recurrent states kept */
+    uint32_t trace;         /* stages report every slot's times */
     uint32_t log_level;
-    uint32_t io_find;           /* enum plan_io_find */
+    uint32_t io_find;            /* enum plan_io_find */
     uint64_t expert_cache_bytes; /* host cache for requested tiles, behind the pins: [host_cache_bytes - this, ...) */
 };
 

@@ -153,12 +153,17 @@ static size_t plain_bytes(const uint8_t *p, size_t left)
     uint64_t n = 0;
     size_t length = 0;
 
-    if (*p < 0x80 || *p >= 0xe0) return 1;        /* small integers */
-    if (*p >= 0xcc && *p <= 0xd3) n = 1u + (1u << (*p - 0xcc) % 4); /* integers of 1, 2, 4, 8 bytes */
-    else if (*p >= 0xa0 && *p < 0xc0) n = 1u + (*p & 31u); /* short text */
-    else if (*p >= 0xd9 && *p <= 0xdb) length = (size_t)1 << (*p - 0xd9);
-    else if (*p >= 0xc4 && *p <= 0xc6) length = (size_t)1 << (*p - 0xc4);
-    else return 0;
+    if (*p < 0x80 || *p >= 0xe0) return 1; /* small integers */
+    if (*p >= 0xcc && *p <= 0xd3)
+        n = 1u + (1u << (*p - 0xcc) % 4); /* integers of 1, 2, 4, 8 bytes */
+    else if (*p >= 0xa0 && *p < 0xc0)
+        n = 1u + (*p & 31u); /* short text */
+    else if (*p >= 0xd9 && *p <= 0xdb)
+        length = (size_t)1 << (*p - 0xd9);
+    else if (*p >= 0xc4 && *p <= 0xc6)
+        length = (size_t)1 << (*p - 0xc4);
+    else
+        return 0;
     if (length) {
         if (left < 1 + length) return 0;
         n = 1 + length + big_endian(p + 1, length);
@@ -332,7 +337,8 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
     f->bad = true;
 }
 
-int control_decode(struct control_message *m, const void *data, size_t bytes, struct control_scratch *s, struct error *e)
+int control_decode(struct control_message *m, const void *data, size_t bytes, struct control_scratch *s,
+                   struct error *e)
 {
     msgpack_unpacked u;
     struct fields f = {0};
@@ -341,8 +347,8 @@ int control_decode(struct control_message *m, const void *data, size_t bytes, st
 
     memset(m, 0, sizeof *m);
     msgpack_unpacked_init(&u);
-    if (!plain_message(data, bytes) || msgpack_unpack_next(&u, data, bytes, &at) != MSGPACK_UNPACK_SUCCESS || at != bytes ||
-        u.data.type != MSGPACK_OBJECT_ARRAY || !u.data.via.array.size) {
+    if (!plain_message(data, bytes) || msgpack_unpack_next(&u, data, bytes, &at) != MSGPACK_UNPACK_SUCCESS ||
+        at != bytes || u.data.type != MSGPACK_OBJECT_ARRAY || !u.data.via.array.size) {
         rc = error_set(e, EPROTO, "control: %zu bytes that are no message", bytes);
     } else {
         f = (struct fields){u.data.via.array.ptr, u.data.via.array.size, false};
@@ -375,7 +381,8 @@ static int check_descriptors(struct error *e)
         l.rlim_cur = l.rlim_max;
         if (!setrlimit(RLIMIT_NOFILE, &l) && descriptors_left(DESCRIPTORS)) return 0;
     }
-    return error_set(e, EMFILE, "too few file descriptors are left for this process; raise the limit (ulimit -n, %llu now)",
+    return error_set(e, EMFILE,
+                     "too few file descriptors are left for this process; raise the limit (ulimit -n, %llu now)",
                      (unsigned long long)l.rlim_cur);
 }
 
@@ -384,8 +391,11 @@ static int open_wake(int *fd, struct error *e)
 {
     *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (*fd >= 0) return 0;
-    return error_set(e, errno, "eventfd cannot be had, and ZeroMQ needs it: %s; the container or its filter of system calls (seccomp) "
-                     "forbids it: allow it there", error_name(errno));
+    return error_set(
+        e, errno,
+        "eventfd cannot be had, and ZeroMQ needs it: %s; the container or its filter of system calls (seccomp) "
+        "forbids it: allow it there",
+        error_name(errno));
 }
 
 static int open_socket(struct control **out, int type, struct error *e)
@@ -479,7 +489,8 @@ int control_send(struct control *c, enum stage_id to, const struct control_messa
 
     if (rc) return rc;
     if ((c->router && zmq_send(c->socket, name, strlen(name), ZMQ_SNDMORE) < 0) || zmq_send(c->socket, data, n, 0) < 0)
-        rc = error_set(e, errno, "control: cannot send to %s: %s", c->router ? name : "the coordinator", zmq_strerror(errno));
+        rc = error_set(e, errno, "control: cannot send to %s: %s", c->router ? name : "the coordinator",
+                       zmq_strerror(errno));
     free(data);
     return rc;
 }
@@ -546,7 +557,8 @@ int control_receive(struct control *c, enum stage_id *from, struct control_messa
     zmq_msg_init(&frame);
     rc = receive_frames(c, name, &name_bytes, &frame, e);
     c->peer = peer_of(&frame);
-    if (!rc && c->router && (who = sender(name, name_bytes)) < 0) rc = error_set(e, EPROTO, "control: an unknown sender");
+    if (!rc && c->router && (who = sender(name, name_bytes)) < 0)
+        rc = error_set(e, EPROTO, "control: an unknown sender");
     if (!rc) rc = control_decode(m, zmq_msg_data(&frame), zmq_msg_size(&frame), &c->scratch, e);
     zmq_msg_close(&frame);
     if (from) *from = (enum stage_id)who;

@@ -61,8 +61,9 @@ enum control_measure {
 #define CONTROL_DEVICE_LOST EREMOTEIO
 
 #define POSITION_LOGITS 1u /* its logits are wanted */
-#define POSITION_CHECK  2u /* of the first position: this sweep shall name the first tensor or result that is not a number */
-#define ROW_NONE        UINT32_MAX
+#define POSITION_CHECK                                                                                                 \
+    2u /* of the first position: this sweep shall name the first tensor or result that is not a number */
+#define ROW_NONE UINT32_MAX
 
 /* One position of a sweep. Its key and value go to KV row `row`; it sees itself and its ancestors: parent is the row of
  * the position before it (of an earlier sweep, or earlier in this one), ROW_NONE for the first of a sequence. position is
@@ -143,7 +144,8 @@ struct control_scratch {
     void *data;
     size_t bytes;
 };
-int control_decode(struct control_message *m, const void *data, size_t bytes, struct control_scratch *s, struct error *e);
+int control_decode(struct control_message *m, const void *data, size_t bytes, struct control_scratch *s,
+                   struct error *e);
 
 struct control; /* one end */
 

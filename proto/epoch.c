@@ -54,7 +54,8 @@ void eventcount_wait(struct eventcount *b, uint32_t seen, uint64_t timeout_ns)
     }
     if (!timeout_ns) return;
     atomic_fetch_add(&b->sleepers, 1);
-    if (atomic_load(&b->value) == seen) futex(&b->value, FUTEX_WAIT, seen, timeout_ns == EVENTCOUNT_FOREVER ? NULL : &t);
+    if (atomic_load(&b->value) == seen)
+        futex(&b->value, FUTEX_WAIT, seen, timeout_ns == EVENTCOUNT_FOREVER ? NULL : &t);
     atomic_fetch_sub(&b->sleepers, 1);
 }
 
@@ -198,9 +199,11 @@ static int check_rows(const struct epoch_shm *r, uint64_t map_bytes, struct erro
 int epoch_check(const struct epoch_shm *r, uint64_t map_bytes, struct error *e)
 {
     if (map_bytes < sizeof *r || r->magic != EPOCH_MAGIC)
-        return error_set(e, EPROTO, "epoch segment: not one of this program's (%llu bytes)", (unsigned long long)map_bytes);
+        return error_set(e, EPROTO, "epoch segment: not one of this program's (%llu bytes)",
+                         (unsigned long long)map_bytes);
     if (r->version != EPOCH_VERSION)
-        return error_set(e, EPROTO, "epoch segment: version %u, this stage speaks %u; all executables must be of one build",
+        return error_set(e, EPROTO,
+                         "epoch segment: version %u, this stage speaks %u; all executables must be of one build",
                          r->version, EPOCH_VERSION);
     if (r->bytes > map_bytes) return error_set(e, EPROTO, "epoch segment: shorter than it says");
     for (int d = 0; d < 2; d++) {
@@ -211,7 +214,8 @@ int epoch_check(const struct epoch_shm *r, uint64_t map_bytes, struct error *e)
             if (off % 64 || off < sizeof *r || off > map_bytes || map_bytes - off < sizeof *s)
                 return error_set(e, EPROTO, "epoch segment: ring %d of lane %d lies outside", d, lane);
             s = (const struct ring_shm *)(const void *)((const char *)r + off);
-            if (!s->depth || (s->depth & (s->depth - 1)) || s->depth > (1u << 20) || ring_bytes(s->depth) > map_bytes - off)
+            if (!s->depth || (s->depth & (s->depth - 1)) || s->depth > (1u << 20) ||
+                ring_bytes(s->depth) > map_bytes - off)
                 return error_set(e, EPROTO, "epoch segment: ring %d of lane %d has a depth of %u", d, lane, s->depth);
             if (s->epoch != r->epoch) return error_set(e, EPROTO, "epoch segment: ring of another epoch");
         }

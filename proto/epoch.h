@@ -37,19 +37,20 @@ _Static_assert(sizeof(struct eventcount) == 64, "eventcount");
 
 /* Counters of one stage, written by it alone, read by the coordinator at any time. Times in ns. */
 struct epoch_stats {
-    _Alignas(64) _Atomic uint64_t bytes;  /* payload bytes that passed (reader: read from disk) */
-    _Atomic uint64_t tiles;               /* tiles that passed */
-    _Atomic uint64_t busy_ns, wait_ns;    /* working; waiting for a slot or for data */
-    _Atomic uint64_t first_ns;            /* when the first byte was there (reader: first read completed) */
-    _Atomic uint64_t sweep, layer;        /* compute: where it is */
-    _Atomic uint64_t heartbeat_ns;        /* last sign of life of the process (proto/stage/stage.c) */
-    _Atomic uint64_t calls;               /* reader: reads; transfer: copies; compute: kernels */
-    _Atomic uint64_t hit_bytes;           /* reader: requested bytes that were in the host cache */
+    _Alignas(64) _Atomic uint64_t bytes; /* payload bytes that passed (reader: read from disk) */
+    _Atomic uint64_t tiles;              /* tiles that passed */
+    _Atomic uint64_t busy_ns, wait_ns;   /* working; waiting for a slot or for data */
+    _Atomic uint64_t first_ns;           /* when the first byte was there (reader: first read completed) */
+    _Atomic uint64_t sweep, layer;       /* compute: where it is */
+    _Atomic uint64_t heartbeat_ns;       /* last sign of life of the process (proto/stage/stage.c) */
+    _Atomic uint64_t calls;              /* reader: reads; transfer: copies; compute: kernels */
+    _Atomic uint64_t hit_bytes;          /* reader: requested bytes that were in the host cache */
     _Atomic uint64_t miss_bytes;
     _Atomic uint64_t retries;
-    _Atomic uint64_t io_block, io_depth;  /* reader: what it found to be best, where the plan asked it to (io_find); else 0 */
-    _Atomic uint64_t io_rate;             /* and the bytes per second that it read so */
-    _Atomic uint64_t io_ways;             /* reader: how it reads the files, EPOCH_READS_* bits */
+    _Atomic uint64_t io_block,
+        io_depth;             /* reader: what it found to be best, where the plan asked it to (io_find); else 0 */
+    _Atomic uint64_t io_rate; /* and the bytes per second that it read so */
+    _Atomic uint64_t io_ways; /* reader: how it reads the files, EPOCH_READS_* bits */
 };
 _Static_assert(sizeof(struct epoch_stats) == 128, "epoch_stats");
 
@@ -66,13 +67,13 @@ struct epoch_shm {
     uint64_t magic;
     uint32_t version, pad;
     uint64_t bytes, epoch;
-    uint64_t ring_off[2][LANES];         /* [host, device][lane]: offset of struct ring_shm in this segment */
-    uint64_t rows_off;                   /* of struct rows_shm */
-    _Alignas(64) _Atomic uint32_t stop;  /* coordinator: all stages end */
-    _Atomic uint32_t failed;             /* a stage or the coordinator: 1 + the stage that failed; then stop follows */
-    _Atomic uint32_t resting;            /* coordinator: no sweep is under way and nobody watches, see epoch_rest() */
+    uint64_t ring_off[2][LANES];        /* [host, device][lane]: offset of struct ring_shm in this segment */
+    uint64_t rows_off;                  /* of struct rows_shm */
+    _Alignas(64) _Atomic uint32_t stop; /* coordinator: all stages end */
+    _Atomic uint32_t failed;            /* a stage or the coordinator: 1 + the stage that failed; then stop follows */
+    _Atomic uint32_t resting;           /* coordinator: no sweep is under way and nobody watches, see epoch_rest() */
     _Alignas(64) struct eventcount eventcount[STAGES];
-    struct eventcount pulse;             /* what the heartbeats sleep on */
+    struct eventcount pulse; /* what the heartbeats sleep on */
     struct epoch_stats stats[STAGES];
     struct epoch_requests requests;
 };
@@ -94,7 +95,7 @@ int epoch_state(const struct epoch_shm *r); /* 0, -ECANCELED or -EPIPE, at once 
 void epoch_rest(struct epoch_shm *r); /* coordinator */
 void epoch_wake(struct epoch_shm *r); /* and notifies every eventcount */
 bool epoch_rests(const struct epoch_shm *r);
-void epoch_stop(struct epoch_shm *r);       /* sets stop and rings every eventcount */
+void epoch_stop(struct epoch_shm *r);                    /* sets stop and rings every eventcount */
 void epoch_fail(struct epoch_shm *r, enum stage_id who); /* sets failed and rings every eventcount */
 
 /* Requests. push: compute; -EAGAIN when full. pop: reader; false when there is none. Both ring the other's eventcount. */

@@ -61,7 +61,8 @@ static struct products largest_products(const struct plan_shm *p)
         uint32_t matrix = plan_op_matrix(op);
 
         if (matrix == PLAN_NONE) continue;
-        widen(&x, plan_matrices(p)[matrix].rows, plan_matrices(p)[matrix].cols, op->kind == OP_HEADMM ? op->headmm.rows : 0);
+        widen(&x, plan_matrices(p)[matrix].rows, plan_matrices(p)[matrix].cols,
+              op->kind == OP_HEADMM ? op->headmm.rows : 0);
     }
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *t = plan_experts(p) + i;
@@ -193,7 +194,8 @@ static uint64_t cut_caches(const struct plan_shm *p, const struct plan_run *r, u
     return at;
 }
 
-uint64_t footprint_memory(const struct plan_shm *p, const struct plan_run *r, uint64_t *k, uint64_t *v, uint64_t *states)
+uint64_t footprint_memory(const struct plan_shm *p, const struct plan_run *r, uint64_t *k, uint64_t *v,
+                          uint64_t *states)
 {
     uint64_t at = cut_caches(p, r, k, v), offset;
 
@@ -309,7 +311,8 @@ void footprint_count(struct footprint *f, const struct plan_shm *p, const struct
     };
     f->states = memory - f->kv;
     f->host = f->host_positions + f->host_experts + f->angles + f->staging;
-    f->device = f->activations + memory + f->resident + f->scratch + f->tiles + f->positions + f->experts + f->workspace;
+    f->device =
+        f->activations + memory + f->resident + f->scratch + f->tiles + f->positions + f->experts + f->workspace;
     /* activations, memory, resident, scratch, positions; those that a program or a backend has beside them */
     f->device_blocks = 5 + (experts.device_bytes > 0) + 2 * cuda;
 }

@@ -66,7 +66,8 @@ uint32_t footprint_buffer_rows(const struct plan_shm *p, const struct plan_run *
 uint64_t footprint_activations(const struct plan_shm *p, const struct plan_run *r, uint64_t *buffers, uint64_t *ropes);
 
 /* The same of KV caches (v[i] is of no use where v_width is 0) and of recurrent states. */
-uint64_t footprint_memory(const struct plan_shm *p, const struct plan_run *r, uint64_t *k, uint64_t *v, uint64_t *states);
+uint64_t footprint_memory(const struct plan_shm *p, const struct plan_run *r, uint64_t *k, uint64_t *v,
+                          uint64_t *states);
 uint64_t footprint_kv_position(const struct plan_shm *p, uint32_t kv_form); /* of one row of all caches */
 
 /* Floats of the host's rotary angles: the widest table of a sweep. */
@@ -78,11 +79,11 @@ uint64_t footprint_angles(const struct plan_shm *p, const struct plan_run *r);
 /* Offsets, n being max_positions. runs_most: runs of KV rows that all positions of a sweep come to together. */
 struct footprint_positions {
     /* host */
-    uint64_t rows;                                      /* [kv_rows] */
+    uint64_t rows;                                        /* [kv_rows] */
     uint64_t token, row, position, first, select, gather; /* [n], first [n + 1] */
-    uint64_t from, to;                                  /* [n] */
-    uint64_t runs;                                      /* [runs_most] */
-    uint64_t state_of_row, row_of_state, state_used;    /* [kv_rows], [sequences] twice; where there are states */
+    uint64_t from, to;                                    /* [n] */
+    uint64_t runs;                                        /* [runs_most] */
+    uint64_t state_of_row, row_of_state, state_used;      /* [kv_rows], [sequences] twice; where there are states */
     uint64_t host_bytes;
     /* device */
     uint64_t d_row, d_position, d_first, d_select, d_gather, d_runs;

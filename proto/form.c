@@ -9,8 +9,8 @@
     .name = #row, .elements = (block_elements), .bytes = (block_bytes), .align = (word), .to = FORM_##wide,            \
     .scales = FORM_SCALES_##where, .grid_rows = (rows), .grid_cols = (cols), .scale_forms = (forms), CODES code,       \
     .filler = (fill)
-#define WEIGHT(row, ...) [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = FORM_WEIGHT | ALSO(__VA_ARGS__)},
-#define OTHER(row, ...)  [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = ALSO(__VA_ARGS__)},
+#define WEIGHT(row, ...)                                                                   [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = FORM_WEIGHT | ALSO(__VA_ARGS__)},
+#define OTHER(row, ...)                                                                    [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = ALSO(__VA_ARGS__)},
 #define ALSO(block_elements, block_bytes, word, wide, where, rows, cols, forms, also, ...) (also)
 static const struct form_info table[FORMS] = {FORM_WEIGHTS(WEIGHT) FORM_OTHERS(OTHER)};
 #undef WEIGHT

@@ -5,7 +5,7 @@
 const char *plan_op_name(uint32_t kind)
 {
     static const char *const names[OP_KINDS] = {
-        "embed",     "norm", "matmul", "headmm", "rope",    "copy",   "add",    "act",
+        "embed", "norm",      "matmul", "headmm", "rope",   "copy",    "add",    "act",
         "scale", "attention", "conv",   "delta",  "router", "experts", "select", "logits",
     };
 
@@ -18,12 +18,28 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
 
     switch (op->kind) {
     case OP_EMBED: out[n++] = op->embed.dst; break;
-    case OP_NORM: out[n++] = op->norm.src; out[n++] = op->norm.dst; break;
-    case OP_MATMUL: out[n++] = op->matmul.src; out[n++] = op->matmul.dst; break;
-    case OP_HEADMM: out[n++] = op->headmm.src; out[n++] = op->headmm.dst; break;
+    case OP_NORM:
+        out[n++] = op->norm.src;
+        out[n++] = op->norm.dst;
+        break;
+    case OP_MATMUL:
+        out[n++] = op->matmul.src;
+        out[n++] = op->matmul.dst;
+        break;
+    case OP_HEADMM:
+        out[n++] = op->headmm.src;
+        out[n++] = op->headmm.dst;
+        break;
     case OP_ROPE: out[n++] = op->rope.x; break;
-    case OP_COPY: out[n++] = op->copy.src; out[n++] = op->copy.dst; break;
-    case OP_ADD: out[n++] = op->add.a; out[n++] = op->add.b; out[n++] = op->add.dst; break;
+    case OP_COPY:
+        out[n++] = op->copy.src;
+        out[n++] = op->copy.dst;
+        break;
+    case OP_ADD:
+        out[n++] = op->add.a;
+        out[n++] = op->add.b;
+        out[n++] = op->add.dst;
+        break;
     case OP_ACT:
         out[n++] = op->act.gate;
         if (op->act.up.buf != PLAN_NOBUF) out[n++] = op->act.up;
@@ -36,7 +52,10 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         if (!(op->attention.flags & ATTN_V_IN_K)) out[n++] = op->attention.v;
         out[n++] = op->attention.dst;
         break;
-    case OP_CONV: out[n++] = op->conv.src; out[n++] = op->conv.dst; break;
+    case OP_CONV:
+        out[n++] = op->conv.src;
+        out[n++] = op->conv.dst;
+        break;
     case OP_DELTA:
         out[n++] = op->delta.q;
         out[n++] = op->delta.k;
@@ -46,8 +65,14 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         out[n++] = op->delta.dst;
         break;
     case OP_ROUTER: out[n++] = op->router.src; break;
-    case OP_EXPERTS: out[n++] = op->experts.src; out[n++] = op->experts.dst; break;
-    case OP_SELECT: out[n++] = op->select.src; out[n++] = op->select.dst; break;
+    case OP_EXPERTS:
+        out[n++] = op->experts.src;
+        out[n++] = op->experts.dst;
+        break;
+    case OP_SELECT:
+        out[n++] = op->select.src;
+        out[n++] = op->select.dst;
+        break;
     case OP_LOGITS: out[n++] = op->logits.src; break;
     default: break;
     }

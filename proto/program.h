@@ -16,7 +16,7 @@
 #define PLAN_NOBUF UINT16_MAX
 
 struct plan_file {
-    uint64_t name;  /* offset of its path, NUL-terminated, in the strings */
+    uint64_t name; /* offset of its path, NUL-terminated, in the strings */
     uint64_t bytes, mtime_ns, ctime_ns, inode, device;
     /* What was planned from: its first header_bytes and their checksum (proto/base/checksum.h); 0: not known. */
     uint64_t header_bytes, header_sum;
@@ -27,8 +27,8 @@ struct plan_file {
 struct plan_matrix {
     uint64_t rows, cols, row_bytes;
     uint64_t file_off;
-    uint64_t scale_off;       /* first scale, in the file scale_file */
-    uint64_t scale_row_bytes; /* bytes of one row of scales */
+    uint64_t scale_off;        /* first scale, in the file scale_file */
+    uint64_t scale_row_bytes;  /* bytes of one row of scales */
     uint32_t file, scale_file; /* scale_file PLAN_NONE: no scales */
     uint32_t block_rows, block_cols;
     uint16_t form, scale_form; /* enum form */
@@ -55,28 +55,37 @@ struct plan_view {
 };
 
 enum plan_op_kind {
-    OP_EMBED,    /* dst = scale * row of the embedding, one for each position */
-    OP_NORM,     /* dst = norm(src) * (weight_add + weight) + bias, for each of groups groups of width columns */
-    OP_MATMUL,   /* dst = src W^T + bias */
-    OP_HEADMM,   /* for each head h: dst_h = src_h W_h^T, or src_h W_h when transposed */
-    OP_ROPE,     /* rotates heads in place */
-    OP_COPY,     /* blocks of columns from one view to another */
-    OP_ADD,      /* dst = ca * a + cb * b */
-    OP_ACT,      /* dst = act(gate) * up, or act(gate) */
-    OP_SCALE,    /* x = cap * tanh(mul * x / cap), or mul * x */
-    OP_ATTENTION,/* appends k and v to the cache, then dst = softmax(scale q k^T) v over the position's ancestors */
-    OP_CONV,     /* short causal convolution over the sequence, one kernel a channel */
-    OP_DELTA,    /* gated delta rule, recurrent state [heads][dk][dv] */
-    OP_ROUTER,   /* chooses experts from logits, and asks for their tiles */
-    OP_EXPERTS,  /* dst = sum over the chosen experts of weight * expert(src) */
-    OP_SELECT,   /* from here on only positions that want logits: dst rows = chosen rows of src */
-    OP_LOGITS,   /* hands src [selected][vocabulary] to the coordinator */
+    OP_EMBED,     /* dst = scale * row of the embedding, one for each position */
+    OP_NORM,      /* dst = norm(src) * (weight_add + weight) + bias, for each of groups groups of width columns */
+    OP_MATMUL,    /* dst = src W^T + bias */
+    OP_HEADMM,    /* for each head h: dst_h = src_h W_h^T, or src_h W_h when transposed */
+    OP_ROPE,      /* rotates heads in place */
+    OP_COPY,      /* blocks of columns from one view to another */
+    OP_ADD,       /* dst = ca * a + cb * b */
+    OP_ACT,       /* dst = act(gate) * up, or act(gate) */
+    OP_SCALE,     /* x = cap * tanh(mul * x / cap), or mul * x */
+    OP_ATTENTION, /* appends k and v to the cache, then dst = softmax(scale q k^T) v over the position's ancestors */
+    OP_CONV,      /* short causal convolution over the sequence, one kernel a channel */
+    OP_DELTA,     /* gated delta rule, recurrent state [heads][dk][dv] */
+    OP_ROUTER,    /* chooses experts from logits, and asks for their tiles */
+    OP_EXPERTS,   /* dst = sum over the chosen experts of weight * expert(src) */
+    OP_SELECT,    /* from here on only positions that want logits: dst rows = chosen rows of src */
+    OP_LOGITS,    /* hands src [selected][vocabulary] to the coordinator */
     OP_KINDS
 };
 
 enum plan_norm { NORM_RMS, NORM_LAYER, NORM_L2 }; /* L2: x / sqrt(sum x^2 + eps) */
-enum plan_act { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU, ACT_SIGMOID, ACT_SOFTPLUS, ACT_RELU2,
-                ACT_SWIGLU_OAI }; /* (min(gate, limit) * sigmoid(alpha gate)) * (clamp(up, +-limit) + 1) */
+enum plan_act {
+    ACT_NONE,
+    ACT_SILU,
+    ACT_GELU_TANH,
+    ACT_GELU_ERF,
+    ACT_RELU,
+    ACT_SIGMOID,
+    ACT_SOFTPLUS,
+    ACT_RELU2,
+    ACT_SWIGLU_OAI
+}; /* (min(gate, limit) * sigmoid(alpha gate)) * (clamp(up, +-limit) + 1) */
 
 struct op_embed {
     struct plan_view dst;
@@ -86,8 +95,8 @@ struct op_embed {
 struct op_norm {
     struct plan_view src, dst;
     uint32_t groups, width, src_stride, dst_stride; /* strides between groups, in columns */
-    uint32_t kind, weight, bias; /* vectors or PLAN_NONE */
-    uint32_t weight_stride;      /* between groups: 0 where they share it */
+    uint32_t kind, weight, bias;                    /* vectors or PLAN_NONE */
+    uint32_t weight_stride;                         /* between groups: 0 where they share it */
     float eps, weight_add;
 };
 #define MATMUL_ROW_NORM 1u /* rows of W are scaled to length 1 (Baichuan 2's head) */
@@ -145,15 +154,16 @@ struct op_conv {
 /* For each position and value head h (key head h / (heads / key_heads)), with q, k normalized to length 1 (eps 1e-6):
  * g = exp(-exp(a_log) * softplus(a + dt_bias)), S = g S + k (beta (v - (g S)^T k))^T, dst = S^T q * scale. beta as given. */
 struct op_delta {
-    struct plan_view q, k, v, a, b, dst; /* q, k [key_heads][dk]; v, dst [heads][dv]; a, b [heads]; b before the sigmoid */
+    struct plan_view q, k, v, a, b,
+        dst; /* q, k [key_heads][dk]; v, dst [heads][dv]; a, b [heads]; b before the sigmoid */
     uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state;
     float scale;
 };
 enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX }; /* the last: softmax over the chosen ones only */
-#define ROUTER_NORMALIZE   1u /* chosen weights are divided by their sum (+ eps) */
-#define ROUTER_GROUP_TOP2  2u /* a group's score is the sum of its best two (else the best one) */
+#define ROUTER_NORMALIZE  1u /* chosen weights are divided by their sum (+ eps) */
+#define ROUTER_GROUP_TOP2 2u /* a group's score is the sum of its best two (else the best one) */
 struct op_router {
-    struct plan_view src; /* logits [experts] */
+    struct plan_view src;                            /* logits [experts] */
     uint32_t experts, top, groups, top_groups, bias; /* bias: added for the choice only; PLAN_NONE */
     uint32_t score, flags, table;                    /* expert table */
     float scale, eps;

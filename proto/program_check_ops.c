@@ -16,7 +16,8 @@ struct at {
                      a->op->layer, __VA_ARGS__)
 
 /* count blocks of width columns, stride apart, all inside of the view's buffer. what: how the operation calls them. */
-static int blocks(const struct at *a, const char *what, struct plan_view v, uint64_t count, uint64_t width, uint64_t stride)
+static int blocks(const struct at *a, const char *what, struct plan_view v, uint64_t count, uint64_t width,
+                  uint64_t stride)
 {
     uint64_t have;
 
@@ -41,7 +42,8 @@ static int vector(const struct at *a, const char *what, uint32_t v, uint64_t ele
     if (v >= a->p->vectors.count || plan_vectors(a->p)[v].at == PLAN_STREAMED)
         OP_FAIL("%s: vector %u is not resident", what, v);
     if (plan_vectors(a->p)[v].elements != elements)
-        OP_FAIL("%s: vector %u has %llu elements, not %llu", what, v, ULL(plan_vectors(a->p)[v].elements), ULL(elements));
+        OP_FAIL("%s: vector %u has %llu elements, not %llu", what, v, ULL(plan_vectors(a->p)[v].elements),
+                ULL(elements));
     return 0;
 }
 
@@ -83,7 +85,8 @@ static int embed(const struct at *a, const struct op_embed *o)
     int rc = matrix(a, o->matrix, &m);
 
     if (rc) return rc;
-    if (o->matrix != a->p->spec.embed_matrix || !form_can_be_table(m->form) || o->width != m->cols || m->rows < a->p->spec.vocab)
+    if (o->matrix != a->p->spec.embed_matrix || !form_can_be_table(m->form) || o->width != m->cols ||
+        m->rows < a->p->spec.vocab)
         OP_FAIL("matrix %u of %llu x %llu %s for %u tokens of width %u", o->matrix, ULL(m->rows), ULL(m->cols),
                 form_name(m->form), a->p->spec.vocab, o->width);
     return columns(a, "destination", o->dst, o->width);
@@ -261,7 +264,8 @@ static int experts(const struct at *a, const struct op_experts *o)
     int rc;
 
     if (o->table >= a->p->experts.count) OP_FAIL("experts %u of %llu", o->table, ULL(a->p->experts.count));
-    if (o->act > ACT_SWIGLU_OAI || (o->flags & ~EXPERTS_SCALE_INPUT)) OP_FAIL("activation %u, flags %x", o->act, o->flags);
+    if (o->act > ACT_SWIGLU_OAI || (o->flags & ~EXPERTS_SCALE_INPUT))
+        OP_FAIL("activation %u, flags %x", o->act, o->flags);
     /* the choice of experts is the one made last: it must be this table's */
     while (i && ops[i - 1].kind != OP_ROUTER) i--;
     if (!i || ops[i - 1].router.table != o->table) OP_FAIL("no router chose among experts %u before", o->table);

@@ -129,7 +129,8 @@ int ring_check(const struct ring_shm *s, struct error *e)
         uint64_t seq = s->entry[i & (s->depth - 1)].seq;
 
         if (seq != i && atomic_load(&s->released) <= i)
-            return error_set(e, EPROTO, "ring: entry %llu says it is %llu", (unsigned long long)i, (unsigned long long)seq);
+            return error_set(e, EPROTO, "ring: entry %llu says it is %llu", (unsigned long long)i,
+                             (unsigned long long)seq);
     }
     return 0;
 }

@@ -29,10 +29,10 @@
 struct ring_entry {
     /* the producer's line */
     _Alignas(64) uint64_t seq; /* number of the entry since the epoch began */
-    uint64_t sweep;            /* lane 0: sweep number from 0; lane 1: 0; lane 2: number of the first row (proto/rows.h) */
-    uint64_t offset;           /* of the tile's first byte (slot_off 0) in the segment */
-    uint64_t bytes;            /* payload bytes */
-    uint32_t tile, rows;       /* lane 2: RING_GATHER, and how many rows */
+    uint64_t sweep;      /* lane 0: sweep number from 0; lane 1: 0; lane 2: number of the first row (proto/rows.h) */
+    uint64_t offset;     /* of the tile's first byte (slot_off 0) in the segment */
+    uint64_t bytes;      /* payload bytes */
+    uint32_t tile, rows; /* lane 2: RING_GATHER, and how many rows */
     uint32_t segment, pad;
     uint64_t fill_ns, ready_ns;
     /* the consumer's line */
@@ -65,14 +65,16 @@ struct ring_entry *ring_reserve(struct ring *ring); /* the next FREE entry, now 
 void ring_publish(struct ring *ring);               /* the oldest FILLING entry becomes READY */
 
 /* Consumer. */
-struct ring_entry *ring_peek(struct ring *ring);    /* the next READY entry, left READY; NULL: none */
-struct ring_entry *ring_take(struct ring *ring);    /* the next READY entry, now IN_USE; NULL: none */
-void ring_release(struct ring *ring);               /* the oldest IN_USE entry becomes FREE */
+struct ring_entry *ring_peek(struct ring *ring); /* the next READY entry, left READY; NULL: none */
+struct ring_entry *ring_take(struct ring *ring); /* the next READY entry, now IN_USE; NULL: none */
+void ring_release(struct ring *ring);            /* the oldest IN_USE entry becomes FREE */
 
 /* Either side. Any entry by its seq while it is not free; for those who keep several. */
 struct ring_entry *ring_at(const struct ring *ring, uint64_t seq);
-uint64_t ring_published(const struct ring *ring); /* entries published so far; each of them may be looked at until it is free */
-uint64_t ring_released(const struct ring *ring);  /* entries released so far: seq below it are free, ring_at() of it is the
+uint64_t
+ring_published(const struct ring *ring); /* entries published so far; each of them may be looked at until it is free */
+uint64_t
+ring_released(const struct ring *ring); /* entries released so far: seq below it are free, ring_at() of it is the
                                                      consumer's oldest */
 
 /* All four counters, each at its own moment, in such an order that the invariants hold between them. */

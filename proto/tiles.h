@@ -23,9 +23,9 @@ enum plan_role { PART_WEIGHT, PART_SCALE, PART_VECTOR, PART_BIAS };
 struct plan_part {
     uint64_t file_off, bytes, row0;
     uint32_t rows;
-    uint32_t index;    /* matrix, or vector for VECTOR and BIAS */
+    uint32_t index; /* matrix, or vector for VECTOR and BIAS */
     uint32_t file;
-    uint32_t slot_off; /* of the payload's first byte; slot_off % PLAN_PAGE == file_off % PLAN_PAGE */
+    uint32_t slot_off;   /* of the payload's first byte; slot_off % PLAN_PAGE == file_off % PLAN_PAGE */
     uint16_t role, form; /* enum plan_role, enum form */
     uint32_t pad;
 };
@@ -40,7 +40,7 @@ struct plan_tile {
     uint64_t tier_off; /* in the host cache or in the device's pinned area, a multiple of PLAN_PAGE */
     uint64_t bytes;    /* payload, without padding */
     uint32_t part0, parts;
-    uint32_t span;     /* with padding */
+    uint32_t span; /* with padding */
     uint16_t tier, flags;
     uint32_t layer, pad;
 };

@@ -14,7 +14,8 @@ static int check_ranges(const struct plan_shm *p, struct error *e)
                    ULL(p->tiles.count));
     if (p->tiles.count >= PLAN_NONE) CHECK_FAIL("%llu tiles are too many to number", ULL(p->tiles.count));
     if (p->expert_tiles.count != p->experts.count)
-        CHECK_FAIL("tiles of %llu tables of experts, there are %llu", ULL(p->expert_tiles.count), ULL(p->experts.count));
+        CHECK_FAIL("tiles of %llu tables of experts, there are %llu", ULL(p->expert_tiles.count),
+                   ULL(p->experts.count));
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_expert_tiles *t = plan_expert_tiles(p) + i;
 
@@ -60,10 +61,12 @@ static int check_vector_part(const struct plan_shm *p, uint64_t i, const struct 
     if ((x->role == PART_BIAS) != (v->at == PLAN_STREAMED) || v->file == PLAN_NONE)
         PART_FAIL("vector %u does not travel like this", x->index);
     if (x->form != v->form)
-        PART_FAIL("is stored in form %u (%s), vector %u in %s", x->form, form_name(x->form), x->index, form_name(v->form));
+        PART_FAIL("is stored in form %u (%s), vector %u in %s", x->form, form_name(x->form), x->index,
+                  form_name(v->form));
     if (x->rows != 1 || x->row0 || x->file != v->file || x->file_off != v->file_off ||
         x->bytes != form_row_bytes(v->form, v->elements))
-        PART_FAIL("%llu bytes at %llu of file %u are not vector %u", ULL(x->bytes), ULL(x->file_off), x->file, x->index);
+        PART_FAIL("%llu bytes at %llu of file %u are not vector %u", ULL(x->bytes), ULL(x->file_off), x->file,
+                  x->index);
     return 0;
 }
 
@@ -157,8 +160,8 @@ static int check_each_tile(const struct plan_shm *p, struct error *e)
 struct walk {
     const struct plan_shm *p;
     struct error *e;
-    uint64_t tile, last;     /* next tile, end of the range */
-    uint64_t part, part_end; /* of the open tile */
+    uint64_t tile, last;           /* next tile, end of the range */
+    uint64_t part, part_end;       /* of the open tile */
     const struct plan_part *scale; /* met in the open tile, serves the next WEIGHT part */
 };
 
@@ -246,8 +249,7 @@ static int walk_bias(struct walk *w, uint32_t vector)
     int rc = walk_next(w, &x);
 
     if (rc) return rc;
-    if (x->role != PART_BIAS || x->index != vector)
-        CHECK_FAIL("part %llu: bias %u expected", ULL(w->part - 1), vector);
+    if (x->role != PART_BIAS || x->index != vector) CHECK_FAIL("part %llu: bias %u expected", ULL(w->part - 1), vector);
     return 0;
 }
 
@@ -283,7 +285,8 @@ static int check_resident_order(const struct plan_shm *p, struct error *e)
         if (x->file == PLAN_NONE || x->at == PLAN_STREAMED) continue;
         rc = walk_next(&w, &part);
         if (rc) return rc;
-        if (part->role != PART_VECTOR || part->index != v) CHECK_FAIL("part %llu: vector %llu expected", ULL(w.part - 1), ULL(v));
+        if (part->role != PART_VECTOR || part->index != v)
+            CHECK_FAIL("part %llu: vector %llu expected", ULL(w.part - 1), ULL(v));
     }
     return walk_end(&w);
 }

@@ -55,7 +55,8 @@ struct io_ops {
     /* From the thread that submitted them: reads under way land before this returns, or after limit_ns. What ended is not
      * told any more. NULL: close() can do it from any thread. */
     void (*finish)(struct io_engine *g, uint64_t limit_ns);
-    void (*close)(struct io_engine *g); /* waits for reads that are still under way where it can, but a second at most */
+    void (*close)(
+        struct io_engine *g); /* waits for reads that are still under way where it can, but a second at most */
 };
 
 struct io_engine {

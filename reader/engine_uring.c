@@ -52,7 +52,8 @@ static int make_ring(struct uring *u, uint32_t depth)
         rc = io_uring_queue_init_params(depth, &u->ring, &p);
     }
     if (rc) return rc;
-    rc = p.features & IORING_FEAT_EXT_ARG ? try_ring(u->ring.ring_fd) : -ENOSYS; /* waiting with a time limit; Linux 5.11 */
+    rc = p.features & IORING_FEAT_EXT_ARG ? try_ring(u->ring.ring_fd)
+                                          : -ENOSYS; /* waiting with a time limit; Linux 5.11 */
     if (rc) io_uring_queue_exit(&u->ring);
     return rc;
 }
@@ -153,12 +154,15 @@ static int uring_seal(struct io_engine *g)
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_RING_FDS},
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_RING_FDS},
-        {.opcode = fixed ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
+        {.opcode = fixed ? IORING_RESTRICTION_SQE_FLAGS_REQUIRED : IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+         .sqe_flags = IOSQE_FIXED_FILE},
     };
 
     if (u->enabled) return -EBUSY;
     /* By hand, as below. */
-    return syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, r, sizeof r / sizeof *r) < 0 ? -errno : 0;
+    return syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, r, sizeof r / sizeof *r) < 0
+               ? -errno
+               : 0;
 }
 
 static int collect(struct uring *u, struct io_done *done, uint32_t max)

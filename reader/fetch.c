@@ -29,7 +29,8 @@ struct fetch {
     struct epoch_stats *stats;
     struct io_engine *engine;
     struct files *files;
-    uint32_t depth, limit, block, in_flight, free_head; /* limit: of depth, how many are used; in_flight: of those, taken */
+    uint32_t depth, limit, block, in_flight,
+        free_head;               /* limit: of depth, how many are used; in_flight: of those, taken */
     uint32_t wait_head, waiting; /* of in_flight, those that wait for their next try, in no order */
     uint64_t busy_since_ns;
     uint64_t hang_ns, silent_ns, hinted_ns; /* silent: waited since a read has ended last */
@@ -342,8 +343,8 @@ static int watch(struct fetch *f, uint64_t now, struct error *e)
         return error_set(e, ETIMEDOUT,
                          "%s: no answer from the disk for %llu s (%u reads wait, one at offset %llu); see whether "
                          "the disk or the network file system hangs",
-                         files_path(f->files, r->file), (unsigned long long)(f->silent_ns / 1000000000u), fetch_in_flight(f),
-                         (unsigned long long)r->offset);
+                         files_path(f->files, r->file), (unsigned long long)(f->silent_ns / 1000000000u),
+                         fetch_in_flight(f), (unsigned long long)r->offset);
     if (f->silent_ns - f->hinted_ns >= HANG_HINT_NS) {
         f->hinted_ns = f->silent_ns;
         log_warn("%s: no answer from the disk for %llu s", files_path(f->files, r->file),

@@ -42,10 +42,10 @@ struct fetch;
 
 struct fetch_options {
     const struct plan_shm *plan;
-    struct epoch_stats *stats;  /* bytes, calls, retries, busy_ns, first_ns are counted here */
-    struct io_engine *engine; /* opened for at least fetch_depth() reads */
+    struct epoch_stats *stats; /* bytes, calls, retries, busy_ns, first_ns are counted here */
+    struct io_engine *engine;  /* opened for at least fetch_depth() reads */
     struct files *files;
-    uint64_t hang_ns;         /* 0: FETCH_HANG_NS */
+    uint64_t hang_ns; /* 0: FETCH_HANG_NS */
 };
 
 uint32_t fetch_depth(const struct plan_run *p); /* reads in flight that these settings mean */
@@ -69,7 +69,8 @@ int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offs
 /* Other settings from now on; depth is at most what it was opened with. */
 void fetch_set(struct fetch *f, uint64_t block_bytes, uint32_t depth);
 
-uint32_t fetch_in_flight(const struct fetch *f); /* reads that are with the engine: those that fetch_reap() can wait for */
+uint32_t
+fetch_in_flight(const struct fetch *f); /* reads that are with the engine: those that fetch_reap() can wait for */
 /* Queues again the reads whose time has come. *wait_ns: until the next one's, UINT64_MAX where none waits for its time. */
 int fetch_retry(struct fetch *f, uint64_t *wait_ns, struct error *e);
 /* Hands queued reads to the kernel and waits until min of those in flight have ended, timeout_ns at most. Returns how

@@ -28,7 +28,7 @@ struct files {
     struct io_engine *engine;
     uint32_t io; /* enum plan_io */
     bool small;
-    bool opened; /* all that ever will be: the process may open nothing any more */
+    bool opened;    /* all that ever will be: the process may open nothing any more */
     uint64_t total; /* bytes of all */
     uint64_t reviewed_ns;
     uint32_t count;
@@ -66,7 +66,8 @@ static int open_failed(const struct files *f, const struct one *o, int code, str
     if (code == EMFILE || code == ENFILE)
         return error_set(e, code, "%s: too many open files (the model has %u); raise the limit (ulimit -n)", o->path,
                          f->count);
-    if (code == ENOENT) return error_set(e, code, "%s: is gone since this run was planned; put it back and start again", o->path);
+    if (code == ENOENT)
+        return error_set(e, code, "%s: is gone since this run was planned; put it back and start again", o->path);
     return error_set(e, code, "%s: cannot be opened: %s", o->path, error_name(code));
 }
 
@@ -78,7 +79,8 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
 
     if (fd >= 0) return fd;
     if (f->opened)
-        return error_set(e, EMFILE, "%s: could not be opened once more at the start; raise the limit (ulimit -n)", o->path);
+        return error_set(e, EMFILE, "%s: could not be opened once more at the start; raise the limit (ulimit -n)",
+                         o->path);
     fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (way == FILES_DIRECT ? O_DIRECT : 0));
     if (fd < 0 && errno == EINVAL && way == FILES_DIRECT)
         return -EINVAL; /* no error yet: the caller goes another way */
@@ -165,10 +167,11 @@ int files_engine(const struct plan_shm *p, uint32_t *engine, struct error *e)
     if (*engine != ENGINE_AUTO && *engine != ENGINE_URING) return 0;
     if (!(path = served(p))) return 0;
     if (*engine == ENGINE_URING)
-        return error_set(e, ENOTSUP,
-                         "%s: a program serves this file system (FUSE), and io_uring hands out wrong bytes where it answers "
-                         "with fewer than it was asked for: use --io-engine threads or auto",
-                         path);
+        return error_set(
+            e, ENOTSUP,
+            "%s: a program serves this file system (FUSE), and io_uring hands out wrong bytes where it answers "
+            "with fewer than it was asked for: use --io-engine threads or auto",
+            path);
     *engine = ENGINE_THREADS;
     return 0;
 }

@@ -13,11 +13,12 @@ struct lane {
     enum lane_id id;
     uint64_t reserved, published, issue, freed; /* freed: told of so far */
     uint64_t mask;
-    struct fetch_job *job; /* [entries] */
+    struct fetch_job *job;         /* [entries] */
     uint64_t slot_bytes, slots_at; /* where its slots begin in the arena */
     uint64_t *slot_user;           /* [slots] 1 + seq of the last entry that used it */
     uint32_t slots, next_slot;
-    void (*filled)(void *arg, enum lane_id lane, const struct ring_entry *x); /* before an entry is published; may be NULL */
+    void (*filled)(void *arg, enum lane_id lane,
+                   const struct ring_entry *x); /* before an entry is published; may be NULL */
     void *filled_arg;
     void (*told)(void *arg, enum lane_id lane, const struct ring_entry *x); /* of every freed entry; may be NULL */
     void *told_arg;

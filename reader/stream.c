@@ -34,7 +34,7 @@ struct stream {
     /* lane 0: what comes next */
     uint64_t sweep_number, tile;
     uint64_t large[2]; /* of the cache, pins and tiles on demand: as far as large pages were asked for */
-    bool any_moves; /* a tile that is sent in every sweep */
+    bool any_moves;    /* a tile that is sent in every sweep */
 
     /* lane 1 */
     uint32_t resident; /* tiles sent so far */
@@ -52,7 +52,8 @@ struct io_options stream_engine_options(const struct plan_shm *p, uint8_t *arena
     return (struct io_options){.depth = fetch_depth(r),
                                .files = files_number((uint32_t)p->files.count, 0),
                                .arena = arena,
-                               .arena_bytes = plan_slots_before(r, r->reader_slots, LANE_ROWS), /* rows may cross a slot's end */
+                               .arena_bytes =
+                                   plan_slots_before(r, r->reader_slots, LANE_ROWS), /* rows may cross a slot's end */
                                .slot_bytes = r->slot_bytes};
 }
 

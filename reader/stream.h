@@ -26,7 +26,7 @@ struct stream;
 
 struct stream_options {
     const struct plan_shm *plan; /* checked */
-    struct epoch_shm *run;         /* checked */
+    struct epoch_shm *run;       /* checked */
     uint8_t *arena, *cache;      /* cache NULL where the plan has none */
     struct io_engine *engine;    /* opened with stream_engine_options() */
     /* Told of every entry that became free, before it is used again; NULL: nobody wants to know. */

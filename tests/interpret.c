@@ -486,8 +486,7 @@ int interpret(const struct plan_shm *p, const uint32_t *tokens, uint32_t n, cons
     r.file = calloc(p->files.count + 1, sizeof *r.file);
     r.file_bytes = calloc(p->files.count + 1, sizeof *r.file_bytes);
     r.buf = calloc(p->buffers.count + 1, sizeof *r.buf);
-    for (size_t i = 0; i < p->buffers.count; i++)
-        r.buf[i] = calloc((size_t)n * plan_buffers(p)[i], sizeof(double));
+    for (size_t i = 0; i < p->buffers.count; i++) r.buf[i] = calloc((size_t)n * plan_buffers(p)[i], sizeof(double));
     rc = map_files(&r, e);
     for (size_t i = 0; i < p->ops.count && !rc; i++) step(&r, &plan_ops(p)[i]);
     for (size_t i = 0; i < p->files.count; i++)

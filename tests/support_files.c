@@ -57,7 +57,11 @@ void builder_init(struct builder *b, const struct folder *d, uint64_t slot_bytes
     struct stat st;
 
     memset(b, 0, sizeof *b);
-    b->head.run = (struct plan_run){.slot_bytes = slot_bytes, .row_slot_bytes = slot_bytes, .reader_slots = {2, 2, 2}, .entries = {4, 4, 4}, .io_depth = 8,
+    b->head.run = (struct plan_run){.slot_bytes = slot_bytes,
+                                    .row_slot_bytes = slot_bytes,
+                                    .reader_slots = {2, 2, 2},
+                                    .entries = {4, 4, 4},
+                                    .io_depth = 8,
                                     .max_positions = 512};
     b->head.spec.embed_matrix = PLAN_NONE;
     b->files = d->files;

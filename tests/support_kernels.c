@@ -26,8 +26,7 @@ float *kernels_floats(uint64_t *seed, size_t n)
 {
     float *p = malloc((n ? n : 1) * sizeof *p);
     assert_non_null(p);
-    for (size_t i = 0; i < n; i++)
-        p[i] = kernels_uniform(seed);
+    for (size_t i = 0; i < n; i++) p[i] = kernels_uniform(seed);
     return p;
 }
 
@@ -35,16 +34,14 @@ float *kernels_floats(uint64_t *seed, size_t n)
 static enum cpu_variant variant(size_t i)
 {
     for (int v = CPU_VARIANTS - 1; v >= CPU_PLAIN; v--)
-        if (cpu_variant_kernels((enum cpu_variant)v) && i-- == 0)
-            return (enum cpu_variant)v;
+        if (cpu_variant_kernels((enum cpu_variant)v) && i-- == 0) return (enum cpu_variant)v;
     return CPU_VARIANTS;
 }
 
 size_t kernels_ways(void)
 {
     size_t n = 0;
-    while (variant(n) != CPU_VARIANTS)
-        n++;
+    while (variant(n) != CPU_VARIANTS) n++;
     return 3 * n;
 }
 
@@ -53,8 +50,7 @@ struct ops *kernels_open(size_t way)
     struct error e = {0};
     struct ops *o = NULL;
     const struct ops_options options = {.threads = (uint32_t)(way % 3 + 1), .scratch_bytes = 8u << 20};
-    if (ops_open(&o, &options, &e))
-        fail_msg("%s", e.text);
+    if (ops_open(&o, &options, &e)) fail_msg("%s", e.text);
     assert_int_equal(ops_cpu_force(o, variant(way / 3)), 0);
     return o;
 }
@@ -73,13 +69,14 @@ void kernels_assert_same(const float *a, const float *b, size_t n, const char *w
             fail_msg("%s: element %zu of %zu is %.9g, not %.9g", what, i, n, (double)a[i], (double)b[i]);
 }
 
-void kernels_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0, const char *what)
+void kernels_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0,
+                         const char *what)
 {
     for (size_t i = 0; i < n; i++) {
         const double most = relative * (fabs((double)b[i]) + (size ? (double)size[i] : size0));
-        if (isnan(a[i]) && isnan(b[i]))
-            continue;
+        if (isnan(a[i]) && isnan(b[i])) continue;
         if (!(fabs((double)a[i] - (double)b[i]) <= most))
-            fail_msg("%s: element %zu of %zu is %.9g, not within %.3g of %.9g", what, i, n, (double)a[i], most, (double)b[i]);
+            fail_msg("%s: element %zu of %zu is %.9g, not within %.3g of %.9g", what, i, n, (double)a[i], most,
+                     (double)b[i]);
     }
 }

@@ -8,7 +8,7 @@
 #include "compute/ops.h"
 
 uint32_t kernels_random(uint64_t *seed);
-float kernels_uniform(uint64_t *seed); /* in [-1, 1) */
+float kernels_uniform(uint64_t *seed);           /* in [-1, 1) */
 float *kernels_floats(uint64_t *seed, size_t n); /* malloced, uniform */
 
 /* Every way: variant by variant, with 1, 2 and 3 threads. kernels_ways() of them; the first is the one to compare with. */
@@ -19,4 +19,5 @@ const char *kernels_way_name(size_t way);
 /* Fails the test at the first element that differs. */
 void kernels_assert_same(const float *a, const float *b, size_t n, const char *what);
 /* |a - b| <= relative * (|b| + size[i], or size0 where size is NULL). */
-void kernels_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0, const char *what);
+void kernels_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0,
+                         const char *what);

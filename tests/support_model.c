@@ -95,7 +95,9 @@ char *reference_make_whole(const char *name)
     f = fopen(scratch_path(folder, "tokenizer.json"), "w");
     assert_non_null(golden);
     assert_non_null(f);
-    fputs("{\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"w0\",\"vocab\":{", f);
+    fputs("{\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"w0\","
+          "\"vocab\":{",
+          f);
     for (json_int_t i = 0; i < json_integer_value(json_object_get(golden, "vocab")); i++)
         fprintf(f, "%s\"w%lld\":%lld", i ? "," : "", (long long)i, (long long)i);
     fputs("}}}", f);

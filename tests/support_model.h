@@ -25,9 +25,9 @@ char *reference_make_whole(const char *name);
 
 struct golden {
     uint32_t *tokens, n, *positions, wanted, vocab;
-    float *logits; /* [wanted][vocab] */
+    float *logits;              /* [wanted][vocab] */
     uint32_t *greedy, greedies; /* the likeliest tokens that follow */
-    char source[64]; /* who computed it */
+    char source[64];            /* who computed it */
 };
 struct golden golden_load(const char *name);
 void golden_free(struct golden *g);

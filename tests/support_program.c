@@ -4,8 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct test_shape test_shape_small = {.layers = 3, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12,
-                                            .vocab = 97, .context = 256, .form = FORM_BF16};
+const struct test_shape test_shape_small = {.layers = 3,
+                                            .hidden = 48,
+                                            .inter = 112,
+                                            .heads = 4,
+                                            .kv_heads = 2,
+                                            .head_dim = 12,
+                                            .vocab = 97,
+                                            .context = 256,
+                                            .form = FORM_BF16};
 
 struct maker {
     struct program *p;
@@ -25,7 +32,8 @@ static uint64_t take(struct maker *m, uint64_t bytes)
 
 static uint32_t matrix(struct maker *m, const char *name, uint64_t rows, uint64_t cols, uint32_t form)
 {
-    struct plan_matrix x = {.rows = rows, .cols = cols, .form = (uint16_t)form, .file = m->file, .scale_file = PLAN_NONE};
+    struct plan_matrix x = {
+        .rows = rows, .cols = cols, .form = (uint16_t)form, .file = m->file, .scale_file = PLAN_NONE};
     const struct form_info *f = form_info(form);
 
     x.row_bytes = form_row_bytes(form, cols);
@@ -62,20 +70,28 @@ static void norm(struct maker *m, uint16_t src, uint16_t dst)
 {
     uint32_t w = vector(m, "norm.weight", m->s->hidden);
 
-    op(m, OP_NORM)->norm = (struct op_norm){.src = view(src, 0), .dst = view(dst, 0), .groups = 1, .width = m->s->hidden, .weight = w,
-                                            .bias = PLAN_NONE, .eps = 1e-5f};
+    op(m, OP_NORM)->norm = (struct op_norm){.src = view(src, 0),
+                                            .dst = view(dst, 0),
+                                            .groups = 1,
+                                            .width = m->s->hidden,
+                                            .weight = w,
+                                            .bias = PLAN_NONE,
+                                            .eps = 1e-5f};
 }
 
-static void matmul(struct maker *m, const char *name, uint16_t src, uint32_t in, uint16_t dst, uint32_t out, uint32_t form)
+static void matmul(struct maker *m, const char *name, uint16_t src, uint32_t in, uint16_t dst, uint32_t out,
+                   uint32_t form)
 {
     uint32_t w = matrix(m, name, out, in, form);
 
-    op(m, OP_MATMUL)->matmul = (struct op_matmul){.src = view(src, 0), .dst = view(dst, 0), .matrix = w, .bias = PLAN_NONE};
+    op(m, OP_MATMUL)->matmul =
+        (struct op_matmul){.src = view(src, 0), .dst = view(dst, 0), .matrix = w, .bias = PLAN_NONE};
 }
 
 static void add(struct maker *m, uint16_t b)
 {
-    op(m, OP_ADD)->add = (struct op_add){.dst = view(m->x, 0), .a = view(m->x, 0), .b = view(b, 0), .width = m->s->hidden, .ca = 1, .cb = 1};
+    op(m, OP_ADD)->add = (struct op_add){
+        .dst = view(m->x, 0), .a = view(m->x, 0), .b = view(b, 0), .width = m->s->hidden, .ca = 1, .cb = 1};
 }
 
 static void attention(struct maker *m)
@@ -87,11 +103,20 @@ static void attention(struct maker *m)
     matmul(m, "q_proj.weight", m->normed, s->hidden, m->q, q, s->form);
     matmul(m, "k_proj.weight", m->normed, s->hidden, m->k, kv, s->form);
     matmul(m, "v_proj.weight", m->normed, s->hidden, m->v, kv, s->form);
-    op(m, OP_ROPE)->rope = (struct op_rope){.x = view(m->q, 0), .heads = s->heads, .head_stride = s->head_dim, .dim = s->head_dim,
-                                            .rope = m->rope};
-    op(m, OP_ATTENTION)->attention = (struct op_attention){
-        .q = view(m->q, 0), .k = view(m->k, 0), .v = view(m->v, 0), .dst = view(m->o, 0), .heads = s->heads, .kv_heads = s->kv_heads,
-        .dk = s->head_dim, .dv = s->head_dim, .sinks = PLAN_NONE, .alibi = PLAN_NONE, .cache = program_cache(m->p, kv, kv), .scale = 0.25f};
+    op(m, OP_ROPE)->rope = (struct op_rope){
+        .x = view(m->q, 0), .heads = s->heads, .head_stride = s->head_dim, .dim = s->head_dim, .rope = m->rope};
+    op(m, OP_ATTENTION)->attention = (struct op_attention){.q = view(m->q, 0),
+                                                           .k = view(m->k, 0),
+                                                           .v = view(m->v, 0),
+                                                           .dst = view(m->o, 0),
+                                                           .heads = s->heads,
+                                                           .kv_heads = s->kv_heads,
+                                                           .dk = s->head_dim,
+                                                           .dv = s->head_dim,
+                                                           .sinks = PLAN_NONE,
+                                                           .alibi = PLAN_NONE,
+                                                           .cache = program_cache(m->p, kv, kv),
+                                                           .scale = 0.25f};
     matmul(m, "o_proj.weight", m->o, q, m->sum, s->hidden, s->form);
     add(m, m->sum);
 }
@@ -100,13 +125,27 @@ static void attention(struct maker *m)
 static void latent(struct maker *m)
 {
     const struct test_shape *s = m->s;
-    uint32_t w = matrix(m, "kv_b_proj.weight", (uint64_t)s->heads * s->head_dim, s->hidden, s->form), half = s->head_dim / 2;
+    uint32_t w = matrix(m, "kv_b_proj.weight", (uint64_t)s->heads * s->head_dim, s->hidden, s->form),
+             half = s->head_dim / 2;
 
-    op(m, OP_HEADMM)->headmm = (struct op_headmm){.src = view(m->q, 0), .dst = view(m->wide, 0), .matrix = w, .heads = s->heads, .rows = half,
-                                                  .row_stride = s->head_dim, .src_stride = s->head_dim, .dst_stride = s->hidden, .transposed = 1};
-    op(m, OP_HEADMM)->headmm = (struct op_headmm){.src = view(m->wide, 0), .dst = view(m->o, 0), .matrix = w, .heads = s->heads,
-                                                  .rows = s->head_dim - half, .row_stride = s->head_dim, .row_off = half,
-                                                  .src_stride = s->hidden, .dst_stride = s->head_dim};
+    op(m, OP_HEADMM)->headmm = (struct op_headmm){.src = view(m->q, 0),
+                                                  .dst = view(m->wide, 0),
+                                                  .matrix = w,
+                                                  .heads = s->heads,
+                                                  .rows = half,
+                                                  .row_stride = s->head_dim,
+                                                  .src_stride = s->head_dim,
+                                                  .dst_stride = s->hidden,
+                                                  .transposed = 1};
+    op(m, OP_HEADMM)->headmm = (struct op_headmm){.src = view(m->wide, 0),
+                                                  .dst = view(m->o, 0),
+                                                  .matrix = w,
+                                                  .heads = s->heads,
+                                                  .rows = s->head_dim - half,
+                                                  .row_stride = s->head_dim,
+                                                  .row_off = half,
+                                                  .src_stride = s->hidden,
+                                                  .dst_stride = s->head_dim};
 }
 
 static void recurrent(struct maker *m)
@@ -115,12 +154,28 @@ static void recurrent(struct maker *m)
     uint32_t width = s->heads * s->head_dim, d = s->head_dim, taps = vector(m, "conv.weight", (uint64_t)width * 4);
     uint32_t a_log = vector(m, "a_log", s->heads), dt = vector(m, "dt_bias", s->heads);
 
-    op(m, OP_CONV)->conv = (struct op_conv){.src = view(m->q, 0), .dst = view(m->o, 0), .width = width, .taps = 4, .weight = taps,
-                                            .bias = PLAN_NONE, .state = program_state(m->p, 3ull * width), .act = ACT_SILU};
-    op(m, OP_DELTA)->delta = (struct op_delta){
-        .q = view(m->o, 0), .k = view(m->k, 0), .v = view(m->q, 0), .a = view(m->normed, 0), .b = view(m->normed, s->heads),
-        .dst = view(m->o, 0), .heads = s->heads, .key_heads = s->kv_heads, .dk = d, .dv = d, .a_log = a_log, .dt_bias = dt,
-        .state = program_state(m->p, (uint64_t)s->heads * d * d), .scale = 1};
+    op(m, OP_CONV)->conv = (struct op_conv){.src = view(m->q, 0),
+                                            .dst = view(m->o, 0),
+                                            .width = width,
+                                            .taps = 4,
+                                            .weight = taps,
+                                            .bias = PLAN_NONE,
+                                            .state = program_state(m->p, 3ull * width),
+                                            .act = ACT_SILU};
+    op(m, OP_DELTA)->delta = (struct op_delta){.q = view(m->o, 0),
+                                               .k = view(m->k, 0),
+                                               .v = view(m->q, 0),
+                                               .a = view(m->normed, 0),
+                                               .b = view(m->normed, s->heads),
+                                               .dst = view(m->o, 0),
+                                               .heads = s->heads,
+                                               .key_heads = s->kv_heads,
+                                               .dk = d,
+                                               .dv = d,
+                                               .a_log = a_log,
+                                               .dt_bias = dt,
+                                               .state = program_state(m->p, (uint64_t)s->heads * d * d),
+                                               .scale = 1};
 }
 
 static void mlp(struct maker *m)
@@ -129,7 +184,8 @@ static void mlp(struct maker *m)
 
     matmul(m, "gate_proj.weight", m->normed, s->hidden, m->gate, s->inter, s->form);
     matmul(m, "up_proj.weight", m->normed, s->hidden, m->up, s->inter, s->form);
-    op(m, OP_ACT)->act = (struct op_act){.dst = view(m->gate, 0), .gate = view(m->gate, 0), .up = view(m->up, 0), .width = s->inter, .kind = ACT_SILU};
+    op(m, OP_ACT)->act = (struct op_act){
+        .dst = view(m->gate, 0), .gate = view(m->gate, 0), .up = view(m->up, 0), .width = s->inter, .kind = ACT_SILU};
     matmul(m, "down_proj.weight", m->gate, s->inter, m->sum, s->hidden, s->form);
 }
 
@@ -141,8 +197,13 @@ static uint32_t expert_matrix(struct maker *m, const char *name, uint64_t out, u
 static void expert_mlp(struct maker *m)
 {
     const struct test_shape *s = m->s;
-    struct plan_experts x = {.experts = s->experts, .hidden = s->hidden, .inter = s->inter, .fused = s->fused, .transposed = s->transposed,
-                             .biased = s->biased, .max_used = s->top};
+    struct plan_experts x = {.experts = s->experts,
+                             .hidden = s->hidden,
+                             .inter = s->inter,
+                             .fused = s->fused,
+                             .transposed = s->transposed,
+                             .biased = s->biased,
+                             .max_used = s->top};
     uint32_t table;
 
     matmul(m, "router.weight", m->normed, s->hidden, m->routes, s->experts, FORM_F32);
@@ -157,8 +218,10 @@ static void expert_mlp(struct maker *m)
         if (s->biased) vector(m, "experts.down.bias", s->hidden);
     }
     table = program_experts(m->p, &x);
-    op(m, OP_ROUTER)->router = (struct op_router){.src = view(m->routes, 0), .experts = s->experts, .top = s->top, .bias = PLAN_NONE, .table = table, .scale = 1};
-    op(m, OP_EXPERTS)->experts = (struct op_experts){.src = view(m->normed, 0), .dst = view(m->sum, 0), .table = table, .act = ACT_SILU};
+    op(m, OP_ROUTER)->router = (struct op_router){
+        .src = view(m->routes, 0), .experts = s->experts, .top = s->top, .bias = PLAN_NONE, .table = table, .scale = 1};
+    op(m, OP_EXPERTS)->experts =
+        (struct op_experts){.src = view(m->normed, 0), .dst = view(m->sum, 0), .table = table, .act = ACT_SILU};
 }
 
 static void buffers(struct maker *m)
@@ -203,8 +266,10 @@ void test_program(struct program *p, const struct test_shape *s)
         if (s->latent) latent(&m);
         if (s->recurrent) recurrent(&m);
         norm(&m, m.x, m.normed);
-        if (s->experts) expert_mlp(&m);
-        else mlp(&m);
+        if (s->experts)
+            expert_mlp(&m);
+        else
+            mlp(&m);
         add(&m, m.sum);
     }
     op(&m, OP_SELECT)->select = (struct op_select){.src = view(m.x, 0), .dst = view(m.chosen, 0), .width = s->hidden};
@@ -231,8 +296,12 @@ struct plan_shm *test_image(const struct test_shape *s)
 
 struct plan_settings test_settings(uint64_t host_memory)
 {
-    return (struct plan_settings){.host_memory = host_memory, .device_memory = 0, .host_memory_given = true, .shm_free = UINT64_MAX,
-                                  .text_bytes = 1 << 20, .threads = 1};
+    return (struct plan_settings){.host_memory = host_memory,
+                                  .device_memory = 0,
+                                  .host_memory_given = true,
+                                  .shm_free = UINT64_MAX,
+                                  .text_bytes = 1 << 20,
+                                  .threads = 1};
 }
 
 void test_stream_all(struct plan_shm *p)

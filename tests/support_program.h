@@ -8,13 +8,13 @@
 /* A decoder of these sizes. Tensors lie in one file one after the other, from an odd offset on. */
 struct test_shape {
     uint32_t layers, hidden, inter, heads, kv_heads, head_dim, vocab, context;
-    uint32_t form;               /* of the layers' matrices (embedding and head stay BF16) */
-    uint32_t experts, top;        /* 0: dense */
+    uint32_t form;                  /* of the layers' matrices (embedding and head stay BF16) */
+    uint32_t experts, top;          /* 0: dense */
     bool fused, transposed, biased; /* of the experts */
-    bool latent;                  /* an OP_HEADMM pair in each layer */
-    bool recurrent;               /* an OP_CONV and OP_DELTA in each layer */
-    uint32_t block;               /* rows and columns of a block of scales, where the form leaves that to the matrix */
-    uint64_t gap;                 /* bytes between tensors, 0: none */
+    bool latent;                    /* an OP_HEADMM pair in each layer */
+    bool recurrent;                 /* an OP_CONV and OP_DELTA in each layer */
+    uint32_t block; /* rows and columns of a block of scales, where the form leaves that to the matrix */
+    uint64_t gap;   /* bytes between tensors, 0: none */
 };
 
 extern const struct test_shape test_shape_small;

@@ -25,8 +25,9 @@ struct stub {
 int stub_open(struct stub *p, struct plan_shm *plan, struct io_engine *engine);
 void stub_free(struct stub *p);
 void stub_start(struct stub *p, struct plan_shm *plan, struct io_engine *engine);
-void stub_start_patient(struct stub *p, struct plan_shm *plan, struct io_engine *engine, uint64_t hang_ns); /* fetch_options */
-void stub_stop(struct stub *p); /* it must end at once, and well */
+void stub_start_patient(struct stub *p, struct plan_shm *plan, struct io_engine *engine,
+                        uint64_t hang_ns); /* fetch_options */
+void stub_stop(struct stub *p);            /* it must end at once, and well */
 /* The stream must end by itself with this errno and these words. */
 void stub_expect_failure(struct stub *p, int code, const char *words);
 

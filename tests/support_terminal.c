@@ -20,8 +20,8 @@
 
 #include "tests/support_process.h"
 
-#define ARGS_MAX   32
-#define SECONDS    20
+#define ARGS_MAX 32
+#define SECONDS  20
 
 static void child(const char *program, const char *const *arg, const char *const *env)
 {
@@ -56,10 +56,14 @@ struct terminal terminal_start(const char *program, const char *const *arg, cons
 /* States: 0 text, 1 after ESC, 2 in a sequence that ends with a letter. */
 static void show(struct terminal *t, char c)
 {
-    if (t->escape == 1) t->escape = c == '[' ? 2 : 0;
-    else if (t->escape == 2) t->escape = c >= '@' && c <= '~' ? 0 : 2;
-    else if (c == 27) t->escape = 1;
-    else if (c != '\r') t->text[t->bytes++] = c;
+    if (t->escape == 1)
+        t->escape = c == '[' ? 2 : 0;
+    else if (t->escape == 2)
+        t->escape = c >= '@' && c <= '~' ? 0 : 2;
+    else if (c == 27)
+        t->escape = 1;
+    else if (c != '\r')
+        t->text[t->bytes++] = c;
 }
 
 static int read_some(struct terminal *t, int milliseconds)

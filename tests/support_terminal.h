@@ -10,7 +10,7 @@ struct terminal {
     size_t bytes, seen; /* seen: where the next wait begins to look */
     char *raw;          /* with them */
     size_t raw_bytes;
-    int escape;         /* state of taking out sequences */
+    int escape; /* state of taking out sequences */
 };
 
 /* A program under process_build(), in 80 x 24. env: NAME=VALUE, ends with NULL; TERM is xterm unless it says otherwise. */

@@ -44,7 +44,8 @@ static void walk_part(const struct plan_shm *p, const struct plan_tile *t, const
 
         inside(x->index < p->vectors.count, "vector of a part");
         inside(form_row_bytes(v->form, v->elements) <= x->bytes, "elements of a part");
-        if (x->role == PART_VECTOR) inside((unsigned __int128)v->at + v->elements <= p->spec.resident_floats, "place of a vector");
+        if (x->role == PART_VECTOR)
+            inside((unsigned __int128)v->at + v->elements <= p->spec.resident_floats, "place of a vector");
     } else {
         inside(x->index < p->matrices.count, "matrix of a part");
     }
@@ -107,7 +108,8 @@ static void walk_headmm(const struct plan_shm *p, struct stream *s, const struct
         for (uint64_t r = 0; r < o->rows;) {
             const struct plan_part *x = next_weight(p, s);
 
-            inside(x->index == o->matrix && x->row0 == h * o->row_stride + o->row_off + r && x->rows, "order of heads' rows");
+            inside(x->index == o->matrix && x->row0 == h * o->row_stride + o->row_off + r && x->rows,
+                   "order of heads' rows");
             r += x->rows;
             inside(r <= o->rows, "rows of a head");
         }
@@ -138,7 +140,9 @@ static void walk_experts(const struct plan_shm *p, const struct op_experts *o)
                 inside(w->index == matrix && w->row0 == row, "order of an expert's rows");
                 row += w->rows;
             }
-            inside(x->transposed ? plan_matrices(p)[matrix].cols <= 2ull * x->inter + x->hidden : rows <= 2ull * x->inter + x->hidden, "size");
+            inside(x->transposed ? plan_matrices(p)[matrix].cols <= 2ull * x->inter + x->hidden
+                                 : rows <= 2ull * x->inter + x->hidden,
+                   "size");
         }
     }
     walk_view(p, o->src, x->hidden);
@@ -175,7 +179,8 @@ static void walk_delta(const struct plan_shm *p, const struct op_delta *o)
     inside(o->a_log != PLAN_NONE && o->dt_bias != PLAN_NONE, "decay");
     walk_vector(p, o->a_log, o->heads);
     walk_vector(p, o->dt_bias, o->heads);
-    inside(o->state < p->states.count && (unsigned __int128)o->heads * o->dk * o->dv <= plan_states(p)[o->state].floats, "state");
+    inside(o->state < p->states.count && (unsigned __int128)o->heads * o->dk * o->dv <= plan_states(p)[o->state].floats,
+           "state");
 }
 
 static void walk_op(const struct plan_shm *p, struct stream *s, const struct plan_op *op)
@@ -184,7 +189,9 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
 
     switch (op->kind) {
     case OP_EMBED:
-        inside(p->spec.vocab <= plan_matrices(p)[op->embed.matrix].rows && op->embed.width <= plan_matrices(p)[op->embed.matrix].cols, "embedding");
+        inside(p->spec.vocab <= plan_matrices(p)[op->embed.matrix].rows &&
+                   op->embed.width <= plan_matrices(p)[op->embed.matrix].cols,
+               "embedding");
         walk_view(p, op->embed.dst, op->embed.width);
         break;
     case OP_NORM:
@@ -212,7 +219,10 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         break;
     case OP_ACT:
         walk_view(p, op->act.dst, op->act.width);
-        walk_view(p, op->act.gate, op->act.flags & ACT_BROADCAST ? 1 : op->act.flags & ACT_INTERLEAVED ? 2ull * op->act.width : op->act.width);
+        walk_view(p, op->act.gate,
+                  op->act.flags & ACT_BROADCAST     ? 1
+                  : op->act.flags & ACT_INTERLEAVED ? 2ull * op->act.width
+                                                    : op->act.width);
         if (op->act.up.buf != PLAN_NOBUF) walk_view(p, op->act.up, op->act.width);
         break;
     case OP_SCALE: walk_view(p, op->scale.x, op->scale.width); break;
@@ -223,11 +233,14 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         inside(op->conv.weight != PLAN_NONE, "taps");
         walk_vector(p, op->conv.weight, (uint64_t)op->conv.width * op->conv.taps);
         walk_vector(p, op->conv.bias, op->conv.width);
-        inside(op->conv.state < p->states.count && (op->conv.taps - 1ull) * op->conv.width <= plan_states(p)[op->conv.state].floats, "inputs kept");
+        inside(op->conv.state < p->states.count &&
+                   (op->conv.taps - 1ull) * op->conv.width <= plan_states(p)[op->conv.state].floats,
+               "inputs kept");
         break;
     case OP_DELTA: walk_delta(p, &op->delta); break;
     case OP_ROUTER:
-        inside(op->router.table < p->experts.count && op->router.experts == plan_experts(p)[op->router.table].experts, "experts of a router");
+        inside(op->router.table < p->experts.count && op->router.experts == plan_experts(p)[op->router.table].experts,
+               "experts of a router");
         inside(op->router.top && op->router.top <= op->router.experts, "chosen experts");
         walk_view(p, op->router.src, op->router.experts);
         walk_vector(p, op->router.bias, op->router.experts);
@@ -252,8 +265,11 @@ static void walk_tile(const struct plan_shm *p, uint64_t i)
     inside((uint64_t)t->part0 + t->parts <= p->parts.count, "parts");
     inside(t->span <= p->run.slot_bytes, "span");
     for (uint32_t k = 0; k < t->parts; k++) walk_part(p, t, plan_parts(p) + t->part0 + k);
-    if (t->tier == TIER_HOST) inside((unsigned __int128)t->tier_off + t->span <= p->run.host_cache_bytes - p->run.expert_cache_bytes, "host tier");
-    if (t->tier == TIER_DEVICE) inside((unsigned __int128)t->tier_off + t->span <= p->run.device_pin_bytes, "device tier");
+    if (t->tier == TIER_HOST)
+        inside((unsigned __int128)t->tier_off + t->span <= p->run.host_cache_bytes - p->run.expert_cache_bytes,
+               "host tier");
+    if (t->tier == TIER_DEVICE)
+        inside((unsigned __int128)t->tier_off + t->span <= p->run.device_pin_bytes, "device tier");
 }
 
 uint64_t plan_walk(const struct plan_shm *p)
@@ -267,7 +283,9 @@ uint64_t plan_walk(const struct plan_shm *p)
         const struct plan_vector *v = plan_vectors(p) + i;
 
         walked += strlen(plan_string(p, v->name));
-        if (v->file == PLAN_NONE) inside(v->file_off + v->elements <= p->constants.count && v->at + v->elements <= p->spec.resident_floats, "constants");
+        if (v->file == PLAN_NONE)
+            inside(v->file_off + v->elements <= p->constants.count && v->at + v->elements <= p->spec.resident_floats,
+                   "constants");
     }
     for (uint64_t i = 0; i < p->matrices.count; i++) walked += strlen(plan_string(p, plan_matrices(p)[i].name));
     for (uint64_t i = 0; i < p->ops.count; i++) walk_op(p, &s, plan_ops(p) + i);
@@ -278,13 +296,52 @@ uint64_t plan_walk(const struct plan_shm *p)
 /* ---- plans to walk ---- */
 
 static const struct test_shape shapes[] = {
-    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12, .vocab = 97, .context = 64, .form = FORM_BF16, .recurrent = true},
-    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 4, .head_dim = 12, .vocab = 97, .context = 64, .form = FORM_F8_E4M3, .block = 16,
+    {.layers = 2,
+     .hidden = 48,
+     .inter = 112,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 12,
+     .vocab = 97,
+     .context = 64,
+     .form = FORM_BF16,
+     .recurrent = true},
+    {.layers = 2,
+     .hidden = 48,
+     .inter = 112,
+     .heads = 4,
+     .kv_heads = 4,
+     .head_dim = 12,
+     .vocab = 97,
+     .context = 64,
+     .form = FORM_F8_E4M3,
+     .block = 16,
      .latent = true},
-    {.layers = 2, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .form = FORM_MXFP4, .experts = 3,
-     .top = 2, .fused = true, .biased = true},
-    {.layers = 1, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 64, .form = FORM_F32, .experts = 3,
-     .top = 1, .transposed = true},
+    {.layers = 2,
+     .hidden = 64,
+     .inter = 96,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 16,
+     .vocab = 97,
+     .context = 64,
+     .form = FORM_MXFP4,
+     .experts = 3,
+     .top = 2,
+     .fused = true,
+     .biased = true},
+    {.layers = 1,
+     .hidden = 64,
+     .inter = 96,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 16,
+     .vocab = 97,
+     .context = 64,
+     .form = FORM_F32,
+     .experts = 3,
+     .top = 1,
+     .transposed = true},
 };
 _Static_assert(sizeof shapes / sizeof *shapes == TEST_PLANS, "one plan of each shape");
 

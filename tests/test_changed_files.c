@@ -49,8 +49,9 @@ static char *model_make(void)
     struct error e;
 
     assert_non_null(f);
-    fprintf(f, WEIGHTS "\tmodel.embed_tokens.weight\tBF16\t40000x512\tsparse\n" WEIGHTS
-                       "\tlm_head.weight\tBF16\t40000x512\tsparse\n" WEIGHTS "\tmodel.norm.weight\tBF16\t512\tsparse\n");
+    fprintf(f,
+            WEIGHTS "\tmodel.embed_tokens.weight\tBF16\t40000x512\tsparse\n" WEIGHTS
+                    "\tlm_head.weight\tBF16\t40000x512\tsparse\n" WEIGHTS "\tmodel.norm.weight\tBF16\t512\tsparse\n");
     for (int i = 0; i < LAYERS; i++)
         for (size_t k = 0; k < sizeof each / sizeof *each; k++)
             fprintf(f, WEIGHTS "\tmodel.layers.%d.%s\tBF16\t%s\tsparse\n", i, each[k].name, each[k].shape);
@@ -280,17 +281,20 @@ static void at_the_end(void (*change)(const char *), const char *words, bool pin
     assert_int_equal(mkfifo(fifo, 0600), 0);
     fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     assert_true(fd >= 0);
-    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", "7 8 9 10", "--positions", "3", "--out", fifo,
-                                                      "--threads", "1", "--io", io, "--context", "64", "--host-memory",
-                                                      pinned ? "600M" : "200M", NULL});
+    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", "7 8 9 10", "--positions", "3",
+                                                      "--out", fifo, "--threads", "1", "--io", io, "--context", "64",
+                                                      "--host-memory", pinned ? "600M" : "200M", NULL});
     wait_readable(fd);
     assert_int_equal(read(fd, &byte, 1), 1);
     change(path);
     assert_int_equal(read_rest(fd), VOCAB * sizeof(float) - 1);
     close(fd);
     r = process_finish(&p, NULL, 0, SECONDS);
-    good = words ? r.status == 1 && strstr(r.err, words) && strstr(r.err, path) && strstr(r.err, "start again") : r.status == 0;
-    if (!good) fail_msg("%s, %s: exit %d; '%s' was expected: %s", pinned ? "pinned" : "streamed", io, r.status, words ? words : "", r.err);
+    good = words ? r.status == 1 && strstr(r.err, words) && strstr(r.err, path) && strstr(r.err, "start again")
+                 : r.status == 0;
+    if (!good)
+        fail_msg("%s, %s: exit %d; '%s' was expected: %s", pinned ? "pinned" : "streamed", io, r.status,
+                 words ? words : "", r.err);
     process_result_free(&r);
     scratch_remove(folder);
 }
@@ -350,8 +354,9 @@ static void quietly_while_it_works(void **state)
     fclose(f);
     snprintf(path, sizeof path, "%s", scratch_path(folder, WEIGHTS));
     touch_offset = offset_of(path, "model.layers.2.self_attn.v_proj.weight");
-    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", tokens, "--positions", "99", "--out", "/dev/null",
-                                                      "--chunk", "1", "--threads", "1", "--context", "128", "--host-memory", "200M", NULL});
+    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", tokens, "--positions", "99",
+                                                      "--out", "/dev/null", "--chunk", "1", "--threads", "1",
+                                                      "--context", "128", "--host-memory", "200M", NULL});
     wait_until_it_works(p.pid);
     quietly(path);
     r = process_finish(&p, NULL, 0, SECONDS);
@@ -364,14 +369,10 @@ static void quietly_while_it_works(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(truncated),
-        cmocka_unit_test(rewritten),
-        cmocka_unit_test(replaced),
-        cmocka_unit_test(deleted),
-        cmocka_unit_test(in_the_last_moment),
-        cmocka_unit_test(with_its_time_put_back),
-        cmocka_unit_test(inode_alone),
-        cmocka_unit_test(quietly_while_it_works),
+        cmocka_unit_test(truncated),          cmocka_unit_test(rewritten),
+        cmocka_unit_test(replaced),           cmocka_unit_test(deleted),
+        cmocka_unit_test(in_the_last_moment), cmocka_unit_test(with_its_time_put_back),
+        cmocka_unit_test(inode_alone),        cmocka_unit_test(quietly_while_it_works),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,8 @@ static int teardown(void **state)
     return 0;
 }
 
-#define CHAT(...) terminal_start("sluice", (const char *const[]){__VA_ARGS__, NULL}, (const char *const[]){state_home, home, NULL})
+#define CHAT(...)                                                                                                      \
+    terminal_start("sluice", (const char *const[]){__VA_ARGS__, NULL}, (const char *const[]){state_home, home, NULL})
 
 static struct terminal chat_with_demo(void)
 {
@@ -110,7 +111,9 @@ static struct counts stats(struct terminal *t)
     assert_int_equal(sscanf(at, " tokens; %u", &c.used), 1);
     at = strstr(at, "last prompt: ");
     assert_non_null(at);
-    assert_int_equal(sscanf(at, "last prompt: %u tokens, %u of them known from before; %u positions", &c.prompt, &c.kept, &c.computed), 3);
+    assert_int_equal(sscanf(at, "last prompt: %u tokens, %u of them known from before; %u positions", &c.prompt,
+                            &c.kept, &c.computed),
+                     3);
     return c;
 }
 
@@ -341,7 +344,8 @@ static void commands(void **state)
     assert_int_equal(json_array_size(m), 1);
     json_decref(m);
     path = scratch_path(scratch, "other.json");
-    scratch_write(scratch, "other.json", "[{\"role\":\"user\",\"content\":\"" QUESTION "\"},{\"role\":\"assistant\",\"content\":\"No.\"}]");
+    scratch_write(scratch, "other.json",
+                  "[{\"role\":\"user\",\"content\":\"" QUESTION "\"},{\"role\":\"assistant\",\"content\":\"No.\"}]");
     snprintf(line, sizeof line, "/load %s", path);
     say(&t, line, "the last question is: " QUESTION);
     say(&t, "/set temperature 0", "");

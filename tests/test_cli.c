@@ -337,12 +337,14 @@ static void seeds_come_back(void **state)
         assert_int_equal(strspn(seed, "0123456789"), strlen(seed));
         o = json_loads(last.out, 0, NULL);
         assert_non_null(o);
-        assert_true(json_integer_value(json_object_get(o, "seed")) < INT64_C(1) << 53); /* kept by readers with doubles */
+        assert_true(json_integer_value(json_object_get(o, "seed")) < INT64_C(1)
+                                                                         << 53); /* kept by readers with doubles */
         DONE(NULL, "run", DEMO, "-p", "Once", "-n", "8", "--temperature", "1.5", "--json", "--seed", seed);
         told_seed(again, sizeof again);
         assert_string_equal(again, seed);
         p = json_loads(last.out, 0, NULL);
-        assert_string_equal(json_string_value(json_object_get(p, "text")), json_string_value(json_object_get(o, "text")));
+        assert_string_equal(json_string_value(json_object_get(p, "text")),
+                            json_string_value(json_object_get(o, "text")));
         json_decref(o);
         json_decref(p);
     }
@@ -384,14 +386,17 @@ static void positions_as_asked(void **state)
         DONE(NULL, "logits", DEMO, "--tokens", "5 6 7 8", "--positions", asked[i], "--out", path);
         some = read_bytes(path, &got);
         assert_int_equal(got, n * row);
-        for (size_t k = 0; k < n; k++) assert_memory_equal(some + k * row, all + (size_t)(asked[i][2 * k] - '0') * row, row);
+        for (size_t k = 0; k < n; k++)
+            assert_memory_equal(some + k * row, all + (size_t)(asked[i][2 * k] - '0') * row, row);
         free(some);
     }
     DONE(NULL, "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "0 3", "--out", "/dev/stdout"); /* a pipe */
     assert_int_equal(last.out_bytes, 2 * row);
     assert_memory_equal(last.out + row, all + 3 * row, row);
-    FAILED(NULL, "give --positions rising", "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "3 0", "--out", "/dev/stdout");
-    FAILED(NULL, "--positions 4: there are 4 tokens", "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "0 4", "--out", path);
+    FAILED(NULL, "give --positions rising", "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "3 0", "--out",
+           "/dev/stdout");
+    FAILED(NULL, "--positions 4: there are 4 tokens", "logits", DEMO, "--tokens", "5 6 7 8", "--positions", "0 4",
+           "--out", path);
     free(all);
     unlink(all_path);
     unlink(path);
@@ -419,10 +424,11 @@ static void prompt_fills_the_context(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
-        struct process_result r = process_run("sluice",
-                                              (const char *const[]){"run", "tests/data/demo-model", "-p", "Once upon a time there",
-                                                                    "-n", each[i].tokens, "--context", each[i].context, NULL},
-                                              NULL, 0, 30);
+        struct process_result r =
+            process_run("sluice",
+                        (const char *const[]){"run", "tests/data/demo-model", "-p", "Once upon a time there", "-n",
+                                              each[i].tokens, "--context", each[i].context, NULL},
+                        NULL, 0, 30);
 
         if (r.status != each[i].status || !strstr(r.err, each[i].says))
             fail_msg("--context %s: exit %d: %s", each[i].context, r.status, r.err);
@@ -434,12 +440,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompt_fills_the_context),
-        cmocka_unit_test(told_on_stdout),      cmocka_unit_test(wrong_usage),
-        cmocka_unit_test(no_such_model),       cmocka_unit_test(no_control_characters),
-        cmocka_unit_test(full_output),         cmocka_unit_test(tokenize),
-        cmocka_unit_test(there_and_back),      cmocka_unit_test(special_tokens),
-        cmocka_unit_test(text_that_is_none),   cmocka_unit_test(template),
-        cmocka_unit_test(template_that_fails), cmocka_unit_test(sweeps_are_told),
+        cmocka_unit_test(told_on_stdout),
+        cmocka_unit_test(wrong_usage),
+        cmocka_unit_test(no_such_model),
+        cmocka_unit_test(no_control_characters),
+        cmocka_unit_test(full_output),
+        cmocka_unit_test(tokenize),
+        cmocka_unit_test(there_and_back),
+        cmocka_unit_test(special_tokens),
+        cmocka_unit_test(text_that_is_none),
+        cmocka_unit_test(template),
+        cmocka_unit_test(template_that_fails),
+        cmocka_unit_test(sweeps_are_told),
         cmocka_unit_test_setup_teardown(variables, make_folder, remove_folder),
         cmocka_unit_test(seeds_come_back),
         cmocka_unit_test_setup_teardown(positions_as_asked, make_folder, remove_folder),

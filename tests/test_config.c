@@ -148,8 +148,9 @@ static void fields_that_make_no_sense(void **state)
 /* Every size of every reference model, in turn made absurd: its field is named. */
 static void sizes_of_every_family(void **state)
 {
-    static const char *const keys[] = {"num_attention_heads", "num_key_value_heads", "num_hidden_layers", "hidden_size",
-                                       "intermediate_size",   "vocab_size",          "head_dim",          "max_position_embeddings"};
+    static const char *const keys[] = {
+        "num_attention_heads", "num_key_value_heads", "num_hidden_layers", "hidden_size",
+        "intermediate_size",   "vocab_size",          "head_dim",          "max_position_embeddings"};
     static const char *const values[] = {"-3", "\"x\"", "[1]", "0", "2.5", "1e300"};
     struct model_options any = {.allow_missing_weights = true};
     struct dirent *d;
@@ -166,7 +167,8 @@ static void sizes_of_every_family(void **state)
         snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", d->d_name);
         if (!(o = json_load_file(path, 0, NULL))) continue;
         for (size_t i = 0; i < sizeof keys / sizeof *keys * (sizeof values / sizeof *values); i++) {
-            const char *key = keys[i / (sizeof values / sizeof *values)], *value = values[i % (sizeof values / sizeof *values)];
+            const char *key = keys[i / (sizeof values / sizeof *values)],
+                       *value = values[i % (sizeof values / sizeof *values)];
             json_t *had = json_incref(json_object_get(o, key));
             struct model *m = NULL;
             struct error e = {0};
@@ -218,13 +220,22 @@ static void gemma_scalars(void **state)
 /* Weights that do not fit their config: tensor, file and both shapes are named. So are values that sampling cannot have. */
 static void weights_that_do_not_fit(void **state)
 {
-    static const char *const bad[] = {
-        "{\"temperature\":-0.1}",        "{\"temperature\":1e400}", "{\"temperature\":100.5}", "{\"top_p\":1.01}",
-        "{\"top_p\":-1}",                "{\"min_p\":2}",           "{\"repetition_penalty\":0}",
-        "{\"repetition_penalty\":-1.1}", "{\"top_k\":-2}",          "{\"top_k\":2.5}",
-        "{\"top_k\":1e300}",             "{\"top_k\":\"all\"}",     "{\"temperature\":Infinity}"};
+    static const char *const bad[] = {"{\"temperature\":-0.1}",
+                                      "{\"temperature\":1e400}",
+                                      "{\"temperature\":100.5}",
+                                      "{\"top_p\":1.01}",
+                                      "{\"top_p\":-1}",
+                                      "{\"min_p\":2}",
+                                      "{\"repetition_penalty\":0}",
+                                      "{\"repetition_penalty\":-1.1}",
+                                      "{\"top_k\":-2}",
+                                      "{\"top_k\":2.5}",
+                                      "{\"top_k\":1e300}",
+                                      "{\"top_k\":\"all\"}",
+                                      "{\"temperature\":Infinity}"};
     static const char *const good[] = {"{\"temperature\":0,\"top_p\":1.0,\"min_p\":0,\"top_k\":50.0}", "{\"top_k\":-1}",
-                                       "{\"temperature\":NaN,\"top_k\":null,\"repetition_penalty\":100}", "{\"top_k\":0}"};
+                                       "{\"temperature\":NaN,\"top_k\":null,\"repetition_penalty\":100}",
+                                       "{\"top_k\":0}"};
     struct model *m;
     char *list = NULL, *cut;
     size_t n = 0;
@@ -276,7 +287,8 @@ static void parts_of_quantized_and_sparse_models(void **state)
         {"qwen3-fp8", "layers.1.mlp.up_proj.weight_scale_inv\tF32", "layers.1.mlp.up_proj.weight_scale_inv\tF16",
          "F16"},
         {"qwen3-fp8", "layers.1.self_attn.k_proj.weight_scale_inv\tF32\t1x2",
-         "layers.1.self_attn.k_proj.weight_scale_inv\tF32\t2x1", "k_proj.weight_scale_inv has shape [2, 1], and [1, 2]"},
+         "layers.1.self_attn.k_proj.weight_scale_inv\tF32\t2x1",
+         "k_proj.weight_scale_inv has shape [2, 1], and [1, 2]"},
         {"mixtral", "layers.1.block_sparse_moe.experts.3.w2.", "layers.1.block_sparse_moe.experts.9.w2.",
          "layers.1.block_sparse_moe.experts.3.w2.weight"},
         {"gpt-oss-mxfp4", "layers.2.mlp.experts.down_proj_scales\tU8\t6x96x2",

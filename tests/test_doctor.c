@@ -281,8 +281,8 @@ static void test_huge_pages(void **state)
 
 static void test_kernels(void **state)
 {
-    static const char *const names[] = {[CPU_PLAIN] = "plain", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512",
-                                        [CPU_AVX512_VBMI] = "avx512 vbmi"};
+    static const char *const names[] = {
+        [CPU_PLAIN] = "plain", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_AVX512_VBMI] = "avx512 vbmi"};
     struct doctor d = {.root = ""};
     const char *best = "plain";
     struct machine m;
@@ -292,7 +292,8 @@ static void test_kernels(void **state)
     assert_string_equal(doctor_kernels("fpu avx2 fma f16c"), "avx2");
     assert_string_equal(doctor_kernels("avx2 f16c fma4 avx512f"), "plain"); /* fma4 is not fma */
     assert_string_equal(doctor_kernels("fma avx avx2 f16c avx512f avx512dq avx512cd avx512bw avx512vl"), "avx512");
-    assert_string_equal(doctor_kernels("fma avx2 f16c avx512f avx512dq avx512bw avx512vl avx512vbmi avx512_vbmi2"), "avx512 vbmi");
+    assert_string_equal(doctor_kernels("fma avx2 f16c avx512f avx512dq avx512bw avx512vl avx512vbmi avx512_vbmi2"),
+                        "avx512 vbmi");
     assert_string_equal(doctor_kernels("fma avx2 f16c avx512f avx512cd avx512er avx512pf"), "avx2");
 #if defined(__x86_64__)
     /* and of this machine what the backend chooses */

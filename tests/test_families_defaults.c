@@ -50,7 +50,8 @@ static struct model *open_config(json_t *config)
     return m;
 }
 
-static bool same_table(const void *a, const struct plan_table *x, const void *b, const struct plan_table *y, size_t size)
+static bool same_table(const void *a, const struct plan_table *x, const void *b, const struct plan_table *y,
+                       size_t size)
 {
     return x->count == y->count && !memcmp((const char *)a + x->offset, (const char *)b + y->offset, x->count * size);
 }

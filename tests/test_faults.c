@@ -145,8 +145,7 @@ static void what_stays_is_named(void **state)
     struct stub p;
 
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "eio@520001");
-    expect_failure(&p, *state, EIO,
-                   "at offset 499712 could not be read");
+    expect_failure(&p, *state, EIO, "at offset 499712 could not be read");
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "eio@520001x4"); /* one more than it is tried again */
     expect_failure(&p, *state, EIO, "tried 4 times");
     start(&p, make_plan(*state, PLAN_IO_AUTO, ENGINE_AUTO), "eagain=1");

@@ -134,15 +134,61 @@ static struct memory open_with(const struct plan_shm *program, struct plan_run r
 }
 
 static const struct test_shape shapes[] = {
-    {.layers = 1, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12, .vocab = 97, .context = 1 << 20, .form = FORM_BF16},
-    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 2, .head_dim = 12, .vocab = 97, .context = 1 << 20, .form = FORM_BF16,
+    {.layers = 1,
+     .hidden = 48,
+     .inter = 112,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 12,
+     .vocab = 97,
+     .context = 1 << 20,
+     .form = FORM_BF16},
+    {.layers = 2,
+     .hidden = 48,
+     .inter = 112,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 12,
+     .vocab = 97,
+     .context = 1 << 20,
+     .form = FORM_BF16,
      .recurrent = true},
-    {.layers = 2, .hidden = 48, .inter = 112, .heads = 4, .kv_heads = 4, .head_dim = 12, .vocab = 97, .context = 1 << 20,
-     .form = FORM_F8_E4M3, .block = 16, .latent = true},
-    {.layers = 2, .hidden = 64, .inter = 96, .heads = 4, .kv_heads = 2, .head_dim = 16, .vocab = 97, .context = 1 << 20, .form = FORM_MXFP4,
-     .experts = 7, .top = 2, .fused = true, .biased = true},
-    {.layers = 1, .hidden = 64, .inter = 3000, .heads = 2, .kv_heads = 2, .head_dim = 512, .vocab = 20000, .context = 1 << 20,
-     .form = FORM_F32, .experts = 3, .top = 1, .transposed = true},
+    {.layers = 2,
+     .hidden = 48,
+     .inter = 112,
+     .heads = 4,
+     .kv_heads = 4,
+     .head_dim = 12,
+     .vocab = 97,
+     .context = 1 << 20,
+     .form = FORM_F8_E4M3,
+     .block = 16,
+     .latent = true},
+    {.layers = 2,
+     .hidden = 64,
+     .inter = 96,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 16,
+     .vocab = 97,
+     .context = 1 << 20,
+     .form = FORM_MXFP4,
+     .experts = 7,
+     .top = 2,
+     .fused = true,
+     .biased = true},
+    {.layers = 1,
+     .hidden = 64,
+     .inter = 3000,
+     .heads = 2,
+     .kv_heads = 2,
+     .head_dim = 512,
+     .vocab = 20000,
+     .context = 1 << 20,
+     .form = FORM_F32,
+     .experts = 3,
+     .top = 1,
+     .transposed = true},
 };
 
 static const struct plan_run small = {.slot_bytes = 1 << 20,
@@ -176,8 +222,8 @@ static void expect_same_growth(size_t shape, const char *grown, struct memory fr
 
     expect_told(shape, grown, to);
     if (told < 4 * (int64_t)ROUNDING || counted - told > (int64_t)ROUNDING || told - counted > (int64_t)ROUNDING)
-        fail_msg("shape %zu, more %s: %lld more bytes were allocated, %lld more were told", shape, grown, (long long)counted,
-                 (long long)told);
+        fail_msg("shape %zu, more %s: %lld more bytes were allocated, %lld more were told", shape, grown,
+                 (long long)counted, (long long)told);
 }
 
 static void allocations_are_told(void **state)
@@ -201,8 +247,10 @@ static void allocations_are_told(void **state)
         expect_same_growth(i, "logits", wide, open_with(p, r));
         r = small;
         r.sequences = 50000;
-        if (p->states.count) expect_same_growth(i, "sequences", base, open_with(p, r));
-        else expect_told(i, "sequences", open_with(p, r));
+        if (p->states.count)
+            expect_same_growth(i, "sequences", base, open_with(p, r));
+        else
+            expect_told(i, "sequences", open_with(p, r));
         r = small;
         r.threads = 4;
         expect_same_growth(i, "threads", base, open_with(p, r));

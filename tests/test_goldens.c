@@ -186,8 +186,11 @@ static void check_settings(const struct golden *g)
     static const struct {
         uint64_t slot, memory;
         int reader_depth, transfer_depth, threads, chunk;
-    } ways[] = {{1, UINT64_MAX, 1, 0, 1, 0},  {12288, UINT64_MAX, 2, 0, 2, 1},     {65536, UINT64_MAX, 8, 0, 1, 7},
-                {0, UINT64_MAX, 3, 0, 2, 13},    {16384, UINT64_MAX, 5, 0, 2, 40}};
+    } ways[] = {{1, UINT64_MAX, 1, 0, 1, 0},
+                {12288, UINT64_MAX, 2, 0, 2, 1},
+                {65536, UINT64_MAX, 8, 0, 1, 7},
+                {0, UINT64_MAX, 3, 0, 2, 13},
+                {16384, UINT64_MAX, 5, 0, 2, 40}};
     struct options o = options_of(g);
     float *first = logits_of(g, &o);
 
@@ -216,12 +219,54 @@ static void check(const char *name, void (*f)(const struct golden *))
     unload(&g);
 }
 
-static const char *const all[] = {
-    "llama", "llama-tied-f32", "llama-bias-f16-sharded", "llama3-rope", "llama-newconfig", "llama-rope-linear", "llama-rope-yarn", "mistral",
-    "mistral-window", "qwen2", "qwen2-tied", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "phi3-longrope", "phi3-longrope-short",
-    "phi4-partial", "glm", "glm4", "olmo2", "granite", "cohere", "cohere2", "starcoder2", "stablelm", "smollm3", "ernie4.5", "seed-oss",
-    "exaone4", "mixtral", "qwen2-moe", "qwen3-moe", "qwen3-next", "qwen3.5", "glm4-moe", "deepseek-v2", "deepseek-v3", "deepseek-v3-yarn",
-    "deepseek-v3-fp8", "qwen3-fp8", "gpt-oss", "gpt-oss-mxfp4", "llama4", "olmoe", "granite-moe", "minimax-m2"};
+static const char *const all[] = {"llama",
+                                  "llama-tied-f32",
+                                  "llama-bias-f16-sharded",
+                                  "llama3-rope",
+                                  "llama-newconfig",
+                                  "llama-rope-linear",
+                                  "llama-rope-yarn",
+                                  "mistral",
+                                  "mistral-window",
+                                  "qwen2",
+                                  "qwen2-tied",
+                                  "qwen3",
+                                  "gemma",
+                                  "gemma2",
+                                  "gemma3",
+                                  "phi3",
+                                  "phi3-longrope",
+                                  "phi3-longrope-short",
+                                  "phi4-partial",
+                                  "glm",
+                                  "glm4",
+                                  "olmo2",
+                                  "granite",
+                                  "cohere",
+                                  "cohere2",
+                                  "starcoder2",
+                                  "stablelm",
+                                  "smollm3",
+                                  "ernie4.5",
+                                  "seed-oss",
+                                  "exaone4",
+                                  "mixtral",
+                                  "qwen2-moe",
+                                  "qwen3-moe",
+                                  "qwen3-next",
+                                  "qwen3.5",
+                                  "glm4-moe",
+                                  "deepseek-v2",
+                                  "deepseek-v3",
+                                  "deepseek-v3-yarn",
+                                  "deepseek-v3-fp8",
+                                  "qwen3-fp8",
+                                  "gpt-oss",
+                                  "gpt-oss-mxfp4",
+                                  "llama4",
+                                  "olmoe",
+                                  "granite-moe",
+                                  "minimax-m2"};
 
 static void logits_of_all(void **state)
 {
@@ -237,7 +282,8 @@ static void greedy_text_of_all(void **state)
 
 static void same_bytes_at_any_setting(void **state)
 {
-    static const char *const some[] = {"llama-bias-f16-sharded", "mistral-window", "qwen3", "mixtral", "qwen3-next", "deepseek-v3-fp8", "gpt-oss-mxfp4"};
+    static const char *const some[] = {"llama-bias-f16-sharded", "mistral-window", "qwen3", "mixtral", "qwen3-next",
+                                       "deepseek-v3-fp8",        "gpt-oss-mxfp4"};
 
     (void)state;
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) check(some[i], check_settings);
@@ -246,7 +292,8 @@ static void same_bytes_at_any_setting(void **state)
 /* --backend cuda: the same on a GPU (make test-gpu). */
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_of_all), cmocka_unit_test(greedy_text_of_all), cmocka_unit_test(same_bytes_at_any_setting)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_of_all), cmocka_unit_test(greedy_text_of_all),
+                                       cmocka_unit_test(same_bytes_at_any_setting)};
 
     on_gpu = argc == 3 && !strcmp(argv[1], "--backend") && !strcmp(argv[2], "cuda");
     return cmocka_run_group_tests(tests, NULL, NULL);

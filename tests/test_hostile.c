@@ -290,7 +290,8 @@ static void let_go(struct impostor *x)
 /* Names belong to who has them: no word of an impostor is heard, and none that is meant for a stage goes to it. */
 static void a_stage_keeps_its_name(void **state)
 {
-    const struct control_message error = {.type = CONTROL_ERROR, .error = {.code = 5, .text = "I am broken"}}, done = {.type = CONTROL_DONE};
+    const struct control_message error = {.type = CONTROL_ERROR, .error = {.code = 5, .text = "I am broken"}},
+                                 done = {.type = CONTROL_DONE};
     struct process_result r, quiet;
     char name[128], byte;
     struct process p = start_run(name, sizeof name);
@@ -321,7 +322,8 @@ static void a_stage_keeps_its_name(void **state)
  * there ends it, with a word about who that is. */
 static void names_that_were_taken_before(void **state)
 {
-    const struct control_message hello = {.type = CONTROL_HELLO, .hello = {CONTROL_VERSION, STAGE_READER, 1, SLUICE_VERSION}};
+    const struct control_message hello = {.type = CONTROL_HELLO,
+                                          .hello = {CONTROL_VERSION, STAGE_READER, 1, SLUICE_VERSION}};
     static const char *const arg[] = {"run", DEMO, "-p", "Once", "--temperature", "0", "-n", "5", NULL};
     struct process p = process_start("sluice", arg);
     struct process_result r;
@@ -340,7 +342,8 @@ static void names_that_were_taken_before(void **state)
     }
     r = process_finish(&p, NULL, 0, 30);
     while (n) let_go(&x[--n]);
-    if (r.status != 0 && (r.status != 1 || !strstr(r.err, "which does not belong to this run"))) fail_msg("status %d: %s", r.status, r.err);
+    if (r.status != 0 && (r.status != 1 || !strstr(r.err, "which does not belong to this run")))
+        fail_msg("status %d: %s", r.status, r.err);
     print_message("the impostor %s\n", r.status ? "came first each time" : "came late");
     process_result_free(&r);
 }
@@ -387,10 +390,8 @@ static void another_user_is_not_heard(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stages_refuse_what_is_no_setup),
-        cmocka_unit_test(a_run_does_not_mind_strangers),
-        cmocka_unit_test(a_stage_keeps_its_name),
-        cmocka_unit_test(names_that_were_taken_before),
+        cmocka_unit_test(stages_refuse_what_is_no_setup), cmocka_unit_test(a_run_does_not_mind_strangers),
+        cmocka_unit_test(a_stage_keeps_its_name),         cmocka_unit_test(names_that_were_taken_before),
         cmocka_unit_test(another_user_is_not_heard),
     };
 

@@ -22,8 +22,7 @@ static json_t *load(const char *path)
 {
     struct error e;
     json_t *j;
-    if (json_read_file(&j, path, 1 << 24, &e))
-        fail_msg("%s", e.text);
+    if (json_read_file(&j, path, 1 << 24, &e)) fail_msg("%s", e.text);
     return j;
 }
 
@@ -34,8 +33,7 @@ static int render(const char *source, size_t n, const json_t *vars, const struct
     *text = NULL;
     *bytes = 0;
     int rc = jinja_parse(&t, source, n, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     rc = jinja_render(t, vars, &DATE, limits, text, bytes, e);
     jinja_free(t);
     return rc;
@@ -75,8 +73,7 @@ static void test_cases(void **state)
     (void)state;
     json_t *all = load(CASES), *cases = json_object_get(all, "cases"), *vars = json_object_get(all, "vars");
     size_t bad = 0;
-    for (size_t i = 0; i < json_array_size(cases); i++)
-        bad += !check_case(json_array_get(cases, i), vars);
+    for (size_t i = 0; i < json_array_size(cases); i++) bad += !check_case(json_array_get(cases, i), vars);
     print_message("%zu cases\n", json_array_size(cases));
     assert_true(json_array_size(cases) > 1000);
     assert_int_equal(bad, 0);
@@ -103,8 +100,10 @@ static void test_lines(void **state)
     expect_error("{#\n\n#}{% foo %}", EINVAL, "line 3: Encountered unknown tag 'foo'");
     expect_error("\n{% for x in [1] %}\n\n", EINVAL, "'endfor' is missing for the tag in line 2");
     expect_error("{% raw %}\n{% endraw %}\n{{ 'a' }}{{ \"b }}", EINVAL, "line 3: unexpected char '\"'");
-    expect_error("{% macro m() %}\n{{ none.x.y }}\n{% endmacro %}\n{{ m() }}", EINVAL, "line 2: 'None' has no attribute 'x'");
-    expect_error("{% set a %}\n\n{{ raise_exception('no ' ~ 1) }}{% endset %}", EINVAL, "line 3: the template refuses: no 1");
+    expect_error("{% macro m() %}\n{{ none.x.y }}\n{% endmacro %}\n{{ m() }}", EINVAL,
+                 "line 2: 'None' has no attribute 'x'");
+    expect_error("{% set a %}\n\n{{ raise_exception('no ' ~ 1) }}{% endset %}", EINVAL,
+                 "line 3: the template refuses: no 1");
     expect_error("x\r\ny\rz {{ [][0].a }}", EINVAL, "line 3: list object has no element 0");
     expect_error("{{ 9223372036854775807 + 1 }}", EINVAL, "64 bits");
     expect_error("{{ 99999999999999999999 + 1 }}", EINVAL, "64 bits");
@@ -136,8 +135,7 @@ static void expect_refusal(const char *source)
     struct error e;
     char *text;
     int rc = render_text(source, NULL, &text, &e);
-    if (rc != -E2BIG && rc != -EINVAL)
-        fail_msg("%.80s gives %d", source, rc);
+    if (rc != -E2BIG && rc != -EINVAL) fail_msg("%.80s gives %d", source, rc);
     assert_true(e.text[0] != 0);
     free(text);
 }
@@ -146,14 +144,17 @@ static void test_limits(void **state)
 {
     (void)state;
     static const char *const greedy[] = {
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% "
+        "endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% macro m(x) %}{{ m([x]) }}{% endmacro %}{{ m(1) }}",
         "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
-        "{% set ns = namespace(s='aaaaaaaaaaaaaaaa') %}{% for x in range(99999) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='aaaaaaaaaaaaaaaa') %}{% for x in range(99999) %}{% set ns.s = ns.s ~ ns.s %}{% "
+        "endfor %}",
         "{% set ns = namespace(l=[1]) %}{% for x in range(99999) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
         "{% set ns = namespace(l=[1]) %}{% for x in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
-        "{% set ns = namespace(l=[1]) %}{% for x in range(99999) %}{% set ns.l = {'a': ns.l} %}{% endfor %}{{ ns.l | tojson }}",
+        "{% set ns = namespace(l=[1]) %}{% for x in range(99999) %}{% set ns.l = {'a': ns.l} %}{% endfor %}{{ ns.l | "
+        "tojson }}",
         "{% set a = namespace(l=[]) %}{% set b = namespace(l=[]) %}{% for x in range(99999) %}{% set a.l = [a.l] %}"
         "{% set b.l = [b.l] %}{% endfor %}{{ a.l == b.l }}{{ a.l < b.l }}",
         "{% set ns = namespace(t=()) %}{% for x in range(99999) %}{% set ns.t = (ns.t,) %}{% endfor %}{{ {ns.t: 1} }}",
@@ -192,8 +193,7 @@ static void test_limits(void **state)
         "{{ ('9' * 4301) | int }}",
         "{{ ('9' * 400) | int | float }}",
     };
-    for (size_t i = 0; i < sizeof greedy / sizeof *greedy; i++)
-        expect_refusal(greedy[i]);
+    for (size_t i = 0; i < sizeof greedy / sizeof *greedy; i++) expect_refusal(greedy[i]);
 }
 
 /* These look dangerous and are not. */
@@ -216,8 +216,7 @@ static void test_edges(void **state)
         struct error e;
         char *text;
         int rc = render_text(fine[i][0], NULL, &text, &e);
-        if (rc)
-            fail_msg("%s: %s", fine[i][0], e.text);
+        if (rc) fail_msg("%s: %s", fine[i][0], e.text);
         assert_string_equal(text, fine[i][1]);
         free(text);
     }
@@ -228,8 +227,7 @@ static char *repeated(const char *head, const char *unit, size_t n, const char *
 {
     size_t each = strlen(unit);
     char *s = malloc(strlen(head) + n * each + strlen(tail) + 1), *p = stpcpy(s, head);
-    for (size_t i = 0; i < n; i++, p += each)
-        memcpy(p, unit, each);
+    for (size_t i = 0; i < n; i++, p += each) memcpy(p, unit, each);
     strcpy(p, tail);
     return s;
 }
@@ -238,22 +236,43 @@ static void test_nesting(void **state)
 {
     (void)state;
     static const char *const deep[][3] = {
-        {"{{ ", "(", ""},        {"{{ ", "[", ""},          {"{{ ", "{1:", ""},        {"{{ ", "not ", "1 }}"},
-        {"{{ ", "- ", "1 }}"},   {"{{ ", "a[", ""},         {"{{ ", "a(", ""},         {"{{ 1", "+1", " }}"},
-        {"{{ a", ".a", " }}"},   {"{{ 1", "|abs", " }}"},   {"{{ 1", " ** 1", " }}"},  {"{{ a", "()", " }}"},
-        {"", "{% if 1 %}", ""},  {"", "{% for a in b %}", ""}, {"", "{% filter upper %}", ""}, {"{{ 1", " if 1 else 1", " }}"},
-        {"{{ 1", " and 1", " }}"}, {"{{ 1", " or 1", " }}"}, {"{% set ", "(", ""},     {"{{ 1 ", "is a(", ""},
-        {"{{ a", "[0]", " }}"},  {"{{ 1", " is defined is defined", " }}"}, {"{% set x", "|upper", " %}{% endset %}"},
-        {"{{ '", "{", "'.format(1) }}"}, {"{{ '{:", "{:", "'.format(1) }}"}, {"{% with ", "a = 1, ", "%}{% endwith %}"},
-        {"{% if 0 %}", "{% elif 0 %}", "{% endif %}"}, {"{{ 1", " ~ 1", " }}"}, {"{{ 1", " < 1", " }}"}, {"", "{#", ""},
+        {"{{ ", "(", ""},
+        {"{{ ", "[", ""},
+        {"{{ ", "{1:", ""},
+        {"{{ ", "not ", "1 }}"},
+        {"{{ ", "- ", "1 }}"},
+        {"{{ ", "a[", ""},
+        {"{{ ", "a(", ""},
+        {"{{ 1", "+1", " }}"},
+        {"{{ a", ".a", " }}"},
+        {"{{ 1", "|abs", " }}"},
+        {"{{ 1", " ** 1", " }}"},
+        {"{{ a", "()", " }}"},
+        {"", "{% if 1 %}", ""},
+        {"", "{% for a in b %}", ""},
+        {"", "{% filter upper %}", ""},
+        {"{{ 1", " if 1 else 1", " }}"},
+        {"{{ 1", " and 1", " }}"},
+        {"{{ 1", " or 1", " }}"},
+        {"{% set ", "(", ""},
+        {"{{ 1 ", "is a(", ""},
+        {"{{ a", "[0]", " }}"},
+        {"{{ 1", " is defined is defined", " }}"},
+        {"{% set x", "|upper", " %}{% endset %}"},
+        {"{{ '", "{", "'.format(1) }}"},
+        {"{{ '{:", "{:", "'.format(1) }}"},
+        {"{% with ", "a = 1, ", "%}{% endwith %}"},
+        {"{% if 0 %}", "{% elif 0 %}", "{% endif %}"},
+        {"{{ 1", " ~ 1", " }}"},
+        {"{{ 1", " < 1", " }}"},
+        {"", "{#", ""},
     };
     for (size_t i = 0; i < sizeof deep / sizeof *deep; i++)
         for (size_t n = 50; n <= 50000; n *= 10) {
             char *source = repeated(deep[i][0], deep[i][1], n, deep[i][2]), *text;
             struct error e;
             int rc = render_text(source, NULL, &text, &e);
-            if (rc && rc != -EINVAL && rc != -E2BIG)
-                fail_msg("%.20s... gives %d %s", source, rc, e.text);
+            if (rc && rc != -EINVAL && rc != -E2BIG) fail_msg("%.20s... gives %d %s", source, rc, e.text);
             free(text);
             free(source);
         }
@@ -292,7 +311,8 @@ static void test_given_limits(void **state)
     assert_int_equal(render_text("{{ ('a' * 2000000) | length }}", &limits, &text, &e), -E2BIG);
     limits = jinja_limits_default();
     limits.depth = 10;
-    assert_int_equal(render_text("{{ 1 + (2 * (3 - (4 + (5 * (6 - (7 + (8 * (9 + x)))))))) }}", &limits, &text, &e), -E2BIG);
+    assert_int_equal(render_text("{{ 1 + (2 * (3 - (4 + (5 * (6 - (7 + (8 * (9 + x)))))))) }}", &limits, &text, &e),
+                     -E2BIG);
 }
 
 /* -- tampered templates -- */
@@ -307,11 +327,79 @@ static uint64_t random64(void) /* splitmix64: the same numbers everywhere */
 }
 
 static const char *const PIECES[] = {
-    "{{", "}}", "{%", "%}", "{%-", "-%}", "{#", "#}", "(", ")", "[", "]", "{", "}", "|", ".", ",", ":", "=", "'", "\"", "\\",
-    "-1", "0", "9223372036854775807", "1e308", "none", "missing", "[]", "{}", "''", " is ", " not ", " in ", " if ", " else ",
-    " for ", " recursive ", "endfor", "endif", "loop", "|list", "|map('upper')", "|tojson", "|sort", "|join", "*", "**", "%",
-    "//", "~", "+", "<", "==", "\n", " ", "\xc5\x82", "\xf0\x9f\xa6\x8a", "\xff", "%s", "[::-1]", ".items()", ".split()",
-    "|groupby('age')", "|batch(2)", "namespace()", "d", "users", "messages", "tree", "u", "{% break %}", "{% endmacro %}",
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{%-",
+    "-%}",
+    "{#",
+    "#}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "|",
+    ".",
+    ",",
+    ":",
+    "=",
+    "'",
+    "\"",
+    "\\",
+    "-1",
+    "0",
+    "9223372036854775807",
+    "1e308",
+    "none",
+    "missing",
+    "[]",
+    "{}",
+    "''",
+    " is ",
+    " not ",
+    " in ",
+    " if ",
+    " else ",
+    " for ",
+    " recursive ",
+    "endfor",
+    "endif",
+    "loop",
+    "|list",
+    "|map('upper')",
+    "|tojson",
+    "|sort",
+    "|join",
+    "*",
+    "**",
+    "%",
+    "//",
+    "~",
+    "+",
+    "<",
+    "==",
+    "\n",
+    " ",
+    "\xc5\x82",
+    "\xf0\x9f\xa6\x8a",
+    "\xff",
+    "%s",
+    "[::-1]",
+    ".items()",
+    ".split()",
+    "|groupby('age')",
+    "|batch(2)",
+    "namespace()",
+    "d",
+    "users",
+    "messages",
+    "tree",
+    "u",
+    "{% break %}",
+    "{% endmacro %}",
 };
 enum { PIECE_COUNT = sizeof PIECES / sizeof *PIECES };
 
@@ -320,8 +408,7 @@ static size_t tamper(char *s, size_t n)
 {
     const char *piece = PIECES[random64() % PIECE_COUNT];
     size_t at = random64() % (n + 1), cut = random64() % 9, add = random64() % 3 ? strlen(piece) : 0;
-    if (cut > n - at || random64() % 2)
-        cut = cut > n - at ? n - at : cut / 8;
+    if (cut > n - at || random64() % 2) cut = cut > n - at ? n - at : cut / 8;
     memmove(s + at + add, s + at + cut, n - at - cut);
     memcpy(s + at, piece, add);
     return n - cut + add;
@@ -334,8 +421,7 @@ static void try_tampered(const char *source, size_t n, const json_t *vars)
     struct error e = {0};
     size_t bytes;
     memcpy(s, source, n);
-    for (size_t i = 1 + random64() % 4; i > 0; i--)
-        n = tamper(s, n);
+    for (size_t i = 1 + random64() % 4; i > 0; i--) n = tamper(s, n);
     int rc = render(s, n, vars, &limits, &text, &bytes, &e);
     if (rc ? (rc != -EINVAL && rc != -E2BIG) || !e.text[0] : utf8_valid_bytes(text, bytes) != bytes)
         fail_msg("%.*s gives %d \"%s\"", (int)n, s, rc, e.text);

@@ -442,7 +442,7 @@ static void template_files(void **state)
     scratch_write(folder, "special_tokens_map.json", "{" ODD "\"pad_token\": \"<pad>\", \"x_token\": NaN}");
     scratch_write(folder, "chat_template.json",
                   "{" ODD "\"chat_template\": \"{{ bos_token }}{{ eos_token }}{{ pad_token }} {{ n }} {{ n|tojson }} "
-                          "{{ x_token is defined }}\"}");
+                  "{{ x_token is defined }}\"}");
     if (template_open(&t, folder, NULL, &e)) fail_msg("%s", e.text);
     assert_int_equal(json_read_text(&vars, "{\"messages\":[],\"n\":" HUGE_INTEGER "}", 17 + 31 + 3, "v", 0, &e), 0);
     if (template_render(t, vars, NULL, &text, &bytes, &e)) fail_msg("%s", e.text);

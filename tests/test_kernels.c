@@ -21,8 +21,7 @@ static void every_shape(void (*each)(const struct form_shape *))
     for (uint32_t form = 0; form < FORMS; form++) {
         const size_t n = form_can_be(form, FORM_WEIGHT) ? form_shapes(form, shapes) : 0;
         assert_true(n < FORM_SHAPES_MOST);
-        for (size_t i = 0; i < n; i++)
-            each(&shapes[i]);
+        for (size_t i = 0; i < n; i++) each(&shapes[i]);
     }
 }
 
@@ -39,8 +38,8 @@ static const char *label(const struct form_shape *h, uint32_t n, const char *mor
 }
 
 /* Each token alone, with the first way: what all others are compared with. */
-static void one_by_one(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct stored *s, const float *bias,
-                       uint32_t flags, bool transposed)
+static void one_by_one(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct stored *s,
+                       const float *bias, uint32_t flags, bool transposed)
 {
     for (uint32_t i = 0; i < MOST_TOKENS; i++) {
         if (transposed)
@@ -128,8 +127,7 @@ static void test_large_row_norm(void **state)
         ops_matmul(o, want, ROWS, x, COLS, &v, NULL, MATMUL_ROW_NORM, 1);
         v.data = large;
         for (int e = 20; e <= 120; e += 25) {
-            for (size_t i = 0; i < ROWS * COLS; i++)
-                large[i] = ldexpf(w[i], e);
+            for (size_t i = 0; i < ROWS * COLS; i++) large[i] = ldexpf(w[i], e);
             ops_matmul(o, y, ROWS, x, COLS, &v, NULL, MATMUL_ROW_NORM, 1);
             kernels_assert_near(y, want, ROWS, 1e-6, NULL, 1e-6, "large rows");
         }
@@ -183,20 +181,19 @@ static void look_at_columns(struct ops *o, const struct stored *s, float *got)
     for (uint32_t c = 0; c < cols; c++) {
         x[c] = 1;
         ops_matmul(o, y, rows, x, cols, &s->w, NULL, 0, 1);
-        for (uint32_t r = 0; r < rows; r++)
-            got[(size_t)r * cols + c] = y[r];
+        for (uint32_t r = 0; r < rows; r++) got[(size_t)r * cols + c] = y[r];
         x[c] = 0;
     }
     free(x), free(y);
 }
 
 /* n positions that look for n rows, one after the other. */
-static void embed_in_order(struct ops *o, float *dst, const void *rows, uint32_t form, uint32_t n, uint32_t width, float scale)
+static void embed_in_order(struct ops *o, float *dst, const void *rows, uint32_t form, uint32_t n, uint32_t width,
+                           float scale)
 {
     uint32_t *index = malloc(n * sizeof *index);
     assert_non_null(index);
-    for (uint32_t i = 0; i < n; i++)
-        index[i] = i;
+    for (uint32_t i = 0; i < n; i++) index[i] = i;
     ops_embed(o, dst, width, &(struct ops_gather){rows, form, 0, n, index}, n, width, scale);
     free(index);
 }
@@ -219,14 +216,13 @@ static void check_dequantizing(uint32_t form)
     for (size_t way = 0; way < kernels_ways(); way += 3) {
         struct ops *o = kernels_open(way);
         look_at_columns(o, &s, got);
-        if (form_can_be_table(form))
-            embed_in_order(o, alone, s.w.data, form, rows, cols, 0.5f);
+        if (form_can_be_table(form)) embed_in_order(o, alone, s.w.data, form, rows, cols, 0.5f);
         assert_int_equal(ops_sync(o, NULL), 0);
         for (uint32_t i = 0; i < rows * cols; i++) {
             const float want = reference_weight(&s.w, i / cols, i % cols);
             if (got[i] != want || (form_can_be_table(form) && alone[i] != 0.5f * want))
-                fail_msg("%s, %s: row %u, column %u is %.9g, not %.9g", f->name, kernels_way_name(way), i / cols, i % cols,
-                         (double)got[i], (double)want);
+                fail_msg("%s, %s: row %u, column %u is %.9g, not %.9g", f->name, kernels_way_name(way), i / cols,
+                         i % cols, (double)got[i], (double)want);
         }
         ops_close(o);
     }
@@ -238,8 +234,7 @@ static void test_dequantize(void **state)
 {
     (void)state;
     for (uint32_t form = 0; form < FORMS; form++)
-        if (form_can_be(form, FORM_WEIGHT))
-            check_dequantizing(form);
+        if (form_can_be(form, FORM_WEIGHT)) check_dequantizing(form);
 }
 
 /* Every half, not-a-numbers too, as a vector and as rows of an embedding. */
@@ -250,11 +245,9 @@ static void test_halves(void **state)
     float *got = malloc(65536 * sizeof *got), *base = malloc(65536 * sizeof *base);
     struct plan_matrix m = {.rows = 1};
     const struct ops_weight w = {.matrix = &m, .data = p, .rows = 1};
-    for (uint32_t i = 0; i < 65536; i++)
-        memcpy(p + 2 * i, &(uint16_t){(uint16_t)i}, 2);
+    for (uint32_t i = 0; i < 65536; i++) memcpy(p + 2 * i, &(uint16_t){(uint16_t)i}, 2);
     for (uint32_t form = 0; form < FORMS; form++) {
-        if (!form_can_be_vector(form) || form_bytes(form) != 2)
-            continue;
+        if (!form_can_be_vector(form) || form_bytes(form) != 2) continue;
         m.form = (uint16_t)form;
         for (size_t way = 0; way < kernels_ways(); way += 3) {
             struct ops *o = kernels_open(way);
@@ -262,17 +255,15 @@ static void test_halves(void **state)
             for (uint32_t i = 0; i < 65535; i++) {
                 const float want = reference_weight(&w, 0, i);
                 if (isnan(want) ? !isnan(got[i]) : memcmp(&got[i], &want, 4))
-                    fail_msg("%s, %s: element %u is %.9g, not %.9g", form_name(form), kernels_way_name(way), i, (double)got[i],
-                             (double)want);
+                    fail_msg("%s, %s: element %u is %.9g, not %.9g", form_name(form), kernels_way_name(way), i,
+                             (double)got[i], (double)want);
             }
-            if (way == 0)
-                memcpy(base, got, 65535 * sizeof *got);
+            if (way == 0) memcpy(base, got, 65535 * sizeof *got);
             kernels_assert_same(got, base, 65535, "dequantized, not-a-numbers too");
             /* rows 5, 6 and 7 of what the positions look for; what is not among them stays */
             static const uint32_t index[] = {6, 5, 8, 7, 6, 4};
             const struct ops_gather g = {p, form, 5, 3, index};
-            for (uint32_t i = 0; i < 6006; i++)
-                got[i] = -3;
+            for (uint32_t i = 0; i < 6006; i++) got[i] = -3;
             ops_embed(o, got, 1001, &g, 6, 1001, 0.5f);
             for (uint32_t i = 0; i < 6006; i++) {
                 const uint32_t k = index[i / 1001] - 5;
@@ -289,8 +280,7 @@ static void expect_unknown(struct ops *o, const char *text)
 {
     struct error e = {0};
     assert_int_equal(ops_sync(o, &e), -ENOTSUP);
-    if (!strstr(e.text, text))
-        fail_msg("\"%s\" does not say \"%s\"", e.text, text);
+    if (!strstr(e.text, text)) fail_msg("\"%s\" does not say \"%s\"", e.text, text);
 }
 
 /* Forms that no kernel knows are errors that name them, and nothing is written. */
@@ -304,8 +294,7 @@ static void test_unknown_forms(void **state)
     const struct ops_rows rows = {.n = 1};
     float x[64] = {0}, y[64];
     (void)state;
-    for (int i = 0; i < 64; i++)
-        y[i] = 7;
+    for (int i = 0; i < 64; i++) y[i] = 7;
     for (size_t way = 0; way < kernels_ways(); way += 3) {
         struct ops *o = kernels_open(way);
         char name[32];
@@ -342,8 +331,7 @@ static void test_unknown_forms(void **state)
         assert_int_equal(ops_sync(o, NULL), 0);
         ops_close(o);
     }
-    for (int i = 0; i < 64; i++)
-        assert_true(y[i] == 7);
+    for (int i = 0; i < 64; i++) assert_true(y[i] == 7);
 }
 
 /* Row 3 holds a code that is no number: its outputs are none, and no others. */
@@ -383,8 +371,7 @@ static void test_not_a_number(void **state)
         }
         for (uint32_t scale_form = 0; scale_form < FORMS; scale_form++) {
             struct form_shape h = form_shape_of(form, 9, cols, 1, 32);
-            if (!form_scaled_by(form, scale_form))
-                continue;
+            if (!form_scaled_by(form, scale_form)) continue;
             h.scale_form = scale_form;
             stored_make(&s, &h, 5);
             memset(s.scale + 3 * s.m.scale_row_bytes + form_bytes(scale_form), 0xff, form_bytes(scale_form));
@@ -398,20 +385,20 @@ static void test_not_a_number(void **state)
 static void test_narrow(void **state)
 {
     (void)state;
-    const float halves[] = {1.0f + 0x1p-11f, 1.0f + 0x3p-11f, 65519.996f, 65520.0f, 0x1p-25f, 0x1.8p-25f, 0x1p-24f, -0.0f, 6.1035e-5f};
+    const float halves[] = {1.0f + 0x1p-11f, 1.0f + 0x3p-11f, 65519.996f, 65520.0f,  0x1p-25f,
+                            0x1.8p-25f,      0x1p-24f,        -0.0f,      6.1035e-5f};
     const uint16_t expected[] = {0x3c00, 0x3c02, 0x7bff, 0x7c00, 0, 1, 1, 0x8000, 0x0400};
-    for (size_t i = 0; i < COUNT(halves); i++)
-        assert_int_equal(half_of_float(halves[i]), expected[i]);
+    for (size_t i = 0; i < COUNT(halves); i++) assert_int_equal(half_of_float(halves[i]), expected[i]);
     uint64_t seed = 77;
     float *src = malloc(65536 * 4);
     uint16_t *got = malloc(65536 * 2);
     for (size_t way = 0; way < kernels_ways(); way += 3) {
         struct ops *o = kernels_open(way);
-        for (uint32_t i = 0; i < 65536; i++)
-            src[i] = float_of_half((uint16_t)i);
+        for (uint32_t i = 0; i < 65536; i++) src[i] = float_of_half((uint16_t)i);
         o->kernels->narrow(got, src, FORM_F16, 65535);
         for (uint32_t i = 0; i < 65535; i++)
-            assert_true(got[i] == i || (!isfinite(src[i]) && isnan(float_of_half(got[i])))); /* infinity is none either */
+            assert_true(got[i] == i ||
+                        (!isfinite(src[i]) && isnan(float_of_half(got[i])))); /* infinity is none either */
         for (uint32_t i = 0; i < 65536; i++) {
             src[i] = float_of_bits(kernels_random(&seed));
             src[i] = isnan(src[i]) ? NAN : src[i];
@@ -455,8 +442,14 @@ static void test_codes_of_e4m3(void **state)
     enum { ROWS = 9, COLS = 256 + 80 };
     static unsigned char data[ROWS * COLS];
     const float scale[3] = {0.5f, 0.5f, 0.5f}; /* blocks of 128 columns, one row of blocks */
-    const struct plan_matrix m = {.rows = ROWS, .cols = COLS, .form = FORM_F8_E4M3, .row_bytes = COLS, .block_rows = ROWS,
-                                  .block_cols = 128, .scale_form = FORM_F32, .scale_row_bytes = sizeof scale};
+    const struct plan_matrix m = {.rows = ROWS,
+                                  .cols = COLS,
+                                  .form = FORM_F8_E4M3,
+                                  .row_bytes = COLS,
+                                  .block_rows = ROWS,
+                                  .block_cols = 128,
+                                  .scale_form = FORM_F32,
+                                  .scale_row_bytes = sizeof scale};
     const struct ops_weight w = {.matrix = &m, .data = data, .scale = (const unsigned char *)scale, .rows = ROWS};
     float x[2 * COLS], y[2 * ROWS];
     (void)state;
@@ -469,8 +462,7 @@ static void test_codes_of_e4m3(void **state)
             }
             for (uint32_t c = 0; c < COLS; c++) {
                 memset(x, 0, sizeof x);
-                for (uint32_t t = 0; t < n; t++)
-                    x[t * COLS + c] = 1.0f;
+                for (uint32_t t = 0; t < n; t++) x[t * COLS + c] = 1.0f;
                 ops_matmul(o, y, ROWS, x, COLS, &w, NULL, 0, n);
                 for (uint32_t i = 0; i < n * ROWS; i++)
                     assert_true(y[i] == e4m3_256th(data[i % ROWS * COLS + c]) * 128.0f);
@@ -479,8 +471,7 @@ static void test_codes_of_e4m3(void **state)
                 const unsigned char was = data[COLS + c];
                 data[COLS + c] = c & 1 ? 0xff : 0x7f;
                 ops_matmul(o, y, ROWS, x, COLS, &w, NULL, 0, n);
-                for (uint32_t i = 0; i < n * ROWS; i++)
-                    assert_true(i % ROWS == 1 ? isnan(y[i]) : !isnan(y[i]));
+                for (uint32_t i = 0; i < n * ROWS; i++) assert_true(i % ROWS == 1 ? isnan(y[i]) : !isnan(y[i]));
                 data[COLS + c] = was;
             }
         }
@@ -491,12 +482,17 @@ static void test_codes_of_e4m3(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dequantize),    cmocka_unit_test(test_products),
-        cmocka_unit_test(test_halves),        cmocka_unit_test(test_unknown_forms),
-        cmocka_unit_test(test_row_norm),      cmocka_unit_test(test_large_row_norm),
+        cmocka_unit_test(test_dequantize),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_unknown_forms),
+        cmocka_unit_test(test_row_norm),
+        cmocka_unit_test(test_large_row_norm),
         cmocka_unit_test(test_transposed_products),
-        cmocka_unit_test(test_not_a_number),  cmocka_unit_test(test_narrow),
-        cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_codes_of_e4m3),
+        cmocka_unit_test(test_not_a_number),
+        cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_little_scratch),
+        cmocka_unit_test(test_codes_of_e4m3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

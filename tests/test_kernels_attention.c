@@ -41,7 +41,9 @@ static void add_sequence(struct layout *l, uint32_t from, uint32_t to, uint32_t 
 static struct layout new_layout(void)
 {
     enum { MOST = 1000 };
-    struct layout l = {.row = calloc(MOST, 4), .position = calloc(MOST, 4), .first = calloc(MOST + 1, 4),
+    struct layout l = {.row = calloc(MOST, 4),
+                       .position = calloc(MOST, 4),
+                       .first = calloc(MOST + 1, 4),
                        .runs = calloc(200000, sizeof *l.runs)};
     return l;
 }
@@ -55,8 +57,7 @@ static void drop_layout(struct layout *l)
 static struct ops_rows part_of(const struct layout *l, uint32_t i, uint32_t n)
 {
     struct ops_rows r = {l->row + i, l->position + i, l->first + i, l->runs, n, 0};
-    for (uint32_t k = 0; k < n; k++)
-        r.max_position = r.position[k] > r.max_position ? r.position[k] : r.max_position;
+    for (uint32_t k = 0; k < n; k++) r.max_position = r.position[k] > r.max_position ? r.position[k] : r.max_position;
     return r;
 }
 
@@ -78,13 +79,11 @@ static void make_inputs(struct inputs *in, const struct layout *l, struct ops *o
     in->v_new = kernels_floats(&seed, (size_t)l->rows * vw);
     in->sinks = kernels_floats(&seed, p->heads);
     in->alibi = kernels_floats(&seed, p->heads);
-    for (uint32_t h = 0; h < p->heads; h++)
-        in->alibi[h] = fabsf(in->alibi[h]) * 0.1f;
+    for (uint32_t h = 0; h < p->heads; h++) in->alibi[h] = fabsf(in->alibi[h]) * 0.1f;
     in->k_cache = calloc((size_t)l->rows * kw, 4);
     in->v_cache = calloc((size_t)l->rows * vw, 4);
     uint32_t *rows = calloc(l->rows, 4);
-    for (uint32_t i = 0; i < l->rows; i++)
-        rows[i] = i;
+    for (uint32_t i = 0; i < l->rows; i++) rows[i] = i;
     const struct ops_rows all = {.row = rows, .n = l->rows};
     ops_kv_store(o, in->kv_form, in->k_cache, kw, in->k_new, kw, &all);
     ops_kv_store(o, in->kv_form, in->v_cache, vw, in->v_new, vw, &all);
@@ -93,7 +92,8 @@ static void make_inputs(struct inputs *in, const struct layout *l, struct ops *o
 
 static void drop_inputs(struct inputs *in)
 {
-    free(in->q), free(in->k_new), free(in->v_new), free(in->sinks), free(in->alibi), free(in->k_cache), free(in->v_cache);
+    free(in->q), free(in->k_new), free(in->v_new), free(in->sinks), free(in->alibi), free(in->k_cache),
+        free(in->v_cache);
 }
 
 static void run(struct ops *o, const struct inputs *in, const struct layout *l, uint32_t i, uint32_t n, float *dst)
@@ -120,7 +120,8 @@ static void check(struct inputs in, struct layout *l, const char *what)
     const struct ops_rows all = part_of(l, 0, l->n);
     reference_attention(p, want, ldd, in.q, ldq, in.k_cache, in.v_cache, in.kv_form, in.with_sinks ? in.sinks : NULL,
                         in.with_alibi ? in.alibi : NULL, &all);
-    kernels_assert_near(base, want, size, 3e-6 * (1 + (double)p->scale), NULL, 1, what); /* errors of a score grow with it */
+    kernels_assert_near(base, want, size, 3e-6 * (1 + (double)p->scale), NULL, 1,
+                        what); /* errors of a score grow with it */
     for (size_t way = 0; way < kernels_ways(); way++) {
         static const uint32_t chunks[] = {1000, 64, 7, 2};
         o = kernels_open(way);
@@ -156,21 +157,25 @@ static void test_switches(void **state)
         struct inputs in;
     } cases[] = {
         {"plain", {.p = {.heads = 4, .kv_heads = 4, .dk = 32, .dv = 32, .scale = 0.3f}}},
-        {"grouped, bf16", {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f}, .kv_form = FORM_BF16}},
+        {"grouped, bf16",
+         {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f}, .kv_form = FORM_BF16}},
         {"odd sizes, f16", {.p = {.heads = 6, .kv_heads = 2, .dk = 40, .dv = 24, .scale = 0.2f}, .kv_form = FORM_F16}},
         {"window", {.p = {.heads = 2, .kv_heads = 1, .dk = 16, .dv = 16, .scale = 0.3f, .window = 17}}},
         {"window of 64", {.p = {.heads = 2, .kv_heads = 2, .dk = 20, .dv = 16, .scale = 0.3f, .window = 64}}},
-        {"chunks", {.p = {.heads = 3, .kv_heads = 1, .dk = 16, .dv = 32, .scale = 0.3f, .chunk = 48}, .kv_form = FORM_BF16}},
-        {"sinks", {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f, .window = 100}, .with_sinks = true}},
+        {"chunks",
+         {.p = {.heads = 3, .kv_heads = 1, .dk = 16, .dv = 32, .scale = 0.3f, .chunk = 48}, .kv_form = FORM_BF16}},
+        {"sinks",
+         {.p = {.heads = 8, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.125f, .window = 100}, .with_sinks = true}},
         {"cap", {.p = {.heads = 2, .kv_heads = 2, .dk = 32, .dv = 32, .scale = 2.0f, .cap = 5.0f}}},
         {"alibi", {.p = {.heads = 5, .kv_heads = 5, .dk = 17, .dv = 15, .scale = 0.25f}, .with_alibi = true}},
         {"v in k", {.p = {.heads = 20, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.2f, .flags = ATTN_V_IN_K}}},
-        {"many heads on one", {.p = {.heads = 70, .kv_heads = 1, .dk = 24, .dv = 16, .scale = 0.2f, .flags = ATTN_V_IN_K}, .kv_form = FORM_BF16}},
+        {"many heads on one",
+         {.p = {.heads = 70, .kv_heads = 1, .dk = 24, .dv = 16, .scale = 0.2f, .flags = ATTN_V_IN_K},
+          .kv_form = FORM_BF16}},
         {"large scores", {.p = {.heads = 2, .kv_heads = 1, .dk = 64, .dv = 16, .scale = 60.0f}}},
     };
     struct layout l = usual_layout();
-    for (size_t i = 0; i < COUNT(cases); i++)
-        check(cases[i].in, &l, cases[i].name);
+    for (size_t i = 0; i < COUNT(cases); i++) check(cases[i].in, &l, cases[i].name);
     drop_layout(&l);
 }
 

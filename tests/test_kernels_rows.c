@@ -28,13 +28,19 @@ static void check_norm(uint32_t kind, uint32_t groups, uint32_t width, bool affi
 {
     enum { N = 40 };
     uint64_t seed = kind + width;
-    const struct op_norm p = {.groups = groups, .width = width, .src_stride = width + 1, .dst_stride = width + 2, .kind = kind,
-                              .weight_stride = groups > 1 && affine ? width : 0, .eps = 1e-5f, .weight_add = affine ? 1.0f : 0.0f};
+    const struct op_norm p = {.groups = groups,
+                              .width = width,
+                              .src_stride = width + 1,
+                              .dst_stride = width + 2,
+                              .kind = kind,
+                              .weight_stride = groups > 1 && affine ? width : 0,
+                              .eps = 1e-5f,
+                              .weight_add = affine ? 1.0f : 0.0f};
     const uint32_t ldx = groups * (width + 1), ldy = groups * (width + 2);
     float *x = kernels_floats(&seed, (size_t)N * ldx), *weight = kernels_floats(&seed, groups * width);
-    float *bias = kernels_floats(&seed, groups * width), *want = calloc((size_t)N * ldy, 4), *base = calloc((size_t)N * ldy, 4);
-    for (size_t i = 0; i < (size_t)N * ldx; i++)
-        x[i] += kind == NORM_LAYER ? 3.0f : 0.0f;
+    float *bias = kernels_floats(&seed, groups * width), *want = calloc((size_t)N * ldy, 4),
+          *base = calloc((size_t)N * ldy, 4);
+    for (size_t i = 0; i < (size_t)N * ldx; i++) x[i] += kind == NORM_LAYER ? 3.0f : 0.0f;
     reference_norm(&p, want, ldy, x, ldx, weight, affine ? bias : NULL, N);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
@@ -58,8 +64,7 @@ static void test_norm(void **state)
     static const uint32_t widths[] = {1, 15, 16, 64, 100, 1031};
     for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++)
         for (size_t w = 0; w < COUNT(widths); w++) {
-            if (kind == NORM_LAYER && widths[w] == 1)
-                continue; /* nothing is left of one column */
+            if (kind == NORM_LAYER && widths[w] == 1) continue; /* nothing is left of one column */
             check_norm(kind, 1, widths[w], false);
             check_norm(kind, 3, widths[w], true);
         }
@@ -68,16 +73,21 @@ static void test_norm(void **state)
 /* Values whose squares exceed float32, up to the largest, beside small ones; in place too. Every variant gives the same bits. */
 static void check_large_norm(uint32_t kind, uint32_t width, float most, bool affine)
 {
-    const struct op_norm p = {.groups = 2, .width = width, .src_stride = width, .dst_stride = width, .kind = kind,
-                              .weight_stride = affine ? width : 0, .eps = 1e-5f, .weight_add = affine ? 1.0f : 0.0f};
+    const struct op_norm p = {.groups = 2,
+                              .width = width,
+                              .src_stride = width,
+                              .dst_stride = width,
+                              .kind = kind,
+                              .weight_stride = affine ? width : 0,
+                              .eps = 1e-5f,
+                              .weight_add = affine ? 1.0f : 0.0f};
     const uint32_t ld = 2 * width;
     uint64_t seed = width;
     float *x = kernels_floats(&seed, ld), *weight = kernels_floats(&seed, ld), *bias = kernels_floats(&seed, ld);
     float *want = calloc(ld, 4), *base = NULL;
     for (uint32_t i = 0; i < ld; i++) {
         x[i] = i < width ? (i % 7 == 3 ? x[i] : x[i] / 1.01f * most) : x[i]; /* the second group is an ordinary one */
-        if (kind == NORM_LAYER && i < width)
-            x[i] = x[i] / 2 + most / 4;
+        if (kind == NORM_LAYER && i < width) x[i] = x[i] / 2 + most / 4;
     }
     reference_norm(&p, want, ld, x, ld, affine ? weight : NULL, affine ? bias : NULL, 1);
     for (size_t way = 0; way < kernels_ways(); way++) {
@@ -100,8 +110,7 @@ static void test_large_norm(void **state)
     static const float most[] = {1e16f, 1e18f, 2e19f, 1e30f, 3.4e38f};
     for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++)
         for (size_t w = 0; w < COUNT(widths); w++)
-            for (size_t m = 0; m < COUNT(most); m++)
-                check_large_norm(kind, widths[w], most[m], m % 2);
+            for (size_t m = 0; m < COUNT(most); m++) check_large_norm(kind, widths[w], most[m], m % 2);
 }
 
 /* By powers of two larger, and nothing changes but that eps counts for less: so from where it counts for nothing not one bit. */
@@ -116,11 +125,9 @@ static void test_norm_scales(void **state)
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
         for (int e = 53; e < 127; e += 2) {
-            for (int i = 0; i < WIDTH; i++)
-                scaled[i] = ldexpf(x[i], e);
+            for (int i = 0; i < WIDTH; i++) scaled[i] = ldexpf(x[i], e);
             ops_norm(o, &p, y, WIDTH, scaled, WIDTH, weight, NULL, 1);
-            if (way == 0 && e == 53)
-                memcpy(base, y, WIDTH * sizeof *y);
+            if (way == 0 && e == 53) memcpy(base, y, WIDTH * sizeof *y);
             kernels_assert_same(y, base, WIDTH, kernels_way_name(way));
         }
         ops_close(o);
@@ -139,11 +146,9 @@ static void test_norm_of_no_number(void **state)
         for (size_t b = 0; b < COUNT(bad); b++) {
             float x[40], y[40];
             bool seen = false;
-            for (int i = 0; i < 40; i++)
-                x[i] = i == 17 ? bad[b] : 1e20f;
+            for (int i = 0; i < 40; i++) x[i] = i == 17 ? bad[b] : 1e20f;
             ops_norm(o, &p, y, 40, x, 40, NULL, NULL, 1);
-            for (int i = 0; i < 40; i++)
-                seen |= isnan(y[i]);
+            for (int i = 0; i < 40; i++) seen |= isnan(y[i]);
             assert_true(seen);
         }
         ops_close(o);
@@ -159,7 +164,8 @@ static void test_rope(void **state)
         for (uint32_t style = ROPE_HALVES; style <= ROPE_PAIRS; style++) {
             uint64_t seed = d;
             const struct op_rope p = {.heads = 5, .head_stride = 70, .dim = dims[d], .style = style};
-            float *x = kernels_floats(&seed, N * LD), *cs = kernels_floats(&seed, N * dims[d]), *want = copy_of(x, N * LD), *base = NULL;
+            float *x = kernels_floats(&seed, N * LD), *cs = kernels_floats(&seed, N * dims[d]),
+                  *want = copy_of(x, N * LD), *base = NULL;
             reference_rope(&p, want, LD, cs, dims[d], N);
             for (size_t way = 0; way < kernels_ways(); way++) {
                 struct ops *o = kernels_open(way);
@@ -179,8 +185,7 @@ static void test_rope(void **state)
 static float *wide_floats(uint64_t *seed, size_t n, float most)
 {
     float *p = kernels_floats(seed, n);
-    for (size_t i = 0; i < n; i++)
-        p[i] *= i % 3 == 0 ? most : i % 3 == 1 ? 4.0f : 0.1f;
+    for (size_t i = 0; i < n; i++) p[i] *= i % 3 == 0 ? most : i % 3 == 1 ? 4.0f : 0.1f;
     return p;
 }
 
@@ -189,7 +194,8 @@ static void check_act(uint32_t kind, uint32_t flags, bool up, double tolerance)
     enum { N = 7, WIDTH = 1003, LD = 2 * WIDTH + 1 };
     uint64_t seed = kind * 8 + flags;
     const struct op_act p = {.width = WIDTH, .kind = kind, .flags = flags, .alpha = 1.702f, .limit = 7.0f};
-    float *gate = wide_floats(&seed, N * LD, 100.0f), *ups = wide_floats(&seed, N * LD, 8.0f), *want = calloc(N * LD, 4), *base = NULL;
+    float *gate = wide_floats(&seed, N * LD, 100.0f), *ups = wide_floats(&seed, N * LD, 8.0f),
+          *want = calloc(N * LD, 4), *base = NULL;
     reference_act(&p, want, LD, gate, LD, up ? ups : NULL, LD, N);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
@@ -201,8 +207,7 @@ static void check_act(uint32_t kind, uint32_t flags, bool up, double tolerance)
         if (!(flags & ACT_BROADCAST)) { /* in place */
             memcpy(y, gate, N * LD * 4);
             ops_act(o, &p, y, LD, y, LD, up ? ups : NULL, LD, N);
-            for (uint32_t i = 0; i < N; i++)
-                kernels_assert_same(y + i * LD, base + i * LD, WIDTH, "in place");
+            for (uint32_t i = 0; i < N; i++) kernels_assert_same(y + i * LD, base + i * LD, WIDTH, "in place");
         }
         free(y);
         ops_close(o);
@@ -227,7 +232,9 @@ static void test_scale(void **state)
 {
     (void)state;
     enum { N = 5, WIDTH = 205 };
-    const struct op_scale ps[] = {{.width = WIDTH, .mul = 0.3f}, {.width = WIDTH, .mul = 1.0f, .cap = 30.0f}, {.width = WIDTH, .mul = 2.5f, .cap = 5.0f},
+    const struct op_scale ps[] = {{.width = WIDTH, .mul = 0.3f},
+                                  {.width = WIDTH, .mul = 1.0f, .cap = 30.0f},
+                                  {.width = WIDTH, .mul = 2.5f, .cap = 5.0f},
                                   {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION, .floor = 8192.0f}};
     const uint32_t positions[N] = {0, 8190, 8191, 100000, 4000000};
     for (size_t i = 0; i < COUNT(ps); i++) {
@@ -264,22 +271,18 @@ static void test_moves(void **state)
             for (uint32_t c = 0; c < LD; c++)
                 assert_true(y[i * LD + c] == (c < 60 && c % 20 < 7 ? b[i * LD + c / 20 * 30 + c % 20] : a[i * LD + c]));
         ops_add(o, y, LD, a, LD, b, LD, LD, 0.5f, 3.0f, N);
-        for (uint32_t i = 0; i < N * LD; i++)
-            assert_true(y[i] == a[i] * 0.5f + b[i] * 3.0f);
+        for (uint32_t i = 0; i < N * LD; i++) assert_true(y[i] == a[i] * 0.5f + b[i] * 3.0f);
         ops_gather_rows(o, y, LD, a, LD, index, LD, N);
-        for (uint32_t i = 0; i < N; i++)
-            assert_memory_equal(y + i * LD, a + index[i] * LD, LD * 4);
+        for (uint32_t i = 0; i < N; i++) assert_memory_equal(y + i * LD, a + index[i] * LD, LD * 4);
         memcpy(y, a, N * LD * 4);
         ops_scatter_add_rows(o, y, LD, b, LD, index, weight, LD, N);
         for (uint32_t i = 0; i < N * LD; i++)
             assert_true(y[index[i / LD] * LD + i % LD] == a[index[i / LD] * LD + i % LD] + weight[i / LD] * b[i]);
         memcpy(y, a, N * LD * 4);
         ops_scale_rows(o, y, LD, weight, LD, N);
-        for (uint32_t i = 0; i < N * LD; i++)
-            assert_true(y[i] == a[i] * weight[i / LD]);
+        for (uint32_t i = 0; i < N * LD; i++) assert_true(y[i] == a[i] * weight[i / LD]);
         ops_zero(o, y, LD, 50, N);
-        for (uint32_t i = 0; i < N * LD; i++)
-            assert_true(y[i] == (i % LD < 50 ? 0.0f : a[i] * weight[i / LD]));
+        for (uint32_t i = 0; i < N * LD; i++) assert_true(y[i] == (i % LD < 50 ? 0.0f : a[i] * weight[i / LD]));
         free(y);
         ops_close(o);
     }
@@ -298,7 +301,8 @@ static void check_conv(uint32_t width, uint32_t taps, uint32_t act, bool biased)
     const struct ops_chain chain = {chain_from, chain_to, CHAIN};
     const size_t floats = (size_t)(taps - 1) * width + 5;
     float *x = kernels_floats(&seed, (size_t)CHAIN * width), *weight = kernels_floats(&seed, (size_t)width * taps);
-    float *bias = kernels_floats(&seed, width), *start = kernels_floats(&seed, SLOTS * floats), *states = copy_of(start, SLOTS * floats);
+    float *bias = kernels_floats(&seed, width), *start = kernels_floats(&seed, SLOTS * floats),
+          *states = copy_of(start, SLOTS * floats);
     float *want = calloc((size_t)CHAIN * width, 4), *base = NULL, *base_states = NULL;
     reference_conv(&p, want, width, x, width, weight, biased ? bias : NULL, states, floats, &chain);
     for (size_t way = 0; way < kernels_ways(); way++) {
@@ -312,7 +316,8 @@ static void check_conv(uint32_t width, uint32_t taps, uint32_t act, bool biased)
         memcpy(got, start, SLOTS * floats * 4);
         for (uint32_t i = 0; i < CHAIN; i++) { /* one position a call */
             const struct ops_chain one = {chain_from + i, chain_to + i, 1};
-            ops_conv(o, &p, y + i * width, width, x + i * width, width, weight, biased ? bias : NULL, got, floats, &one);
+            ops_conv(o, &p, y + i * width, width, x + i * width, width, weight, biased ? bias : NULL, got, floats,
+                     &one);
         }
         kernels_assert_same(y, base, (size_t)CHAIN * width, "conv, one by one");
         free(y), free(got);
@@ -336,13 +341,17 @@ static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_
     const struct op_delta p = {.heads = heads, .key_heads = key_heads, .dk = dk, .dv = dv, .scale = 0.125f};
     const struct ops_chain chain = {chain_from, chain_to, CHAIN};
     const size_t floats = (size_t)heads * dk * dv, out = (size_t)heads * dv;
-    float *q = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk), *k = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk);
-    float *v = kernels_floats(&seed, CHAIN * out), *a = kernels_floats(&seed, CHAIN * heads), *b = kernels_floats(&seed, CHAIN * heads);
+    float *q = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk),
+          *k = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk);
+    float *v = kernels_floats(&seed, CHAIN * out), *a = kernels_floats(&seed, CHAIN * heads),
+          *b = kernels_floats(&seed, CHAIN * heads);
     float *a_log = kernels_floats(&seed, heads), *dt_bias = kernels_floats(&seed, heads);
     a[0] = 25.0f;
     a[CHAIN * heads - 1] = -30.0f;
-    const struct ops_delta_args x = {q, k, v, a, b, key_heads * dk, key_heads * dk, heads * dv, heads, heads, a_log, dt_bias};
-    float *start = kernels_floats(&seed, SLOTS * floats), *states = copy_of(start, SLOTS * floats), *want = calloc(CHAIN * out, 4);
+    const struct ops_delta_args x = {q,          k,     v,     a,     b,      key_heads * dk, key_heads * dk,
+                                     heads * dv, heads, heads, a_log, dt_bias};
+    float *start = kernels_floats(&seed, SLOTS * floats), *states = copy_of(start, SLOTS * floats),
+          *want = calloc(CHAIN * out, 4);
     float *base = NULL, *base_states = NULL;
     reference_delta(&p, want, heads * dv, &x, states, floats, &chain);
     for (size_t way = 0; way < kernels_ways(); way++) {
@@ -374,10 +383,8 @@ static void test_delta(void **state)
 static void test_exact(void **state)
 {
     (void)state;
-    for (double x = -700; x <= 700; x += 0.37)
-        assert_true(fabs(exp_exact(x) / exp(x) - 1) < 2e-15);
-    for (double x = 1e-30; x < 1e30; x *= 1.37)
-        assert_true(fabs(log_exact(x) - log(x)) <= 1e-15 * (1 + fabs(log(x))));
+    for (double x = -700; x <= 700; x += 0.37) assert_true(fabs(exp_exact(x) / exp(x) - 1) < 2e-15);
+    for (double x = 1e-30; x < 1e30; x *= 1.37) assert_true(fabs(log_exact(x) - log(x)) <= 1e-15 * (1 + fabs(log(x))));
     assert_true(isnan(exp_exact(NAN)));
     for (float x = -40; x < 40; x += 0.13f)
         assert_true(fabs((double)softplus(x) - (x > 20 ? (double)x : log1p(exp(x)))) <= 1e-7 * log1p(exp(x)));
@@ -386,9 +393,12 @@ static void test_exact(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norm),  cmocka_unit_test(test_large_norm), cmocka_unit_test(test_norm_scales),
-        cmocka_unit_test(test_norm_of_no_number), cmocka_unit_test(test_rope), cmocka_unit_test(test_act),   cmocka_unit_test(test_scale),
-        cmocka_unit_test(test_moves), cmocka_unit_test(test_conv), cmocka_unit_test(test_delta), cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_norm),        cmocka_unit_test(test_large_norm),
+        cmocka_unit_test(test_norm_scales), cmocka_unit_test(test_norm_of_no_number),
+        cmocka_unit_test(test_rope),        cmocka_unit_test(test_act),
+        cmocka_unit_test(test_scale),       cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_conv),        cmocka_unit_test(test_delta),
+        cmocka_unit_test(test_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,7 +218,8 @@ static void refused(long call, int code, const char *flags, const char *words)
         process_result_free(&r);
         skip();
     }
-    if (r.status != (words ? 1 : 0) || !strstr(r.err, words ? words : "") || (!words && (*r.err || strcmp(r.out, want))))
+    if (r.status != (words ? 1 : 0) || !strstr(r.err, words ? words : "") ||
+        (!words && (*r.err || strcmp(r.out, want))))
         fail_msg("%s: status %d, \"%s\", %s", line, r.status, r.out, r.err);
     process_result_free(&r);
 }
@@ -267,9 +268,9 @@ static void few_processes_for(const char *command, const char *out)
             process_result_free(&r);
             skip();
         }
-        if (r.status
-                ? r.status != 1 || worked || !strstr(r.err, "ulimit -u") || strstr(r.err, "src/") || strchr(r.err, '\n')[1]
-                : !strstr(r.out, out))
+        if (r.status ? r.status != 1 || worked || !strstr(r.err, "ulimit -u") || strstr(r.err, "src/") ||
+                           strchr(r.err, '\n')[1]
+                     : !strstr(r.out, out))
             fail_msg("%d processes: status %d, \"%s\", %s", limits[i], r.status, r.out, r.err);
         worked |= !r.status;
         process_result_free(&r);
@@ -289,7 +290,8 @@ static void small_files(void **state)
     (void)state;
     /* shared memory is made of files too */
     expect("ulimit -f 1; exec " RUN, 1, "ulimit -f", false);
-    expect("ulimit -f 1; exec $SLUICE completion bash >$TMPDIR/big; exit 9", 1, "standard output: File too large", false);
+    expect("ulimit -f 1; exec $SLUICE completion bash >$TMPDIR/big; exit 9", 1, "standard output: File too large",
+           false);
     expect("rm $TMPDIR/big", 0, "", false);
 }
 

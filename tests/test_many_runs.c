@@ -10,8 +10,8 @@
 #include "proto/base/shm.h"
 #include "tests/support_process.h"
 
-#define DEMO      "tests/data/demo-model"
-#define RUNS      50
+#define DEMO        "tests/data/demo-model"
+#define RUNS        50
 #define EPOCH_BYTES (UINT64_C(4) << 20) /* of /dev/shm, with the flags below */
 
 static struct process start(int seed)

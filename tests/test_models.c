@@ -235,8 +235,11 @@ static int table(void)
     char *folder = scratch_make();
     struct golden g;
 
-    printf("# Families, held against their reference\n\nWritten by `make test-models`. Logits through all processes, beside those of the reference; asked for: within %g, and\n"
-           "the greedy text equal. The models are small ones of `tests/data/models`, which cover every switch of their families.\n\n", TOLERANCE);
+    printf("# Families, held against their reference\n\nWritten by `make test-models`. Logits through all processes, "
+           "beside those of the reference; asked for: within %g, and\n"
+           "the greedy text equal. The models are small ones of `tests/data/models`, which cover every switch of their "
+           "families.\n\n",
+           TOLERANCE);
     printf("| family | models | reference | largest difference | greedy equal |\n|---|---|---|---|---|\n");
     print_references(&all_good);
     for (int i = 0; i < RENAMED_FAMILIES; i++) {

@@ -53,7 +53,8 @@ static int teardown(void **state)
 }
 
 static const char *daemon_script =
-    "if [ \"$1\" = -f ]; then echo x >\"$CUDA_MPS_LOG_DIRECTORY/control.log\"; echo $$ >\"$CUDA_MPS_PIPE_DIRECTORY/control\"; exec sleep 60; fi\n"
+    "if [ \"$1\" = -f ]; then echo x >\"$CUDA_MPS_LOG_DIRECTORY/control.log\"; echo $$ "
+    ">\"$CUDA_MPS_PIPE_DIRECTORY/control\"; exec sleep 60; fi\n"
     "read word; [ \"$word\" = quit ] && kill \"$(cat \"$CUDA_MPS_PIPE_DIRECTORY/control\")\"";
 
 static void test_comes_and_goes(void **state)

@@ -213,7 +213,8 @@ static void too_large_to_compute(void **state)
     (void)state;
     scale(folder, "model.embed_tokens.weight", 90);
     r = process_run("sluice", arg, NULL, 0, 60);
-    if (r.status != 1 || !strstr(r.err, "layer 0: ") || !strstr(r.err, "exceed float32")) fail_msg("exit %d: %s", r.status, r.err);
+    if (r.status != 1 || !strstr(r.err, "layer 0: ") || !strstr(r.err, "exceed float32"))
+        fail_msg("exit %d: %s", r.status, r.err);
     process_result_free(&r);
     scratch_remove(folder);
 }
@@ -228,7 +229,8 @@ static void too_large_for_the_cache(void **state)
     (void)state;
     scale(folder, "model.layers.1.self_attn.k_proj.weight", 20);
     r = process_run("sluice", arg, NULL, 0, 60);
-    if (r.status != 1 || !strstr(r.err, "layer 1: keys or values exceed what float16 holds") || !strstr(r.err, "--kv-type bf16"))
+    if (r.status != 1 || !strstr(r.err, "layer 1: keys or values exceed what float16 holds") ||
+        !strstr(r.err, "--kv-type bf16"))
         fail_msg("exit %d: %s", r.status, r.err);
     process_result_free(&r);
     arg[7] = "bf16";
@@ -265,11 +267,10 @@ static void run_prints_no_garbage(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_name_the_tensor),
-                                       cmocka_unit_test(run_prints_no_garbage),
-                                       cmocka_unit_test(large_values_keep_their_logits),
-                                       cmocka_unit_test(too_large_to_compute),
-                                       cmocka_unit_test(too_large_for_the_cache)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_name_the_tensor), cmocka_unit_test(run_prints_no_garbage),
+        cmocka_unit_test(large_values_keep_their_logits), cmocka_unit_test(too_large_to_compute),
+        cmocka_unit_test(too_large_for_the_cache)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

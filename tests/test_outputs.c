@@ -121,8 +121,9 @@ enum command { LOGITS_OUT, LOGITS_TRACE, RUN_TRACE, CHAT_TRACE, CHAT_SAVE, VERIF
 /* Commands of a chat are for terminals; an error does not end it there, so that the exit status is told from what is shown. */
 static struct process_result save_in_chat(const char *path)
 {
-    struct terminal t = terminal_start(
-        "sluice", (const char *const[]){"chat", model, "-n", "1", "--context", "64", NULL}, (const char *const[]){NULL});
+    struct terminal t =
+        terminal_start("sluice", (const char *const[]){"chat", model, "-n", "1", "--context", "64", NULL},
+                       (const char *const[]){NULL});
     struct process_result r = {.out = strdup("")};
     char save[1100];
 

@@ -169,7 +169,8 @@ static void test_experts_are_alike(void **state)
 
                 assert_int_equal(a->parts, b->parts);
                 assert_int_equal(a->bytes, b->bytes);
-                for (uint32_t k = 0; k < a->parts; k++) assert_int_equal(plan_parts(p)[a->part0 + k].rows, plan_parts(p)[b->part0 + k].rows);
+                for (uint32_t k = 0; k < a->parts; k++)
+                    assert_int_equal(plan_parts(p)[a->part0 + k].rows, plan_parts(p)[b->part0 + k].rows);
             }
     }
     free(p);
@@ -280,7 +281,8 @@ static double weights_of_tiles(const struct plan_shm *p, uint64_t tile, uint64_t
         for (uint32_t k = 0; k < plan_tiles(p)[tile].parts; k++) {
             const struct plan_part *x = &plan_parts(p)[plan_tiles(p)[tile].part0 + k];
 
-            if (x->role == PART_WEIGHT && (x->index == last) == head) n += (double)x->rows * (double)plan_matrices(p)[x->index].cols;
+            if (x->role == PART_WEIGHT && (x->index == last) == head)
+                n += (double)x->rows * (double)plan_matrices(p)[x->index].cols;
         }
     return n;
 }
@@ -290,7 +292,8 @@ static double weights_of_tiles(const struct plan_shm *p, uint64_t tile, uint64_t
 static void test_flops(void **state)
 {
     struct plan_settings set = test_settings(GIB);
-    struct test_shape shapes[] = {test_shape_small, test_shape_small, test_shape_small, test_shape_small, test_shape_small};
+    struct test_shape shapes[] = {test_shape_small, test_shape_small, test_shape_small, test_shape_small,
+                                  test_shape_small};
 
     (void)state;
     shapes[1].latent = true;
@@ -300,7 +303,8 @@ static void test_flops(void **state)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct plan_shm *p = build(&shapes[i], &set);
         uint64_t first = p->spec.sweep_tiles + p->spec.resident_tiles;
-        double dense = weights_of_tiles(p, 0, p->spec.sweep_tiles, false), head = weights_of_tiles(p, 0, p->spec.sweep_tiles, true);
+        double dense = weights_of_tiles(p, 0, p->spec.sweep_tiles, false),
+               head = weights_of_tiles(p, 0, p->spec.sweep_tiles, true);
         double experts = weights_of_tiles(p, first, p->tiles.count, false);
 
         if (experts > 0) experts = experts * shapes[i].top / shapes[i].experts;
@@ -319,7 +323,8 @@ static void test_budget_holds(void **state)
     struct cost c;
 
     (void)state;
-    shape.layers = 8, shape.hidden = 2048, shape.inter = 5632, shape.heads = 16, shape.kv_heads = 4, shape.head_dim = 128, shape.vocab = 32000;
+    shape.layers = 8, shape.hidden = 2048, shape.inter = 5632, shape.heads = 16, shape.kv_heads = 4,
+    shape.head_dim = 128, shape.vocab = 32000;
     shape.context = 8192;
     for (uint64_t budget = 48 * MIB; budget < 4 * GIB; budget += budget / 3) {
         struct plan_settings s = test_settings(budget);
@@ -391,7 +396,8 @@ static void test_small_dev_shm(void **state)
     struct cost c;
 
     (void)state;
-    shape.layers = 32, shape.hidden = 4096, shape.inter = 14336, shape.heads = 32, shape.kv_heads = 8, shape.head_dim = 128;
+    shape.layers = 32, shape.hidden = 4096, shape.inter = 14336, shape.heads = 32, shape.kv_heads = 8,
+    shape.head_dim = 128;
     shape.vocab = 128256, shape.context = 8192;
     for (uint64_t shm = 16 * MIB; shm < 256 * MIB; shm *= 2) {
         s.shm_free = shm;
@@ -411,8 +417,15 @@ static void test_small_dev_shm(void **state)
 /* 126 layers, hidden 16384, vocabulary 128256: all processes together within 2 GiB, and no less than it says. */
 static void test_largest_dense_shape(void **state)
 {
-    const struct test_shape shape = {.layers = 126, .hidden = 16384, .inter = 53248, .heads = 128, .kv_heads = 8, .head_dim = 128,
-                                     .vocab = 128256, .context = 131072, .form = FORM_BF16};
+    const struct test_shape shape = {.layers = 126,
+                                     .hidden = 16384,
+                                     .inter = 53248,
+                                     .heads = 128,
+                                     .kv_heads = 8,
+                                     .head_dim = 128,
+                                     .vocab = 128256,
+                                     .context = 131072,
+                                     .form = FORM_BF16};
     struct plan_settings s = test_settings(2 * GIB);
     struct plan_shm *p;
     struct cost c;
@@ -430,8 +443,18 @@ static void test_largest_dense_shape(void **state)
 
 static void test_largest_sparse_shape(void **state)
 {
-    struct test_shape shape = {.layers = 61, .hidden = 7168, .inter = 2048, .heads = 128, .kv_heads = 1, .head_dim = 128,
-                               .vocab = 129280, .context = 163840, .form = FORM_F8_E4M3, .block = 128, .experts = 256, .top = 8};
+    struct test_shape shape = {.layers = 61,
+                               .hidden = 7168,
+                               .inter = 2048,
+                               .heads = 128,
+                               .kv_heads = 1,
+                               .head_dim = 128,
+                               .vocab = 129280,
+                               .context = 163840,
+                               .form = FORM_F8_E4M3,
+                               .block = 128,
+                               .experts = 256,
+                               .top = 8};
     struct plan_settings s = test_settings(3 * GIB);
     struct plan_shm *p;
     struct cost c;
@@ -509,7 +532,8 @@ static void test_pins_device(void **state)
     struct plan_shm *p;
 
     (void)state;
-    shape.layers = 8, shape.hidden = 2048, shape.inter = 5632, shape.heads = 16, shape.kv_heads = 4, shape.head_dim = 128, shape.vocab = 32000;
+    shape.layers = 8, shape.hidden = 2048, shape.inter = 5632, shape.heads = 16, shape.kv_heads = 4,
+    shape.head_dim = 128, shape.vocab = 32000;
     s.backend = BACKEND_CUDA, s.device_memory = 900 * MIB, s.host_memory = 950 * MIB, s.context = 256, s.chunk = 32;
     p = build(&shape, &s);
     assert_true(p->run.transfer_slots[0] >= 1 && p->run.transfer_slots[1] >= 1);
@@ -543,7 +567,8 @@ static void test_expert_cache(void **state)
     dense = p->run.host_cache_bytes - experts;
     fixed = host_cost(p, s.text_bytes, &c) - c.cache - c.tables;
     assert_true(p->run.reader_slots[1] >= 4);
-    s.slot_bytes = p->run.slot_bytes, s.reader_depth = p->run.reader_slots[0], s.chunk = p->run.max_positions, s.context = p->run.kv_rows;
+    s.slot_bytes = p->run.slot_bytes, s.reader_depth = p->run.reader_slots[0], s.chunk = p->run.max_positions,
+    s.context = p->run.kv_rows;
     free(p);
     s.host_memory = fixed + (dense + experts / 2) / 1000 * 1010; /* all of the sweep, half of the experts */
     p = build(&shape, &s);
@@ -555,16 +580,25 @@ static void test_expert_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_cut_dense),
-        cmocka_unit_test(test_cut_scaled),         cmocka_unit_test(test_cut_heads_and_states),
-        cmocka_unit_test(test_cut_experts),        cmocka_unit_test(test_experts_are_alike),
-        cmocka_unit_test(test_tied_and_replanned), cmocka_unit_test(test_values_refused),
-        cmocka_unit_test(test_broken_programs),    cmocka_unit_test(test_flops),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_cut_dense),
+        cmocka_unit_test(test_cut_scaled),
+        cmocka_unit_test(test_cut_heads_and_states),
+        cmocka_unit_test(test_cut_experts),
+        cmocka_unit_test(test_experts_are_alike),
+        cmocka_unit_test(test_tied_and_replanned),
+        cmocka_unit_test(test_values_refused),
+        cmocka_unit_test(test_broken_programs),
+        cmocka_unit_test(test_flops),
         cmocka_unit_test(test_budget_holds),
-        cmocka_unit_test(test_automatic_settings), cmocka_unit_test(test_small_dev_shm),
-        cmocka_unit_test(test_largest_dense_shape), cmocka_unit_test(test_largest_sparse_shape),
-        cmocka_unit_test(test_spread_is_even),     cmocka_unit_test(test_pins_host),
-        cmocka_unit_test(test_pins_device),        cmocka_unit_test(test_expert_cache),
+        cmocka_unit_test(test_automatic_settings),
+        cmocka_unit_test(test_small_dev_shm),
+        cmocka_unit_test(test_largest_dense_shape),
+        cmocka_unit_test(test_largest_sparse_shape),
+        cmocka_unit_test(test_spread_is_even),
+        cmocka_unit_test(test_pins_host),
+        cmocka_unit_test(test_pins_device),
+        cmocka_unit_test(test_expert_cache),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,8 +26,23 @@ static uint64_t random64(void)
 
 static uint64_t odd_value(uint64_t now)
 {
-    static const uint64_t values[] = {0, 1, 2, 3, 16, 4095, 4096, 4097, UINT16_MAX, UINT32_MAX, UINT32_MAX - 1, UINT32_MAX / 2, UINT64_MAX,
-                                      UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1) << 32, UINT64_C(0xfffffffffffff000)};
+    static const uint64_t values[] = {0,
+                                      1,
+                                      2,
+                                      3,
+                                      16,
+                                      4095,
+                                      4096,
+                                      4097,
+                                      UINT16_MAX,
+                                      UINT32_MAX,
+                                      UINT32_MAX - 1,
+                                      UINT32_MAX / 2,
+                                      UINT64_MAX,
+                                      UINT64_MAX - 1,
+                                      UINT64_C(1) << 63,
+                                      UINT64_C(1) << 32,
+                                      UINT64_C(0xfffffffffffff000)};
     uint64_t r = random64();
 
     switch (r % 4) {
@@ -43,9 +58,12 @@ static void tamper(struct plan_shm *p, uint64_t bytes)
 {
     uint64_t size = UINT64_C(2) << (random64() % 3), r = random64(), at, value = 0;
 
-    if (r % 4 == 0) at = (r >> 8) % sizeof *p;
-    else if (r % 4 == 1 && p->ops.count) at = p->ops.offset + (r >> 8) % (p->ops.count * sizeof(struct plan_op));
-    else at = (r >> 8) % bytes;
+    if (r % 4 == 0)
+        at = (r >> 8) % sizeof *p;
+    else if (r % 4 == 1 && p->ops.count)
+        at = p->ops.offset + (r >> 8) % (p->ops.count * sizeof(struct plan_op));
+    else
+        at = (r >> 8) % bytes;
     at = at / size * size;
     if (at + size > bytes) return;
     memcpy(&value, (char *)p + at, size);
@@ -73,7 +91,7 @@ static void tamper_many(size_t shape, int rounds)
             continue;
         }
         passed++;
-       plan_walk(bad);
+        plan_walk(bad);
     }
     print_message("shape %zu: %d tampered plans, %llu of them harmless\n", shape, rounds, (unsigned long long)passed);
     assert_true(passed < (uint64_t)rounds);

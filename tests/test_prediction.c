@@ -225,7 +225,8 @@ static void own_sweeps_give_own_speeds(void **state)
     calibration_lanes(&s, &v);
     assert_true(v.disk == 1 && v.memory == 2 && v.flops == 3); /* nothing seen: what was known */
     for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
-        sweep[s.sweeps++] = (struct sweep_record){i == 6 ? 4 : 1, i && i != 6, ns[i] * 1000, 600, ns[i] * 1000, ns[i] * 500};
+        sweep[s.sweeps++] =
+            (struct sweep_record){i == 6 ? 4 : 1, i && i != 6, ns[i] * 1000, 600, ns[i] * 1000, ns[i] * 500};
     calibration_lanes(&s, &v);
     assert_true(fabs(v.disk - 600 / 12e-6) < 1 && fabs(v.memory - 1000 / 6e-6) < 1 && v.flops == 3);
     summary.sweep_bytes = 0; /* reads of a row of the embedding are no measure of the disk */
@@ -253,11 +254,11 @@ static void reads_tell_of_what_they_passed(void **state)
     static const struct plan_shm plan;
 
     (void)state;
-    for (size_t i = 0; i < 2; i++)
-        sweep[i] = (struct sweep_record){1, false, 1000000000, 2000000000, 1000000000, 0};
+    for (size_t i = 0; i < 2; i++) sweep[i] = (struct sweep_record){1, false, 1000000000, 2000000000, 1000000000, 0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct calibration known = {.page_cache = cases[i].page_cache};
-        struct calibration_run run = {.plan = &plan, .summary = &summary, .speeds = &known, .sweep = sweep, .sweeps = 2};
+        struct calibration_run run = {
+            .plan = &plan, .summary = &summary, .speeds = &known, .sweep = sweep, .sweeps = 2};
         json_t *file;
 
         write_file("{}");

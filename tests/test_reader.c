@@ -333,18 +333,12 @@ static void null_engine_fills_nothing_but_goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sweeps_at_every_depth),
-        cmocka_unit_test(runs_ahead_over_the_end_of_a_sweep),
-        cmocka_unit_test(pinned_tiles_are_read_once),
-        cmocka_unit_test(nothing_moves_after_the_first_sweep),
-        cmocka_unit_test(touching_parts_are_one_read),
-        cmocka_unit_test(experts_without_a_cache),
-        cmocka_unit_test(experts_with_a_tiny_cache),
-        cmocka_unit_test(experts_with_a_small_cache),
-        cmocka_unit_test(experts_all_in_the_cache),
-        cmocka_unit_test(lanes_do_not_wait_for_each_other),
-        cmocka_unit_test(bad_requests_are_refused),
-        cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
+        cmocka_unit_test(sweeps_at_every_depth),       cmocka_unit_test(runs_ahead_over_the_end_of_a_sweep),
+        cmocka_unit_test(pinned_tiles_are_read_once),  cmocka_unit_test(nothing_moves_after_the_first_sweep),
+        cmocka_unit_test(touching_parts_are_one_read), cmocka_unit_test(experts_without_a_cache),
+        cmocka_unit_test(experts_with_a_tiny_cache),   cmocka_unit_test(experts_with_a_small_cache),
+        cmocka_unit_test(experts_all_in_the_cache),    cmocka_unit_test(lanes_do_not_wait_for_each_other),
+        cmocka_unit_test(bad_requests_are_refused),    cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
     };
 
     return cmocka_run_group_tests(tests, setup_folder, teardown_folder);

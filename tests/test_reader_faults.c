@@ -490,12 +490,18 @@ static void many_shards(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transient_errors_are_tried_again), cmocka_unit_test(lasting_errors_name_file_and_place),
-        cmocka_unit_test(other_reads_go_on_while_one_fails), cmocka_unit_test(reads_under_way_land_before_the_end),
-        cmocka_unit_test(short_reads_are_continued),        cmocka_unit_test(direct_reads_that_are_refused_go_buffered),
-        cmocka_unit_test(a_hanging_read_lets_the_run_stop), cmocka_unit_test(changed_before_it_was_opened),
-        cmocka_unit_test(truncated_while_it_was_read),      cmocka_unit_test(written_to_between_sweeps),
-        cmocka_unit_test(deleted_while_it_was_read),        cmocka_unit_test(replaced_while_it_was_read),
+        cmocka_unit_test(transient_errors_are_tried_again),
+        cmocka_unit_test(lasting_errors_name_file_and_place),
+        cmocka_unit_test(other_reads_go_on_while_one_fails),
+        cmocka_unit_test(reads_under_way_land_before_the_end),
+        cmocka_unit_test(short_reads_are_continued),
+        cmocka_unit_test(direct_reads_that_are_refused_go_buffered),
+        cmocka_unit_test(a_hanging_read_lets_the_run_stop),
+        cmocka_unit_test(changed_before_it_was_opened),
+        cmocka_unit_test(truncated_while_it_was_read),
+        cmocka_unit_test(written_to_between_sweeps),
+        cmocka_unit_test(deleted_while_it_was_read),
+        cmocka_unit_test(replaced_while_it_was_read),
         cmocka_unit_test(many_shards),
     };
 

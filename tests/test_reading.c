@@ -252,9 +252,9 @@ static void what_was_found_is_remembered(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_reads_go_through_all_files), cmocka_unit_test(the_file_whose_read_failed_is_to_blame), cmocka_unit_test(nothing_to_read_is_no_rate),
-        cmocka_unit_test(one_of_the_settings_is_chosen),    cmocka_unit_test(small_files_are_not_tried),
-        cmocka_unit_test(what_was_found_is_remembered),
+        cmocka_unit_test(plain_reads_go_through_all_files), cmocka_unit_test(the_file_whose_read_failed_is_to_blame),
+        cmocka_unit_test(nothing_to_read_is_no_rate),       cmocka_unit_test(one_of_the_settings_is_chosen),
+        cmocka_unit_test(small_files_are_not_tried),        cmocka_unit_test(what_was_found_is_remembered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

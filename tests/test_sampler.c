@@ -35,8 +35,10 @@ static double chi_square(const struct sampler_settings *o, const double *p, int 
     assert_int_equal(sampler_open(&s, VOCAB, &e), 0);
     for (int i = 0; i < n; i++) count[choose(s, o, logits, (uint64_t)i)]++;
     for (int i = 0; i < VOCAB; i++) {
-        if (p[i] == 0) assert_int_equal(count[i], 0);
-        else x += (count[i] - n * p[i]) * (count[i] - n * p[i]) / (n * p[i]);
+        if (p[i] == 0)
+            assert_int_equal(count[i], 0);
+        else
+            x += (count[i] - n * p[i]) * (count[i] - n * p[i]) / (n * p[i]);
     }
     sampler_close(s);
     return x;
@@ -60,7 +62,8 @@ static void distribution_is_the_softmax(void **state)
         double p[VOCAB];
 
         softmax(p, temperatures[i]);
-        assert_true(chi_square(&o, p, 200000) < 22.5); /* 6 degrees of freedom: passed by 99.9% of fair samplers; fixed seed */
+        assert_true(chi_square(&o, p, 200000) <
+                    22.5); /* 6 degrees of freedom: passed by 99.9% of fair samplers; fixed seed */
     }
 }
 
@@ -135,7 +138,8 @@ static int higher(const void *a, const void *b)
     return x->token < y->token ? -1 : 1;
 }
 
-static uint32_t plain(const struct sampler_settings *o, const float *x, const uint32_t *history, size_t count, uint64_t position)
+static uint32_t plain(const struct sampler_settings *o, const float *x, const uint32_t *history, size_t count,
+                      uint64_t position)
 {
     static struct scored c[MANY];
     double t = o->temperature > 0 ? o->temperature : 1, total = 0, sum = 0, best = 0;
@@ -187,7 +191,8 @@ static void shortcuts_choose_the_same(void **state)
         for (uint32_t i = 0; i < MANY; i++) {
             random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
             /* coarse, so that there are ties; a spread as models have it, and none */
-            x[i] = round % 7 == 6 ? 0.0f : (float)((int64_t)(random >> 33) % 4001 - 2000) / (round % 2 ? 100.0f : 2000.0f);
+            x[i] =
+                round % 7 == 6 ? 0.0f : (float)((int64_t)(random >> 33) % 4001 - 2000) / (round % 2 ? 100.0f : 2000.0f);
             if (round % 5 == 4 && i % 3 == 0) x[i] = i % 2 ? NAN : -INFINITY;
         }
         for (size_t k = 0; k < sizeof top / sizeof *top; k++) {
@@ -230,9 +235,12 @@ static void cold_is_the_likeliest(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(distribution_is_the_softmax), cmocka_unit_test(filters_keep_what_they_should),
-                                       cmocka_unit_test(noise_is_keyed), cmocka_unit_test(greedy_penalty_and_nan),
-                                       cmocka_unit_test(shortcuts_choose_the_same), cmocka_unit_test(cold_is_the_likeliest)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(distribution_is_the_softmax),
+                                       cmocka_unit_test(filters_keep_what_they_should),
+                                       cmocka_unit_test(noise_is_keyed),
+                                       cmocka_unit_test(greedy_penalty_and_nan),
+                                       cmocka_unit_test(shortcuts_choose_the_same),
+                                       cmocka_unit_test(cold_is_the_likeliest)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

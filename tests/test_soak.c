@@ -137,11 +137,13 @@ static void endure(struct instance *in)
 
     x.warm = sweeps / 5 > context ? sweeps / 5 : context; /* every row of the KV cache was touched */
     x.step = (sweeps - x.warm) / SAMPLES + 1;
-    if (scheduler_sequence(instance_scheduler(in), &x.sequence, context, &e) || sequence_append(x.sequence, prompt, 3, &e))
+    if (scheduler_sequence(instance_scheduler(in), &x.sequence, context, &e) ||
+        sequence_append(x.sequence, prompt, 3, &e))
         fail_msg("%s", e.text);
     while (x.done < sweeps) {
         c.max_tokens = sweeps - x.done;
-        if (sequence_truncate(x.sequence, 3, &e) || generate(in, x.sequence, &c, &r, &e)) fail_msg("sweep %u: %s", x.done, e.text);
+        if (sequence_truncate(x.sequence, 3, &e) || generate(in, x.sequence, &c, &r, &e))
+            fail_msg("sweep %u: %s", x.done, e.text);
         c.sampling.seed++;
     }
     for (int k = 0; k < VICTIM_STAGES; k++)

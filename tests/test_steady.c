@@ -192,7 +192,8 @@ static bool allowed(int stage, const char *name)
 /* Once a second the reader looks at its files, by name and by descriptor (three at most), however many tiles pass. */
 static bool is_review(int stage, const char *name, unsigned long calls, uint64_t elapsed_ns, uint64_t files)
 {
-    if (stage != STAGE_READER || (strcmp(name, "newfstatat") && strcmp(name, "fstat") && strcmp(name, "stat"))) return false;
+    if (stage != STAGE_READER || (strcmp(name, "newfstatat") && strcmp(name, "fstat") && strcmp(name, "stat")))
+        return false;
     return calls <= 4 * files * (elapsed_ns / 1000000000u + 2);
 }
 

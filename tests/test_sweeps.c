@@ -92,11 +92,13 @@ static float *one_token(const char *name, bool junk, bool second)
     out = calloc(p.plan->spec.vocab, sizeof *out);
     for (uint32_t i = 0; i < PROMPT; i++) {
         s[n++] = position(token_at(i), i, i, i ? i - 1 : ROW_NONE);
-        if (second) s[n++] = position(token_at(i + 99), i, 40 + i, i ? 39 + i : ROW_NONE); /* another sequence between them */
+        if (second)
+            s[n++] = position(token_at(i + 99), i, 40 + i, i ? 39 + i : ROW_NONE); /* another sequence between them */
     }
     sweep(&p, s, n, 0, out);
     n = 0;
-    for (uint32_t i = 0; junk && i < JUNK / 2; i++) s[n++] = position(token_at(i + 300), i % PROMPT + 1, 70 + i, i % PROMPT);
+    for (uint32_t i = 0; junk && i < JUNK / 2; i++)
+        s[n++] = position(token_at(i + 300), i % PROMPT + 1, 70 + i, i % PROMPT);
     s[n] = position(77, PROMPT, PROMPT, PROMPT - 1);
     s[n++].flags = POSITION_LOGITS;
     for (uint32_t i = JUNK / 2; junk && i < JUNK; i++) s[n++] = position(token_at(i + 300), PROMPT, 70 + i, PROMPT - 1);
@@ -111,7 +113,8 @@ static void junk_changes_nothing(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        float *alone = one_token(names[i], false, false), *company = one_token(names[i], true, false), *two = one_token(names[i], true, true);
+        float *alone = one_token(names[i], false, false), *company = one_token(names[i], true, false),
+              *two = one_token(names[i], true, true);
 
         assert_memory_equal(alone, company, 272 * sizeof(float));
         assert_memory_equal(alone, two, 272 * sizeof(float));
@@ -164,7 +167,8 @@ static float *in_chunks(const char *name, bool announced, uint32_t shift)
     out = calloc(p.plan->spec.vocab, sizeof *out);
     for (uint32_t at = 0, n; at < PROMPT; at += n) {
         n = PROMPT - at < 7 ? PROMPT - at : 7;
-        for (uint32_t i = 0; i < n; i++) s[i] = position(token_at(at + i), at + i, at + i, at + i ? at + i - 1 : ROW_NONE);
+        for (uint32_t i = 0; i < n; i++)
+            s[i] = position(token_at(at + i), at + i, at + i, at + i ? at + i - 1 : ROW_NONE);
         if (announced && !at) announce(&p, shift, 7);
         if (engine_sweep_start(p.engine, s, n, &e)) fail_msg("%s", e.text);
         if (announced) announce(&p, at + n + shift, 7);
@@ -174,7 +178,8 @@ static float *in_chunks(const char *name, bool announced, uint32_t shift)
     s[0] = position(77, PROMPT, PROMPT, PROMPT - 1);
     s[0].flags = POSITION_LOGITS;
     sweep(&p, s, 1, 1, out);
-    assert_int_equal(atomic_load(&engine_epoch(p.engine)->requests.head) > 0, p.plan->experts.count > 0); /* for experts alone */
+    assert_int_equal(atomic_load(&engine_epoch(p.engine)->requests.head) > 0,
+                     p.plan->experts.count > 0); /* for experts alone */
     pipe_close(&p);
     return out;
 }

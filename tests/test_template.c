@@ -24,8 +24,13 @@ static const struct tm DATE = {.tm_year = 125, .tm_mon = 6, .tm_mday = 10, .tm_h
 
 static char folder[TEMPORARY_BYTES];
 static const char *const FILES[] = {
-    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
-    "additional_chat_templates/tool_use.jinja", "additional_chat_templates/rag.jinja", "additional_chat_templates/notes.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/tool_use.jinja",
+    "additional_chat_templates/rag.jinja",
+    "additional_chat_templates/notes.txt",
 };
 
 static void path_of(char path[256], const char *file)
@@ -61,8 +66,7 @@ static void write_bytes(const char *file, const char *text, size_t n)
 {
     char path[256];
     path_of(path, "additional_chat_templates");
-    if (strchr(file, '/'))
-        mkdir(path, 0700);
+    if (strchr(file, '/')) mkdir(path, 0700);
     path_of(path, file);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -90,10 +94,8 @@ static void expect_text(const char *name, const char *json, const char *wanted)
     size_t bytes;
     json_t *vars = json_loads(json, 0, NULL), *before = json_deep_copy(vars);
     assert_non_null(vars);
-    if (open_folder(&t, name, &e))
-        fail_msg("open: %s", e.text);
-    if (template_render(t, vars, &DATE, &text, &bytes, &e))
-        fail_msg("render: %s", e.text);
+    if (open_folder(&t, name, &e)) fail_msg("open: %s", e.text);
+    if (template_render(t, vars, &DATE, &text, &bytes, &e)) fail_msg("render: %s", e.text);
     assert_string_equal(text, wanted);
     assert_int_equal(bytes, strlen(wanted));
     assert_true(json_equal(vars, before));
@@ -120,8 +122,7 @@ static void expect_render_error(const char *json, int code, const char *part)
     char *text = NULL;
     size_t bytes;
     json_t *vars = json_loads(json, JSON_DECODE_ANY, NULL);
-    if (open_folder(&t, NULL, &e))
-        fail_msg("open: %s", e.text);
+    if (open_folder(&t, NULL, &e)) fail_msg("open: %s", e.text);
     int rc = template_render(t, vars, &DATE, &text, &bytes, &e);
     if (rc != -code || !strstr(e.text, part))
         fail_msg("render gives %d \"%s\", not %d with \"%s\"", rc, e.text, -code, part);
@@ -213,9 +214,11 @@ static void test_tokens(void **state)
                "{\"chat_template\": \"{{ [bos_token, eos_token, unk_token, pad_token, image_token, add_bos_token] }}\","
                "\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\", \"lstrip\": false}, \"pad_token\": null,"
                "\"add_bos_token\": true, \"extra_special_tokens\": {\"image_token\": \"<img>\"}}");
-    write_file("special_tokens_map.json", "{\"bos_token\": \"no\", \"unk_token\": {\"content\": \"<unk>\"}, \"pad_token\": 5}");
+    write_file("special_tokens_map.json",
+               "{\"bos_token\": \"no\", \"unk_token\": {\"content\": \"<unk>\"}, \"pad_token\": 5}");
     expect_text(NULL, "{}", "['<s>', '</s>', '<unk>', Undefined, '<img>', Undefined]");
-    expect_text(NULL, "{\"bos_token\": \"B\", \"pad_token\": \"P\"}", "['B', '</s>', '<unk>', 'P', '<img>', Undefined]");
+    expect_text(NULL, "{\"bos_token\": \"B\", \"pad_token\": \"P\"}",
+                "['B', '</s>', '<unk>', 'P', '<img>', Undefined]");
     write_file("tokenizer_config.json", "{\"chat_template\": \"{{ additional_special_tokens }}\","
                                         "\"additional_special_tokens\": [\"<a>\", {\"content\": \"<b>\"}, 5]}");
     expect_text(NULL, "{}", "['<a>', '<b>']");
@@ -225,7 +228,8 @@ static void test_variables(void **state)
 {
     (void)state;
     clear_folder();
-    write_file("chat_template.jinja", "{{ tools }} {{ documents }} {{ add_generation_prompt }} {{ messages is defined }} {{ x }}");
+    write_file("chat_template.jinja",
+               "{{ tools }} {{ documents }} {{ add_generation_prompt }} {{ messages is defined }} {{ x }}");
     expect_text(NULL, "{}", "None None False False ");
     expect_text(NULL, "{\"tools\": [1], \"add_generation_prompt\": true, \"messages\": [], \"x\": \"y\"}",
                 "[1] None True True y");
@@ -239,7 +243,8 @@ static void test_variables(void **state)
     expect_text(NULL, "{\"messages\": [{\"role\": \"a\", \"reasoning_content\": \"t\"}]}",
                 "[{\"thinking\": \"t\", \"role\": \"a\", \"reasoning_content\": \"t\"}]");
     write_file("chat_template.jinja", "{{ messages[0].content }}{{ raise_exception('only ' ~ messages[0].role) }}");
-    expect_render_error("{\"messages\": [{\"role\": \"you\", \"content\": 1}]}", EINVAL, "the template refuses: only you");
+    expect_render_error("{\"messages\": [{\"role\": \"you\", \"content\": 1}]}", EINVAL,
+                        "the template refuses: only you");
     expect_render_error("{\"messages\": [5]}", EINVAL, "messages[0] must be an object");
     expect_render_error("{\"messages\": \"hi\"}", EINVAL, "messages must be a list");
     expect_render_error("5", EINVAL, "must be an object");
@@ -273,8 +278,7 @@ static json_t *case_variables(const json_t *c)
 {
     json_t *vars = json_pack("{s:O,s:O}", "messages", json_object_get(c, "messages"), "add_generation_prompt",
                              json_object_get(c, "gen"));
-    if (json_object_get(c, "tools"))
-        json_object_set(vars, "tools", json_object_get(c, "tools"));
+    if (json_object_get(c, "tools")) json_object_set(vars, "tools", json_object_get(c, "tools"));
     json_object_update(vars, json_object_get(c, "extra"));
     return vars;
 }
@@ -289,8 +293,7 @@ static bool same_as_published(struct template *t, const json_t *c, const char *f
     int rc = template_render(t, vars, &DATE, &text, &bytes, &e);
     bool same = wanted ? !rc && bytes == json_string_length(wanted) && !memcmp(text, json_string_value(wanted), bytes)
                        : rc == -EINVAL && e.text[0];
-    if (!same)
-        print_error("%s case %zu: %d %s\n%s\n", file, number, rc, e.text, text ? text : "");
+    if (!same) print_error("%s case %zu: %d %s\n%s\n", file, number, rc, e.text, text ? text : "");
     free(text);
     json_decref(vars);
     return same;
@@ -308,10 +311,8 @@ static void check_published(const char *file, size_t *cases, size_t *bad)
     json_object_set(config, "chat_template", json_object_get(all, "template"));
     path_of(path, "tokenizer_config.json");
     assert_int_equal(json_dump_file(config, path, 0), 0);
-    if (open_folder(&t, NULL, &e))
-        fail_msg("%s: %s", file, e.text);
-    json_array_foreach(json_object_get(all, "cases"), i, c)
-        *bad += !same_as_published(t, c, file, i);
+    if (open_folder(&t, NULL, &e)) fail_msg("%s: %s", file, e.text);
+    json_array_foreach(json_object_get(all, "cases"), i, c) *bad += !same_as_published(t, c, file, i);
     *cases += i;
     template_close(t);
     json_decref(config);
@@ -330,8 +331,7 @@ static void test_published(void **state)
     clear_folder();
     for (struct dirent *entry; (entry = readdir(d));) {
         size_t n = strlen(entry->d_name);
-        if (n < 6 || strcmp(entry->d_name + n - 5, ".json"))
-            continue;
+        if (n < 6 || strcmp(entry->d_name + n - 5, ".json")) continue;
         check_published(entry->d_name, &cases, &bad);
         files++;
     }
@@ -344,7 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_positions), cmocka_unit_test(test_names),     cmocka_unit_test(test_broken_files),
-        cmocka_unit_test(test_tokens), cmocka_unit_test(test_variables), cmocka_unit_test(test_now),
+        cmocka_unit_test(test_tokens),    cmocka_unit_test(test_variables), cmocka_unit_test(test_now),
         cmocka_unit_test(test_published),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -21,14 +21,13 @@
 
 #define DATA "tests/data/tokenizers/"
 #define MORE "tests/data/tokenizers-more/"
-#define MIB ((size_t)1 << 20)
+#define MIB  ((size_t)1 << 20)
 
 static struct tokenizer *opened(const char *folder)
 {
     struct error e = {0};
     struct tokenizer *t = NULL;
-    if (tokenizer_open(&t, folder, &e) != 0)
-        fail_msg("%s: %s", folder, e.text);
+    if (tokenizer_open(&t, folder, &e) != 0) fail_msg("%s: %s", folder, e.text);
     return t;
 }
 
@@ -42,8 +41,7 @@ static void check_ids(const char *where, const struct tokenizer *t, const json_t
     bool same = got.count == json_array_size(want);
     for (size_t i = 0; i < got.count && same; i++)
         same = (json_int_t)got.id[i] == json_integer_value(json_array_get(want, i));
-    if (!same)
-        fail_msg("%s: %s of \"%s\" differ", where, key, json_string_value(text));
+    if (!same) fail_msg("%s: %s of \"%s\" differ", where, key, json_string_value(text));
     token_ids_free(&got);
 }
 
@@ -60,11 +58,13 @@ static void check_decoded(const char *where, const struct tokenizer *t, const js
     assert_int_equal(detokenizer_open(&d, t, false, &e), 0);
     for (i = 0; i <= json_array_size(ids); i++) {
         id = json_array_get(ids, i);
-        int rc = id ? detokenizer_push(d, (uint32_t)json_integer_value(id), &text, &bytes, &e) : detokenizer_finish(d, &text, &bytes);
+        int rc = id ? detokenizer_push(d, (uint32_t)json_integer_value(id), &text, &bytes, &e)
+                    : detokenizer_finish(d, &text, &bytes);
         assert_int_equal(rc, 0);
         json_t *whole = json_stringn(text, bytes); /* NULL unless it is UTF-8 */
         if (!whole || total + bytes > json_string_length(want))
-            fail_msg("%s: decoding \"%s\": half a character, or too much", where, json_string_value(json_object_get(o, "text")));
+            fail_msg("%s: decoding \"%s\": half a character, or too much", where,
+                     json_string_value(json_object_get(o, "text")));
         json_decref(whole);
         memcpy(all + total, text, bytes);
         total += bytes;
@@ -80,8 +80,7 @@ static size_t check_folder(const char *folder)
     char path[1024];
     snprintf(path, sizeof path, "%s/vectors.jsonl", folder);
     FILE *f = fopen(path, "r");
-    if (!f)
-        fail_msg("%s is not there", path);
+    if (!f) fail_msg("%s is not there", path);
     struct tokenizer *t = opened(folder);
     json_error_t why;
     json_t *o;
@@ -106,8 +105,7 @@ static void check_folders(const char *base, size_t folders_wanted, size_t cases_
     assert_non_null(dir);
     for (struct dirent *entry; (entry = readdir(dir));) {
         char path[512];
-        if (strchr(entry->d_name, '.'))
-            continue;
+        if (strchr(entry->d_name, '.')) continue;
         snprintf(path, sizeof path, "%s%s", base, entry->d_name);
         cases += check_folder(path);
         folders++;
@@ -187,7 +185,8 @@ static void special_tokens_are_skipped(void **state)
 static void invalid_utf8_is_told_with_its_offset(void **state)
 {
     (void)state;
-    static const char *const broken[] = {"ok\xFFok", "ok\xC0\x80", "ok\xED\xA0\x80", "ok\xF4\x90\x80\x80", "ok\xE2\x82", "ok\x80"};
+    static const char *const broken[] = {"ok\xFFok",           "ok\xC0\x80", "ok\xED\xA0\x80",
+                                         "ok\xF4\x90\x80\x80", "ok\xE2\x82", "ok\x80"};
     struct tokenizer *t = opened(DATA "gpt2");
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         struct token_ids ids = {0};
@@ -208,12 +207,12 @@ static double encode_seconds(const struct tokenizer *t, const char *text, size_t
     struct error e = {0};
     ids->count = 0;
     clock_t start = clock();
-    if (tokenizer_encode(t, text, bytes, false, ids, &e) != 0)
-        fail_msg("%s", e.text);
+    if (tokenizer_encode(t, text, bytes, false, ids, &e) != 0) fail_msg("%s", e.text);
     return (double)(clock() - start) / CLOCKS_PER_SEC;
 }
 
-static void check_decodes_to(const struct tokenizer *t, const struct token_ids *ids, const char *want, size_t want_bytes)
+static void check_decodes_to(const struct tokenizer *t, const struct token_ids *ids, const char *want,
+                             size_t want_bytes)
 {
     struct detokenizer *d;
     const char *text;
@@ -245,12 +244,10 @@ static void long_words_take_linear_time(void **state)
         for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
             size_t n = strlen(units[u]), whole = MIB / n / 4 * 4 * n;
             struct token_ids ids = {0};
-            for (size_t i = 0; i < whole; i++)
-                text[i] = units[u][i % n];
+            for (size_t i = 0; i < whole; i++) text[i] = units[u][i % n];
             encode_seconds(t, text, whole, &ids);
             assert_true(ids.count > 0 || *units[u] == ' ' || *units[u] == '\n');
-            if (strstr(folders[k], "llama"))
-                check_decodes_to(t, &ids, text, whole);
+            if (strstr(folders[k], "llama")) check_decodes_to(t, &ids, text, whole);
             token_ids_free(&ids);
         }
         tokenizer_close(t);
@@ -324,14 +321,12 @@ static void unknown_run_is_one_piece(void **state)
         struct tokenizer *t = opened(folders[k]);
         for (size_t run = 0; run < 2; run++) {
             size_t n = (size_t)sprintf(text, "The fox said ");
-            for (size_t i = 0; i < (run ? 20000u : 10u); i++, n += sizeof unit - 1)
-                memcpy(text + n, unit, sizeof unit);
+            for (size_t i = 0; i < (run ? 20000u : 10u); i++, n += sizeof unit - 1) memcpy(text + n, unit, sizeof unit);
             n += (size_t)sprintf(text + n, " and left.");
             ids[run].count = 0;
             encode_seconds(t, text, n, &ids[run]);
         }
-        if (strstr(folders[k], "unigram"))
-            assert_int_equal(ids[0].count, ids[1].count);
+        if (strstr(folders[k], "unigram")) assert_int_equal(ids[0].count, ids[1].count);
         for (size_t i = 0; i < 3 && i < ids[0].count; i++) {
             assert_int_equal(ids[0].id[i], ids[1].id[i]);
             assert_int_equal(ids[0].id[ids[0].count - 1 - i], ids[1].id[ids[1].count - 1 - i]);
@@ -352,8 +347,7 @@ static void *encode_often(void *shared)
     struct token_ids first = {0}, ids = {0};
     for (int i = 0; i < 200; i++) {
         ids.count = 0;
-        if (tokenizer_encode(t, text, sizeof text - 1, true, i ? &ids : &first, NULL) != 0)
-            return "fails";
+        if (tokenizer_encode(t, text, sizeof text - 1, true, i ? &ids : &first, NULL) != 0) return "fails";
         if (i && (ids.count != first.count || memcmp(ids.id, first.id, ids.count * sizeof *ids.id) != 0))
             return "differs";
     }
@@ -367,8 +361,7 @@ static void threads_share_a_tokenizer(void **state)
     (void)state;
     struct tokenizer *t = opened(DATA "qwen2");
     pthread_t thread[4];
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, encode_often, t), 0);
+    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&thread[i], NULL, encode_often, t), 0);
     for (int i = 0; i < 4; i++) {
         void *result;
         pthread_join(thread[i], &result);
@@ -391,8 +384,7 @@ static void in_folder(const char *file, const char *content, int want, const cha
     struct tokenizer *t = NULL;
     struct error e = {0};
     int rc = tokenizer_open(&t, folder, &e);
-    if (rc == 0)
-        tokenizer_close(t);
+    if (rc == 0) tokenizer_close(t);
     unlink(path);
     rmdir(folder);
     if (rc != want || (message && !strstr(e.text, message)))
@@ -409,7 +401,8 @@ static void what_is_not_known_is_named(void **state)
         {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Odd\"}]}", "Odd"},
         {"\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}", "UnicodeScripts"},
         {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Shredded\"}", "Shredded"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{Klingon}\"},\"behavior\":\"Isolated\"}", "Klingon"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{Klingon}\"},\"behavior\":\"Isolated\"}",
+         "Klingon"},
         {"\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"often\"}", "often"},
         {"\"post_processor\":{\"type\":\"Postal\"}", "Postal"},
         {"\"decoder\":{\"type\":\"CTC\"}", "CTC"},
@@ -436,15 +429,24 @@ static void damage_is_told(void **state)
     in_folder("tokenizer.json", "{\"x\":\"\\ud800\"}", -EINVAL, "surrogate");
     in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", -ERANGE, "\"a\"");
     in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":4e9},\"merges\":[]}}", -ERANGE, "\"a\"");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":\"0\"},\"merges\":[]}}", -EINVAL, "not a number");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}", -EINVAL, "merge 0");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}", -EINVAL, "merge 0");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", -EINVAL, "merge 0");
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":\"0\"},\"merges\":[]}}", -EINVAL,
+              "not a number");
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}", -EINVAL,
+              "merge 0");
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}", -EINVAL,
+              "merge 0");
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\"]]}}", -EINVAL,
+              "merge 0");
     in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}}", -EINVAL, "merges");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}", -ENOTSUP, "dropout");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"a\":0},\"merges\":[]}}", -EINVAL, "unk_token");
-    in_folder("tokenizer.json", "{\"model\":{\"type\":\"Unigram\",\"unk_id\":3,\"vocab\":[[\"a\",-1]]}}", -EINVAL, "unk_id");
-    in_folder("tokenizer.json", "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"}," MODEL "}",
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}",
+              -ENOTSUP, "dropout");
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+              -EINVAL, "unk_token");
+    in_folder("tokenizer.json", "{\"model\":{\"type\":\"Unigram\",\"unk_id\":3,\"vocab\":[[\"a\",-1]]}}", -EINVAL,
+              "unk_id");
+    in_folder("tokenizer.json",
+              "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":\"Isolated\"}," MODEL
+              "}",
               -EINVAL, "(a");
     in_folder("tokenizer.model", "\x0A\x0Fnot a model at all", -EINVAL, "tokenizer.model");
     in_folder("qwen.tiktoken", "YQ== 0\nYg==\n", -EINVAL, "line 2");

@@ -27,8 +27,7 @@ static uint64_t random_next(uint64_t *state)
 static char *read_whole(const char *path, size_t *bytes)
 {
     FILE *f = fopen(path, "rb");
-    if (!f)
-        fail_msg("%s is not there", path);
+    if (!f) fail_msg("%s is not there", path);
     char *text = malloc((size_t)1 << 22);
     assert_non_null(text);
     *bytes = fread(text, 1, (size_t)1 << 22, f);
@@ -46,10 +45,8 @@ static void use(struct tokenizer *t)
     int rc = tokenizer_encode(t, sample, sizeof sample - 1, true, &ids, &e);
     assert_true(rc == 0 || e.text[0]);
     assert_int_equal(detokenizer_open(&d, t, false, &e), 0);
-    for (size_t i = 0; i < ids.count; i++)
-        detokenizer_push(d, ids.id[i], &text, &bytes, &e);
-    for (uint32_t id = 0; id < 1200; id += 7)
-        detokenizer_push(d, id, &text, &bytes, &e);
+    for (size_t i = 0; i < ids.count; i++) detokenizer_push(d, ids.id[i], &text, &bytes, &e);
+    for (uint32_t id = 0; id < 1200; id += 7) detokenizer_push(d, id, &text, &bytes, &e);
     detokenizer_finish(d, &text, &bytes);
     detokenizer_close(d);
     token_ids_free(&ids);
@@ -80,28 +77,23 @@ static bool try_file(const char *folder, const char *file, const char *text, siz
 /* Bytes changed, numbers and words swapped for others, stretches removed or doubled. */
 static size_t change(char *text, size_t bytes, uint64_t *state)
 {
-    static const char *const words[] = {"null", "true", "-1", "1e99", "\"\"", "[]", "{}", "4294967295", "\"\\u0000\"", "0.5"};
+    static const char *const words[] = {"null", "true", "-1",         "1e99",        "\"\"",
+                                        "[]",   "{}",   "4294967295", "\"\\u0000\"", "0.5"};
     for (uint64_t n = random_next(state) % 3 + 1; n > 0 && bytes > 200; n--) {
         size_t at = random_next(state) % (bytes - 100), length = random_next(state) % 60 + 1;
         const char *word = words[random_next(state) % (sizeof words / sizeof *words)];
         char *colon = memchr(text + at, ':', bytes - at - 40);
         switch (random_next(state) % 5) {
-        case 0:
-            text[at] = (char)random_next(state);
-            break;
-        case 1:
-            text[at] = "{}[]\",:\\0"[random_next(state) % 9];
-            break;
+        case 0: text[at] = (char)random_next(state); break;
+        case 1: text[at] = "{}[]\",:\\0"[random_next(state) % 9]; break;
         case 2: /* another value for a member */
-            if (colon)
-                memcpy(colon + 1, word, strlen(word));
+            if (colon) memcpy(colon + 1, word, strlen(word));
             break;
         case 3:
             memmove(text + at, text + at + length, bytes - at - length);
             bytes -= length;
             break;
-        default:
-            memmove(text + at, text + at + length / 2, length);
+        default: memmove(text + at, text + at + length / 2, length);
         }
     }
     return bytes;
@@ -117,8 +109,7 @@ static void damage(const char *source, const char *file, bool settings)
     assert_non_null(copy);
     assert_true(temporary_make(folder, NULL));
     assert_true(try_file(folder, file, whole, bytes));
-    for (size_t cut = 0; cut + 3 < bytes; cut += bytes / 60 + 1)
-        try_file(folder, file, whole, cut);
+    for (size_t cut = 0; cut + 3 < bytes; cut += bytes / 60 + 1) try_file(folder, file, whole, cut);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(copy, whole, bytes);
         size_t head = settings && i % 2 && bytes > 2500 ? 2500 : bytes, rest = bytes - head;

@@ -612,8 +612,7 @@ static void next_progress(struct terminal *t, double number[3])
     terminal_wait(t, "ETA ");
     for (const char *p = t->text; (p = strstr(p, "verify ")) && p < t->text + t->seen; p++) at = p;
     assert_non_null(at);
-    if (sscanf(at, "verify %lf/%lf GB %lf%%", number, number + 1, number + 2) != 3)
-        fail_msg("no progress: %.100s", at);
+    if (sscanf(at, "verify %lf/%lf GB %lf%%", number, number + 1, number + 2) != 3) fail_msg("no progress: %.100s", at);
 }
 
 static void a_progress_line(void **state)

@@ -12,7 +12,7 @@ struct lanes;
 
 struct lanes_options {
     const struct plan_shm *plan; /* checked */
-    struct epoch_shm *run;         /* checked */
+    struct epoch_shm *run;       /* checked */
     uint64_t arena_bytes, cache_bytes;
     struct backend *backend;
     /* Told of every device entry that became free, before it is used again; NULL: nobody wants to know. */

@@ -18,9 +18,9 @@ struct attend {
     uint32_t i0, i1, h0, heads; /* of each group the heads [h0, h0 + heads) */
     uint32_t group;             /* query heads of a kv head */
     size_t dk, dv, dk16, dv16;
-    uint32_t queries;           /* of one kv head: (i1 - i0) * heads, position by position */
-    float *q, *k, *v, *s;       /* packed queries, packed block of k, block of v [64][dv16], scores [queries][64] */
-    float *acc, *m, *l;         /* [queries][dv16], [queries] */
+    uint32_t queries;     /* of one kv head: (i1 - i0) * heads, position by position */
+    float *q, *k, *v, *s; /* packed queries, packed block of k, block of v [64][dv16], scores [queries][64] */
+    float *acc, *m, *l;   /* [queries][dv16], [queries] */
 };
 
 INLINE uint32_t first_seen(const struct op_attention *p, uint32_t position)
@@ -33,15 +33,12 @@ INLINE uint32_t first_seen(const struct op_attention *p, uint32_t position)
 /* Whether position b's ancestors begin with position a's, given one position more. */
 INLINE bool extends(const struct ops_rows *r, uint32_t a, uint32_t b)
 {
-    if (r->position[b] != r->position[a] + 1)
-        return false;
+    if (r->position[b] != r->position[a] + 1) return false;
     const struct ops_run *ra = r->runs + r->first[a], *rb = r->runs + r->first[b];
     uint32_t na = r->first[a + 1] - r->first[a], nb = r->first[b + 1] - r->first[b];
-    if (na == 0 || nb < na)
-        return false;
+    if (na == 0 || nb < na) return false;
     for (uint32_t i = 0; i + 1 < na; i++)
-        if (ra[i].row != rb[i].row || ra[i].length != rb[i].length)
-            return false;
+        if (ra[i].row != rb[i].row || ra[i].length != rb[i].length) return false;
     return ra[na - 1].row == rb[na - 1].row && ra[na - 1].length <= rb[na - 1].length;
 }
 
@@ -64,26 +61,26 @@ INLINE uint32_t row_of(struct row_walk *w, uint32_t position)
 static uint32_t rows_of_block(struct row_walk *w, uint32_t position, uint32_t end, uint32_t *row)
 {
     uint32_t j = position % ATTENTION_BLOCK;
-    for (; j < ATTENTION_BLOCK && position < end; j++, position++)
-        row[j] = row_of(w, position);
+    for (; j < ATTENTION_BLOCK && position < end; j++, position++) row[j] = row_of(w, position);
     return j;
 }
 
 INLINE void fetch_head(const unsigned char *p, size_t bytes)
 {
-    for (size_t b = 0; b < bytes; b += 64)
-        prefetch_far(p + b);
+    for (size_t b = 0; b < bytes; b += 64) prefetch_far(p + b);
 }
 
 /* k and v of the positions [j0, j1) of a block, at their positions in the block; those of the next block are sent for. */
-static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, uint32_t j0, uint32_t j1, const uint32_t *next)
+static void load_block(const struct attend *t, uint32_t g, const uint32_t *row, uint32_t j0, uint32_t j1,
+                       const uint32_t *next)
 {
     const struct cpu_attention *a = t->a;
     dequantize_fn *const dequantize = dequantize_of[a->kv_form];
     const struct cpu_product k = {.form = a->kv_form, .data = a->k + g * a->k_head_bytes, .row_bytes = a->k_row_bytes};
     const struct cpu_product v = {.form = a->kv_form, .data = a->v + g * a->v_head_bytes, .row_bytes = a->v_row_bytes};
     for (uint32_t j = j0; j < j1; j++) {
-        dequantize(&k, row[j], 0, t->dk, t->k + j / TILE_ROWS * TILE_ROWS * t->dk16 + j % TILE_ROWS * STEP, TILE_ROWS * STEP);
+        dequantize(&k, row[j], 0, t->dk, t->k + j / TILE_ROWS * TILE_ROWS * t->dk16 + j % TILE_ROWS * STEP,
+                   TILE_ROWS * STEP);
         dequantize(&v, row[j], 0, t->dv, t->v + j * t->dv16, STEP);
         if (next) {
             fetch_head(a->k + next[j] * a->k_row_bytes + g * a->k_head_bytes, a->k_head_bytes);
@@ -118,8 +115,13 @@ static void score_block(const struct attend *t, const float *q, uint32_t j0, uin
     for (uint32_t i = 0; i < groups; i++) {
         const uint32_t q0 = group_first(t->queries, groups, i), T = group_first(t->queries, groups, i + 1) - q0;
         for (uint32_t j = j0 / TILE_ROWS * TILE_ROWS; j < j1; j += TILE_ROWS) {
-            const struct tile c = {.w = t->k + j * t->dk16, .x = q + q0 * t->dk16, .steps = t->dk16 / STEP, .first = true,
-                                   .last = true, .y = t->s + q0 * ATTENTION_BLOCK + j, .ldy = ATTENTION_BLOCK,
+            const struct tile c = {.w = t->k + j * t->dk16,
+                                   .x = q + q0 * t->dk16,
+                                   .steps = t->dk16 / STEP,
+                                   .first = true,
+                                   .last = true,
+                                   .y = t->s + q0 * ATTENTION_BLOCK + j,
+                                   .ldy = ATTENTION_BLOCK,
                                    .rows = TILE_ROWS};
             tile_of[T - 1](&c);
         }
@@ -134,27 +136,23 @@ INLINE float first_lane(vf x)
 }
 
 /* Scores of one query's visible positions [j0, j1) to weights exp(s - m), the others 0; m and l go on; returns exp(m - m'). */
-static float soften(const struct attend *t, uint32_t head, float *s, uint32_t j0, uint32_t j1, uint32_t block, uint32_t position,
-                    float *m, float *l)
+static float soften(const struct attend *t, uint32_t head, float *s, uint32_t j0, uint32_t j1, uint32_t block,
+                    uint32_t position, float *m, float *l)
 {
     const struct op_attention *p = t->a->p;
     const vf scale = vf_set1(p->scale), cap = vf_set1(p->cap);
     for (uint32_t j = 0; j < ATTENTION_BLOCK; j += STEP) {
         vf x = vf_mul(vf_load(s + j), scale);
-        if (p->cap != 0.0f)
-            x = soft_cap(x, cap);
+        if (p->cap != 0.0f) x = soft_cap(x, cap);
         vf_store(s + j, x);
     }
     if (t->a->alibi)
         for (uint32_t j = j0; j < j1; j++)
             s[j] += t->a->alibi[head] * -(float)(position - (block * ATTENTION_BLOCK + j));
-    for (uint32_t j = 0; j < j0; j++)
-        s[j] = -__builtin_inff();
-    for (uint32_t j = j1; j < ATTENTION_BLOCK; j++)
-        s[j] = -__builtin_inff();
+    for (uint32_t j = 0; j < j0; j++) s[j] = -__builtin_inff();
+    for (uint32_t j = j1; j < ATTENTION_BLOCK; j++) s[j] = -__builtin_inff();
     vf top = vf_set1(*m);
-    for (uint32_t j = 0; j < ATTENTION_BLOCK; j += STEP)
-        top = vf_max(top, vf_load(s + j));
+    for (uint32_t j = 0; j < ATTENTION_BLOCK; j += STEP) top = vf_max(top, vf_load(s + j));
     const float now = vf_top(top);
     const vf shift = vf_set1(now);
     vf sum = vf_zero();
@@ -175,10 +173,10 @@ struct seen {
 
 INLINE struct seen seen_of(const struct attend *t, uint32_t i, uint32_t block)
 {
-    const uint32_t base = block * ATTENTION_BLOCK, position = t->a->rows->position[i], lo = first_seen(t->a->p, position);
+    const uint32_t base = block * ATTENTION_BLOCK, position = t->a->rows->position[i],
+                   lo = first_seen(t->a->p, position);
     struct seen r = {lo > base ? lo - base : 0, position < base ? 0 : position - base + 1};
-    if (r.j1 > ATTENTION_BLOCK)
-        r.j1 = ATTENTION_BLOCK;
+    if (r.j1 > ATTENTION_BLOCK) r.j1 = ATTENTION_BLOCK;
     return r;
 }
 
@@ -191,10 +189,8 @@ static void add_block(const struct attend *t, uint32_t g, uint32_t block, float 
         for (; T < TILE_TOKENS && q + T < t->queries; T++) {
             const uint32_t i = t->i0 + (q + T) / t->heads, head = g * t->group + t->h0 + (q + T) % t->heads;
             const struct seen other = seen_of(t, i, block);
-            if (other.j0 != see.j0 || other.j1 != see.j1)
-                break;
-            if (see.j0 >= see.j1)
-                continue;
+            if (other.j0 != see.j0 || other.j1 != see.j1) break;
+            if (see.j0 >= see.j1) continue;
             const vf keep = vf_set1(soften(t, head, t->s + (q + T) * ATTENTION_BLOCK, see.j0, see.j1, block,
                                            t->a->rows->position[i], &m[q + T], &l[q + T]));
             for (size_t c = 0; c < t->dv16; c += STEP)
@@ -213,7 +209,7 @@ static void write_out(const struct attend *t, uint32_t g, const float *acc, cons
         float *dst = t->a->dst + (t->i0 + q / t->heads) * t->a->ldd + (g * t->group + t->h0 + q % t->heads) * t->dv;
         const vf sum = vf_set1(l[q]);
         FOR_VECS(c, n, t->dv)
-            store_some(dst + c, vf_div(load_some(acc + q * t->dv16 + c, n), sum), n);
+        store_some(dst + c, vf_div(load_some(acc + q * t->dv16 + c, n), sum), n);
     }
 }
 
@@ -234,27 +230,34 @@ static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
     }
     struct row_walk walk = {r->runs + r->first[last], r->runs + r->first[last + 1], 0};
     uint32_t row[2][ATTENTION_BLOCK]; /* of this block and the next */
-    uint32_t block = begin / ATTENTION_BLOCK, j0 = begin % ATTENTION_BLOCK, j1 = rows_of_block(&walk, begin, end, row[block % 2]);
+    uint32_t block = begin / ATTENTION_BLOCK, j0 = begin % ATTENTION_BLOCK,
+             j1 = rows_of_block(&walk, begin, end, row[block % 2]);
     for (; j1 > 0; block++, j0 = 0) {
         const uint32_t *now = row[block % 2], next = (block + 1) * ATTENTION_BLOCK;
         const uint32_t next_j1 = next < end ? rows_of_block(&walk, next, end, row[(block + 1) % 2]) : 0;
         for (uint32_t g = g0; g < g1; g++) {
             load_block(t, g, now, j0, j1, next_j1 == ATTENTION_BLOCK ? row[(block + 1) % 2] : NULL);
             score_block(t, t->q + (g - g0) * q_floats, j0, j1);
-            add_block(t, g, block, t->acc + (g - g0) * acc_floats, t->m + (g - g0) * t->queries, t->l + (g - g0) * t->queries);
+            add_block(t, g, block, t->acc + (g - g0) * acc_floats, t->m + (g - g0) * t->queries,
+                      t->l + (g - g0) * t->queries);
         }
         j1 = next_j1;
     }
-    for (uint32_t g = g0; g < g1; g++)
-        write_out(t, g, t->acc + (g - g0) * acc_floats, t->l + (g - g0) * t->queries);
+    for (uint32_t g = g0; g < g1; g++) write_out(t, g, t->acc + (g - g0) * acc_floats, t->l + (g - g0) * t->queries);
 }
 
 /* work: cpu_attention_floats(), which this must agree with. */
 static void kernel_attention(const struct cpu_attention *a, const struct cpu_attention_task *task, float *work)
 {
     const struct op_attention *p = a->p;
-    struct attend t = {.a = a, .h0 = task->h0, .heads = task->h1 - task->h0, .group = p->heads / p->kv_heads, .dk = p->dk,
-                       .dv = p->dv, .dk16 = cpu_round_up(p->dk, STEP), .dv16 = cpu_round_up(p->dv, STEP)};
+    struct attend t = {.a = a,
+                       .h0 = task->h0,
+                       .heads = task->h1 - task->h0,
+                       .group = p->heads / p->kv_heads,
+                       .dk = p->dk,
+                       .dv = p->dv,
+                       .dk16 = cpu_round_up(p->dk, STEP),
+                       .dv16 = cpu_round_up(p->dv, STEP)};
     t.k = work;
     t.v = t.k + ATTENTION_BLOCK * t.dk16;
     t.q = t.v + ATTENTION_BLOCK * t.dv16;
@@ -263,8 +266,7 @@ static void kernel_attention(const struct cpu_attention *a, const struct cpu_att
     t.m = t.s + (size_t)ATTENTION_QUERIES * ATTENTION_BLOCK;
     t.l = t.m + ATTENTION_QUERIES;
     for (t.i0 = task->i0; t.i0 < task->i1; t.i0 = t.i1) {
-        for (t.i1 = t.i0 + 1; t.i1 < task->i1 && extends(a->rows, t.i1 - 1, t.i1);)
-            t.i1++;
+        for (t.i1 = t.i0 + 1; t.i1 < task->i1 && extends(a->rows, t.i1 - 1, t.i1);) t.i1++;
         t.queries = (t.i1 - t.i0) * t.heads;
         attend_run(&t, task->g0, task->g1);
     }

@@ -18,11 +18,9 @@
 #define STEP        16u /* columns of one step of a sum */
 #define FORM_FLOATS 32  /* of scales that a block has at most */
 
-#define FORM_OPEN(name)                                                                                                \
-    INLINE void name##_open(const unsigned char *p, vf s, vf *v, float *f)
-#define FORM_STEP(name)                                                                                                \
-    INLINE vf name##_step(const unsigned char *p, unsigned j, vf v, const float *f)
-#define UNUSED(x) (void)(x)
+#define FORM_OPEN(name) INLINE void name##_open(const unsigned char *p, vf s, vf *v, float *f)
+#define FORM_STEP(name) INLINE vf name##_step(const unsigned char *p, unsigned j, vf v, const float *f)
+#define UNUSED(x)       (void)(x)
 
 FORM_OPEN(F32)
 {
@@ -83,9 +81,7 @@ INLINE void form_open(const uint32_t form, const unsigned char *p, vf s, vf *v, 
 {
     switch (form) {
 #define FORM_CASE(name, ...)                                                                                           \
-    case FORM_##name:                                                                                                  \
-        name##_open(p, s, v, f);                                                                                       \
-        return;
+    case FORM_##name: name##_open(p, s, v, f); return;
         FORM_WEIGHTS(FORM_CASE)
 #undef FORM_CASE
     }
@@ -95,8 +91,7 @@ INLINE vf form_step(const uint32_t form, const unsigned char *p, unsigned j, vf 
 {
     switch (form) {
 #define FORM_CASE(name, ...)                                                                                           \
-    case FORM_##name:                                                                                                  \
-        return name##_step(p, j, v, f);
+    case FORM_##name: return name##_step(p, j, v, f);
         FORM_WEIGHTS(FORM_CASE)
 #undef FORM_CASE
     }
@@ -113,8 +108,7 @@ INLINE void form_four_steps(const unsigned char *p, vf v, vf out[4])
 {
     vf_load4_e4m3_256th(p, out);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        out[i] = vf_mul(out[i], v);
+    for (int i = 0; i < 4; i++) out[i] = vf_mul(out[i], v);
 }
 
 /* ---- where things lie ---- */
@@ -122,8 +116,7 @@ INLINE void form_four_steps(const unsigned char *p, vf v, vf out[4])
 /* Where the 16 columns from k on (a multiple of 16) begin in their row; of a form with scales inside, their block. */
 INLINE size_t form_at(const uint32_t form, size_t k)
 {
-    if (form_scales(form) == FORM_SCALES_INSIDE)
-        return k / form_elements(form) * form_bytes(form);
+    if (form_scales(form) == FORM_SCALES_INSIDE) return k / form_elements(form) * form_bytes(form);
     return k * form_bytes(form) / form_elements(form);
 }
 
@@ -152,40 +145,34 @@ INLINE float grid_scale(const struct cpu_product *a, const unsigned char *row, s
     float s = NAN; /* ops_matmul() knows the form */
     uint16_t h;
     switch (a->scale_form) {
-    case FORM_F8_E8M0:
-        return e8m0_value(row[i]);
-    case FORM_F32:
-        memcpy(&s, row + 4 * i, sizeof s);
-        return s;
-    case FORM_BF16:
-        memcpy(&h, row + 2 * i, sizeof h);
-        return float_of_bits((uint32_t)h << 16);
+    case FORM_F8_E8M0: return e8m0_value(row[i]);
+    case FORM_F32: memcpy(&s, row + 4 * i, sizeof s); return s;
+    case FORM_BF16: memcpy(&h, row + 2 * i, sizeof h); return float_of_bits((uint32_t)h << 16);
     }
     return s;
 }
 
 /* Opens columns [k, ...) of a row, k where a span begins; scales: its row of the grid. */
-INLINE void open_span(const struct cpu_product *a, const uint32_t form, const unsigned char *row, const unsigned char *scales,
-                      size_t k, vf *v, float *f)
+INLINE void open_span(const struct cpu_product *a, const uint32_t form, const unsigned char *row,
+                      const unsigned char *scales, size_t k, vf *v, float *f)
 {
-    if (form_scales(form) == FORM_SCALES_NONE)
-        return;
+    if (form_scales(form) == FORM_SCALES_NONE) return;
     const bool grid = form_scales(form) == FORM_SCALES_GRID;
-    form_open(form, row + form_at(form, k), grid ? vf_set1(grid_scale(a, scales, k / form_span(a, form))) : vf_zero(), v, f);
+    form_open(form, row + form_at(form, k), grid ? vf_set1(grid_scale(a, scales, k / form_span(a, form))) : vf_zero(),
+              v, f);
 }
 
 /* The last n < 16 columns of a row, from k on: what lies behind them is not touched, and lanes behind them are zero. Only
  * forms of short blocks have such ends. */
-INLINE vf form_rest(const struct cpu_product *a, const uint32_t form, const unsigned char *row, const unsigned char *scales,
-                    size_t k, unsigned n)
+INLINE vf form_rest(const struct cpu_product *a, const uint32_t form, const unsigned char *row,
+                    const unsigned char *scales, size_t k, unsigned n)
 {
     unsigned char bytes[STEP * sizeof(float)] = {0};
     float f[FORM_FLOATS], s[STEP] = {0};
     vf v = vf_zero();
     memcpy(bytes, row + form_at(form, k), (size_t)n * form_bytes(form) / form_elements(form));
     if (form_scales(form) == FORM_SCALES_GRID) {
-        for (unsigned i = 0; i < n; i++)
-            s[i] = grid_scale(a, scales, (k + i) / form_span(a, form));
+        for (unsigned i = 0; i < n; i++) s[i] = grid_scale(a, scales, (k + i) / form_span(a, form));
         form_open(form, bytes, vf_load(s), &v, f);
     }
     return vf_sel(vm_first(n), form_step(form, bytes, 0, v, f), vf_zero());

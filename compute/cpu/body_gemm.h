@@ -28,9 +28,9 @@ static void kernel_pack(float *dst, const float *x, size_t ldx, uint32_t n, size
 struct tile {
     const float *w, *x;
     size_t steps;
-    float *acc;        /* [T][TILE_ROWS][16], its sums before and after; used where not first or not last */
+    float *acc; /* [T][TILE_ROWS][16], its sums before and after; used where not first or not last */
     bool first, last;
-    float *y;          /* last: y[t * ldy + row] = sum + bias[row] */
+    float *y; /* last: y[t * ldy + row] = sum + bias[row] */
     size_t ldy;
     const float *bias; /* or NULL */
     uint32_t rows;     /* of them valid */
@@ -44,15 +44,13 @@ INLINE void tile_finish(const struct tile *c, const int T, vf acc[TILE_TOKENS][T
 #if TILE_ROWS == 4
         vf_sum4(sum, acc[t][0], acc[t][1], acc[t][2], acc[t][3]);
 #else
-        for (int i = 0; i < TILE_ROWS; i++)
-            sum[i] = vf_sum(acc[t][i]);
+        for (int i = 0; i < TILE_ROWS; i++) sum[i] = vf_sum(acc[t][i]);
 #endif
         if (c->rows == TILE_ROWS && !c->bias) {
             memcpy(y, sum, sizeof sum);
             continue;
         }
-        for (uint32_t i = 0; i < c->rows; i++)
-            y[i] = c->bias ? sum[i] + c->bias[i] : sum[i];
+        for (uint32_t i = 0; i < c->rows; i++) y[i] = c->bias ? sum[i] + c->bias[i] : sum[i];
     }
 }
 
@@ -68,14 +66,12 @@ INLINE void tile_run(const struct tile *c, const int T)
     for (size_t k = c->steps; k > 0; k--, w += TILE_ROWS * STEP, x += (size_t)T * STEP) {
         vf wv[TILE_ROWS];
 #pragma GCC unroll 8
-        for (int i = 0; i < TILE_ROWS; i++)
-            wv[i] = vf_load(w + i * (int)STEP);
+        for (int i = 0; i < TILE_ROWS; i++) wv[i] = vf_load(w + i * (int)STEP);
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++) {
             vf xv = vf_load(x + t * (int)STEP);
 #pragma GCC unroll 8
-            for (int i = 0; i < TILE_ROWS; i++)
-                acc[t][i] = vf_fma(wv[i], xv, acc[t][i]);
+            for (int i = 0; i < TILE_ROWS; i++) acc[t][i] = vf_fma(wv[i], xv, acc[t][i]);
         }
     }
     if (c->last) {
@@ -85,8 +81,7 @@ INLINE void tile_run(const struct tile *c, const int T)
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
-        for (int i = 0; i < TILE_ROWS; i++)
-            vf_store(c->acc + (t * TILE_ROWS + i) * (int)STEP, acc[t][i]);
+        for (int i = 0; i < TILE_ROWS; i++) vf_store(c->acc + (t * TILE_ROWS + i) * (int)STEP, acc[t][i]);
 }
 
 static void tile_1(const struct tile *c)
@@ -153,14 +148,15 @@ static void dequantize_block(const struct cpu_product *a, size_t r0, size_t rows
 }
 
 static void kernel_gemm(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
-                               float *work)
+                        float *work)
 {
     float *w = work, *acc = work + BLOCK_ROWS * BLOCK_COLS;
     const uint32_t groups = kernel_groups(n);
     for (size_t r = r0; r < r1; r += BLOCK_ROWS) {
         const size_t rows = r1 - r < BLOCK_ROWS ? r1 - r : BLOCK_ROWS, row_groups = (rows + TILE_ROWS - 1) / TILE_ROWS;
         for (size_t k0 = 0; k0 < a->cols; k0 += BLOCK_COLS) {
-            const size_t k1 = k0 + BLOCK_COLS < a->cols ? k0 + BLOCK_COLS : a->cols, width = cpu_round_up(k1 - k0, STEP);
+            const size_t k1 = k0 + BLOCK_COLS < a->cols ? k0 + BLOCK_COLS : a->cols,
+                         width = cpu_round_up(k1 - k0, STEP);
             dequantize_block(a, r, rows, k0, k1, w);
             struct ahead next = {.row_bytes = a->row_bytes};
             if (k1 < a->cols) {
@@ -171,8 +167,11 @@ static void kernel_gemm(const struct cpu_product *a, const float *packed, uint32
             }
             for (uint32_t g = 0; g < groups; g++) {
                 const uint32_t t = group_first(n, groups, g), T = group_first(n, groups, g + 1) - t;
-                struct tile c = {.x = packed + k0 * n + t * width, .steps = width / STEP, .first = k0 == 0,
-                                 .last = k1 == a->cols, .ldy = a->ldy};
+                struct tile c = {.x = packed + k0 * n + t * width,
+                                 .steps = width / STEP,
+                                 .first = k0 == 0,
+                                 .last = k1 == a->cols,
+                                 .ldy = a->ldy};
                 for (size_t i = 0; i < row_groups; i++) {
                     const size_t row = r + i * TILE_ROWS;
                     c.w = w + i * width * TILE_ROWS;

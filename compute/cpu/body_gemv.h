@@ -6,8 +6,9 @@
 #define MAX_ROWS 8
 
 /* Columns [k, k + 64) of R rows, row after row, each dequantized by 64 at once. */
-INLINE void gemv_by_four(const struct cpu_product *a, const int R, const int T, const uint32_t form, const unsigned char *const *row,
-                         const vf *s, const float *x0, size_t k, size_t ahead, vf (*acc)[TILE_TOKENS])
+INLINE void gemv_by_four(const struct cpu_product *a, const int R, const int T, const uint32_t form,
+                         const unsigned char *const *row, const vf *s, const float *x0, size_t k, size_t ahead,
+                         vf (*acc)[TILE_TOKENS])
 {
     const size_t at = form_at(form, k);
 #pragma GCC unroll 8
@@ -27,8 +28,7 @@ INLINE void gemv_by_four(const struct cpu_product *a, const int R, const int T, 
 /* Sends for a block that comes later, where blocks are no part of a cache line. */
 INLINE void prefetch_block(const uint32_t form, const unsigned char *p)
 {
-    for (size_t b = 0; form_scales(form) == FORM_SCALES_INSIDE && b < form_bytes(form); b += 64)
-        prefetch_far(p + b);
+    for (size_t b = 0; form_scales(form) == FORM_SCALES_INSIDE && b < form_bytes(form); b += 64) prefetch_far(p + b);
 }
 
 /* Rows [r, r + R) times tokens [t0, t0 + T). R, T and form are constants wherever it is called. */
@@ -47,8 +47,7 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
         scales[i] = grid ? grid_row(a, r + (size_t)i) : NULL;
         s[i] = vf_zero();
 #pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            acc[i][t] = vf_zero();
+        for (int t = 0; t < T; t++) acc[i][t] = vf_zero();
     }
     const size_t span = form_span(a, form);
     size_t k = 0;
@@ -69,8 +68,7 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
             const unsigned step = inside ? (unsigned)((k - first) / STEP) : 0;
             if (!inside && at % 64 == 0)
 #pragma GCC unroll 8
-                for (int i = 0; i < R; i++)
-                    prefetch_far(row[i] + at + ahead);
+                for (int i = 0; i < R; i++) prefetch_far(row[i] + at + ahead);
             if (ROW_BY_ROW && T == 1 && (grid || inside)) {
                 const vf x = vf_load(x0 + k);
 #pragma GCC unroll 8
@@ -79,14 +77,12 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
                 continue;
             }
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++)
-                w[i] = form_step(form, row[i] + at, step, s[i], f[i]);
+            for (int i = 0; i < R; i++) w[i] = form_step(form, row[i] + at, step, s[i], f[i]);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) {
                 vf x = vf_load(x0 + (size_t)t * a->ldx + k);
 #pragma GCC unroll 8
-                for (int i = 0; i < R; i++)
-                    acc[i][t] = vf_fma(w[i], x, acc[i][t]);
+                for (int i = 0; i < R; i++) acc[i][t] = vf_fma(w[i], x, acc[i][t]);
             }
         }
     }
@@ -96,20 +92,17 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
             const unsigned n = (unsigned)(cols - k);
             vf last = form_rest(a, form, row[i], scales[i], k, n);
 #pragma GCC unroll 8
-            for (int t = 0; t < T; t++)
-                acc[i][t] = vf_fma(last, vf_load_n(x0 + (size_t)t * a->ldx + k, n), acc[i][t]);
+            for (int t = 0; t < T; t++) acc[i][t] = vf_fma(last, vf_load_n(x0 + (size_t)t * a->ldx + k, n), acc[i][t]);
         }
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++) {
         float sum[MAX_ROWS];
         if (R % 4 == 0)
 #pragma GCC unroll 2
-            for (int i = 0; i < R; i += 4)
-                vf_sum4(sum + i, acc[i][t], acc[i + 1][t], acc[i + 2][t], acc[i + 3][t]);
+            for (int i = 0; i < R; i += 4) vf_sum4(sum + i, acc[i][t], acc[i + 1][t], acc[i + 2][t], acc[i + 3][t]);
         else
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++)
-                sum[i] = vf_sum(acc[i][t]);
+            for (int i = 0; i < R; i++) sum[i] = vf_sum(acc[i][t]);
         for (int i = 0; i < R; i++)
             y0[(size_t)t * a->ldy + r + (size_t)i] = a->bias ? sum[i] + a->bias[r + (size_t)i] : sum[i];
     }
@@ -122,44 +115,27 @@ INLINE void gemv_groups(const struct cpu_product *a, const int R, const uint32_t
     for (uint32_t g = 0; g < groups; g++) {
         const uint32_t t = group_first(a->n, groups, g);
         switch (group_first(a->n, groups, g + 1) - t) {
-        case 1:
-            gemv_rows(a, R, 1, form, r, t);
-            break;
-        case 2:
-            gemv_rows(a, R, 2, form, r, t);
-            break;
+        case 1: gemv_rows(a, R, 1, form, r, t); break;
+        case 2: gemv_rows(a, R, 2, form, r, t); break;
 #if TILE_TOKENS > 2
-        case 3:
-            gemv_rows(a, R, 3, form, r, t);
-            break;
+        case 3: gemv_rows(a, R, 3, form, r, t); break;
 #endif
 #if TILE_TOKENS > 3
-        case 4:
-            gemv_rows(a, R, 4, form, r, t);
-            break;
-        case 5:
-            gemv_rows(a, R, 5, form, r, t);
-            break;
-        case 6:
-            gemv_rows(a, R, 6, form, r, t);
-            break;
+        case 4: gemv_rows(a, R, 4, form, r, t); break;
+        case 5: gemv_rows(a, R, 5, form, r, t); break;
+        case 6: gemv_rows(a, R, 6, form, r, t); break;
 #endif
-        default:
-            break;
+        default: break;
         }
     }
 }
 
 INLINE void gemv_form(const struct cpu_product *a, const uint32_t form, size_t r, size_t r1)
 {
-    for (; a->n == 1 && r + GEMV_ROWS <= r1; r += GEMV_ROWS)
-        gemv_rows(a, GEMV_ROWS, 1, form, r, 0);
-    for (; a->n == 2 && r + FEW_ROWS_2 <= r1; r += FEW_ROWS_2)
-        gemv_rows(a, FEW_ROWS_2, 2, form, r, 0);
-    for (; r + TILE_ROWS <= r1; r += TILE_ROWS)
-        gemv_groups(a, TILE_ROWS, form, r);
-    for (; r < r1; r++)
-        gemv_groups(a, 1, form, r);
+    for (; a->n == 1 && r + GEMV_ROWS <= r1; r += GEMV_ROWS) gemv_rows(a, GEMV_ROWS, 1, form, r, 0);
+    for (; a->n == 2 && r + FEW_ROWS_2 <= r1; r += FEW_ROWS_2) gemv_rows(a, FEW_ROWS_2, 2, form, r, 0);
+    for (; r + TILE_ROWS <= r1; r += TILE_ROWS) gemv_groups(a, TILE_ROWS, form, r);
+    for (; r < r1; r++) gemv_groups(a, 1, form, r);
 }
 
 #define GEMV(name, ...)                                                                                                \

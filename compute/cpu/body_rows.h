@@ -6,7 +6,7 @@
 
 /* f(c, n): columns [c, c + n), n = 16 but for the last. */
 #define FOR_VECS(c, n, width)                                                                                          \
-    for (size_t c = 0, n = (width) < 16 ? (width) : 16; c < (width); c += 16, n = (width) - c < 16 ? (width) - c : 16)
+    for (size_t c = 0, n = (width) < 16 ? (width) : 16; c < (width); c += 16, n = (width)-c < 16 ? (width)-c : 16)
 
 INLINE vf load_some(const float *p, size_t n)
 {
@@ -23,10 +23,10 @@ INLINE void store_some(float *p, vf x, size_t n)
 INLINE float sum_of_squares(const float *x, size_t width, float mean)
 {
     vf sum = vf_zero(), m = vf_set1(mean);
-    FOR_VECS(c, n, width) {
+    FOR_VECS(c, n, width)
+    {
         vf d = vf_sub(load_some(x + c, n), m);
-        if (n < 16)
-            d = vf_sel(vm_first((unsigned)n), d, vf_zero());
+        if (n < 16) d = vf_sel(vm_first((unsigned)n), d, vf_zero());
         sum = vf_fma(d, d, sum);
     }
     return vf_sum(sum);
@@ -36,21 +36,20 @@ INLINE float sum_of(const float *x, size_t width)
 {
     vf sum = vf_zero();
     FOR_VECS(c, n, width)
-        sum = vf_add(sum, load_some(x + c, n));
+    sum = vf_add(sum, load_some(x + c, n));
     return vf_sum(sum);
 }
 
 /* y = (x - mean) * by * (weight_add + weight) + bias */
-INLINE void norm_write(float *y, const float *x, size_t width, float mean, float by, const float *weight, float weight_add,
-                       const float *bias)
+INLINE void norm_write(float *y, const float *x, size_t width, float mean, float by, const float *weight,
+                       float weight_add, const float *bias)
 {
     const vf m = vf_set1(mean), s = vf_set1(by), one = vf_set1(weight_add);
-    FOR_VECS(c, n, width) {
+    FOR_VECS(c, n, width)
+    {
         vf v = vf_mul(vf_sub(load_some(x + c, n), m), s);
-        if (weight)
-            v = vf_mul(v, vf_add(load_some(weight + c, n), one));
-        if (bias)
-            v = vf_add(v, load_some(bias + c, n));
+        if (weight) v = vf_mul(v, vf_add(load_some(weight + c, n), one));
+        if (bias) v = vf_add(v, load_some(bias + c, n));
         store_some(y + c, v, n);
     }
 }
@@ -73,24 +72,23 @@ INLINE bool norm_large(float *y, const float *x, size_t width, uint32_t kind, co
     vf total = vf_zero(), sum = vf_zero(), mean = vf_zero();
     if (kind == NORM_LAYER) {
         FOR_VECS(c, n, width)
-            total = vf_add(total, smaller(x + c, n, mean));
+        total = vf_add(total, smaller(x + c, n, mean));
         mean = vf_set1(vf_sum(total) / (float)width);
     }
-    FOR_VECS(c, n, width) {
+    FOR_VECS(c, n, width)
+    {
         const vf d = smaller(x + c, n, mean);
         sum = vf_fma(d, d, sum);
     }
     const float squares = vf_sum(sum);
-    if (!FITS(squares))
-        return false;
+    if (!FITS(squares)) return false;
     const float length = __builtin_sqrtf(kind == NORM_L2 ? squares : squares / (float)width);
     const vf by = vf_set1(length > 0.0f ? 1.0f / length : 0.0f);
-    FOR_VECS(c, n, width) {
+    FOR_VECS(c, n, width)
+    {
         vf v = vf_mul(smaller(x + c, n, mean), by);
-        if (weight)
-            v = vf_mul(v, vf_add(load_some(weight + c, n), one));
-        if (bias)
-            v = vf_add(v, load_some(bias + c, n));
+        if (weight) v = vf_mul(v, vf_add(load_some(weight + c, n), one));
+        if (bias) v = vf_add(v, load_some(bias + c, n));
         store_some(y + c, v, n);
     }
     return true;
@@ -105,8 +103,7 @@ static void kernel_norm(const struct op_norm *p, float *y, const float *x, const
         float *yg = y + (size_t)g * p->dst_stride;
         float mean = p->kind == NORM_LAYER ? sum_of(xg, p->width) / width : 0.0f;
         float sum = sum_of_squares(xg, p->width, mean);
-        if (!FITS(sum) && norm_large(yg, xg, p->width, p->kind, wg, p->weight_add, bg))
-            continue;
+        if (!FITS(sum) && norm_large(yg, xg, p->width, p->kind, wg, p->weight_add, bg)) continue;
         float by = 1.0f / __builtin_sqrtf(p->kind == NORM_L2 ? sum + p->eps : sum / width + p->eps);
         norm_write(yg, xg, p->width, mean, by, wg, p->weight_add, bg);
     }
@@ -125,7 +122,8 @@ static void kernel_rope(const struct op_rope *p, float *x, const float *cs, uint
             }
             continue;
         }
-        FOR_VECS(i, n, half) {
+        FOR_VECS(i, n, half)
+        {
             vf a = load_some(x + i, n), b = load_some(x + half + i, n);
             vf c = load_some(cosines + i, n), s = load_some(sines + i, n);
             store_some(x + i, vf_sub(vf_mul(a, c), vf_mul(b, s)), n);
@@ -138,14 +136,14 @@ static void kernel_add(float *dst, const float *a, const float *b, size_t width,
 {
     const vf fa = vf_set1(ca), fb = vf_set1(cb);
     FOR_VECS(c, n, width)
-        store_some(dst + c, vf_add(vf_mul(load_some(a + c, n), fa), vf_mul(load_some(b + c, n), fb)), n);
+    store_some(dst + c, vf_add(vf_mul(load_some(a + c, n), fa), vf_mul(load_some(b + c, n), fb)), n);
 }
 
 static void kernel_scale(float *x, size_t width, float mul)
 {
     const vf m = vf_set1(mul);
     FOR_VECS(c, n, width)
-        store_some(x + c, vf_mul(load_some(x + c, n), m), n);
+    store_some(x + c, vf_mul(load_some(x + c, n), m), n);
 }
 
 INLINE vf soft_cap(vf x, vf cap)
@@ -157,14 +155,14 @@ static void kernel_softcap(float *x, size_t width, float mul, float cap)
 {
     const vf m = vf_set1(mul), top = vf_set1(cap);
     FOR_VECS(c, n, width)
-        store_some(x + c, soft_cap(vf_mul(load_some(x + c, n), m), top), n);
+    store_some(x + c, soft_cap(vf_mul(load_some(x + c, n), m), top), n);
 }
 
 static void kernel_add_scaled(float *dst, const float *src, size_t width, float weight)
 {
     const vf w = vf_set1(weight);
     FOR_VECS(c, n, width)
-        store_some(dst + c, vf_add(load_some(dst + c, n), vf_mul(load_some(src + c, n), w)), n);
+    store_some(dst + c, vf_add(load_some(dst + c, n), vf_mul(load_some(src + c, n), w)), n);
 }
 
 /* What is too large for the cache's form becomes not a number, and not infinite: a score of minus infinity would be taken
@@ -178,17 +176,17 @@ static void kernel_narrow(void *dst, const float *src, uint32_t kv_form, size_t 
 {
     uint16_t h[16];
     switch (kv_form) { /* those that are FORM_CACHE */
-    case FORM_F32:
-        memcpy(dst, src, width * sizeof *src);
-        return;
+    case FORM_F32: memcpy(dst, src, width * sizeof *src); return;
     case FORM_BF16:
-        FOR_VECS(c, n, width) {
+        FOR_VECS(c, n, width)
+        {
             vf_store_bf16(h, below_or_nan(load_some(src + c, n), 0x1.ffp127f));
             memcpy((uint16_t *)dst + c, h, n * sizeof *h);
         }
         return;
     case FORM_F16:
-        FOR_VECS(c, n, width) {
+        FOR_VECS(c, n, width)
+        {
             vf_store_f16(h, below_or_nan(load_some(src + c, n), 65520.0f));
             memcpy((uint16_t *)dst + c, h, n * sizeof *h);
         }
@@ -202,8 +200,7 @@ INLINE vf softplus_vec(vf x)
 {
     float f[16];
     vf_store(f, x);
-    for (int i = 0; i < 16; i++)
-        f[i] = softplus(f[i]);
+    for (int i = 0; i < 16; i++) f[i] = softplus(f[i]);
     return vf_load(f);
 }
 
@@ -211,22 +208,14 @@ INLINE vf act_vec(uint32_t kind, vf x)
 {
     vf positive = vf_max(vf_zero(), x); /* keeps a not-a-number */
     switch (kind) {
-    case ACT_SILU:
-        return vf_mul(x, vf_sigmoid(x));
-    case ACT_GELU_TANH:
-        return vf_gelu_tanh(x);
-    case ACT_GELU_ERF:
-        return vf_gelu_erf(x);
-    case ACT_RELU:
-        return positive;
-    case ACT_RELU2:
-        return vf_mul(positive, positive);
-    case ACT_SIGMOID:
-        return vf_sigmoid(x);
-    case ACT_SOFTPLUS:
-        return softplus_vec(x);
-    default:
-        return x;
+    case ACT_SILU: return vf_mul(x, vf_sigmoid(x));
+    case ACT_GELU_TANH: return vf_gelu_tanh(x);
+    case ACT_GELU_ERF: return vf_gelu_erf(x);
+    case ACT_RELU: return positive;
+    case ACT_RELU2: return vf_mul(positive, positive);
+    case ACT_SIGMOID: return vf_sigmoid(x);
+    case ACT_SOFTPLUS: return softplus_vec(x);
+    default: return x;
     }
 }
 
@@ -255,14 +244,14 @@ INLINE void act_columns(const struct op_act *p, const uint32_t kind, float *dst,
 {
     const bool pairs = p->flags & ACT_INTERLEAVED, two = pairs || up;
     const vf shared = vf_set1(p->flags & ACT_BROADCAST ? gate[0] : 0.0f);
-    FOR_VECS(c, n, p->width) {
+    FOR_VECS(c, n, p->width)
+    {
         vf g, u = vf_zero();
         if (pairs) {
             load_pairs(gate + 2 * c, n, &g, &u);
         } else {
             g = p->flags & ACT_BROADCAST ? shared : load_some(gate + c, n);
-            if (up)
-                u = load_some(up + c, n);
+            if (up) u = load_some(up + c, n);
         }
         vf y;
         if (kind == ACT_SWIGLU_OAI)
@@ -276,17 +265,9 @@ INLINE void act_columns(const struct op_act *p, const uint32_t kind, float *dst,
 static void kernel_act(const struct op_act *p, float *dst, const float *gate, const float *up)
 {
     switch (p->kind) {
-    case ACT_SILU:
-        act_columns(p, ACT_SILU, dst, gate, up);
-        break;
-    case ACT_GELU_TANH:
-        act_columns(p, ACT_GELU_TANH, dst, gate, up);
-        break;
-    case ACT_GELU_ERF:
-        act_columns(p, ACT_GELU_ERF, dst, gate, up);
-        break;
-    default:
-        act_columns(p, p->kind, dst, gate, up);
-        break;
+    case ACT_SILU: act_columns(p, ACT_SILU, dst, gate, up); break;
+    case ACT_GELU_TANH: act_columns(p, ACT_GELU_TANH, dst, gate, up); break;
+    case ACT_GELU_ERF: act_columns(p, ACT_GELU_ERF, dst, gate, up); break;
+    default: act_columns(p, p->kind, dst, gate, up); break;
     }
 }

@@ -4,8 +4,9 @@
 #include "compute/cpu/body_rows.h"
 
 /* Sixteen channels [c, c + n) through all positions. */
-INLINE void conv_channels(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds, const float *weight,
-                          const float *bias, float *states, size_t state_floats, const struct ops_chain *chain, size_t c, size_t n)
+INLINE void conv_channels(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds,
+                          const float *weight, const float *bias, float *states, size_t state_floats,
+                          const struct ops_chain *chain, size_t c, size_t n)
 {
     const uint32_t old = p->taps - 1; /* inputs that a state holds */
     for (uint32_t i = 0; i < chain->n; i++) {
@@ -15,21 +16,20 @@ INLINE void conv_channels(const struct op_conv *p, float *dst, size_t ldd, const
         vf sum = vf_zero();
         for (uint32_t t = 0; t < p->taps; t++) {
             float w[16] = {0};
-            for (size_t k = 0; k < n; k++)
-                w[k] = weight[(c + k) * p->taps + t];
+            for (size_t k = 0; k < n; k++) w[k] = weight[(c + k) * p->taps + t];
             vf x = t == old ? now : from ? load_some(from + (size_t)t * p->width, n) : vf_zero();
             sum = vf_fma(vf_load(w), x, sum);
             if (t > 0) /* the state moves on by one; its oldest was read before */
                 store_some(to + (size_t)(t - 1) * p->width, x, n);
         }
-        if (bias)
-            sum = vf_add(sum, load_some(bias + c, n));
+        if (bias) sum = vf_add(sum, load_some(bias + c, n));
         store_some(dst + i * ldd + c, act_vec(p->act, sum), n);
     }
 }
 
-static void kernel_conv(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds, const float *weight,
-                        const float *bias, float *states, size_t state_floats, const struct ops_chain *chain, size_t c0, size_t c1)
+static void kernel_conv(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds,
+                        const float *weight, const float *bias, float *states, size_t state_floats,
+                        const struct ops_chain *chain, size_t c0, size_t c1)
 {
     for (size_t c = c0; c < c1; c += 16)
         conv_channels(p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, c1 - c < 16 ? c1 - c : 16);
@@ -46,21 +46,19 @@ INLINE void unit_length(float *y, const float *x, size_t width, float scale)
 
 /* Up to 64 columns [c, c + 16 * V) of one head's state through one position. Two walks over the rows: what k finds in the
  * decayed state, then the update and what q finds in it. */
-INLINE void delta_columns(const int V, const float *from, float *to, size_t dk, size_t dv, const float *q, const float *k,
-                          const float *v, float decay, float beta, float *dst, const size_t n[4])
+INLINE void delta_columns(const int V, const float *from, float *to, size_t dk, size_t dv, const float *q,
+                          const float *k, const float *v, float decay, float beta, float *dst, const size_t n[4])
 {
     vf found[4], out[4], change[4];
     const vf g = vf_set1(decay);
 #pragma GCC unroll 4
-    for (int i = 0; i < V; i++)
-        found[i] = out[i] = vf_zero();
+    for (int i = 0; i < V; i++) found[i] = out[i] = vf_zero();
     for (size_t r = 0; from && r < dk; r++)
 #pragma GCC unroll 4
         for (int i = 0; i < V; i++)
             found[i] = vf_fma(vf_mul(load_some(from + r * dv + 16 * i, n[i]), g), vf_set1(k[r]), found[i]);
 #pragma GCC unroll 4
-    for (int i = 0; i < V; i++)
-        change[i] = vf_mul(vf_sub(load_some(v + 16 * i, n[i]), found[i]), vf_set1(beta));
+    for (int i = 0; i < V; i++) change[i] = vf_mul(vf_sub(load_some(v + 16 * i, n[i]), found[i]), vf_set1(beta));
     for (size_t r = 0; r < dk; r++)
 #pragma GCC unroll 4
         for (int i = 0; i < V; i++) {
@@ -70,12 +68,11 @@ INLINE void delta_columns(const int V, const float *from, float *to, size_t dk, 
             out[i] = vf_fma(s, vf_set1(q[r]), out[i]);
         }
 #pragma GCC unroll 4
-    for (int i = 0; i < V; i++)
-        store_some(dst + 16 * i, out[i], n[i]);
+    for (int i = 0; i < V; i++) store_some(dst + 16 * i, out[i], n[i]);
 }
 
-INLINE void delta_position(const float *from, float *to, size_t dk, size_t dv, const float *q, const float *k, const float *v,
-                           float decay, float beta, float *dst)
+INLINE void delta_position(const float *from, float *to, size_t dk, size_t dv, const float *q, const float *k,
+                           const float *v, float decay, float beta, float *dst)
 {
     static const size_t full[4] = {16, 16, 16, 16};
     size_t c = 0;
@@ -88,18 +85,21 @@ INLINE void delta_position(const float *from, float *to, size_t dk, size_t dv, c
 }
 
 /* work: q and k of a position, normalized: cpu_delta_floats(). */
-static void kernel_delta(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x, float *states,
-                         size_t state_floats, const struct ops_chain *chain, uint32_t head, float *work)
+static void kernel_delta(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x,
+                         float *states, size_t state_floats, const struct ops_chain *chain, uint32_t head, float *work)
 {
     const size_t dk = p->dk, dv = p->dv, key_head = head / (p->heads / p->key_heads);
     float *q = work, *k = work + cpu_round_up(dk, 16);
     for (uint32_t i = 0; i < chain->n; i++) {
-        const float *from = chain->from[i] == UINT32_MAX ? NULL : states + chain->from[i] * state_floats + head * dk * dv;
+        const float *from =
+            chain->from[i] == UINT32_MAX ? NULL : states + chain->from[i] * state_floats + head * dk * dv;
         float *to = states + chain->to[i] * state_floats + head * dk * dv;
-        const double rate = exp_exact(x->a_log[head]) * (double)softplus(x->a[(size_t)i * x->lda + head] + x->dt_bias[head]);
+        const double rate =
+            exp_exact(x->a_log[head]) * (double)softplus(x->a[(size_t)i * x->lda + head] + x->dt_bias[head]);
         const float decay = (float)exp_exact(-rate), beta = sigmoid_exact(x->b[(size_t)i * x->ldb + head]);
         unit_length(q, x->q + (size_t)i * x->ldq + key_head * dk, dk, p->scale);
         unit_length(k, x->k + (size_t)i * x->ldk + key_head * dk, dk, 1.0f);
-        delta_position(from, to, dk, dv, q, k, x->v + (size_t)i * x->ldv + head * dv, decay, beta, dst + i * ldd + head * dv);
+        delta_position(from, to, dk, dv, q, k, x->v + (size_t)i * x->ldv + head * dv, decay, beta,
+                       dst + i * ldd + head * dv);
     }
 }

@@ -4,45 +4,41 @@
 #include "compute/cpu/body_weights.h"
 
 /* V vectors of columns of T tokens over rows dequantized rows; y is loaded, carried on and stored. */
-INLINE void sum_columns(const int T, const int V, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
-                        size_t rows)
+INLINE void sum_columns(const int T, const int V, float *y, size_t ldy, const float *x, size_t ldx, const float *w,
+                        size_t ldw, size_t rows)
 {
     vf acc[TILE_TOKENS][TILE_VECS];
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            acc[t][v] = vf_load(y + (size_t)t * ldy + v * (int)STEP);
+        for (int v = 0; v < V; v++) acc[t][v] = vf_load(y + (size_t)t * ldy + v * (int)STEP);
     for (size_t r = 0; r < rows; r++, w += ldw) {
         vf wv[TILE_VECS];
 #pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            wv[v] = vf_load(w + v * (int)STEP);
+        for (int v = 0; v < V; v++) wv[v] = vf_load(w + v * (int)STEP);
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++) {
             vf xv = vf_set1(x[(size_t)t * ldx + r]);
 #pragma GCC unroll 8
-            for (int v = 0; v < V; v++)
-                acc[t][v] = vf_fma(xv, wv[v], acc[t][v]);
+            for (int v = 0; v < V; v++) acc[t][v] = vf_fma(xv, wv[v], acc[t][v]);
         }
     }
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            vf_store(y + (size_t)t * ldy + v * (int)STEP, acc[t][v]);
+        for (int v = 0; v < V; v++) vf_store(y + (size_t)t * ldy + v * (int)STEP, acc[t][v]);
 }
 
 /* The same for width columns, a multiple of 16, of T <= TILE_TOKENS tokens. */
-static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw, size_t rows, size_t width)
+static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw, size_t rows,
+                      size_t width)
 {
     size_t c = 0;
 #define SUM_CASE(T)                                                                                                    \
     case T:                                                                                                            \
         for (; c + TILE_VECS * STEP <= width; c += TILE_VECS * STEP)                                                   \
             sum_columns(T, TILE_VECS, y + c, ldy, x, ldx, w + c, ldw, rows);                                           \
-        for (; c < width; c += STEP)                                                                                   \
-            sum_columns(T, 1, y + c, ldy, x, ldx, w + c, ldw, rows);                                                   \
+        for (; c < width; c += STEP) sum_columns(T, 1, y + c, ldy, x, ldx, w + c, ldw, rows);                          \
         break
     switch (T) {
         SUM_CASE(1);
@@ -55,8 +51,7 @@ static void sum_group(int T, float *y, size_t ldy, const float *x, size_t ldx, c
         SUM_CASE(5);
         SUM_CASE(6);
 #endif
-    default:
-        break;
+    default: break;
     }
 #undef SUM_CASE
 }
@@ -81,18 +76,15 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
         vf sum = vf_load(a->y + c);
         if (at % 64 == 0)
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++)
-                prefetch_far(row[i] + at + ahead);
+            for (int i = 0; i < R; i++) prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
-        for (int i = 0; i < R; i++)
-            sum = vf_fma(x[i], form_step(form, row[i] + at, 0, none, NULL), sum);
+        for (int i = 0; i < R; i++) sum = vf_fma(x[i], form_step(form, row[i] + at, 0, none, NULL), sum);
         vf_store(a->y + c, sum);
     }
     if (c < c1) {
         const unsigned n = (unsigned)(c1 - c);
         vf sum = vf_load_n(a->y + c, n);
-        for (int i = 0; i < R; i++)
-            sum = vf_fma(x[i], form_rest(a, form, row[i], NULL, c, n), sum);
+        for (int i = 0; i < R; i++) sum = vf_fma(x[i], form_rest(a, form, row[i], NULL, c, n), sum);
         vf_store_n(a->y + c, sum, n);
     }
 }
@@ -100,10 +92,8 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
 INLINE void sum_gemv_form(const struct cpu_product *a, const uint32_t form, size_t rows, size_t c0, size_t c1)
 {
     size_t r = 0;
-    for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE)
-        sum_gemv_rows(a, ROWS_AT_ONCE, form, r, c0, c1);
-    for (; r < rows; r++)
-        sum_gemv_rows(a, 1, form, r, c0, c1);
+    for (; r + ROWS_AT_ONCE <= rows; r += ROWS_AT_ONCE) sum_gemv_rows(a, ROWS_AT_ONCE, form, r, c0, c1);
+    for (; r < rows; r++) sum_gemv_rows(a, 1, form, r, c0, c1);
 }
 
 /* By form; those with scales dequantize rows, as for several tokens. */
@@ -111,8 +101,7 @@ typedef void sum_gemv_fn(const struct cpu_product *a, size_t rows, size_t c0, si
 #define SUM_GEMV(name, ...)                                                                                            \
     static void sum_gemv_##name(const struct cpu_product *a, size_t rows, size_t c0, size_t c1)                        \
     {                                                                                                                  \
-        if (form_scales(FORM_##name) == FORM_SCALES_NONE)                                                              \
-            sum_gemv_form(a, FORM_##name, rows, c0, c1);                                                               \
+        if (form_scales(FORM_##name) == FORM_SCALES_NONE) sum_gemv_form(a, FORM_##name, rows, c0, c1);                 \
     }
 FORM_WEIGHTS(SUM_GEMV)
 #undef SUM_GEMV
@@ -144,8 +133,7 @@ static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_
         const size_t count = rows - r < SUM_ROWS ? rows - r : SUM_ROWS;
         for (size_t i = 0; i < count; i++) {
             const unsigned char *next = a->data + (r + i + 8) * a->row_bytes + cpu_bytes_of(a->form, c0);
-            for (size_t b = 0; b < cpu_bytes_of(a->form, width); b += 64)
-                prefetch_near(next + b);
+            for (size_t b = 0; b < cpu_bytes_of(a->form, width); b += 64) prefetch_near(next + b);
             dequantize(a, r + i, c0, c1, w + i * padded, STEP);
         }
         for (uint32_t t = 0; t < a->n; t += TILE_TOKENS) {
@@ -156,23 +144,19 @@ static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_
                 sum_group(T, y, a->ldy, x, a->ldx, w, padded, count, width);
                 continue;
             }
-            for (int i = 0; i < T; i++)
-                memcpy(edge + (size_t)i * SUM_COLS, y + (size_t)i * a->ldy, width * sizeof *y);
+            for (int i = 0; i < T; i++) memcpy(edge + (size_t)i * SUM_COLS, y + (size_t)i * a->ldy, width * sizeof *y);
             sum_group(T, edge, SUM_COLS, x, a->ldx, w, padded, count, padded);
-            for (int i = 0; i < T; i++)
-                memcpy(y + (size_t)i * a->ldy, edge + (size_t)i * SUM_COLS, width * sizeof *y);
+            for (int i = 0; i < T; i++) memcpy(y + (size_t)i * a->ldy, edge + (size_t)i * SUM_COLS, width * sizeof *y);
         }
     }
 }
 
 static void kernel_matmul_t(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
 {
-    if (a->init)
-        begin_sums(a, c0, c1);
+    if (a->init) begin_sums(a, c0, c1);
     if (a->n == 1 && form_scales(a->form) == FORM_SCALES_NONE) {
         sum_gemv_of[a->form](a, rows, c0, c1);
         return;
     }
-    for (; c0 < c1; c0 += SUM_COLS)
-        sum_block(a, rows, c0, c1 - c0 < SUM_COLS ? c1 : c0 + SUM_COLS, work);
+    for (; c0 < c1; c0 += SUM_COLS) sum_block(a, rows, c0, c1 - c0 < SUM_COLS ? c1 : c0 + SUM_COLS, work);
 }

@@ -17,21 +17,20 @@ INLINE uint32_t group_first(uint32_t n, uint32_t groups, uint32_t g) /* its firs
 }
 
 /* 16 columns from k on, wherever scales of the grid change. */
-INLINE vf lane_by_lane(const struct cpu_product *a, const uint32_t form, const unsigned char *row, const unsigned char *scales,
-                       size_t k)
+INLINE vf lane_by_lane(const struct cpu_product *a, const uint32_t form, const unsigned char *row,
+                       const unsigned char *scales, size_t k)
 {
     float s[STEP], f[FORM_FLOATS];
     vf v;
-    for (unsigned i = 0; i < STEP; i++)
-        s[i] = grid_scale(a, scales, (k + i) / form_span(a, form));
+    for (unsigned i = 0; i < STEP; i++) s[i] = grid_scale(a, scales, (k + i) / form_span(a, form));
     form_open(form, row + form_at(form, k), vf_load(s), &v, f);
     return form_step(form, row + form_at(form, k), 0, v, f);
 }
 
 /* Columns [k0, k1) of a row to float32 at dst, dst + stride, ... in steps of 16; the last filled up with zeros. k0: a
  * multiple of 16, and where a block begins. */
-INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, size_t r, size_t k0, size_t k1, float *dst,
-                            size_t stride)
+INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, size_t r, size_t k0, size_t k1,
+                            float *dst, size_t stride)
 {
     const bool grid = form_scales(form) == FORM_SCALES_GRID, scaled = form_scales(form) != FORM_SCALES_NONE;
     const unsigned char *row = a->data + r * a->row_bytes, *scales = grid ? grid_row(a, r) : NULL;
@@ -50,16 +49,13 @@ INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, si
         for (; form_by_four(form) && k + 4 * STEP <= end; k += 4 * STEP) {
             vf w[4];
             form_four_steps(row + form_at(form, k), v, w);
-            for (int i = 0; i < 4; i++, dst += stride)
-                vf_store(dst, w[i]);
+            for (int i = 0; i < 4; i++, dst += stride) vf_store(dst, w[i]);
         }
         for (; k + STEP <= end; k += STEP, dst += stride)
             vf_store(dst, form_step(form, row + form_at(form, k), form_step_of(form, k), v, f));
     }
-    for (; by_lane && k + STEP <= k1; k += STEP, dst += stride)
-        vf_store(dst, lane_by_lane(a, form, row, scales, k));
-    if (k < k1)
-        vf_store(dst, form_rest(a, form, row, scales, k, (unsigned)(k1 - k)));
+    for (; by_lane && k + STEP <= k1; k += STEP, dst += stride) vf_store(dst, lane_by_lane(a, form, row, scales, k));
+    if (k < k1) vf_store(dst, form_rest(a, form, row, scales, k, (unsigned)(k1 - k)));
 }
 
 #define DEQUANTIZE(name, ...)                                                                                          \

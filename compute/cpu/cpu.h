@@ -18,9 +18,9 @@
 
 /* Sizes of the many-token product, in floats: a task dequantizes BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
  * with BLOCK_TOKENS tokens; its sums rest in memory between two blocks of columns. */
-#define BLOCK_ROWS   FOOTPRINT_CPU_ROWS
-#define BLOCK_COLS   FOOTPRINT_CPU_COLS
-#define BLOCK_TOKENS FOOTPRINT_CPU_TOKENS
+#define BLOCK_ROWS         FOOTPRINT_CPU_ROWS
+#define BLOCK_COLS         FOOTPRINT_CPU_COLS
+#define BLOCK_TOKENS       FOOTPRINT_CPU_TOKENS
 #define MATMUL_WORK_FLOATS ((size_t)FOOTPRINT_CPU_WORK)
 
 /* A product with transposed weights dequantizes SUM_ROWS x SUM_COLS at a time. */
@@ -36,14 +36,14 @@ struct cpu_product {
     const float *x;
     const float *bias; /* or NULL */
     size_t ldy, ldx;
-    uint32_t n;        /* tokens */
+    uint32_t n; /* tokens */
     uint32_t form, scale_form;
-    size_t cols;       /* of the matrix */
+    size_t cols;                       /* of the matrix */
     const unsigned char *data, *scale; /* row 0 of the call; scale NULL: none */
     size_t row_bytes, scale_row_bytes;
-    uint64_t row0, scale_row0;         /* in the matrix */
-    uint32_t block_rows, block_cols;   /* elements that share a scale of the grid; never 0 */
-    bool init;         /* ops_matmul_t */
+    uint64_t row0, scale_row0;       /* in the matrix */
+    uint32_t block_rows, block_cols; /* elements that share a scale of the grid; never 0 */
+    bool init;                       /* ops_matmul_t */
 };
 
 /* One attention; see ops_attention(). */
@@ -78,9 +78,10 @@ struct cpu_kernels {
     void (*gemv[FORMS])(const struct cpu_product *a, size_t r0, size_t r1);
     void (*pack)(float *dst, const float *x, size_t ldx, uint32_t n, size_t cols, uint32_t group);
     void (*gemm)(const struct cpu_product *a, const float *packed, uint32_t t0, uint32_t n, size_t r0, size_t r1,
-                        float *work);
+                 float *work);
     uint32_t (*groups)(uint32_t n); /* of tokens; pack() does one of them */
-    void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float mul, float *sums); /* sum of (mul W[r][k])^2 */
+    void (*row_squares)(const struct cpu_product *a, size_t r0, size_t r1, float mul,
+                        float *sums); /* sum of (mul W[r][k])^2 */
     /* Columns [c0, c1), c0 a multiple of 16 and where a block begins, over rows rows; work as above. */
     void (*matmul_t)(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work);
 
@@ -98,7 +99,8 @@ struct cpu_kernels {
 
     /* Columns [c0, c1) of all positions; head h of all positions. */
     void (*conv)(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds, const float *weight,
-                 const float *bias, float *states, size_t state_floats, const struct ops_chain *c, size_t c0, size_t c1);
+                 const float *bias, float *states, size_t state_floats, const struct ops_chain *c, size_t c0,
+                 size_t c1);
     void (*delta)(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x, float *states,
                   size_t state_floats, const struct ops_chain *c, uint32_t head, float *work);
 };

@@ -10,8 +10,8 @@
 
 #include "compute/cpu/cpu.h"
 
-#define ALONE_BELOW  65536u             /* multiplications or so that are not worth waking others, some 4 us */
-#define HUGE_PAGE    (UINT64_C(2) << 20)
+#define ALONE_BELOW   65536u /* multiplications or so that are not worth waking others, some 4 us */
+#define HUGE_PAGE     (UINT64_C(2) << 20)
 #define SMALLEST_EACH (sizeof(float) * MATMUL_WORK_FLOATS)
 
 const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
@@ -20,14 +20,11 @@ const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
     unsigned a, b, c = 0, d; /* clang knows no name for f16c */
     const bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
-    if (v == CPU_AVX2 && avx2)
-        return &cpu_kernels_avx2;
+    if (v == CPU_AVX2 && avx2) return &cpu_kernels_avx2;
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (v == CPU_AVX512 && avx512)
-        return &cpu_kernels_avx512;
-    if (v == CPU_AVX512_VBMI && avx512 && __builtin_cpu_supports("avx512vbmi"))
-        return &cpu_kernels_avx512_vbmi;
+    if (v == CPU_AVX512 && avx512) return &cpu_kernels_avx512;
+    if (v == CPU_AVX512_VBMI && avx512 && __builtin_cpu_supports("avx512vbmi")) return &cpu_kernels_avx512_vbmi;
 #endif
     return v == CPU_PLAIN ? &cpu_kernels_plain : NULL;
 }
@@ -41,8 +38,7 @@ static void use_kernels(struct ops *o, const struct cpu_kernels *k)
 int ops_cpu_force(struct ops *o, enum cpu_variant v)
 {
     const struct cpu_kernels *k = cpu_variant_kernels(v);
-    if (!k)
-        return -ENOTSUP;
+    if (!k) return -ENOTSUP;
     use_kernels(o, k);
     return 0;
 }
@@ -56,7 +52,8 @@ static void *map_memory(uint64_t bytes, struct error *e)
 {
     void *p = mmap(NULL, mapped_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
-        error_set(e, errno, "cannot allocate %llu bytes for compute: %s; a smaller --context or --host-memory needs less",
+        error_set(e, errno,
+                  "cannot allocate %llu bytes for compute: %s; a smaller --context or --host-memory needs less",
                   (unsigned long long)bytes, error_name(errno));
         return NULL;
     }
@@ -69,8 +66,7 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
 {
     *out = NULL;
     struct ops *o = calloc(1, sizeof *o);
-    if (!o)
-        return error_set(e, ENOMEM, "no memory for the cpu backend");
+    if (!o) return error_set(e, ENOMEM, "no memory for the cpu backend");
     o->threads = options->threads ? options->threads : 1;
     int err = pool_open(&o->pool, o->threads, e);
     if (err) {
@@ -78,8 +74,7 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
         return err;
     }
     o->scratch_bytes = cpu_round_up(options->scratch_bytes, 64);
-    if (o->scratch_bytes < 2 * o->threads * SMALLEST_EACH)
-        o->scratch_bytes = 2 * o->threads * SMALLEST_EACH;
+    if (o->scratch_bytes < 2 * o->threads * SMALLEST_EACH) o->scratch_bytes = 2 * o->threads * SMALLEST_EACH;
     o->scratch = map_memory(o->scratch_bytes, e);
     if (!o->scratch) {
         ops_close(o);
@@ -103,11 +98,9 @@ int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)
 
 void ops_close(struct ops *o)
 {
-    if (!o)
-        return;
+    if (!o) return;
     pool_close(o->pool);
-    if (o->scratch)
-        munmap(o->scratch, mapped_bytes(o->scratch_bytes));
+    if (o->scratch) munmap(o->scratch, mapped_bytes(o->scratch_bytes));
     free(o);
 }
 
@@ -127,8 +120,7 @@ void *ops_alloc(struct ops *o, uint64_t bytes, struct error *e)
 void ops_free(struct ops *o, void *p, uint64_t bytes)
 {
     (void)o;
-    if (p)
-        munmap(p, mapped_bytes(bytes));
+    if (p) munmap(p, mapped_bytes(bytes));
 }
 
 void ops_upload(struct ops *o, void *dst, const void *host_src, uint64_t bytes)
@@ -145,8 +137,7 @@ void ops_download(struct ops *o, void *host_dst, const void *src, uint64_t bytes
 
 int ops_sync(struct ops *o, struct error *e)
 {
-    if (!o->error.code)
-        return 0;
+    if (!o->error.code) return 0;
     int err = error_set(e, o->error.code, "%s", o->error.text);
     o->error.code = 0;
     return err;
@@ -157,8 +148,7 @@ int ops_sync(struct ops *o, struct error *e)
 void cpu_run(struct ops *o, pool_fn *fn, void *arg, uint32_t tasks, uint64_t work)
 {
     if (work < ALONE_BELOW) {
-        for (uint32_t i = 0; i < tasks; i++)
-            fn(arg, 0, i);
+        for (uint32_t i = 0; i < tasks; i++) fn(arg, 0, i);
         return;
     }
     pool_run(o->pool, fn, arg, tasks);
@@ -190,7 +180,8 @@ int ops_events_open(struct ops *o, uint32_t entries, uint8_t (*freed_handles)[OP
     return error_set(e, ENOTSUP, "the cpu backend has no device slots");
 }
 
-int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e)
+int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES],
+                      struct error *e)
 {
     (void)o, (void)entries, (void)ready_handles;
     return error_set(e, ENOTSUP, "the cpu backend has no device slots");

@@ -9,8 +9,7 @@
 /* An error of the backend where no cache is kept so. */
 static bool known(struct ops *o, uint32_t kv_form)
 {
-    if (form_can_be(kv_form, FORM_CACHE))
-        return true;
+    if (form_can_be(kv_form, FORM_CACHE)) return true;
     error_set(&o->error, ENOTSUP, "no KV cache is kept in form %u (%s)", kv_form, form_name(kv_form));
     return false;
 }
@@ -29,16 +28,15 @@ static void store_task(void *arg, uint32_t worker, uint32_t task)
     const struct store_job *j = arg;
     (void)worker;
     for (uint32_t i = task * j->each; i < j->rows->n && i < (task + 1) * j->each; i++)
-        j->o->kernels->narrow(j->cache + j->rows->row[i] * j->width * form_bytes(j->kv_form), j->src + i * j->ld, j->kv_form,
-                              j->width);
+        j->o->kernels->narrow(j->cache + j->rows->row[i] * j->width * form_bytes(j->kv_form), j->src + i * j->ld,
+                              j->kv_form, j->width);
 }
 
 void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld,
                   const struct ops_rows *r)
 {
     struct store_job j = {o, cache, src, r, width, ld, kv_form, (r->n + 4 * o->threads - 1) / (4 * o->threads)};
-    if (r->n && known(o, kv_form))
-        cpu_run(o, store_task, &j, (r->n + j.each - 1) / j.each, (uint64_t)r->n * width);
+    if (r->n && known(o, kv_form)) cpu_run(o, store_task, &j, (r->n + j.each - 1) / j.each, (uint64_t)r->n * width);
 }
 
 struct attention_job {
@@ -97,16 +95,25 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
 {
     const size_t bytes = form_bytes(kv_form);
     struct attention_job j = {.o = o, .bytes_each = footprint_cpu_attention(p->dk, p->dv) * sizeof(float)};
-    if (r->n == 0 || !known(o, kv_form))
-        return;
+    if (r->n == 0 || !known(o, kv_form)) return;
     if (o->threads * cpu_round_up(j.bytes_each, 64) > o->scratch_bytes) {
         error_set(&o->error, ENOMEM, "scratch of %llu bytes is too small for attention heads of %u and %u columns",
                   (unsigned long long)o->scratch_bytes, p->dk, p->dv);
         return;
     }
-    j.a = (struct cpu_attention){.p = p, .dst = dst, .q = q, .ldd = ldd, .ldq = ldq, .k = k_cache, .v = v_cache,
-                                 .kv_form = kv_form, .sinks = sinks, .alibi = alibi, .rows = r,
-                                 .k_head_bytes = p->dk * bytes, .v_head_bytes = p->dv * bytes,
+    j.a = (struct cpu_attention){.p = p,
+                                 .dst = dst,
+                                 .q = q,
+                                 .ldd = ldd,
+                                 .ldq = ldq,
+                                 .k = k_cache,
+                                 .v = v_cache,
+                                 .kv_form = kv_form,
+                                 .sinks = sinks,
+                                 .alibi = alibi,
+                                 .rows = r,
+                                 .k_head_bytes = p->dk * bytes,
+                                 .v_head_bytes = p->dv * bytes,
                                  .k_row_bytes = (size_t)p->kv_heads * p->dk * bytes,
                                  .v_row_bytes = (size_t)p->kv_heads * p->dv * bytes};
     if (p->flags & ATTN_V_IN_K) {
@@ -116,5 +123,6 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
     }
     cut(&j);
     const uint64_t seen = p->window && p->window < r->max_position ? p->window : (uint64_t)r->max_position + 1;
-    cpu_run(o, attention_task, &j, j.by_head * j.by_kv * parts(r->n, j.positions), seen * r->n * p->heads * (p->dk + p->dv));
+    cpu_run(o, attention_task, &j, j.by_head * j.by_kv * parts(r->n, j.positions),
+            seen * r->n * p->heads * (p->dk + p->dv));
 }

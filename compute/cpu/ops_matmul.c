@@ -8,19 +8,19 @@
 #define GEMV_BLOCK_TOKENS 48u
 #define GEMV_BLOCK_BYTES  ((size_t)800 << 10) /* of them, most of a second cache of 1 MiB */
 #define GEMV_PASS_BYTES   ((size_t)8 << 20)   /* of the tokens that one pass over the rows serves: in the third cache */
-#define LINE_FLOATS 16u /* outputs of a cache line: no two tasks write the same line of y */
+#define LINE_FLOATS       16u                 /* outputs of a cache line: no two tasks write the same line of y */
 
 struct job {
     struct ops *o;
     struct cpu_product a;
     void (*gemv)(const struct cpu_product *a, size_t r0, size_t r1);
-    size_t rows, grain; /* of rows, or of columns */
+    size_t rows, grain;     /* of rows, or of columns */
     const float *norm_bias; /* MATMUL_ROW_NORM: the bias, added after the division */
     bool row_norm;
     const float *packed;
     float *pack_to;
-    uint32_t t0, n;     /* tokens of this block; few: of this pass */
-    uint32_t block;     /* few: of them at a time */
+    uint32_t t0, n; /* tokens of this block; few: of this pass */
+    uint32_t block; /* few: of them at a time */
 };
 
 static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
@@ -28,9 +28,20 @@ static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uin
 {
     const struct plan_matrix *m = w->matrix;
     const bool grid = form_scales(m->form) == FORM_SCALES_GRID;
-    return (struct cpu_product){.y = y, .ldy = ldy, .x = x, .ldx = ldx, .bias = bias, .n = n, .form = m->form,
-                                .scale_form = m->scale_form, .cols = m->cols, .data = w->data, .scale = w->scale,
-                                .row_bytes = m->row_bytes, .scale_row_bytes = m->scale_row_bytes, .row0 = w->row0,
+    return (struct cpu_product){.y = y,
+                                .ldy = ldy,
+                                .x = x,
+                                .ldx = ldx,
+                                .bias = bias,
+                                .n = n,
+                                .form = m->form,
+                                .scale_form = m->scale_form,
+                                .cols = m->cols,
+                                .data = w->data,
+                                .scale = w->scale,
+                                .row_bytes = m->row_bytes,
+                                .scale_row_bytes = m->scale_row_bytes,
+                                .row0 = w->row0,
                                 .scale_row0 = w->scale_row0,
                                 .block_rows = grid ? m->block_rows : 1,
                                 .block_cols = grid ? m->block_cols : (uint32_t)-16};
@@ -42,12 +53,13 @@ static bool known(struct ops *o, const struct ops_weight *w)
     const struct plan_matrix *m = w->matrix;
     const bool grid = form_scales(m->form) == FORM_SCALES_GRID;
     if (m->form >= FORMS || !o->kernels->gemv[m->form]) {
-        error_set(&o->error, ENOTSUP, "no kernel of %s multiplies with weights of form %u (%s)", o->kernels->name, m->form,
-                  form_name(m->form));
+        error_set(&o->error, ENOTSUP, "no kernel of %s multiplies with weights of form %u (%s)", o->kernels->name,
+                  m->form, form_name(m->form));
         return false;
     }
     if (grid && (!w->scale || !form_scaled_by(m->form, m->scale_form) || !m->block_rows || !m->block_cols)) {
-        error_set(&o->error, ENOTSUP, "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
+        error_set(&o->error, ENOTSUP,
+                  "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
                   form_name(m->form), m->scale_form, form_name(m->scale_form));
         return false;
     }
@@ -101,8 +113,7 @@ static void gemv_task(void *arg, uint32_t worker, uint32_t task)
         a.n = j->n - t < j->block ? j->n - t : j->block;
         j->gemv(&a, r0, r1);
     }
-    if (j->row_norm)
-        divide_by_length(j, j->t0, j->n, r0, r1);
+    if (j->row_norm) divide_by_length(j, j->t0, j->n, r0, r1);
 }
 
 static void pack_task(void *arg, uint32_t worker, uint32_t task)
@@ -118,8 +129,7 @@ static void gemm_task(void *arg, uint32_t worker, uint32_t task)
     float *work = cpu_worker_scratch(j->o, worker, MATMUL_WORK_FLOATS * sizeof(float));
     const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
     j->o->kernels->gemm(&j->a, j->packed, j->t0, j->n, r0, r1, work);
-    if (j->row_norm)
-        divide_by_length(j, j->t0, j->n, r0, r1);
+    if (j->row_norm) divide_by_length(j, j->t0, j->n, r0, r1);
 }
 
 static uint32_t tasks_of(const struct job *j)
@@ -136,7 +146,8 @@ static uint32_t tokens_in(const struct job *j, size_t bytes, uint32_t step, uint
 
 static void gemv(struct job *j)
 {
-    const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1, most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
+    const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1,
+                 most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
     j->grain = grain_of(j->o, j->rows, 32, LINE_FLOATS, most);
     /* Blocks of tokens, so that these stay in the second cache while a task's rows pass; passes, so that all of them stay
      * in the third. */
@@ -172,11 +183,10 @@ static void gemm(struct job *j)
     }
 }
 
-void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                uint32_t flags, uint32_t n)
+void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                const float *bias, uint32_t flags, uint32_t n)
 {
-    if (n == 0 || w->rows == 0 || !known(o, w))
-        return;
+    if (n == 0 || w->rows == 0 || !known(o, w)) return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
     j.gemv = o->kernels->gemv[j.a.form];
     if (flags & MATMUL_ROW_NORM) {
@@ -184,7 +194,8 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
         j.norm_bias = bias;
         j.a.bias = NULL;
     }
-    const bool halves = form_scales(j.a.form) == FORM_SCALES_NONE && form_bytes(j.a.form) == 2 * form_elements(j.a.form);
+    const bool halves =
+        form_scales(j.a.form) == FORM_SCALES_NONE && form_bytes(j.a.form) == 2 * form_elements(j.a.form);
     if (halves || (n <= o->kernels->gemv_tokens && j.a.block_cols % 16 == 0))
         gemv(&j);
     else
@@ -199,14 +210,14 @@ static void sums_task(void *arg, uint32_t worker, uint32_t task)
     j->o->kernels->matmul_t(&j->a, j->rows, c0, c1, work);
 }
 
-void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                  bool init, uint32_t n)
+void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                  const float *bias, bool init, uint32_t n)
 {
-    if (n == 0 || !known(o, w))
-        return;
+    if (n == 0 || !known(o, w)) return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
     j.a.init = init;
-    j.grain = n == 1 ? grain_of(o, j.a.cols, 1, 4 * LINE_FLOATS, 4 * SUM_COLS) : grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
+    j.grain = n == 1 ? grain_of(o, j.a.cols, 1, 4 * LINE_FLOATS, 4 * SUM_COLS)
+                     : grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
     j.grain = cpu_round_up(j.grain, form_elements(j.a.form)); /* blocks are not cut */
     cpu_run(o, sums_task, &j, (uint32_t)((j.a.cols + j.grain - 1) / j.grain), (uint64_t)j.rows * j.a.cols * n);
 }

@@ -23,16 +23,14 @@ static void rows_task(void *arg, uint32_t worker, uint32_t task)
 {
     const struct job *j = arg;
     (void)worker;
-    for (uint32_t i = task * j->each; i < j->n && i < (task + 1) * j->each; i++)
-        j->row(j, i);
+    for (uint32_t i = task * j->each; i < j->n && i < (task + 1) * j->each; i++) j->row(j, i);
 }
 
 /* cost: of one position, in multiplications or so. */
 static void run_rows(struct job *j, uint64_t cost)
 {
     j->each = (j->n + 4 * j->o->threads - 1) / (4 * j->o->threads);
-    if (j->n)
-        cpu_run(j->o, rows_task, j, (j->n + j->each - 1) / j->each, cost * j->n);
+    if (j->n) cpu_run(j->o, rows_task, j, (j->n + j->each - 1) / j->each, cost * j->n);
 }
 
 static void embed_row(const struct job *j, uint32_t i)
@@ -40,31 +38,30 @@ static void embed_row(const struct job *j, uint32_t i)
     const struct ops_gather *g = j->p;
     const uint32_t k = g->index[i] - g->first;
     if (k < g->count)
-        j->o->kernels->dequantize(j->dst + i * j->ldd, (const unsigned char *)g->rows + k * form_row_bytes(g->form, j->width),
-                                  g->form, j->width, j->ca);
+        j->o->kernels->dequantize(j->dst + i * j->ldd,
+                                  (const unsigned char *)g->rows + k * form_row_bytes(g->form, j->width), g->form,
+                                  j->width, j->ca);
 }
 
 /* Can rows of it stand alone, in whole blocks? An error of the backend otherwise. */
 static bool known(struct ops *o, uint32_t form, uint64_t elements)
 {
-    if (form_can_be_table(form) && elements % form_elements(form) == 0)
-        return true;
+    if (form_can_be_table(form) && elements % form_elements(form) == 0) return true;
     error_set(&o->error, ENOTSUP, "rows of %llu elements of form %u (%s) cannot be dequantized by themselves",
               (unsigned long long)elements, form, form_name(form));
     return false;
 }
 
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale)
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width,
+               float scale)
 {
     struct job j = {.o = o, .p = g, .dst = dst, .ldd = ld, .n = n, .width = width, .ca = scale, .row = embed_row};
-    if (known(o, g->form, width))
-        run_rows(&j, width);
+    if (known(o, g->form, width)) run_rows(&j, width);
 }
 
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)
 {
-    if (known(o, form, elements))
-        o->kernels->dequantize(dst, src, form, elements, 1.0f);
+    if (known(o, form, elements)) o->kernels->dequantize(dst, src, form, elements, 1.0f);
 }
 
 static void norm_row(const struct job *j, uint32_t i)
@@ -72,10 +69,11 @@ static void norm_row(const struct job *j, uint32_t i)
     j->o->kernels->norm(j->p, j->dst + i * j->ldd, j->a + i * j->lda, j->b, j->c);
 }
 
-void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
-              const float *bias, uint32_t n)
+void ops_norm(struct ops *o, const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx,
+              const float *weight, const float *bias, uint32_t n)
 {
-    struct job j = {.o = o, .p = p, .dst = y, .ldd = ldy, .a = x, .lda = ldx, .b = weight, .c = bias, .n = n, .row = norm_row};
+    struct job j = {
+        .o = o, .p = p, .dst = y, .ldd = ldy, .a = x, .lda = ldx, .b = weight, .c = bias, .n = n, .row = norm_row};
     run_rows(&j, (uint64_t)p->groups * p->width);
 }
 
@@ -94,15 +92,23 @@ static void copy_row(const struct job *j, uint32_t i)
 {
     float *dst = j->dst + i * j->ldd;
     const float *src = j->a + i * j->lda;
-    for (uint32_t b = 0; b < j->form; b++)
-        memmove(dst + b * j->ldb, src + b * j->stride, j->width * sizeof *dst);
+    for (uint32_t b = 0; b < j->form; b++) memmove(dst + b * j->ldb, src + b * j->stride, j->width * sizeof *dst);
 }
 
 void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width,
               uint32_t dst_stride, uint32_t src_stride, uint32_t n)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .form = blocks, .width = width, .ldb = dst_stride,
-                    .stride = src_stride, .n = n, .row = copy_row};
+    struct job j = {.o = o,
+                    .dst = dst,
+                    .ldd = ldd,
+                    .a = src,
+                    .lda = lds,
+                    .form = blocks,
+                    .width = width,
+                    .ldb = dst_stride,
+                    .stride = src_stride,
+                    .n = n,
+                    .row = copy_row};
     run_rows(&j, (uint64_t)blocks * width / 4);
 }
 
@@ -111,11 +117,21 @@ static void add_row(const struct job *j, uint32_t i)
     j->o->kernels->add(j->dst + i * j->ldd, j->a + i * j->lda, j->b + i * j->ldb, j->width, j->ca, j->cb);
 }
 
-void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width,
-             float ca, float cb, uint32_t n)
+void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb,
+             uint32_t width, float ca, float cb, uint32_t n)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ldd, .a = a, .lda = lda, .b = b, .ldb = ldb, .width = width, .ca = ca, .cb = cb,
-                    .n = n, .row = add_row};
+    struct job j = {.o = o,
+                    .dst = dst,
+                    .ldd = ldd,
+                    .a = a,
+                    .lda = lda,
+                    .b = b,
+                    .ldb = ldb,
+                    .width = width,
+                    .ca = ca,
+                    .cb = cb,
+                    .n = n,
+                    .row = add_row};
     run_rows(&j, width);
 }
 
@@ -124,10 +140,11 @@ static void act_row(const struct job *j, uint32_t i)
     j->o->kernels->act(j->p, j->dst + i * j->ldd, j->a + i * j->lda, j->b ? j->b + i * j->ldb : NULL);
 }
 
-void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
-             uint32_t ldu, uint32_t n)
+void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg,
+             const float *up, uint32_t ldu, uint32_t n)
 {
-    struct job j = {.o = o, .p = p, .dst = dst, .ldd = ldd, .a = gate, .lda = ldg, .b = up, .ldb = ldu, .n = n, .row = act_row};
+    struct job j = {
+        .o = o, .p = p, .dst = dst, .ldd = ldd, .a = gate, .lda = ldg, .b = up, .ldb = ldu, .n = n, .row = act_row};
     run_rows(&j, (uint64_t)p->width * 4);
 }
 
@@ -156,10 +173,18 @@ static void gather_row(const struct job *j, uint32_t i)
     memcpy(j->dst + i * j->ldd, j->a + j->index[i] * j->lda, j->width * sizeof(float));
 }
 
-void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width,
-                     uint32_t n)
+void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
+                     uint32_t width, uint32_t n)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .index = index, .width = width, .n = n, .row = gather_row};
+    struct job j = {.o = o,
+                    .dst = dst,
+                    .ldd = ldd,
+                    .a = src,
+                    .lda = lds,
+                    .index = index,
+                    .width = width,
+                    .n = n,
+                    .row = gather_row};
     run_rows(&j, width / 4);
 }
 
@@ -168,10 +193,18 @@ static void scatter_row(const struct job *j, uint32_t i)
     j->o->kernels->add_scaled(j->dst + j->index[i] * j->ldd, j->a + i * j->lda, j->width, j->b ? j->b[i] : 1.0f);
 }
 
-void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
-                          const float *weight, uint32_t width, uint32_t n)
+void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                          const uint32_t *index, const float *weight, uint32_t width, uint32_t n)
 {
-    struct job j = {.o = o, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .b = weight, .index = index, .width = width, .n = n,
+    struct job j = {.o = o,
+                    .dst = dst,
+                    .ldd = ldd,
+                    .a = src,
+                    .lda = lds,
+                    .b = weight,
+                    .index = index,
+                    .width = width,
+                    .n = n,
                     .row = scatter_row};
     run_rows(&j, width);
 }
@@ -190,6 +223,5 @@ void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, 
 void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n)
 {
     (void)o;
-    for (size_t i = 0; i < n; i++)
-        memset(x + i * ldx, 0, width * sizeof *x);
+    for (size_t i = 0; i < n; i++) memset(x + i * ldx, 0, width * sizeof *x);
 }

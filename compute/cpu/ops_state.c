@@ -18,12 +18,14 @@ static void conv_task(void *arg, uint32_t worker, uint32_t task)
 {
     const struct conv_job *j = arg;
     (void)worker;
-    const size_t c0 = (size_t)task * CONV_CHANNELS, c1 = j->p->width - c0 < CONV_CHANNELS ? j->p->width : c0 + CONV_CHANNELS;
-    j->o->kernels->conv(j->p, j->dst, j->ldd, j->src, j->lds, j->weight, j->bias, j->states, j->state_floats, j->chain, c0, c1);
+    const size_t c0 = (size_t)task * CONV_CHANNELS,
+                 c1 = j->p->width - c0 < CONV_CHANNELS ? j->p->width : c0 + CONV_CHANNELS;
+    j->o->kernels->conv(j->p, j->dst, j->ldd, j->src, j->lds, j->weight, j->bias, j->states, j->state_floats, j->chain,
+                        c0, c1);
 }
 
-void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
-              const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
+void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+              const float *weight, const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
 {
     struct conv_job j = {o, p, dst, states, src, weight, bias, ldd, lds, state_floats, c};
     cpu_run(o, conv_task, &j, (p->width + CONV_CHANNELS - 1) / CONV_CHANNELS, (uint64_t)p->width * p->taps * c->n);
@@ -46,8 +48,8 @@ static void delta_task(void *arg, uint32_t worker, uint32_t head)
                          cpu_worker_scratch(j->o, worker, j->bytes_each));
 }
 
-void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
-               uint64_t state_floats, const struct ops_chain *c)
+void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x,
+               float *states, uint64_t state_floats, const struct ops_chain *c)
 {
     struct delta_job j = {o, p, dst, states, x, ldd, state_floats, c, footprint_cpu_delta(p->dk) * sizeof(float)};
     if (o->threads * cpu_round_up(j.bytes_each, 64) > o->scratch_bytes) {

@@ -133,8 +133,7 @@ static void multiply_add(struct ops *o, uint64_t limit_ns, uint64_t *operations,
     } while ((*ns = clock_ns() - start) < limit_ns);
 }
 
-int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns,
-                struct error *e)
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e)
 {
     *amount = *ns = 0;
     if (what == OPS_PEAK_MEMORY) return read_memory(o, limit_ns, amount, ns, e);

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_NS   15000
-#define STOP_JOB  0u /* jobs are numbered from 1 */
+#define SPIN_NS  15000
+#define STOP_JOB 0u /* jobs are numbered from 1 */
 
 struct worker {
     struct pool *pool;
@@ -76,12 +76,10 @@ static uint32_t spin_while(_Atomic uint32_t *word, uint32_t seen)
     for (;;) {
         for (int i = 0; i < 32; i++) {
             uint32_t now = atomic_load_explicit(word, memory_order_acquire);
-            if (now != seen)
-                return now;
+            if (now != seen) return now;
             pause_briefly();
         }
-        if (now_ns() >= end)
-            return seen;
+        if (now_ns() >= end) return seen;
     }
 }
 
@@ -91,8 +89,7 @@ static uint32_t wait_for_job(struct pool *p, uint32_t seen)
     while (job == seen) {
         /* Sequentially consistent with the caller's store of job and load of sleepers: one of the two sees the other. */
         atomic_fetch_add(&p->sleepers, 1);
-        if (atomic_load(&p->job) == seen)
-            futex_wait(&p->job, seen);
+        if (atomic_load(&p->job) == seen) futex_wait(&p->job, seen);
         atomic_fetch_sub(&p->sleepers, 1);
         job = atomic_load_explicit(&p->job, memory_order_acquire);
     }
@@ -128,8 +125,7 @@ static bool work_on(struct pool *p, uint32_t job, uint32_t worker, uint32_t shar
 static bool work(struct pool *p, uint32_t job, uint32_t worker)
 {
     bool last = false;
-    for (uint32_t i = 0; i < p->threads; i++)
-        last |= work_on(p, job, worker, (worker + i) % p->threads);
+    for (uint32_t i = 0; i < p->threads; i++) last |= work_on(p, job, worker, (worker + i) % p->threads);
     return last;
 }
 
@@ -140,44 +136,38 @@ static void *worker_main(void *arg)
     uint32_t seen = 1; /* pool_open() publishes nothing before all are started */
     for (;;) {
         seen = wait_for_job(p, seen);
-        if (seen == STOP_JOB)
-            return NULL;
-        if (work(p, seen, w->index) && atomic_load(&p->caller_sleeps))
-            futex_wake(&p->done);
+        if (seen == STOP_JOB) return NULL;
+        if (work(p, seen, w->index) && atomic_load(&p->caller_sleeps)) futex_wake(&p->done);
     }
 }
 
 void pool_run(struct pool *p, pool_fn *fn, void *arg, uint32_t tasks)
 {
     if (p->threads == 1 || tasks <= 1) {
-        for (uint32_t i = 0; i < tasks; i++)
-            fn(arg, 0, i);
+        for (uint32_t i = 0; i < tasks; i++) fn(arg, 0, i);
         return;
     }
-    if (++p->last_job == STOP_JOB)
-        p->last_job = 1;
+    if (++p->last_job == STOP_JOB) p->last_job = 1;
     uint32_t job = p->last_job;
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->arg, arg, memory_order_relaxed);
     atomic_store_explicit(&p->tasks, tasks, memory_order_relaxed);
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
     for (uint32_t i = 0; i < p->threads; i++)
-        atomic_store_explicit(&p->shares[i].ticket, (uint64_t)job << 32 | (share_begin(p, tasks, i + 1) - share_begin(p, tasks, i)),
+        atomic_store_explicit(&p->shares[i].ticket,
+                              (uint64_t)job << 32 | (share_begin(p, tasks, i + 1) - share_begin(p, tasks, i)),
                               memory_order_release);
     atomic_store(&p->job, job);
-    if (atomic_load(&p->sleepers))
-        futex_wake(&p->job);
+    if (atomic_load(&p->sleepers)) futex_wake(&p->job);
     work(p, job, 0);
     /* Others may still be at their last task; their stores are seen once done was read with all of them in it. */
     uint32_t done = atomic_load(&p->done);
     while (done != tasks) {
         done = spin_while(&p->done, done);
-        if (done == tasks)
-            break;
+        if (done == tasks) break;
         atomic_store(&p->caller_sleeps, 1);
         done = atomic_load(&p->done);
-        if (done != tasks)
-            futex_wait(&p->done, done);
+        if (done != tasks) futex_wait(&p->done, done);
         atomic_store(&p->caller_sleeps, 0);
         done = atomic_load(&p->done);
     }
@@ -187,8 +177,7 @@ void pool_run(struct pool *p, pool_fn *fn, void *arg, uint32_t tasks)
 static int nth_cpu(const cpu_set_t *set, uint32_t i)
 {
     for (int c = 0; c < CPU_SETSIZE; c++)
-        if (CPU_ISSET(c, set) && i-- == 0)
-            return c;
+        if (CPU_ISSET(c, set) && i-- == 0) return c;
     return -1;
 }
 
@@ -207,15 +196,13 @@ static void pin_all(struct pool *p)
         return;
     p->pinned = true;
     pin(pthread_self(), &p->callers_cpus, 0);
-    for (uint32_t i = 1; i < p->threads; i++)
-        pin(p->workers[i].thread, &p->callers_cpus, i);
+    for (uint32_t i = 1; i < p->threads; i++) pin(p->workers[i].thread, &p->callers_cpus, i);
 }
 
 int pool_open(struct pool **out, uint32_t threads, struct error *e)
 {
     *out = NULL;
-    if (threads == 0 || threads > 4096)
-        return error_set(e, EINVAL, "%u compute threads: give 1 to 4096", threads);
+    if (threads == 0 || threads > 4096) return error_set(e, EINVAL, "%u compute threads: give 1 to 4096", threads);
     struct pool *p = aligned_alloc(64, sizeof *p + threads * sizeof *p->shares);
     struct worker *workers = calloc(threads, sizeof *workers);
     if (!p || !workers) {
@@ -233,8 +220,8 @@ int pool_open(struct pool **out, uint32_t threads, struct error *e)
         int err = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
         if (err) {
             pool_close(p);
-            return error_set(e, err, "cannot start compute thread %u of %u: %s; give fewer with --threads", i + 1, threads,
-                             error_name(err));
+            return error_set(e, err, "cannot start compute thread %u of %u: %s; give fewer with --threads", i + 1,
+                             threads, error_name(err));
         }
         workers[i].started = true;
     }
@@ -245,15 +232,12 @@ int pool_open(struct pool **out, uint32_t threads, struct error *e)
 
 void pool_close(struct pool *p)
 {
-    if (!p)
-        return;
+    if (!p) return;
     atomic_store(&p->job, STOP_JOB);
     futex_wake(&p->job);
     for (uint32_t i = 1; i < p->threads; i++)
-        if (p->workers[i].started)
-            pthread_join(p->workers[i].thread, NULL);
-    if (p->pinned)
-        pthread_setaffinity_np(pthread_self(), sizeof p->callers_cpus, &p->callers_cpus);
+        if (p->workers[i].started) pthread_join(p->workers[i].thread, NULL);
+    if (p->pinned) pthread_setaffinity_np(pthread_self(), sizeof p->callers_cpus, &p->callers_cpus);
     free(p->workers);
     free(p);
 }

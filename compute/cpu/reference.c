@@ -22,18 +22,17 @@ static float f32(const unsigned char *p)
 /* sign, bits of exponent, bits of mantissa; the largest exponent is an ordinary one. */
 static double small_float(unsigned code, int exponent_bits, int mantissa_bits, int bias)
 {
-    const unsigned mantissa = code & ((1u << mantissa_bits) - 1), exponent = code >> mantissa_bits & ((1u << exponent_bits) - 1);
+    const unsigned mantissa = code & ((1u << mantissa_bits) - 1),
+                   exponent = code >> mantissa_bits & ((1u << exponent_bits) - 1);
     const double sign = code >> (exponent_bits + mantissa_bits) & 1 ? -1 : 1;
-    if (exponent == 0)
-        return sign * ldexp(mantissa, 1 - bias - mantissa_bits);
+    if (exponent == 0) return sign * ldexp(mantissa, 1 - bias - mantissa_bits);
     return sign * ldexp(1 + ldexp(mantissa, -mantissa_bits), (int)exponent - bias);
 }
 
 static float f16(const unsigned char *p)
 {
     const unsigned code = p[0] | (unsigned)p[1] << 8;
-    if ((code & 0x7c00) == 0x7c00)
-        return code & 0x3ff ? NAN : code & 0x8000 ? -INFINITY : INFINITY;
+    if ((code & 0x7c00) == 0x7c00) return code & 0x3ff ? NAN : code & 0x8000 ? -INFINITY : INFINITY;
     return (float)small_float(code, 5, 10, 15);
 }
 
@@ -70,15 +69,14 @@ double reference_stored(uint32_t form, const void *row, uint64_t k)
         FORM_WEIGHTS(ELEMENT)
 #undef ELEMENT
     };
-    if (form >= FORMS || !element[form])
-        return NAN;
-    return element[form]((const unsigned char *)row + k / form_elements(form) * form_bytes(form), k % form_elements(form));
+    if (form >= FORMS || !element[form]) return NAN;
+    return element[form]((const unsigned char *)row + k / form_elements(form) * form_bytes(form),
+                         k % form_elements(form));
 }
 
 static double scale_of(uint32_t form, const unsigned char *row, uint64_t k)
 {
-    if (form == FORM_F8_E8M0)
-        return row[k] == 255 ? NAN : ldexp(1, row[k] - 127);
+    if (form == FORM_F8_E8M0) return row[k] == 255 ? NAN : ldexp(1, row[k] - 127);
     return reference_stored(form, row, k);
 }
 
@@ -94,8 +92,8 @@ float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
     return (float)(value * scale); /* exact in double precision before */
 }
 
-void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                      uint32_t flags, uint32_t n, float *size)
+void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                      const float *bias, uint32_t flags, uint32_t n, float *size)
 {
     for (uint32_t i = 0; i < n; i++)
         for (uint64_t r = 0; r < w->rows; r++) {
@@ -108,13 +106,12 @@ void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, cons
             }
             const double by = flags & MATMUL_ROW_NORM ? 1 / sqrt(squares) : 1;
             y[(uint64_t)i * ldy + r] = (float)(sum * by + (bias ? bias[r] : 0));
-            if (size)
-                size[(uint64_t)i * ldy + r] = (float)(magnitude * by + (bias ? fabs((double)bias[r]) : 0));
+            if (size) size[(uint64_t)i * ldy + r] = (float)(magnitude * by + (bias ? fabs((double)bias[r]) : 0));
         }
 }
 
-void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                        bool init, uint32_t n, float *size)
+void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                        const float *bias, bool init, uint32_t n, float *size)
 {
     for (uint32_t i = 0; i < n; i++)
         for (uint64_t c = 0; c < w->matrix->cols; c++) {
@@ -125,8 +122,7 @@ void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, co
                 magnitude += fabs(term);
             }
             y[(uint64_t)i * ldy + c] = (float)sum;
-            if (size)
-                size[(uint64_t)i * ldy + c] = (float)magnitude;
+            if (size) size[(uint64_t)i * ldy + c] = (float)magnitude;
         }
 }
 
@@ -138,14 +134,13 @@ void reference_norm(const struct op_norm *p, float *y, uint32_t ldy, const float
             const float *from = x + (uint64_t)i * ldx + (uint64_t)g * p->src_stride;
             float *to = y + (uint64_t)i * ldy + (uint64_t)g * p->dst_stride;
             double mean = 0, squares = 0;
-            for (uint32_t c = 0; c < p->width && p->kind == NORM_LAYER; c++)
-                mean += (double)from[c] / p->width;
-            for (uint32_t c = 0; c < p->width; c++)
-                squares += (from[c] - mean) * (from[c] - mean);
+            for (uint32_t c = 0; c < p->width && p->kind == NORM_LAYER; c++) mean += (double)from[c] / p->width;
+            for (uint32_t c = 0; c < p->width; c++) squares += (from[c] - mean) * (from[c] - mean);
             const double by = 1 / sqrt((p->kind == NORM_L2 ? squares : squares / p->width) + p->eps);
             for (uint32_t c = 0; c < p->width; c++) {
                 const uint32_t at = g * p->weight_stride + c;
-                to[c] = (float)((from[c] - mean) * by * (weight ? (double)p->weight_add + weight[at] : 1) + (bias ? bias[at] : 0));
+                to[c] = (float)((from[c] - mean) * by * (weight ? (double)p->weight_add + weight[at] : 1) +
+                                (bias ? bias[at] : 0));
             }
         }
 }
@@ -157,8 +152,10 @@ void reference_rope(const struct op_rope *p, float *x, uint32_t ldx, const float
         for (uint32_t h = 0; h < p->heads; h++)
             for (uint32_t c = 0; c < half; c++) {
                 float *head = x + (uint64_t)i * ldx + (uint64_t)h * p->head_stride;
-                float *a = p->style == ROPE_PAIRS ? head + 2 * c : head + c, *b = p->style == ROPE_PAIRS ? a + 1 : a + half;
-                const double cosine = cs[(uint64_t)i * dim + c], sine = cs[(uint64_t)i * dim + dim / 2 + c], u = *a, v = *b;
+                float *a = p->style == ROPE_PAIRS ? head + 2 * c : head + c,
+                      *b = p->style == ROPE_PAIRS ? a + 1 : a + half;
+                const double cosine = cs[(uint64_t)i * dim + c], sine = cs[(uint64_t)i * dim + dim / 2 + c], u = *a,
+                             v = *b;
                 *a = (float)(u * cosine - v * sine);
                 *b = (float)(v * cosine + u * sine);
             }
@@ -167,37 +164,27 @@ void reference_rope(const struct op_rope *p, float *x, uint32_t ldx, const float
 static double act(const struct op_act *p, uint32_t kind, double x)
 {
     switch (kind) {
-    case ACT_SILU:
-        return x / (1 + exp(-x));
-    case ACT_GELU_TANH:
-        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case ACT_GELU_ERF:
-        return 0.5 * x * erfc(-x / sqrt(2));
-    case ACT_RELU:
-        return x > 0 ? x : 0;
-    case ACT_RELU2:
-        return x > 0 ? x * x : 0;
-    case ACT_SIGMOID:
-        return 1 / (1 + exp(-x));
-    case ACT_SOFTPLUS:
-        return x > 20 ? x : log1p(exp(x));
-    case ACT_SWIGLU_OAI:
-        return x / (1 + exp(-(double)p->alpha * x));
-    default:
-        return x;
+    case ACT_SILU: return x / (1 + exp(-x));
+    case ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACT_GELU_ERF: return 0.5 * x * erfc(-x / sqrt(2));
+    case ACT_RELU: return x > 0 ? x : 0;
+    case ACT_RELU2: return x > 0 ? x * x : 0;
+    case ACT_SIGMOID: return 1 / (1 + exp(-x));
+    case ACT_SOFTPLUS: return x > 20 ? x : log1p(exp(x));
+    case ACT_SWIGLU_OAI: return x / (1 + exp(-(double)p->alpha * x));
+    default: return x;
     }
 }
 
-void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu,
-                   uint32_t n)
+void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
+                   uint32_t ldu, uint32_t n)
 {
     const bool pairs = p->flags & ACT_INTERLEAVED;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t c = 0; c < p->width; c++) {
             const uint32_t at = p->flags & ACT_BROADCAST ? 0 : pairs ? 2 * c : c;
             double g = gate[(uint64_t)i * ldg + at], u = 1;
-            if (pairs || up)
-                u = pairs ? gate[(uint64_t)i * ldg + at + 1] : up[(uint64_t)i * ldu + c];
+            if (pairs || up) u = pairs ? gate[(uint64_t)i * ldg + at + 1] : up[(uint64_t)i * ldu + c];
             if (p->kind == ACT_SWIGLU_OAI) {
                 g = fmin(g, p->limit);
                 u = fmax(-(double)p->limit, fmin(u, p->limit)) + 1;
@@ -212,8 +199,7 @@ void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uin
         for (uint32_t c = 0; c < p->width; c++) {
             float *at = x + (uint64_t)i * ldx + c;
             double mul = p->mul;
-            if (p->flags & SCALE_BY_POSITION)
-                mul = 1 + mul * log(1 + floor((positions[i] + 1.0) / p->floor));
+            if (p->flags & SCALE_BY_POSITION) mul = 1 + mul * log(1 + floor((positions[i] + 1.0) / p->floor));
             *at = (float)(p->cap != 0 ? p->cap * tanh(mul * *at / p->cap) : mul * *at);
         }
 }
@@ -226,8 +212,7 @@ static double cached(uint32_t kv_form, const void *cache, uint64_t at)
 static uint32_t row_of_place(const struct ops_rows *r, uint32_t i, uint32_t position)
 {
     const struct ops_run *run = r->runs + r->first[i];
-    for (; position >= run->length; run++)
-        position -= run->length;
+    for (; position >= run->length; run++) position -= run->length;
     return run->row + position;
 }
 
@@ -238,8 +223,8 @@ static bool sees(const struct op_attention *p, uint32_t position, uint32_t other
 
 /* One head of one position; weights: room for every position. */
 static void attend(const struct op_attention *p, float *dst, const float *q, const void *k_cache, const void *v_cache,
-                   uint32_t kv_form, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r, uint32_t i,
-                   double *weights)
+                   uint32_t kv_form, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r,
+                   uint32_t i, double *weights)
 {
     const uint32_t kv_head = head / (p->heads / p->kv_heads), position = r->position[i];
     const bool v_in_k = p->flags & ATTN_V_IN_K;
@@ -254,15 +239,12 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
         for (uint32_t c = 0; c < p->dk; c++)
             s += q[c] * cached(kv_form, k_cache, (row * p->kv_heads + kv_head) * p->dk + c);
         s *= p->scale;
-        if (p->cap != 0)
-            s = p->cap * tanh(s / p->cap);
+        if (p->cap != 0) s = p->cap * tanh(s / p->cap);
         weights[j] = s + (alibi ? alibi[head] * ((double)j - position) : 0);
         top = fmax(top, weights[j]);
     }
-    for (uint32_t j = 0; j <= position; j++)
-        sum += weights[j] = exp(weights[j] - top);
-    if (sinks)
-        sum += exp(sinks[head] - top);
+    for (uint32_t j = 0; j <= position; j++) sum += weights[j] = exp(weights[j] - top);
+    if (sinks) sum += exp(sinks[head] - top);
     for (uint32_t c = 0; c < p->dv; c++) {
         double out = 0;
         for (uint32_t j = 0; j <= position; j++) {
@@ -275,19 +257,21 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
     }
 }
 
-void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
-                         const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi, const struct ops_rows *r)
+void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
+                         const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks,
+                         const float *alibi, const struct ops_rows *r)
 {
     double *weights = calloc((size_t)r->max_position + 1, sizeof *weights);
     for (uint32_t i = 0; i < r->n && weights; i++)
         for (uint32_t h = 0; h < p->heads; h++)
-            attend(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, q + (uint64_t)i * ldq + (uint64_t)h * p->dk, k_cache, v_cache,
-                   kv_form, h, sinks, alibi, r, i, weights);
+            attend(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, q + (uint64_t)i * ldq + (uint64_t)h * p->dk,
+                   k_cache, v_cache, kv_form, h, sinks, alibi, r, i, weights);
     free(weights);
 }
 
-void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
-                    const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
+void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                    const float *weight, const float *bias, float *states, uint64_t state_floats,
+                    const struct ops_chain *c)
 {
     const struct op_act a = {.kind = p->act};
     for (uint32_t i = 0; i < c->n; i++)
@@ -298,16 +282,15 @@ void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const flo
             for (uint32_t t = 0; t < p->taps; t++) {
                 float x = t + 1 == p->taps ? now : c->from[i] == UINT32_MAX ? 0 : from[(uint64_t)t * p->width];
                 sum += (double)weight[(uint64_t)ch * p->taps + t] * x;
-                if (t > 0)
-                    to[(uint64_t)(t - 1) * p->width] = x;
+                if (t > 0) to[(uint64_t)(t - 1) * p->width] = x;
             }
             dst[(uint64_t)i * ldd + ch] = (float)act(&a, p->act, sum);
         }
 }
 
 /* One position of one head; s: the state after decay and before the update, in place. */
-static void delta(const struct op_delta *p, float *dst, const float *q, const float *k, const float *v, double decay, double beta,
-                  float *s)
+static void delta(const struct op_delta *p, float *dst, const float *q, const float *k, const float *v, double decay,
+                  double beta, float *s)
 {
     double q_by = 1e-6, k_by = 1e-6;
     for (uint32_t r = 0; r < p->dk; r++) {
@@ -318,8 +301,7 @@ static void delta(const struct op_delta *p, float *dst, const float *q, const fl
     k_by = 1 / sqrt(k_by);
     for (uint32_t c = 0; c < p->dv; c++) {
         double found = 0, out = 0;
-        for (uint32_t r = 0; r < p->dk; r++)
-            found += decay * s[(uint64_t)r * p->dv + c] * k[r] * k_by;
+        for (uint32_t r = 0; r < p->dk; r++) found += decay * s[(uint64_t)r * p->dv + c] * k[r] * k_by;
         for (uint32_t r = 0; r < p->dk; r++) {
             double now = decay * s[(uint64_t)r * p->dv + c] + k[r] * k_by * beta * (v[c] - found);
             s[(uint64_t)r * p->dv + c] = (float)now;
@@ -343,7 +325,8 @@ void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const s
                 memcpy(s, states + c->from[i] * state_floats + h * each, each * sizeof *s);
             const double a = (double)x->a[(uint64_t)i * x->lda + h] + x->dt_bias[h];
             const double decay = exp(-exp((double)x->a_log[h]) * (a > 20 ? a : log1p(exp(a))));
-            delta(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, x->q + (uint64_t)i * x->ldq + key, x->k + (uint64_t)i * x->ldk + key,
-                  x->v + (uint64_t)i * x->ldv + (uint64_t)h * p->dv, decay, 1 / (1 + exp(-(double)x->b[(uint64_t)i * x->ldb + h])), s);
+            delta(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, x->q + (uint64_t)i * x->ldq + key,
+                  x->k + (uint64_t)i * x->ldk + key, x->v + (uint64_t)i * x->ldv + (uint64_t)h * p->dv, decay,
+                  1 / (1 + exp(-(double)x->b[(uint64_t)i * x->ldb + h])), s);
         }
 }

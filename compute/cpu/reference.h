@@ -11,19 +11,21 @@ float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k);
 double reference_stored(uint32_t form, const void *row, uint64_t k);
 
 /* size: of each output the sum of the magnitudes that went into it (for tolerances), or NULL. */
-void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                      uint32_t flags, uint32_t n, float *size);
-void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                        bool init, uint32_t n, float *size);
+void reference_matmul(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                      const float *bias, uint32_t flags, uint32_t n, float *size);
+void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                        const float *bias, bool init, uint32_t n, float *size);
 void reference_norm(const struct op_norm *p, float *y, uint32_t ldy, const float *x, uint32_t ldx, const float *weight,
                     const float *bias, uint32_t n);
 void reference_rope(const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n);
-void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu,
-                   uint32_t n);
+void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
+                   uint32_t ldu, uint32_t n);
 void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n);
-void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
-                         const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi, const struct ops_rows *r);
-void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
-                    const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c);
+void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
+                         const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks,
+                         const float *alibi, const struct ops_rows *r);
+void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                    const float *weight, const float *bias, float *states, uint64_t state_floats,
+                    const struct ops_chain *c);
 void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
                      uint64_t state_floats, const struct ops_chain *c);

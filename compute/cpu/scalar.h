@@ -33,8 +33,7 @@ static inline uint64_t bits_of_double(double x)
 static inline float float_of_half(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
-    if (mag >= 0x7c00)
-        return float_of_bits(sign | 0x7f800000u | (mag & 0x3ff) << 13 | (mag > 0x7c00 ? 0x400000u : 0));
+    if (mag >= 0x7c00) return float_of_bits(sign | 0x7f800000u | (mag & 0x3ff) << 13 | (mag > 0x7c00 ? 0x400000u : 0));
     if (mag < 0x400) /* subnormal: mag * 2^-24 */
         return float_of_bits(sign | bits_of_float((float)mag * 0x1p-24f));
     return float_of_bits(sign | ((mag << 13) + 0x38000000u));
@@ -44,8 +43,7 @@ static inline float float_of_half(uint16_t h)
 static inline uint16_t half_of_float(float x)
 {
     uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
-    if (mag > 0x7f800000u)
-        return (uint16_t)(sign | 0x7e00 | (mag >> 13 & 0x3ff));
+    if (mag > 0x7f800000u) return (uint16_t)(sign | 0x7e00 | (mag >> 13 & 0x3ff));
     if (mag >= 0x477ff000u) /* 65520 and more */
         return (uint16_t)(sign | 0x7c00);
     if (mag < 0x38800000u) /* below 2^-14: adding 0.5 leaves mag / 2^-24, rounded, in the low bits */
@@ -57,8 +55,7 @@ static inline uint16_t half_of_float(float x)
 static inline uint16_t bf16_of_float(float x)
 {
     uint32_t u = bits_of_float(x);
-    if ((u & 0x7fffffff) > 0x7f800000u)
-        return (uint16_t)(u >> 16 | 0x40);
+    if ((u & 0x7fffffff) > 0x7f800000u) return (uint16_t)(u >> 16 | 0x40);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
@@ -92,14 +89,12 @@ static inline float e8m0_value(uint8_t b)
 /* exp(x), a few units of 1e-16; saturates below -700 and above 700. */
 static inline double exp_exact(double x)
 {
-    if (x != x)
-        return x;
+    if (x != x) return x;
     x = x < -700 ? -700 : x > 700 ? 700 : x;
     double t = x * 1.4426950408889634 + 0x1.8p52; /* the nearest integer in the low bits */
     double n = t - 0x1.8p52, r = (x - n * 0x1.62e42fefap-1) - n * 0x1.cf79abc9e3b39p-40;
     double sum = 1.0;
-    for (int i = 14; i > 0; i--)
-        sum = 1.0 + sum * r / i;
+    for (int i = 14; i > 0; i--) sum = 1.0 + sum * r / i;
     return sum * double_of_bits((uint64_t)((int64_t)n + 1023) << 52);
 }
 
@@ -122,8 +117,7 @@ static inline double log_exact(double x)
 /* log(1 + exp(x)), x itself above 20 as torch has it. */
 static inline float softplus(float x)
 {
-    if (!(x <= 20.0f))
-        return x;
+    if (!(x <= 20.0f)) return x;
     double e = exp_exact(x);
     return (float)(e < 1e-8 ? e : log_exact(1 + e));
 }

@@ -9,10 +9,10 @@
 
 #define TILE_ROWS   2 /* 2 rows x 3 tokens x 2 halves: 12 of the 16 registers */
 #define TILE_TOKENS 3
-#define GEMV_ROWS    4
+#define GEMV_ROWS   4
 #define FEW_ROWS_2  2
-#define ROW_BY_ROW 1 /* one token, forms with scales: registers do not hold all rows' weights beside these */
-#define GEMV_TOKENS  6
+#define ROW_BY_ROW  1 /* one token, forms with scales: registers do not hold all rows' weights beside these */
+#define GEMV_TOKENS 6
 #define TILE_VECS   2
 
 typedef struct {
@@ -166,7 +166,8 @@ INLINE vf vf_load_bf16(const void *p)
 }
 INLINE vf vf_load_f16(const void *p)
 {
-    return vf_pair(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
+    return vf_pair(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                   _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1)));
 }
 /* e4m3 / 256: the codes moved into half floats, whose exponent is larger by 8. */
 INLINE vf vf_load_e4m3_256th(const void *p)
@@ -181,8 +182,7 @@ INLINE vf vf_load_e4m3_256th(const void *p)
 #define WIDE_F8 0
 INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
 {
-    for (int i = 0; i < 4; i++)
-        out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
+    for (int i = 0; i < 4; i++) out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
 }
 INLINE vf vf_e2m1_table(vf s)
 {
@@ -191,10 +191,10 @@ INLINE vf vf_e2m1_table(vf s)
 INLINE vf vf_load_e2m1(const void *p, vf table)
 {
     /* the upper and the lower byte of each value as bfloat16 */
-    const __m128i high = _mm_setr_epi8(0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, (char)0x80, (char)0xbf, (char)0xbf,
-                                       (char)0xbf, (char)0xc0, (char)0xc0, (char)0xc0, (char)0xc0);
-    const __m128i low = _mm_setr_epi8(0x00, 0x00, (char)0x80, (char)0xc0, 0x00, 0x40, (char)0x80, (char)0xc0, 0x00, 0x00,
-                                      (char)0x80, (char)0xc0, 0x00, 0x40, (char)0x80, (char)0xc0);
+    const __m128i high = _mm_setr_epi8(0x00, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, (char)0x80, (char)0xbf,
+                                       (char)0xbf, (char)0xbf, (char)0xc0, (char)0xc0, (char)0xc0, (char)0xc0);
+    const __m128i low = _mm_setr_epi8(0x00, 0x00, (char)0x80, (char)0xc0, 0x00, 0x40, (char)0x80, (char)0xc0, 0x00,
+                                      0x00, (char)0x80, (char)0xc0, 0x00, 0x40, (char)0x80, (char)0xc0);
     __m128i b = _mm_loadl_epi64((const __m128i *)p);
     __m128i nibbles = _mm_and_si128(_mm_unpacklo_epi8(b, _mm_srli_epi16(b, 4)), _mm_set1_epi8(0x0f));
     __m128i h = _mm_shuffle_epi8(high, nibbles), l = _mm_shuffle_epi8(low, nibbles);

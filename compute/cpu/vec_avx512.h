@@ -10,11 +10,11 @@
 
 #define TILE_ROWS   4 /* accumulators of a product: 4 rows x 6 tokens, 24 of the 32 registers */
 #define TILE_TOKENS 6
-#define GEMV_ROWS    8 /* rows walked together by one token */
+#define GEMV_ROWS   8 /* rows walked together by one token */
 #define FEW_ROWS_2  8 /* by two */
-#define ROW_BY_ROW 0
-#define GEMV_TOKENS  16 /* more are packed into tiles; weights of 16 bits never are */
-#define TILE_VECS   4 /* columns of sums over rows, in vectors: 4 x 6 tokens */
+#define ROW_BY_ROW  0
+#define GEMV_TOKENS 16 /* more are packed into tiles; weights of 16 bits never are */
+#define TILE_VECS   4  /* columns of sums over rows, in vectors: 4 x 6 tokens */
 
 typedef __m512 vf;
 typedef __mmask16 vm;
@@ -152,8 +152,8 @@ INLINE vf vf_load_e4m3_256th(const void *p)
 /* The sixteen values, times s. */
 INLINE vf vf_e2m1_table(vf s)
 {
-    const __m512 values = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f,
-                                         -3.0f, -4.0f, -6.0f);
+    const __m512 values = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f,
+                                         -2.0f, -3.0f, -4.0f, -6.0f);
     return _mm512_mul_ps(values, s);
 }
 INLINE vf vf_load_e2m1(const void *p, vf table)
@@ -169,14 +169,14 @@ INLINE vf vf_load_e2m1(const void *p, vf table)
 #define E4M3_BF16(c)                                                                                                   \
     ((c) == 127 ? 0x7ff0                                                                                               \
      : (c) >= 8 ? ((c) + 896u) << 4                                                                                    \
-     : (c) >= 4 ? 112 << 7 | ((c) - 4u) << 5                                                                            \
-     : (c) >= 2 ? 111 << 7 | ((c) - 2u) << 6                                                                            \
+     : (c) >= 4 ? 112 << 7 | ((c)-4u) << 5                                                                             \
+     : (c) >= 2 ? 111 << 7 | ((c)-2u) << 6                                                                             \
      : (c)      ? 110 << 7                                                                                             \
                 : 0)
 #define E4M3_4(f, c)  f(E4M3_BF16(c)), f(E4M3_BF16((c) + 1)), f(E4M3_BF16((c) + 2)), f(E4M3_BF16((c) + 3))
 #define E4M3_16(f, c) E4M3_4(f, c), E4M3_4(f, (c) + 4), E4M3_4(f, (c) + 8), E4M3_4(f, (c) + 12)
 #define E4M3_64(f, c) E4M3_16(f, c), E4M3_16(f, (c) + 16), E4M3_16(f, (c) + 32), E4M3_16(f, (c) + 48)
-#define E4M3_LOW(x)   ((x) & 255)
+#define E4M3_LOW(x)   ((x)&255)
 #define E4M3_HIGH(x)  ((x) >> 8)
 static const uint8_t e4m3_low[128] __attribute__((aligned(64))) = {E4M3_64(E4M3_LOW, 0), E4M3_64(E4M3_LOW, 64)};
 static const uint8_t e4m3_high[128] __attribute__((aligned(64))) = {E4M3_64(E4M3_HIGH, 0), E4M3_64(E4M3_HIGH, 64)};
@@ -184,11 +184,11 @@ static const uint8_t e4m3_high[128] __attribute__((aligned(64))) = {E4M3_64(E4M3
 /* Where bytes must lie so that unpacking them to words, and these to even and odd ones, leaves 4 x 16 in order: byte
  * 16j + 8u + 2i + w of the register is element 16(2u + w) + 4j + i. */
 #define E4M3_PLACES(j, u)                                                                                              \
-    32 * (u) + 4 * (j), 32 * (u) + 16 + 4 * (j), 32 * (u) + 4 * (j) + 1, 32 * (u) + 17 + 4 * (j), 32 * (u) + 4 * (j) + 2,  \
-        32 * (u) + 18 + 4 * (j), 32 * (u) + 4 * (j) + 3, 32 * (u) + 19 + 4 * (j)
-static const uint8_t e4m3_place[64] __attribute__((aligned(64))) = {E4M3_PLACES(0, 0), E4M3_PLACES(0, 1), E4M3_PLACES(1, 0),
-                                                                    E4M3_PLACES(1, 1), E4M3_PLACES(2, 0), E4M3_PLACES(2, 1),
-                                                                    E4M3_PLACES(3, 0), E4M3_PLACES(3, 1)};
+    32 * (u) + 4 * (j), 32 * (u) + 16 + 4 * (j), 32 * (u) + 4 * (j) + 1, 32 * (u) + 17 + 4 * (j),                      \
+        32 * (u) + 4 * (j) + 2, 32 * (u) + 18 + 4 * (j), 32 * (u) + 4 * (j) + 3, 32 * (u) + 19 + 4 * (j)
+static const uint8_t e4m3_place[64]
+    __attribute__((aligned(64))) = {E4M3_PLACES(0, 0), E4M3_PLACES(0, 1), E4M3_PLACES(1, 0), E4M3_PLACES(1, 1),
+                                    E4M3_PLACES(2, 0), E4M3_PLACES(2, 1), E4M3_PLACES(3, 0), E4M3_PLACES(3, 1)};
 
 /* 64 of them, 16 to each of out. */
 INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
@@ -208,8 +208,7 @@ INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
 #define WIDE_F8 0
 INLINE void vf_load4_e4m3_256th(const void *p, vf out[4])
 {
-    for (int i = 0; i < 4; i++)
-        out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
+    for (int i = 0; i < 4; i++) out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
 }
 #endif
 INLINE void vf_store_bf16(void *p, vf x)

@@ -15,10 +15,10 @@
 
 #define TILE_ROWS   1
 #define TILE_TOKENS 2
-#define GEMV_ROWS    1
+#define GEMV_ROWS   1
 #define FEW_ROWS_2  1
-#define ROW_BY_ROW 0
-#define GEMV_TOKENS  4
+#define ROW_BY_ROW  0
+#define GEMV_TOKENS 4
 #define TILE_VECS   1
 
 typedef struct {
@@ -30,8 +30,7 @@ typedef struct {
 
 #define VF_EACH(expr)                                                                                                  \
     vf r;                                                                                                              \
-    for (int i = 0; i < 16; i++)                                                                                       \
-        r.v[i] = (expr);                                                                                               \
+    for (int i = 0; i < 16; i++) r.v[i] = (expr);                                                                      \
     return r
 
 VEC vm vm_first(unsigned n)
@@ -106,8 +105,7 @@ VEC vf vf_or(vf a, vf b)
 VEC vm vf_lt(vf a, vf b)
 {
     vm m = {0};
-    for (int i = 0; i < 16; i++)
-        m.bits = (uint16_t)(m.bits | (a.v[i] < b.v[i]) << i);
+    for (int i = 0; i < 16; i++) m.bits = (uint16_t)(m.bits | (a.v[i] < b.v[i]) << i);
     return m;
 }
 VEC vf vf_sel(vm m, vf yes, vf no)
@@ -125,8 +123,7 @@ VEC vf vf_pow2_magic(vf t)
 VEC float vf_sum(vf a)
 {
     for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            a.v[i] = a.v[i] + a.v[i + half];
+        for (int i = 0; i < half; i++) a.v[i] = a.v[i] + a.v[i + half];
     return a.v[0];
 }
 VEC void vf_sum4(float out[4], vf a, vf b, vf c, vf d)
@@ -139,8 +136,7 @@ VEC void vf_sum4(float out[4], vf a, vf b, vf c, vf d)
 VEC float vf_top(vf a)
 {
     for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
+        for (int i = 0; i < half; i++) a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
     return a.v[0];
 }
 
@@ -167,8 +163,7 @@ VEC vf vf_load_e4m3_256th(const void *p) /* the value / 256 */
 #define WIDE_F8 0 /* is it faster to take 64 at once? */
 VEC void vf_load4_e4m3_256th(const void *p, vf out[4])
 {
-    for (int i = 0; i < 4; i++)
-        out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
+    for (int i = 0; i < 4; i++) out[i] = vf_load_e4m3_256th((const char *)p + 16 * i);
 }
 VEC vf vf_e2m1_table(vf s) /* what vf_load_e2m1 wants to know of a scale, which is the same in all lanes */
 {
@@ -183,15 +178,13 @@ VEC vf vf_load_e2m1(const void *p, vf table) /* 8 bytes, low nibble first, times
 VEC void vf_store_bf16(void *p, vf x) /* to the nearest, ties to even */
 {
     uint16_t h[16];
-    for (int i = 0; i < 16; i++)
-        h[i] = bf16_of_float(x.v[i]);
+    for (int i = 0; i < 16; i++) h[i] = bf16_of_float(x.v[i]);
     memcpy(p, h, sizeof h);
 }
 VEC void vf_store_f16(void *p, vf x) /* to the nearest, ties to even */
 {
     uint16_t h[16];
-    for (int i = 0; i < 16; i++)
-        h[i] = half_of_float(x.v[i]);
+    for (int i = 0; i < 16; i++) h[i] = half_of_float(x.v[i]);
     memcpy(p, h, sizeof h);
 }
 VEC void prefetch_near(const void *p)

@@ -34,8 +34,8 @@ bool backend_check_cublas(struct ops *o, cublasStatus_t rc, const char *what)
 {
     if (rc == CUBLAS_STATUS_SUCCESS) return true;
     if (!o->failed.code)
-        error_set(&o->failed, rc == CUBLAS_STATUS_ALLOC_FAILED ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)", what,
-                  cublasGetStatusString(rc), cublasGetStatusName(rc));
+        error_set(&o->failed, rc == CUBLAS_STATUS_ALLOC_FAILED ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)",
+                  what, cublasGetStatusString(rc), cublasGetStatusName(rc));
     return false;
 }
 
@@ -81,12 +81,15 @@ static int no_device(cudaError_t rc, struct error *e)
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
     if (!driver)
-        return error_set(e, ENODEV, "cuda: no NVIDIA driver is loaded on this machine (%s); use --backend cpu", cudaGetErrorString(rc));
+        return error_set(e, ENODEV, "cuda: no NVIDIA driver is loaded on this machine (%s); use --backend cpu",
+                         cudaGetErrorString(rc));
     if (rc == cudaErrorInsufficientDriver)
-        return error_set(e, ENODEV, "cuda: the NVIDIA driver serves CUDA up to %d.%d and this build needs %d.%d: install a newer "
-                         "driver, or use --backend cpu", driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    return error_set(e, ENODEV, "cuda: no usable device: %s (%s); see nvidia-smi, or use --backend cpu", cudaGetErrorString(rc),
-                     cudaGetErrorName(rc));
+        return error_set(e, ENODEV,
+                         "cuda: the NVIDIA driver serves CUDA up to %d.%d and this build needs %d.%d: install a newer "
+                         "driver, or use --backend cpu",
+                         driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    return error_set(e, ENODEV, "cuda: no usable device: %s (%s); see nvidia-smi, or use --backend cpu",
+                     cudaGetErrorString(rc), cudaGetErrorName(rc));
 }
 
 static int choose_device(struct ops *o, struct error *e)
@@ -99,14 +102,19 @@ static int choose_device(struct ops *o, struct error *e)
     if (o->device >= (uint32_t)count)
         return error_set(e, ENODEV, "cuda: there is no device %u, this machine has %d; see --device", o->device, count);
     /* Sleeping waits: the processor's cores belong to the reader. */
-    if ((rc = cudaSetDevice((int)o->device)) != cudaSuccess || (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
+    if ((rc = cudaSetDevice((int)o->device)) != cudaSuccess ||
+        (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
         (rc = cudaGetDeviceProperties(&d, (int)o->device)) != cudaSuccess)
-        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", o->device, cudaGetErrorString(rc), cudaGetErrorName(rc));
+        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", o->device, cudaGetErrorString(rc),
+                         cudaGetErrorName(rc));
     o->capability = d.major * 10 + d.minor;
-    snprintf(o->description, sizeof o->description, "%s, sm_%d, %llu MiB", d.name, o->capability, MIB((uint64_t)d.totalGlobalMem));
+    snprintf(o->description, sizeof o->description, "%s, sm_%d, %llu MiB", d.name, o->capability,
+             MIB((uint64_t)d.totalGlobalMem));
     if ((rc = backend_probe()) != cudaSuccess)
-        return error_set(e, ENOTSUP, "cuda: %s (sm_%d) cannot run this build's kernels: %s; build with CUDA_ARCHS=%d, or use "
-                         "--backend cpu", d.name, o->capability, cudaGetErrorString(rc), o->capability);
+        return error_set(e, ENOTSUP,
+                         "cuda: %s (sm_%d) cannot run this build's kernels: %s; build with CUDA_ARCHS=%d, or use "
+                         "--backend cpu",
+                         d.name, o->capability, cudaGetErrorString(rc), o->capability);
     return 0;
 }
 
@@ -119,10 +127,15 @@ int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)
     cudaError_t error;
 
     if (rc) return rc;
-    if ((error = cudaGetDeviceCount(&count)) != cudaSuccess || (error = cudaGetDeviceProperties(&d, (int)device)) != cudaSuccess ||
+    if ((error = cudaGetDeviceCount(&count)) != cudaSuccess ||
+        (error = cudaGetDeviceProperties(&d, (int)device)) != cudaSuccess ||
         (error = cudaMemGetInfo(&available, &total)) != cudaSuccess)
-        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", device, cudaGetErrorString(error), cudaGetErrorName(error));
-    *f = (struct device_facts){.device = device, .devices = (uint32_t)count, .capability = (uint32_t)o.capability, .total_bytes = total,
+        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", device, cudaGetErrorString(error),
+                         cudaGetErrorName(error));
+    *f = (struct device_facts){.device = device,
+                               .devices = (uint32_t)count,
+                               .capability = (uint32_t)o.capability,
+                               .total_bytes = total,
                                .free_bytes = available};
     snprintf(f->name, sizeof f->name, "%.95s", d.name);
     return 0;
@@ -138,8 +151,9 @@ static int device_alloc(void **out, uint64_t bytes, const char *what, const char
     cudaGetLastError(); /* a refused allocation is no lasting error */
     cudaMemGetInfo(&available, &total);
     return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO,
-                     "cuda: %llu MiB of device memory for %s: %s; %llu MiB of %llu MiB are free: %s", MIB(bytes + (1 << 20) - 1), what,
-                     cudaGetErrorString(rc), MIB((uint64_t)available), MIB((uint64_t)total), remedy);
+                     "cuda: %llu MiB of device memory for %s: %s; %llu MiB of %llu MiB are free: %s",
+                     MIB(bytes + (1 << 20) - 1), what, cudaGetErrorString(rc), MIB((uint64_t)available),
+                     MIB((uint64_t)total), remedy);
 }
 
 /* cuBLAS gets its workspace from us, and loads its kernels with a first small product, so that nothing is allocated
@@ -154,19 +168,24 @@ static int open_cublas(struct ops *o, struct error *e)
         !backend_check_cublas(o, cublasSetPointerMode(o->cublas, CUBLAS_POINTER_MODE_HOST), "cublasSetPointerMode") ||
         !backend_check_cublas(o, cublasSetMathMode(o->cublas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode") ||
         !backend_check(o, cudaMemsetAsync(x, 0, 3 * 256 * sizeof *x, o->stream), "cudaMemsetAsync") ||
-        !backend_check_cublas(o, cublasSgemm(o->cublas, CUBLAS_OP_T, CUBLAS_OP_N, 16, 16, 16, &one, x, 16, x + 256, 16, &zero, x + 512, 16),
-                              "the first product of cuBLAS"))
+        !backend_check_cublas(
+            o,
+            cublasSgemm(o->cublas, CUBLAS_OP_T, CUBLAS_OP_N, 16, 16, 16, &one, x, 16, x + 256, 16, &zero, x + 512, 16),
+            "the first product of cuBLAS"))
         return error_set(e, o->failed.code, "%s", o->failed.text);
     return ops_sync(o, e);
 }
 
 static int open_staging(struct ops *o, struct error *e)
 {
-    if (backend_check(o, cudaHostAlloc((void **)&o->staging, CUDA_STAGING, cudaHostAllocDefault), "pinned memory for uploads") &&
+    if (backend_check(o, cudaHostAlloc((void **)&o->staging, CUDA_STAGING, cudaHostAllocDefault),
+                      "pinned memory for uploads") &&
         backend_check(o, cudaEventCreateWithFlags(&o->staged[0], cudaEventDisableTiming), "cudaEventCreate") &&
         backend_check(o, cudaEventCreateWithFlags(&o->staged[1], cudaEventDisableTiming), "cudaEventCreate") &&
-        backend_check(o, cudaEventCreateWithFlags(&o->paced[0], cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate") &&
-        backend_check(o, cudaEventCreateWithFlags(&o->paced[1], cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate"))
+        backend_check(o, cudaEventCreateWithFlags(&o->paced[0], cudaEventDisableTiming | cudaEventBlockingSync),
+                      "cudaEventCreate") &&
+        backend_check(o, cudaEventCreateWithFlags(&o->paced[1], cudaEventDisableTiming | cudaEventBlockingSync),
+                      "cudaEventCreate"))
         return 0;
     return error_set(e, o->failed.code, "%s", o->failed.text);
 }
@@ -185,8 +204,10 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
         rc = error_set(e, o->failed.code, "%s", o->failed.text);
         goto fail;
     }
-    if ((rc = device_alloc((void **)&o->scratch, o->scratch_bytes, "scratch", "lower --device-memory or --context", e))) goto fail;
-    if ((rc = device_alloc(&o->workspace, CUDA_WORKSPACE, "the workspace of cuBLAS", "lower --device-memory", e))) goto fail;
+    if ((rc = device_alloc((void **)&o->scratch, o->scratch_bytes, "scratch", "lower --device-memory or --context", e)))
+        goto fail;
+    if ((rc = device_alloc(&o->workspace, CUDA_WORKSPACE, "the workspace of cuBLAS", "lower --device-memory", e)))
+        goto fail;
     if ((rc = open_staging(o, e)) || (rc = open_cublas(o, e))) goto fail;
     *out = o;
     return 0;
@@ -229,7 +250,9 @@ void *ops_alloc(struct ops *o, uint64_t bytes, struct error *e)
     void *p = NULL;
     cudaError_t rc;
 
-    if (device_alloc(&p, bytes, "weights, cache and activations", "lower --device-memory, --context or --transfer-depth", e)) return NULL;
+    if (device_alloc(&p, bytes, "weights, cache and activations",
+                     "lower --device-memory, --context or --transfer-depth", e))
+        return NULL;
     rc = cudaMemsetAsync(p, 0, bytes, o->stream);
     if (rc != cudaSuccess || (rc = cudaStreamSynchronize(o->stream)) != cudaSuccess) {
         cudaFree(p);
@@ -255,10 +278,12 @@ static void *stage(struct ops *o, uint64_t bytes)
     void *p;
 
     if (o->staging_used + bytes > half) {
-        if (!backend_check(o, cudaEventRecord(o->staged[o->staging_half], o->stream), "marking the staging area")) return NULL;
+        if (!backend_check(o, cudaEventRecord(o->staged[o->staging_half], o->stream), "marking the staging area"))
+            return NULL;
         o->staging_half ^= 1;
         o->staging_used = 0;
-        if (!backend_check(o, cudaEventSynchronize(o->staged[o->staging_half]), "waiting for the staging area")) return NULL;
+        if (!backend_check(o, cudaEventSynchronize(o->staged[o->staging_half]), "waiting for the staging area"))
+            return NULL;
     }
     p = o->staging + o->staging_half * half + o->staging_used;
     o->staging_used += (bytes + 63) & ~UINT64_C(63);

@@ -15,10 +15,10 @@ extern "C" {
 /* Up to this many tokens our own kernels run, whose results depend on nothing but the row and the token. */
 #define CUDA_GEMV_TOKENS FOOTPRINT_CUDA_GEMV_TOKENS
 /* Products of many tokens are cut into pieces of so many tokens and dequantized elements, to bound the scratch. */
-#define CUDA_GEMM_TOKENS   FOOTPRINT_CUDA_GEMM_TOKENS
-#define CUDA_WIDEN_FLOATS  FOOTPRINT_CUDA_GEMM_FLOATS
-#define CUDA_STAGING       FOOTPRINT_CUDA_STAGING /* two halves: small uploads that do not hold the caller up */
-#define CUDA_WORKSPACE     FOOTPRINT_CUDA_WORKSPACE
+#define CUDA_GEMM_TOKENS  FOOTPRINT_CUDA_GEMM_TOKENS
+#define CUDA_WIDEN_FLOATS FOOTPRINT_CUDA_GEMM_FLOATS
+#define CUDA_STAGING      FOOTPRINT_CUDA_STAGING /* two halves: small uploads that do not hold the caller up */
+#define CUDA_WORKSPACE    FOOTPRINT_CUDA_WORKSPACE
 /* How far queued work may run ahead: a segment is so many kernels, a product of many tokens counting as 16 of them, and at
  * most two segments are queued. Enough to hide every delay of this processor, and so little that the process is never
  * asleep for long in one wait: who waits gives no sign of life. */
@@ -35,17 +35,17 @@ struct ops {
     uint8_t *scratch;
     uint64_t scratch_bytes, scratch_used; /* used: by the call that runs now */
     uint32_t device;
-    int capability;         /* 90 for 9.0 */
-    uint64_t allocated;     /* by ops_alloc() */
+    int capability;     /* 90 for 9.0 */
+    uint64_t allocated; /* by ops_alloc() */
     uint8_t *staging;
-    uint64_t staging_used;  /* of its current half */
+    uint64_t staging_used; /* of its current half */
     uint32_t staging_half;
-    cudaEvent_t staged[2];  /* the half's last copy */
+    cudaEvent_t staged[2]; /* the half's last copy */
     cudaEvent_t *ready, *freed;
     uint32_t entries;
-    cudaEvent_t paced[2];   /* the ends of the last two segments */
+    cudaEvent_t paced[2]; /* the ends of the last two segments */
     uint32_t queued, segment;
-    struct error failed;    /* code 0: nothing yet */
+    struct error failed; /* code 0: nothing yet */
     char description[320];
 };
 

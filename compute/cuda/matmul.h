@@ -32,8 +32,9 @@ ELEMENT_FN float weight_at(const struct weight_rows *w, uint64_t r, uint32_t c)
 }
 
 /* y[i][r] = x[i] . W[r], n <= CUDA_GEMV_TOKENS: own kernels. */
-void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, const float *bias,
-                uint32_t n);
+void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
+          const float *bias, uint32_t n);
 /* The same for any n, and y[i][c] += sum_r x[i][r] W[r][c]: cuBLAS. */
 void gemm(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n);
-void gemm_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n);
+void gemm_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
+            uint32_t n);

@@ -46,7 +46,8 @@ int ops_events_open(struct ops *o, uint32_t entries, uint8_t (*freed_handles)[OP
     return 0;
 }
 
-int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES], struct error *e)
+int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_handles)[OPS_HANDLE_BYTES],
+                      struct error *e)
 {
     cudaIpcEventHandle_t h;
     cudaError_t rc;
@@ -54,7 +55,8 @@ int ops_events_import(struct ops *o, uint32_t entries, const uint8_t (*ready_han
     if (entries != o->entries) return error_set(e, EPROTO, "cuda: %u events where %u were opened", entries, o->entries);
     for (uint32_t i = 0; i < entries; i++) {
         memcpy(&h, ready_handles[i], sizeof h);
-        if ((rc = cudaIpcOpenEventHandle(&o->ready[i], h)) != cudaSuccess) return refused("opening transfer's event", rc, e);
+        if ((rc = cudaIpcOpenEventHandle(&o->ready[i], h)) != cudaSuccess)
+            return refused("opening transfer's event", rc, e);
     }
     return 0;
 }

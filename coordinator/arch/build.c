@@ -97,7 +97,8 @@ struct rope_table build_rotary(struct build *b, struct rope_request q)
     if (q.layer_type && strcmp(q.layer_type, "full_attention")) return r;
     b->rope = r;
     if (r.borrowed && !q.layer_type)
-        build_notice(b, "config.json has rope_scaling beside rope_parameters: the first is used, with the rope_theta of the second");
+        build_notice(b, "config.json has rope_scaling beside rope_parameters: the first is used, with the rope_theta "
+                        "of the second");
     return r;
 }
 
@@ -238,10 +239,12 @@ static void missing_fault(struct build *b, const char *name, const uint64_t *sha
     if (!f && b->o->file_fault && tensors_any_fault(b->t)) return; /* it may be in the file that cannot be read */
     show_shape(text, sizeof text, shape, dims);
     if (b->embeds && tensors_name_ends(name, "lm_head.weight"))
-        snprintf(what, sizeof what, "is missing: the model makes embeddings (modules.json), it has no head that writes");
+        snprintf(what, sizeof what,
+                 "is missing: the model makes embeddings (modules.json), it has no head that writes");
     else if (f)
-        snprintf(what, sizeof what, "of shape [%s] is not in it, though %s says so, nor in another file: download both again",
-                 text, TENSORS_INDEX_NAME);
+        snprintf(what, sizeof what,
+                 "of shape [%s] is not in it, though %s says so, nor in another file: download both again", text,
+                 TENSORS_INDEX_NAME);
     else
         snprintf(what, sizeof what,
                  "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model", text);
@@ -295,9 +298,13 @@ static uint32_t program_file_of(struct build *b, const struct tensor *t)
     const struct tensors_file *f = &b->t->files[t->file];
 
     if (b->file_of[t->file] == PLAN_NONE) {
-        struct plan_file r = {
-            .bytes = f->info.bytes, .mtime_ns = f->info.mtime_ns, .ctime_ns = f->info.ctime_ns, .inode = f->info.inode,
-            .device = f->info.device, .header_bytes = f->info.header_bytes, .header_sum = f->info.header_sum};
+        struct plan_file r = {.bytes = f->info.bytes,
+                              .mtime_ns = f->info.mtime_ns,
+                              .ctime_ns = f->info.ctime_ns,
+                              .inode = f->info.inode,
+                              .device = f->info.device,
+                              .header_bytes = f->info.header_bytes,
+                              .header_sum = f->info.header_sum};
         b->file_of[t->file] = program_file(b->p, &r, f->path);
     }
     return b->file_of[t->file];

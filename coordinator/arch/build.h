@@ -55,12 +55,12 @@ struct build {
     char base[256];                    /* what stands before a tensor's name now */
     uint16_t buf[BUFS];
     char notice[512];
-    bool embeds; /* the folder says that it makes embeddings */
-    bool tie_silent; /* the config says nothing of tying */
+    bool embeds;      /* the folder says that it makes embeddings */
+    bool tie_silent;  /* the config says nothing of tying */
     bool faults_told; /* of tensors: model_options.tensor_fault */
     uint64_t weight_bytes, parameters;
     struct rope_table rope; /* the one that bounds positions, see build_rotary() */
-    uint32_t *file_of; /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
+    uint32_t *file_of;      /* program's file of each of the tensors' files, PLAN_NONE: not used yet */
 };
 
 /* A fault of the family's own; keeps an earlier one. */

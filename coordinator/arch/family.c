@@ -177,16 +177,17 @@ static void unknown(const struct config *c, struct error *e)
 
     if (!name) name = json_string_value(json_object_get(c->root, "model_type"));
     if (!name) {
-        error_set(e, ENOTSUP,
-                  "%s: it names neither an architecture nor a model_type: it is not the config.json of a language model, "
-                  "or of one whose makers have not said what it is",
-                  c->path);
+        error_set(
+            e, ENOTSUP,
+            "%s: it names neither an architecture nor a model_type: it is not the config.json of a language model, "
+            "or of one whose makers have not said what it is",
+            c->path);
         return;
     }
     short_name(word, sizeof word, name);
     nearest(near, sizeof near, word);
-    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known%s%s: take another model, or a newer sluice", c->path,
-              name, *near ? "; of those that are, the nearest are " : ", nor one of a like name", near);
+    error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known%s%s: take another model, or a newer sluice",
+              c->path, name, *near ? "; of those that are, the nearest are " : ", nor one of a like name", near);
 }
 
 /* ---- what does not write ---- */
@@ -206,8 +207,8 @@ static bool begins_with(const char *s, const char *begin)
 /* A class that is a model's body alone. Some of these write text all the same. */
 static bool is_body(const char *architecture)
 {
-    static const char *const writers[] = {"LMHeadModel", "LanguageModel", "ChatModel", "ChatGLMModel", "DoubleHeadsModel",
-                                          "GenerationModel"};
+    static const char *const writers[] = {"LMHeadModel",  "LanguageModel",    "ChatModel",
+                                          "ChatGLMModel", "DoubleHeadsModel", "GenerationModel"};
 
     for (size_t i = 0; i < sizeof writers / sizeof *writers; i++)
         if (ends_with(architecture, writers[i])) return false;

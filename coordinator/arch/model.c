@@ -86,11 +86,14 @@ static void compare_with_index(struct build *b, const struct tensors *t)
     uint64_t bytes = tensors_assumed_bytes(t, &every), most = bytes > t->stated_bytes ? bytes : t->stated_bytes;
     uint64_t off = bytes > t->stated_bytes ? bytes - t->stated_bytes : t->stated_bytes - bytes;
 
-    if (!t->stated_bytes || !t->assumed || (!every && bytes < t->stated_bytes) || off <= most / 1000 + HEADER_BYTES_EACH * t->count)
+    if (!t->stated_bytes || !t->assumed || (!every && bytes < t->stated_bytes) ||
+        off <= most / 1000 + HEADER_BYTES_EACH * t->count)
         return;
-    build_notice(b, "%s %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be off by as much",
-             t->source == TENSORS_INDEX ? "the index says" : "git LFS pointers say", (double)t->stated_bytes / 1e9,
-             (double)bytes / 1e9);
+    build_notice(b,
+                 "%s %.3f GB of weights, the shapes and types that config.json gives come to %.3f GB: the plan may be "
+                 "off by as much",
+                 t->source == TENSORS_INDEX ? "the index says" : "git LFS pointers say", (double)t->stated_bytes / 1e9,
+                 (double)bytes / 1e9);
 }
 
 /* Buffers and scales of activations, which no family multiplies with. */
@@ -127,9 +130,9 @@ static void look_for_unused(struct build *b, const struct tensors *t)
     }
     if (!first) return;
     build_notice(b,
-             count == 1 ? "%.150s is in the folder, and %s does not use it"
-                        : "%.150s and others of its layers are in the folder, and %s does not use them",
-             first, b->family);
+                 count == 1 ? "%.150s is in the folder, and %s does not use it"
+                            : "%.150s and others of its layers are in the folder, and %s does not use them",
+                 first, b->family);
 }
 
 /* Of a tensor in two files that the index places in neither, the last counts, as in the reference; not in silence. */
@@ -197,7 +200,8 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     rc = know_class(m, f, e);
     if (says.text[0]) build_notice(&b, "%s", says.text);
     b.embeds = makes_embeddings(m->tensors->folder);
-    if (b.embeds) build_notice(&b, "modules.json says that this model makes embeddings: what it writes may be nonsense");
+    if (b.embeds)
+        build_notice(&b, "modules.json says that this model makes embeddings: what it writes may be nonsense");
     refuse_other_kinds(&b);
     f->write(&b);
     if (build_ok(&b)) look_for_disputed(&b, m->tensors);
@@ -222,10 +226,11 @@ static int refuse_native_names(const struct tensors *t, struct error *e)
     const struct tensor *x = tensors_find(t, "layers.0.attention.wq.weight");
 
     if (!x || !tensors_find(t, "tok_embeddings.weight")) return 0;
-    return error_set(e, ENOTSUP,
-                     "%s: its tensors have the names of Mistral's own code, which are not supported: download the folder's "
-                     "model*.safetensors and " TENSORS_INDEX_NAME,
-                     tensors_path(t, x));
+    return error_set(
+        e, ENOTSUP,
+        "%s: its tensors have the names of Mistral's own code, which are not supported: download the folder's "
+        "model*.safetensors and " TENSORS_INDEX_NAME,
+        tensors_path(t, x));
 }
 
 /* What cannot be read may be of a kind that says more than its damage. */

@@ -36,12 +36,12 @@ const struct plan_shm *model_program(const struct model *m); /* owned by the mod
 uint64_t
 model_weight_bytes(const struct model *m);        /* of the tensors that the program uses, as stored, scales included */
 uint64_t model_parameters(const struct model *m); /* elements of them, scales left out */
-uint32_t model_positions(const struct model *m); /* the longest context that may be asked for */
+uint32_t model_positions(const struct model *m);  /* the longest context that may be asked for */
 /* What to do where tokens are more than the context, for messages: put into out. */
 const char *model_longer_context(const struct model *m, uint64_t tokens, char *out, size_t bytes);
-const char *model_notice(const struct model *m);  /* NULL, or a line that the user should see */
+const char *model_notice(const struct model *m); /* NULL, or a line that the user should see */
 /* Where the sizes of the weights come from: "files", or what stood in for them (source/tensors.h). */
 const char *model_weights_from(const struct model *m);
-bool model_weights_missing(const struct model *m); /* they are not there: it can be planned, and not run */
+bool model_weights_missing(const struct model *m);          /* they are not there: it can be planned, and not run */
 bool model_uses(const struct model *m, const char *tensor); /* does the program read the tensor of that name? */
 const struct model_generation *model_generation(const struct model *m);

@@ -60,11 +60,12 @@ static void no_method(const struct config *c, const json_t *o, struct error *e)
     if (json_is_integer(bits) && json_is_integer(group))
         snprintf(how, sizeof how, " (%lld bits, a scale for %lld weights)", (long long)json_integer_value(bits),
                  (long long)json_integer_value(group));
-    config_fault(c, e, mlx ? "quantization" : "quantization_config",
-                 mlx ? "weights quantized for mlx%s are not supported: take the model's bfloat16 or FP8 folder"
-                     : "weights quantized%s by a method that quant_method does not name are not supported: take the model's "
-                       "bfloat16 or FP8 folder",
-                 how);
+    config_fault(
+        c, e, mlx ? "quantization" : "quantization_config",
+        mlx ? "weights quantized for mlx%s are not supported: take the model's bfloat16 or FP8 folder"
+            : "weights quantized%s by a method that quant_method does not name are not supported: take the model's "
+              "bfloat16 or FP8 folder",
+        how);
 }
 
 struct quant quant_read(const struct config *c, struct error *e)
@@ -150,8 +151,9 @@ int quant_unnamed(const struct config *c, const char *folder, const struct tenso
     else
         method = method_of_files(folder, &file);
     if (!method) return 0;
-    return error_set(e, ENOTSUP,
-                     "%s: weights quantized by %s (as %s say%s, not config.json) are not supported: take the model's bfloat16 "
-                     "or FP8 folder",
-                     folder, method, file, t ? "" : "s");
+    return error_set(
+        e, ENOTSUP,
+        "%s: weights quantized by %s (as %s say%s, not config.json) are not supported: take the model's bfloat16 "
+        "or FP8 folder",
+        folder, method, file, t ? "" : "s");
 }

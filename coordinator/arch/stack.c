@@ -290,7 +290,8 @@ static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t emb
     if (!names_head(b->t, b->prefix, name, before, sizeof before)) {
         if (s->tied || (b->tie_silent && names_known)) return embed;
     } else if (s->tied) {
-        build_notice(b, "the head is tied to the embedding by config.json%s, but %s%s.weight is in the folder: it is used",
+        build_notice(b,
+                     "the head is tied to the embedding by config.json%s, but %s%s.weight is in the folder: it is used",
                      b->tie_silent ? "'s class" : "", before, name);
     }
     snprintf(b->base, sizeof b->base, "%s", before);

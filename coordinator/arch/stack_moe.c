@@ -47,8 +47,8 @@ static void add_list_expert(struct build *b, const struct moe *m, uint32_t e)
 static void refuse_too_many_experts(struct build *b, const struct moe *m)
 {
     if ((uint64_t)m->experts * b->layers > EXPERTS_MOST)
-        build_fault(b, "%s: %u experts in each of %u layers are more than %llu in all: is it the right file?", b->c->path, m->experts, b->layers,
-                    (unsigned long long)EXPERTS_MOST);
+        build_fault(b, "%s: %u experts in each of %u layers are more than %llu in all: is it the right file?",
+                    b->c->path, m->experts, b->layers, (unsigned long long)EXPERTS_MOST);
 }
 
 /* Experts that the file has and config.json does not count would never be chosen, and the answers be wrong. */
@@ -58,8 +58,9 @@ static void refuse_more_experts(struct build *b, const struct moe *m)
 
     snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts, m->gate);
     if (build_ok(b) && build_has(b, full))
-        build_fault(b, "%s: tensor %s%s is there, but %s counts %u experts: the file and config.json do not belong together",
-                    b->t->folder, b->base, full, b->c->path, m->experts);
+        build_fault(
+            b, "%s: tensor %s%s is there, but %s counts %u experts: the file and config.json do not belong together",
+            b->t->folder, b->base, full, b->c->path, m->experts);
 }
 
 static void add_fused_expert(struct build *b, const struct moe *m, uint32_t e)
@@ -95,7 +96,8 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
     if (!x.fused && stacked_list(b, m, list, sizeof list)) {
         for (uint32_t e = 0; e < m->experts && build_ok(b); e++) add_stacked_expert(b, m, list, e);
     } else {
-        for (uint32_t e = 0; e < m->experts && build_ok(b); e++) (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
+        for (uint32_t e = 0; e < m->experts && build_ok(b); e++)
+            (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
         if (!x.fused) refuse_more_experts(b, m);
     }
     x.bias0 = (uint32_t)b->p->vectors.count;

@@ -232,10 +232,10 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
     i->plan = NULL;
     if ((rc = plan_build(&i->plan, &i->plan_bytes, model_program(i->parts.model), settings, e))) return rc;
     if (l->prompt_tokens && (uint64_t)l->prompt_tokens + answer > i->plan->spec.context)
-        return error_set(e, E2BIG, "the prompt has %u tokens, the context %u%s: %s", l->prompt_tokens,
-                         i->plan->spec.context,
-                         l->prompt_tokens == i->plan->spec.context ? ", so that no room is left for an answer" : "",
-                         model_longer_context(i->parts.model, (uint64_t)l->prompt_tokens + answer, advice, sizeof advice));
+        return error_set(
+            e, E2BIG, "the prompt has %u tokens, the context %u%s: %s", l->prompt_tokens, i->plan->spec.context,
+            l->prompt_tokens == i->plan->spec.context ? ", so that no room is left for an answer" : "",
+            model_longer_context(i->parts.model, (uint64_t)l->prompt_tokens + answer, advice, sizeof advice));
     calibration_load(&i->speeds, folder, i->plan);
     plan_summarize(&i->summary, i->plan, &i->speeds);
     if (!i->speeds.memory_measured && i->summary.dense_bytes >= MEMORY_MATTERS) {

@@ -22,6 +22,6 @@ struct batch_observer {
     void (*swept)(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t positions); /* it is done */
     void (*tick)(void *arg, const struct batch_progress *p);                          /* about ten times a second */
     void (*note)(void *arg, const char *text);                                        /* a word for people */
-    void (*log)(void *arg, const char *line, size_t bytes);                           /* of a stage; NULL: it writes itself */
+    void (*log)(void *arg, const char *line, size_t bytes); /* of a stage; NULL: it writes itself */
     void (*trace)(void *arg, const struct trace_record *r, uint32_t n);
 };

@@ -95,9 +95,9 @@ static double noise_bound(uint64_t bits)
 
 /* Temperatures below this leave no room for noise: distinct float32 logits differ by more than 1e-45, and noise is less
  * than 37. Dividing by them could overflow. */
-#define COLDEST 1e-100
+#define COLDEST    1e-100
 #define NOISE_MOST 36.8 /* -log(-log u) of the largest u */
-#define LANES 16
+#define LANES      16
 
 /* NaN is passed over; -INFINITY where there is nothing else. In lanes, for the compiler's vectors. */
 static float largest(const float *x, uint32_t n)
@@ -144,15 +144,29 @@ static void select_best(struct candidate *c, uint32_t n, uint32_t k)
         struct candidate pivot, t;
         uint32_t i = 0, j = n - 1, m = n / 2;
 
-        if (better(&c[m], &c[0])) { t = c[m]; c[m] = c[0]; c[0] = t; }
-        if (better(&c[n - 1], &c[0])) { t = c[n - 1]; c[n - 1] = c[0]; c[0] = t; }
-        if (better(&c[n - 1], &c[m])) { t = c[n - 1]; c[n - 1] = c[m]; c[m] = t; }
+        if (better(&c[m], &c[0])) {
+            t = c[m];
+            c[m] = c[0];
+            c[0] = t;
+        }
+        if (better(&c[n - 1], &c[0])) {
+            t = c[n - 1];
+            c[n - 1] = c[0];
+            c[0] = t;
+        }
+        if (better(&c[n - 1], &c[m])) {
+            t = c[n - 1];
+            c[n - 1] = c[m];
+            c[m] = t;
+        }
         pivot = c[m];
         for (;;) {
             while (better(&c[i], &pivot)) i++;
             while (better(&pivot, &c[j])) j--;
             if (i >= j) break;
-            t = c[i]; c[i] = c[j]; c[j] = t;
+            t = c[i];
+            c[i] = c[j];
+            c[j] = t;
             i++;
             j--;
         }
@@ -172,7 +186,8 @@ static void select_best(struct candidate *c, uint32_t n, uint32_t k)
 static uint32_t scan_top_k(struct candidate *c, const float *x, uint32_t n, uint32_t k, double t)
 {
     uint32_t kept = 0, room = 2 * k + BLOCK;
-    double bar = -INFINITY; /* what a logit must exceed to be among the k best: ties go to the lower id, which came first */
+    double bar =
+        -INFINITY; /* what a logit must exceed to be among the k best: ties go to the lower id, which came first */
 
     if (room > n) room = n;
     for (uint32_t at = 0; at < n; at += BLOCK) {
@@ -289,7 +304,8 @@ static uint32_t best_of_list(const struct candidate *c, uint32_t n, const struct
 }
 
 /* The same over all tokens: logarithms only where the noise could matter. */
-static uint32_t best_of_all(const float *logits, uint32_t n, const struct sampler_settings *o, uint64_t sequence, uint64_t position)
+static uint32_t best_of_all(const float *logits, uint32_t n, const struct sampler_settings *o, uint64_t sequence,
+                            uint64_t position)
 {
     uint32_t choice = find(logits, n, largest(logits, n));
     double t = o->temperature, best;
@@ -311,8 +327,8 @@ static uint32_t best_of_all(const float *logits, uint32_t n, const struct sample
     return choice;
 }
 
-int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
-                   uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
+int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
+                   uint64_t count, uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
 {
     bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0, noise = o->temperature > COLDEST;
     bool filters = noise && (o->top_k > 0 || o->top_p < 1 || o->min_p > 0);
@@ -321,7 +337,9 @@ int sampler_choose(struct sampler *s, const struct sampler_settings *o, const fl
     uint32_t n;
 
     if (most == -INFINITY)
-        return error_set(e, EDOM, "all logits are NaN at position %llu: the weights hold NaN or infinite values; sluice verify looks for them",
+        return error_set(e, EDOM,
+                         "all logits are NaN at position %llu: the weights hold NaN or infinite values; sluice verify "
+                         "looks for them",
                          (unsigned long long)position);
     if (!penalize && !noise) {
         *token = find(logits, s->vocab, most);

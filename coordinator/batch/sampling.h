@@ -22,8 +22,8 @@ int sampler_open(struct sampler **out, uint32_t vocab, struct error *e);
 void sampler_close(struct sampler *s);
 /* logits [vocab]; history: tokens so far (for the penalty); position: of the new token in its sequence. Allocates nothing.
  * Tokens that are not finite are never chosen while there is another; -EDOM where all are NaN. */
-int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history, uint64_t count,
-                   uint64_t sequence, uint64_t position, uint32_t *token, struct error *e);
+int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
+                   uint64_t count, uint64_t sequence, uint64_t position, uint32_t *token, struct error *e);
 
 /* Uniform in (0, 1), never 0 or 1; the same bits on every machine. */
 double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token);

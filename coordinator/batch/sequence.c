@@ -167,8 +167,8 @@ int sequence_fork(struct sequence **out, struct sequence *s, uint32_t n, uint32_
 int sequence_append(struct sequence *s, const uint32_t *token, size_t n, struct error *e)
 {
     if (n > s->limit - s->count)
-        return error_set(e, E2BIG, "%zu tokens do not fit the context of %u: shorten the prompt",
-                         s->count + n, s->limit);
+        return error_set(e, E2BIG, "%zu tokens do not fit the context of %u: shorten the prompt", s->count + n,
+                         s->limit);
     for (size_t i = 0; i < n; i++)
         if (token[i] >= s->vocab)
             return error_set(

@@ -22,7 +22,8 @@ int chat_open(struct chat *c, const struct options *o, struct error *e)
     struct output_options keep = inputs_options(&in);
     int rc;
 
-    *c = (struct chat){.options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
+    *c = (struct chat){
+        .options = o, .think = o->think, .max_tokens = o->max_tokens > 0 ? (uint64_t)o->max_tokens : 0, .last = '\n'};
     c->commands = isatty(STDIN_FILENO);
     c->interactive = c->commands && isatty(STDERR_FILENO);
     c->styled = terminal_color(STDOUT_FILENO);
@@ -116,7 +117,8 @@ static int join(struct chat *c, char **text, size_t *bytes, struct error *e)
     json_t *m;
     int rc = chat_text_add(&all, "", 0, e);
 
-    json_array_foreach(c->messages, i, m) {
+    json_array_foreach(c->messages, i, m)
+    {
         json_t *s = json_object_get(m, "content");
         bool user = !strcmp(json_string_value(json_object_get(m, "role")), "user");
 
@@ -157,8 +159,10 @@ static const char *more_room(const struct chat *c, char *out, size_t bytes)
 {
     uint32_t most = model_positions(instance_model(c->instance));
 
-    if (sequence_limit(c->sequence) < most) snprintf(out, bytes, "/undo, /clear, or start again with --context of up to %u", most);
-    else snprintf(out, bytes, "/undo or /clear; the model takes no more");
+    if (sequence_limit(c->sequence) < most)
+        snprintf(out, bytes, "/undo, /clear, or start again with --context of up to %u", most);
+    else
+        snprintf(out, bytes, "/undo or /clear; the model takes no more");
     return out;
 }
 
@@ -173,10 +177,12 @@ static int load_sequence(struct chat *c, const char *text, size_t bytes, struct 
     size_t same = 0;
     int rc = 0;
 
-    if (!encode_rest(c, text, bytes, &ids, e)) rc = tokenizer_encode(instance_tokenizer(c->instance), text, bytes, !c->template, &ids, e);
+    if (!encode_rest(c, text, bytes, &ids, e))
+        rc = tokenizer_encode(instance_tokenizer(c->instance), text, bytes, !c->template, &ids, e);
     if (!rc && !ids.count) rc = error_set(e, EINVAL, "there is nothing to answer");
     if (!rc && ids.count >= limit)
-        rc = error_set(e, E2BIG, "the conversation has %zu tokens, there is room for %u: %s", ids.count, limit, more_room(c, room, sizeof room));
+        rc = error_set(e, E2BIG, "the conversation has %zu tokens, there is room for %u: %s", ids.count, limit,
+                       more_room(c, room, sizeof room));
     while (!rc && same < ids.count && same < sequence_count(q) && ids.id[same] == had[same]) same++;
     if (!rc) rc = sequence_truncate(q, (uint32_t)same, e);
     if (!rc) {
@@ -207,7 +213,9 @@ static int keep_answer(struct chat *c, struct error *e)
     json_t *m = rc ? NULL : json_array_get(c->messages, json_array_size(c->messages) - 1);
 
     if (rc || t == &c->answer || !c->thought.bytes) return rc;
-    return json_object_set_new(m, "thinking", json_stringn(c->thought.data, c->thought.bytes)) ? error_set(e, ENOMEM, "out of memory") : 0;
+    return json_object_set_new(m, "thinking", json_stringn(c->thought.data, c->thought.bytes))
+               ? error_set(e, ENOMEM, "out of memory")
+               : 0;
 }
 
 /* What the sequence's tokens say, for the next turn. Half a character at the end, or a stop text that is not part of the
@@ -229,10 +237,13 @@ static void explain_end(const struct chat *c, const struct generate_result *r, b
 {
     char room[128];
 
-    if (stopped) chat_remark(c, c->answer.bytes ? "(stopped)" : "(stopped before the first word)");
-    else if (r->end == END_LENGTH) chat_remark(c, "(stopped after %llu tokens; /set max-tokens 0 lifts the limit)", (unsigned long long)r->tokens);
+    if (stopped)
+        chat_remark(c, c->answer.bytes ? "(stopped)" : "(stopped before the first word)");
+    else if (r->end == END_LENGTH)
+        chat_remark(c, "(stopped after %llu tokens; /set max-tokens 0 lifts the limit)", (unsigned long long)r->tokens);
     else if (r->end == END_CONTEXT)
-        chat_remark(c, "(the context of %u tokens is full: %s)", sequence_limit(c->sequence), more_room(c, room, sizeof room));
+        chat_remark(c, "(the context of %u tokens is full: %s)", sequence_limit(c->sequence),
+                    more_room(c, room, sizeof room));
 }
 
 static void begin_answer(struct chat *c, const char *prompt, size_t bytes)
@@ -246,8 +257,14 @@ static void begin_answer(struct chat *c, const char *prompt, size_t bytes)
 
 static int speak(struct chat *c, const char *prompt, size_t bytes, struct error *e)
 {
-    struct generate_config g = {.sampling = c->sampling, .max_tokens = c->max_tokens, .stop = c->options->stop, .stops = c->options->stops, .spoken = c->spoken,
-                                .spoken_count = c->spoken_count, .text = on_text, .arg = c};
+    struct generate_config g = {.sampling = c->sampling,
+                                .max_tokens = c->max_tokens,
+                                .stop = c->options->stop,
+                                .stops = c->options->stops,
+                                .spoken = c->spoken,
+                                .spoken_count = c->spoken_count,
+                                .text = on_text,
+                                .arg = c};
     struct generate_result r = {0};
     uint64_t had = instance_times(c->instance)->positions;
     bool stopped;
@@ -290,7 +307,8 @@ int chat_ask(struct chat *c, const char *text, size_t bytes, struct error *e)
     int rc = chat_add(c, "user", text, bytes, e);
 
     if (!rc) rc = answer(c, e);
-    if (!rc && json_array_size(c->messages) == had + 1) chat_remark(c, "(the question is forgotten; the arrow up brings it back)");
+    if (!rc && json_array_size(c->messages) == had + 1)
+        chat_remark(c, "(the question is forgotten; the arrow up brings it back)");
     if (rc || json_array_size(c->messages) == had + 1) /* as if not asked */
         while (json_array_size(c->messages) > had) chat_drop_last(c);
     return rc;
@@ -308,10 +326,12 @@ int chat_retry(struct chat *c, struct error *e)
     int rc;
 
     if (before) chat_drop_last(c);
-    if (!chat_last_is(c, "user") && (c->template || !json_array_size(c->messages))) rc = error_set(e, EINVAL, "there is no question yet");
+    if (!chat_last_is(c, "user") && (c->template || !json_array_size(c->messages)))
+        rc = error_set(e, EINVAL, "there is no question yet");
     else {
         c->sampling.seed++;
-        if (c->sampling.temperature <= 0) chat_remark(c, "(at temperature 0 the answer is the same; /set temperature 0.7 lets it vary)");
+        if (c->sampling.temperature <= 0)
+            chat_remark(c, "(at temperature 0 the answer is the same; /set temperature 0.7 lets it vary)");
         rc = answer(c, e);
     }
     if (before && json_array_size(c->messages) < had) json_array_append(c->messages, before); /* it stands */

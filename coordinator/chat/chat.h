@@ -29,20 +29,20 @@ struct chat {
     struct view *view;
     struct template *template; /* NULL: the model has none, lines are continued as they are */
     json_t *messages;
-    uint64_t max_tokens;       /* of an answer, 0: until it ends */
+    uint64_t max_tokens; /* of an answer, 0: until it ends */
     enum option_think think;
-    bool interactive;          /* questions come from a terminal */
-    bool commands;             /* lines may be commands */
-    bool styled;               /* which shows dimmed text */
+    bool interactive; /* questions come from a terminal */
+    bool commands;    /* lines may be commands */
+    bool styled;      /* which shows dimmed text */
 
     /* the turn under way */
     struct think filter;
     uint32_t spoken[THINK_TOKENS_MAX]; /* tokens that mark thinking */
     size_t spoken_count;
-    struct chat_text answer;   /* as the model said it */
+    struct chat_text answer;        /* as the model said it */
     struct chat_text thought, told; /* of it, told apart */
-    bool thinking;             /* was shown last */
-    char last;                 /* byte that was shown */
+    bool thinking;                  /* was shown last */
+    char last;                      /* byte that was shown */
 
     /* what the sequence's first tokens are, as text: the prompt and the answer, the token that ended it not counted */
     struct chat_text said;

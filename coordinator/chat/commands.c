@@ -16,9 +16,14 @@ struct setting {
     bool whole;
 };
 
-static const struct setting settings[] = {{"temperature", 0, TEMPERATURE_MOST, false},   {"top-p", 0, 1, false}, {"min-p", 0, 1, false},
-                                          {"repeat-penalty", REPEAT_PENALTY_LEAST, REPEAT_PENALTY_MOST, false}, {"top-k", 0, TOP_K_MOST, true}, {"seed", 0, 0x1p64, true},
-                                          {"max-tokens", 0, 1e9, true},     {"think", 0, 0, false}};
+static const struct setting settings[] = {{"temperature", 0, TEMPERATURE_MOST, false},
+                                          {"top-p", 0, 1, false},
+                                          {"min-p", 0, 1, false},
+                                          {"repeat-penalty", REPEAT_PENALTY_LEAST, REPEAT_PENALTY_MOST, false},
+                                          {"top-k", 0, TOP_K_MOST, true},
+                                          {"seed", 0, 0x1p64, true},
+                                          {"max-tokens", 0, 1e9, true},
+                                          {"think", 0, 0, false}};
 #define SETTINGS (sizeof settings / sizeof *settings)
 
 static const char *const think_words[] = {"show", "hide", "off"}; /* enum option_think */
@@ -32,13 +37,20 @@ static void set_value(struct chat *c, const char *name, double x, uint64_t whole
 {
     struct sampler_settings *s = &c->sampling;
 
-    if (!strcmp(name, "temperature")) s->temperature = x;
-    else if (!strcmp(name, "top-p")) s->top_p = x;
-    else if (!strcmp(name, "min-p")) s->min_p = x;
-    else if (!strcmp(name, "repeat-penalty")) s->repeat_penalty = x;
-    else if (!strcmp(name, "top-k")) s->top_k = (int)whole;
-    else if (!strcmp(name, "seed")) s->seed = whole;
-    else c->max_tokens = whole;
+    if (!strcmp(name, "temperature"))
+        s->temperature = x;
+    else if (!strcmp(name, "top-p"))
+        s->top_p = x;
+    else if (!strcmp(name, "min-p"))
+        s->min_p = x;
+    else if (!strcmp(name, "repeat-penalty"))
+        s->repeat_penalty = x;
+    else if (!strcmp(name, "top-k"))
+        s->top_k = (int)whole;
+    else if (!strcmp(name, "seed"))
+        s->seed = whole;
+    else
+        c->max_tokens = whole;
 }
 
 static void print_value(const struct chat *c, const char *name)
@@ -46,14 +58,22 @@ static void print_value(const struct chat *c, const char *name)
     const struct sampler_settings *s = &c->sampling;
 
     fprintf(stderr, "  %-14s ", name);
-    if (!strcmp(name, "temperature")) fprintf(stderr, "%g%s\n", s->temperature, s->temperature <= 0 ? "   always the likeliest token" : "");
-    else if (!strcmp(name, "top-p")) fprintf(stderr, "%g\n", s->top_p);
-    else if (!strcmp(name, "min-p")) fprintf(stderr, "%g\n", s->min_p);
-    else if (!strcmp(name, "repeat-penalty")) fprintf(stderr, "%g\n", s->repeat_penalty);
-    else if (!strcmp(name, "top-k")) fprintf(stderr, "%d%s\n", s->top_k, s->top_k ? "" : "   no limit");
-    else if (!strcmp(name, "seed")) fprintf(stderr, "%llu\n", (unsigned long long)s->seed);
-    else if (!strcmp(name, "think")) fprintf(stderr, "%s\n", think_words[c->think]);
-    else fprintf(stderr, "%llu%s\n", (unsigned long long)c->max_tokens, c->max_tokens ? "" : "   until the answer ends");
+    if (!strcmp(name, "temperature"))
+        fprintf(stderr, "%g%s\n", s->temperature, s->temperature <= 0 ? "   always the likeliest token" : "");
+    else if (!strcmp(name, "top-p"))
+        fprintf(stderr, "%g\n", s->top_p);
+    else if (!strcmp(name, "min-p"))
+        fprintf(stderr, "%g\n", s->min_p);
+    else if (!strcmp(name, "repeat-penalty"))
+        fprintf(stderr, "%g\n", s->repeat_penalty);
+    else if (!strcmp(name, "top-k"))
+        fprintf(stderr, "%d%s\n", s->top_k, s->top_k ? "" : "   no limit");
+    else if (!strcmp(name, "seed"))
+        fprintf(stderr, "%llu\n", (unsigned long long)s->seed);
+    else if (!strcmp(name, "think"))
+        fprintf(stderr, "%s\n", think_words[c->think]);
+    else
+        fprintf(stderr, "%llu%s\n", (unsigned long long)c->max_tokens, c->max_tokens ? "" : "   until the answer ends");
 }
 
 static int set_think(struct chat *c, const char *value, struct error *e)
@@ -74,7 +94,8 @@ static int set_number(struct chat *c, const struct setting *s, const char *value
 
     if (s->whole) x = (double)whole;
     if (rc || x < s->min || x > s->max)
-        return error_set(e, EINVAL, "%s takes a %s from %g to %g, not %s", s->name, s->whole ? "whole number" : "number", s->min, s->max, value);
+        return error_set(e, EINVAL, "%s takes a %s from %g to %g, not %s", s->name,
+                         s->whole ? "whole number" : "number", s->min, s->max, value);
     set_value(c, s->name, x, whole);
     return 0;
 }
@@ -98,8 +119,10 @@ static int command_set(struct chat *c, const char *rest, struct error *e)
     if (n > 2) return error_set(e, EINVAL, "/set takes a name and one value, as in /set temperature 0.5");
     for (size_t i = 0; i < SETTINGS; i++) {
         if (n > 0 && strcmp(name, settings[i].name)) continue;
-        if (n < 2) print_value(c, settings[i].name);
-        else return strcmp(name, "think") ? set_number(c, &settings[i], value, e) : set_think(c, value, e);
+        if (n < 2)
+            print_value(c, settings[i].name);
+        else
+            return strcmp(name, "think") ? set_number(c, &settings[i], value, e) : set_think(c, value, e);
         if (n == 1) return 0;
     }
     return n > 0 ? no_setting(name, e) : 0;
@@ -115,15 +138,17 @@ static int command_stats(struct chat *c, const char *rest, struct error *e)
     (void)rest;
     (void)e;
     instance_stats(c->instance, &t);
-    fprintf(stderr, "  %llu answers, %llu tokens; %zu of %u tokens of context used\n", (unsigned long long)c->turns, (unsigned long long)c->tokens,
-            (size_t)sequence_count(c->sequence), sequence_limit(c->sequence));
+    fprintf(stderr, "  %llu answers, %llu tokens; %zu of %u tokens of context used\n", (unsigned long long)c->turns,
+            (unsigned long long)c->tokens, (size_t)sequence_count(c->sequence), sequence_limit(c->sequence));
     if (c->turns)
-        fprintf(stderr, "  last prompt: %llu tokens, %llu of them known from before; %llu positions computed with the answer\n",
+        fprintf(stderr,
+                "  last prompt: %llu tokens, %llu of them known from before; %llu positions computed with the answer\n",
                 (unsigned long long)c->prompt_tokens, (unsigned long long)c->kept, (unsigned long long)c->computed);
     if (s->decode_sweeps)
         fprintf(stderr, "  %.3g s per token (%.3g predicted)\n", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
                 instance_summary(c->instance)->predicted_seconds_per_token);
-    fprintf(stderr, "  %.3f GB read, peak memory %.0f MB, %s\n", (double)t.stage[STAGE_READER].bytes / 1e9, (double)t.peak_host_bytes / 1e6, t.compute);
+    fprintf(stderr, "  %.3f GB read, peak memory %.0f MB, %s\n", (double)t.stage[STAGE_READER].bytes / 1e9,
+            (double)t.peak_host_bytes / 1e6, t.compute);
     return 0;
 }
 
@@ -169,10 +194,14 @@ static int command_undo(struct chat *c, const char *rest, struct error *e)
 
 static int command_system(struct chat *c, const char *rest, struct error *e)
 {
-    bool had = json_array_size(c->messages) && !strcmp(json_string_value(json_object_get(json_array_get(c->messages, 0), "role")), "system");
+    bool had = json_array_size(c->messages) &&
+               !strcmp(json_string_value(json_object_get(json_array_get(c->messages, 0), "role")), "system");
     int rc = chat_system(c, rest, e);
 
-    if (!rc) chat_remark(c, *rest ? "(the system message is set)" : had ? "(the system message is removed)" : "(there is no system message)");
+    if (!rc)
+        chat_remark(c, *rest ? "(the system message is set)"
+                       : had ? "(the system message is removed)"
+                             : "(there is no system message)");
     return rc;
 }
 
@@ -186,7 +215,8 @@ static int command_quit(struct chat *c, const char *rest, struct error *e)
 
 static int command_save(struct chat *c, const char *rest, struct error *e)
 {
-    int rc = *rest ? chat_save(c, rest, e) : error_set(e, EINVAL, "/save wants the name of a file, as in /save talk.json");
+    int rc =
+        *rest ? chat_save(c, rest, e) : error_set(e, EINVAL, "/save wants the name of a file, as in /save talk.json");
 
     if (!rc) chat_remark(c, "(%zu messages written to %s)", json_array_size(c->messages), rest);
     return rc;
@@ -194,7 +224,8 @@ static int command_save(struct chat *c, const char *rest, struct error *e)
 
 static int command_load(struct chat *c, const char *rest, struct error *e)
 {
-    int rc = *rest ? chat_load(c, rest, e) : error_set(e, EINVAL, "/load wants the name of a file that /save has written");
+    int rc =
+        *rest ? chat_load(c, rest, e) : error_set(e, EINVAL, "/load wants the name of a file that /save has written");
 
     if (rc) return rc;
     chat_remark(c, "(%zu messages)", json_array_size(c->messages));
@@ -261,5 +292,6 @@ int chat_command(struct chat *c, const char *line, struct error *e)
         return commands[i].run(c, rest, e);
     }
     if (near) return error_set(e, EINVAL, "there is no command /%s; did you mean /%s?", name, near);
-    return error_set(e, EINVAL, "there is no command /%s; /help lists them, and // begins a question with a slash", name);
+    return error_set(e, EINVAL, "there is no command /%s; /help lists them, and // begins a question with a slash",
+                     name);
 }

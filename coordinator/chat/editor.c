@@ -35,15 +35,15 @@
 struct chat_editor {
     EditLine *edit;
     History *history;
-    int fd;            /* where the line is shown */
-    FILE *out;         /* leads there */
-    char file[512];    /* of the history, "" where there is no place for it */
-    char byte[4096];   /* read ahead */
+    int fd;          /* where the line is shown */
+    FILE *out;       /* leads there */
+    char file[512];  /* of the history, "" where there is no place for it */
+    char byte[4096]; /* read ahead */
     size_t at, end;
-    bool more;         /* inside of a message of several lines */
-    bool typed;        /* something stood in the line when Ctrl-C came */
-    bool brackets;     /* the terminal marks what is pasted */
-    unsigned stops;    /* of stop_count(), that were seen */
+    bool more;      /* inside of a message of several lines */
+    bool typed;     /* something stood in the line when Ctrl-C came */
+    bool brackets;  /* the terminal marks what is pasted */
+    unsigned stops; /* of stop_count(), that were seen */
     bool has_mode;
     struct termios shells; /* the terminal's mode, as it was */
     struct sigaction had_winch;
@@ -233,9 +233,12 @@ static size_t clean(wchar_t *text, size_t n)
 
         before = text[i];
         if (second) continue;
-        if (text[i] == L'\r') text[to++] = L'\n';
-        else if (text[i] == L'\t') text[to++] = L' ';
-        else if (text[i] == L'\n' || (text[i] >= L' ' && text[i] != 127)) text[to++] = text[i];
+        if (text[i] == L'\r')
+            text[to++] = L'\n';
+        else if (text[i] == L'\t')
+            text[to++] = L' ';
+        else if (text[i] == L'\n' || (text[i] >= L' ' && text[i] != 127))
+            text[to++] = text[i];
     }
     text[to] = 0;
     return to;
@@ -291,8 +294,10 @@ static void read_editrc(EditLine *edit)
     char path[PATH_MAX];
     struct error ignored;
 
-    if (given) snprintf(path, sizeof path, "%s", given);
-    else if (!home || (size_t)snprintf(path, sizeof path, "%s/.editrc", home) >= sizeof path) return;
+    if (given)
+        snprintf(path, sizeof path, "%s", given);
+    else if (!home || (size_t)snprintf(path, sizeof path, "%s/.editrc", home) >= sizeof path)
+        return;
     if (!file_check(path, NULL, &ignored)) el_source(edit, path);
 }
 
@@ -318,8 +323,10 @@ static void find_history_file(struct chat_editor *d)
     const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int n = -1;
 
-    if (base && *base == '/') n = snprintf(d->file, sizeof d->file, "%s/sluice", base);
-    else if (home && *home == '/') n = snprintf(d->file, sizeof d->file, "%s/.local/state/sluice", home);
+    if (base && *base == '/')
+        n = snprintf(d->file, sizeof d->file, "%s/sluice", base);
+    else if (home && *home == '/')
+        n = snprintf(d->file, sizeof d->file, "%s/.local/state/sluice", home);
     if (n < 0 || (size_t)n + sizeof "/history" > sizeof d->file) {
         d->file[0] = 0;
         return;
@@ -395,7 +402,8 @@ int chat_editor_open(struct chat_editor **out, struct error *e)
     set_locale();
     watch_signals(d);
     d->fd = isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO;
-    d->out = terminal_unfiltered(d->fd); /* libedit shows what would be obeyed by other characters, and moves the cursor */
+    d->out =
+        terminal_unfiltered(d->fd); /* libedit shows what would be obeyed by other characters, and moves the cursor */
     d->brackets = terminal_escapes(d->fd) && term && strcmp(term, "linux") != 0;
     d->edit = d->out ? el_init_fd("sluice", stdin, d->out, d->out, STDIN_FILENO, d->fd, d->fd) : NULL;
     d->history = history_init();

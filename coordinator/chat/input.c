@@ -10,7 +10,7 @@
 
 struct chat_input {
     struct chat_editor *editor; /* NULL: plain lines */
-    char *plain;                /* bytes [at, end) are read and not yet given out; the line that was given out is before them */
+    char *plain; /* bytes [at, end) are read and not yet given out; the line that was given out is before them */
     size_t room, at, end;
 };
 

@@ -49,7 +49,8 @@ size_t chat_clear(struct chat *c)
 {
     size_t had = json_array_size(c->messages);
 
-    while (json_array_size(c->messages) && !(json_array_size(c->messages) == 1 && chat_last_is(c, "system"))) chat_drop_last(c);
+    while (json_array_size(c->messages) && !(json_array_size(c->messages) == 1 && chat_last_is(c, "system")))
+        chat_drop_last(c);
     return had - json_array_size(c->messages);
 }
 
@@ -95,9 +96,12 @@ static int check_messages(const char *path, const json_t *list, struct error *e)
     size_t i;
 
     if (!json_is_array(list)) return error_set(e, EINVAL, "%s holds no list of messages", path);
-    json_array_foreach(list, i, m)
-        if (!json_is_string(json_object_get(m, "role")) || !json_is_string(json_object_get(m, "content")))
-            return error_set(e, EINVAL, "%s: message %zu has no role or no content that is a text", path, i + 1);
+    json_array_foreach(
+        list, i, m) if (!json_is_string(json_object_get(m, "role")) ||
+                        !json_is_string(json_object_get(
+                            m, "content"))) return error_set(e, EINVAL,
+                                                             "%s: message %zu has no role or no content that is a text",
+                                                             path, i + 1);
     return 0;
 }
 

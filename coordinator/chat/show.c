@@ -30,7 +30,9 @@ static int change(struct chat *c, bool thinking, struct error *e)
         if (thinking) chat_remark(c, "(thinking)");
         return 0;
     }
-    if (!c->styled) rc = thinking ? put(c, "<think>\n", 8, e) : put(c, c->last == '\n' ? "</think>\n" : "\n</think>\n", c->last == '\n' ? 9 : 10, e);
+    if (!c->styled)
+        rc = thinking ? put(c, "<think>\n", 8, e)
+                      : put(c, c->last == '\n' ? "</think>\n" : "\n</think>\n", c->last == '\n' ? 9 : 10, e);
     if (!rc && !thinking) rc = put(c, c->styled ? text : "\n", c->styled ? strlen(text) : 1, e);
     return rc;
 }

@@ -15,10 +15,10 @@ struct tokenizer;
 
 struct think {
     bool inside;
-    bool said;     /* the answer has begun: an opening tag is a word like any other from here on */
-    bool fresh;    /* right behind a tag: white space there belongs to it */
+    bool said;      /* the answer has begun: an opening tag is a word like any other from here on */
+    bool fresh;     /* right behind a tag: white space there belongs to it */
     uint32_t kinds; /* of marks that are understood */
-    char held[48]; /* may be the beginning of a mark */
+    char held[48];  /* may be the beginning of a mark */
     size_t bytes;
     int (*text)(void *arg, bool thinking, const char *text, size_t bytes, struct error *e);
     void *arg;

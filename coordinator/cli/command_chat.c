@@ -13,10 +13,14 @@
 /* Seconds as people say them. */
 static const char *seconds_text(double s, char *out, size_t room)
 {
-    if (s < 0.002) snprintf(out, room, "hundreds of tokens per second");
-    else if (s < 0.095) snprintf(out, room, "about %.0f tokens per second", 1 / s);
-    else if (s < 90) snprintf(out, room, "about %.2g s per token", s);
-    else snprintf(out, room, "about %.2g minutes per token", s / 60);
+    if (s < 0.002)
+        snprintf(out, room, "hundreds of tokens per second");
+    else if (s < 0.095)
+        snprintf(out, room, "about %.0f tokens per second", 1 / s);
+    else if (s < 90)
+        snprintf(out, room, "about %.2g s per token", s);
+    else
+        snprintf(out, room, "about %.2g minutes per token", s / 60);
     return out;
 }
 
@@ -31,7 +35,8 @@ static void greet(const struct chat *c)
     fprintf(stderr, "%s, %s", source_name(c->options->source), size);
     if (s->sweep_bytes) fprintf(stderr, ", %s of it from disk for each token", disk);
     fprintf(stderr, ": %s.\n", seconds_text(s->predicted_seconds_per_token, speed, sizeof speed));
-    if (!c->template) fputs("It has no chat template: your text is continued. Enter alone goes on, Ctrl-C stops.\n", stderr);
+    if (!c->template)
+        fputs("It has no chat template: your text is continued. Enter alone goes on, Ctrl-C stops.\n", stderr);
     fputs("/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n\n", stderr);
 }
 
@@ -39,9 +44,12 @@ static int turn(struct chat *c, const char *line, size_t bytes, struct error *e)
 {
     int rc;
 
-    if (c->commands && line[0] == '/' && line[1] != '/') rc = chat_command(c, line, e);
-    else if (!bytes) rc = c->template ? 0 : chat_continue(c, e);
-    else rc = c->commands && line[0] == '/' ? chat_ask(c, line + 1, bytes - 1, e) : chat_ask(c, line, bytes, e);
+    if (c->commands && line[0] == '/' && line[1] != '/')
+        rc = chat_command(c, line, e);
+    else if (!bytes)
+        rc = c->template ? 0 : chat_continue(c, e);
+    else
+        rc = c->commands && line[0] == '/' ? chat_ask(c, line + 1, bytes - 1, e) : chat_ask(c, line, bytes, e);
     if (!c->interactive || rc == -ECANCELED) return rc;
     if (rc) {
         view_interrupt(c->view);
@@ -54,7 +62,8 @@ static int turn(struct chat *c, const char *line, size_t bytes, struct error *e)
 /* Ctrl-C at the prompt: drops the line; where there is none, the second one leaves. */
 static int stopped(const struct chat *c, int rc, bool *warned, struct error *e)
 {
-    if (interrupt_signal() != SIGINT || !c->interactive || (rc == -EINTR && *warned)) return error_set(e, ECANCELED, "interrupted");
+    if (interrupt_signal() != SIGINT || !c->interactive || (rc == -EINTR && *warned))
+        return error_set(e, ECANCELED, "interrupted");
     interrupt_clear();
     *warned = rc == -EINTR;
     if (*warned) chat_remark(c, "(Ctrl-C again leaves; so do Ctrl-D and /quit)");

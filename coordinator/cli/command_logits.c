@@ -30,7 +30,8 @@ static int prepare(struct work *w, const struct options *o, struct error *e)
     if (!rc && !w->count) rc = error_set(e, EINVAL, "--tokens is empty: give at least one token id");
     if (!rc) rc = logits_file_plan(&w->file, positions, wanted, w->count, e);
     free(positions);
-    if (!rc && o->trace && !strcmp(o->out, o->trace)) rc = error_set(e, EINVAL, "--out and --trace are the same file, %s", o->out);
+    if (!rc && o->trace && !strcmp(o->out, o->trace))
+        rc = error_set(e, EINVAL, "--out and --trace are the same file, %s", o->out);
     if (!rc) rc = logits_file_open(&w->file, o->out, &keep, e);
     return rc ? rc : view_open(&w->view, o->quiet, o->trace, &keep, e);
 }
@@ -39,7 +40,8 @@ static int compute(struct work *w, const struct options *o, struct error *e)
 {
     struct logits_file *f = &w->file;
     struct instance_config c = {.options = o, .prompt_tokens = (uint32_t)w->count};
-    struct instance_load load = {.prompt_tokens = (uint32_t)w->count, .max_logits = (uint32_t)(f->positions < 64 ? f->positions : 64)};
+    struct instance_load load = {.prompt_tokens = (uint32_t)w->count,
+                                 .max_logits = (uint32_t)(f->positions < 64 ? f->positions : 64)};
     struct batch_observer observer = view_observer(w->view);
     struct instance *i = NULL;
     int rc;

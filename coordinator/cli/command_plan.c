@@ -12,20 +12,26 @@
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, struct error *e)
 {
-    json_t *o = json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}",
-                          "architecture", p->spec.architecture, "weights_from", model_weights_from(m), "weight_bytes", (json_int_t)s->weight_bytes, "sweep_bytes",
-                          (json_int_t)s->sweep_bytes, "active_bytes", (json_int_t)s->active_bytes, "homes", "disk", (json_int_t)s->disk_bytes,
-                          "host", (json_int_t)s->host_bytes, "device", (json_int_t)s->device_bytes, "resident",
-                          (json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "kv_positions", (json_int_t)s->kv_positions, "kv_bytes_per_position", (json_int_t)s->kv_bytes_per_position, "context", (json_int_t)s->context, "parameters",
-                          (json_int_t)model_parameters(m), "predicted_seconds_per_token", s->predicted_seconds_per_token,
-                          "predicted_seconds_per_prompt_token", s->predicted_seconds_per_prompt_token, "bottleneck", s->bottleneck,
-                          "seconds_saved_by_one_more_gb", s->host_gain, "sweep_tiles", (json_int_t)s->sweep_tiles, "slot_bytes",
-                          (json_int_t)s->slot_bytes, "arena_bytes", (json_int_t)s->arena_bytes, "host_total_bytes",
-                          (json_int_t)s->host_total_bytes, "device_total_bytes", (json_int_t)s->device_total_bytes, "expert_bytes",
-                          (json_int_t)s->expert_bytes, "expert_used_bytes", (json_int_t)s->expert_used_bytes, "chunk",
-                          (json_int_t)s->max_positions, "expert_hit_rate", s->expert_hits,
-                          "seconds_saved_by_one_more_gb_of_device_memory", s->device_gain);
-    int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF ? 0 : error_set(e, EIO, "cannot write the plan");
+    json_t *o =
+        json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:"
+                  "I,s:I,s:I,s:f,s:f}",
+                  "architecture", p->spec.architecture, "weights_from", model_weights_from(m), "weight_bytes",
+                  (json_int_t)s->weight_bytes, "sweep_bytes", (json_int_t)s->sweep_bytes, "active_bytes",
+                  (json_int_t)s->active_bytes, "homes", "disk", (json_int_t)s->disk_bytes, "host",
+                  (json_int_t)s->host_bytes, "device", (json_int_t)s->device_bytes, "resident",
+                  (json_int_t)s->resident_bytes, "kv_bytes", (json_int_t)s->kv_bytes, "kv_positions",
+                  (json_int_t)s->kv_positions, "kv_bytes_per_position", (json_int_t)s->kv_bytes_per_position, "context",
+                  (json_int_t)s->context, "parameters", (json_int_t)model_parameters(m), "predicted_seconds_per_token",
+                  s->predicted_seconds_per_token, "predicted_seconds_per_prompt_token",
+                  s->predicted_seconds_per_prompt_token, "bottleneck", s->bottleneck, "seconds_saved_by_one_more_gb",
+                  s->host_gain, "sweep_tiles", (json_int_t)s->sweep_tiles, "slot_bytes", (json_int_t)s->slot_bytes,
+                  "arena_bytes", (json_int_t)s->arena_bytes, "host_total_bytes", (json_int_t)s->host_total_bytes,
+                  "device_total_bytes", (json_int_t)s->device_total_bytes, "expert_bytes", (json_int_t)s->expert_bytes,
+                  "expert_used_bytes", (json_int_t)s->expert_used_bytes, "chunk", (json_int_t)s->max_positions,
+                  "expert_hit_rate", s->expert_hits, "seconds_saved_by_one_more_gb_of_device_memory", s->device_gain);
+    int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
+                 ? 0
+                 : error_set(e, EIO, "cannot write the plan");
 
     json_decref(o);
     return rc;
@@ -40,13 +46,15 @@ static void line(const char *what, uint64_t bytes, uint64_t tiles)
     putchar('\n');
 }
 
-static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, const struct calibration *v)
+static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
+                        const struct calibration *v)
 {
     char a[32], b[32], c[32];
 
     printf("%s, %.2f billion weights, %s\n", p->spec.architecture, (double)model_parameters(m) / 1e9,
            value_size_text(s->weight_bytes, a, sizeof a));
-    if (model_weights_missing(m)) printf("The weights are not there: their sizes come from %s.\n", model_weights_from(m));
+    if (model_weights_missing(m))
+        printf("The weights are not there: their sizes come from %s.\n", model_weights_from(m));
     printf("\nWhere the weights %s\n", model_weights_missing(m) ? "would lie" : "lie");
     line("disk", s->disk_bytes, s->disk_tiles);
     line("host", s->host_bytes, s->host_tiles);
@@ -54,20 +62,22 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
     line("resident", s->resident_bytes, 0);
     if (s->expert_bytes)
         printf("  %s of experts, of which a token uses %s; about %.0f%% of these found in a cache of %s\n",
-               value_size_text(s->expert_bytes, a, sizeof a), value_size_text(s->expert_used_bytes, b, sizeof b), 100 * s->expert_hits,
-               value_size_text(s->expert_cache_bytes, c, sizeof c));
+               value_size_text(s->expert_bytes, a, sizeof a), value_size_text(s->expert_used_bytes, b, sizeof b),
+               100 * s->expert_hits, value_size_text(s->expert_cache_bytes, c, sizeof c));
     printf("\nMemory of all processes: %s", value_size_text(s->host_total_bytes, a, sizeof a));
     printf(" (host slots %s, KV cache %s for %u positions)\n", value_size_text(s->arena_bytes, a, sizeof a),
            value_size_text(s->kv_bytes, b, sizeof b), s->kv_positions);
     if (s->context > s->kv_positions)
-        printf("The model may have %u positions, which --context %u would make room for: %s of KV cache.\n", s->context, s->context,
-               value_size_text((uint64_t)s->context * s->kv_bytes_per_position, a, sizeof a));
-    printf("\nEach token reads %s from %s at %.2f GB/s (%s): %.3g s; bottleneck: %s\n", value_size_text(s->sweep_bytes, a, sizeof a),
-           v->page_cache ? "the page cache" : "disk", v->disk / 1e9, v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token,
-           s->bottleneck);
-    printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token, s->max_positions);
+        printf("The model may have %u positions, which --context %u would make room for: %s of KV cache.\n", s->context,
+               s->context, value_size_text((uint64_t)s->context * s->kv_bytes_per_position, a, sizeof a));
+    printf("\nEach token reads %s from %s at %.2f GB/s (%s): %.3g s; bottleneck: %s\n",
+           value_size_text(s->sweep_bytes, a, sizeof a), v->page_cache ? "the page cache" : "disk", v->disk / 1e9,
+           v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
+    printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
+           s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);
-    if (s->device_gain > 0) printf("One more GB of the GPU's memory would save %.3g s of each token.\n", s->device_gain);
+    if (s->device_gain > 0)
+        printf("One more GB of the GPU's memory would save %.3g s of each token.\n", s->device_gain);
 }
 
 int command_plan(const struct options *o, struct error *e)
@@ -87,8 +97,10 @@ int command_plan(const struct options *o, struct error *e)
         calibration_measure(&speeds, o->model, plan);
         plan_summarize(&summary, plan, &speeds);
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
-        if (o->json) rc = print_json(&summary, plan, model, e);
-        else print_human(&summary, plan, model, &speeds);
+        if (o->json)
+            rc = print_json(&summary, plan, model, e);
+        else
+            print_human(&summary, plan, model, &speeds);
     }
     free(plan);
     model_close(model);

@@ -77,7 +77,8 @@ static int run_one(const struct options *o, struct instance *i, struct answer *a
     if (!rc && !o->prompt && !o->prompt_file && isatty(STDIN_FILENO)) view_echoed(a->view, text, bytes);
     if (!rc) prompt_trim(o, text, &bytes);
     if (!rc) rc = prompt_encode(i, text, bytes, &prompt, e);
-    if (!rc && !prompt.count) rc = error_set(e, EINVAL, "the prompt is empty: give one with -p, -f or on standard input");
+    if (!rc && !prompt.count)
+        rc = error_set(e, EINVAL, "the prompt is empty: give one with -p, -f or on standard input");
     if (!rc) rc = instance_start(i, &(struct instance_load){.prompt_tokens = (uint32_t)prompt.count}, e);
     if (!rc) rc = answer(i, &prompt, a, start, e);
     free(text);

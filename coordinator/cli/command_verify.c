@@ -33,8 +33,10 @@ int command_verify(const struct options *o, struct error *e)
     if (o->out) rc = output_open(&out, o->out, &keep, e); /* not after an hour of reading */
     if (!rc) rc = check(&v, o, view, e);
     if (!rc && out) manifest_write(&v, output_file(out));
-    if (rc) output_close(out, false, NULL);
-    else rc = output_close(out, true, e);
+    if (rc)
+        output_close(out, false, NULL);
+    else
+        rc = output_close(out, true, e);
     if (!rc) rc = verify_print(&v, o->json, o->verbose > 0, e);
     if (!rc && v.findings)
         rc = error_set(e, EBADMSG, "%s: %zu thing%s wrong with it", o->model, v.findings,

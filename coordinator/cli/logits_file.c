@@ -47,7 +47,8 @@ int logits_file_open(struct logits_file *f, const char *path, const struct outpu
 
     f->in_order = in_order(f);
     if (rc || f->in_order || output_seekable(f->out)) return rc;
-    return error_set(e, EINVAL, "%s is no file in which rows could be written out of order: give --positions rising", path);
+    return error_set(e, EINVAL, "%s is no file in which rows could be written out of order: give --positions rising",
+                     path);
 }
 
 int logits_file_row(void *arg, const float *logits, struct error *e)

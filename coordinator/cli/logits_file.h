@@ -17,9 +17,9 @@ struct logits_file {
     size_t positions;
     struct logits_place *place; /* by position; of one position by row */
     size_t places, next;
-    struct output *out;         /* NULL: not open */
-    bool in_order;              /* rows are written one behind the other, as they come */
-    uint32_t vocab;             /* set before the first row */
+    struct output *out; /* NULL: not open */
+    bool in_order;      /* rows are written one behind the other, as they come */
+    uint32_t vocab;     /* set before the first row */
 };
 
 /* wanted[n]: as asked for; n 0: all of them. -EINVAL where one is not below tokens. */

@@ -392,8 +392,10 @@ static int check_together(const struct options *o, struct error *e)
     if (o->prompt && o->prompt_file)
         return error_set(e, EINVAL, "--prompt and --file are both given; the text can come from one of them only");
     if (o->prompts && (o->prompt || o->prompt_file))
-        return error_set(e, EINVAL, "--prompts is given beside --%s; the texts can come from one of them only", o->prompt ? "prompt" : "file");
-    if (o->parallel && o->command == COMMAND_RUN && !o->prompts) return error_set(e, EINVAL, "--parallel needs --prompts FILE");
+        return error_set(e, EINVAL, "--prompts is given beside --%s; the texts can come from one of them only",
+                         o->prompt ? "prompt" : "file");
+    if (o->parallel && o->command == COMMAND_RUN && !o->prompts)
+        return error_set(e, EINVAL, "--parallel needs --prompts FILE");
     if (o->quiet && o->verbose) return error_set(e, EINVAL, "--quiet and --verbose are both given; leave one out");
     return 0;
 }

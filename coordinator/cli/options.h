@@ -46,11 +46,11 @@ struct options {
     bool json;                      /* results on stdout as one JSON object */
 
     /* Operands. Only those of the command are set, the others are NULL. */
-    const char *model;        /* folder */
+    const char *model;           /* folder */
     const struct source *source; /* of the model, where it is open already; model is then where it was found */
-    double seconds;           /* profile: about how long to measure */
-    const char *profile_what; /* "reader", "transfer", "compute" or "pipeline" */
-    const char *shell;        /* completion: "bash", "zsh" or "fish" */
+    double seconds;              /* profile: about how long to measure */
+    const char *profile_what;    /* "reader", "transfer", "compute" or "pipeline" */
+    const char *shell;           /* completion: "bash", "zsh" or "fish" */
 
     /* What goes in. */
     const char *prompt, *prompt_file; /* at most one is set; neither: standard input */
@@ -83,7 +83,7 @@ struct options {
     int backend;      /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
     int device;       /* index of the GPU, from 0 */
     enum option_mps mps;
-    int threads;      /* compute threads of the cpu backend */
+    int threads; /* compute threads of the cpu backend */
     enum form kv_form;
     uint64_t host_memory, device_memory; /* bytes; UINT64_MAX: automatic */
     int reader_depth, transfer_depth;    /* slots of the host and the device ring */

@@ -45,7 +45,9 @@ const char *const option_group_titles[GROUPS] = {
 /* clang-format off: a table reads best as one */
 #define MODEL                                                                                                          \
     {                                                                                                                  \
-        "MODEL", AT(model), false, "a path to a model folder, to its config.json or one of its safetensors files, or to models--ORG--NAME of a hub cache"                                                          \
+        "MODEL", AT(model), false,                                                                                     \
+            "a path to a model folder, to its config.json or one of its safetensors files, or to models--ORG--NAME "   \
+            "of a hub cache"                                                                                           \
     }
 
 const struct option_command_info option_commands[COMMANDS] = {
@@ -63,25 +65,28 @@ const struct option_command_info option_commands[COMMANDS] = {
          "chat with a model in the terminal",
          "Answers line by line, and keeps what was said. A model without a chat template continues the text instead. "
          "Lines that begin with a slash are commands, /help lists them, and two slashes stand for one that begins a "
-         "question; a backslash at the end of a line continues it on the next, and what is pasted is one message. Ctrl-C stops an answer, Ctrl-D ends the chat. What was asked is "
+         "question; a backslash at the end of a line continues it on the next, and what is pasted is one message. "
+         "Ctrl-C stops an answer, Ctrl-D ends the chat. What was asked is "
          "kept for the arrow keys in $XDG_STATE_HOME/sluice/history (~/.local/state without it), readable by its owner "
          "only. Where standard input is no terminal, each of its lines is a question, whatever it begins with.",
          {MODEL},
          0},
-    [COMMAND_RUN] =
-        {"run",
-         "continue a text, or answer one question with --chat",
-         "Prints the continuation and nothing else. The text comes from --prompt, from --file, or from standard input; the "
-         "newline at the end of a file or of standard input is not part of it.",
-         {MODEL},
-         0},
+    [COMMAND_RUN] = {"run",
+                     "continue a text, or answer one question with --chat",
+                     "Prints the continuation and nothing else. The text comes from --prompt, from --file, or from "
+                     "standard input; the "
+                     "newline at the end of a file or of standard input is not part of it.",
+                     {MODEL},
+                     0},
     [COMMAND_PLAN] =
         {"plan",
          "what would lie where, and how long a token would take",
          "Tiles and where they would lie, bytes on every lane, predicted seconds per token, the bottleneck, and what "
          "one "
-         "more GB of memory would bring. Starts nothing, and needs no weights: config.json alone is enough; the index of "
-         "the weights, or a list of tensors in tensors.tsv (name, dtype, shape as 4096x1024, separated by tabs), says more.",
+         "more GB of memory would bring. Starts nothing, and needs no weights: config.json alone is enough; the index "
+         "of "
+         "the weights, or a list of tensors in tensors.tsv (name, dtype, shape as 4096x1024, separated by tabs), says "
+         "more.",
          {MODEL},
          0},
     [COMMAND_PROFILE] =
@@ -114,14 +119,15 @@ const struct option_command_info option_commands[COMMANDS] = {
          "further variables, from --file or standard input. A folder with tokenizer_config.json alone is enough.",
          {MODEL},
          0},
-    [COMMAND_VERIFY] =
-        {"verify",
-         "read all weights once and check them",
-         "Whatever a run would refuse, what safetensors' own library does not load, NaN and infinity counts, and checksums "
-         "against published sha256 files where they lie beside the weights, or against an earlier manifest. Exit status 1 "
-         "when something is wrong.",
-         {MODEL},
-         0},
+    [COMMAND_VERIFY] = {"verify",
+                        "read all weights once and check them",
+                        "Whatever a run would refuse, what safetensors' own library does not load, NaN and infinity "
+                        "counts, and checksums "
+                        "against published sha256 files where they lie beside the weights, or against an earlier "
+                        "manifest. Exit status 1 "
+                        "when something is wrong.",
+                        {MODEL},
+                        0},
     [COMMAND_DOCTOR] = {"doctor",
                         "look at the machine: what is wrong, and how to mend it",
                         "Disk, memory, limits, CPU and GPU. With MODEL also the file system that it lies on.",
@@ -208,7 +214,8 @@ const struct option_flag option_flags[] = {
      "what computes"},
     {"device", 'd', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(device), 0, 0, 1023, "N", "0", "which GPU"},
     {"mps", 0, KIND_CHOICE, GROUP_COMPUTE, WORKS, AT(mps), 0, OPTION_MPS_AUTO, 0, "auto|on|off", "auto",
-     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed and "
+     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed "
+     "and "
      "weights are streamed to the GPU"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(threads), 0, 1, 4096, "N", "auto",
      "compute threads of the cpu backend"},

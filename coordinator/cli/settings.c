@@ -23,10 +23,11 @@ static uint64_t modest(uint64_t bytes)
 
 static int device_budget(struct plan_settings *s, const struct device_facts *f, struct error *e)
 {
-    if (!s->device_memory_given) s->device_memory = modest(f->free_bytes);
+    if (!s->device_memory_given)
+        s->device_memory = modest(f->free_bytes);
     else if (s->device_memory > f->free_bytes)
-        return error_set(e, EINVAL, "--device-memory: %s has %.2f GB, of which %.2f GB are free", f->name, (double)f->total_bytes / 1e9,
-                         (double)f->free_bytes / 1e9);
+        return error_set(e, EINVAL, "--device-memory: %s has %.2f GB, of which %.2f GB are free", f->name,
+                         (double)f->total_bytes / 1e9, (double)f->free_bytes / 1e9);
     snprintf(s->device_name, sizeof s->device_name, "%s", f->name);
     return 0;
 }
@@ -66,19 +67,34 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
     int rc;
 
     machine_look(&m);
-    *s = (struct plan_settings){.host_memory = o->host_memory, .device_memory = o->device_memory, .shm_free = m.shm_free,
-                                .slot_bytes = o->slot_bytes, .reader_depth = (uint32_t)o->reader_depth,
-                                .transfer_depth = (uint32_t)o->transfer_depth, .io_block = o->io_block, .io_depth = (uint32_t)o->io_depth,
-                                .io = o->io, .engine = o->io_engine, .device = (uint32_t)o->device, .threads = (uint32_t)o->threads,
-                                .kv_form = o->kv_form, .context = (uint32_t)o->context, .chunk = (uint32_t)o->batch_tokens,
-                                .text_bytes = guess_text(o), .trace = o->trace != NULL, .log_level = (uint32_t)log_get_level()};
+    *s = (struct plan_settings){.host_memory = o->host_memory,
+                                .device_memory = o->device_memory,
+                                .shm_free = m.shm_free,
+                                .slot_bytes = o->slot_bytes,
+                                .reader_depth = (uint32_t)o->reader_depth,
+                                .transfer_depth = (uint32_t)o->transfer_depth,
+                                .io_block = o->io_block,
+                                .io_depth = (uint32_t)o->io_depth,
+                                .io = o->io,
+                                .engine = o->io_engine,
+                                .device = (uint32_t)o->device,
+                                .threads = (uint32_t)o->threads,
+                                .kv_form = o->kv_form,
+                                .context = (uint32_t)o->context,
+                                .chunk = (uint32_t)o->batch_tokens,
+                                .text_bytes = guess_text(o),
+                                .trace = o->trace != NULL,
+                                .log_level = (uint32_t)log_get_level()};
     s->host_memory_given = o->host_memory != UINT64_MAX;
     s->device_memory_given = o->device_memory != UINT64_MAX;
     if ((rc = choose_backend(s, o, &m, e))) return rc;
-    if (!s->host_memory_given) s->host_memory = modest(m.free_bytes);
+    if (!s->host_memory_given)
+        s->host_memory = modest(m.free_bytes);
     else if (s->host_memory > m.memory_total)
-        return error_set(e, EINVAL, "--host-memory is more than the %.1f GB that this machine has", (double)m.memory_total / 1e9);
+        return error_set(e, EINVAL, "--host-memory is more than the %.1f GB that this machine has",
+                         (double)m.memory_total / 1e9);
     if (!s->threads) s->threads = m.cpus;
-    if (o->model && !o->io_block && !o->io_depth) s->io_find = calibration_reading(o->model, &s->io_block, &s->io_depth) ? IO_FIND_NOTHING : IO_FIND_FIRST;
+    if (o->model && !o->io_block && !o->io_depth)
+        s->io_find = calibration_reading(o->model, &s->io_block, &s->io_depth) ? IO_FIND_NOTHING : IO_FIND_FIRST;
     return 0;
 }

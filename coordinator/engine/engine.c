@@ -22,10 +22,10 @@
 #include "proto/base/shm.h"
 
 #define START_LIMIT_NS UINT64_C(120000000000) /* a CUDA context on a busy machine takes its time */
-#define HELLO_NS       UINT64_C(60000000000)  /* from its start to a stage's first word, on a machine that is very busy */
-#define HANG_NS        UINT64_C(2000000000)   /* forty signs of life missed */
+#define HELLO_NS       UINT64_C(60000000000) /* from its start to a stage's first word, on a machine that is very busy */
+#define HANG_NS        UINT64_C(2000000000)  /* forty signs of life missed */
 #define TICK_NS        UINT64_C(100000000)
-#define WORDS_MS       300                    /* how long a dead stage's last message may take to arrive */
+#define WORDS_MS       300 /* how long a dead stage's last message may take to arrive */
 /* After SIGKILL: a new epoch needs the memory that the old one held, and much of it takes a while to be freed. */
 #define KILLED_MS_RESTART 10000
 #define KILLED_MS_CLOSE   500
@@ -40,15 +40,15 @@ struct engine {
     struct child child[STAGES];
     struct mps mps;
     struct words words;
-    int fd0;                        /* of the segments, in the stages */
+    int fd0; /* of the segments, in the stages */
     bool started[STAGES], greeted[STAGES], attached[STAGES];
-    bool compute_waits;             /* its HELLO is answered after transfer's */
+    bool compute_waits; /* its HELLO is answered after transfer's */
     struct control_message compute_hello;
     uint64_t epoch, epoch_ns, tick_ns, loop_ns, next_sweep;
-    struct engine_stats total;      /* of epochs that ended, and peaks */
-    char about[STAGES][128];        /* what ATTACHED said */
+    struct engine_stats total; /* of epochs that ended, and peaks */
+    char about[STAGES][128];   /* what ATTACHED said */
     /* the failure of this epoch */
-    int failed;                     /* stage, or -1 */
+    int failed; /* stage, or -1 */
     bool recoverable, hung;
     char last_words[STAGES][ERROR_TEXT_BYTES];
     uint32_t words_code[STAGES];
@@ -83,7 +83,8 @@ static int make_segments(struct engine *g, struct error *e)
     epoch_init(g->run, r, g->epoch);
     embedding_begin(&g->embedding, g->run);
     if ((rc = shm_create(&g->shm[SEG_ARENA], "host slots", plan_arena_bytes(r), e))) return rc;
-    rc = shm_create_anonymous(&g->shm[SEG_LOGITS], "sluice-logits", (uint64_t)r->max_logits * p->spec.vocab * sizeof(float), e);
+    rc = shm_create_anonymous(&g->shm[SEG_LOGITS], "sluice-logits",
+                              (uint64_t)r->max_logits * p->spec.vocab * sizeof(float), e);
     if (rc) return rc;
     if (r->host_cache_bytes) rc = shm_create_anonymous(&g->shm[SEG_CACHE], "sluice-cache", r->host_cache_bytes, e);
     return rc;
@@ -209,7 +210,8 @@ static void add_stats(struct engine_stats *to, const struct engine *g)
         to->io_depth = atomic_load(&g->run->stats[STAGE_READER].io_depth);
         to->io_rate = atomic_load(&g->run->stats[STAGE_READER].io_rate);
     }
-    if (atomic_load(&g->run->stats[STAGE_READER].io_ways)) to->io_ways = atomic_load(&g->run->stats[STAGE_READER].io_ways);
+    if (atomic_load(&g->run->stats[STAGE_READER].io_ways))
+        to->io_ways = atomic_load(&g->run->stats[STAGE_READER].io_ways);
     if (!to->first_byte_ns) to->first_byte_ns = to->stage[STAGE_READER].first_ns;
 }
 
@@ -308,8 +310,11 @@ static int weights_for_restart(struct engine *g, struct error *e)
 
     for (uint32_t i = 0; i < g->config.plan->files.count && !rc; i++)
         if (weights_touched(&g->weights, i))
-            rc = error_set(e, ESTALE, "%s: its inode was changed, and the stage that could tell whether its bytes were, too, has ended; "
-                           "start again", weights_path(&g->weights, i));
+            rc = error_set(
+                e, ESTALE,
+                "%s: its inode was changed, and the stage that could tell whether its bytes were, too, has ended; "
+                "start again",
+                weights_path(&g->weights, i));
     return rc;
 }
 
@@ -352,14 +357,20 @@ uint8_t *engine_cache(struct engine *g)
 
 static int greet(struct engine *g, enum stage_id from, const struct control_message *m, struct error *e)
 {
-    struct control_message r = {.type = CONTROL_SETUP, .setup = {.plan = g->fd0 + SEG_PLAN, .run = g->fd0 + SEG_RUN,
-                                .arena = g->fd0 + SEG_ARENA, .logits = g->fd0 + SEG_LOGITS,
-                                .cache = g->shm[SEG_CACHE].fd >= 0 ? g->fd0 + SEG_CACHE : -1}};
+    struct control_message r = {.type = CONTROL_SETUP,
+                                .setup = {.plan = g->fd0 + SEG_PLAN,
+                                          .run = g->fd0 + SEG_RUN,
+                                          .arena = g->fd0 + SEG_ARENA,
+                                          .logits = g->fd0 + SEG_LOGITS,
+                                          .cache = g->shm[SEG_CACHE].fd >= 0 ? g->fd0 + SEG_CACHE : -1}};
 
-    if (m->hello.version == CONTROL_VERSION && !strcmp(m->hello.build, SLUICE_VERSION)) return control_send(g->control, from, &r, e);
+    if (m->hello.version == CONTROL_VERSION && !strcmp(m->hello.build, SLUICE_VERSION))
+        return control_send(g->control, from, &r, e);
     r = (struct control_message){.type = CONTROL_ERROR, .error.code = EPROTO};
-    snprintf(r.error.text, sizeof r.error.text, "sluice %s and sluice-%s %.32s are of different builds (control protocol %u and %u); "
-             "install them together", SLUICE_VERSION, stage_name(from), m->hello.build, CONTROL_VERSION, m->hello.version);
+    snprintf(r.error.text, sizeof r.error.text,
+             "sluice %s and sluice-%s %.32s are of different builds (control protocol %u and %u); "
+             "install them together",
+             SLUICE_VERSION, stage_name(from), m->hello.build, CONTROL_VERSION, m->hello.version);
     return control_send(g->control, from, &r, e);
 }
 
@@ -444,9 +455,12 @@ static void drain(struct engine *g)
 
     while ((rc = control_receive(g->control, &from, &m, 0, &e)) != -EAGAIN) {
         peer = control_peer(g->control);
-        if (!rc && peer && !child_is(&g->child[from], peer)) meet_impostor(g, from, peer);
-        else if (!rc) handle(g, from, &m);
-        else log_warn("%s", e.text);
+        if (!rc && peer && !child_is(&g->child[from], peer))
+            meet_impostor(g, from, peer);
+        else if (!rc)
+            handle(g, from, &m);
+        else
+            log_warn("%s", e.text);
         if (rc && rc != -EPROTO) return; /* not a message that was malformed, but a socket that fails */
     }
 }
@@ -484,7 +498,8 @@ static void watch_pulse(struct engine *g, uint64_t now)
         if (g->child[i].ended || g->failed >= 0 || !silent_since(g, i, &since)) continue;
         if (now <= since || now - since <= HANG_NS) continue;
         snprintf(g->last_words[i], sizeof g->last_words[i], "%s for %.1f s and was ended",
-                 g->child[i].stopped_ns ? "was stopped (by SIGSTOP or a debugger)" : "gave no sign of life", (double)(now - since) / 1e9);
+                 g->child[i].stopped_ns ? "was stopped (by SIGSTOP or a debugger)" : "gave no sign of life",
+                 (double)(now - since) / 1e9);
         give_up(g, (enum stage_id)i);
     }
 }
@@ -496,7 +511,8 @@ static void watch_hello(struct engine *g, uint64_t now)
         bool said = g->greeted[i] || (i == STAGE_COMPUTE && g->compute_waits);
 
         if (!g->started[i] || said || g->child[i].ended || g->failed >= 0 || now - g->epoch_ns <= HELLO_NS) continue;
-        snprintf(g->last_words[i], sizeof g->last_words[i], "was not heard for %.0f s and was ended", (double)(now - g->epoch_ns) / 1e9);
+        snprintf(g->last_words[i], sizeof g->last_words[i], "was not heard for %.0f s and was ended",
+                 (double)(now - g->epoch_ns) / 1e9);
         give_up(g, (enum stage_id)i);
     }
 }
@@ -546,7 +562,8 @@ static int failure(struct engine *g, struct error *e)
     name = stage_name((enum stage_id)who);
     if (g->hung) return error_set(e, EPIPE, "the %s stage (pid %ld) %s", name, (long)g->child[who].pid, words);
     /* The reader's own "remote I/O error" comes from a file system and not from a device that was lost. */
-    if (child_crashed(&g->child[who]) || (words[0] && g->words_code[who] == CONTROL_DEVICE_LOST && who != STAGE_READER)) g->recoverable = true;
+    if (child_crashed(&g->child[who]) || (words[0] && g->words_code[who] == CONTROL_DEVICE_LOST && who != STAGE_READER))
+        g->recoverable = true;
     if (words[0] && !child_crashed(&g->child[who])) return error_set(e, EPIPE, "%.990s", words);
     child_poll(&g->child[who]);
     child_describe(&g->child[who], how, sizeof how);
@@ -572,7 +589,8 @@ static void wake(struct engine *g)
 
 int engine_poll(struct engine *g, int timeout_ms, struct error *e)
 {
-    struct pollfd p[STAGES + 3] = {{.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}, {.fd = g->words.read, .events = POLLIN}};
+    struct pollfd p[STAGES + 3] = {
+        {.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}, {.fd = g->words.read, .events = POLLIN}};
     uint64_t now;
 
     if (!g->control) return error_set(e, EPIPE, "the stages do not run");
@@ -667,7 +685,8 @@ bool engine_sweep_done(struct engine *g)
     return !g->in_flight || (g->done && !finish_sweep(g, &ignored));
 }
 
-int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e)
+int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows,
+                 struct error *e)
 {
     int rc = engine_sweep_start(g, s, n, e);
 
@@ -682,7 +701,8 @@ void engine_logits(const struct engine *g, const float **logits, uint32_t *rows)
     *rows = g->done_rows;
 }
 
-int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e)
+int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask,
+                   struct control_message *answer, struct error *e)
 {
     int rc = engine_ready(g, e);
 
@@ -701,7 +721,8 @@ static int compare_file(struct engine *g, uint32_t file, struct error *e)
     struct control_message ask = {.type = CONTROL_COMPARE, .compare = {.file = file}}, m;
     int rc;
 
-    log_info("%s: its inode was changed, so its bytes are compared with what was read", weights_path(&g->weights, file));
+    log_info("%s: its inode was changed, so its bytes are compared with what was read",
+             weights_path(&g->weights, file));
     rc = engine_measure(g, STAGE_READER, &ask, &m, e);
     if (rc) return rc;
     if (m.type != CONTROL_COMPARED || m.compared.file != file)

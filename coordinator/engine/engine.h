@@ -23,16 +23,16 @@ enum engine_mps { ENGINE_MPS_OFF, ENGINE_MPS_TRY, ENGINE_MPS_MUST };
 struct engine_config {
     const struct plan_shm *plan; /* must outlive the engine */
     uint64_t plan_bytes;
-    void (*tick)(void *arg);     /* about ten times a second while waiting; may be NULL */
+    void (*tick)(void *arg); /* about ten times a second while waiting; may be NULL */
     void *tick_arg;
     void (*trace)(void *arg, enum stage_id from, const struct trace_record *r, uint32_t n); /* may be NULL */
     void *trace_arg;
     /* Lines that the stages write to standard error; NULL: they write to ours. */
     void (*log)(void *arg, const char *line, size_t bytes);
     void *log_arg;
-    const char *fault;           /* faults to inject, in a build that has them; else NULL */
+    const char *fault; /* faults to inject, in a build that has them; else NULL */
     enum engine_mps mps;
-    uint32_t only;               /* bits of enum stage_id to start; 0: all. The coordinator stands in for the others (profile). */
+    uint32_t only; /* bits of enum stage_id to start; 0: all. The coordinator stands in for the others (profile). */
 };
 
 struct engine_stage_stats {
@@ -40,18 +40,18 @@ struct engine_stage_stats {
 };
 struct engine_stats {
     struct engine_stage_stats stage[STAGES]; /* over all epochs */
-    uint64_t start_ns;         /* engine_open() */
-    uint64_t first_byte_ns;    /* first read completed; 0: not yet */
-    uint64_t peak_host_bytes;  /* of all processes, shared memory counted once */
-    uint64_t sweep, layer;     /* where compute is; sweep counts from 1 */
-    uint64_t hit_bytes, miss_bytes; /* expert cache */
+    uint64_t start_ns;                       /* engine_open() */
+    uint64_t first_byte_ns;                  /* first read completed; 0: not yet */
+    uint64_t peak_host_bytes;                /* of all processes, shared memory counted once */
+    uint64_t sweep, layer;                   /* where compute is; sweep counts from 1 */
+    uint64_t hit_bytes, miss_bytes;          /* expert cache */
     uint64_t epochs;
     uint64_t io_block, io_depth, io_rate; /* of epoch_stats: what the reader found to be best; 0: it was not asked to */
-    uint64_t io_ways;          /* how it reads: EPOCH_READS_* bits */
-    char compute[128];         /* what compute runs on */
-    char reader[128];          /* how the reader reads */
-    bool mps;                  /* a private MPS daemon serves this epoch */
-    char about[STAGES][128];   /* what each stage says of itself; empty until it is attached */
+    uint64_t io_ways;                     /* how it reads: EPOCH_READS_* bits */
+    char compute[128];                    /* what compute runs on */
+    char reader[128];                     /* how the reader reads */
+    bool mps;                             /* a private MPS daemon serves this epoch */
+    char about[STAGES][128];              /* what each stage says of itself; empty until it is attached */
 };
 
 int engine_open(struct engine **out, const struct engine_config *c, struct error *e);
@@ -62,7 +62,8 @@ void engine_close(struct engine *g);
 int engine_ready(struct engine *g, struct error *e);
 
 /* One sweep. *logits: [*rows][vocab], valid until the next call, perhaps no numbers. Results as engine_ready(). */
-int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows, struct error *e);
+int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows,
+                 struct error *e);
 
 /* No NaN and no infinity among them; a softmax over those is none. */
 bool engine_are_numbers(const float *x, uint64_t n);
@@ -91,7 +92,8 @@ int engine_weights_unchanged(struct engine *g, struct error *e);
 
 /* What a stage's hardware can do at most, measured by the stage itself while no sweep is under way; a->measured. Results as
  * engine_ready(); ns 0: not to be had. */
-int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask, struct control_message *answer, struct error *e);
+int engine_measure(struct engine *g, enum stage_id stage, const struct control_message *ask,
+                   struct control_message *answer, struct error *e);
 
 /* Nobody will ask for anything for a while (a chat waits for its user): the stages sleep until the next call that does. */
 void engine_rest(struct engine *g);

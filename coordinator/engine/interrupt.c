@@ -22,7 +22,8 @@ static void handler(int signal)
 
 void interrupt_begin(void)
 {
-    static const int heard[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGCHLD, SIGWINCH, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU, SIGXFSZ};
+    static const int heard[] = {SIGINT,   SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE, SIGCHLD,
+                                SIGWINCH, SIGTSTP, SIGCONT, SIGTTIN, SIGTTOU, SIGXFSZ};
     sigset_t set;
 
     sigemptyset(&set);

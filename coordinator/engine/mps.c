@@ -14,12 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROGRAM     "nvidia-cuda-mps-control"
-#define PIPES       "CUDA_MPS_PIPE_DIRECTORY"
-#define LOGS        "CUDA_MPS_LOG_DIRECTORY"
-#define START_MS    3000
-#define QUIT_MS     3000
-#define STEP_MS     20
+#define PROGRAM  "nvidia-cuda-mps-control"
+#define PIPES    "CUDA_MPS_PIPE_DIRECTORY"
+#define LOGS     "CUDA_MPS_LOG_DIRECTORY"
+#define START_MS 3000
+#define QUIT_MS  3000
+#define STEP_MS  20
 
 static void nap(void)
 {
@@ -34,7 +34,9 @@ bool mps_available(void)
 
     for (; path && *path; path = *end ? end + 1 : end) {
         end = strchrnul(path, ':');
-        if (snprintf(file, sizeof file, "%.*s/%s", (int)(end - path), path, PROGRAM) < (int)sizeof file && !access(file, X_OK)) return true;
+        if (snprintf(file, sizeof file, "%.*s/%s", (int)(end - path), path, PROGRAM) < (int)sizeof file &&
+            !access(file, X_OK))
+            return true;
     }
     return false;
 }
@@ -73,7 +75,8 @@ static void remove_folder(const char *path)
     struct dirent *x;
 
     while (d && (x = readdir(d)))
-        if (strcmp(x->d_name, ".") && strcmp(x->d_name, "..") && snprintf(file, sizeof file, "%s/%s", path, x->d_name) < (int)sizeof file)
+        if (strcmp(x->d_name, ".") && strcmp(x->d_name, "..") &&
+            snprintf(file, sizeof file, "%s/%s", path, x->d_name) < (int)sizeof file)
             unlink(file);
     if (d) closedir(d);
     rmdir(path);
@@ -126,7 +129,9 @@ int mps_start(struct mps *m, struct error *e)
 
     *m = (struct mps){0};
     if (!mps_available())
-        return error_set(e, ENOENT, "%s is not installed: copies and kernels of two processes may take turns on the device", PROGRAM);
+        return error_set(e, ENOENT,
+                         "%s is not installed: copies and kernels of two processes may take turns on the device",
+                         PROGRAM);
     if ((rc = make_folders(m, e))) return rc;
     m->control = start("-f", NULL); /* in the foreground: it stays our child, and goes when we go */
     if (m->control < 0) {

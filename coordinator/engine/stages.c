@@ -32,13 +32,16 @@ int child_path(char *path, size_t room, const char *name, struct error *e)
         snprintf(path, room, "%s%s/%s", own, places[i], name);
         if (!access(path, X_OK)) return 0;
     }
-    return error_set(e, ENOENT, "%s is missing: it belongs beside sluice (%s) or in ../libexec/sluice; build it with make, "
-                     "or use --backend cpu", name, own);
+    return error_set(e, ENOENT,
+                     "%s is missing: it belongs beside sluice (%s) or in ../libexec/sluice; build it with make, "
+                     "or use --backend cpu",
+                     name, own);
 }
 
 static void stage_program(char *name, size_t room, enum stage_id stage, bool cuda)
 {
-    snprintf(name, room, stage == STAGE_READER ? "sluice-%s" : "sluice-%s-%s", stage_name(stage), cuda ? "cuda" : "cpu");
+    snprintf(name, room, stage == STAGE_READER ? "sluice-%s" : "sluice-%s-%s", stage_name(stage),
+             cuda ? "cuda" : "cpu");
 }
 
 int child_find(char *path, size_t room, enum stage_id stage, bool cuda, struct error *e)
@@ -90,8 +93,16 @@ static int spawn(struct child *c, const char *path, char **argv, const struct ch
 int child_start(struct child *c, const struct child_config *config, struct error *e)
 {
     char path[2 * PATH_MAX], name[64], parent[24], log[12];
-    char *argv[] = {name, (char *)"--control", (char *)config->address, (char *)"--parent", parent, (char *)"--log", log,
-                    config->fault ? (char *)"--fault" : NULL, (char *)config->fault, NULL};
+    char *argv[] = {name,
+                    (char *)"--control",
+                    (char *)config->address,
+                    (char *)"--parent",
+                    parent,
+                    (char *)"--log",
+                    log,
+                    config->fault ? (char *)"--fault" : NULL,
+                    (char *)config->fault,
+                    NULL};
     const char *remedy = "";
     int rc;
 
@@ -139,14 +150,18 @@ bool child_poll(struct child *c)
 
     if (c->ended) return true;
     while ((got = wait4(c->pid, &c->status, WNOHANG | WUNTRACED | WCONTINUED, &u)) == c->pid) {
-        if (WIFSTOPPED(c->status)) c->stopped_ns = clock_ns();
-        else if (WIFCONTINUED(c->status)) c->stopped_ns = 0;
-        else break;
+        if (WIFSTOPPED(c->status))
+            c->stopped_ns = clock_ns();
+        else if (WIFCONTINUED(c->status))
+            c->stopped_ns = 0;
+        else
+            break;
     }
     if (!got || (got < 0 && errno == EINTR)) return false;
     if (got < 0) c->status = -1; /* somebody else has waited for it */
     c->ended = true;
-    c->cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000u + (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000u;
+    c->cpu_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000u +
+                (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000u;
     if (c->pidfd >= 0) close(c->pidfd);
     c->pidfd = -1;
     return true;
@@ -184,7 +199,8 @@ void child_wait(struct child *c, int timeout_ms, int killed_ms)
     if (wait_until(c, clock_ns() + (uint64_t)timeout_ms * 1000000u)) return;
     child_kill(c, SIGKILL);
     if (wait_until(c, clock_ns() + (uint64_t)killed_ms * 1000000u)) return;
-    log_warn("process %ld cannot be ended now: the kernel holds it, most likely in a read from a disk that hangs; it ends with that read",
+    log_warn("process %ld cannot be ended now: the kernel holds it, most likely in a read from a disk that hangs; it "
+             "ends with that read",
              (long)c->pid);
     close(c->pidfd);
     *c = (struct child){.pid = c->pid, .pidfd = -1, .ended = true, .killed = true, .status = SIGKILL};
@@ -194,12 +210,16 @@ void child_describe(const struct child *c, char *text, size_t room)
 {
     bool short_of_memory = c->ended && c->status == SIGKILL && !c->killed && oom_kills() > c->oom_kills;
 
-    if (!c->ended) snprintf(text, room, "still there");
-    else if (c->status == -1) snprintf(text, room, "nobody knows how");
+    if (!c->ended)
+        snprintf(text, room, "still there");
+    else if (c->status == -1)
+        snprintf(text, room, "nobody knows how");
     else if (WIFSIGNALED(c->status))
         snprintf(text, room, "killed by signal %d (%s)%s", WTERMSIG(c->status), strsignal(WTERMSIG(c->status)),
-                 short_of_memory ? ": out of memory? Lower --host-memory, --context or --chunk, or end other programs" : "");
-    else snprintf(text, room, "exit status %d", WEXITSTATUS(c->status));
+                 short_of_memory ? ": out of memory? Lower --host-memory, --context or --chunk, or end other programs"
+                                 : "");
+    else
+        snprintf(text, room, "exit status %d", WEXITSTATUS(c->status));
 }
 
 bool child_crashed(const struct child *c)

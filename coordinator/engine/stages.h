@@ -25,10 +25,10 @@ struct child_config {
     bool cuda;
     const char *address; /* of the control socket */
     int log_level;
-    int fd[STAGE_FDS];   /* to be inherited, -1 for none */
-    int err;             /* their standard error; -1: ours */
-    int fd0;             /* their numbers in the stage: fd0, fd0 + 1, ...; above every fd[i] */
-    const char *fault;   /* faults to inject, NULL: none (reader/engine_faults.h) */
+    int fd[STAGE_FDS]; /* to be inherited, -1 for none */
+    int err;           /* their standard error; -1: ours */
+    int fd0;           /* their numbers in the stage: fd0, fd0 + 1, ...; above every fd[i] */
+    const char *fault; /* faults to inject, NULL: none (reader/engine_faults.h) */
 };
 
 /* The path of an executable of this build: beside this one, or in ../libexec/sluice, and nowhere else. */
@@ -39,7 +39,7 @@ int child_start(struct child *c, const struct child_config *config, struct error
 int child_find(char *path, size_t room, enum stage_id stage, bool cuda, struct error *e);
 /* Is that process the child, or one that it has started (a wrapper's)? One that is no more cannot be told from a stranger. */
 bool child_is(const struct child *c, pid_t pid);
-bool child_poll(struct child *c); /* has it ended? Notes also whether it is stopped. */
+bool child_poll(struct child *c);             /* has it ended? Notes also whether it is stopped. */
 uint64_t child_cpu_ns(const struct child *c); /* processor time so far */
 void child_kill(struct child *c, int signal);
 /* Waits, then SIGKILL, then waits for that. One that even so does not end (the kernel holds it in a read that hangs) is

@@ -53,11 +53,20 @@ static const struct {
     uint32_t c;
     const char *upper, *title, *lower, *fold;
 } special[] = {
-    {0xdf, "SS", "Ss", NULL, "ss"},       {0x130, NULL, NULL, "i\u0307", "i\u0307"}, {0x149, "\u02bcN", "\u02bcN", NULL, "\u02bcn"},
-    {0x1f0, "J\u030c", "J\u030c", NULL, "j\u030c"}, {0x1e9e, NULL, NULL, NULL, "ss"},
-    {0xfb00, "FF", "Ff", NULL, "ff"},     {0xfb01, "FI", "Fi", NULL, "fi"},   {0xfb02, "FL", "Fl", NULL, "fl"},
-    {0xfb03, "FFI", "Ffi", NULL, "ffi"},  {0xfb04, "FFL", "Ffl", NULL, "ffl"}, {0xfb05, "ST", "St", NULL, "st"},
-    {0xfb06, "ST", "St", NULL, "st"},     {0x3c2, NULL, NULL, NULL, "\u03c3"}, {0xb5, NULL, NULL, NULL, "\u03bc"},
+    {0xdf, "SS", "Ss", NULL, "ss"},
+    {0x130, NULL, NULL, "i\u0307", "i\u0307"},
+    {0x149, "\u02bcN", "\u02bcN", NULL, "\u02bcn"},
+    {0x1f0, "J\u030c", "J\u030c", NULL, "j\u030c"},
+    {0x1e9e, NULL, NULL, NULL, "ss"},
+    {0xfb00, "FF", "Ff", NULL, "ff"},
+    {0xfb01, "FI", "Fi", NULL, "fi"},
+    {0xfb02, "FL", "Fl", NULL, "fl"},
+    {0xfb03, "FFI", "Ffi", NULL, "ffi"},
+    {0xfb04, "FFL", "Ffl", NULL, "ffl"},
+    {0xfb05, "ST", "St", NULL, "st"},
+    {0xfb06, "ST", "St", NULL, "st"},
+    {0x3c2, NULL, NULL, NULL, "\u03c3"},
+    {0xb5, NULL, NULL, NULL, "\u03bc"},
     {0x17f, NULL, NULL, NULL, "s"},
 };
 
@@ -84,19 +93,18 @@ static void put_case(struct jinja_run *r, struct jbuf *b, uint32_t c, enum lette
     if (text)
         jbuf_cstr(r, b, text);
     else
-        jbuf_code(r, b, (uint32_t)(to == CASE_UPPER   ? utf8proc_toupper(i)
-                                   : to == CASE_TITLE ? utf8proc_totitle(i)
-                                                      : utf8proc_tolower(i)));
+        jbuf_code(r, b,
+                  (uint32_t)(to == CASE_UPPER   ? utf8proc_toupper(i)
+                             : to == CASE_TITLE ? utf8proc_totitle(i)
+                                                : utf8proc_tolower(i)));
 }
 
 /* A capital sigma that ends a word becomes the final one. */
 static bool final_sigma(const struct jstr *s, size_t start, size_t after)
 {
     size_t before = start, at;
-    if (!start || (after < s->n && (at = after, is_cased(jutf8_next(s->s, s->n, &at)))))
-        return false;
-    do
-        before--;
+    if (!start || (after < s->n && (at = after, is_cased(jutf8_next(s->s, s->n, &at))))) return false;
+    do before--;
     while (before > 0 && ((uint8_t)s->s[before] & 0xc0) == 0x80);
     return is_cased(jutf8_next(s->s, s->n, &before));
 }
@@ -152,9 +160,19 @@ struct jval jstr_casefold(struct jinja_run *r, struct jval self, struct jargs *a
 /* What the character after c, in the same text, is put as. */
 typedef bool word_rule(uint32_t c);
 
-static bool rule_title(uint32_t c) { return is_cased(c); }
-static bool rule_capitalize(uint32_t c) { (void)c; return true; }
-static bool rule_title_filter(uint32_t c) { return !jchar_space(c) && (c > 0x7f || !strchr("-({[<", (int)c)); }
+static bool rule_title(uint32_t c)
+{
+    return is_cased(c);
+}
+static bool rule_capitalize(uint32_t c)
+{
+    (void)c;
+    return true;
+}
+static bool rule_title_filter(uint32_t c)
+{
+    return !jchar_space(c) && (c > 0x7f || !strchr("-({[<", (int)c));
+}
 
 /* The first character of each word in title case, the rest in lower case; in_word(c): after c the word goes on. */
 static struct jval to_title(struct jinja_run *r, struct jval self, word_rule *in_word, enum letter_case first)
@@ -213,23 +231,63 @@ static struct jval all_are(struct jinja_run *r, struct jval self, char_test *tes
 {
     jrun_charge(r, self.s->n / 8);
     for (size_t at = 0; at < self.s->n;)
-        if (!test(jutf8_next(self.s->s, self.s->n, &at)))
-            return jval_bool(false);
+        if (!test(jutf8_next(self.s->s, self.s->n, &at))) return jval_bool(false);
     return jval_bool(self.s->n > 0 || if_empty);
 }
 
-static bool test_alnum(uint32_t c) { return is_letter(c) || is_number(c); }
-static bool test_ascii(uint32_t c) { return c < 0x80; }
-static bool test_decimal(uint32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+static bool test_alnum(uint32_t c)
+{
+    return is_letter(c) || is_number(c);
+}
+static bool test_ascii(uint32_t c)
+{
+    return c < 0x80;
+}
+static bool test_decimal(uint32_t c)
+{
+    return category(c) == UTF8PROC_CATEGORY_ND;
+}
 
-struct jval jstr_isalnum(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, test_alnum, false); }
-struct jval jstr_isalpha(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, is_letter, false); }
-struct jval jstr_isascii(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, test_ascii, true); }
-struct jval jstr_isdecimal(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, test_decimal, false); }
-struct jval jstr_isdigit(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, is_digit, false); }
-struct jval jstr_isnumeric(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, is_number, false); }
-struct jval jstr_isspace(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, jchar_space, false); }
-struct jval jstr_isprintable(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return all_are(r, self, jchar_printable, true); }
+struct jval jstr_isalnum(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, test_alnum, false);
+}
+struct jval jstr_isalpha(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, is_letter, false);
+}
+struct jval jstr_isascii(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, test_ascii, true);
+}
+struct jval jstr_isdecimal(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, test_decimal, false);
+}
+struct jval jstr_isdigit(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, is_digit, false);
+}
+struct jval jstr_isnumeric(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, is_number, false);
+}
+struct jval jstr_isspace(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, jchar_space, false);
+}
+struct jval jstr_isprintable(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return all_are(r, self, jchar_printable, true);
+}
 
 struct jval jstr_isidentifier(struct jinja_run *r, struct jval self, struct jargs *a)
 {
@@ -246,8 +304,7 @@ static struct jval all_cased(struct jinja_run *r, struct jval self, char_test *w
     jrun_charge(r, self.s->n / 8);
     for (size_t at = 0; at < self.s->n;) {
         uint32_t c = jutf8_next(self.s->s, self.s->n, &at);
-        if (is_cased(c) && !wanted(c))
-            return jval_bool(false);
+        if (is_cased(c) && !wanted(c)) return jval_bool(false);
         any |= is_cased(c);
     }
     return jval_bool(any);
@@ -272,8 +329,7 @@ struct jval jstr_istitle(struct jinja_run *r, struct jval self, struct jargs *a)
     jrun_charge(r, self.s->n / 8);
     for (size_t at = 0; at < self.s->n;) {
         uint32_t c = jutf8_next(self.s->s, self.s->n, &at);
-        if ((is_upper(c) && inside) || (is_lower(c) && !inside))
-            return jval_bool(false);
+        if ((is_upper(c) && inside) || (is_lower(c) && !inside)) return jval_bool(false);
         any |= is_cased(c);
         inside = is_cased(c);
     }

@@ -23,8 +23,7 @@ void jscope_set(struct jinja_run *r, struct jscope *s, const struct jstr *name, 
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 4;
         struct jbinding *grown = jrun_array(r, cap, sizeof *grown);
-        if (s->n)
-            memcpy(grown, s->v, s->n * sizeof *grown);
+        if (s->n) memcpy(grown, s->v, s->n * sizeof *grown);
         s->v = grown;
         s->cap = cap;
     }
@@ -36,15 +35,12 @@ APART struct jval lookup(struct jinja_run *r, const struct jstr *name, const str
     for (; scope; scope = scope->parent) {
         jrun_charge(r, 1 + scope->n / 8);
         for (size_t i = 0; i < scope->n; i++)
-            if (scope->v[i].name == name)
-                return scope->v[i].v;
+            if (scope->v[i].name == name) return scope->v[i].v;
     }
     const struct jval *v = jdict_get_str(r, r->vars, name->s, name->n);
-    if (v)
-        return *v;
+    if (v) return *v;
     const struct jbuiltin *fn = jglobal_find(name);
-    if (fn)
-        return (struct jval){.kind = J_FUNCTION, .fn = fn};
+    if (fn) return (struct jval){.kind = J_FUNCTION, .fn = fn};
     return jval_undefined(r, jval_missing(), jval_str(r, name->s, name->n));
 }
 
@@ -62,25 +58,20 @@ static void add_star(struct jinja_run *r, struct jargs *a, struct jval star)
 {
     const struct jseq *q = jval_elements(r, star);
     struct jval *v = jrun_array(r, a->n + q->n, sizeof *v);
-    if (a->n)
-        memcpy(v, a->v, a->n * sizeof *v);
-    if (q->n)
-        memcpy(v + a->n, q->v, q->n * sizeof *v);
+    if (a->n) memcpy(v, a->v, a->n * sizeof *v);
+    if (q->n) memcpy(v + a->n, q->v, q->n * sizeof *v);
     a->v = v;
     a->n += q->n;
 }
 
 static void add_starstar(struct jinja_run *r, struct jargs *a, struct jval v)
 {
-    if (v.kind != J_DICT)
-        jrun_fail(r, "argument after ** must be a mapping, not %s", jval_type(v));
+    if (v.kind != J_DICT) jrun_fail(r, "argument after ** must be a mapping, not %s", jval_type(v));
     struct jkwarg *kw = jrun_array(r, a->nkw + v.d->n + 1, sizeof *kw);
-    if (a->nkw)
-        memcpy(kw, a->kw, a->nkw * sizeof *kw);
+    if (a->nkw) memcpy(kw, a->kw, a->nkw * sizeof *kw);
     a->kw = kw;
     for (size_t i = 0; i < v.d->n; i++) {
-        if (v.d->v[i].key.kind != J_STR)
-            jrun_fail(r, "keywords must be strings");
+        if (v.d->v[i].key.kind != J_STR) jrun_fail(r, "keywords must be strings");
         add_keyword(r, a, v.d->v[i].key.s, v.d->v[i].value);
     }
 }
@@ -91,14 +82,11 @@ APART struct jargs eval_args(struct jinja_run *r, const struct jcallargs *call, 
     struct jargs a = {.n = call->pos.n};
     a.v = jrun_array(r, a.n, sizeof *a.v);
     a.kw = jrun_array(r, call->names.n + 1, sizeof *a.kw);
-    for (size_t i = 0; i < call->pos.n; i++)
-        a.v[i] = jeval(r, call->pos.v[i], scope);
-    if (call->star)
-        add_star(r, &a, jeval(r, call->star, scope));
+    for (size_t i = 0; i < call->pos.n; i++) a.v[i] = jeval(r, call->pos.v[i], scope);
+    if (call->star) add_star(r, &a, jeval(r, call->star, scope));
     for (size_t i = 0; i < call->names.n; i++)
         add_keyword(r, &a, call->names.v[i]->name, jeval(r, call->values.v[i], scope));
-    if (call->starstar)
-        add_starstar(r, &a, jeval(r, call->starstar, scope));
+    if (call->starstar) add_starstar(r, &a, jeval(r, call->starstar, scope));
     return a;
 }
 
@@ -107,8 +95,7 @@ struct jval jeval_call(struct jinja_run *r, const struct jnode *node, struct jsc
     struct jval callee = jeval(r, node->a, scope);
     struct jargs a = eval_args(r, node->call, scope);
     r->line = node->line;
-    if (caller.kind != J_MISSING)
-        add_keyword(r, &a, r->program->caller, caller);
+    if (caller.kind != J_MISSING) add_keyword(r, &a, r->program->caller, caller);
     struct jval v = jrun_call(r, callee, &a);
     r->line = node->line;
     return v;
@@ -118,15 +105,14 @@ static _Noreturn void fail_unknown(struct jinja_run *r, const struct jnode *node
 {
     const struct jstr *name = node->name;
     r->line = node->line;
-    jrun_fail(r, "No %s named '%.*s'.", node->type == N_FILTER ? "filter" : "test", (int)(name->n < 100 ? name->n : 100),
-              name->s);
+    jrun_fail(r, "No %s named '%.*s'.", node->type == N_FILTER ? "filter" : "test",
+              (int)(name->n < 100 ? name->n : 100), name->s);
 }
 
 /* input J_MISSING: the filter has an operand of its own. */
 APART struct jval eval_filter(struct jinja_run *r, const struct jnode *node, struct jscope *scope, struct jval input)
 {
-    if (!node->fn)
-        fail_unknown(r, node);
+    if (!node->fn) fail_unknown(r, node);
     if (node->a)
         input = node->a->type == N_FILTER && input.kind != J_MISSING ? jeval_filters(r, node->a, scope, input)
                                                                      : jeval(r, node->a, scope);
@@ -145,8 +131,7 @@ struct jval jeval_filters(struct jinja_run *r, const struct jnode *node, struct 
 
 APART struct jval eval_test(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
-    if (!node->fn)
-        fail_unknown(r, node);
+    if (!node->fn) fail_unknown(r, node);
     struct jval v = jeval(r, node->a, scope);
     struct jargs a = eval_args(r, node->call, scope);
     r->line = node->line;
@@ -158,8 +143,7 @@ APART struct jval eval_test(struct jinja_run *r, const struct jnode *node, struc
 APART struct jval eval_sequence(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
     struct jseq *q = jseq_new(r, node->list.n);
-    for (size_t i = 0; i < node->list.n; i++)
-        jseq_push(r, q, jeval(r, node->list.v[i], scope));
+    for (size_t i = 0; i < node->list.n; i++) jseq_push(r, q, jeval(r, node->list.v[i], scope));
     return node->type == N_LIST ? jval_of_list(q) : jval_of_tuple(q);
 }
 
@@ -176,8 +160,7 @@ APART struct jval eval_dict(struct jinja_run *r, const struct jnode *node, struc
 APART struct jval eval_concat(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
     struct jbuf b = {0};
-    for (size_t i = 0; i < node->list.n; i++)
-        jbuf_str(r, &b, jeval(r, node->list.v[i], scope));
+    for (size_t i = 0; i < node->list.n; i++) jbuf_str(r, &b, jeval(r, node->list.v[i], scope));
     return jbuf_value(r, &b);
 }
 
@@ -199,8 +182,7 @@ APART struct jval eval_compare(struct jinja_run *r, const struct jnode *node, st
         const struct jnode *operand = node->list.v[i];
         struct jval right = jeval(r, operand->a, scope);
         r->line = node->line;
-        if (!compare(r, (enum jcompare)operand->op, left, right))
-            return jval_bool(false);
+        if (!compare(r, (enum jcompare)operand->op, left, right)) return jval_bool(false);
         left = right;
     }
     return jval_bool(true);
@@ -216,8 +198,7 @@ APART struct jval eval_binary(struct jinja_run *r, const struct jnode *node, str
 APART struct jval eval_slice(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
     struct jval of = jeval(r, node->a, scope), part[3];
-    for (size_t i = 0; i < 3; i++)
-        part[i] = node->list.v[i] ? jeval(r, node->list.v[i], scope) : jval_missing();
+    for (size_t i = 0; i < 3; i++) part[i] = node->list.v[i] ? jeval(r, node->list.v[i], scope) : jval_missing();
     r->line = node->line;
     return jop_slice(r, of, part[0], part[1], part[2]);
 }
@@ -231,10 +212,8 @@ APART struct jval eval_item(struct jinja_run *r, const struct jnode *node, struc
 
 APART struct jval eval_condition(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
-    if (jval_truth(r, jeval(r, node->b, scope)))
-        return jeval(r, node->a, scope);
-    if (node->c)
-        return jeval(r, node->c, scope);
+    if (jval_truth(r, jeval(r, node->b, scope))) return jeval(r, node->a, scope);
+    if (node->c) return jeval(r, node->c, scope);
     return jval_undefined_hint(r, "the inline if-expression evaluated to false and no else section was defined.");
 }
 

@@ -23,23 +23,19 @@ static enum jflow capture(struct jinja_run *r, const struct jnodes *body, struct
 
 static void unpack(struct jinja_run *r, struct jscope *scope, const struct jnode *target, struct jval v)
 {
-    if (!jval_iterable(v))
-        jrun_fail(r, "cannot unpack non-iterable %s object", jval_type(v));
+    if (!jval_iterable(v)) jrun_fail(r, "cannot unpack non-iterable %s object", jval_type(v));
     const struct jseq *q = jval_elements(r, v);
     if (q->n < target->list.n)
         jrun_fail(r, "not enough values to unpack (expected %zu, got %zu)", target->list.n, q->n);
-    if (q->n > target->list.n)
-        jrun_fail(r, "too many values to unpack (expected %zu)", target->list.n);
-    for (size_t i = 0; i < q->n; i++)
-        jexec_assign(r, scope, target->list.v[i], q->v[i]);
+    if (q->n > target->list.n) jrun_fail(r, "too many values to unpack (expected %zu)", target->list.n);
+    for (size_t i = 0; i < q->n; i++) jexec_assign(r, scope, target->list.v[i], q->v[i]);
 }
 
 static void assign_attribute(struct jinja_run *r, struct jscope *scope, const struct jnode *target, struct jval v)
 {
     struct jnode name = {.type = N_NAME, .line = target->line, .name = target->name};
     struct jval ns = jeval(r, &name, scope);
-    if (ns.kind != J_NAMESPACE)
-        jrun_fail(r, "cannot assign attribute on non-namespace object");
+    if (ns.kind != J_NAMESPACE) jrun_fail(r, "cannot assign attribute on non-namespace object");
     jnamespace_check(r, target->value.s);
     jdict_set(r, ns.d, target->value, v);
 }
@@ -61,11 +57,9 @@ static enum jflow exec_set_block(struct jinja_run *r, const struct jnode *node, 
     struct jbuf text = {0};
     struct jscope *inner = jscope_new(r, scope);
     enum jflow flow = capture(r, &node->body, inner, &text);
-    if (flow != FLOW_NEXT)
-        return flow;
+    if (flow != FLOW_NEXT) return flow;
     struct jval v = jbuf_value(r, &text);
-    if (node->b)
-        v = jeval_filters(r, node->b, inner, v);
+    if (node->b) v = jeval_filters(r, node->b, inner, v);
     jexec_assign(r, scope, node->a, v);
     return FLOW_NEXT;
 }
@@ -103,14 +97,12 @@ static void bind_named(struct jinja_run *r, const struct jnode *node, struct jsc
     for (size_t i = 0; i < params; i++) {
         const struct jstr *name = node->list.v[i]->name;
         struct jval v = i < a->n ? a->v[i] : take_keyword(a, name);
-        if (v.kind != J_MISSING)
-            jscope_set(r, scope, name, v);
+        if (v.kind != J_MISSING) jscope_set(r, scope, name, v);
     }
     for (size_t i = a->n; i < params; i++) {
         const struct jstr *name = node->list.v[i]->name;
         bool given = false;
-        for (size_t k = 0; k < scope->n; k++)
-            given |= scope->v[k].name == name;
+        for (size_t k = 0; k < scope->n; k++) given |= scope->v[k].name == name;
         size_t first = params - node->list2.n;
         if (!given && i >= first)
             jscope_set(r, scope, name, jeval(r, node->list2.v[i - first], scope));
@@ -138,8 +130,7 @@ static void bind_special(struct jinja_run *r, const struct jnode *node, struct j
     }
     if (node->uses & USES_VARARGS) {
         struct jseq *q = jseq_new(r, 0);
-        for (size_t i = params; i < a->n; i++)
-            jseq_push(r, q, a->v[i]);
+        for (size_t i = params; i < a->n; i++) jseq_push(r, q, a->v[i]);
         jscope_set(r, scope, r->program->varargs, jval_of_tuple(q));
     } else if (a->n > params) {
         jrun_fail(r, "the macro takes not more than %zu argument(s)", params);
@@ -162,11 +153,9 @@ struct jval jexec_macro(struct jinja_run *r, const struct jmacro *m, struct jarg
 
 static enum jflow exec_if(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
-    if (jval_truth(r, jeval(r, node->a, scope)))
-        return jexec(r, &node->body, scope);
+    if (jval_truth(r, jeval(r, node->a, scope))) return jexec(r, &node->body, scope);
     for (size_t i = 0; i < node->list.n; i++)
-        if (jval_truth(r, jeval(r, node->list.v[i]->a, scope)))
-            return jexec(r, &node->list.v[i]->body, scope);
+        if (jval_truth(r, jeval(r, node->list.v[i]->a, scope))) return jexec(r, &node->list.v[i]->body, scope);
     return jexec(r, &node->orelse, scope);
 }
 
@@ -183,15 +172,13 @@ static enum jflow exec_filter_block(struct jinja_run *r, const struct jnode *nod
     struct jbuf text = {0};
     struct jscope *inner = jscope_new(r, scope);
     enum jflow flow = capture(r, &node->body, inner, &text);
-    if (flow == FLOW_NEXT)
-        jbuf_str(r, r->out, jeval_filters(r, node->a, inner, jbuf_value(r, &text)));
+    if (flow == FLOW_NEXT) jbuf_str(r, r->out, jeval_filters(r, node->a, inner, jbuf_value(r, &text)));
     return flow;
 }
 
 static void exec_print(struct jinja_run *r, const struct jnode *node, struct jscope *scope)
 {
-    for (size_t i = 0; i < node->list.n; i++)
-        jbuf_str(r, r->out, jeval(r, node->list.v[i], scope));
+    for (size_t i = 0; i < node->list.n; i++) jbuf_str(r, r->out, jeval(r, node->list.v[i], scope));
 }
 
 static enum jflow exec(struct jinja_run *r, const struct jnode *node, struct jscope *scope)

@@ -21,8 +21,7 @@ void jnodes_push(struct jparser *p, struct jnodes *list, struct jnode *node)
     if (list->n == list->cap) {
         size_t cap = list->cap ? list->cap * 2 : 4;
         struct jnode **grown = jrun_array(p->r, cap, sizeof *grown);
-        if (list->n)
-            memcpy(grown, list->v, list->n * sizeof *grown);
+        if (list->n) memcpy(grown, list->v, list->n * sizeof *grown);
         list->v = grown;
         list->cap = cap;
     }
@@ -32,8 +31,7 @@ void jnodes_push(struct jparser *p, struct jnodes *list, struct jnode *node)
 struct jstr *jparse_intern(struct jparser *p, const char *s, size_t n)
 {
     const struct jval *known = jdict_get_str(p->r, p->names, s, n);
-    if (known)
-        return known->s;
+    if (known) return known->s;
     struct jval name = jval_str(p->r, s, n);
     jdict_set(p->r, p->names, name, name);
     return name.s;
@@ -53,9 +51,13 @@ void jparse_fail(struct jparser *p, unsigned line, const char *fmt, ...)
 static void describe(const struct jtoken *t, char text[64])
 {
     static const char *const names[] = {
-        [T_EOF] = "end of template", [T_DATA] = "template data / text", [T_VARIABLE_BEGIN] = "begin of print statement",
-        [T_VARIABLE_END] = "end of print statement", [T_BLOCK_BEGIN] = "begin of statement block",
-        [T_BLOCK_END] = "end of statement block", [T_CONST] = "a literal",
+        [T_EOF] = "end of template",
+        [T_DATA] = "template data / text",
+        [T_VARIABLE_BEGIN] = "begin of print statement",
+        [T_VARIABLE_END] = "end of print statement",
+        [T_BLOCK_BEGIN] = "begin of statement block",
+        [T_BLOCK_END] = "end of statement block",
+        [T_CONST] = "a literal",
     };
     if (t->type == T_NAME || t->type == T_OP)
         snprintf(text, 64, "'%.*s'", t->n < 40 ? (int)t->n : 40, t->s);
@@ -67,22 +69,19 @@ void jparse_unexpected(struct jparser *p, const char *wanted)
 {
     char text[64];
     describe(p->tok, text);
-    if (wanted)
-        jparse_fail(p, p->tok->line, "expected %s, got %s", wanted, text);
+    if (wanted) jparse_fail(p, p->tok->line, "expected %s, got %s", wanted, text);
     jparse_fail(p, p->tok->line, "unexpected %s", text);
 }
 
 void jparse_enter(struct jparser *p)
 {
     jrun_charge(p->r, 1);
-    if (++p->depth > PARSE_DEPTH_MAX)
-        jparse_fail(p, p->tok->line, "nested more than %d deep", PARSE_DEPTH_MAX);
+    if (++p->depth > PARSE_DEPTH_MAX) jparse_fail(p, p->tok->line, "nested more than %d deep", PARSE_DEPTH_MAX);
 }
 
 void jparse_next(struct jparser *p)
 {
-    if (p->tok->type != T_EOF)
-        p->tok++;
+    if (p->tok->type != T_EOF) p->tok++;
 }
 
 bool jparse_is_op(const struct jparser *p, int op)
@@ -103,16 +102,14 @@ bool jparse_is_name(const struct jparser *p, const char *name)
 bool jparse_skip_op(struct jparser *p, int op)
 {
     bool is = jparse_is_op(p, op);
-    if (is)
-        jparse_next(p);
+    if (is) jparse_next(p);
     return is;
 }
 
 bool jparse_skip_name(struct jparser *p, const char *name)
 {
     bool is = jparse_is_name(p, name);
-    if (is)
-        jparse_next(p);
+    if (is) jparse_next(p);
     return is;
 }
 
@@ -120,22 +117,19 @@ void jparse_expect_op(struct jparser *p, int op)
 {
     char wanted[] = "' '";
     wanted[1] = (char)op;
-    if (!jparse_skip_op(p, op))
-        jparse_unexpected(p, wanted);
+    if (!jparse_skip_op(p, op)) jparse_unexpected(p, wanted);
 }
 
 void jparse_expect_name(struct jparser *p, const char *name)
 {
     char wanted[32];
     snprintf(wanted, sizeof wanted, "'%s'", name);
-    if (!jparse_skip_name(p, name))
-        jparse_unexpected(p, wanted);
+    if (!jparse_skip_name(p, name)) jparse_unexpected(p, wanted);
 }
 
 struct jstr *jparse_name(struct jparser *p)
 {
-    if (p->tok->type != T_NAME)
-        jparse_unexpected(p, "a name");
+    if (p->tok->type != T_NAME) jparse_unexpected(p, "a name");
     struct jstr *name = jparse_intern(p, p->tok->s, p->tok->n);
     jparse_next(p);
     return name;
@@ -163,18 +157,18 @@ static struct jnode *parse_name(struct jparser *p, bool namespaces)
     unsigned line = p->tok->line;
     struct jval name = jval_of_str(jparse_name(p));
     bool yes = jval_is_cstr(name, "true") || jval_is_cstr(name, "True");
-    if (yes || jval_is_cstr(name, "false") || jval_is_cstr(name, "False"))
-        return constant(p, line, jval_bool(yes));
-    if (jval_is_cstr(name, "none") || jval_is_cstr(name, "None"))
-        return constant(p, line, jval_none());
+    if (yes || jval_is_cstr(name, "false") || jval_is_cstr(name, "False")) return constant(p, line, jval_bool(yes));
+    if (jval_is_cstr(name, "none") || jval_is_cstr(name, "None")) return constant(p, line, jval_none());
     struct jnode *node = jnode_new(p, N_NAME, line);
     node->name = name.s;
     if (namespaces && jparse_skip_op(p, '.')) {
         node->type = N_NSREF;
         node->value = jval_of_str(jparse_name(p));
     }
-    p->uses |= name.s == p->t->caller ? USES_CALLER : name.s == p->t->kwargs ? USES_KWARGS
-             : name.s == p->t->varargs ? USES_VARARGS : 0;
+    p->uses |= name.s == p->t->caller    ? USES_CALLER
+               : name.s == p->t->kwargs  ? USES_KWARGS
+               : name.s == p->t->varargs ? USES_VARARGS
+                                         : 0;
     return node;
 }
 
@@ -182,12 +176,10 @@ static struct jnode *parse_constant(struct jparser *p)
 {
     struct jnode *node = constant(p, p->tok->line, p->tok->value);
     jparse_next(p);
-    if (node->value.kind != J_STR)
-        return node;
+    if (node->value.kind != J_STR) return node;
     struct jbuf b = {0};
     jbuf_str(p->r, &b, node->value);
-    for (; p->tok->type == T_CONST && p->tok->value.kind == J_STR; jparse_next(p))
-        jbuf_str(p->r, &b, p->tok->value);
+    for (; p->tok->type == T_CONST && p->tok->value.kind == J_STR; jparse_next(p)) jbuf_str(p->r, &b, p->tok->value);
     node->value = jbuf_value(p->r, &b);
     jstr_chars(p->r, node->value.s); /* counted now, since later several threads may read the node */
     return node;
@@ -198,10 +190,8 @@ static struct jnode *parse_list(struct jparser *p)
     struct jnode *node = jnode_new(p, N_LIST, p->tok->line);
     jparse_expect_op(p, '[');
     while (!jparse_is_op(p, ']')) {
-        if (node->list.n)
-            jparse_expect_op(p, ',');
-        if (!jparse_is_op(p, ']'))
-            jnodes_push(p, &node->list, jparse_expression(p));
+        if (node->list.n) jparse_expect_op(p, ',');
+        if (!jparse_is_op(p, ']')) jnodes_push(p, &node->list, jparse_expression(p));
     }
     jparse_next(p);
     return node;
@@ -212,10 +202,8 @@ static struct jnode *parse_dict(struct jparser *p)
     struct jnode *node = jnode_new(p, N_DICT, p->tok->line);
     jparse_expect_op(p, '{');
     while (!jparse_is_op(p, '}')) {
-        if (node->list.n)
-            jparse_expect_op(p, ',');
-        if (jparse_is_op(p, '}'))
-            break;
+        if (node->list.n) jparse_expect_op(p, ',');
+        if (jparse_is_op(p, '}')) break;
         jnodes_push(p, &node->list, jparse_expression(p));
         jparse_expect_op(p, ':');
         jnodes_push(p, &node->list, jparse_expression(p));
@@ -226,16 +214,11 @@ static struct jnode *parse_dict(struct jparser *p)
 
 static struct jnode *parse_primary(struct jparser *p, bool namespaces)
 {
-    if (p->tok->type == T_NAME)
-        return parse_name(p, namespaces);
-    if (p->tok->type == T_CONST)
-        return parse_constant(p);
-    if (jparse_is_op(p, '['))
-        return parse_list(p);
-    if (jparse_is_op(p, '{'))
-        return parse_dict(p);
-    if (!jparse_skip_op(p, '('))
-        jparse_unexpected(p, NULL);
+    if (p->tok->type == T_NAME) return parse_name(p, namespaces);
+    if (p->tok->type == T_CONST) return parse_constant(p);
+    if (jparse_is_op(p, '[')) return parse_list(p);
+    if (jparse_is_op(p, '{')) return parse_dict(p);
+    if (!jparse_skip_op(p, '(')) jparse_unexpected(p, NULL);
     struct jnode *node = jparse_tuple(p, (struct jparse_tuple){.parenthesized = true});
     jparse_expect_op(p, ')');
     return node;
@@ -255,18 +238,16 @@ struct jnode *jparse_tuple(struct jparser *p, struct jparse_tuple how)
     bool comma = false;
     jparse_enter(p);
     while (!tuple_ends(p, how.end)) {
-        jnodes_push(p, &node->list, how.simplified     ? parse_primary(p, how.namespaces)
-                                    : how.no_condition ? parse_or(p)
-                                                       : jparse_expression(p));
-        if (!jparse_skip_op(p, ','))
-            break;
+        jnodes_push(p, &node->list,
+                    how.simplified     ? parse_primary(p, how.namespaces)
+                    : how.no_condition ? parse_or(p)
+                                       : jparse_expression(p));
+        if (!jparse_skip_op(p, ',')) break;
         comma = true;
     }
     p->depth--;
-    if (!comma && node->list.n)
-        return node->list.v[0];
-    if (!comma && !how.parenthesized)
-        jparse_unexpected(p, "an expression");
+    if (!comma && node->list.n) return node->list.v[0];
+    if (!comma && !how.parenthesized) jparse_unexpected(p, "an expression");
     return node;
 }
 
@@ -292,8 +273,7 @@ static void parse_argument(struct jparser *p, struct jcallargs *call, unsigned l
         ok = !dynamic && !call->names.n;
         jnodes_push(p, &call->pos, jparse_expression(p));
     }
-    if (!ok)
-        jparse_fail(p, line, "invalid syntax for function call expression");
+    if (!ok) jparse_fail(p, line, "invalid syntax for function call expression");
 }
 
 static struct jcallargs *parse_call_args(struct jparser *p)
@@ -302,10 +282,8 @@ static struct jcallargs *parse_call_args(struct jparser *p)
     unsigned line = p->tok->line;
     jparse_expect_op(p, '(');
     for (bool first = true; !jparse_is_op(p, ')'); first = false) {
-        if (!first)
-            jparse_expect_op(p, ',');
-        if (!jparse_is_op(p, ')'))
-            parse_argument(p, call, line);
+        if (!first) jparse_expect_op(p, ',');
+        if (!jparse_is_op(p, ')')) parse_argument(p, call, line);
     }
     jparse_next(p);
     return call;
@@ -325,8 +303,7 @@ static struct jnode *parse_subscribed(struct jparser *p)
     struct jnode *slice = jnode_new(p, N_SLICE, p->tok->line), *part = NULL;
     if (!jparse_is_op(p, ':')) {
         part = jparse_expression(p);
-        if (!jparse_is_op(p, ':'))
-            return part;
+        if (!jparse_is_op(p, ':')) return part;
     }
     jnodes_push(p, &slice->list, part);
     for (int i = 0; i < 2; i++) {
@@ -356,8 +333,7 @@ static struct jnode *parse_subscript(struct jparser *p, struct jnode *of)
     }
     jparse_expect_op(p, '[');
     while (!jparse_is_op(p, ']')) {
-        if (keys->list.n)
-            jparse_expect_op(p, ',');
+        if (keys->list.n) jparse_expect_op(p, ',');
         jnodes_push(p, &keys->list, parse_subscribed(p));
         if (keys->list.n > 1 && (keys->list.v[0]->type == N_SLICE || keys->list.v[keys->list.n - 1]->type == N_SLICE))
             jparse_fail(p, node->line, "a slice of several dimensions is not supported");
@@ -421,7 +397,7 @@ static bool test_argument_follows(struct jparser *p)
 
 static struct jnode *parse_test(struct jparser *p, struct jnode *of)
 {
-    struct jnode *test = jnode_new(p, N_TEST, p->tok->line), *not;
+    struct jnode *test = jnode_new(p, N_TEST, p->tok->line), *not ;
     jparse_next(p);
     bool negated = jparse_skip_name(p, "not");
     test->a = of;
@@ -432,16 +408,14 @@ static struct jnode *parse_test(struct jparser *p, struct jnode *of)
     } else {
         test->call = jrun_alloc(p->r, sizeof *test->call);
         if (test_argument_follows(p)) {
-            if (jparse_is_name(p, "is"))
-                jparse_fail(p, p->tok->line, "You cannot chain multiple tests with is");
+            if (jparse_is_name(p, "is")) jparse_fail(p, p->tok->line, "You cannot chain multiple tests with is");
             jnodes_push(p, &test->call->pos, parse_postfix(p, parse_primary(p, false)));
         }
     }
-    if (!negated)
-        return test;
+    if (!negated) return test;
     not = jnode_new(p, N_NOT, test->line);
-    not->a = test;
-    return not;
+    not ->a = test;
+    return not ;
 }
 
 /* -- operators, from the tightest to the loosest -- */
@@ -478,7 +452,8 @@ struct level {
     enum jop op;
 };
 
-static struct jnode *parse_operators(struct jparser *p, const struct level *levels, struct jnode *(*operand)(struct jparser *))
+static struct jnode *parse_operators(struct jparser *p, const struct level *levels,
+                                     struct jnode *(*operand)(struct jparser *))
 {
     struct jnode *left = operand(p);
     for (size_t i = 0; levels[i].token;) {
@@ -508,19 +483,18 @@ static struct jnode *parse_pow(struct jparser *p)
 
 static struct jnode *parse_product(struct jparser *p)
 {
-    static const struct level levels[] = {{'*', JOP_MUL}, {'/', JOP_DIV}, {OP_FLOORDIV, JOP_FLOORDIV}, {'%', JOP_MOD}, {0}};
+    static const struct level levels[] = {
+        {'*', JOP_MUL}, {'/', JOP_DIV}, {OP_FLOORDIV, JOP_FLOORDIV}, {'%', JOP_MOD}, {0}};
     return parse_operators(p, levels, parse_pow);
 }
 
 static struct jnode *parse_concat(struct jparser *p)
 {
     struct jnode *first = parse_product(p);
-    if (!jparse_is_op(p, '~'))
-        return first;
+    if (!jparse_is_op(p, '~')) return first;
     struct jnode *node = jnode_new(p, N_CONCAT, first->line);
     jnodes_push(p, &node->list, first);
-    while (jparse_skip_op(p, '~'))
-        jnodes_push(p, &node->list, parse_product(p));
+    while (jparse_skip_op(p, '~')) jnodes_push(p, &node->list, parse_product(p));
     return node;
 }
 
@@ -536,14 +510,12 @@ static int skip_comparison(struct jparser *p)
     static const struct {
         int token;
         enum jcompare op;
-    } signs[] = {{OP_EQ, JCMP_EQ}, {OP_NE, JCMP_NE}, {'<', JCMP_LT}, {OP_LE, JCMP_LE}, {'>', JCMP_GT}, {OP_GE, JCMP_GE}};
+    } signs[] = {{OP_EQ, JCMP_EQ}, {OP_NE, JCMP_NE}, {'<', JCMP_LT},
+                 {OP_LE, JCMP_LE}, {'>', JCMP_GT},   {OP_GE, JCMP_GE}};
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
-        if (jparse_skip_op(p, signs[i].token))
-            return (int)signs[i].op;
-    if (jparse_skip_name(p, "in"))
-        return JCMP_IN;
-    if (!jparse_is_name(p, "not") || !token_is_name(p->tok + 1, "in"))
-        return -1;
+        if (jparse_skip_op(p, signs[i].token)) return (int)signs[i].op;
+    if (jparse_skip_name(p, "in")) return JCMP_IN;
+    if (!jparse_is_name(p, "not") || !token_is_name(p->tok + 1, "in")) return -1;
     jparse_next(p);
     jparse_next(p);
     return JCMP_NOTIN;
@@ -554,23 +526,20 @@ static struct jnode *parse_compare(struct jparser *p)
     struct jnode *first = parse_sum(p), *node = NULL;
     unsigned line = p->tok->line;
     for (int op; (op = skip_comparison(p)) >= 0;) {
-        if (!node)
-            node = jnode_new(p, N_COMPARE, line);
+        if (!node) node = jnode_new(p, N_COMPARE, line);
         struct jnode *operand = jnode_new(p, N_OPERAND, line);
         operand->op = (uint8_t)op;
         operand->a = parse_sum(p);
         jnodes_push(p, &node->list, operand);
     }
-    if (!node)
-        return first;
+    if (!node) return first;
     node->a = first;
     return node;
 }
 
 static struct jnode *parse_not(struct jparser *p)
 {
-    if (!jparse_is_name(p, "not"))
-        return parse_compare(p);
+    if (!jparse_is_name(p, "not")) return parse_compare(p);
     struct jnode *node = jnode_new(p, N_NOT, p->tok->line);
     jparse_enter(p);
     jparse_next(p);

@@ -6,8 +6,7 @@ static struct jval path_part(struct jinja_run *r, const char *s, size_t n)
 {
     int64_t i = 0;
     for (size_t k = 0; k < n; k++) {
-        if (s[k] < '0' || s[k] > '9' || i > INT32_MAX)
-            return jval_str(r, s, n);
+        if (s[k] < '0' || s[k] > '9' || i > INT32_MAX) return jval_str(r, s, n);
         i = i * 10 + (s[k] - '0');
     }
     return n ? jval_int(i) : jval_str(r, s, n);
@@ -16,8 +15,7 @@ static struct jval path_part(struct jinja_run *r, const char *s, size_t n)
 struct jpath jpath_of(struct jinja_run *r, struct jval attribute)
 {
     struct jpath path = {0};
-    if (!jarg_given(attribute))
-        return path;
+    if (!jarg_given(attribute)) return path;
     struct jseq *parts = jseq_new(r, 1);
     if (attribute.kind == J_STR) {
         const char *s = attribute.s->s, *end = s + attribute.s->n;
@@ -35,8 +33,7 @@ struct jval jpath_get(struct jinja_run *r, const struct jpath *path, struct jval
 {
     for (size_t i = 0; i < path->n; i++) {
         v = jop_getitem(r, v, path->parts[i]);
-        if (v.kind == J_UNDEFINED && missing.kind != J_MISSING)
-            v = missing;
+        if (v.kind == J_UNDEFINED && missing.kind != J_MISSING) v = missing;
     }
     return v;
 }
@@ -65,8 +62,7 @@ static struct jval map_attribute(struct jinja_run *r, const struct jseq *q, stru
         else
             jrun_fail(r, "Unexpected keyword argument '%.*s'", (int)name.s->n, name.s->s);
     }
-    if (attribute.kind == J_MISSING)
-        jrun_fail(r, "map requires a filter argument");
+    if (attribute.kind == J_MISSING) jrun_fail(r, "map requires a filter argument");
     struct jpath path = jpath_of(r, attribute);
     struct jseq *out = jseq_new(r, q->n);
     for (size_t i = 0; i < q->n; i++) {
@@ -79,17 +75,14 @@ static struct jval map_attribute(struct jinja_run *r, const struct jseq *q, stru
 static struct jval filter_map(struct jinja_run *r, struct jval v, struct jargs *a)
 {
     const struct jseq *q = v.kind != J_UNDEFINED && !jval_truth(r, v) ? jseq_new(r, 0) : jval_elements(r, v);
-    if (!a->n)
-        return map_attribute(r, q, a);
+    if (!a->n) return map_attribute(r, q, a);
     const struct jstr *name = jval_text(r, a->v[0]);
     const struct jbuiltin *fn = jfilter_find(name);
-    if (!fn)
-        jrun_fail(r, "No filter named '%.*s'.", (int)(name->n < 100 ? name->n : 100), name->s);
+    if (!fn) jrun_fail(r, "No filter named '%.*s'.", (int)(name->n < 100 ? name->n : 100), name->s);
     struct jargs rest = {a->v + 1, a->n - 1, a->kw, a->nkw};
     struct jseq *out = jseq_new(r, q->n);
     jrun_enter(r); /* a filter named may be map again */
-    for (size_t i = 0; i < q->n; i++)
-        jseq_push(r, out, jbuiltin_call(r, fn, q->v[i], &rest));
+    for (size_t i = 0; i < q->n; i++) jseq_push(r, out, jbuiltin_call(r, fn, q->v[i], &rest));
     jrun_leave(r);
     return jval_iter(r, out, "generator");
 }
@@ -99,14 +92,11 @@ static struct jval filter_map(struct jinja_run *r, struct jval v, struct jargs *
 static struct jval pick(struct jinja_run *r, struct jval v, struct jargs *a, bool by_attribute, bool wanted)
 {
     struct jseq *out = jseq_new(r, 0);
-    if (v.kind != J_ITER && !jval_truth(r, v))
-        return jval_iter(r, out, "generator");
+    if (v.kind != J_ITER && !jval_truth(r, v)) return jval_iter(r, out, "generator");
     const struct jseq *q = jval_elements(r, v);
     struct jpath path = {0};
-    if (by_attribute && !a->n)
-        jrun_fail(r, "Missing parameter for attribute name");
-    if (by_attribute)
-        path = jpath_of(r, a->v[0]);
+    if (by_attribute && !a->n) jrun_fail(r, "Missing parameter for attribute name");
+    if (by_attribute) path = jpath_of(r, a->v[0]);
     const struct jbuiltin *fn = NULL;
     struct jargs rest = {a->v, a->n, a->kw, a->nkw};
     rest.v += by_attribute;
@@ -114,24 +104,34 @@ static struct jval pick(struct jinja_run *r, struct jval v, struct jargs *a, boo
     if (rest.n) {
         const struct jstr *name = jval_text(r, rest.v[0]);
         fn = jtest_find(name);
-        if (!fn)
-            jrun_fail(r, "No test named '%.*s'.", (int)(name->n < 100 ? name->n : 100), name->s);
+        if (!fn) jrun_fail(r, "No test named '%.*s'.", (int)(name->n < 100 ? name->n : 100), name->s);
         rest.v++;
         rest.n--;
     }
     for (size_t i = 0; i < q->n; i++) {
         struct jval looked = jpath_get(r, &path, q->v[i], jval_missing());
         jrun_charge(r, 1);
-        if (jval_truth(r, fn ? jbuiltin_call(r, fn, looked, &rest) : looked) == wanted)
-            jseq_push(r, out, q->v[i]);
+        if (jval_truth(r, fn ? jbuiltin_call(r, fn, looked, &rest) : looked) == wanted) jseq_push(r, out, q->v[i]);
     }
     return jval_iter(r, out, "generator");
 }
 
-static struct jval filter_select(struct jinja_run *r, struct jval v, struct jargs *a) { return pick(r, v, a, false, true); }
-static struct jval filter_reject(struct jinja_run *r, struct jval v, struct jargs *a) { return pick(r, v, a, false, false); }
-static struct jval filter_selectattr(struct jinja_run *r, struct jval v, struct jargs *a) { return pick(r, v, a, true, true); }
-static struct jval filter_rejectattr(struct jinja_run *r, struct jval v, struct jargs *a) { return pick(r, v, a, true, false); }
+static struct jval filter_select(struct jinja_run *r, struct jval v, struct jargs *a)
+{
+    return pick(r, v, a, false, true);
+}
+static struct jval filter_reject(struct jinja_run *r, struct jval v, struct jargs *a)
+{
+    return pick(r, v, a, false, false);
+}
+static struct jval filter_selectattr(struct jinja_run *r, struct jval v, struct jargs *a)
+{
+    return pick(r, v, a, true, true);
+}
+static struct jval filter_rejectattr(struct jinja_run *r, struct jval v, struct jargs *a)
+{
+    return pick(r, v, a, true, false);
+}
 
 const struct jbuiltin JFILTERS_PICK[] = {
     {"map", filter_map, NULL, 0},

@@ -11,10 +11,8 @@ static struct jval filter_list(struct jinja_run *r, struct jval v, struct jargs 
 static struct jval filter_items(struct jinja_run *r, struct jval v, struct jargs *a)
 {
     (void)a;
-    if (v.kind == J_UNDEFINED)
-        return jval_iter(r, jseq_new(r, 0), "generator");
-    if (v.kind != J_DICT)
-        jrun_fail(r, "Can only get item pairs from a mapping.");
+    if (v.kind == J_UNDEFINED) return jval_iter(r, jseq_new(r, 0), "generator");
+    if (v.kind != J_DICT) jrun_fail(r, "Can only get item pairs from a mapping.");
     struct jview view = {JVIEW_ITEMS, v.d};
     const struct jseq *q = jval_elements(r, (struct jval){.kind = J_VIEW, .view = &view});
     return jval_iter(r, (struct jseq *)q, "generator");
@@ -23,8 +21,7 @@ static struct jval filter_items(struct jinja_run *r, struct jval v, struct jargs
 static struct jval filter_first(struct jinja_run *r, struct jval v, struct jargs *a)
 {
     (void)a;
-    if (v.kind == J_ITER && v.iter->pos < v.iter->q->n)
-        return v.iter->q->v[v.iter->pos++];
+    if (v.kind == J_ITER && v.iter->pos < v.iter->q->n) return v.iter->q->v[v.iter->pos++];
     const struct jseq *q = jval_elements(r, v);
     return q->n ? q->v[0] : jval_undefined_hint(r, "No first item, sequence was empty.");
 }
@@ -32,8 +29,7 @@ static struct jval filter_first(struct jinja_run *r, struct jval v, struct jargs
 static struct jval filter_last(struct jinja_run *r, struct jval v, struct jargs *a)
 {
     (void)a;
-    if (v.kind == J_ITER)
-        jrun_fail(r, "'%s' object is not reversible", jval_type(v));
+    if (v.kind == J_ITER) jrun_fail(r, "'%s' object is not reversible", jval_type(v));
     const struct jseq *q = jval_elements(r, v);
     return q->n ? q->v[q->n - 1] : jval_undefined_hint(r, "No last item, sequence was empty.");
 }
@@ -41,14 +37,11 @@ static struct jval filter_last(struct jinja_run *r, struct jval v, struct jargs 
 static struct jval filter_reverse(struct jinja_run *r, struct jval v, struct jargs *a)
 {
     (void)a;
-    if (v.kind == J_STR)
-        return jop_slice(r, v, jval_none(), jval_none(), jval_int(-1));
-    if (!jval_iterable(v))
-        jrun_fail(r, "argument must be iterable");
+    if (v.kind == J_STR) return jop_slice(r, v, jval_none(), jval_none(), jval_int(-1));
+    if (!jval_iterable(v)) jrun_fail(r, "argument must be iterable");
     const struct jseq *q = jval_elements(r, v);
     struct jseq *back = jseq_new(r, q->n);
-    for (size_t i = q->n; i-- > 0;)
-        jseq_push(r, back, q->v[i]);
+    for (size_t i = q->n; i-- > 0;) jseq_push(r, back, q->v[i]);
     return v.kind == J_ITER ? jval_of_list(back) : jval_iter(r, back, "list_reverseiterator");
 }
 
@@ -60,8 +53,7 @@ static struct jval filter_join(struct jinja_run *r, struct jval v, struct jargs 
     struct jbuf b = {0};
     for (size_t i = 0; i < q->n; i++) {
         jrun_charge(r, 1);
-        if (i)
-            jbuf_put(r, &b, separator->s, separator->n);
+        if (i) jbuf_put(r, &b, separator->s, separator->n);
         jbuf_str(r, &b, jpath_get(r, &path, q->v[i], jval_missing()));
     }
     return jbuf_value(r, &b);
@@ -72,10 +64,8 @@ static struct jval filter_sum(struct jinja_run *r, struct jval v, struct jargs *
     const struct jseq *q = jval_elements(r, v);
     struct jpath path = jpath_of(r, a->v[0]);
     struct jval sum = a->v[1].kind == J_MISSING ? jval_int(0) : a->v[1];
-    if (sum.kind == J_STR)
-        jrun_fail(r, "sum() can't sum strings [use ''.join(seq) instead]");
-    for (size_t i = 0; i < q->n; i++)
-        sum = jop_binary(r, JOP_ADD, sum, jpath_get(r, &path, q->v[i], jval_missing()));
+    if (sum.kind == J_STR) jrun_fail(r, "sum() can't sum strings [use ''.join(seq) instead]");
+    for (size_t i = 0; i < q->n; i++) sum = jop_binary(r, JOP_ADD, sum, jpath_get(r, &path, q->v[i], jval_missing()));
     return sum;
 }
 
@@ -89,16 +79,21 @@ static struct jval extreme(struct jinja_run *r, struct jval v, struct jargs *a, 
     struct jval best_key = jval_missing();
     for (size_t i = 0; i < q->n; i++) {
         struct jval key = jpath_key(r, &path, q->v[i], fold);
-        if (i && !jval_order(r, order, key, best_key))
-            continue;
+        if (i && !jval_order(r, order, key, best_key)) continue;
         best = i;
         best_key = key;
     }
     return q->n ? q->v[best] : jval_undefined_hint(r, "No aggregated item, sequence was empty.");
 }
 
-static struct jval filter_min(struct jinja_run *r, struct jval v, struct jargs *a) { return extreme(r, v, a, JORDER_LT); }
-static struct jval filter_max(struct jinja_run *r, struct jval v, struct jargs *a) { return extreme(r, v, a, JORDER_GT); }
+static struct jval filter_min(struct jinja_run *r, struct jval v, struct jargs *a)
+{
+    return extreme(r, v, a, JORDER_LT);
+}
+static struct jval filter_max(struct jinja_run *r, struct jval v, struct jargs *a)
+{
+    return extreme(r, v, a, JORDER_GT);
+}
 
 /* -- in pieces -- */
 
@@ -108,8 +103,7 @@ static struct jval filter_batch(struct jinja_run *r, struct jval v, struct jargs
     int64_t count = jarg_int(r, a->v[0], 0, "linecount");
     struct jseq *rows = jseq_new(r, 0), *row = NULL;
     for (size_t i = 0; i < q->n; i++) {
-        if (!row || (count >= 0 && row->n == (uint64_t)count))
-            jseq_push(r, rows, jval_of_list(row = jseq_new(r, 0)));
+        if (!row || (count >= 0 && row->n == (uint64_t)count)) jseq_push(r, rows, jval_of_list(row = jseq_new(r, 0)));
         jseq_push(r, row, q->v[i]);
     }
     while (row && jarg_given(a->v[1]) && (int64_t)row->n < count) {
@@ -123,18 +117,15 @@ static struct jval filter_slice(struct jinja_run *r, struct jval v, struct jargs
 {
     const struct jseq *q = jval_elements(r, v);
     int64_t slices = jarg_int(r, a->v[0], 0, "slices");
-    if (!slices)
-        jrun_fail(r, "integer modulo by zero");
+    if (!slices) jrun_fail(r, "integer modulo by zero");
     size_t n = slices > 0 ? (size_t)slices : 0, at = 0;
     struct jseq *columns = jseq_new(r, 0);
     for (size_t i = 0; i < n; i++) {
         struct jseq *column = jseq_new(r, 0);
         bool longer = i < q->n % n;
         jrun_charge(r, 1);
-        for (size_t k = 0; k < q->n / n + longer; k++)
-            jseq_push(r, column, q->v[at++]);
-        if (!longer && jarg_given(a->v[1]))
-            jseq_push(r, column, a->v[1]);
+        for (size_t k = 0; k < q->n / n + longer; k++) jseq_push(r, column, q->v[at++]);
+        if (!longer && jarg_given(a->v[1])) jseq_push(r, column, a->v[1]);
         jseq_push(r, columns, jval_of_list(column));
     }
     return jval_iter(r, columns, "generator");
@@ -152,18 +143,15 @@ static void merge(struct jinja_run *r, const struct jval *keys, size_t *order, s
         bool take_right = reverse ? jval_order(r, JORDER_LT, left, right) : jval_order(r, JORDER_LT, right, left);
         spare[n++] = take_right ? order[b++] : order[a++];
     }
-    while (a < middle)
-        spare[n++] = order[a++];
-    while (b < to)
-        spare[n++] = order[b++];
+    while (a < middle) spare[n++] = order[a++];
+    while (b < to) spare[n++] = order[b++];
     memcpy(order + from, spare + from, (to - from) * sizeof *order);
 }
 
-static void sort_span(struct jinja_run *r, const struct jval *keys, size_t *order, size_t *spare, size_t from, size_t to,
-                      bool reverse)
+static void sort_span(struct jinja_run *r, const struct jval *keys, size_t *order, size_t *spare, size_t from,
+                      size_t to, bool reverse)
 {
-    if (to - from < 2)
-        return;
+    if (to - from < 2) return;
     size_t middle = from + (to - from) / 2;
     sort_span(r, keys, order, spare, from, middle, reverse);
     sort_span(r, keys, order, spare, middle, to, reverse);
@@ -179,11 +167,9 @@ static struct jseq *sorted(struct jinja_run *r, const struct jseq *q, const stru
 {
     size_t *order = jrun_array(r, q->n, sizeof *order);
     struct jseq *out = jseq_new(r, q->n);
-    for (size_t i = 0; i < q->n; i++)
-        order[i] = i;
+    for (size_t i = 0; i < q->n; i++) order[i] = i;
     jsort(r, keys, order, q->n, reverse);
-    for (size_t i = 0; i < q->n; i++)
-        jseq_push(r, out, q->v[order[i]]);
+    for (size_t i = 0; i < q->n; i++) jseq_push(r, out, q->v[order[i]]);
     return out;
 }
 
@@ -210,8 +196,7 @@ static struct jval filter_sort(struct jinja_run *r, struct jval v, struct jargs 
     } else {
         jseq_push(r, paths, a->v[2]);
     }
-    for (size_t i = 0; i < q->n; i++)
-        keys[i] = sort_key(r, paths, q->v[i], fold);
+    for (size_t i = 0; i < q->n; i++) keys[i] = sort_key(r, paths, q->v[i], fold);
     return jval_of_list(sorted(r, q, keys, jarg_truth(r, a->v[0], false)));
 }
 
@@ -220,10 +205,8 @@ static struct jval filter_dictsort(struct jinja_run *r, struct jval v, struct ja
     bool fold = !jarg_truth(r, a->v[0], false), by_value = jval_is_cstr(a->v[1], "value");
     if (a->v[1].kind != J_MISSING && !by_value && !jval_is_cstr(a->v[1], "key"))
         jrun_fail(r, "You can only sort by either \"key\" or \"value\"");
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
-    if (v.kind != J_DICT)
-        jrun_fail(r, "'%s' object has no attribute 'items'", jval_type(v));
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
+    if (v.kind != J_DICT) jrun_fail(r, "'%s' object has no attribute 'items'", jval_type(v));
     struct jseq *items = jseq_new(r, v.d->n);
     struct jval *keys = jrun_array(r, v.d->n, sizeof *keys);
     struct jpath whole = {0};
@@ -243,8 +226,7 @@ static struct jval filter_unique(struct jinja_run *r, struct jval v, struct jarg
     struct jseq *out = jseq_new(r, 0);
     for (size_t i = 0; i < q->n; i++) {
         struct jval key = jpath_key(r, &path, q->v[i], fold);
-        if (jdict_get(r, seen, key))
-            continue;
+        if (jdict_get(r, seen, key)) continue;
         jdict_set(r, seen, key, jval_none());
         jseq_push(r, out, q->v[i]);
     }
@@ -258,8 +240,7 @@ static struct jval filter_groupby(struct jinja_run *r, struct jval v, struct jar
     struct jval missing = jarg_given(a->v[1]) ? a->v[1] : jval_missing(), before = jval_missing();
     struct jpath path = jpath_of(r, a->v[0]);
     struct jval *keys = jrun_array(r, q->n, sizeof *keys);
-    for (size_t i = 0; i < q->n; i++)
-        keys[i] = jpath_fold(r, jpath_get(r, &path, q->v[i], missing), fold);
+    for (size_t i = 0; i < q->n; i++) keys[i] = jpath_fold(r, jpath_get(r, &path, q->v[i], missing), fold);
     const struct jseq *all = sorted(r, q, keys, false);
     struct jseq *groups = jseq_new(r, 0), *group = NULL;
     for (size_t i = 0; i < all->n; i++) {

@@ -22,28 +22,25 @@ struct plain_locale {
 static struct plain_locale locale_enter(void)
 {
     struct plain_locale l = {newlocale(LC_ALL_MASK, "C", (locale_t)0), (locale_t)0};
-    if (l.plain)
-        l.before = uselocale(l.plain);
+    if (l.plain) l.before = uselocale(l.plain);
     return l;
 }
 
 static void locale_leave(struct plain_locale l)
 {
-    if (!l.plain)
-        return;
+    if (!l.plain) return;
     uselocale(l.before);
     freelocale(l.plain);
 }
 
 static int check_source(const char *source, size_t bytes, struct error *e)
 {
-    if (bytes > SOURCE_MAX)
-        return error_set(e, E2BIG, "the template has %zu bytes; the most is %d", bytes, SOURCE_MAX);
+    if (bytes > SOURCE_MAX) return error_set(e, E2BIG, "the template has %zu bytes; the most is %d", bytes, SOURCE_MAX);
     for (size_t at = 0; at < bytes;) {
         utf8proc_int32_t c;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)source + at, (utf8proc_ssize_t)(bytes - at), &c);
-        if (n <= 0)
-            return error_set(e, EINVAL, "the template is not UTF-8 at offset %zu", at);
+        utf8proc_ssize_t n =
+            utf8proc_iterate((const utf8proc_uint8_t *)source + at, (utf8proc_ssize_t)(bytes - at), &c);
+        if (n <= 0) return error_set(e, EINVAL, "the template is not UTF-8 at offset %zu", at);
         at += (size_t)n;
     }
     return 0;
@@ -58,8 +55,7 @@ static char *normalize(struct jinja_run *r, const char *source, size_t *bytes)
         *p++ = source[i] == '\r' ? '\n' : source[i];
         i += pair;
     }
-    if (p > copy && p[-1] == '\n')
-        p--;
+    if (p > copy && p[-1] == '\n') p--;
     *bytes = (size_t)(p - copy);
     return copy;
 }
@@ -75,8 +71,7 @@ int jinja_parse(struct jinja **out, const char *source, size_t bytes, struct err
 {
     *out = NULL;
     int rc = check_source(source, bytes, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     struct jinja *t = calloc(1, sizeof *t);
     struct jinja_run *r = calloc(1, sizeof *r);
     if (!t || !r) {
@@ -87,8 +82,7 @@ int jinja_parse(struct jinja **out, const char *source, size_t bytes, struct err
     r->limits = jinja_limits_default();
     r->error = e;
     struct plain_locale locale = locale_enter();
-    if (!setjmp(r->fail))
-        parse(r, t, source, bytes);
+    if (!setjmp(r->fail)) parse(r, t, source, bytes);
     rc = -r->code;
     t->arena = r->arena;
     free(r);
@@ -102,8 +96,7 @@ int jinja_parse(struct jinja **out, const char *source, size_t bytes, struct err
 
 void jinja_free(struct jinja *t)
 {
-    if (!t)
-        return;
+    if (!t) return;
     jarena_free(&t->arena);
     free(t);
 }
@@ -111,8 +104,7 @@ void jinja_free(struct jinja *t)
 static void render(struct jinja_run *r, const json_t *vars)
 {
     r->line = 1;
-    if (!json_is_object(vars))
-        jrun_fail(r, "the variables of a template must be an object");
+    if (!json_is_object(vars)) jrun_fail(r, "the variables of a template must be an object");
     struct jval v = jval_from_json(r, vars);
     r->vars = v.d;
     r->root = jscope_new(r, NULL);
@@ -123,10 +115,8 @@ static void render(struct jinja_run *r, const json_t *vars)
 static int copy_text(const struct jbuf *b, char **text, size_t *bytes, struct error *e)
 {
     char *copy = malloc(b->n + 1);
-    if (!copy)
-        return error_set(e, ENOMEM, "out of memory for a text of %zu bytes", b->n);
-    if (b->n)
-        memcpy(copy, b->s, b->n);
+    if (!copy) return error_set(e, ENOMEM, "out of memory for a text of %zu bytes", b->n);
+    if (b->n) memcpy(copy, b->s, b->n);
     copy[b->n] = 0;
     *text = copy;
     *bytes = b->n;
@@ -137,15 +127,13 @@ int jinja_render(const struct jinja *t, const json_t *vars, const struct tm *now
                  char **text, size_t *bytes, struct error *e)
 {
     struct jinja_run *r = calloc(1, sizeof *r);
-    if (!r)
-        return error_set(e, ENOMEM, "out of memory for a rendering");
+    if (!r) return error_set(e, ENOMEM, "out of memory for a rendering");
     r->limits = limits ? *limits : jinja_limits_default();
     r->error = e;
     r->program = t;
     r->now = now;
     struct plain_locale locale = locale_enter();
-    if (!setjmp(r->fail))
-        render(r, vars);
+    if (!setjmp(r->fail)) render(r, vars);
     locale_leave(locale);
     int rc = r->code ? -r->code : copy_text(r->out, text, bytes, e);
     jarena_free(&r->arena);

@@ -65,8 +65,7 @@ static void dump_float(struct dump *d, double f)
 
 static void dump_newline(struct dump *d, unsigned level)
 {
-    if (!d->indent)
-        return;
+    if (!d->indent) return;
     jbuf_char(d->r, d->out, '\n');
     jbuf_fill(d->r, d->out, d->indent->s, d->indent->n, level);
 }
@@ -92,13 +91,11 @@ static void dump_list(struct dump *d, const struct jseq *q, unsigned level)
 {
     jbuf_char(d->r, d->out, '[');
     for (size_t i = 0; i < q->n; i++) {
-        if (i)
-            jbuf_put(d->r, d->out, d->item->s, d->item->n);
+        if (i) jbuf_put(d->r, d->out, d->item->s, d->item->n);
         dump_newline(d, level + 1);
         dump_value(d, q->v[i], level + 1);
     }
-    if (q->n)
-        dump_newline(d, level);
+    if (q->n) dump_newline(d, level);
     jbuf_char(d->r, d->out, ']');
 }
 
@@ -110,8 +107,7 @@ static const size_t *dump_order(struct dump *d, const struct jdict *dict)
         order[i] = i;
         keys[i] = dict->v[i].key;
     }
-    if (d->sort)
-        jsort(d->r, keys, order, dict->n, false);
+    if (d->sort) jsort(d->r, keys, order, dict->n, false);
     return order;
 }
 
@@ -120,15 +116,13 @@ static void dump_dict(struct dump *d, const struct jdict *dict, unsigned level)
     const size_t *order = dump_order(d, dict);
     jbuf_char(d->r, d->out, '{');
     for (size_t i = 0; i < dict->n; i++) {
-        if (i)
-            jbuf_put(d->r, d->out, d->item->s, d->item->n);
+        if (i) jbuf_put(d->r, d->out, d->item->s, d->item->n);
         dump_newline(d, level + 1);
         dump_key(d, dict->v[order[i]].key);
         jbuf_put(d->r, d->out, d->colon->s, d->colon->n);
         dump_value(d, dict->v[order[i]].value, level + 1);
     }
-    if (dict->n)
-        dump_newline(d, level);
+    if (dict->n) dump_newline(d, level);
     jbuf_char(d->r, d->out, '}');
 }
 
@@ -161,8 +155,7 @@ static void read_separators(struct dump *d, struct jval v)
 
 static const struct jstr *read_indent(struct jinja_run *r, struct jval v)
 {
-    if (v.kind == J_STR)
-        return v.s;
+    if (v.kind == J_STR) return v.s;
     struct jbuf b = {0};
     jbuf_fill(r, &b, " ", 1, jarg_int(r, v, 0, "indent"));
     return jbuf_value(r, &b).s;
@@ -174,12 +167,10 @@ struct jval jjson_dump(struct jinja_run *r, struct jval v, struct jargs *options
     struct jval *o = options->v;
     struct jbuf b = {0};
     struct dump d = {.r = r, .out = &b, .ascii = jarg_truth(r, o[0], false), .sort = jarg_truth(r, o[3], false)};
-    if (jarg_given(o[1]))
-        d.indent = read_indent(r, o[1]);
+    if (jarg_given(o[1])) d.indent = read_indent(r, o[1]);
     d.item = jval_cstr(r, d.indent ? "," : ", ").s;
     d.colon = jval_cstr(r, ": ").s;
-    if (jarg_given(o[2]))
-        read_separators(&d, o[2]);
+    if (jarg_given(o[2])) read_separators(&d, o[2]);
     dump_value(&d, v, 0);
     return jbuf_value(r, &b);
 }

@@ -12,8 +12,8 @@ struct lexer {
     struct jinja_run *r;
     const char *s;
     size_t n, pos;
-    size_t counted; /* up to here the lines are counted */
-    unsigned line;  /* of counted */
+    size_t counted;     /* up to here the lines are counted */
+    unsigned line;      /* of counted */
     bool line_starting; /* what was read last ended with a line end, or nothing was read yet */
     struct jtoken *tokens;
     size_t count, cap;
@@ -23,8 +23,7 @@ struct lexer {
 
 static unsigned line_at(struct lexer *l, size_t pos)
 {
-    for (; l->counted < pos; l->counted++)
-        l->line += l->s[l->counted] == '\n';
+    for (; l->counted < pos; l->counted++) l->line += l->s[l->counted] == '\n';
     return l->line;
 }
 
@@ -33,8 +32,7 @@ static struct jtoken *emit(struct lexer *l, enum jtoken_type type, size_t from, 
     if (l->count == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 256;
         struct jtoken *grown = jrun_array(l->r, cap, sizeof *grown);
-        if (l->count)
-            memcpy(grown, l->tokens, l->count * sizeof *grown);
+        if (l->count) memcpy(grown, l->tokens, l->count * sizeof *grown);
         l->tokens = grown;
         l->cap = cap;
     }
@@ -74,13 +72,10 @@ static bool is_digit(char c)
 static size_t text_end(struct lexer *l, size_t from, size_t to, char sign, bool variable)
 {
     struct jval text = jval_str(l->r, l->s + from, to - from);
-    if (sign == '-')
-        return from + jstr_strip(l->r, text, NULL, false, true).s->n;
-    if (sign == '+' || variable)
-        return to;
+    if (sign == '-') return from + jstr_strip(l->r, text, NULL, false, true).s->n;
+    if (sign == '+' || variable) return to;
     const char *newline = memrchr(l->s + from, '\n', to - from);
-    if (!newline && !l->line_starting)
-        return to;
+    if (!newline && !l->line_starting) return to;
     size_t line = newline ? (size_t)(newline - l->s) + 1 : from;
     return skip_space(l, line) >= to ? line : to;
 }
@@ -88,12 +83,9 @@ static size_t text_end(struct lexer *l, size_t from, size_t to, char sign, bool 
 /* Past the end of a block tag at pos: "%}" and a line end, "+%}", or "-%}" and white space.  0: there is none. */
 static size_t block_end(const struct lexer *l, size_t pos, const char *close)
 {
-    if (pos < l->n && l->s[pos] == '-' && at(l, pos + 1, close))
-        return skip_space(l, pos + 3);
-    if (pos < l->n && l->s[pos] == '+' && at(l, pos + 1, close))
-        return pos + 3;
-    if (!at(l, pos, close))
-        return 0;
+    if (pos < l->n && l->s[pos] == '-' && at(l, pos + 1, close)) return skip_space(l, pos + 3);
+    if (pos < l->n && l->s[pos] == '+' && at(l, pos + 1, close)) return pos + 3;
+    if (!at(l, pos, close)) return 0;
     return pos + 2 + (pos + 2 < l->n && l->s[pos + 2] == '\n');
 }
 
@@ -118,13 +110,11 @@ static void lex_comment(struct lexer *l)
 /* Past "{% WORD %}" at pos with its sign in *sign, or 0. */
 static size_t word_tag(const struct lexer *l, size_t pos, const char *word, char *sign)
 {
-    if (!at(l, pos, "{%"))
-        return 0;
+    if (!at(l, pos, "{%")) return 0;
     pos += 2;
     *sign = pos < l->n && (l->s[pos] == '-' || l->s[pos] == '+') ? l->s[pos++] : 0;
     pos = skip_space(l, pos);
-    if (!at(l, pos, word))
-        return 0;
+    if (!at(l, pos, word)) return 0;
     return skip_space(l, pos + strlen(word));
 }
 
@@ -132,8 +122,7 @@ static size_t word_tag(const struct lexer *l, size_t pos, const char *word, char
 static size_t raw_begin(const struct lexer *l, size_t pos, char *sign)
 {
     size_t p = word_tag(l, pos, "raw", sign);
-    if (p && at(l, p, "-%}"))
-        return skip_space(l, p + 3);
+    if (p && at(l, p, "-%}")) return skip_space(l, p + 3);
     return p && at(l, p, "%}") ? p + 2 : 0;
 }
 
@@ -142,11 +131,9 @@ static void lex_raw(struct lexer *l, size_t start)
     for (size_t p = start; p < l->n; p++) {
         char sign;
         size_t after = word_tag(l, p, "endraw", &sign), end = after ? block_end(l, after, "%}") : 0;
-        if (!end)
-            continue;
+        if (!end) continue;
         size_t text = text_end(l, start, p, sign, false);
-        if (text > start)
-            emit(l, T_DATA, start, text);
+        if (text > start) emit(l, T_DATA, start, text);
         consume(l, end);
         return;
     }
@@ -161,8 +148,7 @@ static size_t digits_end(const struct lexer *l, size_t pos, const char *set)
     size_t p = pos;
     while (p < l->n) {
         size_t next = p > pos && l->s[p] == '_' ? p + 1 : p;
-        if (next >= l->n || !l->s[next] || !strchr(set, l->s[next]))
-            break;
+        if (next >= l->n || !l->s[next] || !strchr(set, l->s[next])) break;
         p = next + 1;
     }
     return p;
@@ -171,19 +157,16 @@ static size_t digits_end(const struct lexer *l, size_t pos, const char *set)
 static size_t float_end(const struct lexer *l, size_t pos)
 {
     static const char digits[] = "0123456789";
-    if (pos > 0 && l->s[pos - 1] == '.')
-        return 0;
+    if (pos > 0 && l->s[pos - 1] == '.') return 0;
     size_t p = digits_end(l, pos, digits), fraction = 0;
-    if (p == pos)
-        return 0;
+    if (p == pos) return 0;
     if (p < l->n && l->s[p] == '.' && (fraction = digits_end(l, p + 1, digits)) > p + 1)
         p = fraction;
     else
         fraction = 0;
     if (p < l->n && (l->s[p] | 32) == 'e') {
         size_t e = p + 1 + (p + 1 < l->n && (l->s[p + 1] == '+' || l->s[p + 1] == '-')), end = digits_end(l, e, digits);
-        if (end > e)
-            return end;
+        if (end > e) return end;
     }
     return fraction ? p : 0;
 }
@@ -197,11 +180,9 @@ static size_t integer_end(const struct lexer *l, size_t pos, int *base)
         const char *digits;
     } prefixes[] = {{'b', 2, "01"}, {'o', 8, "01234567"}, {'x', 16, "0123456789abcdefABCDEF"}};
     *base = 10;
-    if (l->s[pos] != '0')
-        return digits_end(l, pos, "0123456789");
+    if (l->s[pos] != '0') return digits_end(l, pos, "0123456789");
     for (size_t i = 0; i < 3; i++) {
-        if (pos + 1 >= l->n || (l->s[pos + 1] | 32) != prefixes[i].letter)
-            continue;
+        if (pos + 1 >= l->n || (l->s[pos + 1] | 32) != prefixes[i].letter) continue;
         size_t start = pos + 2 + (pos + 2 < l->n && l->s[pos + 2] == '_');
         size_t end = digits_end(l, start, prefixes[i].digits);
         if (end > start) {
@@ -216,8 +197,7 @@ static char *without_underscores(struct lexer *l, size_t from, size_t to)
 {
     char *s = jrun_bytes(l->r, to - from + 1), *p = s;
     for (size_t i = from; i < to; i++)
-        if (l->s[i] != '_')
-            *p++ = l->s[i];
+        if (l->s[i] != '_') *p++ = l->s[i];
     *p = 0;
     return s;
 }
@@ -232,14 +212,12 @@ static bool lex_number(struct lexer *l)
         consume(l, end);
         return true;
     }
-    if (!is_digit(l->s[l->pos]))
-        return false;
+    if (!is_digit(l->s[l->pos])) return false;
     end = integer_end(l, l->pos, &base);
     errno = 0;
     const char *text = without_underscores(l, l->pos + (base != 10) * 2, end);
     long long i = strtoll(text, NULL, base);
-    if (errno && base != 10)
-        fail_at(l, l->pos, "an integer does not fit into 64 bits");
+    if (errno && base != 10) fail_at(l, l->pos, "an integer does not fit into 64 bits");
     emit(l, T_CONST, l->pos, end)->value = errno ? jval_integer_text(l->r, text, strlen(text)) : jval_int(i);
     consume(l, end);
     return true;
@@ -250,11 +228,9 @@ static bool lex_name(struct lexer *l)
     size_t end = l->pos;
     for (size_t next = end; end < l->n && jchar_word(jutf8_next(l->s, l->n, &next)); end = next)
         ;
-    if (end == l->pos)
-        return false;
+    if (end == l->pos) return false;
     struct jval name = jval_str(l->r, l->s + l->pos, end - l->pos);
-    if (!jstr_isidentifier(l->r, name, NULL).b)
-        fail_at(l, l->pos, "Invalid character in identifier");
+    if (!jstr_isidentifier(l->r, name, NULL).b) fail_at(l, l->pos, "Invalid character in identifier");
     emit(l, T_NAME, l->pos, end);
     consume(l, end);
     return true;
@@ -272,13 +248,11 @@ static void unescape(struct lexer *l, struct jbuf *b, size_t *p, size_t end)
             jbuf_char(r, b, e[1]);
             return;
         }
-    if (c == '\n')
-        return;
+    if (c == '\n') return;
     size_t most = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : c >= '0' && c <= '7' ? 3 : 0;
     unsigned base = most == 3 ? 8 : 16;
     if (!most) {
-        if (c == 'N')
-            fail_at(l, *p, "characters by name (\\N{...}) are not supported");
+        if (c == 'N') fail_at(l, *p, "characters by name (\\N{...}) are not supported");
         jbuf_char(r, b, '\\');
         *p -= 1;
         return;
@@ -288,13 +262,13 @@ static void unescape(struct lexer *l, struct jbuf *b, size_t *p, size_t end)
     size_t n = 0;
     for (; n < most && *p < end; n++, (*p)++) {
         char d = l->s[*p];
-        unsigned digit = is_digit(d) ? (unsigned)(d - '0') : (d | 32) >= 'a' && (d | 32) <= 'f' ? (unsigned)((d | 32) - 'a' + 10) : 99;
-        if (digit >= base)
-            break;
+        unsigned digit = is_digit(d)                          ? (unsigned)(d - '0')
+                         : (d | 32) >= 'a' && (d | 32) <= 'f' ? (unsigned)((d | 32) - 'a' + 10)
+                                                              : 99;
+        if (digit >= base) break;
         code = code * base + digit;
     }
-    if (base == 16 && n < most)
-        fail_at(l, *p, "truncated escape in a string");
+    if (base == 16 && n < most) fail_at(l, *p, "truncated escape in a string");
     l->r->line = line_at(l, *p);
     jbuf_code(r, b, code);
 }
@@ -303,12 +277,9 @@ static bool lex_string(struct lexer *l)
 {
     char quote = l->s[l->pos];
     size_t p = l->pos + 1;
-    if (quote != '"' && quote != '\'')
-        return false;
-    while (p < l->n && l->s[p] != quote)
-        p += l->s[p] == '\\' ? 2 : 1;
-    if (p >= l->n)
-        return false;
+    if (quote != '"' && quote != '\'') return false;
+    while (p < l->n && l->s[p] != quote) p += l->s[p] == '\\' ? 2 : 1;
+    if (p >= l->n) return false;
     struct jbuf b = {0};
     size_t end = p;
     for (p = l->pos + 1; p < end;) {
@@ -316,8 +287,7 @@ static bool lex_string(struct lexer *l)
         size_t plain = escape ? (size_t)(escape - l->s) : end;
         jbuf_put(l->r, &b, l->s + p, plain - p);
         p = plain;
-        if (escape)
-            unescape(l, &b, &p, end);
+        if (escape) unescape(l, &b, &p, end);
     }
     emit(l, T_CONST, l->pos, end + 1)->value = jbuf_value(l->r, &b);
     consume(l, end + 1);
@@ -329,18 +299,15 @@ static bool lex_string(struct lexer *l)
 static void balance(struct lexer *l, char c)
 {
     const char *pairs = "(){}[]", *p = strchr(pairs, c);
-    if (!p)
-        return;
+    if (!p) return;
     if ((p - pairs) % 2 == 0) {
-        if (l->open == BALANCE_MAX)
-            fail_at(l, l->pos, "brackets are nested too deep");
+        if (l->open == BALANCE_MAX) fail_at(l, l->pos, "brackets are nested too deep");
         l->balance[l->open++] = p[1];
         return;
     }
     char text[] = "unexpected ' '";
     text[12] = c;
-    if (!l->open || l->balance[--l->open] != c)
-        fail_at(l, l->pos, text);
+    if (!l->open || l->balance[--l->open] != c) fail_at(l, l->pos, text);
 }
 
 static bool lex_operator(struct lexer *l)
@@ -356,8 +323,7 @@ static bool lex_operator(struct lexer *l)
             return true;
         }
     char c = l->s[l->pos];
-    if (!c || !strchr("+-/*%~[](){}><=.:|,;", c))
-        return false;
+    if (!c || !strchr("+-/*%~[](){}><=.:|,;", c)) return false;
     balance(l, c);
     emit(l, T_OP, l->pos, l->pos + 1)->op = (uint8_t)c;
     consume(l, l->pos + 1);
@@ -367,12 +333,9 @@ static bool lex_operator(struct lexer *l)
 /* Past the end of the tag if it is here, else 0. */
 static size_t tag_end(const struct lexer *l, bool variable)
 {
-    if (l->open)
-        return 0;
-    if (!variable)
-        return block_end(l, l->pos, "%}");
-    if (at(l, l->pos, "-}}"))
-        return skip_space(l, l->pos + 3);
+    if (l->open) return 0;
+    if (!variable) return block_end(l, l->pos, "%}");
+    if (at(l, l->pos, "-}}")) return skip_space(l, l->pos + 3);
     return at(l, l->pos, "}}") ? l->pos + 2 : 0;
 }
 
@@ -383,7 +346,8 @@ static _Noreturn void fail_character(struct lexer *l)
     jutf8_next(l->s, l->n, &end);
     jbuf_repr(l->r, &c, jval_str(l->r, l->s + l->pos, end - l->pos));
     l->r->line = line_at(l, l->pos);
-    jrun_fail(l->r, "unexpected char %.*s%s", (int)c.n, c.s, strchr("'\"", l->s[l->pos]) ? " (a string without its end)" : "");
+    jrun_fail(l->r, "unexpected char %.*s%s", (int)c.n, c.s,
+              strchr("'\"", l->s[l->pos]) ? " (a string without its end)" : "");
 }
 
 static void lex_tag(struct lexer *l, bool variable)
@@ -409,11 +373,9 @@ static size_t next_tag(const struct lexer *l)
 {
     for (size_t p = l->pos; p + 1 < l->n; p++) {
         const char *brace = memchr(l->s + p, '{', l->n - 1 - p);
-        if (!brace)
-            break;
+        if (!brace) break;
         p = (size_t)(brace - l->s);
-        if (strchr("{%#", l->s[p + 1]) && l->s[p + 1])
-            return p;
+        if (strchr("{%#", l->s[p + 1]) && l->s[p + 1]) return p;
     }
     return l->n;
 }
@@ -428,11 +390,9 @@ static void lex_root(struct lexer *l)
         return;
     }
     raw = kind == '%' ? raw_begin(l, tag, &sign) : 0;
-    if (!raw)
-        sign = tag + 2 < l->n && (l->s[tag + 2] == '-' || l->s[tag + 2] == '+') ? l->s[tag + 2] : 0;
+    if (!raw) sign = tag + 2 < l->n && (l->s[tag + 2] == '-' || l->s[tag + 2] == '+') ? l->s[tag + 2] : 0;
     size_t end = text_end(l, l->pos, tag, sign, kind == '{');
-    if (end > l->pos)
-        emit(l, T_DATA, l->pos, end);
+    if (end > l->pos) emit(l, T_DATA, l->pos, end);
     size_t after = raw ? raw : tag + 2 + (sign != 0);
     consume(l, after);
     if (raw) {

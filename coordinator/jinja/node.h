@@ -107,7 +107,12 @@ struct jloop {
 /* A lexed template. */
 enum jtoken_type { T_EOF, T_DATA, T_VARIABLE_BEGIN, T_VARIABLE_END, T_BLOCK_BEGIN, T_BLOCK_END, T_NAME, T_CONST, T_OP };
 enum {
-    OP_POW = 256, OP_FLOORDIV, OP_EQ, OP_NE, OP_GE, OP_LE, /* others: their character */
+    OP_POW = 256,
+    OP_FLOORDIV,
+    OP_EQ,
+    OP_NE,
+    OP_GE,
+    OP_LE, /* others: their character */
 };
 
 struct jtoken {
@@ -129,9 +134,9 @@ struct jparser {
     struct jdict *names;
     unsigned depth;
     unsigned tag_line; /* where the innermost open tag stands */
-    unsigned loops;   /* for loops around this place */
-    unsigned in_loop; /* those that break can leave: not through a macro or call block */
-    unsigned uses;    /* of caller, kwargs, varargs, seen so far */
+    unsigned loops;    /* for loops around this place */
+    unsigned in_loop;  /* those that break can leave: not through a macro or call block */
+    unsigned uses;     /* of caller, kwargs, varargs, seen so far */
 };
 
 /* jinja_parse.c: statements */
@@ -141,7 +146,8 @@ void jparse_template(struct jinja_run *r, struct jinja *t, const struct jtoken *
 struct jnode *jnode_new(struct jparser *p, enum jnode_type type, unsigned line);
 void jnodes_push(struct jparser *p, struct jnodes *list, struct jnode *node);
 struct jstr *jparse_intern(struct jparser *p, const char *s, size_t n);
-_Noreturn void jparse_fail(struct jparser *p, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void jparse_fail(struct jparser *p, unsigned line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 _Noreturn void jparse_unexpected(struct jparser *p, const char *wanted); /* NULL: "unexpected X" */
 void jparse_enter(struct jparser *p);
 void jparse_next(struct jparser *p);
@@ -154,11 +160,11 @@ void jparse_expect_name(struct jparser *p, const char *name);
 struct jstr *jparse_name(struct jparser *p);
 
 struct jparse_tuple {
-    bool simplified;     /* names and literals only, as targets are */
-    bool no_condition;   /* no x if y else z at the top */
-    bool parenthesized;  /* may be empty */
-    bool namespaces;     /* ns.attribute is a target */
-    const char *end;     /* a name that ends it */
+    bool simplified;    /* names and literals only, as targets are */
+    bool no_condition;  /* no x if y else z at the top */
+    bool parenthesized; /* may be empty */
+    bool namespaces;    /* ns.attribute is a target */
+    const char *end;    /* a name that ends it */
 };
 struct jnode *jparse_expression(struct jparser *p);
 struct jnode *jparse_tuple(struct jparser *p, struct jparse_tuple how);

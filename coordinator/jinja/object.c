@@ -13,8 +13,7 @@ static struct jval list_count(struct jinja_run *r, struct jval self, struct jarg
 {
     const struct jseq *q = jval_elements(r, self);
     size_t n = 0;
-    for (size_t i = 0; i < q->n; i++)
-        n += jval_equal(r, q->v[i], a->v[0]);
+    for (size_t i = 0; i < q->n; i++) n += jval_equal(r, q->v[i], a->v[0]);
     jrun_charge(r, q->n);
     return jval_size(r, n);
 }
@@ -27,8 +26,7 @@ static struct jval list_index(struct jinja_run *r, struct jval self, struct jarg
     to = to < 0 ? to + n : to > n ? n : to;
     jrun_charge(r, q->n);
     for (int64_t i = from; i < to; i++)
-        if (jval_equal(r, q->v[i], a->v[0]))
-            return jval_int(i);
+        if (jval_equal(r, q->v[i], a->v[0])) return jval_int(i);
     jrun_fail(r, "the value is not in the %s", jval_type(self));
 }
 
@@ -39,18 +37,12 @@ static struct jval same_copy(struct jinja_run *r, struct jval self, struct jargs
 }
 
 const struct jbuiltin JLIST_METHODS[] = {
-    {"count", list_count, "value", 1},
-    {"index", list_index, "value start stop", 1},
-    {"copy", same_copy, "", 0},
-    {"append", NULL, NULL, 0},
-    {"clear", NULL, NULL, 0},
-    {"pop", NULL, NULL, 0},
-    {"reverse", NULL, NULL, 0},
-    {"insert", NULL, NULL, 0},
-    {"sort", NULL, NULL, 0},
-    {"extend", NULL, NULL, 0},
-    {"remove", NULL, NULL, 0},
-    {0},
+    {"count", list_count, "value", 1}, {"index", list_index, "value start stop", 1},
+    {"copy", same_copy, "", 0},        {"append", NULL, NULL, 0},
+    {"clear", NULL, NULL, 0},          {"pop", NULL, NULL, 0},
+    {"reverse", NULL, NULL, 0},        {"insert", NULL, NULL, 0},
+    {"sort", NULL, NULL, 0},           {"extend", NULL, NULL, 0},
+    {"remove", NULL, NULL, 0},         {0},
 };
 
 const struct jbuiltin JTUPLE_METHODS[] = {
@@ -74,17 +66,28 @@ static struct jval dict_get(struct jinja_run *r, struct jval self, struct jargs 
     return v ? *v : a->v[1].kind == J_MISSING ? jval_none() : a->v[1];
 }
 
-static struct jval dict_items(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return view(r, self, JVIEW_ITEMS); }
-static struct jval dict_keys(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return view(r, self, JVIEW_KEYS); }
-static struct jval dict_values(struct jinja_run *r, struct jval self, struct jargs *a) { (void)a; return view(r, self, JVIEW_VALUES); }
+static struct jval dict_items(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return view(r, self, JVIEW_ITEMS);
+}
+static struct jval dict_keys(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return view(r, self, JVIEW_KEYS);
+}
+static struct jval dict_values(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    (void)a;
+    return view(r, self, JVIEW_VALUES);
+}
 
 static struct jval dict_fromkeys(struct jinja_run *r, struct jval self, struct jargs *a)
 {
     (void)self;
     struct jdict *d = jdict_new(r, 0);
     const struct jseq *q = jval_elements(r, a->v[0]);
-    for (size_t i = 0; i < q->n; i++)
-        jdict_set(r, d, q->v[i], a->v[1].kind == J_MISSING ? jval_none() : a->v[1]);
+    for (size_t i = 0; i < q->n; i++) jdict_set(r, d, q->v[i], a->v[1].kind == J_MISSING ? jval_none() : a->v[1]);
     return jval_of_dict(d);
 }
 
@@ -116,8 +119,7 @@ static struct jval float_is_integer(struct jinja_run *r, struct jval self, struc
 static struct jval int_bit_length(struct jinja_run *r, struct jval self, struct jargs *a)
 {
     (void)a;
-    if (self.kind == J_BIG)
-        jrun_fail(r, "bit_length() of an integer beyond 64 bits");
+    if (self.kind == J_BIG) jrun_fail(r, "bit_length() of an integer beyond 64 bits");
     int64_t i = jval_integral(self);
     uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
     return jval_int(u ? 64 - __builtin_clzll(u) : 0);
@@ -150,14 +152,12 @@ const struct jbuiltin JCYCLER_METHODS[] = {{"next", cycler_next, "", 0}, {"reset
 
 static void no_keywords(struct jinja_run *r, const char *what, const struct jargs *a)
 {
-    if (a->nkw)
-        jrun_fail(r, "%s takes no keyword arguments", what);
+    if (a->nkw) jrun_fail(r, "%s takes no keyword arguments", what);
 }
 
 static size_t range_length(int64_t start, int64_t stop, int64_t step)
 {
-    if (step > 0 ? start >= stop : start <= stop)
-        return 0;
+    if (step > 0 ? start >= stop : start <= stop) return 0;
     uint64_t distance = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop;
     uint64_t stride = step > 0 ? (uint64_t)step : -(uint64_t)step;
     return (size_t)((distance - 1) / stride + 1);
@@ -167,18 +167,15 @@ static struct jval global_range(struct jinja_run *r, struct jval self, struct ja
 {
     (void)self;
     no_keywords(r, "range()", a);
-    if (a->n < 1 || a->n > 3)
-        jrun_fail(r, "range expected 1 to 3 arguments, got %zu", a->n);
+    if (a->n < 1 || a->n > 3) jrun_fail(r, "range expected 1 to 3 arguments, got %zu", a->n);
     int64_t v[3];
     for (size_t i = 0; i < a->n; i++) {
-        if (a->v[i].kind == J_NONE)
-            jrun_fail(r, "range() takes ints, not None");
+        if (a->v[i].kind == J_NONE) jrun_fail(r, "range() takes ints, not None");
         v[i] = jarg_int(r, a->v[i], 0, "an argument of range()");
     }
     struct jrange *range = jrun_alloc(r, sizeof *range);
     *range = (struct jrange){a->n > 1 ? v[0] : 0, a->n > 1 ? v[1] : v[0], a->n > 2 ? v[2] : 1, 0};
-    if (!range->step)
-        jrun_fail(r, "range() arg 3 must not be zero");
+    if (!range->step) jrun_fail(r, "range() arg 3 must not be zero");
     range->n = range_length(range->start, range->stop, range->step);
     if (range->n > RANGE_MAX)
         jrun_fail(r, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", RANGE_MAX);
@@ -188,8 +185,7 @@ static struct jval global_range(struct jinja_run *r, struct jval self, struct ja
 static void dict_add_pairs(struct jinja_run *r, struct jdict *d, struct jval from)
 {
     if (from.kind == J_DICT || from.kind == J_NAMESPACE) {
-        for (size_t i = 0; i < from.d->n; i++)
-            jdict_set(r, d, from.d->v[i].key, from.d->v[i].value);
+        for (size_t i = 0; i < from.d->n; i++) jdict_set(r, d, from.d->v[i].key, from.d->v[i].value);
         return;
     }
     const struct jseq *q = jval_elements(r, from);
@@ -204,12 +200,9 @@ static void dict_add_pairs(struct jinja_run *r, struct jdict *d, struct jval fro
 static struct jdict *dict_of(struct jinja_run *r, struct jargs *a)
 {
     struct jdict *d = jdict_new(r, a->nkw);
-    if (a->n > 1)
-        jrun_fail(r, "dict expected at most 1 argument, got %zu", a->n);
-    if (a->n)
-        dict_add_pairs(r, d, a->v[0]);
-    for (size_t i = 0; i < a->nkw; i++)
-        jdict_set(r, d, jval_str(r, a->kw[i].name->s, a->kw[i].name->n), a->kw[i].v);
+    if (a->n > 1) jrun_fail(r, "dict expected at most 1 argument, got %zu", a->n);
+    if (a->n) dict_add_pairs(r, d, a->v[0]);
+    for (size_t i = 0; i < a->nkw; i++) jdict_set(r, d, jval_str(r, a->kw[i].name->s, a->kw[i].name->n), a->kw[i].v);
     return d;
 }
 
@@ -222,7 +215,8 @@ static struct jval global_dict(struct jinja_run *r, struct jval self, struct jar
 void jnamespace_check(struct jinja_run *r, const struct jstr *name)
 {
     if (name->n && name->s[0] == '_')
-        jrun_fail(r, "a namespace cannot have an attribute that begins with an underscore ('%.*s')", (int)name->n, name->s);
+        jrun_fail(r, "a namespace cannot have an attribute that begins with an underscore ('%.*s')", (int)name->n,
+                  name->s);
 }
 
 static struct jval global_namespace(struct jinja_run *r, struct jval self, struct jargs *a)
@@ -230,8 +224,7 @@ static struct jval global_namespace(struct jinja_run *r, struct jval self, struc
     (void)self;
     struct jdict *d = dict_of(r, a);
     for (size_t i = 0; i < d->n; i++)
-        if (d->v[i].key.kind == J_STR)
-            jnamespace_check(r, d->v[i].key.s);
+        if (d->v[i].key.kind == J_STR) jnamespace_check(r, d->v[i].key.s);
     return (struct jval){.kind = J_NAMESPACE, .d = d};
 }
 
@@ -239,11 +232,9 @@ static struct jval global_cycler(struct jinja_run *r, struct jval self, struct j
 {
     (void)self;
     no_keywords(r, "cycler()", a);
-    if (!a->n)
-        jrun_fail(r, "at least one item has to be provided");
+    if (!a->n) jrun_fail(r, "at least one item has to be provided");
     struct jseq *items = jseq_new(r, a->n);
-    for (size_t i = 0; i < a->n; i++)
-        jseq_push(r, items, a->v[i]);
+    for (size_t i = 0; i < a->n; i++) jseq_push(r, items, a->v[i]);
     struct jcycler *c = jrun_alloc(r, sizeof *c);
     c->items = items;
     return (struct jval){.kind = J_CYCLER, .cycler = c};
@@ -285,12 +276,10 @@ static struct jval naive_format(struct jinja_run *r, const struct jstr *s)
 static struct jval global_strftime_now(struct jinja_run *r, struct jval self, struct jargs *a)
 {
     (void)self;
-    if (a->v[0].kind != J_STR)
-        jrun_fail(r, "strftime_now() takes a str, not %s", jval_type(a->v[0]));
+    if (a->v[0].kind != J_STR) jrun_fail(r, "strftime_now() takes a str, not %s", jval_type(a->v[0]));
     struct jbuf format = {0};
     const struct jstr *s = naive_format(r, a->v[0].s).s;
-    if (memchr(s->s, 0, s->n))
-        jrun_fail(r, "embedded null character");
+    if (memchr(s->s, 0, s->n)) jrun_fail(r, "embedded null character");
     jbuf_put(r, &format, s->s, s->n);
     jbuf_put(r, &format, "|", 2);
     for (size_t room = 256 + s->n * 2; room <= STRFTIME_MAX; room *= 2) {
@@ -299,8 +288,7 @@ static struct jval global_strftime_now(struct jinja_run *r, struct jval self, st
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         size_t n = strftime(text, room, format.s, r->now);
 #pragma GCC diagnostic pop
-        if (n)
-            return jval_str(r, text, n - 1);
+        if (n) return jval_str(r, text, n - 1);
     }
     jrun_fail(r, "strftime_now() would give more than %d bytes", STRFTIME_MAX);
 }

@@ -17,45 +17,37 @@ static int64_t int_power(struct jinja_run *r, int64_t base, int64_t exponent)
 {
     int64_t result = 1;
     while (exponent > 0) {
-        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result))
-            fail_overflow(r, JOP_POW);
+        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result)) fail_overflow(r, JOP_POW);
         exponent >>= 1;
-        if (exponent && __builtin_mul_overflow(base, base, &base))
-            fail_overflow(r, JOP_POW);
+        if (exponent && __builtin_mul_overflow(base, base, &base)) fail_overflow(r, JOP_POW);
     }
     return result;
 }
 
 static int64_t int_floor_div(struct jinja_run *r, int64_t a, int64_t b)
 {
-    if (a == INT64_MIN && b == -1)
-        fail_overflow(r, JOP_FLOORDIV);
+    if (a == INT64_MIN && b == -1) fail_overflow(r, JOP_FLOORDIV);
     return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
 static int64_t int_mod(int64_t a, int64_t b)
 {
-    if (b == -1)
-        return 0;
+    if (b == -1) return 0;
     int64_t m = a % b;
     return m && (m < 0) != (b < 0) ? m + b : m;
 }
 
 static void need_divisor(struct jinja_run *r, enum jop op, bool zero)
 {
-    if (zero)
-        jrun_fail(r, op == JOP_MOD ? "modulo by zero" : "division by zero");
+    if (zero) jrun_fail(r, op == JOP_MOD ? "modulo by zero" : "division by zero");
 }
 
 static struct jval float_power(struct jinja_run *r, double a, double b)
 {
-    if (a == 0 && b < 0)
-        jrun_fail(r, "0.0 cannot be raised to a negative power");
-    if (a < 0 && b != floor(b) && !isinf(b))
-        jrun_fail(r, "a complex number is not supported");
+    if (a == 0 && b < 0) jrun_fail(r, "0.0 cannot be raised to a negative power");
+    if (a < 0 && b != floor(b) && !isinf(b)) jrun_fail(r, "a complex number is not supported");
     double f = pow(a, b);
-    if (isinf(f) && !isinf(a) && !isinf(b))
-        jrun_fail(r, "(34, 'Numerical result out of range')");
+    if (isinf(f) && !isinf(a) && !isinf(b)) jrun_fail(r, "(34, 'Numerical result out of range')");
     return jval_float(f);
 }
 
@@ -68,16 +60,20 @@ static struct jval int_op(struct jinja_run *r, enum jop op, int64_t a, int64_t b
     case JOP_SUB: overflow = __builtin_sub_overflow(a, b, &c); break;
     case JOP_MUL: overflow = __builtin_mul_overflow(a, b, &c); break;
     case JOP_DIV: need_divisor(r, op, b == 0); return jval_float((double)((long double)a / (long double)b));
-    case JOP_FLOORDIV: need_divisor(r, op, b == 0); c = int_floor_div(r, a, b); break;
-    case JOP_MOD: need_divisor(r, op, b == 0); c = int_mod(a, b); break;
+    case JOP_FLOORDIV:
+        need_divisor(r, op, b == 0);
+        c = int_floor_div(r, a, b);
+        break;
+    case JOP_MOD:
+        need_divisor(r, op, b == 0);
+        c = int_mod(a, b);
+        break;
     case JOP_POW:
-        if (b < 0)
-            return float_power(r, (double)a, (double)b);
+        if (b < 0) return float_power(r, (double)a, (double)b);
         c = int_power(r, a, b);
         break;
     }
-    if (overflow)
-        fail_overflow(r, op);
+    if (overflow) fail_overflow(r, op);
     return jval_int(c);
 }
 
@@ -85,16 +81,14 @@ static struct jval int_op(struct jinja_run *r, enum jop op, int64_t a, int64_t b
 static double float_mod(double a, double b)
 {
     double m = fmod(a, b);
-    if (m != 0)
-        return (m < 0) != (b < 0) ? m + b : m;
+    if (m != 0) return (m < 0) != (b < 0) ? m + b : m;
     return copysign(0.0, b);
 }
 
 static double float_floor_div(double a, double b)
 {
     double q = (a - float_mod(a, b)) / b;
-    if (q == 0)
-        return copysign(0.0, a / b);
+    if (q == 0) return copysign(0.0, a / b);
     double f = floor(q);
     return q - f > 0.5 ? f + 1 : f;
 }
@@ -115,16 +109,11 @@ static struct jval float_op(struct jinja_run *r, enum jop op, double a, double b
 
 struct jval jop_sign(struct jinja_run *r, bool minus, struct jval v)
 {
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
-    if (!jval_is_number(v))
-        jrun_fail(r, "bad operand type for unary %c: '%s'", minus ? '-' : '+', jval_type(v));
-    if (v.kind == J_BIG)
-        return minus ? jbig_negative(r, v) : v;
-    if (minus && v.kind == J_INT && v.i == INT64_MIN)
-        return jval_integer_text(r, "9223372036854775808", 19);
-    if (v.kind == J_FLOAT)
-        return jval_float(minus ? -v.f : v.f);
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
+    if (!jval_is_number(v)) jrun_fail(r, "bad operand type for unary %c: '%s'", minus ? '-' : '+', jval_type(v));
+    if (v.kind == J_BIG) return minus ? jbig_negative(r, v) : v;
+    if (minus && v.kind == J_INT && v.i == INT64_MIN) return jval_integer_text(r, "9223372036854775808", 19);
+    if (v.kind == J_FLOAT) return jval_float(minus ? -v.f : v.f);
     return minus ? int_op(r, JOP_SUB, 0, jval_integral(v)) : jval_int(jval_integral(v));
 }
 
@@ -150,10 +139,8 @@ static struct jval concat_strings(struct jinja_run *r, struct jval a, struct jva
 static struct jval concat_sequences(struct jinja_run *r, struct jval a, struct jval b)
 {
     struct jseq *q = jseq_new(r, a.q->n + b.q->n);
-    for (size_t i = 0; i < a.q->n; i++)
-        jseq_push(r, q, a.q->v[i]);
-    for (size_t i = 0; i < b.q->n; i++)
-        jseq_push(r, q, b.q->v[i]);
+    for (size_t i = 0; i < a.q->n; i++) jseq_push(r, q, a.q->v[i]);
+    for (size_t i = 0; i < b.q->n; i++) jseq_push(r, q, b.q->v[i]);
     return (struct jval){.kind = a.kind, .q = q};
 }
 
@@ -172,8 +159,7 @@ static struct jval repeat(struct jinja_run *r, struct jval v, int64_t times)
         return text;
     }
     struct jseq *q = jseq_new(r, total);
-    for (size_t i = 0; i < total; i++)
-        jseq_push(r, q, v.q->v[i % each]);
+    for (size_t i = 0; i < total; i++) jseq_push(r, q, v.q->v[i % each]);
     return (struct jval){.kind = v.kind, .q = q};
 }
 
@@ -191,26 +177,17 @@ static _Noreturn void fail_operands(struct jinja_run *r, enum jop op, struct jva
 
 struct jval jop_binary(struct jinja_run *r, enum jop op, struct jval a, struct jval b)
 {
-    if (a.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, a);
-    if (op == JOP_MOD && a.kind == J_STR)
-        return jformat_percent(r, a, b);
-    if (b.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, b);
-    if (jval_is_integral(a) && jval_is_integral(b))
-        return int_op(r, op, jval_integral(a), jval_integral(b));
+    if (a.kind == J_UNDEFINED) jrun_fail_undefined(r, a);
+    if (op == JOP_MOD && a.kind == J_STR) return jformat_percent(r, a, b);
+    if (b.kind == J_UNDEFINED) jrun_fail_undefined(r, b);
+    if (jval_is_integral(a) && jval_is_integral(b)) return int_op(r, op, jval_integral(a), jval_integral(b));
     if (jval_is_number(a) && jval_is_number(b) && (a.kind == J_FLOAT || b.kind == J_FLOAT))
         return float_op(r, op, jval_double(r, a), jval_double(r, b));
-    if (jval_is_number(a) && jval_is_number(b))
-        fail_overflow(r, op);
-    if (op == JOP_ADD && a.kind == b.kind && a.kind == J_STR)
-        return concat_strings(r, a, b);
-    if (op == JOP_ADD && a.kind == b.kind && is_sequence(a))
-        return concat_sequences(r, a, b);
-    if (op == JOP_MUL && is_sequence(a) && jval_is_integral(b))
-        return repeat(r, a, jval_integral(b));
-    if (op == JOP_MUL && is_sequence(b) && jval_is_integral(a))
-        return repeat(r, b, jval_integral(a));
+    if (jval_is_number(a) && jval_is_number(b)) fail_overflow(r, op);
+    if (op == JOP_ADD && a.kind == b.kind && a.kind == J_STR) return concat_strings(r, a, b);
+    if (op == JOP_ADD && a.kind == b.kind && is_sequence(a)) return concat_sequences(r, a, b);
+    if (op == JOP_MUL && is_sequence(a) && jval_is_integral(b)) return repeat(r, a, jval_integral(b));
+    if (op == JOP_MUL && is_sequence(b) && jval_is_integral(a)) return repeat(r, b, jval_integral(a));
     fail_operands(r, op, a, b);
 }
 
@@ -244,8 +221,7 @@ static struct jval macro_attribute(struct jinja_run *r, const struct jmacro *m, 
 static struct jval group_attribute(struct jval group, const struct jstr *name)
 {
     struct jval asked = {.kind = J_STR, .s = (struct jstr *)name};
-    if (jval_is_cstr(asked, "grouper"))
-        return group.q->v[0];
+    if (jval_is_cstr(asked, "grouper")) return group.q->v[0];
     return jval_is_cstr(asked, "list") ? group.q->v[1] : jval_missing();
 }
 
@@ -253,17 +229,12 @@ struct jval jop_attribute(struct jinja_run *r, struct jval v, const struct jstr 
 {
     const struct jval *member;
     struct jval found = jval_missing();
-    if (v.kind == J_NAMESPACE)
-        return (member = jdict_get_str(r, v.d, name->s, name->n)) ? *member : found;
-    if (v.kind == J_MACRO)
-        return macro_attribute(r, v.macro, name);
-    if (v.kind == J_LOOP || v.kind == J_CYCLER)
-        found = jloop_attribute(r, v, name);
-    if (v.kind == J_TUPLE && v.safe)
-        found = group_attribute(v, name);
+    if (v.kind == J_NAMESPACE) return (member = jdict_get_str(r, v.d, name->s, name->n)) ? *member : found;
+    if (v.kind == J_MACRO) return macro_attribute(r, v.macro, name);
+    if (v.kind == J_LOOP || v.kind == J_CYCLER) found = jloop_attribute(r, v, name);
+    if (v.kind == J_TUPLE && v.safe) found = group_attribute(v, name);
     const struct jbuiltin *table = methods_of(v), *fn = table ? jbuiltin_find(table, name) : NULL;
-    if (found.kind != J_MISSING || !fn)
-        return found;
+    if (found.kind != J_MISSING || !fn) return found;
     if (!fn->fn) /* it would change the value, which the sandbox does not allow */
         return jval_undefined_hint(r, "changing a list or dict is unsafe; the sandbox does not allow it");
     struct jmethod *m = jrun_alloc(r, sizeof *m);
@@ -274,8 +245,7 @@ struct jval jop_attribute(struct jinja_run *r, struct jval v, const struct jstr 
 static bool index_in(struct jval key, size_t n, size_t *at)
 {
     int64_t i = jval_integral(key);
-    if (i < 0)
-        i += (int64_t)n;
+    if (i < 0) i += (int64_t)n;
     *at = (size_t)i;
     return i >= 0 && (size_t)i < n;
 }
@@ -296,18 +266,15 @@ static struct jval item(struct jinja_run *r, struct jval v, struct jval key)
     const struct jval *member;
     switch (v.kind) {
     case J_DICT:
-        if (key.kind == J_LIST || key.kind == J_DICT)
-            return jval_missing();
+        if (key.kind == J_LIST || key.kind == J_DICT) return jval_missing();
         member = jdict_get(r, v.d, key);
         return member ? *member : jval_missing();
     case J_STR:
     case J_LIST:
     case J_TUPLE:
     case J_RANGE:
-        if (!jval_is_integral(key) || !jval_length(v, r, &n) || !index_in(key, n, &at))
-            return jval_missing();
-        if (v.kind == J_RANGE)
-            return jval_int(v.range->start + (int64_t)at * v.range->step);
+        if (!jval_is_integral(key) || !jval_length(v, r, &n) || !index_in(key, n, &at)) return jval_missing();
+        if (v.kind == J_RANGE) return jval_int(v.range->start + (int64_t)at * v.range->step);
         return v.kind == J_STR ? string_item(r, v, at) : v.q->v[at];
     default: return jval_missing();
     }
@@ -315,21 +282,17 @@ static struct jval item(struct jinja_run *r, struct jval v, struct jval key)
 
 struct jval jop_getattr(struct jinja_run *r, struct jval v, struct jval name)
 {
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
     struct jval found = jop_attribute(r, v, name.s);
-    if (found.kind == J_MISSING)
-        found = item(r, v, name);
+    if (found.kind == J_MISSING) found = item(r, v, name);
     return found.kind == J_MISSING ? jval_undefined(r, v, name) : found;
 }
 
 struct jval jop_getitem(struct jinja_run *r, struct jval v, struct jval key)
 {
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
     struct jval found = item(r, v, key);
-    if (found.kind == J_MISSING && key.kind == J_STR)
-        found = jop_attribute(r, v, key.s);
+    if (found.kind == J_MISSING && key.kind == J_STR) found = jop_attribute(r, v, key.s);
     return found.kind == J_MISSING ? jval_undefined(r, v, key) : found;
 }
 
@@ -337,17 +300,12 @@ struct jval jop_getitem(struct jinja_run *r, struct jval v, struct jval key)
 
 static int64_t slice_bound(struct jinja_run *r, struct jval v, int64_t missing, int64_t low, int64_t high, int64_t n)
 {
-    if (!jarg_given(v))
-        return missing;
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
-    if (v.kind == J_BIG)
-        return *v.s->s == '-' ? low : high;
-    if (!jval_is_integral(v))
-        jrun_fail(r, "slice indices must be integers or None or have an __index__ method");
+    if (!jarg_given(v)) return missing;
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
+    if (v.kind == J_BIG) return *v.s->s == '-' ? low : high;
+    if (!jval_is_integral(v)) jrun_fail(r, "slice indices must be integers or None or have an __index__ method");
     int64_t i = jval_integral(v);
-    if (i < 0)
-        i = i < -n ? -1 : i + n; /* -1 lies below every index and is clipped to low */
+    if (i < 0) i = i < -n ? -1 : i + n; /* -1 lies below every index and is clipped to low */
     return i < low ? low : i > high ? high : i;
 }
 
@@ -359,16 +317,13 @@ struct span {
 static struct span slice_span(struct jinja_run *r, size_t length, struct jval start, struct jval stop, struct jval step)
 {
     int64_t n = (int64_t)length, by = slice_bound(r, step, 1, INT64_MIN, INT64_MAX, 0);
-    if (jarg_given(step) && step.kind != J_BIG)
-        by = jval_integral(step);
-    if (by == 0)
-        jrun_fail(r, "slice step cannot be zero");
+    if (jarg_given(step) && step.kind != J_BIG) by = jval_integral(step);
+    if (by == 0) jrun_fail(r, "slice step cannot be zero");
     bool back = by < 0;
     int64_t low = back ? -1 : 0, high = back ? n - 1 : n;
     int64_t from = slice_bound(r, start, back ? high : low, low, high, n);
     int64_t to = slice_bound(r, stop, back ? low : high, low, high, n);
-    if (back ? from <= to : from >= to)
-        return (struct span){from, to, by, 0};
+    if (back ? from <= to : from >= to) return (struct span){from, to, by, 0};
     uint64_t distance = back ? (uint64_t)(from - to) : (uint64_t)(to - from);
     uint64_t stride = back ? -(uint64_t)by : (uint64_t)by;
     return (struct span){from, to, by, (size_t)((distance - 1) / stride + 1)};
@@ -404,8 +359,7 @@ static struct jval slice_sequence(struct jinja_run *r, struct jval v, struct spa
         return (struct jval){.kind = v.kind, .q = q};
     }
     jrun_charge(r, sp.n / 4);
-    for (size_t i = 0; i < sp.n; i++)
-        jseq_push(r, q, v.q->v[sp.start + (int64_t)i * sp.step]);
+    for (size_t i = 0; i < sp.n; i++) jseq_push(r, q, v.q->v[sp.start + (int64_t)i * sp.step]);
     return (struct jval){.kind = v.kind, .q = q};
 }
 
@@ -421,20 +375,17 @@ static struct jval slice_range(struct jinja_run *r, const struct jrange *of, str
 {
     struct jrange *range = jrun_alloc(r, sizeof *range);
     *range = (struct jrange){range_at(r, of, sp.start), range_at(r, of, sp.stop), 0, sp.n};
-    if (__builtin_mul_overflow(of->step, sp.step, &range->step))
-        fail_overflow(r, JOP_MUL);
+    if (__builtin_mul_overflow(of->step, sp.step, &range->step)) fail_overflow(r, JOP_MUL);
     return (struct jval){.kind = J_RANGE, .range = range};
 }
 
 struct jval jop_slice(struct jinja_run *r, struct jval v, struct jval start, struct jval stop, struct jval step)
 {
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
     size_t n;
     if (v.kind == J_DICT || v.kind == J_VIEW || v.kind == J_LOOP || !jval_length(v, r, &n))
         jrun_fail(r, "'%s' object is not subscriptable", jval_type(v));
     struct span sp = slice_span(r, n, start, stop, step);
-    if (v.kind == J_STR)
-        return slice_string(r, v, sp);
+    if (v.kind == J_STR) return slice_string(r, v, sp);
     return v.kind == J_RANGE ? slice_range(r, v.range, sp) : slice_sequence(r, v, sp);
 }

@@ -18,8 +18,7 @@ static struct jnode *parse_print(struct jparser *p)
     struct jnode *node = jnode_new(p, N_PRINT, p->tok->line);
     jparse_next(p);
     jnodes_push(p, &node->list, jparse_tuple(p, (struct jparse_tuple){0}));
-    if (p->tok->type != T_VARIABLE_END)
-        jparse_unexpected(p, "end of print statement");
+    if (p->tok->type != T_VARIABLE_END) jparse_unexpected(p, "end of print statement");
     jparse_next(p);
     return node;
 }
@@ -35,8 +34,7 @@ static struct jnode *parse_data(struct jparser *p)
 static struct jnode *parse_statement(struct jparser *p)
 {
     const struct jtoken *name = p->tok;
-    if (name->type != T_NAME)
-        jparse_fail(p, name->line, "tag name expected");
+    if (name->type != T_NAME) jparse_fail(p, name->line, "tag name expected");
     const struct tag *tag = find_tag(p);
     if (!tag)
         jparse_fail(p, name->line, "Encountered unknown tag '%.*s'.", name->n < 100 ? (int)name->n : 100, name->s);
@@ -47,8 +45,7 @@ static struct jnode *parse_statement(struct jparser *p)
     struct jnode *node = tag->parse(p, name->line);
     p->depth--;
     p->tag_line = outer;
-    if (p->tok->type != T_BLOCK_END)
-        jparse_unexpected(p, "end of statement block");
+    if (p->tok->type != T_BLOCK_END) jparse_unexpected(p, "end of statement block");
     jparse_next(p);
     return node;
 }
@@ -56,16 +53,15 @@ static struct jnode *parse_statement(struct jparser *p)
 static const char *ends_with(const struct jparser *p, const char *const *ends)
 {
     for (; ends && *ends; ends++)
-        if (jparse_is_name(p, *ends))
-            return *ends;
+        if (jparse_is_name(p, *ends)) return *ends;
     return NULL;
 }
 
 static _Noreturn void fail_open(struct jparser *p, const char *const *ends)
 {
-    while (ends[1])
-        ends++;
-    jparse_fail(p, p->tok->line, "unexpected end of template: '%s' is missing for the tag in line %u", *ends, p->tag_line);
+    while (ends[1]) ends++;
+    jparse_fail(p, p->tok->line, "unexpected end of template: '%s' is missing for the tag in line %u", *ends,
+                p->tag_line);
 }
 
 /* Statements up to one of the tags in ends, the closing one last, which is skipped and returned; ends NULL: the whole
@@ -75,8 +71,7 @@ static const char *parse_body(struct jparser *p, struct jnodes *body, const char
     for (;;) {
         const char *end;
         if (p->tok->type == T_EOF) {
-            if (ends)
-                fail_open(p, ends);
+            if (ends) fail_open(p, ends);
             return NULL;
         }
         if (p->tok->type == T_DATA) {
@@ -98,8 +93,7 @@ static const char *parse_body(struct jparser *p, struct jnodes *body, const char
 static const char *parse_block(struct jparser *p, struct jnodes *body, const char *const *ends)
 {
     jparse_skip_op(p, ':');
-    if (p->tok->type != T_BLOCK_END)
-        jparse_unexpected(p, "end of statement block");
+    if (p->tok->type != T_BLOCK_END) jparse_unexpected(p, "end of statement block");
     jparse_next(p);
     return parse_body(p, body, ends);
 }
@@ -110,22 +104,20 @@ static const char *parse_block(struct jparser *p, struct jnodes *body, const cha
 
 static void check_target(struct jparser *p, const struct jnode *target)
 {
-    if (target->type == N_NSREF)
-        return;
+    if (target->type == N_NSREF) return;
     if (target->type == N_TUPLE) {
-        for (size_t i = 0; i < target->list.n; i++)
-            check_target(p, target->list.v[i]);
+        for (size_t i = 0; i < target->list.n; i++) check_target(p, target->list.v[i]);
         return;
     }
-    if (target->type != N_NAME)
-        jparse_fail(p, target->line, "can't assign to this expression");
+    if (target->type != N_NAME) jparse_fail(p, target->line, "can't assign to this expression");
     if (target->name == p->t->loop && p->loops)
         jparse_fail(p, target->line, "Can't assign to special loop variable in for-loop target");
 }
 
 static struct jnode *parse_target(struct jparser *p, const char *end, bool namespaces)
 {
-    struct jnode *target = jparse_tuple(p, (struct jparse_tuple){.simplified = true, .end = end, .namespaces = namespaces});
+    struct jnode *target =
+        jparse_tuple(p, (struct jparse_tuple){.simplified = true, .end = end, .namespaces = namespaces});
     check_target(p, target);
     return target;
 }
@@ -135,8 +127,7 @@ static struct jstr *parse_target_name(struct jparser *p)
 {
     const struct jtoken *t = p->tok;
     static const char *const reserved[] = {"true", "false", "none", "True", "False", "None", NULL};
-    if (ends_with(p, reserved))
-        jparse_fail(p, t->line, "can't assign to '%.*s'", (int)t->n, t->s);
+    if (ends_with(p, reserved)) jparse_fail(p, t->line, "can't assign to '%.*s'", (int)t->n, t->s);
     struct jstr *name = jparse_name(p);
     if (name == p->t->loop && p->loops)
         jparse_fail(p, t->line, "Can't assign to special loop variable in for-loop target");
@@ -161,8 +152,7 @@ static struct jnode *tag_with(struct jparser *p, unsigned line)
 {
     struct jnode *node = jnode_new(p, N_WITH, line);
     while (p->tok->type != T_BLOCK_END) {
-        if (node->list.n)
-            jparse_expect_op(p, ',');
+        if (node->list.n) jparse_expect_op(p, ',');
         jnodes_push(p, &node->list, parse_target(p, NULL, false));
         jparse_expect_op(p, '=');
         jnodes_push(p, &node->list2, jparse_expression(p));
@@ -179,10 +169,8 @@ static struct jnode *tag_if(struct jparser *p, unsigned line)
     for (;;) {
         node->a = jparse_tuple(p, (struct jparse_tuple){.no_condition = true});
         const char *end = parse_block(p, &node->body, ENDS("elif", "else", "endif"));
-        if (!strcmp(end, "else"))
-            parse_block(p, &first->orelse, ENDS("endif"));
-        if (strcmp(end, "elif"))
-            return first;
+        if (!strcmp(end, "else")) parse_block(p, &first->orelse, ENDS("endif"));
+        if (strcmp(end, "elif")) return first;
         struct jnode *next = jnode_new(p, N_IF, p->tok->line);
         jnodes_push(p, &first->list, next); /* a list, since a chain of nodes would nest */
         node = next;
@@ -197,14 +185,12 @@ static struct jnode *tag_for(struct jparser *p, unsigned line)
     node->a = parse_target(p, "in", false);
     jparse_expect_name(p, "in");
     node->b = jparse_tuple(p, (struct jparse_tuple){.no_condition = true, .end = "recursive"});
-    if (jparse_skip_name(p, "if"))
-        node->c = jparse_expression(p);
+    if (jparse_skip_name(p, "if")) node->c = jparse_expression(p);
     node->flag = jparse_skip_name(p, "recursive");
     p->in_loop++;
     const char *end = parse_block(p, &node->body, ENDS("else", "endfor"));
     p->in_loop = node->flag ? 0 : in_loop; /* a break in the else part leaves the loop outside */
-    if (!strcmp(end, "else"))
-        parse_block(p, &node->orelse, ENDS("endfor"));
+    if (!strcmp(end, "else")) parse_block(p, &node->orelse, ENDS("endfor"));
     p->in_loop = in_loop;
     p->loops--;
     return node;
@@ -212,13 +198,18 @@ static struct jnode *tag_for(struct jparser *p, unsigned line)
 
 static struct jnode *loop_control(struct jparser *p, unsigned line, enum jnode_type type)
 {
-    if (!p->in_loop)
-        jparse_fail(p, line, "'%s' outside loop", type == N_BREAK ? "break" : "continue");
+    if (!p->in_loop) jparse_fail(p, line, "'%s' outside loop", type == N_BREAK ? "break" : "continue");
     return jnode_new(p, type, line);
 }
 
-static struct jnode *tag_break(struct jparser *p, unsigned line) { return loop_control(p, line, N_BREAK); }
-static struct jnode *tag_continue(struct jparser *p, unsigned line) { return loop_control(p, line, N_CONTINUE); }
+static struct jnode *tag_break(struct jparser *p, unsigned line)
+{
+    return loop_control(p, line, N_BREAK);
+}
+static struct jnode *tag_continue(struct jparser *p, unsigned line)
+{
+    return loop_control(p, line, N_CONTINUE);
+}
 
 /* -- macros and calls -- */
 
@@ -226,8 +217,7 @@ static void parse_signature(struct jparser *p, struct jnode *node)
 {
     jparse_expect_op(p, '(');
     while (!jparse_is_op(p, ')')) {
-        if (node->list.n)
-            jparse_expect_op(p, ',');
+        if (node->list.n) jparse_expect_op(p, ',');
         struct jnode *param = jnode_new(p, N_NAME, p->tok->line);
         param->name = parse_target_name(p);
         if (jparse_skip_op(p, '='))
@@ -242,8 +232,7 @@ static void parse_signature(struct jparser *p, struct jnode *node)
 static bool has_param(const struct jnode *node, const struct jstr *name)
 {
     for (size_t i = 0; i < node->list.n; i++)
-        if (node->list.v[i]->name == name)
-            return true;
+        if (node->list.v[i]->name == name) return true;
     return false;
 }
 
@@ -272,11 +261,9 @@ static struct jnode *tag_macro(struct jparser *p, unsigned line)
 static struct jnode *tag_call(struct jparser *p, unsigned line)
 {
     struct jnode *node = jnode_new(p, N_CALLBLOCK, line);
-    if (jparse_is_op(p, '('))
-        parse_signature(p, node);
+    if (jparse_is_op(p, '(')) parse_signature(p, node);
     node->a = jparse_expression(p);
-    if (node->a->type != N_CALL)
-        jparse_fail(p, line, "expected call");
+    if (node->a->type != N_CALL) jparse_fail(p, line, "expected call");
     parse_macro_body(p, node, "endcall");
     return node;
 }
@@ -320,8 +307,7 @@ static struct jnode *tag_block(struct jparser *p, unsigned line)
     p->in_loop = 0;
     parse_block(p, &node->body, ENDS("endblock"));
     p->in_loop = in_loop;
-    if (p->tok->type == T_NAME && jparse_intern(p, p->tok->s, p->tok->n) == node->name)
-        jparse_next(p);
+    if (p->tok->type == T_NAME && jparse_intern(p, p->tok->s, p->tok->n) == node->name) jparse_next(p);
     return node;
 }
 
@@ -329,8 +315,7 @@ static struct jnode *tag_print(struct jparser *p, unsigned line)
 {
     struct jnode *node = jnode_new(p, N_PRINT, line);
     while (p->tok->type != T_BLOCK_END) {
-        if (node->list.n)
-            jparse_expect_op(p, ',');
+        if (node->list.n) jparse_expect_op(p, ',');
         jnodes_push(p, &node->list, jparse_expression(p));
     }
     return node;
@@ -341,29 +326,51 @@ static struct jnode *unsupported(struct jparser *p, unsigned line, const char *t
 {
     struct jnode *node = jnode_new(p, N_UNSUPPORTED, line);
     node->name = jparse_intern(p, tag, strlen(tag));
-    while (p->tok->type != T_BLOCK_END && p->tok->type != T_EOF)
-        jparse_next(p);
+    while (p->tok->type != T_BLOCK_END && p->tok->type != T_EOF) jparse_next(p);
     return node;
 }
 
-static struct jnode *tag_import(struct jparser *p, unsigned line) { return unsupported(p, line, "import"); }
-static struct jnode *tag_from(struct jparser *p, unsigned line) { return unsupported(p, line, "from ... import"); }
-static struct jnode *tag_include(struct jparser *p, unsigned line) { return unsupported(p, line, "include"); }
-static struct jnode *tag_extends(struct jparser *p, unsigned line) { return unsupported(p, line, "extends"); }
+static struct jnode *tag_import(struct jparser *p, unsigned line)
+{
+    return unsupported(p, line, "import");
+}
+static struct jnode *tag_from(struct jparser *p, unsigned line)
+{
+    return unsupported(p, line, "from ... import");
+}
+static struct jnode *tag_include(struct jparser *p, unsigned line)
+{
+    return unsupported(p, line, "include");
+}
+static struct jnode *tag_extends(struct jparser *p, unsigned line)
+{
+    return unsupported(p, line, "extends");
+}
 
 static const struct tag TAGS[] = {
-    {"if", tag_if},         {"for", tag_for},           {"set", tag_set},         {"macro", tag_macro},
-    {"call", tag_call},     {"filter", tag_filter},     {"with", tag_with},       {"break", tag_break},
-    {"print", tag_print},   {"continue", tag_continue}, {"block", tag_block},     {"generation", tag_generation},
-    {"import", tag_import}, {"from", tag_from},         {"include", tag_include}, {"extends", tag_extends},
+    {"if", tag_if},
+    {"for", tag_for},
+    {"set", tag_set},
+    {"macro", tag_macro},
+    {"call", tag_call},
+    {"filter", tag_filter},
+    {"with", tag_with},
+    {"break", tag_break},
+    {"print", tag_print},
+    {"continue", tag_continue},
+    {"block", tag_block},
+    {"generation", tag_generation},
+    {"import", tag_import},
+    {"from", tag_from},
+    {"include", tag_include},
+    {"extends", tag_extends},
     {"autoescape", tag_autoescape},
 };
 
 static const struct tag *find_tag(const struct jparser *p)
 {
     for (size_t i = 0; i < sizeof TAGS / sizeof *TAGS; i++)
-        if (jparse_is_name(p, TAGS[i].name))
-            return &TAGS[i];
+        if (jparse_is_name(p, TAGS[i].name)) return &TAGS[i];
     return NULL;
 }
 

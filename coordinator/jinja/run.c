@@ -53,8 +53,7 @@ void jrun_charge_slow(struct jinja_run *r)
 void jrun_enter(struct jinja_run *r)
 {
     jrun_charge(r, 1);
-    if (++r->depth > r->limits.depth)
-        jrun_fail_code(r, E2BIG, "nested more than %u deep, the limit", r->limits.depth);
+    if (++r->depth > r->limits.depth) jrun_fail_code(r, E2BIG, "nested more than %u deep, the limit", r->limits.depth);
 }
 
 static void chunk_add(struct jinja_run *r, size_t bytes)
@@ -63,8 +62,7 @@ static void chunk_add(struct jinja_run *r, size_t bytes)
     if (bytes > r->limits.held_bytes || a->held > r->limits.held_bytes - bytes)
         jrun_fail_code(r, E2BIG, "the template holds more than %zu bytes, the limit", r->limits.held_bytes);
     struct jchunk *c = malloc(sizeof *c + bytes);
-    if (!c)
-        jrun_fail_code(r, ENOMEM, "out of memory (%zu bytes)", bytes);
+    if (!c) jrun_fail_code(r, ENOMEM, "out of memory (%zu bytes)", bytes);
     c->next = a->chunks;
     a->chunks = c;
     a->free = c->bytes;

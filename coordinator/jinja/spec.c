@@ -8,7 +8,8 @@
 enum { PRECISION_MAX = 1000 };
 
 /* Pads text to the width; what is added for '=' goes after the first `lead` bytes, the sign and the base. */
-void jspec_pad(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, char align, size_t lead, struct jstr *text)
+void jspec_pad(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, char align, size_t lead,
+               struct jstr *text)
 {
     size_t chars = jstr_chars(r, text);
     int64_t pad = spec->width > 0 && (size_t)spec->width > chars ? spec->width - (int64_t)chars : 0;
@@ -18,11 +19,9 @@ void jspec_pad(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, ch
     size_t head = align == '=' ? lead : 0;
     jbuf_fill(r, b, spec->fill, spec->fill_bytes, left);
     jbuf_put(r, b, text->s, head);
-    if (align == '=')
-        jbuf_fill(r, b, spec->fill, spec->fill_bytes, pad);
+    if (align == '=') jbuf_fill(r, b, spec->fill, spec->fill_bytes, pad);
     jbuf_put(r, b, text->s + head, text->n - head);
-    if (align != '=')
-        jbuf_fill(r, b, spec->fill, spec->fill_bytes, pad - left);
+    if (align != '=') jbuf_fill(r, b, spec->fill, spec->fill_bytes, pad - left);
 }
 
 static void put_sign(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, bool negative)
@@ -37,11 +36,9 @@ static void put_sign(struct jinja_run *r, struct jbuf *b, const struct jspec *sp
 static void put_grouped(struct jinja_run *r, struct jbuf *b, const char *digits, size_t n, char group, size_t each)
 {
     size_t whole = 0;
-    while (whole < n && ((digits[whole] >= '0' && digits[whole] <= '9') || each == 4))
-        whole++;
+    while (whole < n && ((digits[whole] >= '0' && digits[whole] <= '9') || each == 4)) whole++;
     for (size_t i = 0; i < whole; i++) {
-        if (group && i && (whole - i) % each == 0)
-            jbuf_char(r, b, group);
+        if (group && i && (whole - i) % each == 0) jbuf_char(r, b, group);
         jbuf_char(r, b, digits[i]);
     }
     jbuf_put(r, b, digits + whole, n - whole);
@@ -52,11 +49,9 @@ static size_t digits_of(uint64_t u, unsigned base, bool upper, char text[72])
     const char *digits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
     char reversed[72];
     size_t n = 0;
-    do
-        reversed[n++] = digits[u % base];
+    do reversed[n++] = digits[u % base];
     while ((u /= base) > 0);
-    for (size_t i = 0; i < n; i++)
-        text[i] = reversed[n - 1 - i];
+    for (size_t i = 0; i < n; i++) text[i] = reversed[n - 1 - i];
     return n;
 }
 
@@ -70,8 +65,7 @@ static void put_digits(struct jinja_run *r, struct jbuf *b, const struct jspec *
         jbuf_char(r, &text, spec->type);
     }
     size_t lead = text.n;
-    if (spec->precision > PRECISION_MAX)
-        jrun_fail(r, "a precision of %lld is too large", (long long)spec->precision);
+    if (spec->precision > PRECISION_MAX) jrun_fail(r, "a precision of %lld is too large", (long long)spec->precision);
     jbuf_fill(r, &text, "0", 1, spec->precision - (int64_t)n);
     put_grouped(r, &text, digits, n, spec->group, base == 10 ? 3 : 4);
     jspec_pad(r, b, spec, spec->align ? spec->align : '>', lead, jbuf_value(r, &text).s);
@@ -82,8 +76,7 @@ static void put_integer(struct jinja_run *r, struct jbuf *b, const struct jspec 
     char type = spec->type ? spec->type : 'd', digits[72];
     unsigned base = type == 'b' ? 2 : type == 'o' ? 8 : type == 'x' || type == 'X' ? 16 : 10;
     bool negative = v.kind == J_BIG ? *v.s->s == '-' : jval_integral(v) < 0;
-    if (v.kind == J_BIG && base != 10)
-        jrun_fail(r, "an integer beyond 64 bits cannot be written to the base %u", base);
+    if (v.kind == J_BIG && base != 10) jrun_fail(r, "an integer beyond 64 bits cannot be written to the base %u", base);
     if (v.kind == J_BIG) {
         put_digits(r, b, spec, base, negative, v.s->s + negative, v.s->n - negative);
         return;
@@ -99,8 +92,7 @@ static void put_double(struct jinja_run *r, struct jbuf *text, const struct jspe
         jbuf_float(r, text, f);
         return;
     }
-    if (spec->precision > PRECISION_MAX)
-        jrun_fail(r, "a precision of %lld is too large", (long long)spec->precision);
+    if (spec->precision > PRECISION_MAX) jrun_fail(r, "a precision of %lld is too large", (long long)spec->precision);
     char type = !spec->type || spec->type == 'n' ? 'g' : spec->type == '%' ? 'f' : spec->type;
     char plain[] = {'%', '.', '*', type, 0}, alternate[] = {'%', '#', '.', '*', type, 0};
     const char *format = spec->alternate ? alternate : plain;
@@ -123,8 +115,7 @@ static void put_real(struct jinja_run *r, struct jbuf *b, const struct jspec *sp
     put_sign(r, &text, spec, negative);
     size_t lead = text.n;
     put_grouped(r, &text, digits.s, digits.n, spec->group, 3);
-    if (spec->type == '%')
-        jbuf_char(r, &text, '%');
+    if (spec->type == '%') jbuf_char(r, &text, '%');
     jspec_pad(r, b, spec, spec->align ? spec->align : '>', lead, jbuf_value(r, &text).s);
 }
 
@@ -138,8 +129,7 @@ static void put_string(struct jinja_run *r, struct jbuf *b, const struct jspec *
 static void put_character(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, int64_t code)
 {
     struct jbuf c = {0};
-    if (code < 0 || code > 0x10ffff)
-        jrun_fail(r, "%%c arg not in range(0x110000)");
+    if (code < 0 || code > 0x10ffff) jrun_fail(r, "%%c arg not in range(0x110000)");
     jbuf_code(r, &c, (uint32_t)code);
     jspec_pad(r, b, spec, spec->align ? spec->align : '<', 0, jbuf_value(r, &c).s);
 }

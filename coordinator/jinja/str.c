@@ -10,10 +10,8 @@ static struct jval part(struct jinja_run *r, struct jval self, size_t from, size
 
 static struct jstr *want_str(struct jinja_run *r, struct jval v, const char *what)
 {
-    if (v.kind == J_UNDEFINED)
-        jrun_fail_undefined(r, v);
-    if (v.kind != J_STR)
-        jrun_fail(r, "%s must be a str, not %s", what, jval_type(v));
+    if (v.kind == J_UNDEFINED) jrun_fail_undefined(r, v);
+    if (v.kind != J_STR) jrun_fail(r, "%s must be a str, not %s", what, jval_type(v));
     return v.s;
 }
 
@@ -34,23 +32,18 @@ static struct window window_of(struct jinja_run *r, struct jstr *s, struct jval 
 {
     int64_t chars = (int64_t)jstr_chars(r, s);
     int64_t from = clip(jarg_int(r, start, 0, "start"), chars), to = clip(jarg_int(r, end, chars, "end"), chars);
-    if (to > chars)
-        to = chars;
-    if (from > to)
-        return (struct window){s->s, 0, 0, false};
+    if (to > chars) to = chars;
+    if (from > to) return (struct window){s->s, 0, 0, false};
     size_t a = jstr_offset(r, s, (size_t)from), b = jstr_offset(r, s, (size_t)to);
     return (struct window){s->s + a, a, b - a, true};
 }
 
 static const char *find_last(const char *s, size_t n, const struct jstr *what)
 {
-    if (what->n > n)
-        return NULL;
+    if (what->n > n) return NULL;
     for (const char *p = s + (n - what->n);; p--) {
-        if (!memcmp(p, what->s, what->n))
-            return p;
-        if (p == s)
-            return NULL;
+        if (!memcmp(p, what->s, what->n)) return p;
+        if (p == s) return NULL;
     }
 }
 
@@ -60,33 +53,41 @@ static struct jval find(struct jinja_run *r, struct jval self, struct jargs *a, 
     struct window w = window_of(r, self.s, a->v[1], a->v[2]);
     jrun_charge(r, last ? w.n / 4 : w.n / 64);
     const char *at = !w.inside ? NULL : last ? find_last(w.s, w.n, what) : memmem(w.s, w.n, what->s, what->n);
-    if (!at && must)
-        jrun_fail(r, "substring not found");
-    if (!at)
-        return jval_int(-1);
+    if (!at && must) jrun_fail(r, "substring not found");
+    if (!at) return jval_int(-1);
     struct jstr before = {self.s->s, (size_t)(at - self.s->s), SIZE_MAX};
     return jval_size(r, jstr_chars(r, &before));
 }
 
-static struct jval str_find(struct jinja_run *r, struct jval self, struct jargs *a) { return find(r, self, a, false, false); }
-static struct jval str_rfind(struct jinja_run *r, struct jval self, struct jargs *a) { return find(r, self, a, true, false); }
-static struct jval str_index(struct jinja_run *r, struct jval self, struct jargs *a) { return find(r, self, a, false, true); }
-static struct jval str_rindex(struct jinja_run *r, struct jval self, struct jargs *a) { return find(r, self, a, true, true); }
+static struct jval str_find(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return find(r, self, a, false, false);
+}
+static struct jval str_rfind(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return find(r, self, a, true, false);
+}
+static struct jval str_index(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return find(r, self, a, false, true);
+}
+static struct jval str_rindex(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return find(r, self, a, true, true);
+}
 
 static struct jval str_count(struct jinja_run *r, struct jval self, struct jargs *a)
 {
     struct jstr *what = want_str(r, a->v[0], "what to count");
     struct window w = window_of(r, self.s, a->v[1], a->v[2]);
-    if (!w.inside)
-        return jval_int(0);
+    if (!w.inside) return jval_int(0);
     if (!what->n) {
         struct jstr inside = {w.s, w.n, SIZE_MAX};
         return jval_size(r, jstr_chars(r, &inside) + 1);
     }
     size_t n = 0;
     jrun_charge(r, w.n / 16);
-    for (const char *p = w.s, *end = w.s + w.n; (p = memmem(p, (size_t)(end - p), what->s, what->n)); p += what->n)
-        n++;
+    for (const char *p = w.s, *end = w.s + w.n; (p = memmem(p, (size_t)(end - p), what->s, what->n)); p += what->n) n++;
     return jval_size(r, n);
 }
 
@@ -103,23 +104,26 @@ static struct jval has_affix(struct jinja_run *r, struct jval self, struct jargs
         return jval_bool(affix_is(w, want_str(r, a->v[0], end ? "the suffix" : "the prefix"), end));
     const struct jseq *q = a->v[0].q;
     bool found = false;
-    for (size_t i = 0; !found && i < q->n; i++)
-        found = affix_is(w, want_str(r, q->v[i], "each affix"), end);
+    for (size_t i = 0; !found && i < q->n; i++) found = affix_is(w, want_str(r, q->v[i], "each affix"), end);
     return jval_bool(found);
 }
 
-static struct jval str_startswith(struct jinja_run *r, struct jval self, struct jargs *a) { return has_affix(r, self, a, false); }
-static struct jval str_endswith(struct jinja_run *r, struct jval self, struct jargs *a) { return has_affix(r, self, a, true); }
+static struct jval str_startswith(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return has_affix(r, self, a, false);
+}
+static struct jval str_endswith(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return has_affix(r, self, a, true);
+}
 
 /* -- cutting -- */
 
 static bool in_set(uint32_t c, const struct jstr *set)
 {
-    if (!set)
-        return jchar_space(c);
+    if (!set) return jchar_space(c);
     for (size_t at = 0; at < set->n;)
-        if (jutf8_next(set->s, set->n, &at) == c)
-            return true;
+        if (jutf8_next(set->s, set->n, &at) == c) return true;
     return false;
 }
 
@@ -132,18 +136,15 @@ struct jval jstr_strip(struct jinja_run *r, struct jval self, const struct jstr 
     while (left && from < to) {
         size_t next = from;
         jrun_charge(r, 1);
-        if (!in_set(jutf8_next(s, to, &next), set))
-            break;
+        if (!in_set(jutf8_next(s, to, &next), set)) break;
         from = next;
     }
     while (right && to > from) {
         size_t last = to - 1, at;
-        while (last > from && ((uint8_t)s[last] & 0xc0) == 0x80)
-            last--;
+        while (last > from && ((uint8_t)s[last] & 0xc0) == 0x80) last--;
         at = last;
         jrun_charge(r, 1);
-        if (!in_set(jutf8_next(s, to, &at), set))
-            break;
+        if (!in_set(jutf8_next(s, to, &at), set)) break;
         to = last;
     }
     return part(r, self, from, to - from);
@@ -155,9 +156,18 @@ static struct jval strip(struct jinja_run *r, struct jval self, struct jargs *a,
     return jstr_strip(r, self, set, left, right);
 }
 
-static struct jval str_strip(struct jinja_run *r, struct jval self, struct jargs *a) { return strip(r, self, a, true, true); }
-static struct jval str_lstrip(struct jinja_run *r, struct jval self, struct jargs *a) { return strip(r, self, a, true, false); }
-static struct jval str_rstrip(struct jinja_run *r, struct jval self, struct jargs *a) { return strip(r, self, a, false, true); }
+static struct jval str_strip(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return strip(r, self, a, true, true);
+}
+static struct jval str_lstrip(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return strip(r, self, a, true, false);
+}
+static struct jval str_rstrip(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return strip(r, self, a, false, true);
+}
 
 static struct jval str_removeprefix(struct jinja_run *r, struct jval self, struct jargs *a)
 {
@@ -177,11 +187,9 @@ static struct jval str_removesuffix(struct jinja_run *r, struct jval self, struc
 static bool next_word(const struct jstr *s, size_t *at, size_t *from, size_t *to)
 {
     size_t p = *at, next;
-    while (p < s->n && (next = p, jchar_space(jutf8_next(s->s, s->n, &next))))
-        p = next;
+    while (p < s->n && (next = p, jchar_space(jutf8_next(s->s, s->n, &next)))) p = next;
     *from = p;
-    while (p < s->n && (next = p, !jchar_space(jutf8_next(s->s, s->n, &next))))
-        p = next;
+    while (p < s->n && (next = p, !jchar_space(jutf8_next(s->s, s->n, &next)))) p = next;
     *to = *at = p;
     return *to > *from;
 }
@@ -190,11 +198,9 @@ static void split_words(struct jinja_run *r, struct jval self, struct jseq *q, i
 {
     size_t at = 0, from, to;
     while (next_word(self.s, &at, &from, &to)) {
-        if (most >= 0 && (int64_t)q->n == most)
-            to = self.s->n; /* the rest as it is */
+        if (most >= 0 && (int64_t)q->n == most) to = self.s->n; /* the rest as it is */
         jseq_push(r, q, part(r, self, from, to - from));
-        if (to == self.s->n)
-            return;
+        if (to == self.s->n) return;
     }
 }
 
@@ -241,8 +247,7 @@ static void rsplit_words(struct jinja_run *r, struct jval self, struct jseq *q, 
         const struct jstr *last = all->v[rest - 1].s;
         jseq_push(r, q, part(r, self, 0, (size_t)(last->s + last->n - self.s->s)));
     }
-    for (size_t i = rest; i < all->n; i++)
-        jseq_push(r, q, all->v[i]);
+    for (size_t i = rest; i < all->n; i++) jseq_push(r, q, all->v[i]);
 }
 
 static struct jval split(struct jinja_run *r, struct jval self, struct jargs *a, bool from_right)
@@ -258,8 +263,7 @@ static struct jval split(struct jinja_run *r, struct jval self, struct jargs *a,
         return jval_of_list(q);
     }
     const struct jstr *sep = want_str(r, a->v[0], "the separator");
-    if (!sep->n)
-        jrun_fail(r, "empty separator");
+    if (!sep->n) jrun_fail(r, "empty separator");
     if (from_right && most >= 0)
         rsplit_at(r, self, q, sep, most);
     else
@@ -267,8 +271,14 @@ static struct jval split(struct jinja_run *r, struct jval self, struct jargs *a,
     return jval_of_list(q);
 }
 
-static struct jval str_split(struct jinja_run *r, struct jval self, struct jargs *a) { return split(r, self, a, false); }
-static struct jval str_rsplit(struct jinja_run *r, struct jval self, struct jargs *a) { return split(r, self, a, true); }
+static struct jval str_split(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return split(r, self, a, false);
+}
+static struct jval str_rsplit(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return split(r, self, a, true);
+}
 
 static bool ends_line(uint32_t c)
 {
@@ -284,10 +294,8 @@ struct jseq *jstr_lines(struct jinja_run *r, struct jval self, bool keep_ends)
         size_t end = at;
         uint32_t c = jutf8_next(s->s, s->n, &at);
         bool line = ends_line(c);
-        if (c == '\r' && at < s->n && s->s[at] == '\n')
-            at++;
-        if (!line && at < s->n)
-            continue;
+        if (c == '\r' && at < s->n && s->s[at] == '\n') at++;
+        if (!line && at < s->n) continue;
         jseq_push(r, q, part(r, self, start, (line && !keep_ends ? end : at) - start));
         start = at;
     }
@@ -302,8 +310,7 @@ static struct jval str_splitlines(struct jinja_run *r, struct jval self, struct 
 static struct jval partition(struct jinja_run *r, struct jval self, struct jargs *a, bool last)
 {
     const struct jstr *s = self.s, *sep = want_str(r, a->v[0], "the separator");
-    if (!sep->n)
-        jrun_fail(r, "empty separator");
+    if (!sep->n) jrun_fail(r, "empty separator");
     jrun_charge(r, s->n / 16);
     const char *hit = last ? find_last(s->s, s->n, sep) : memmem(s->s, s->n, sep->s, sep->n);
     size_t at = hit ? (size_t)(hit - s->s) : last ? 0 : s->n, after = hit ? at + sep->n : at;
@@ -314,20 +321,26 @@ static struct jval partition(struct jinja_run *r, struct jval self, struct jargs
     return jval_of_tuple(q);
 }
 
-static struct jval str_partition(struct jinja_run *r, struct jval self, struct jargs *a) { return partition(r, self, a, false); }
-static struct jval str_rpartition(struct jinja_run *r, struct jval self, struct jargs *a) { return partition(r, self, a, true); }
+static struct jval str_partition(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return partition(r, self, a, false);
+}
+static struct jval str_rpartition(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return partition(r, self, a, true);
+}
 
 /* -- joining -- */
 
-static void replace_between(struct jinja_run *r, struct jbuf *b, const struct jstr *s, const struct jstr *new, int64_t most)
+static void replace_between(struct jinja_run *r, struct jbuf *b, const struct jstr *s, const struct jstr *new,
+                            int64_t most)
 {
     size_t at = 0;
     for (int64_t i = 0; i < most; i++) {
         size_t start = at;
         jrun_charge(r, 1);
         jbuf_put(r, b, new->s, new->n);
-        if (at == s->n)
-            return;
+        if (at == s->n) return;
         jutf8_next(s->s, s->n, &at);
         jbuf_put(r, b, s->s + start, at - start);
     }
@@ -359,8 +372,7 @@ static struct jval str_replace(struct jinja_run *r, struct jval self, struct jar
 {
     const struct jstr *old = want_str(r, a->v[0], "replace() argument 1");
     const struct jstr *new = want_str(r, a->v[1], "replace() argument 2");
-    if (self.safe)
-        new = jval_escape(r, a->v[1]).s;
+    if (self.safe) new = jval_escape(r, a->v[1]).s;
     struct jval v = jstr_replace(r, self.s, old, new, jarg_int(r, a->v[2], -1, "count"));
     v.safe = self.safe;
     return v;
@@ -368,14 +380,12 @@ static struct jval str_replace(struct jinja_run *r, struct jval self, struct jar
 
 static struct jval str_join(struct jinja_run *r, struct jval self, struct jargs *a)
 {
-    if (!jval_iterable(a->v[0]))
-        jrun_fail(r, "can only join an iterable");
+    if (!jval_iterable(a->v[0])) jrun_fail(r, "can only join an iterable");
     const struct jseq *q = jval_elements(r, a->v[0]);
     struct jbuf b = {0};
     for (size_t i = 0; i < q->n; i++) {
         jrun_charge(r, 1);
-        if (i)
-            jbuf_put(r, &b, self.s->s, self.s->n);
+        if (i) jbuf_put(r, &b, self.s->s, self.s->n);
         if (self.safe)
             jbuf_escape(r, &b, q->v[i]);
         else if (q->v[i].kind == J_STR)
@@ -393,8 +403,7 @@ static struct jval pad(struct jinja_run *r, struct jval self, struct jargs *a, c
     struct jspec spec = {.fill = " ", .fill_bytes = 1, .width = jarg_int(r, a->v[0], 0, "width"), .precision = -1};
     if (jarg_given(a->v[1])) {
         struct jstr *fill = want_str(r, a->v[1], "the fill character");
-        if (jstr_chars(r, fill) != 1)
-            jrun_fail(r, "The fill character must be exactly one character long");
+        if (jstr_chars(r, fill) != 1) jrun_fail(r, "The fill character must be exactly one character long");
         spec.fill = fill->s;
         spec.fill_bytes = fill->n;
     }
@@ -416,9 +425,18 @@ static struct jval pad(struct jinja_run *r, struct jval self, struct jargs *a, c
     return v;
 }
 
-struct jval jstr_center(struct jinja_run *r, struct jval self, struct jargs *a) { return pad(r, self, a, '^'); }
-static struct jval str_ljust(struct jinja_run *r, struct jval self, struct jargs *a) { return pad(r, self, a, '<'); }
-static struct jval str_rjust(struct jinja_run *r, struct jval self, struct jargs *a) { return pad(r, self, a, '>'); }
+struct jval jstr_center(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return pad(r, self, a, '^');
+}
+static struct jval str_ljust(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return pad(r, self, a, '<');
+}
+static struct jval str_rjust(struct jinja_run *r, struct jval self, struct jargs *a)
+{
+    return pad(r, self, a, '>');
+}
 
 static struct jval str_zfill(struct jinja_run *r, struct jval self, struct jargs *a)
 {
@@ -435,12 +453,10 @@ static struct jval str_format(struct jinja_run *r, struct jval self, struct jarg
 
 static struct jval str_format_map(struct jinja_run *r, struct jval self, struct jargs *a)
 {
-    if (a->v[0].kind != J_DICT)
-        jrun_fail(r, "format_map() takes a dict, not %s", jval_type(a->v[0]));
+    if (a->v[0].kind != J_DICT) jrun_fail(r, "format_map() takes a dict, not %s", jval_type(a->v[0]));
     const struct jdict *d = a->v[0].d;
     struct jargs named = {.kw = jrun_array(r, d->n, sizeof(struct jkwarg)), .nkw = d->n};
-    for (size_t i = 0; i < d->n; i++)
-        named.kw[i] = (struct jkwarg){jval_text(r, d->v[i].key), d->v[i].value};
+    for (size_t i = 0; i < d->n; i++) named.kw[i] = (struct jkwarg){jval_text(r, d->v[i].key), d->v[i].value};
     return jformat_braces(r, self, &named);
 }
 

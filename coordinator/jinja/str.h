@@ -14,5 +14,5 @@ jstr_method jstr_capitalize, jstr_casefold, jstr_lower, jstr_upper, jstr_swapcas
     jstr_isalpha, jstr_isascii, jstr_isdecimal, jstr_isdigit, jstr_isidentifier, jstr_islower, jstr_isnumeric,
     jstr_isprintable, jstr_isspace, jstr_istitle, jstr_isupper;
 
-bool jchar_word(uint32_t c); /* \w of a regular expression */
+bool jchar_word(uint32_t c);                                         /* \w of a regular expression */
 struct jval jstr_title_words(struct jinja_run *r, struct jval self); /* the title filter's idea of a word */

@@ -11,11 +11,9 @@ uint32_t jutf8_next(const char *s, size_t n, size_t *pos)
 {
     const uint8_t *p = (const uint8_t *)s + *pos;
     size_t len = *p < 0x80 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
-    if (len > n - *pos)
-        len = n - *pos;
+    if (len > n - *pos) len = n - *pos;
     uint32_t c = len == 1 ? *p : *p & (0xffu >> (len + 1));
-    for (size_t i = 1; i < len; i++)
-        c = c << 6 | (p[i] & 0x3f);
+    for (size_t i = 1; i < len; i++) c = c << 6 | (p[i] & 0x3f);
     *pos += len;
     return c;
 }
@@ -25,8 +23,7 @@ size_t jstr_chars(struct jinja_run *r, struct jstr *s)
     if (s->chars == SIZE_MAX) {
         size_t n = 0;
         jrun_charge_bytes(r, s->n);
-        for (size_t i = 0; i < s->n; i++)
-            n += ((uint8_t)s->s[i] & 0xc0) != 0x80;
+        for (size_t i = 0; i < s->n; i++) n += ((uint8_t)s->s[i] & 0xc0) != 0x80;
         s->chars = n;
     }
     return s->chars;
@@ -35,8 +32,7 @@ size_t jstr_chars(struct jinja_run *r, struct jstr *s)
 size_t jstr_offset(struct jinja_run *r, struct jstr *s, size_t idx)
 {
     size_t chars = jstr_chars(r, s);
-    if (chars == s->n || idx >= chars)
-        return idx < s->n && idx < chars ? idx : s->n;
+    if (chars == s->n || idx >= chars) return idx < s->n && idx < chars ? idx : s->n;
     size_t at = 0;
     jrun_charge(r, 1 + idx / 16);
     while (idx--)
@@ -55,19 +51,16 @@ void jbuf_put(struct jinja_run *r, struct jbuf *b, const char *s, size_t n)
     if (n > b->cap - b->n) {
         size_t cap = b->cap ? b->cap * 2 : 64;
         while (cap - b->n < n) {
-            if (cap > SIZE_MAX / 4)
-                jrun_fail(r, "a text of %zu bytes is too large", n);
+            if (cap > SIZE_MAX / 4) jrun_fail(r, "a text of %zu bytes is too large", n);
             cap *= 2;
         }
         char *grown = jrun_bytes(r, cap);
-        if (b->n)
-            memcpy(grown, b->s, b->n);
+        if (b->n) memcpy(grown, b->s, b->n);
         b->s = grown;
         b->cap = cap;
     }
     jrun_charge(r, n / 64);
-    if (n)
-        memcpy(b->s + b->n, s, n);
+    if (n) memcpy(b->s + b->n, s, n);
     b->n += n;
 }
 
@@ -83,20 +76,17 @@ void jbuf_char(struct jinja_run *r, struct jbuf *b, char c)
 
 void jbuf_fill(struct jinja_run *r, struct jbuf *b, const char *s, size_t n, int64_t times)
 {
-    if (!n || times <= 0)
-        return;
+    if (!n || times <= 0) return;
     if ((uint64_t)times > r->limits.held_bytes / n)
         jrun_fail_code(r, E2BIG, "a text of %lld times %zu bytes is past the limit", (long long)times, n);
     jrun_charge(r, (uint64_t)times / 16);
-    for (int64_t i = 0; i < times; i++)
-        jbuf_put(r, b, s, n);
+    for (int64_t i = 0; i < times; i++) jbuf_put(r, b, s, n);
 }
 
 void jbuf_code(struct jinja_run *r, struct jbuf *b, uint32_t c)
 {
     utf8proc_uint8_t bytes[4];
-    if (!utf8proc_codepoint_valid((utf8proc_int32_t)c))
-        jrun_fail(r, "U+%04X is not a character that text can have", c);
+    if (!utf8proc_codepoint_valid((utf8proc_int32_t)c)) jrun_fail(r, "U+%04X is not a character that text can have", c);
     jbuf_put(r, b, (const char *)bytes, (size_t)utf8proc_encode_char((utf8proc_int32_t)c, bytes));
 }
 
@@ -113,8 +103,7 @@ bool jchar_space(uint32_t c)
 
 bool jchar_printable(uint32_t c)
 {
-    if (c == ' ')
-        return true;
+    if (c == ' ') return true;
     switch (utf8proc_category((utf8proc_int32_t)c)) {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CC:
@@ -136,17 +125,14 @@ static int shortest_digits(double f, char digits[32], int *exponent)
     char text[40];
     for (int precision = 0; precision < 17; precision++) {
         snprintf(text, sizeof text, "%.*e", precision, f);
-        if (strtod(text, NULL) == f)
-            break;
+        if (strtod(text, NULL) == f) break;
     }
     int n = 0;
     const char *p = text;
     for (; *p && *p != 'e'; p++)
-        if (*p >= '0' && *p <= '9')
-            digits[n++] = *p;
+        if (*p >= '0' && *p <= '9') digits[n++] = *p;
     *exponent = atoi(p + 1);
-    while (n > 1 && digits[n - 1] == '0')
-        n--;
+    while (n > 1 && digits[n - 1] == '0') n--;
     return n;
 }
 
@@ -174,8 +160,7 @@ void jbuf_float(struct jinja_run *r, struct jbuf *b, double f)
         jbuf_cstr(r, b, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
         return;
     }
-    if (signbit(f))
-        jbuf_char(r, b, '-');
+    if (signbit(f)) jbuf_char(r, b, '-');
     char digits[32], text[16];
     int exponent, n = shortest_digits(fabs(f), digits, &exponent);
     if (exponent >= -4 && exponent < 16) {
@@ -238,8 +223,7 @@ static void repr_string(struct jinja_run *r, struct jbuf *b, const struct jstr *
 static void repr_items(struct jinja_run *r, struct jbuf *b, const struct jseq *q)
 {
     for (size_t i = 0; i < q->n; i++) {
-        if (i)
-            jbuf_put(r, b, ", ", 2);
+        if (i) jbuf_put(r, b, ", ", 2);
         jbuf_repr(r, b, q->v[i]);
     }
 }
@@ -248,8 +232,7 @@ static void repr_dict(struct jinja_run *r, struct jbuf *b, const struct jdict *d
 {
     jbuf_char(r, b, '{');
     for (size_t i = 0; i < d->n; i++) {
-        if (i)
-            jbuf_put(r, b, ", ", 2);
+        if (i) jbuf_put(r, b, ", ", 2);
         jbuf_repr(r, b, d->v[i].key);
         jbuf_put(r, b, ": ", 2);
         jbuf_repr(r, b, d->v[i].value);
@@ -331,8 +314,7 @@ void jbuf_str(struct jinja_run *r, struct jbuf *b, struct jval v)
 
 struct jstr *jval_text(struct jinja_run *r, struct jval v)
 {
-    if (v.kind == J_STR)
-        return v.s;
+    if (v.kind == J_STR) return v.s;
     struct jbuf b = {0};
     jbuf_str(r, &b, v);
     return jbuf_value(r, &b).s;

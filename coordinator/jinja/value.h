@@ -51,8 +51,8 @@ struct jval {
         bool b;
         int64_t i;
         double f;
-        struct jstr *s; /* J_STR, J_BIG */
-        struct jseq *q; /* J_LIST, J_TUPLE */
+        struct jstr *s;  /* J_STR, J_BIG */
+        struct jseq *q;  /* J_LIST, J_TUPLE */
         struct jdict *d; /* J_DICT, J_NAMESPACE */
         const struct jrange *range;
         const struct jview *view;
@@ -178,7 +178,8 @@ struct jinja_run {
 
 /* -- the run -- */
 _Noreturn void jrun_fail(struct jinja_run *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-_Noreturn void jrun_fail_code(struct jinja_run *r, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void jrun_fail_code(struct jinja_run *r, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 _Noreturn void jrun_fail_undefined(struct jinja_run *r, struct jval v); /* "'x' is undefined" */
 void *jrun_alloc(struct jinja_run *r, size_t bytes);                    /* zeroed, aligned for anything here */
 void *jrun_array(struct jinja_run *r, size_t n, size_t bytes_each);     /* zeroed, checked for overflow */
@@ -191,8 +192,7 @@ void jarena_free(struct jarena *a);
 static inline void jrun_charge(struct jinja_run *r, uint64_t n)
 {
     r->steps += n;
-    if (r->steps > r->limits.steps)
-        jrun_charge_slow(r);
+    if (r->steps > r->limits.steps) jrun_charge_slow(r);
 }
 
 static inline void jrun_charge_bytes(struct jinja_run *r, size_t bytes)
@@ -206,15 +206,42 @@ static inline void jrun_leave(struct jinja_run *r)
 }
 
 /* -- making values -- */
-static inline struct jval jval_none(void) { return (struct jval){.kind = J_NONE}; }
-static inline struct jval jval_missing(void) { return (struct jval){.kind = J_MISSING}; }
-static inline struct jval jval_bool(bool b) { return (struct jval){.kind = J_BOOL, .b = b}; }
-static inline struct jval jval_int(int64_t i) { return (struct jval){.kind = J_INT, .i = i}; }
-static inline struct jval jval_float(double f) { return (struct jval){.kind = J_FLOAT, .f = f}; }
-static inline struct jval jval_of_str(struct jstr *s) { return (struct jval){.kind = J_STR, .s = s}; }
-static inline struct jval jval_of_list(struct jseq *q) { return (struct jval){.kind = J_LIST, .q = q}; }
-static inline struct jval jval_of_tuple(struct jseq *q) { return (struct jval){.kind = J_TUPLE, .q = q}; }
-static inline struct jval jval_of_dict(struct jdict *d) { return (struct jval){.kind = J_DICT, .d = d}; }
+static inline struct jval jval_none(void)
+{
+    return (struct jval){.kind = J_NONE};
+}
+static inline struct jval jval_missing(void)
+{
+    return (struct jval){.kind = J_MISSING};
+}
+static inline struct jval jval_bool(bool b)
+{
+    return (struct jval){.kind = J_BOOL, .b = b};
+}
+static inline struct jval jval_int(int64_t i)
+{
+    return (struct jval){.kind = J_INT, .i = i};
+}
+static inline struct jval jval_float(double f)
+{
+    return (struct jval){.kind = J_FLOAT, .f = f};
+}
+static inline struct jval jval_of_str(struct jstr *s)
+{
+    return (struct jval){.kind = J_STR, .s = s};
+}
+static inline struct jval jval_of_list(struct jseq *q)
+{
+    return (struct jval){.kind = J_LIST, .q = q};
+}
+static inline struct jval jval_of_tuple(struct jseq *q)
+{
+    return (struct jval){.kind = J_TUPLE, .q = q};
+}
+static inline struct jval jval_of_dict(struct jdict *d)
+{
+    return (struct jval){.kind = J_DICT, .d = d};
+}
 struct jval jval_size(struct jinja_run *r, size_t n);
 struct jval jval_str(struct jinja_run *r, const char *s, size_t n); /* s is not copied */
 struct jval jval_cstr(struct jinja_run *r, const char *s);
@@ -236,8 +263,14 @@ static inline bool jval_is_number(struct jval v)
 {
     return v.kind == J_BOOL || v.kind == J_INT || v.kind == J_BIG || v.kind == J_FLOAT;
 }
-static inline bool jval_is_integral(struct jval v) { return v.kind == J_BOOL || v.kind == J_INT; }
-static inline int64_t jval_integral(struct jval v) { return v.kind == J_BOOL ? v.b : v.i; }
+static inline bool jval_is_integral(struct jval v)
+{
+    return v.kind == J_BOOL || v.kind == J_INT;
+}
+static inline int64_t jval_integral(struct jval v)
+{
+    return v.kind == J_BOOL ? v.b : v.i;
+}
 double jval_double(struct jinja_run *r, struct jval v); /* of a number; fails where an integer is too large for one */
 static inline bool jval_is_cstr(struct jval v, const char *s)
 {
@@ -277,9 +310,9 @@ void jbuf_cstr(struct jinja_run *r, struct jbuf *b, const char *s);
 void jbuf_char(struct jinja_run *r, struct jbuf *b, char c);
 void jbuf_fill(struct jinja_run *r, struct jbuf *b, const char *s, size_t n, int64_t times);
 void jbuf_code(struct jinja_run *r, struct jbuf *b, uint32_t code_point);
-void jbuf_str(struct jinja_run *r, struct jbuf *b, struct jval v);  /* str(v) */
-void jbuf_repr(struct jinja_run *r, struct jbuf *b, struct jval v); /* repr(v) */
-void jbuf_float(struct jinja_run *r, struct jbuf *b, double f);     /* repr(f) */
+void jbuf_str(struct jinja_run *r, struct jbuf *b, struct jval v);    /* str(v) */
+void jbuf_repr(struct jinja_run *r, struct jbuf *b, struct jval v);   /* repr(v) */
+void jbuf_float(struct jinja_run *r, struct jbuf *b, double f);       /* repr(f) */
 void jbuf_escape(struct jinja_run *r, struct jbuf *b, struct jval v); /* for HTML; what is safe stays */
 struct jval jbuf_value(struct jinja_run *r, struct jbuf *b);
 struct jstr *jval_text(struct jinja_run *r, struct jval v); /* str(v) */
@@ -311,7 +344,8 @@ struct jspec {
     char type;                /* 0: not given */
 };
 void jspec_put(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, struct jval v);
-void jspec_pad(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, char align, size_t lead, struct jstr *text);
+void jspec_pad(struct jinja_run *r, struct jbuf *b, const struct jspec *spec, char align, size_t lead,
+               struct jstr *text);
 struct jval jformat_percent(struct jinja_run *r, struct jval format, struct jval args);
 struct jval jformat_braces(struct jinja_run *r, struct jval format, struct jargs *a);
 struct jval jjson_dump(struct jinja_run *r, struct jval v, struct jargs *options);
@@ -324,7 +358,10 @@ struct jval jrun_call(struct jinja_run *r, struct jval callee, struct jargs *a);
 struct jval jbuiltin_call(struct jinja_run *r, const struct jbuiltin *fn, struct jval self, struct jargs *a);
 int64_t jarg_int(struct jinja_run *r, struct jval v, int64_t missing, const char *what);
 bool jarg_truth(struct jinja_run *r, struct jval v, bool missing);
-static inline bool jarg_given(struct jval v) { return v.kind != J_MISSING && v.kind != J_NONE; }
+static inline bool jarg_given(struct jval v)
+{
+    return v.kind != J_MISSING && v.kind != J_NONE;
+}
 
 const struct jbuiltin *jbuiltin_find(const struct jbuiltin *table, const struct jstr *name);
 const struct jbuiltin *jfilter_find(const struct jstr *name);

@@ -19,25 +19,28 @@
 #include "proto/base/pagecache.h"
 #include "proto/plan.h"
 
-#define PROBE_BYTES  (UINT64_C(256) << 20)
-#define PROBE_BLOCK  (UINT64_C(4) << 20)
-#define PROBE_NS     UINT64_C(300000000)
-#define MEMORY_BYTES (UINT64_C(64) << 20) /* for each thread */
+#define PROBE_BYTES   (UINT64_C(256) << 20)
+#define PROBE_BLOCK   (UINT64_C(4) << 20)
+#define PROBE_NS      UINT64_C(300000000)
+#define MEMORY_BYTES  (UINT64_C(64) << 20) /* for each thread */
 #define PROBE_THREADS 16u
-#define KERNEL_SHARE 0.9 /* of plain reading, what the kernels of few tokens reach */
-#define KEPT         5u  /* measurements of a lane */
-#define CACHE_BYTES  (UINT64_C(4) << 20) /* what it is at most */
-#define LEAST        1e5
-#define MOST         1e16
+#define KERNEL_SHARE  0.9                 /* of plain reading, what the kernels of few tokens reach */
+#define KEPT          5u                  /* measurements of a lane */
+#define CACHE_BYTES   (UINT64_C(4) << 20) /* what it is at most */
+#define LEAST         1e5
+#define MOST          1e16
 
 static bool cache_file(char *path, size_t room, bool make)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     size_t n;
 
-    if (base && *base) snprintf(path, room, "%s/sluice", base);
-    else if (home && *home) snprintf(path, room, "%s/.cache/sluice", home);
-    else return false;
+    if (base && *base)
+        snprintf(path, room, "%s/sluice", base);
+    else if (home && *home)
+        snprintf(path, room, "%s/.cache/sluice", home);
+    else
+        return false;
     for (char *p = path + 1; make && *p; p++) {
         if (*p != '/') continue;
         *p = 0;
@@ -153,7 +156,8 @@ static void keep(const char *key, double per_second)
     if (!is_speed(per_second)) return;
     file = load();
     list = json_object_get(file, key);
-    if (json_is_array(list)) json_incref(list);
+    if (json_is_array(list))
+        json_incref(list);
     else {
         list = json_array();
         if (kept(file, key) > 0) json_array_append_new(list, json_real(kept(file, key)));
@@ -208,7 +212,8 @@ void calibration_load(struct calibration *s, const char *path, const struct plan
     char key[64];
     json_t *file = load();
 
-    *s = (struct calibration){.disk = 1.5e9, .memory = 15e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
+    *s = (struct calibration){
+        .disk = 1.5e9, .memory = 15e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
     s->page_cache = in_page_cache(p);
     if (s->page_cache) s->disk = 4e9;
     lane_key(s->page_cache ? SPEEDS_PAGE_CACHE : SPEEDS_DISK, path, p, key, sizeof key);
@@ -294,7 +299,8 @@ static int open_largest(const char *folder)
     if (dir) closedir(dir);
     if (most < (off_t)PROBE_BLOCK) return -1;
     fd = open(best, O_RDONLY | O_CLOEXEC | O_DIRECT);
-    if (fd >= 0 && !fstat(fd, &st) && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size / 10 * 9) { /* holes are read at no disk's speed */
+    if (fd >= 0 && !fstat(fd, &st) &&
+        (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size / 10 * 9) { /* holes are read at no disk's speed */
         close(fd);
         return -1;
     }
@@ -342,7 +348,8 @@ static double probe_memory(uint32_t threads)
     pthread_t thread[PROBE_THREADS];
     struct sum_job job[PROBE_THREADS];
     uint32_t n = threads < PROBE_THREADS ? threads : PROBE_THREADS, started;
-    uint64_t *p = mmap(NULL, n * MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    uint64_t *p =
+        mmap(NULL, n * MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     uint64_t t0, t, best = UINT64_MAX;
 
     if (p == MAP_FAILED) return 0;

@@ -12,17 +12,17 @@ struct plan_shm;
 struct calibration {
     double disk, memory, link, device_memory; /* bytes per second */
     double flops;                             /* float32, all threads */
-    double fill;                              /* bytes of pins per second that a first sweep gets from the system; 0: unknown */
+    double fill; /* bytes of pins per second that a first sweep gets from the system; 0: unknown */
     bool disk_measured, memory_measured, flops_measured; /* else assumed */
     bool page_cache; /* disk is what reading from the page cache gives: all of the plan's files are there */
 };
 
 enum calibration_lane {
-    SPEEDS_DISK,       /* of a file system */
+    SPEEDS_DISK, /* of a file system */
     SPEEDS_PAGE_CACHE,
-    SPEEDS_FILL,       /* memory that was free becomes the host cache: a virtual machine may have to ask its host for it */
-    SPEEDS_MEMORY,     /* weights through few tokens' kernels: by how they are stored and the number of threads */
-    SPEEDS_FLOPS       /* operations of many tokens' kernels: the same */
+    SPEEDS_FILL,   /* memory that was free becomes the host cache: a virtual machine may have to ask its host for it */
+    SPEEDS_MEMORY, /* weights through few tokens' kernels: by how they are stored and the number of threads */
+    SPEEDS_FLOPS   /* operations of many tokens' kernels: the same */
 };
 
 /* What is known for the file system of this path and for the plan (NULL: none); costs one small read, and looks at what the

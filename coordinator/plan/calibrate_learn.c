@@ -63,7 +63,8 @@ static void keep_disk(const struct calibration_run *s, const char *path)
     uint64_t bytes = 0;
 
     if (s->plan->run.engine == ENGINE_NULL || direct == s->speeds->page_cache) return;
-    if (s->io_ways != EPOCH_READS_DIRECT && s->io_ways != EPOCH_READS_BUFFERED) return; /* some of the one, some of the other */
+    if (s->io_ways != EPOCH_READS_DIRECT && s->io_ways != EPOCH_READS_BUFFERED)
+        return; /* some of the one, some of the other */
     for (uint32_t i = 0; i < s->sweeps; i++)
         if (disk_decides(s, i)) bytes += s->sweep[i].read_bytes;
     if (bytes < DISK_BYTES || !(rate > 0)) return;

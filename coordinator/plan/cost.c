@@ -9,8 +9,8 @@
 #define TEXT_BYTES        (UINT64_C(64) << 20)  /* a tokenizer of 128k entries while it is being read */
 #define DEVICE_CONTEXT    (UINT64_C(608) << 20) /* two contexts and what the libraries load */
 #define DEVICE_PAGE       (UINT64_C(2) << 20)   /* the driver hands out whole ones */
-#define TOKEN_BYTES       20u                   /* for each token: coordinator/batch/sampling.c, coordinator/engine/embedding.c */
-#define THREAD_BYTES      (UINT64_C(48) << 10)  /* a thread's touched stack, and the kernel's one */
+#define TOKEN_BYTES       20u /* for each token: coordinator/batch/sampling.c, coordinator/engine/embedding.c */
+#define THREAD_BYTES      (UINT64_C(48) << 10) /* a thread's touched stack, and the kernel's one */
 
 uint64_t cost_of_sweep(const struct cost *c)
 {
@@ -19,7 +19,8 @@ uint64_t cost_of_sweep(const struct cost *c)
     return f->activations + f->scratch + f->positions + f->experts + f->host_positions + f->host_experts + f->angles;
 }
 
-void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes, uint64_t text_bytes)
+void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes,
+                uint64_t text_bytes)
 {
     bool cuda = r->backend == BACKEND_CUDA;
     uint64_t stages = STAGE_BYTES + 2 * (cuda ? CUDA_STAGE_BYTES : STAGE_BYTES), own;
@@ -32,8 +33,9 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     c->run = epoch_bytes(r);
     /* page tables of three stages over what is shared, of one over what is its own */
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
-    c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) + plan_bytes /* the image it copied from */ +
-                 p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES + stages;
+    c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) +
+                 plan_bytes /* the image it copied from */ + p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES +
+                 stages;
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
     c->host = c->shm + c->cache + c->tables + c->process + own;

@@ -16,7 +16,8 @@ struct cost {
 
 /* p: a program alone, or a plan. plan_bytes: of the plan's image. text_bytes: of the coordinator's tokenizer and templates;
  * 0: a guess. */
-void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes, uint64_t text_bytes);
+void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes,
+                uint64_t text_bytes);
 
 /* What grows with the positions of a sweep: activations, tables, scratch. */
 uint64_t cost_of_sweep(const struct cost *c);

@@ -151,7 +151,8 @@ static void look_cgroups(struct machine *m, const char *root)
         }
         if (among(controllers, "memory")) {
             climb(m, root, "/sys/fs/cgroup/memory", path, false, look_folder);
-            climb(m, root, "/sys/fs/cgroup/memory", "", false, look_folder); /* a container sees its own group as the root */
+            climb(m, root, "/sys/fs/cgroup/memory", "", false,
+                  look_folder); /* a container sees its own group as the root */
         }
         if (among(controllers, "cpu")) {
             climb(m, root, "/sys/fs/cgroup/cpu", path, false, look_quota);
@@ -173,7 +174,8 @@ static void count_cpus(struct machine *m)
 
 static bool find_gpu(void)
 {
-    return !access("/proc/driver/nvidia/version", F_OK) && (!access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK));
+    return !access("/proc/driver/nvidia/version", F_OK) &&
+           (!access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK));
 }
 
 void machine_look_at(struct machine *m, const char *root)

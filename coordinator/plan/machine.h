@@ -8,11 +8,11 @@ struct machine {
     uint64_t cgroup_limit, cgroup_free;      /* tightest limit of the own cgroup and its parents; UINT64_MAX: none */
     char cgroup_file[512];                   /* the file that cgroup_free comes from, "" where there is no limit */
     uint64_t swap_total, swap_free;
-    uint64_t free_bytes;                     /* what a run may take: the least of these */
+    uint64_t free_bytes; /* what a run may take: the least of these */
     uint64_t shm_free, memlock;
-    uint32_t cpus;                           /* by affinity and quota */
+    uint32_t cpus; /* by affinity and quota */
     uint32_t cpus_online;
-    bool has_gpu;                            /* an NVIDIA device and its driver */
+    bool has_gpu; /* an NVIDIA device and its driver */
 };
 
 void machine_look(struct machine *m);

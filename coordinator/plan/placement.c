@@ -11,9 +11,9 @@
 #define FLIGHT_BYTES  (32 * MIB)            /* the host ring holds this much, and twice what is in flight, if it can */
 #define MEASURE_BYTES (4 * MIB)             /* what is measured is a little different each time */
 #define DEPTH_MOST    65536u
-#define KV_ROWS_MOST  (1u << 26)            /* numbers of rows that plan_check() lets pass */
-#define ROW_SLOT      MIB                   /* a slot for rows of the embedding is no larger where several of them do */
-#define ROW_SLOTS     4u                    /* of these, at most: a sweep's rows come while the one before is computed */
+#define KV_ROWS_MOST  (1u << 26) /* numbers of rows that plan_check() lets pass */
+#define ROW_SLOT      MIB        /* a slot for rows of the embedding is no larger where several of them do */
+#define ROW_SLOTS     4u         /* of these, at most: a sweep's rows come while the one before is computed */
 
 /* A run that is being settled. */
 struct draft {
@@ -112,14 +112,18 @@ static uint64_t expert_slot(const struct plan_shm *p)
             const struct plan_matrix *m = &plan_matrices(p)[x->matrix0 + k];
             uint64_t bytes = pages(m->rows * m->row_bytes) + PLAN_PAGE;
 
-            if (m->scale_file != PLAN_NONE) bytes += pages((m->rows / m->block_rows + 2) * m->scale_row_bytes) + PLAN_PAGE;
+            if (m->scale_file != PLAN_NONE)
+                bytes += pages((m->rows / m->block_rows + 2) * m->scale_row_bytes) + PLAN_PAGE;
             if (x->biased) bytes += pages(4 * most_of(m->rows, m->cols)) + PLAN_PAGE;
             whole += bytes;
             widest = most_of(widest, bytes);
         }
-        if (whole <= EXPERT_SLOT) most = most_of(most, whole);
-        else if (widest <= EXPERT_SLOT) most = most_of(most, widest);
-        else most = most_of(most, SLOT_TARGET);
+        if (whole <= EXPERT_SLOT)
+            most = most_of(most, whole);
+        else if (widest <= EXPERT_SLOT)
+            most = most_of(most, widest);
+        else
+            most = most_of(most, SLOT_TARGET);
     }
     return most;
 }
@@ -159,7 +163,8 @@ static void start_rings(struct draft *d)
     r->reader_slots[0] = s->reader_depth;
     /* Reads end out of order and tiles are handed on in order: while an old one is waited for, newer ones must have room. */
     in_flight = least_of(2 * r->io_depth * r->io_block_bytes, 3 * FLIGHT_BYTES);
-    if (!s->reader_depth) r->reader_slots[0] = (uint32_t)least_of(most_of(most_of(FLIGHT_BYTES, in_flight) / r->slot_bytes, 8), 32);
+    if (!s->reader_depth)
+        r->reader_slots[0] = (uint32_t)least_of(most_of(most_of(FLIGHT_BYTES, in_flight) / r->slot_bytes, 8), 32);
     r->reader_slots[1] = d->experts ? 8 : 2;
     r->transfer_slots[0] = !cuda ? 0 : s->transfer_depth ? s->transfer_depth : 4;
     r->transfer_slots[1] = !cuda ? 0 : d->experts ? 4 : 2;
@@ -173,7 +178,8 @@ static uint32_t useful_positions(const struct draft *d)
 {
     uint64_t most = d->s->backend == BACKEND_CUDA ? 8192 : d->experts ? 2048 : 1024;
 
-    if (d->s->prompt_tokens) most = least_of(most, most_of(d->s->prompt_tokens, least_of(REPLAY_POSITIONS, d->s->want_tokens)));
+    if (d->s->prompt_tokens)
+        most = least_of(most, most_of(d->s->prompt_tokens, least_of(REPLAY_POSITIONS, d->s->want_tokens)));
     most = most_of(most, d->r->sequences); /* a token of each */
     most = least_of(most, d->r->kv_rows);
     return (uint32_t)most_of(most, 1);
@@ -258,11 +264,15 @@ static int check_given(const struct draft *d)
     struct error *e = d->e;
 
     if (s->context > d->p->spec.context)
-        return error_set(e, EINVAL, "the model was made for %u positions: --context %u would do", d->p->spec.context, d->p->spec.context);
-    if (s->reader_depth > DEPTH_MOST) return error_set(e, EINVAL, "--reader-depth %u: %u would do", s->reader_depth, DEPTH_MOST);
-    if (s->transfer_depth > DEPTH_MOST) return error_set(e, EINVAL, "--transfer-depth %u: %u would do", s->transfer_depth, DEPTH_MOST);
+        return error_set(e, EINVAL, "the model was made for %u positions: --context %u would do", d->p->spec.context,
+                         d->p->spec.context);
+    if (s->reader_depth > DEPTH_MOST)
+        return error_set(e, EINVAL, "--reader-depth %u: %u would do", s->reader_depth, DEPTH_MOST);
+    if (s->transfer_depth > DEPTH_MOST)
+        return error_set(e, EINVAL, "--transfer-depth %u: %u would do", s->transfer_depth, DEPTH_MOST);
     if (s->io_depth > 4096) return error_set(e, EINVAL, "--io-depth %u: 4096 would do", s->io_depth);
-    if (s->io_block > SLOT_BYTES_MAX) return error_set(e, EINVAL, "--io-block %llu: 1GiB would do", (unsigned long long)s->io_block);
+    if (s->io_block > SLOT_BYTES_MAX)
+        return error_set(e, EINVAL, "--io-block %llu: 1GiB would do", (unsigned long long)s->io_block);
     if (s->threads > 4096) return error_set(e, EINVAL, "--threads %u: 4096 would do", s->threads);
     if (s->backend > BACKEND_CUDA || !form_can_be(s->kv_form, FORM_CACHE))
         return error_set(e, EINVAL, "unknown backend, or form of the KV cache");
@@ -352,27 +362,30 @@ static int refuse_shm(const struct draft *d)
 {
     char need[32], have[32];
 
-    return error_set(d->e, ENOMEM,
-                     "/dev/shm has %s free, the smallest ring of this model and these settings takes %s: enlarge it (docker run "
-                     "--shm-size=%lluM, or mount -o remount,size=... /dev/shm)%s",
-                     mib(d->s->shm_free, have), mib(d->cost.shm, need), (unsigned long long)(d->cost.shm / MIB + 1),
-                     d->s->reader_depth || d->s->slot_bytes ? ", or lower --reader-depth or --slot-mib" : "");
+    return error_set(
+        d->e, ENOMEM,
+        "/dev/shm has %s free, the smallest ring of this model and these settings takes %s: enlarge it (docker run "
+        "--shm-size=%lluM, or mount -o remount,size=... /dev/shm)%s",
+        mib(d->s->shm_free, have), mib(d->cost.shm, need), (unsigned long long)(d->cost.shm / MIB + 1),
+        d->s->reader_depth || d->s->slot_bytes ? ", or lower --reader-depth or --slot-mib" : "");
 }
 
 static int refuse_host(const struct draft *d)
 {
     const struct cost *c = &d->cost;
     bool on_host = d->r->backend == BACKEND_CPU;
-    uint64_t least = most_of(c->host, d->s->load_peak), kv = on_host ? c->compute.kv : 0, sweep = on_host ? cost_of_sweep(c) : 0;
+    uint64_t least = most_of(c->host, d->s->load_peak), kv = on_host ? c->compute.kv : 0,
+             sweep = on_host ? cost_of_sweep(c) : 0;
     char a[32], r1[32], r2[32], r3[32], r4[32];
     const char *what = d->s->host_memory_given ? "--host-memory is" : "free host memory is";
 
     if (d->s->text_measured || least > c->host) least += MEASURE_BYTES;
-    return error_set(d->e, ENOMEM,
-                     "%s %s; the smallest that would do is %lluM (ring %s, KV cache of %u positions %s, activations of %u "
-                     "positions %s, processes and the rest %s)",
-                     what, mib(d->s->host_memory, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1), d->r->kv_rows,
-                     mib(kv, r2), d->r->max_positions, mib(sweep, r3), mib(c->host - c->arena - kv - sweep, r4));
+    return error_set(
+        d->e, ENOMEM,
+        "%s %s; the smallest that would do is %lluM (ring %s, KV cache of %u positions %s, activations of %u "
+        "positions %s, processes and the rest %s)",
+        what, mib(d->s->host_memory, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1), d->r->kv_rows,
+        mib(kv, r2), d->r->max_positions, mib(sweep, r3), mib(c->host - c->arena - kv - sweep, r4));
 }
 
 static int refuse_device(const struct draft *d)
@@ -382,11 +395,12 @@ static int refuse_device(const struct draft *d)
     char a[32], r1[32], r2[32], r3[32], r4[32];
     const char *what = d->s->device_memory_given ? "--device-memory is" : "free device memory is";
 
-    return error_set(d->e, ENOMEM,
-                     "%s %s; the smallest that would do is %lluM (slots %s, KV cache of %u positions %s, activations of %u "
-                     "positions %s, driver and the rest %s); --backend cpu needs none",
-                     what, mib(d->s->device_memory, a), (unsigned long long)(all / 1000000 + 1), mib(f->tiles, r1), d->r->kv_rows,
-                     mib(f->kv, r2), d->r->max_positions, mib(sweep, r3), mib(all - f->tiles - f->kv - sweep, r4));
+    return error_set(
+        d->e, ENOMEM,
+        "%s %s; the smallest that would do is %lluM (slots %s, KV cache of %u positions %s, activations of %u "
+        "positions %s, driver and the rest %s); --backend cpu needs none",
+        what, mib(d->s->device_memory, a), (unsigned long long)(all / 1000000 + 1), mib(f->tiles, r1), d->r->kv_rows,
+        mib(f->kv, r2), d->r->max_positions, mib(sweep, r3), mib(all - f->tiles - f->kv - sweep, r4));
 }
 
 /* No part of a small budget shall eat it up: the rest pins tiles, and that is what makes a sweep fast. */
@@ -459,7 +473,7 @@ static void clear_tiers(struct tiling *c)
 }
 
 int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s,
-              uint64_t plan_bytes, struct error *e)
+                  uint64_t plan_bytes, struct error *e)
 {
     struct draft d = {.r = r, .p = p, .s = s, .e = e};
     struct plan_tile *tiles = c->tiles.data;
@@ -471,12 +485,14 @@ int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p
     if (over_host(&d)) return refuse_host(&d);
     if (over_device(&d)) return refuse_device(&d);
     if (r->backend == BACKEND_CUDA)
-        r->device_pin_bytes = placement_spread(tiles, c->sweep_count, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE,
-                                           TILE_STAYS);
+        r->device_pin_bytes = placement_spread(
+            tiles, c->sweep_count, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE, TILE_STAYS);
     left = pageable(s->host_memory - d.cost.host);
-    r->host_cache_bytes = placement_spread(tiles, c->sweep_count, left, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
+    r->host_cache_bytes =
+        placement_spread(tiles, c->sweep_count, left, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
     /* The reader's cache has places of one size: with one for each tile, every expert finds room. */
-    for (size_t i = c->tiles.count - c->expert_count; i < c->tiles.count; i++) experts = most_of(experts, pages(tiles[i].span));
+    for (size_t i = c->tiles.count - c->expert_count; i < c->tiles.count; i++)
+        experts = most_of(experts, pages(tiles[i].span));
     experts *= c->expert_count;
     r->expert_cache_bytes = least_of(experts, left - r->host_cache_bytes);
     r->host_cache_bytes += r->expert_cache_bytes;

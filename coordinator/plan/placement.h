@@ -16,7 +16,7 @@ int placement_settle(struct plan_run *r, const struct plan_shm *p, const struct 
 /* Gives tiles their tiers, and r its cache and pin bytes, from what cost_count() leaves of the budgets.
  * plan_bytes: of the final image. -ENOMEM as above. */
 int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s,
-              uint64_t plan_bytes, struct error *e);
+                  uint64_t plan_bytes, struct error *e);
 
 /* Pins tiles of TIER_DISK among n of them, at most bytes, evenly; tier_off from 0 on. Returns the bytes used. */
 uint64_t placement_spread(struct plan_tile *tiles, uint64_t n, uint64_t bytes, uint16_t tier, uint16_t flags);

@@ -24,32 +24,32 @@ struct calibration;
  * whoever knows more (want_tokens, max_logits, ...) before plan_build(). */
 struct plan_settings {
     /* budgets of all processes together, known numbers */
-    uint64_t host_memory;    /* what the run may use; shared memory, page tables and the processes themselves included */
-    uint64_t device_memory;  /* cuda: of the chosen device */
+    uint64_t host_memory;   /* what the run may use; shared memory, page tables and the processes themselves included */
+    uint64_t device_memory; /* cuda: of the chosen device */
     bool host_memory_given, device_memory_given; /* by the user: messages then name the flag */
-    uint64_t shm_free;       /* room for the arena in /dev/shm; UINT64_MAX: no matter */
-    uint64_t text_bytes;     /* what tokenizer and templates take in the coordinator; 0: a guess */
-    bool text_measured;      /* it was more than the guess, and is a little different each time */
-    uint64_t load_peak;      /* what the coordinator took at most while it read them, before any stage was there */
+    uint64_t shm_free;                           /* room for the arena in /dev/shm; UINT64_MAX: no matter */
+    uint64_t text_bytes;                         /* what tokenizer and templates take in the coordinator; 0: a guess */
+    bool text_measured;                          /* it was more than the guess, and is a little different each time */
+    uint64_t load_peak; /* what the coordinator took at most while it read them, before any stage was there */
     /* cutting and rings */
     uint64_t slot_bytes;
     uint32_t reader_depth, transfer_depth;
     /* reading */
     uint64_t io_block;
     uint32_t io_depth;
-    uint32_t io_find;        /* enum plan_io_find */
-    uint32_t io, engine;     /* enum plan_io, enum plan_engine */
+    uint32_t io_find;    /* enum plan_io_find */
+    uint32_t io, engine; /* enum plan_io, enum plan_engine */
     /* computing */
     uint32_t backend, device, threads, kv_form;
-    bool backend_auto;       /* the user left it open: a device that turns out too small gives way to the processor */
-    char device_name[96];    /* cuda: what it is called */
-    uint32_t context;        /* positions of a sequence */
-    uint32_t want_tokens;    /* prompt and tokens to come, if known */
-    uint32_t prompt_tokens;  /* if known: no chunk is longer than the prompt */
-    uint32_t chunk;          /* positions of a sweep */
-    uint32_t max_logits;     /* 0: 1 */
-    uint32_t sequences;      /* 0: 1; each may be as long as the context */
-    uint32_t branches;       /* further positions that the KV cache holds beside the sequences */
+    bool backend_auto;      /* the user left it open: a device that turns out too small gives way to the processor */
+    char device_name[96];   /* cuda: what it is called */
+    uint32_t context;       /* positions of a sequence */
+    uint32_t want_tokens;   /* prompt and tokens to come, if known */
+    uint32_t prompt_tokens; /* if known: no chunk is longer than the prompt */
+    uint32_t chunk;         /* positions of a sweep */
+    uint32_t max_logits;    /* 0: 1 */
+    uint32_t sequences;     /* 0: 1; each may be as long as the context */
+    uint32_t branches;      /* further positions that the KV cache holds beside the sequences */
     uint32_t trace, log_level;
 };
 
@@ -66,16 +66,17 @@ int plan_build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *pr
 
 /* What the plan's settings cost and bring. */
 struct plan_summary {
-    uint64_t weight_bytes;   /* stored bytes of everything that the plan reads, the embedding table too */
-    uint64_t sweep_bytes;    /* read from disk in a one-position sweep, once the pins are filled (experts: expected) */
-    uint64_t dense_bytes;    /* payload of the sweep's tiles */
-    uint64_t dense_disk_bytes; /* of them, read from disk in every sweep */
+    uint64_t weight_bytes; /* stored bytes of everything that the plan reads, the embedding table too */
+    uint64_t sweep_bytes;  /* read from disk in a one-position sweep, once the pins are filled (experts: expected) */
+    uint64_t dense_bytes;  /* payload of the sweep's tiles */
+    uint64_t dense_disk_bytes;                                     /* of them, read from disk in every sweep */
     uint64_t disk_bytes, host_bytes, device_bytes, resident_bytes; /* by tier; experts are counted at the disk */
     uint64_t expert_bytes, expert_used_bytes; /* of all experts; of those that one position chooses */
-    uint64_t expert_chunk_bytes; /* of those that a chunk of max_positions chooses, choices being even and independent */
-    uint64_t active_bytes;   /* weights that one position needs */
+    uint64_t
+        expert_chunk_bytes; /* of those that a chunk of max_positions chooses, choices being even and independent */
+    uint64_t active_bytes;  /* weights that one position needs */
     uint64_t expert_cache_bytes;
-    double expert_hits;      /* expected share of expert bytes found in the host cache, choices being even */
+    double expert_hits; /* expected share of expert bytes found in the host cache, choices being even */
     uint64_t kv_bytes, kv_bytes_per_position, state_bytes;
     uint64_t arena_bytes, cache_bytes, activation_bytes, scratch_bytes, logits_bytes, plan_bytes, process_bytes;
     uint64_t host_total_bytes, device_total_bytes;
@@ -89,7 +90,7 @@ struct plan_summary {
     double expert_seconds; /* of them, reading the experts that the cache is expected to lack */
     /* of one sweep of a token whose experts are cached as expected; of each position of a sweep of max_positions */
     double predicted_seconds_per_token, predicted_seconds_per_prompt_token;
-    const char *bottleneck;  /* "disk", "memory", "link", "device memory", "compute": static */
+    const char *bottleneck;        /* "disk", "memory", "link", "device memory", "compute": static */
     double host_gain, device_gain; /* seconds per token saved by one more GB (1e9) of host or device memory */
 };
 
@@ -100,4 +101,5 @@ void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const st
 double plan_flops(const struct plan_shm *p, double positions, double logits);
 
 /* Seconds of a new run's prompt: sweeps of up to max_positions, of which the first finds no tile in memory. */
-double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t tokens);
+double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                           uint32_t tokens);

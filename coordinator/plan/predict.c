@@ -4,8 +4,8 @@
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 
-#define TILE_OVERHEAD_SECONDS 8e-6  /* hand-overs of a tile between three processes */
-#define OP_OVERHEAD_SECONDS   2e-6
+#define TILE_OVERHEAD_SECONDS  8e-6 /* hand-overs of a tile between three processes */
+#define OP_OVERHEAD_SECONDS    2e-6
 #define SWEEP_OVERHEAD_SECONDS 150e-6
 
 static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
@@ -14,7 +14,8 @@ static void count_tiles(struct plan_summary *z, const struct plan_shm *p)
     uint64_t sweep = p->spec.sweep_tiles;
 
     for (uint64_t i = 0; i < sweep; i++) {
-        uint64_t *bytes[] = {&z->disk_bytes, &z->host_bytes, &z->device_bytes}, *tiles[] = {&z->disk_tiles, &z->host_tiles, &z->device_tiles};
+        uint64_t *bytes[] = {&z->disk_bytes, &z->host_bytes, &z->device_bytes},
+                 *tiles[] = {&z->disk_tiles, &z->host_tiles, &z->device_tiles};
 
         *bytes[t[i].tier] += t[i].bytes;
         ++*tiles[t[i].tier];
@@ -33,7 +34,8 @@ static uint64_t table_bytes(const struct plan_shm *p, uint64_t table)
     const struct plan_expert_tiles *t = &plan_expert_tiles(p)[table];
     uint64_t bytes = 0;
 
-    for (uint64_t k = 0; k < (uint64_t)plan_experts(p)[table].experts * t->each; k++) bytes += plan_tiles(p)[t->tile0 + k].bytes;
+    for (uint64_t k = 0; k < (uint64_t)plan_experts(p)[table].experts * t->each; k++)
+        bytes += plan_tiles(p)[t->tile0 + k].bytes;
     return bytes;
 }
 
@@ -108,13 +110,15 @@ static double chosen_bytes(const struct plan_summary *z, const struct plan_shm *
 
 /* One sweep of n positions. cold: nothing is in memory yet, so that it reads all that the sweep passes, and all experts
  * that it chooses. */
-static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t n, bool cold)
+static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                            uint32_t n, bool cold)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
     double chosen = chosen_bytes(z, p, n), passed = (double)z->dense_bytes + chosen;
     double disk = (double)(cold ? z->dense_bytes + z->resident_bytes : z->dense_disk_bytes) / v->disk;
     double experts = chosen * (cold ? 1 : 1 - z->expert_hits) / v->disk;
-    double memory = passed / (cuda ? v->device_memory : v->memory), link = cuda ? (passed - (double)z->device_bytes) / v->link : 0;
+    double memory = passed / (cuda ? v->device_memory : v->memory),
+           link = cuda ? (passed - (double)z->device_bytes) / v->link : 0;
     double compute = cuda ? 0 : n * z->flops_per_position / v->flops;
     double slowest = disk + experts > compute ? disk + experts : compute;
 
@@ -136,7 +140,8 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     z->memory_seconds = cuda ? 0 : compute_bytes / v->memory;
     z->link_seconds = link_bytes / v->link;
     z->device_seconds = cuda ? compute_bytes / v->device_memory : 0;
-    z->overhead_seconds = SWEEP_OVERHEAD_SECONDS + (double)z->sweep_tiles * TILE_OVERHEAD_SECONDS + (double)p->ops.count * OP_OVERHEAD_SECONDS;
+    z->overhead_seconds = SWEEP_OVERHEAD_SECONDS + (double)z->sweep_tiles * TILE_OVERHEAD_SECONDS +
+                          (double)p->ops.count * OP_OVERHEAD_SECONDS;
     slowest = z->disk_seconds;
     z->bottleneck = "disk";
     if (z->memory_seconds > slowest) slowest = z->memory_seconds, z->bottleneck = "memory";
@@ -151,7 +156,8 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     z->device_gain = cuda && link_bytes > 0 ? 1e9 / v->link : 0;
 }
 
-double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v, uint32_t tokens)
+double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                           uint32_t tokens)
 {
     double sum = 0;
 
@@ -166,7 +172,8 @@ void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const st
 {
     const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix];
 
-    *out = (struct plan_summary){.context = p->spec.context, .max_positions = p->run.max_positions, .slot_bytes = p->run.slot_bytes};
+    *out = (struct plan_summary){
+        .context = p->spec.context, .max_positions = p->run.max_positions, .slot_bytes = p->run.slot_bytes};
     count_tiles(out, p);
     out->dense_disk_bytes = out->disk_bytes;
     count_experts(out, p);
@@ -177,8 +184,11 @@ void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const st
     out->weight_bytes = out->dense_bytes + out->resident_bytes + out->expert_bytes;
     /* a tied table is streamed as the head already */
     for (uint64_t i = 0, tied = 0; i <= p->ops.count; i++) {
-        if (i == p->ops.count && !tied) out->weight_bytes += embed->rows * embed->row_bytes;
-        else if (i < p->ops.count && plan_ops(p)[i].kind == OP_MATMUL && plan_ops(p)[i].matmul.matrix == p->spec.embed_matrix) tied = 1;
+        if (i == p->ops.count && !tied)
+            out->weight_bytes += embed->rows * embed->row_bytes;
+        else if (i < p->ops.count && plan_ops(p)[i].kind == OP_MATMUL &&
+                 plan_ops(p)[i].matmul.matrix == p->spec.embed_matrix)
+            tied = 1;
     }
     predict(out, p, v);
 }

@@ -64,8 +64,11 @@ static int add_part(struct tiler *k, struct plan_part part)
     struct plan_part *x;
 
     if (k->c->parts.count >= PARTS_MOST)
-        return error_set(k->e, EFBIG, "slots of %llu bytes cut this model into more than %u pieces: take larger ones (--slot-mib), or see whether "
-                         "config.json names sizes that the model has", (unsigned long long)k->slot_bytes, PARTS_MOST);
+        return error_set(k->e, EFBIG,
+                         "slots of %llu bytes cut this model into more than %u pieces: take larger ones (--slot-mib), "
+                         "or see whether "
+                         "config.json names sizes that the model has",
+                         (unsigned long long)k->slot_bytes, PARTS_MOST);
     t = open_tile(k);
     x = t ? program_table_add(&k->c->parts, 1) : NULL;
     if (!x) return error_set(k->e, ENOMEM, "no memory for a plan of %zu tiles", k->c->tiles.count);
@@ -84,7 +87,7 @@ static int add_part(struct tiler *k, struct plan_part part)
 struct rows {
     const struct plan_matrix *m;
     uint32_t matrix;
-    uint64_t row, count;   /* those still to be placed */
+    uint64_t row, count;            /* those still to be placed */
     const struct plan_vector *bias; /* goes before the first of them; NULL: none, or placed */
     uint32_t bias_index;
 };
@@ -125,8 +128,10 @@ static uint64_t rows_that_fit(const struct tiler *k, const struct rows *r, uint6
     while (low < high) {
         uint64_t mid = low + (high - low + 1) / 2;
 
-        if (charge_of_rows(k, r, mid) <= room) low = mid;
-        else high = mid - 1;
+        if (charge_of_rows(k, r, mid) <= room)
+            low = mid;
+        else
+            high = mid - 1;
     }
     return low;
 }
@@ -146,22 +151,35 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
     int rc = 0;
 
     if (r->bias)
-        rc = add_part(k, (struct plan_part){.file_off = r->bias->file_off, .bytes = vector_bytes(r->bias), .rows = 1,
-                                            .index = r->bias_index, .file = r->bias->file, .role = PART_BIAS,
+        rc = add_part(k, (struct plan_part){.file_off = r->bias->file_off,
+                                            .bytes = vector_bytes(r->bias),
+                                            .rows = 1,
+                                            .index = r->bias_index,
+                                            .file = r->bias->file,
+                                            .role = PART_BIAS,
                                             .form = r->bias->form});
     r->bias = NULL;
     if (!rc && m->scale_file != PLAN_NONE) {
         uint64_t first = scale_first(m, r->row), count = scale_count(m, r->row, n);
 
         rc = add_part(k, (struct plan_part){.file_off = m->scale_off + first * m->scale_row_bytes,
-                                            .bytes = count * m->scale_row_bytes, .row0 = first,
-                                            .rows = (uint32_t)count, .index = r->matrix, .file = m->scale_file,
-                                            .role = PART_SCALE, .form = m->scale_form});
+                                            .bytes = count * m->scale_row_bytes,
+                                            .row0 = first,
+                                            .rows = (uint32_t)count,
+                                            .index = r->matrix,
+                                            .file = m->scale_file,
+                                            .role = PART_SCALE,
+                                            .form = m->scale_form});
     }
     if (!rc)
         rc = add_part(k, (struct plan_part){.file_off = m->file_off + r->row * m->row_bytes,
-                                            .bytes = n * m->row_bytes, .row0 = r->row, .rows = (uint32_t)n,
-                                            .index = r->matrix, .file = m->file, .role = PART_WEIGHT, .form = m->form});
+                                            .bytes = n * m->row_bytes,
+                                            .row0 = r->row,
+                                            .rows = (uint32_t)n,
+                                            .index = r->matrix,
+                                            .file = m->file,
+                                            .role = PART_WEIGHT,
+                                            .form = m->form});
     r->row += n;
     r->count -= n;
     return rc;
@@ -219,8 +237,7 @@ static int tiling_op(struct tiler *k, const struct plan_op *o)
     int rc = 0;
 
     k->layer = o->layer;
-    if (o->kind == OP_MATMUL)
-        return tiling_matrix(k, o->matmul.matrix, 0, plan_matrices(k->p)[o->matmul.matrix].rows);
+    if (o->kind == OP_MATMUL) return tiling_matrix(k, o->matmul.matrix, 0, plan_matrices(k->p)[o->matmul.matrix].rows);
     if (o->kind != OP_HEADMM) return 0;
     for (uint64_t h = 0; h < o->headmm.heads && !rc; h++)
         rc = tiling_matrix(k, o->headmm.matrix, h * o->headmm.row_stride + o->headmm.row_off, o->headmm.rows);
@@ -252,8 +269,13 @@ static int tiling_vectors(struct tiler *k)
                              plan_string(k->p, v->name), (unsigned long long)vector_bytes(v),
                              (unsigned long long)k->slot_bytes);
         if (charge > k->slot_bytes - k->charge) close_tile(k);
-        rc = add_part(k, (struct plan_part){.file_off = v->file_off, .bytes = vector_bytes(v), .rows = 1,
-                                            .index = (uint32_t)i, .file = v->file, .role = PART_VECTOR, .form = v->form});
+        rc = add_part(k, (struct plan_part){.file_off = v->file_off,
+                                            .bytes = vector_bytes(v),
+                                            .rows = 1,
+                                            .index = (uint32_t)i,
+                                            .file = v->file,
+                                            .role = PART_VECTOR,
+                                            .form = v->form});
     }
     close_tile(k);
     k->c->resident_count = (uint32_t)k->c->tiles.count - k->c->sweep_count;
@@ -429,7 +451,8 @@ uint64_t tiling_expert_bytes(const struct plan_shm *p)
     for (size_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = &plan_experts(p)[i];
 
-        for (uint64_t m = 0; m < plan_experts_matrices(x); m++) sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
+        for (uint64_t m = 0; m < plan_experts_matrices(x); m++)
+            sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
     }
     return sum;
 }

@@ -12,7 +12,7 @@
 
 #define ROUNDS      4u
 #define ROUND_NS    UINT64_C(800000000)
-#define PEAK_NS  UINT64_C(400000000)
+#define PEAK_NS     UINT64_C(400000000)
 #define MANY_NS     UINT64_C(2500000000)
 #define LEAST_MANY  16u
 #define MEMORY_MOST (UINT64_C(512) << 20) /* more than caches hold, and filled in a moment */

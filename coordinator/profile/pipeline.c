@@ -9,7 +9,7 @@
 #define ROUNDS      3u
 #define ROUND_NS    UINT64_C(1000000000)
 #define WARM_NS     UINT64_C(2000000000)
-#define PEAK_NS  UINT64_C(400000000)
+#define PEAK_NS     UINT64_C(400000000)
 #define PLAIN_BYTES (UINT64_C(64) << 20)
 #define PLAIN_DEPTH 64u
 #define HELD        0.85 /* a lane that is busy for longer than this holds the others up */

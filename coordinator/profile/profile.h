@@ -24,18 +24,18 @@ const char *profile_name(enum profile_what what); /* "reader", ... */
 struct profile_lane {
     bool seen;
     double bytes_per_second; /* median of the rounds */
-    double peak;          /* the same of its peak, bytes per second; 0: not to be had */
+    double peak;             /* the same of its peak, bytes per second; 0: not to be had */
     double share;            /* median of the rounds' own shares */
     double cpu_seconds_per_gb, busy, waiting;
     uint64_t bytes, tiles;
     struct latency latency;
-    char about[128];      /* what the stage says of itself */
+    char about[128];   /* what the stage says of itself */
     char peak_of[128]; /* what the peak is */
 };
 
 struct profile {
     enum profile_what what;
-    struct profile_lane lane[STAGES];                            /* those that were measured */
+    struct profile_lane lane[STAGES];                         /* those that were measured */
     double bytes_per_second, peak, share, cpu_seconds_per_gb; /* of what was asked for */
     double seconds;
     uint32_t rounds;

@@ -92,9 +92,10 @@ int profile_reader(struct profile_run *r, struct error *e)
     }
     if ((rc = measure(r, e))) return rc;
     profile_conclude(r, STAGE_READER);
-    if (r->plan->run.engine != ENGINE_NULL && reads_direct(r)) calibration_keep(SPEEDS_DISK, o->model, NULL, l->bytes_per_second);
-    snprintf(l->peak_of, sizeof l->peak_of, "plain reads of the same files, %u of %llu KiB in flight",
-             r->out->io_depth, (unsigned long long)r->out->io_block >> 10);
+    if (r->plan->run.engine != ENGINE_NULL && reads_direct(r))
+        calibration_keep(SPEEDS_DISK, o->model, NULL, l->bytes_per_second);
+    snprintf(l->peak_of, sizeof l->peak_of, "plain reads of the same files, %u of %llu KiB in flight", r->out->io_depth,
+             (unsigned long long)r->out->io_block >> 10);
     snprintf(r->out->bottleneck, sizeof r->out->bottleneck, "disk");
     return 0;
 }

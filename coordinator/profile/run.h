@@ -18,13 +18,13 @@ struct profile_run {
     struct stub *stub;
     struct scheduler *scheduler; /* where sweeps are measured */
     struct sequence *sequence;
-    uint32_t positions, last;    /* of each sweep; the last one of it */
+    uint32_t positions, last; /* of each sweep; the last one of it */
     struct profile *out;
     double rate[PROFILE_ROUNDS_MAX], peak[PROFILE_ROUNDS_MAX];
     uint32_t rounds;
     struct engine_stats before, after; /* of the round under way */
     uint64_t start_ns, end_ns;
-    uint64_t sweeps, sweeps_most; /* ended so far; that may begin */
+    uint64_t sweeps, sweeps_most;                                       /* ended so far; that may begin */
     uint64_t cpu_ns[STAGES], busy_ns[STAGES], wait_ns[STAGES], span_ns; /* over the rounds */
 };
 
@@ -62,7 +62,6 @@ int profile_measure(struct profile_run *r, enum stage_id stage, const struct con
                     struct error *e);
 /* Sums and medians to out->lane[stage]; r->rate and r->peak hold r->rounds rounds. */
 void profile_conclude(struct profile_run *r, enum stage_id stage);
-
 
 int profile_reader(struct profile_run *r, struct error *e);
 int profile_transfer(struct profile_run *r, struct error *e);

@@ -11,7 +11,7 @@
 #include "proto/ring.h"
 #include "proto/epoch.h"
 
-#define NAP_NS  20000000u
+#define NAP_NS      20000000u
 #define STUB_STAGES 2
 
 struct stub_stage {
@@ -125,7 +125,7 @@ static void *stub_main(void *arg)
         /* A stub stage with two eventcounts to listen to (releases ring transfer's, requests the reader's) looks again soon. */
         if (!go || !a->step(a))
             eventcount_wait(eventcount, seen,
-                      p->source && a->step == step_requests && stub_source_stuck(p->source) ? 100000u : NAP_NS);
+                            p->source && a->step == step_requests && stub_source_stuck(p->source) ? 100000u : NAP_NS);
     }
     atomic_store(&a->resting, true);
     return NULL;

@@ -171,8 +171,7 @@ void stub_source_latency(struct stub_source *s, struct latency *to)
     }
 }
 
-static void send(struct stub_source *s, enum lane_id lane, uint64_t place, uint32_t tile, uint32_t rows,
-                 uint64_t bytes)
+static void send(struct stub_source *s, enum lane_id lane, uint64_t place, uint32_t tile, uint32_t rows, uint64_t bytes)
 {
     struct ring_entry *x;
 
@@ -235,8 +234,9 @@ static bool send_rows(struct stub_source *s, bool *stuck)
             *stuck = true;
             return did;
         }
-        send(s, LANE_ROWS, s->base[ROWS] + ring_published(&s->ring[LANE_ROWS]) % s->places[ROWS] * p->run.row_slot_bytes,
-             RING_GATHER, s->rows, s->rows * p->gather.row_bytes);
+        send(s, LANE_ROWS,
+             s->base[ROWS] + ring_published(&s->ring[LANE_ROWS]) % s->places[ROWS] * p->run.row_slot_bytes, RING_GATHER,
+             s->rows, s->rows * p->gather.row_bytes);
         s->number += s->rows;
         s->rows = 0;
         s->rows_end = false;

@@ -38,8 +38,7 @@ int profile_transfer(struct profile_run *r, struct error *e)
     for (; r->rounds < ROUNDS && !rc; r->rounds++) {
         rc = cuda ? cuda_round(r, &r->rate[r->rounds], e)
                   : profile_round(r, STAGE_TRANSFER, profile_ns(r, ROUND_NS), &r->rate[r->rounds], e);
-        if (!rc && profile_idle(r))
-            rc = profile_measure(r, STAGE_TRANSFER, &ask, &r->peak[r->rounds], e);
+        if (!rc && profile_idle(r)) rc = profile_measure(r, STAGE_TRANSFER, &ask, &r->peak[r->rounds], e);
     }
     if (rc) return rc;
     profile_conclude(r, STAGE_TRANSFER);

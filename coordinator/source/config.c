@@ -39,11 +39,13 @@ static int check_kind(const struct config *c, struct error *e)
 
     if (json_object_get(c->root, "model_type") || json_object_get(c->root, "architectures")) return 0;
     if (said)
-        return error_set(e, EINVAL, "%s: a server's message lies there instead of the file (\"%.80s\"): download it again",
+        return error_set(e, EINVAL,
+                         "%s: a server's message lies there instead of the file (\"%.80s\"): download it again",
                          c->path, said);
     if (part)
-        return error_set(e, ENOTSUP, "%s: a part of a diffusion pipeline (%.60s), which makes pictures: sluice runs language models",
-                         c->path, part);
+        return error_set(
+            e, ENOTSUP, "%s: a part of a diffusion pipeline (%.60s), which makes pictures: sluice runs language models",
+            c->path, part);
     return 0;
 }
 

@@ -14,9 +14,9 @@
 #define CONFIG_SIZE_MAX UINT64_C(1000000000)
 
 struct config {
-    char *path;   /* of the file, for messages */
-    json_t *root; /* the whole file */
-    json_t *text; /* the object with the language model's fields: root, or its text_config */
+    char *path;       /* of the file, for messages */
+    json_t *root;     /* the whole file */
+    json_t *text;     /* the object with the language model's fields: root, or its text_config */
     json_t *defaults; /* what the architecture's class has where text is silent; NULL: nothing is known. Owned. */
 };
 

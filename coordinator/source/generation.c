@@ -20,7 +20,8 @@ static int add_eos(struct model_generation *g, const json_t *v, enum generation_
     uint8_t *eos_from;
     int64_t id;
 
-    if (!json_whole(v, &id) || id < -1 || id > UINT32_MAX) return fault(e, path, "eos_token_id", "not a token's number");
+    if (!json_whole(v, &id) || id < -1 || id > UINT32_MAX)
+        return fault(e, path, "eos_token_id", "not a token's number");
     if (id < 0) return 0;
     for (size_t i = 0; i < g->eos_count; i++)
         if (g->eos[i] == id) {
@@ -65,7 +66,8 @@ static int read_ids(struct model_generation *g, const json_t *o, enum generation
     return read_eos(g, json_object_get(o, "eos_token_id"), from, path, e);
 }
 
-static int read_number(double *out, const json_t *o, const char *key, double min, double max, const char *path, struct error *e)
+static int read_number(double *out, const json_t *o, const char *key, double min, double max, const char *path,
+                       struct error *e)
 {
     const json_t *v = json_object_get(o, key);
     double x;
@@ -75,7 +77,8 @@ static int read_number(double *out, const json_t *o, const char *key, double min
     x = json_numeric_value(v);
     if (isnan(x)) return 0; /* as if it were not given: Python writes it where a value is not known */
     if (x < min || x > max)
-        return error_set(e, EINVAL, "%s: %s is %g, and can be from %g to %g: correct it, or take the entry out", path, key, x, min, max);
+        return error_set(e, EINVAL, "%s: %s is %g, and can be from %g to %g: correct it, or take the entry out", path,
+                         key, x, min, max);
     *out = x;
     return 0;
 }
@@ -102,7 +105,9 @@ static int read_sampling(struct model_generation *g, const json_t *o, const char
     rc = read_number(&g->temperature, o, "temperature", 0, TEMPERATURE_MOST, path, e);
     if (!rc) rc = read_number(&g->top_p, o, "top_p", 0, 1, path, e);
     if (!rc) rc = read_number(&g->min_p, o, "min_p", 0, 1, path, e);
-    if (!rc) rc = read_number(&g->repeat_penalty, o, "repetition_penalty", REPEAT_PENALTY_LEAST, REPEAT_PENALTY_MOST, path, e);
+    if (!rc)
+        rc = read_number(&g->repeat_penalty, o, "repetition_penalty", REPEAT_PENALTY_LEAST, REPEAT_PENALTY_MOST, path,
+                         e);
     return rc ? rc : read_top_k(&g->top_k, o, path, e);
 }
 

@@ -31,7 +31,8 @@ static bool is_part(const char *name)
         "quantize_config.json", "quant_config.json", "hf_quant_config.json", "configuration.json", "dtypes.json",
         "tensors.tsv",
         /* published checksums (verify/published.c) */
-        "sha256sums", "sha256sums.txt", "sha256sum", "sha256sum.txt", "checksums.sha256", "checksums.txt", "sha256.txt"};
+        "sha256sums", "sha256sums.txt", "sha256sum", "sha256sum.txt", "checksums.sha256", "checksums.txt",
+        "sha256.txt"};
     static const char *const ends[] = {".safetensors", ".index.json", ".gguf", ".jinja", ".tiktoken",
                                        ".model",       ".py",         ".pt",   ".pth",   ".ckpt"};
     static const char *const begins[] = {"pytorch_model", "consolidated", "model-",

@@ -55,10 +55,10 @@ struct tensor {
 struct safetensors_file {
     uint64_t bytes, mtime_ns, ctime_ns, inode, device;
     uint64_t header_bytes, header_sum; /* as struct plan_file has them */
-    uint64_t tensors_end;           /* where the last tensor ends */
-    uint64_t gap_bytes, gap_offset; /* before it, of no tensor: how many in all, and where the first lie */
-    bool odd_header;                /* an empty tensor lies within another, or __metadata__ holds more than strings */
-    char format[24];                /* "pt", "mlx", ...: __metadata__'s mark of who wrote it; "": it has none */
+    uint64_t tensors_end;              /* where the last tensor ends */
+    uint64_t gap_bytes, gap_offset;    /* before it, of no tensor: how many in all, and where the first lie */
+    bool odd_header; /* an empty tensor lies within another, or __metadata__ holds more than strings */
+    char format[24]; /* "pt", "mlx", ...: __metadata__'s mark of who wrote it; "": it has none */
 };
 
 /* Called for each tensor in the order of the header; name, shape and dtype_text live until it returns. Non-zero ends the reading. */

@@ -14,10 +14,11 @@
 
 enum { FILE_MAX = 256 << 20 };
 
-struct template {
+struct template
+{
     char *folder;
-    json_t *sources; /* name to text */
-    json_t *tokens;  /* special tokens, as the template sees them */
+    json_t *sources;                  /* name to text */
+    json_t *tokens;                   /* special tokens, as the template sees them */
     struct jinja *usual, *with_tools; /* with_tools: NULL where usual serves both */
 };
 
@@ -30,16 +31,14 @@ static int no_memory(struct error *e)
 
 static int path_of(char *path, size_t room, const char *folder, const char *name, struct error *e)
 {
-    if (snprintf(path, room, "%s/%s", folder, name) < (int)room)
-        return 0;
+    if (snprintf(path, room, "%s/%s", folder, name) < (int)room) return 0;
     return error_set(e, ENAMETOOLONG, "the path %.200s... is too long", folder);
 }
 
 /* No such file: *e is as it was. */
 static bool absent(int rc, struct error *e)
 {
-    if (rc != -ENOENT && rc != -ENOTDIR)
-        return false;
+    if (rc != -ENOENT && rc != -ENOTDIR) return false;
     e->code = 0;
     return true;
 }
@@ -69,17 +68,16 @@ static int read_json(const char *folder, const char *name, json_t **json, struct
 /* A text, or a list of {"name": ..., "template": ...}. */
 static int add_sources(struct template *t, const json_t *given, const char *file, struct error *e)
 {
-    if (json_is_string(given))
-        return json_object_set(t->sources, "default", (json_t *)given) ? no_memory(e) : 0;
+    if (json_is_string(given)) return json_object_set(t->sources, "default", (json_t *)given) ? no_memory(e) : 0;
     if (!json_is_array(given))
         return error_set(e, EINVAL, "%s/%s: chat_template must be a string or a list of named ones", t->folder, file);
     for (size_t i = 0; i < json_array_size(given); i++) {
         json_t *one = json_array_get(given, i), *text = json_object_get(one, "template");
         const char *name = json_string_value(json_object_get(one, "name"));
         if (!name || !json_is_string(text))
-            return error_set(e, EINVAL, "%s/%s: chat_template[%zu] must have a name and a template", t->folder, file, i);
-        if (json_object_set(t->sources, name, text))
-            return no_memory(e);
+            return error_set(e, EINVAL, "%s/%s: chat_template[%zu] must have a name and a template", t->folder, file,
+                             i);
+        if (json_object_set(t->sources, name, text)) return no_memory(e);
     }
     return 0;
 }
@@ -89,12 +87,10 @@ static int add_text(struct template *t, const char *name, const char *file, stru
     char *text;
     uint64_t bytes = 0;
     int rc = read_file(t->folder, file, &text, &bytes, e);
-    if (rc || !text)
-        return rc;
+    if (rc || !text) return rc;
     json_t *source = json_stringn(text, bytes);
     free(text);
-    if (!source)
-        return error_set(e, EINVAL, "%s/%s is not UTF-8", t->folder, file);
+    if (!source) return error_set(e, EINVAL, "%s/%s is not UTF-8", t->folder, file);
     return json_object_set_new(t->sources, name, source) ? no_memory(e) : 0;
 }
 
@@ -102,19 +98,16 @@ static int add_named_files(struct template *t, struct error *e)
 {
     char path[4096], file[512];
     int rc = 0;
-    if (snprintf(path, sizeof path, "%s/additional_chat_templates", t->folder) >= (int)sizeof path)
-        return 0;
+    if (snprintf(path, sizeof path, "%s/additional_chat_templates", t->folder) >= (int)sizeof path) return 0;
     DIR *d = opendir(path);
     for (struct dirent *entry; d && !rc && (entry = readdir(d));) {
         size_t n = strlen(entry->d_name), suffix = strlen(".jinja");
-        if (n <= suffix || strcmp(entry->d_name + n - suffix, ".jinja"))
-            continue;
+        if (n <= suffix || strcmp(entry->d_name + n - suffix, ".jinja")) continue;
         snprintf(file, sizeof file, "additional_chat_templates/%s", entry->d_name);
         entry->d_name[n - suffix] = 0;
         rc = add_text(t, entry->d_name, file, e);
     }
-    if (d)
-        closedir(d);
+    if (d) closedir(d);
     return rc;
 }
 
@@ -122,17 +115,13 @@ static int find_sources(struct template *t, const json_t *config, struct error *
 {
     json_t *file = NULL, *given;
     int rc = add_text(t, "default", "chat_template.jinja", e);
-    if (!rc)
-        rc = add_named_files(t, e);
-    if (rc || json_object_size(t->sources))
-        return rc;
+    if (!rc) rc = add_named_files(t, e);
+    if (rc || json_object_size(t->sources)) return rc;
     rc = read_json(t->folder, "chat_template.json", &file, e);
-    if (!rc && (given = json_object_get(file, "chat_template")))
-        rc = add_sources(t, given, "chat_template.json", e);
+    if (!rc && (given = json_object_get(file, "chat_template"))) rc = add_sources(t, given, "chat_template.json", e);
     json_decref(file);
     given = json_object_get(config, "chat_template");
-    if (rc || json_object_size(t->sources) || !given || json_is_null(given))
-        return rc;
+    if (rc || json_object_size(t->sources) || !given || json_is_null(given)) return rc;
     return add_sources(t, given, "tokenizer_config.json", e);
 }
 
@@ -162,10 +151,10 @@ static int add_tokens(json_t *tokens, const json_t *from, struct error *e)
     const char *key, *suffix = "_token";
     json_t *value, *text;
     int rc = 0;
-    json_object_foreach((json_t *)from, key, value) {
+    json_object_foreach((json_t *)from, key, value)
+    {
         size_t n = strlen(key);
-        if (rc || json_object_get(tokens, key))
-            continue;
+        if (rc || json_object_get(tokens, key)) continue;
         if (n > strlen(suffix) && !strcmp(key + n - strlen(suffix), suffix) && (text = token_text(value)))
             rc = json_object_set(tokens, key, text) ? no_memory(e) : 0;
         else if (!strcmp(key, "additional_special_tokens") && json_is_array(value))
@@ -182,8 +171,7 @@ static int parse_source(struct template *t, const char *name, struct jinja **out
 {
     const json_t *source = json_object_get(t->sources, name);
     int rc = jinja_parse(out, json_string_value(source), json_string_length(source), e);
-    if (rc)
-        error_prefix(e, "%s: the chat template \"%s\"", t->folder, name);
+    if (rc) error_prefix(e, "%s: the chat template \"%s\"", t->folder, name);
     return rc;
 }
 
@@ -192,24 +180,25 @@ static int no_such_template(const struct template *t, const char *name, struct e
     char known[256] = "";
     const char *key;
     json_t *value;
-    json_object_foreach(t->sources, key, value) {
+    json_object_foreach(t->sources, key, value)
+    {
         size_t n = strlen(known);
         snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", key);
     }
     if (!*known)
-        return error_set(e, ENOENT, "%s has no chat template (no chat_template.jinja, no chat_template in tokenizer_config.json); "
-                                    "give the text as it is instead", t->folder);
+        return error_set(e, ENOENT,
+                         "%s has no chat template (no chat_template.jinja, no chat_template in tokenizer_config.json); "
+                         "give the text as it is instead",
+                         t->folder);
     return error_set(e, ENOENT, "%s has no chat template \"%s\"; it has: %s", t->folder, name, known);
 }
 
 static int parse_wanted(struct template *t, const char *name, struct error *e)
 {
     const char *usual = name ? name : "default";
-    if (!json_object_get(t->sources, usual))
-        return no_such_template(t, usual, e);
+    if (!json_object_get(t->sources, usual)) return no_such_template(t, usual, e);
     int rc = parse_source(t, usual, &t->usual, e);
-    if (!rc && !name && json_object_get(t->sources, "tool_use"))
-        rc = parse_source(t, "tool_use", &t->with_tools, e);
+    if (!rc && !name && json_object_get(t->sources, "tool_use")) rc = parse_source(t, "tool_use", &t->with_tools, e);
     return rc;
 }
 
@@ -217,14 +206,10 @@ static int open_folder(struct template *t, const char *name, struct error *e)
 {
     json_t *config = NULL, *map = NULL;
     int rc = read_json(t->folder, "tokenizer_config.json", &config, e);
-    if (!rc)
-        rc = read_json(t->folder, "special_tokens_map.json", &map, e);
-    if (!rc)
-        rc = find_sources(t, config, e);
-    if (!rc)
-        rc = add_tokens(t->tokens, config, e);
-    if (!rc)
-        rc = add_tokens(t->tokens, map, e);
+    if (!rc) rc = read_json(t->folder, "special_tokens_map.json", &map, e);
+    if (!rc) rc = find_sources(t, config, e);
+    if (!rc) rc = add_tokens(t->tokens, config, e);
+    if (!rc) rc = add_tokens(t->tokens, map, e);
     json_decref(config);
     json_decref(map);
     return rc ? rc : parse_wanted(t, name, e);
@@ -234,8 +219,7 @@ int template_open(struct template **out, const char *folder, const char *name, s
 {
     struct template *t = calloc(1, sizeof *t);
     *out = NULL;
-    if (!t)
-        return no_memory(e);
+    if (!t) return no_memory(e);
     t->folder = strdup(folder);
     t->sources = json_object();
     t->tokens = json_object();
@@ -249,8 +233,7 @@ int template_open(struct template **out, const char *folder, const char *name, s
 
 void template_close(struct template *t)
 {
-    if (!t)
-        return;
+    if (!t) return;
     jinja_free(t->usual);
     jinja_free(t->with_tools);
     json_decref(t->sources);
@@ -267,8 +250,7 @@ static const json_t *reasoning_of(const json_t *message)
     static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
     for (size_t i = 0; i < 3; i++) {
         const json_t *v = json_object_get(message, names[i]);
-        if (v && !json_is_null(v))
-            return v;
+        if (v && !json_is_null(v)) return v;
     }
     return NULL;
 }
@@ -278,12 +260,10 @@ static int alias_reasoning(json_t *messages, size_t at, struct error *e)
 {
     json_t *message = json_array_get(messages, at);
     const json_t *reasoning = reasoning_of(message);
-    if (!reasoning)
-        return 0;
+    if (!reasoning) return 0;
     json_t *copy = json_object();
     bool ok = copy && !json_object_set(copy, "thinking", (json_t *)reasoning) && !json_object_update(copy, message) &&
-              !json_object_set(copy, "reasoning_content", (json_t *)reasoning) &&
-              !json_array_set(messages, at, copy);
+              !json_object_set(copy, "reasoning_content", (json_t *)reasoning) && !json_array_set(messages, at, copy);
     json_decref(copy);
     return ok ? 0 : no_memory(e);
 }
@@ -291,10 +271,8 @@ static int alias_reasoning(json_t *messages, size_t at, struct error *e)
 static int check_messages(json_t *vars, struct error *e)
 {
     const json_t *given = json_object_get(vars, "messages");
-    if (!given)
-        return 0;
-    if (!json_is_array(given))
-        return error_set(e, EINVAL, "messages must be a list");
+    if (!given) return 0;
+    if (!json_is_array(given)) return error_set(e, EINVAL, "messages must be a list");
     json_t *messages = json_copy((json_t *)given);
     int rc = messages ? 0 : no_memory(e);
     for (size_t i = 0; !rc && i < json_array_size(messages); i++) {
@@ -325,23 +303,20 @@ static int gather(const struct template *t, json_t *given, json_t **out, struct 
     return rc;
 }
 
-int template_render(struct template *t, json_t *vars, const struct tm *date, char **text, size_t *bytes, struct error *e)
+int template_render(struct template *t, json_t *vars, const struct tm *date, char **text, size_t *bytes,
+                    struct error *e)
 {
     json_t *all = NULL;
     struct tm now;
     time_t seconds = time(NULL);
-    if (!json_is_members(vars))
-        return error_set(e, EINVAL, "the variables of a chat template must be an object");
+    if (!json_is_members(vars)) return error_set(e, EINVAL, "the variables of a chat template must be an object");
     int rc = gather(t, vars, &all, e);
-    if (rc)
-        return rc;
-    if (!date)
-        date = localtime_r(&seconds, &now);
+    if (rc) return rc;
+    if (!date) date = localtime_r(&seconds, &now);
     const json_t *tools = json_object_get(all, "tools");
     bool tool_use = t->with_tools && tools && !json_is_null(tools);
     rc = jinja_render(tool_use ? t->with_tools : t->usual, all, date, NULL, text, bytes, e);
     json_decref(all);
-    if (rc)
-        error_prefix(e, "chat template");
+    if (rc) error_prefix(e, "chat template");
     return rc;
 }

@@ -15,11 +15,9 @@ struct buffer {
 
 static inline bool buffer_reserve(struct buffer *b, size_t more)
 {
-    if (b->capacity - b->bytes >= more)
-        return true;
+    if (b->capacity - b->bytes >= more) return true;
     size_t want = b->capacity ? b->capacity : 64;
-    while (want - b->bytes < more && want <= SIZE_MAX / 2)
-        want *= 2;
+    while (want - b->bytes < more && want <= SIZE_MAX / 2) want *= 2;
     char *grown = b->failed || want - b->bytes < more ? NULL : realloc(b->data, want);
     if (!grown) {
         b->failed = true;
@@ -45,8 +43,7 @@ static inline void buffer_append_text(struct buffer *b, const char *text)
 
 static inline void buffer_append_byte(struct buffer *b, char byte)
 {
-    if (buffer_reserve(b, 1))
-        b->data[b->bytes++] = byte;
+    if (buffer_reserve(b, 1)) b->data[b->bytes++] = byte;
 }
 
 /* Puts bytes in at an offset <= b->bytes. */
@@ -62,8 +59,7 @@ static inline void buffer_insert(struct buffer *b, size_t at, const char *data, 
 /* Takes bytes away at the front. */
 static inline void buffer_drop(struct buffer *b, size_t bytes)
 {
-    if (bytes == 0)
-        return;
+    if (bytes == 0) return;
     b->bytes -= bytes;
     memmove(b->data, b->data + bytes, b->bytes);
 }
@@ -84,16 +80,13 @@ static inline void buffer_free(struct buffer *b)
 /* Room for `want` elements in an array from malloc: the array, perhaps moved, or NULL with the old one untouched. */
 static inline void *array_grow(void *array, size_t element_bytes, size_t *capacity, size_t want)
 {
-    if (array && want <= *capacity)
-        return array;
+    if (array && want <= *capacity) return array;
     size_t room = *capacity ? *capacity : 16;
     while (room < want) {
-        if (room > SIZE_MAX / 2 / element_bytes)
-            return NULL;
+        if (room > SIZE_MAX / 2 / element_bytes) return NULL;
         room *= 2;
     }
     void *grown = realloc(array, room * element_bytes);
-    if (grown)
-        *capacity = room;
+    if (grown) *capacity = room;
     return grown;
 }

@@ -258,7 +258,8 @@ int json_read_file(json_t **out, const char *path, uint64_t max_bytes, struct er
     *out = NULL;
     if (rc) return rc;
     rc = json_read_text(out, text, bytes, path, JSON_READ_FILE, e);
-    if (rc == -EINVAL) other = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
+    if (rc == -EINVAL)
+        other = mistaken_look(path, text, bytes < MISTAKEN_HEAD_BYTES ? bytes : MISTAKEN_HEAD_BYTES, bytes, e);
     free(text);
     return other ? other : rc;
 }

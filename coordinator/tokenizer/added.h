@@ -12,23 +12,23 @@
 struct added_token {
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
-    size_t shown, shown_bytes;  /* what decoding gives, in added_tokens.shown; no bytes: the content */
+    size_t shown, shown_bytes; /* what decoding gives, in added_tokens.shown; no bytes: the content */
 };
 
 /* What is searched for in one go: the raw contents, or the normalized ones. */
 struct added_set {
-    struct map trie;        /* node << 8 | byte -> node << 32 | token index + 1 (0: no token ends here) */
+    struct map trie; /* node << 8 | byte -> node << 32 | token index + 1 (0: no token ends here) */
     uint32_t nodes;
-    bool starts[256];       /* first bytes of contents */
+    bool starts[256]; /* first bytes of contents */
 };
 
 struct added_tokens {
     struct added_token *token;
     size_t count, capacity;
-    struct vocab vocab;      /* contents */
-    struct map special;      /* ids; one that was special stays it, whatever is added with it later (as Hugging Face) */
-    struct map by_id;        /* id -> index of its token */
-    struct buffer shown;     /* normalized contents, where they differ; NUL behind each */
+    struct vocab vocab;  /* contents */
+    struct map special;  /* ids; one that was special stays it, whatever is added with it later (as Hugging Face) */
+    struct map by_id;    /* id -> index of its token */
+    struct buffer shown; /* normalized contents, where they differ; NUL behind each */
     struct added_set raw, normalized;
 };
 
@@ -54,5 +54,5 @@ struct added_walk {
     size_t covered; /* the end of the last match, white space included */
 };
 
-bool added_tokens_next(const struct added_tokens *a, const struct added_set *set, const char *text, size_t bytes, struct added_walk *w,
-                       struct added_match *match);
+bool added_tokens_next(const struct added_tokens *a, const struct added_set *set, const char *text, size_t bytes,
+                       struct added_walk *w, struct added_match *match);

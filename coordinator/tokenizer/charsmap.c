@@ -11,15 +11,14 @@
 int charsmap_read(struct charsmap *m, const char *data, size_t bytes, struct error *e)
 {
     uint32_t array_bytes = 0;
-    if (bytes >= 4)
-        memcpy(&array_bytes, data, 4);
+    if (bytes >= 4) memcpy(&array_bytes, data, 4);
     if (bytes < 4 || array_bytes > bytes - 4 || array_bytes % 4 || !array_bytes)
-        return error_set(e, EINVAL, "the precompiled character map is damaged: %u bytes of an array in %zu", array_bytes, bytes);
+        return error_set(e, EINVAL, "the precompiled character map is damaged: %u bytes of an array in %zu",
+                         array_bytes, bytes);
     m->unit = malloc(array_bytes);
     buffer_append(&m->texts, data + 4 + array_bytes, bytes - 4 - array_bytes);
     buffer_append_byte(&m->texts, 0);
-    if (!m->unit || m->texts.failed)
-        return error_set(e, ENOMEM, "no memory for the character map");
+    if (!m->unit || m->texts.failed) return error_set(e, ENOMEM, "no memory for the character map");
     memcpy(m->unit, data + 4, array_bytes);
     m->units = array_bytes / 4;
     return 0;
@@ -45,8 +44,7 @@ static const char *look_up(const struct charsmap *m, const char *key, size_t byt
     for (size_t i = 0; i < bytes; i++) {
         unsigned char b = (unsigned char)key[i];
         at ^= b;
-        if (b == 0 || at >= m->units || (m->unit[at] & 0x800000FFu) != b)
-            return NULL;
+        if (b == 0 || at >= m->units || (m->unit[at] & 0x800000FFu) != b) return NULL;
         uint32_t unit = m->unit[at];
         at ^= offset_of(unit);
         if (unit & 1u << 8) {
@@ -75,8 +73,7 @@ void charsmap_apply(const struct charsmap *m, const char *text, size_t bytes, st
         uint32_t c = utf8_decode(text + start, &n), next;
         for (end = start + n; end < bytes; end += n, c = next) {
             next = utf8_decode(text + end, &n);
-            if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state))
-                break;
+            if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state)) break;
         }
         const char *to = end - start < GRAPHEME_LIMIT_BYTES ? look_up(m, text + start, end - start) : NULL;
         if (to)

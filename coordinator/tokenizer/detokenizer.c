@@ -11,12 +11,12 @@ static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
 struct stage {
     const struct decoder_step *step; /* NULL: the last stage, which gathers the output */
-    bool whole;          /* takes parts of one endless token */
-    struct buffer held;  /* what waits */
-    struct buffer made;  /* a token in the making */
-    size_t tokens;       /* so many came so far */
-    size_t cut;          /* STRIP: so many characters are off the start */
-    bool started;        /* STRIP: the start is passed */
+    bool whole;                      /* takes parts of one endless token */
+    struct buffer held;              /* what waits */
+    struct buffer made;              /* a token in the making */
+    size_t tokens;                   /* so many came so far */
+    size_t cut;                      /* STRIP: so many characters are off the start */
+    bool started;                    /* STRIP: the start is passed */
 };
 
 struct detokenizer {
@@ -45,8 +45,7 @@ static void replace_all(struct buffer *text, struct buffer *spare, const char *w
         buffer_append_text(spare, with);
         from = (size_t)(hit - text->data) + bytes;
     }
-    if (from == 0)
-        return;
+    if (from == 0) return;
     buffer_append(spare, text->data + from, text->bytes - from);
     buffer_swap(text, spare);
 }
@@ -55,11 +54,10 @@ static void replace_all(struct buffer *text, struct buffer *spare, const char *w
 static void clean_up(struct buffer *text, struct buffer *spare)
 {
     static const char *const pairs[][2] = {
-        {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"},
-        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+        {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+        {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        replace_all(text, spare, pairs[i][0], pairs[i][1]);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) replace_all(text, spare, pairs[i][0], pairs[i][1]);
 }
 
 static void wordpiece(struct detokenizer *d, struct stage *s, const char *text, size_t bytes)
@@ -74,8 +72,7 @@ static void wordpiece(struct detokenizer *d, struct stage *s, const char *text, 
         buffer_append_byte(&s->made, ' ');
     }
     buffer_append(&s->made, text, bytes);
-    if (s->step->cleanup)
-        clean_up(&s->made, &d->spare);
+    if (s->step->cleanup) clean_up(&s->made, &d->spare);
 }
 
 static void metaspace(struct stage *s, const char *text, size_t bytes)
@@ -104,21 +101,20 @@ static void replace_pattern(struct detokenizer *d, struct stage *s, const char *
         from = w.end;
     }
     buffer_append(&s->made, text + from, bytes - from);
-    if (rc < 0)
-        d->failed = rc;
+    if (rc < 0) d->failed = rc;
 }
 
 static bool is_content(const struct stage *s, const char *text)
 {
-    return utf8_char_bytes(text[0]) == s->step->content.bytes && memcmp(text, s->step->content.data, s->step->content.bytes) == 0;
+    return utf8_char_bytes(text[0]) == s->step->content.bytes &&
+           memcmp(text, s->step->content.data, s->step->content.bytes) == 0;
 }
 
 /* Up to `start` characters at the front: returns where the rest begins. */
 static size_t strip_start(const struct stage *s, const char *text, size_t bytes, size_t most)
 {
     size_t at = 0;
-    for (size_t i = 0; i < most && at < bytes && is_content(s, text + at); i++)
-        at += s->step->content.bytes;
+    for (size_t i = 0; i < most && at < bytes && is_content(s, text + at); i++) at += s->step->content.bytes;
     return at;
 }
 
@@ -126,8 +122,7 @@ static size_t strip_stop(const struct stage *s, const char *text, size_t start, 
 {
     for (size_t i = 0; i < s->step->stop && bytes > start; i++) {
         size_t last = utf8_previous(text, bytes);
-        if (!is_content(s, text + last))
-            break;
+        if (!is_content(s, text + last)) break;
         bytes = last;
     }
     return bytes;
@@ -136,14 +131,15 @@ static size_t strip_stop(const struct stage *s, const char *text, size_t start, 
 /* The byte that "<0xNN>" names, or -1. A sign before one digit counts too, as in Rust's from_str_radix. */
 static int named_byte(const char *text, size_t bytes)
 {
-    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
-        return -1;
+    if (bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') return -1;
     int v = 0;
     for (int i = 3; i < 5; i++) {
         char c = text[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-        if (digit < 0 && !(i == 3 && c == '+'))
-            return -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
+        if (digit < 0 && !(i == 3 && c == '+')) return -1;
         v = v * 16 + (digit < 0 ? 0 : digit);
     }
     return v;
@@ -153,15 +149,13 @@ static int named_byte(const char *text, size_t bytes)
 static void pass_bytes(struct detokenizer *d, struct stage *s)
 {
     size_t n = s->held.bytes;
-    if (n == 0)
-        return;
+    if (n == 0) return;
     s->held.bytes = 0;
     if (utf8_valid_bytes(s->held.data, n) == n) {
         pass(d, s, s->held.data, n);
         return;
     }
-    for (size_t i = 0; i < n; i++)
-        pass(d, s, replacement, 3);
+    for (size_t i = 0; i < n; i++) pass(d, s, replacement, 3);
 }
 
 /* BPEDecoder: all tokens but the last get a space for their suffix. */
@@ -172,13 +166,13 @@ static void pass_suffixed(struct detokenizer *d, struct stage *s, const char *wi
     s->made.bytes = 0;
     size_t bytes = s->step->content.bytes, from = 0;
     const char *what = s->step->content.data, *hit;
-    while (bytes && text.bytes - from >= bytes && (hit = memmem(text.data + from, text.bytes - from, what, bytes)) != NULL) {
+    while (bytes && text.bytes - from >= bytes &&
+           (hit = memmem(text.data + from, text.bytes - from, what, bytes)) != NULL) {
         buffer_append(&s->made, text.data + from, (size_t)(hit - text.data) - from);
         buffer_append_text(&s->made, with);
         from = (size_t)(hit - text.data) + bytes;
     }
-    if (text.bytes > from)
-        buffer_append(&s->made, text.data + from, text.bytes - from);
+    if (text.bytes > from) buffer_append(&s->made, text.data + from, text.bytes - from);
     buffer_free(&text);
     pass(d, s, s->made.data, s->made.bytes);
 }
@@ -210,11 +204,9 @@ static void pass_lossy(struct detokenizer *d, struct stage *s, bool end)
         size_t valid = utf8_valid_bytes(s->held.data + from, s->held.bytes - from);
         buffer_append(&s->made, s->held.data + from, valid);
         from += valid;
-        if (from == s->held.bytes)
-            break;
+        if (from == s->held.bytes) break;
         size_t broken = utf8_broken_bytes(s->held.data + from, s->held.bytes - from, &incomplete);
-        if (incomplete && !end)
-            break;
+        if (incomplete && !end) break;
         buffer_append(&s->made, replacement, 3);
         from += broken;
     }
@@ -231,8 +223,7 @@ static void take_token(struct detokenizer *d, struct stage *s, const char *text,
     switch (s->step->kind) {
     case DECODER_BYTE_LEVEL:
         append_bytes(&s->held, text, bytes);
-        if (s->held.bytes)
-            pass_lossy(d, s, false);
+        if (s->held.bytes) pass_lossy(d, s, false);
         break;
     case DECODER_BYTE_FALLBACK:
         byte = named_byte(text, bytes);
@@ -243,9 +234,7 @@ static void take_token(struct detokenizer *d, struct stage *s, const char *text,
             pass(d, s, text, bytes);
         }
         break;
-    case DECODER_FUSE:
-        pass(d, s, text, bytes);
-        break;
+    case DECODER_FUSE: pass(d, s, text, bytes); break;
     case DECODER_STRIP:
         start = strip_start(s, text, bytes, s->step->start);
         pass(d, s, text + start, strip_stop(s, text, start, bytes) - start);
@@ -263,8 +252,7 @@ static void take_token(struct detokenizer *d, struct stage *s, const char *text,
         pass(d, s, s->made.data, s->made.bytes);
         break;
     case DECODER_BPE:
-        if (s->tokens)
-            pass_suffixed(d, s, " ");
+        if (s->tokens) pass_suffixed(d, s, " ");
         buffer_append(&s->held, text, bytes);
         break;
     }
@@ -282,8 +270,7 @@ static void strip_part(struct detokenizer *d, struct stage *s, const char *text,
     }
     buffer_append(&s->held, text + skip, bytes - skip);
     size_t keep = s->held.bytes;
-    for (size_t i = 0; i < s->step->stop && keep > 0; i++)
-        keep = utf8_previous(s->held.data, keep);
+    for (size_t i = 0; i < s->step->stop && keep > 0; i++) keep = utf8_previous(s->held.data, keep);
     s->made.bytes = 0;
     buffer_append(&s->made, s->held.data, keep);
     buffer_drop(&s->held, keep);
@@ -298,17 +285,16 @@ static void replace_part(struct detokenizer *d, struct stage *s, const char *tex
     const char *hit;
     buffer_append(&s->held, text, bytes);
     s->made.bytes = 0;
-    while (s->held.bytes - from >= what->bytes && (hit = memmem(s->held.data + from, s->held.bytes - from, what->data, what->bytes))) {
+    while (s->held.bytes - from >= what->bytes &&
+           (hit = memmem(s->held.data + from, s->held.bytes - from, what->data, what->bytes))) {
         buffer_append(&s->made, s->held.data + from, (size_t)(hit - s->held.data) - from);
         buffer_append(&s->made, s->step->content.data, s->step->content.bytes);
         from = (size_t)(hit - s->held.data) + what->bytes;
     }
     size_t wait = end ? 0 : what->bytes - 1, rest = s->held.bytes - from;
     wait = wait < rest ? wait : rest;
-    while (wait > 0 && memcmp(s->held.data + s->held.bytes - wait, what->data, wait) != 0)
-        wait--;
-    if (rest > wait)
-        buffer_append(&s->made, s->held.data + from, rest - wait);
+    while (wait > 0 && memcmp(s->held.data + s->held.bytes - wait, what->data, wait) != 0) wait--;
+    if (rest > wait) buffer_append(&s->made, s->held.data + from, rest - wait);
     buffer_drop(&s->held, s->held.bytes - wait);
     pass(d, s, s->made.data, s->made.bytes);
 }
@@ -316,12 +302,8 @@ static void replace_part(struct detokenizer *d, struct stage *s, const char *tex
 static void take_part(struct detokenizer *d, struct stage *s, const char *text, size_t bytes)
 {
     switch (s->step->kind) {
-    case DECODER_FUSE:
-        pass(d, s, text, bytes);
-        break;
-    case DECODER_STRIP:
-        strip_part(d, s, text, bytes);
-        break;
+    case DECODER_FUSE: pass(d, s, text, bytes); break;
+    case DECODER_STRIP: strip_part(d, s, text, bytes); break;
     case DECODER_METASPACE:
         metaspace(s, text, bytes);
         pass(d, s, s->made.data, s->made.bytes);
@@ -332,8 +314,7 @@ static void take_part(struct detokenizer *d, struct stage *s, const char *text, 
             break;
         }
         __attribute__((fallthrough));
-    default: /* these look at the token as a whole: it waits for its end */
-        buffer_append(&s->held, text, bytes);
+    default: /* these look at the token as a whole: it waits for its end */ buffer_append(&s->held, text, bytes);
     }
 }
 
@@ -342,8 +323,7 @@ static void pass(struct detokenizer *d, struct stage *s, const char *text, size_
 {
     struct stage *next = s + 1;
     if (!next->step) {
-        if (!d->t->decoder.present && next->tokens++ > 0)
-            buffer_append_byte(&d->out, ' ');
+        if (!d->t->decoder.present && next->tokens++ > 0) buffer_append_byte(&d->out, ' ');
         buffer_append(&d->out, text, bytes);
     } else if (!next->whole) {
         take_token(d, next, text ? text : "", bytes);
@@ -357,9 +337,7 @@ static void finish_whole(struct detokenizer *d, struct stage *s)
     struct buffer text = s->held;
     s->held = (struct buffer){0};
     switch (s->step->kind) {
-    case DECODER_STRIP:
-        pass(d, s, text.data, strip_stop(s, text.data, 0, text.bytes));
-        break;
+    case DECODER_STRIP: pass(d, s, text.data, strip_stop(s, text.data, 0, text.bytes)); break;
     case DECODER_REPLACE:
         if (s->step->literal.bytes) {
             replace_part(d, s, text.data, text.bytes, true);
@@ -369,12 +347,9 @@ static void finish_whole(struct detokenizer *d, struct stage *s)
     default:
         if (text.bytes) {
             take_token(d, s, text.data, text.bytes);
-            if (s->step->kind == DECODER_BYTE_LEVEL)
-                pass_lossy(d, s, true);
-            if (s->step->kind == DECODER_BYTE_FALLBACK)
-                pass_bytes(d, s);
-            if (s->step->kind == DECODER_BPE)
-                pass_suffixed(d, s, "");
+            if (s->step->kind == DECODER_BYTE_LEVEL) pass_lossy(d, s, true);
+            if (s->step->kind == DECODER_BYTE_FALLBACK) pass_bytes(d, s);
+            if (s->step->kind == DECODER_BPE) pass_suffixed(d, s, "");
         }
     }
     buffer_free(&text);
@@ -419,8 +394,7 @@ int detokenizer_open(struct detokenizer **out, const struct tokenizer *t, bool s
 
 void detokenizer_close(struct detokenizer *d)
 {
-    if (!d)
-        return;
+    if (!d) return;
     for (size_t i = 0; d->stage && i < d->stages; i++) {
         buffer_free(&d->stage[i].held);
         buffer_free(&d->stage[i].made);
@@ -435,8 +409,7 @@ void detokenizer_close(struct detokenizer *d)
 static bool out_of_memory(const struct detokenizer *d)
 {
     bool failed = d->out.failed || d->spare.failed;
-    for (size_t i = 0; i < d->stages; i++)
-        failed |= d->stage[i].held.failed || d->stage[i].made.failed;
+    for (size_t i = 0; i < d->stages; i++) failed |= d->stage[i].held.failed || d->stage[i].made.failed;
     return failed;
 }
 
@@ -444,8 +417,7 @@ static int give_out(struct detokenizer *d, const char **text, size_t *bytes, str
 {
     *text = d->out.data ? d->out.data : "";
     *bytes = d->out.bytes;
-    if (out_of_memory(d))
-        return error_set(e, ENOMEM, "no memory to decode tokens");
+    if (out_of_memory(d)) return error_set(e, ENOMEM, "no memory to decode tokens");
     return d->failed ? error_set(e, -d->failed, "a pattern of the decoder gives up on this text") : 0;
 }
 
@@ -458,8 +430,7 @@ void detokenizer_speak(struct detokenizer *d, const uint32_t *id, size_t n)
 static bool leaves_text(const struct detokenizer *d, uint32_t id)
 {
     bool text = !d->skip_special || !tokenizer_is_special(d->t, id);
-    for (size_t i = 0; i < d->spoken_count && !text; i++)
-        text = d->spoken[i] == id;
+    for (size_t i = 0; i < d->spoken_count && !text; i++) text = d->spoken[i] == id;
     return text;
 }
 
@@ -468,16 +439,14 @@ int detokenizer_push(struct detokenizer *d, uint32_t id, const char **text, size
     size_t token_bytes;
     const char *token = tokenizer_token(d->t, id, &token_bytes);
     d->out.bytes = 0;
-    if (token && leaves_text(d, id))
-        pass(d, &d->stage[0], token, token_bytes);
+    if (token && leaves_text(d, id)) pass(d, &d->stage[0], token, token_bytes);
     return give_out(d, text, bytes, e);
 }
 
 int detokenizer_finish(struct detokenizer *d, const char **text, size_t *bytes)
 {
     d->out.bytes = 0;
-    for (size_t i = 1; i + 1 < d->stages; i++)
-        finish_stage(d, &d->stage[i]);
+    for (size_t i = 1; i + 1 < d->stages; i++) finish_stage(d, &d->stage[i]);
     int rc = give_out(d, text, bytes, NULL);
     struct buffer keep = d->out; /* what was just given out stays */
     detokenizer_reset(d);

@@ -10,8 +10,7 @@
 int decoder_add(struct decoder *d, enum decoder_kind kind, struct decoder_step **step, struct error *e)
 {
     struct decoder_step *steps = array_grow(d->step, sizeof *steps, &d->capacity, d->count + 1);
-    if (!steps)
-        return error_set(e, ENOMEM, "no memory for a decoder");
+    if (!steps) return error_set(e, ENOMEM, "no memory for a decoder");
     d->step = steps;
     *step = &d->step[d->count++];
     **step = (struct decoder_step){.kind = kind};
@@ -24,8 +23,7 @@ static int read_text(struct buffer *out, const json_t *o, const char *key, const
     const char *text = NULL;
     size_t bytes = 0;
     int rc = otherwise ? json_get_text(o, key, &text, &bytes, e) : json_need_text(o, key, &text, &bytes, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     if (!text) {
         text = otherwise ? otherwise : "";
         bytes = strlen(text);
@@ -38,11 +36,11 @@ static int read_strip(struct decoder_step *s, const json_t *o, struct error *e)
 {
     const json_t *start = json_object_get(o, "start"), *stop = json_object_get(o, "stop");
     int rc = read_text(&s->content, o, "content", NULL, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     if (s->content.bytes == 0 || utf8_char_bytes(s->content.data[0]) != s->content.bytes)
         return error_set(e, EINVAL, "\"content\" of Strip is not one character");
-    if (!json_is_integer(start) || !json_is_integer(stop) || json_integer_value(start) < 0 || json_integer_value(stop) < 0)
+    if (!json_is_integer(start) || !json_is_integer(stop) || json_integer_value(start) < 0 ||
+        json_integer_value(stop) < 0)
         return error_set(e, EINVAL, "\"start\" or \"stop\" of Strip is not a number of characters");
     s->start = (size_t)json_integer_value(start);
     s->stop = (size_t)json_integer_value(stop);
@@ -81,14 +79,17 @@ static int read_step(struct decoder *d, const json_t *o, const char *type, struc
         enum decoder_kind kind;
         int (*read)(struct decoder_step *, const json_t *, struct error *);
     } kinds[] = {
-        {"ByteLevel", DECODER_BYTE_LEVEL, NULL},   {"ByteFallback", DECODER_BYTE_FALLBACK, NULL},
-        {"Fuse", DECODER_FUSE, NULL},              {"Strip", DECODER_STRIP, read_strip},
-        {"Replace", DECODER_REPLACE, read_replace}, {"Metaspace", DECODER_METASPACE, read_metaspace},
-        {"WordPiece", DECODER_WORDPIECE, read_wordpiece}, {"BPEDecoder", DECODER_BPE, read_bpe},
+        {"ByteLevel", DECODER_BYTE_LEVEL, NULL},
+        {"ByteFallback", DECODER_BYTE_FALLBACK, NULL},
+        {"Fuse", DECODER_FUSE, NULL},
+        {"Strip", DECODER_STRIP, read_strip},
+        {"Replace", DECODER_REPLACE, read_replace},
+        {"Metaspace", DECODER_METASPACE, read_metaspace},
+        {"WordPiece", DECODER_WORDPIECE, read_wordpiece},
+        {"BPEDecoder", DECODER_BPE, read_bpe},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(type, kinds[i].name))
-            continue;
+        if (strcmp(type, kinds[i].name)) continue;
         struct decoder_step *s = NULL;
         int rc = decoder_add(d, kinds[i].kind, &s, e);
         return rc != 0 || !kinds[i].read ? rc : kinds[i].read(s, o, e);
@@ -98,20 +99,18 @@ static int read_step(struct decoder *d, const json_t *o, const char *type, struc
 
 static int read_any(struct decoder *d, const json_t *o, int depth, struct error *e)
 {
-    if (!o || json_is_null(o))
-        return 0;
+    if (!o || json_is_null(o)) return 0;
     const char *type = json_type_name(o);
-    if (strcmp(type, "Sequence"))
-        return read_step(d, o, type, e);
+    if (strcmp(type, "Sequence")) return read_step(d, o, type, e);
     const json_t *list = json_object_get(o, "decoders"), *part;
     if (!json_is_array(list) || depth == MAX_DEPTH)
         return error_set(e, EINVAL, "a sequence of decoders without its \"decoders\", or nested too deeply");
     d->present = true;
     size_t i;
-    json_array_foreach(list, i, part) {
+    json_array_foreach(list, i, part)
+    {
         int rc = read_any(d, part, depth + 1, e);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) return rc;
     }
     return 0;
 }

@@ -11,17 +11,17 @@ enum decoder_kind {
     DECODER_REPLACE,
     DECODER_METASPACE,
     DECODER_WORDPIECE,
-    DECODER_BPE,           /* end-of-word suffixes to spaces */
+    DECODER_BPE, /* end-of-word suffixes to spaces */
 };
 
 struct decoder_step {
     enum decoder_kind kind;
-    struct buffer content;           /* STRIP: the character; REPLACE: what comes instead; WORDPIECE: prefix; BPE: suffix */
-    struct pattern *pattern;         /* REPLACE */
-    struct buffer literal;           /* REPLACE of a string: that string */
-    size_t start, stop;              /* STRIP */
-    bool cleanup;                    /* WORDPIECE */
-    struct pretokenizer_step space;  /* METASPACE */
+    struct buffer content;   /* STRIP: the character; REPLACE: what comes instead; WORDPIECE: prefix; BPE: suffix */
+    struct pattern *pattern; /* REPLACE */
+    struct buffer literal;   /* REPLACE of a string: that string */
+    size_t start, stop;      /* STRIP */
+    bool cleanup;            /* WORDPIECE */
+    struct pretokenizer_step space; /* METASPACE */
 };
 
 struct decoder {

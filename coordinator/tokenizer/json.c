@@ -13,8 +13,7 @@
 static void find_tables(struct json_document *d)
 {
     struct json_cursor c = {.s = d->file.data, .bytes = d->file.bytes};
-    if (json_cursor_kind(&c) != JSON_KIND_OBJECT)
-        return;
+    if (json_cursor_kind(&c) != JSON_KIND_OBJECT) return;
     json_cursor_enter(&c);
     while (json_cursor_more(&c)) {
         json_cursor_key(&c);
@@ -33,10 +32,8 @@ static void find_tables(struct json_document *d)
             struct json_span span = {c.s + c.at, 0};
             json_cursor_skip(&c);
             span.bytes = (size_t)(c.s + c.at - span.data);
-            if (vocab)
-                d->vocab = span;
-            if (merges)
-                d->merges = span;
+            if (vocab) d->vocab = span;
+            if (merges) d->merges = span;
         }
     }
     json_cursor_free(&c);
@@ -54,8 +51,7 @@ static int parse_rest(struct json_document *d, const char *path, struct error *e
     const char *from = d->file.data, *end = d->file.data + d->file.bytes;
     struct json_span cut[2] = {first, second};
     for (int i = 0; i < 2; i++) {
-        if (!cut[i].data)
-            continue;
+        if (!cut[i].data) continue;
         buffer_append(&rest, from, (size_t)(cut[i].data - from));
         buffer_append_text(&rest, "null");
         from = cut[i].data + cut[i].bytes;
@@ -74,20 +70,18 @@ int json_load_whole(struct buffer *file, const char *path, struct error *e)
     uint64_t bytes = 0;
     char *data = NULL;
     int rc = file_load(&data, &bytes, path, FILE_BYTES_MAX, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     *file = (struct buffer){.data = data, .bytes = bytes, .capacity = bytes + 1}; /* a 0 is behind it */
     text = data;
     why = json_begin(&text, &file->bytes);
     memmove(data, text, file->bytes + 1);
-    if (!why && json_check(data, file->bytes, true, &f))
-        return 0;
-    rc = mistaken_look(path, data, file->bytes < MISTAKEN_HEAD_BYTES ? file->bytes : MISTAKEN_HEAD_BYTES, file->bytes, e);
-    if (rc != 0)
-        return rc;
-    if (why)
-        return error_set(e, EINVAL, "%s: %s: not valid JSON, download the file again", path, why);
-    return error_set(e, EINVAL, "%s: line %zu, column %zu: %s: not valid JSON, download the file again", path, f.line, f.column, f.why);
+    if (!why && json_check(data, file->bytes, true, &f)) return 0;
+    rc = mistaken_look(path, data, file->bytes < MISTAKEN_HEAD_BYTES ? file->bytes : MISTAKEN_HEAD_BYTES, file->bytes,
+                       e);
+    if (rc != 0) return rc;
+    if (why) return error_set(e, EINVAL, "%s: %s: not valid JSON, download the file again", path, why);
+    return error_set(e, EINVAL, "%s: line %zu, column %zu: %s: not valid JSON, download the file again", path, f.line,
+                     f.column, f.why);
 }
 
 int json_document_read(struct json_document *d, const char *path, struct error *e)
@@ -98,8 +92,7 @@ int json_document_read(struct json_document *d, const char *path, struct error *
         find_tables(d);
         rc = parse_rest(d, path, e);
     }
-    if (rc != 0)
-        json_document_free(d);
+    if (rc != 0) json_document_free(d);
     return rc;
 }
 

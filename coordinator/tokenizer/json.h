@@ -14,7 +14,7 @@ struct json_span {
 
 struct json_document {
     struct buffer file;
-    json_t *root;                 /* without the two members below, which are null in it */
+    json_t *root;                   /* without the two members below, which are null in it */
     struct json_span vocab, merges; /* the text of model.vocab and model.merges */
 };
 
@@ -27,6 +27,7 @@ int json_load_whole(struct buffer *file, const char *path, struct error *e);
 
 /* Members of a jansson object. A member that is missing or null gives the default; one of the wrong type is -EINVAL. */
 int json_get_bool(const json_t *o, const char *key, bool otherwise, bool *out, struct error *e);
-int json_get_text(const json_t *o, const char *key, const char **out, size_t *bytes, struct error *e); /* *out NULL: missing */
+int json_get_text(const json_t *o, const char *key, const char **out, size_t *bytes,
+                  struct error *e); /* *out NULL: missing */
 int json_need_text(const json_t *o, const char *key, const char **out, size_t *bytes, struct error *e);
 const char *json_type_name(const json_t *o); /* its "type", "" if it has none */

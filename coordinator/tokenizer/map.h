@@ -16,8 +16,8 @@ struct map {
     size_t mask, count; /* mask + 1 slots, at most half of them used; no slots while empty */
 };
 
-int map_reserve(struct map *m, size_t count);                   /* room for so many keys; 0 or -ENOMEM */
-int map_put(struct map *m, uint64_t key, uint64_t value);       /* adds or replaces; 0 or -ENOMEM */
+int map_reserve(struct map *m, size_t count);             /* room for so many keys; 0 or -ENOMEM */
+int map_put(struct map *m, uint64_t key, uint64_t value); /* adds or replaces; 0 or -ENOMEM */
 void map_free(struct map *m);
 
 static inline uint64_t map_mix(uint64_t x)
@@ -31,13 +31,10 @@ static inline uint64_t map_mix(uint64_t x)
 
 static inline uint64_t map_get(const struct map *m, uint64_t key)
 {
-    if (!m->slot)
-        return MAP_NONE;
+    if (!m->slot) return MAP_NONE;
     for (size_t i = (size_t)map_mix(key) & m->mask;; i = (i + 1) & m->mask) {
-        if (m->slot[i].key == key)
-            return m->slot[i].value;
-        if (m->slot[i].key == MAP_NONE)
-            return MAP_NONE;
+        if (m->slot[i].key == key) return m->slot[i].value;
+        if (m->slot[i].key == MAP_NONE) return MAP_NONE;
     }
 }
 
@@ -59,8 +56,8 @@ struct vocab {
     struct buffer text;
     struct vocab_string *string; /* [count], as they came */
     size_t count, string_capacity;
-    uint32_t *by_id;             /* [size], index of the string + 1; 0: no such id */
-    size_t size, id_capacity;    /* size: highest id + 1 */
+    uint32_t *by_id;          /* [size], index of the string + 1; 0: no such id */
+    size_t size, id_capacity; /* size: highest id + 1 */
     struct vocab_slot *slot;
     size_t mask;
 };
@@ -68,6 +65,6 @@ struct vocab {
 /* Adds s with this id; a string that is there gets the new id, an id that is there the new string.
  * 0, -ENOMEM, -ERANGE for an id beyond the limit. */
 int vocab_put(struct vocab *v, const char *s, size_t bytes, uint32_t id);
-int64_t vocab_find(const struct vocab *v, const char *s, size_t bytes); /* id or -1 */
+int64_t vocab_find(const struct vocab *v, const char *s, size_t bytes);    /* id or -1 */
 const char *vocab_text(const struct vocab *v, uint32_t id, size_t *bytes); /* NULL: no such id */
 void vocab_free(struct vocab *v);

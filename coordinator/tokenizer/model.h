@@ -10,18 +10,18 @@ enum model_kind { MODEL_BPE, MODEL_UNIGRAM, MODEL_WORDPIECE, MODEL_WORDLEVEL, MO
 /* Byte pair encoding: the characters of a word are joined pair by pair, the pair with the lowest rank first, the
  * leftmost of equals first. */
 struct bpe {
-    struct map merge;          /* left id << 32 | right id -> rank << 32 | joined id */
-    struct map chars;          /* code point -> id, where there is neither prefix nor suffix */
-    int64_t byte_id[256];      /* of the visible character of a byte (ByteLevel); -1: none */
-    int64_t fallback_id[256];  /* of "<0xNN>" where byte_fallback is on; -1: none */
+    struct map merge;             /* left id << 32 | right id -> rank << 32 | joined id */
+    struct map chars;             /* code point -> id, where there is neither prefix nor suffix */
+    int64_t byte_id[256];         /* of the visible character of a byte (ByteLevel); -1: none */
+    int64_t fallback_id[256];     /* of "<0xNN>" where byte_fallback is on; -1: none */
     struct buffer prefix, suffix; /* continuing_subword_prefix, end_of_word_suffix */
     bool fuse_unk, byte_fallback, ignore_merges, raw_bytes;
-    bool tiling_words;            /* no merge reaches over the border before a "▁" ... */
-    struct map joins_mark;     /* ... unless this code point stands before it */
+    bool tiling_words;     /* no merge reaches over the border before a "▁" ... */
+    struct map joins_mark; /* ... unless this code point stands before it */
 };
 
 struct unigram {
-    double *score;   /* [vocab.size] */
+    double *score; /* [vocab.size] */
     double unk_score;
     struct map trie; /* node << 8 | byte -> node << 32 | id + 1 (0: no piece ends here) */
     bool byte_fallback;
@@ -81,7 +81,8 @@ void model_free(struct model *m);
 void model_take_bytes(struct model *m);
 
 /* Appends the ids of a word, valid UTF-8 (any bytes where raw), not empty. */
-int model_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out, struct error *e);
+int model_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out,
+                 struct error *e);
 
 void model_work_start(struct model_work *work, size_t text_bytes); /* sizes the cache for a text; may do without */
 void model_work_free(struct model_work *work);
@@ -89,14 +90,16 @@ void model_work_free(struct model_work *work);
 /* Per model; model_encode chooses. */
 int bpe_read(struct model *m, const struct json_document *d, const json_t *o, struct error *e);
 int bpe_finish(struct model *m, struct error *e); /* tables from the vocabulary, after it and the merges are there */
-int bpe_add_merge(struct model *m, const char *left, size_t left_bytes, const char *right, size_t right_bytes, uint32_t rank,
-                  struct buffer *joined, struct error *e);
-int bpe_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out, struct error *e);
+int bpe_add_merge(struct model *m, const char *left, size_t left_bytes, const char *right, size_t right_bytes,
+                  uint32_t rank, struct buffer *joined, struct error *e);
+int bpe_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out,
+               struct error *e);
 int unigram_read(struct model *m, const struct json_document *d, const json_t *o, struct error *e);
-int unigram_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out, struct error *e);
+int unigram_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes,
+                   struct token_ids *out, struct error *e);
 int wordpiece_read(struct model *m, const struct json_document *d, const json_t *o, struct error *e);
-int wordpiece_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out,
-                     struct error *e);
+int wordpiece_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes,
+                     struct token_ids *out, struct error *e);
 
 /* {"token": id, ...} into m->vocab. */
 int model_read_vocab(struct model *m, const struct json_document *d, struct error *e);

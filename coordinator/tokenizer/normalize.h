@@ -18,8 +18,8 @@ enum normalizer_kind {
     NORMALIZER_NMT,
     NORMALIZER_BYTE_LEVEL,
     NORMALIZER_CHARSMAP,
-    NORMALIZER_BERT_CLEAN,    /* BertNormalizer is up to four steps: this one */
-    NORMALIZER_BERT_CHINESE,  /* spaces around ideographs */
+    NORMALIZER_BERT_CLEAN,   /* BertNormalizer is up to four steps: this one */
+    NORMALIZER_BERT_CHINESE, /* spaces around ideographs */
     NORMALIZER_STRIP_NONSPACING,
 };
 
@@ -43,8 +43,8 @@ int normalizer_add(struct normalizer *n, enum normalizer_kind kind, struct norma
 void normalizer_free(struct normalizer *n);
 
 /* Changes *text, valid UTF-8, in place with *spare's help. *cut becomes true where its beginning was stripped off. */
-int normalizer_apply(const struct normalizer *n, struct pattern_match *m, struct buffer *text, struct buffer *spare, bool *cut,
-                     struct error *e);
+int normalizer_apply(const struct normalizer *n, struct pattern_match *m, struct buffer *text, struct buffer *spare,
+                     bool *cut, struct error *e);
 
 /* GPT-2's visible stand-ins for bytes, as UTF-8. [byte] is a NUL-terminated string. */
 extern const char byte_level_text[256][3];

@@ -9,11 +9,13 @@
 
 /* ---- added tokens ---- */
 
-int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes, struct error *e)
+int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes,
+                        struct error *e)
 {
     int rc = added_tokens_add(&t->added, token, content, bytes);
     if (rc == -ERANGE)
-        return error_set(e, ERANGE, "the added token \"%s\" has the id %u, beyond %u", content, token.id, VOCAB_ID_LIMIT);
+        return error_set(e, ERANGE, "the added token \"%s\" has the id %u, beyond %u", content, token.id,
+                         VOCAB_ID_LIMIT);
     return rc != 0 ? error_set(e, ENOMEM, "no memory for the added tokens") : 0;
 }
 
@@ -30,10 +32,8 @@ int tokenizer_read_flags(struct added_token *a, const json_t *o, struct error *e
 uint32_t tokenizer_next_id(const struct tokenizer *t, const char *content, size_t bytes)
 {
     int64_t id = vocab_find(&t->added.vocab, content, bytes);
-    if (id < 0)
-        id = vocab_find(&t->model.vocab, content, bytes);
-    if (id >= 0)
-        return (uint32_t)id;
+    if (id < 0) id = vocab_find(&t->model.vocab, content, bytes);
+    if (id >= 0) return (uint32_t)id;
     size_t model = t->model.vocab.count, added = t->added.vocab.size;
     return (uint32_t)(added > model ? added : model);
 }
@@ -44,20 +44,18 @@ static int read_added(struct tokenizer *t, const json_t *list, struct error *e)
     size_t i;
     if (list && !json_is_null(list) && !json_is_array(list))
         return error_set(e, EINVAL, "\"added_tokens\" is not a list");
-    json_array_foreach(list, i, o) {
+    json_array_foreach(list, i, o)
+    {
         struct added_token a = {0};
         const char *content;
         size_t bytes;
         int rc = json_need_text(o, "content", &content, &bytes, e);
         rc = rc != 0 ? rc : tokenizer_read_flags(&a, o, e);
-        if (rc != 0)
-            return error_prefix(e, "added token %zu", i);
-        if (bytes == 0)
-            continue;
+        if (rc != 0) return error_prefix(e, "added token %zu", i);
+        if (bytes == 0) continue;
         a.id = tokenizer_next_id(t, content, bytes);
         rc = tokenizer_add_token(t, a, content, bytes, e);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) return rc;
     }
     return 0;
 }
@@ -73,10 +71,8 @@ static int read_parts(struct tokenizer *t, const struct json_document *d, struct
         return error_prefix(e, "pre_tokenizer");
     if (postprocessor_read(&t->post, json_object_get(root, "post_processor"), e) != 0)
         return error_prefix(e, "post_processor");
-    if (decoder_read(&t->decoder, json_object_get(root, "decoder"), e) != 0)
-        return error_prefix(e, "decoder");
-    if (model_read(&t->model, d, e) != 0)
-        return error_prefix(e, "model");
+    if (decoder_read(&t->decoder, json_object_get(root, "decoder"), e) != 0) return error_prefix(e, "decoder");
+    if (model_read(&t->model, d, e) != 0) return error_prefix(e, "model");
     const struct pretokenizer *p = &t->pretokenizer;
     bool plain = t->model.kind == MODEL_BPE && !t->model.bpe.prefix.bytes && !t->model.bpe.suffix.bytes;
     if (plain && p->count && p->step[p->count - 1].kind == PRETOKENIZER_BYTE_LEVEL) {
@@ -90,8 +86,7 @@ int tokenizer_read_json(struct tokenizer *t, const char *path, const struct spec
 {
     struct json_document d;
     int rc = json_document_read(&d, path, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     rc = read_parts(t, &d, e);
     if (rc != 0)
         rc = error_prefix(e, "%s", path);
@@ -112,16 +107,14 @@ static bool there(char *path, size_t path_bytes, const char *folder, const char 
 /* The folder's first *.tiktoken, or tiktoken.model. */
 static bool find_tiktoken(char *path, size_t path_bytes, const char *folder)
 {
-    if (there(path, path_bytes, folder, "tiktoken.model"))
-        return true;
+    if (there(path, path_bytes, folder, "tiktoken.model")) return true;
     DIR *dir = opendir(folder);
     bool found = false;
     for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
         size_t n = strlen(entry->d_name);
         found = n > 9 && !strcmp(entry->d_name + n - 9, ".tiktoken") && there(path, path_bytes, folder, entry->d_name);
     }
-    if (dir)
-        closedir(dir);
+    if (dir) closedir(dir);
     return found;
 }
 
@@ -132,10 +125,10 @@ static bool is_tiktoken(const char *path)
     struct error unread;
     FILE *f = file_stream(path, &unread);
     size_t n = f ? fread(head, 1, sizeof head - 1, f) : 0, i = 0;
-    if (f)
-        fclose(f);
+    if (f) fclose(f);
     head[n] = 0;
-    while (head[i] && (strchr("+/=", head[i]) || (head[i] >= '0' && head[i] <= '9') || ((head[i] | 32) >= 'a' && (head[i] | 32) <= 'z')))
+    while (head[i] && (strchr("+/=", head[i]) || (head[i] >= '0' && head[i] <= '9') ||
+                       ((head[i] | 32) >= 'a' && (head[i] | 32) <= 'z')))
         i++;
     return i > 0 && head[i] == ' ' && head[i + 1] >= '0' && head[i + 1] <= '9';
 }
@@ -147,40 +140,43 @@ static int no_tokenizer(const char *folder, struct error *e)
     char path[4096];
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (there(path, sizeof path, folder, others[i]))
-            return error_set(e, ENOENT, "%s: no tokenizer: %s is there, which %s; fetch the model's tokenizer.json", folder, others[i],
+            return error_set(e, ENOENT, "%s: no tokenizer: %s is there, which %s; fetch the model's tokenizer.json",
+                             folder, others[i],
                              others[i][0] == 'v' && others[i][6] == 'j' ? "needs merges.txt beside it"
                              : others[i][0] == 'm'                      ? "needs vocab.json beside it"
                                                                         : "is not read by itself");
     }
-    return error_set(e, ENOENT, "%s: no tokenizer: neither tokenizer.json, tokenizer.model, a *.tiktoken file, tekken.json, nor vocab.json with "
-                                "merges.txt; fetch the model's tokenizer.json", folder);
+    return error_set(e, ENOENT,
+                     "%s: no tokenizer: neither tokenizer.json, tokenizer.model, a *.tiktoken file, tekken.json, nor "
+                     "vocab.json with "
+                     "merges.txt; fetch the model's tokenizer.json",
+                     folder);
 }
 
 static int open_files(struct tokenizer *t, const char *folder, struct special_tokens *s, struct error *e)
 {
     char path[4096];
-    bool json = there(path, sizeof path, folder, "tokenizer.json"), model = !json && there(path, sizeof path, folder, "tokenizer.model");
+    bool json = there(path, sizeof path, folder, "tokenizer.json"),
+         model = !json && there(path, sizeof path, folder, "tokenizer.model");
     bool tiktoken = !json && !model && find_tiktoken(path, sizeof path, folder);
     if (!json && !model && !tiktoken && there(path, sizeof path, folder, "tekken.json"))
         return tokenizer_read_tekken(t, path, s, e);
-    if (!json && !model && !tiktoken && there(path, sizeof path, folder, "vocab.json") && there(path, sizeof path, folder, "merges.txt"))
+    if (!json && !model && !tiktoken && there(path, sizeof path, folder, "vocab.json") &&
+        there(path, sizeof path, folder, "merges.txt"))
         return tokenizer_read_merges(t, folder, s, e);
-    if (!json && !model && !tiktoken)
-        return no_tokenizer(folder, e);
+    if (!json && !model && !tiktoken) return no_tokenizer(folder, e);
     int rc = mistaken_file(path, e);
-    if (rc != 0)
-        return rc;
-    if (json)
-        return tokenizer_read_json(t, path, s, e);
-    return model && !is_tiktoken(path) ? tokenizer_read_sentencepiece(t, path, s, e) : tokenizer_read_tiktoken(t, path, s, e);
+    if (rc != 0) return rc;
+    if (json) return tokenizer_read_json(t, path, s, e);
+    return model && !is_tiktoken(path) ? tokenizer_read_sentencepiece(t, path, s, e)
+                                       : tokenizer_read_tiktoken(t, path, s, e);
 }
 
 int tokenizer_open(struct tokenizer **out, const char *folder, struct error *e)
 {
     struct tokenizer *t = calloc(1, sizeof *t);
     struct special_tokens s;
-    if (!t)
-        return error_set(e, ENOMEM, "no memory for the tokenizer");
+    if (!t) return error_set(e, ENOMEM, "no memory for the tokenizer");
     t->eos = -1;
     int rc = special_tokens_open(&s, folder, e);
     rc = rc != 0 ? rc : open_files(t, folder, &s, e);

@@ -22,7 +22,8 @@ struct tokenizer {
 
 /* Each fills an empty tokenizer from its file; what was filled when it fails is freed by tokenizer_close. */
 int tokenizer_read_json(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
-int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
+int tokenizer_read_sentencepiece(struct tokenizer *t, const char *path, const struct special_tokens *s,
+                                 struct error *e);
 /* FOLDER/vocab.json and merges.txt; s gets what the class says where the files do not. */
 int tokenizer_read_merges(struct tokenizer *t, const char *folder, struct special_tokens *s, struct error *e);
 int tokenizer_read_tekken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e);
@@ -35,6 +36,7 @@ int tokenizer_read_flags(struct added_token *a, const json_t *o, struct error *e
 /* The id that Hugging Face gives: the content's own where it has one, else the next free one. */
 uint32_t tokenizer_next_id(const struct tokenizer *t, const char *content, size_t bytes);
 /* One added token; -EINVAL names content and id where they clash with what is there. */
-int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes, struct error *e);
+int tokenizer_add_token(struct tokenizer *t, struct added_token token, const char *content, size_t bytes,
+                        struct error *e);
 /* The text of a token and its length in bytes, NULL: no such id. */
 const char *tokenizer_token(const struct tokenizer *t, uint32_t id, size_t *bytes);

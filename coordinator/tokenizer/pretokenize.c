@@ -7,8 +7,7 @@
 
 void pieces_push(struct pieces *p, size_t start, size_t end, bool first)
 {
-    if (start >= end)
-        return;
+    if (start >= end) return;
     struct piece *grown = array_grow(p->piece, sizeof *grown, &p->capacity, p->count + 1);
     if (!grown) {
         p->failed = true;
@@ -42,8 +41,7 @@ static void emit(struct splitter *s, size_t start, size_t end)
 
 static void hold(struct splitter *s, size_t start, size_t end)
 {
-    if (s->held)
-        emit(s, s->start, s->end);
+    if (s->held) emit(s, s->start, s->end);
     s->start = start;
     s->end = end;
     s->held = true;
@@ -54,21 +52,12 @@ static void split_range(struct splitter *s, size_t start, size_t end, bool match
     bool joins = false;
     switch (s->behavior) {
     case SPLIT_REMOVED:
-        if (!match)
-            emit(s, start, end);
+        if (!match) emit(s, start, end);
         return;
-    case SPLIT_ISOLATED:
-        emit(s, start, end);
-        return;
-    case SPLIT_CONTIGUOUS:
-        joins = match == s->previous_match;
-        break;
-    case SPLIT_MERGED_WITH_PREVIOUS:
-        joins = match && !s->previous_match;
-        break;
-    case SPLIT_MERGED_WITH_NEXT:
-        joins = !match && s->previous_match;
-        break;
+    case SPLIT_ISOLATED: emit(s, start, end); return;
+    case SPLIT_CONTIGUOUS: joins = match == s->previous_match; break;
+    case SPLIT_MERGED_WITH_PREVIOUS: joins = match && !s->previous_match; break;
+    case SPLIT_MERGED_WITH_NEXT: joins = !match && s->previous_match; break;
     }
     if (joins && s->held)
         s->end = end;
@@ -79,12 +68,12 @@ static void split_range(struct splitter *s, size_t start, size_t end, bool match
 
 static void split_end(struct splitter *s)
 {
-    if (s->held)
-        emit(s, s->start, s->end);
+    if (s->held) emit(s, s->start, s->end);
 }
 
-static int split_by_pattern(const struct pattern *pattern, bool invert, enum split_behavior behavior, struct pattern_match *m,
-                            const struct pieces *in, const struct piece *piece, struct pieces *out, struct error *e)
+static int split_by_pattern(const struct pattern *pattern, bool invert, enum split_behavior behavior,
+                            struct pattern_match *m, const struct pieces *in, const struct piece *piece,
+                            struct pieces *out, struct error *e)
 {
     struct splitter s = {.out = out, .source = piece, .behavior = behavior};
     const char *text = in->text.data + piece->start;
@@ -92,37 +81,35 @@ static int split_by_pattern(const struct pattern *pattern, bool invert, enum spl
     size_t from = 0;
     int rc;
     while ((rc = pattern_next(pattern, m, text, piece->bytes, &w, e)) > 0) {
-        if (w.start > from)
-            split_range(&s, from, w.start, invert);
+        if (w.start > from) split_range(&s, from, w.start, invert);
         split_range(&s, w.start, w.end, !invert);
         from = w.end;
     }
-    if (from < piece->bytes)
-        split_range(&s, from, piece->bytes, invert);
+    if (from < piece->bytes) split_range(&s, from, piece->bytes, invert);
     split_end(&s);
     return rc;
 }
 
 static bool is_delimiter(enum pretokenizer_kind kind, uint32_t c)
 {
-    return kind == PRETOKENIZER_DIGITS ? utf8_is_numeric(c) : kind == PRETOKENIZER_SPACES ? utf8_is_space(c) : utf8_is_punctuation(c);
+    return kind == PRETOKENIZER_DIGITS   ? utf8_is_numeric(c)
+           : kind == PRETOKENIZER_SPACES ? utf8_is_space(c)
+                                         : utf8_is_punctuation(c);
 }
 
-static void split_by_class(const struct pretokenizer_step *step, const struct pieces *in, const struct piece *piece, struct pieces *out)
+static void split_by_class(const struct pretokenizer_step *step, const struct pieces *in, const struct piece *piece,
+                           struct pieces *out)
 {
     struct splitter s = {.out = out, .source = piece, .behavior = step->behavior};
     const char *text = in->text.data + piece->start;
     size_t from = 0;
     for (size_t at = 0, n; at < piece->bytes; at += n) {
-        if (!is_delimiter(step->kind, utf8_decode(text + at, &n)))
-            continue;
-        if (at > from)
-            split_range(&s, from, at, false);
+        if (!is_delimiter(step->kind, utf8_decode(text + at, &n))) continue;
+        if (at > from) split_range(&s, from, at, false);
         split_range(&s, at, at + n, true);
         from = at + n;
     }
-    if (from < piece->bytes)
-        split_range(&s, from, piece->bytes, false);
+    if (from < piece->bytes) split_range(&s, from, piece->bytes, false);
     split_end(&s);
 }
 
@@ -135,15 +122,12 @@ static void split_words(const struct pieces *in, const struct piece *piece, stru
     for (at = 0; at < piece->bytes; at += n) {
         uint32_t c = utf8_decode(text + at, &n);
         now = utf8_is_word(c) ? WORD : utf8_is_space(c) ? SPACE : OTHER;
-        if (now == kind)
-            continue;
-        if (kind != SPACE)
-            pieces_push(out, piece->start + from, piece->start + at, piece->first && from == 0);
+        if (now == kind) continue;
+        if (kind != SPACE) pieces_push(out, piece->start + from, piece->start + at, piece->first && from == 0);
         from = at;
         kind = now;
     }
-    if (kind != SPACE)
-        pieces_push(out, piece->start + from, piece->start + at, piece->first && from == 0);
+    if (kind != SPACE) pieces_push(out, piece->start + from, piece->start + at, piece->first && from == 0);
 }
 
 static void split_lengths(size_t length, const struct pieces *in, const struct piece *piece, struct pieces *out)
@@ -162,7 +146,8 @@ static void split_lengths(size_t length, const struct pieces *in, const struct p
 
 /* ---- steps that write new text ---- */
 
-static void metaspace(const struct pretokenizer_step *step, const struct pieces *in, const struct piece *piece, struct pieces *out)
+static void metaspace(const struct pretokenizer_step *step, const struct pieces *in, const struct piece *piece,
+                      struct pieces *out)
 {
     const char *text = in->text.data + piece->start, *mark = step->replacement;
     size_t mark_bytes = step->replacement_bytes, start = out->text.bytes;
@@ -173,12 +158,10 @@ static void metaspace(const struct pretokenizer_step *step, const struct pieces 
         const char *space = memchr(text + at, ' ', piece->bytes - at);
         size_t end = space ? (size_t)(space - text) : piece->bytes;
         buffer_append(&out->text, text + at, end - at);
-        if (space)
-            buffer_append(&out->text, mark, mark_bytes);
+        if (space) buffer_append(&out->text, mark, mark_bytes);
         at = end + (space ? 1 : 0);
     }
-    if (out->text.failed)
-        return;
+    if (out->text.failed) return;
     if (!step->split) {
         pieces_push(out, start, out->text.bytes, piece->first);
         return;
@@ -198,8 +181,7 @@ static void metaspace(const struct pretokenizer_step *step, const struct pieces 
 static void prefix_space(const struct pieces *in, const struct piece *piece, struct pieces *out)
 {
     size_t start = out->text.bytes;
-    if (in->text.data[piece->start] != ' ')
-        buffer_append_byte(&out->text, ' ');
+    if (in->text.data[piece->start] != ' ') buffer_append_byte(&out->text, ' ');
     buffer_append(&out->text, in->text.data + piece->start, piece->bytes);
     pieces_push(out, start, out->text.bytes, piece->first);
 }
@@ -221,7 +203,8 @@ static void swap(struct pieces *a, struct pieces *b)
 }
 
 /* One pass over all pieces with a function that keeps the text (texts stays where it is) or writes a new one. */
-static int each_piece(const struct pretokenizer_step *s, struct pattern_match *m, struct pieces *p, struct pieces *spare,
+static int each_piece(const struct pretokenizer_step *s, struct pattern_match *m, struct pieces *p,
+                      struct pieces *spare,
                       void (*writes)(const struct pieces *, const struct piece *, struct pieces *), struct error *e)
 {
     bool new_text = writes || s->kind == PRETOKENIZER_METASPACE;
@@ -243,31 +226,28 @@ static int each_piece(const struct pretokenizer_step *s, struct pattern_match *m
             split_by_class(s, p, piece, spare);
     }
     swap(p, spare);
-    if (!new_text)
-        buffer_swap(&p->text, &spare->text);
+    if (!new_text) buffer_swap(&p->text, &spare->text);
     return rc;
 }
 
-static int byte_level(const struct pretokenizer_step *s, struct pattern_match *m, struct pieces *p, struct pieces *spare, bool keep_bytes,
-                      struct error *e)
+static int byte_level(const struct pretokenizer_step *s, struct pattern_match *m, struct pieces *p,
+                      struct pieces *spare, bool keep_bytes, struct error *e)
 {
     int rc = s->prefix_space ? each_piece(s, m, p, spare, prefix_space, e) : 0;
-    if (rc == 0 && s->pattern)
-        rc = each_piece(s, m, p, spare, NULL, e);
-    if (rc == 0 && !keep_bytes)
-        rc = each_piece(s, m, p, spare, write_bytes, e);
+    if (rc == 0 && s->pattern) rc = each_piece(s, m, p, spare, NULL, e);
+    if (rc == 0 && !keep_bytes) rc = each_piece(s, m, p, spare, write_bytes, e);
     return rc;
 }
 
-int pretokenizer_apply(const struct pretokenizer *p, struct pattern_match *m, struct pieces *pieces, struct pieces *spare,
-                       struct error *e)
+int pretokenizer_apply(const struct pretokenizer *p, struct pattern_match *m, struct pieces *pieces,
+                       struct pieces *spare, struct error *e)
 {
     for (size_t i = 0; i < p->count; i++) {
         const struct pretokenizer_step *s = &p->step[i];
-        int rc = s->kind == PRETOKENIZER_BYTE_LEVEL ? byte_level(s, m, pieces, spare, p->keep_bytes && i + 1 == p->count, e)
-                                                    : each_piece(s, m, pieces, spare, NULL, e);
-        if (rc != 0)
-            return rc;
+        int rc = s->kind == PRETOKENIZER_BYTE_LEVEL
+                     ? byte_level(s, m, pieces, spare, p->keep_bytes && i + 1 == p->count, e)
+                     : each_piece(s, m, pieces, spare, NULL, e);
+        if (rc != 0) return rc;
     }
     bool failed = pieces->failed || spare->failed || pieces->text.failed || spare->text.failed;
     return failed ? error_set(e, ENOMEM, "no memory to split the text") : 0;

@@ -18,14 +18,20 @@ struct pieces {
 void pieces_push(struct pieces *p, size_t start, size_t end, bool first); /* an empty range is left out */
 void pieces_free(struct pieces *p);
 
-enum split_behavior { SPLIT_REMOVED, SPLIT_ISOLATED, SPLIT_MERGED_WITH_PREVIOUS, SPLIT_MERGED_WITH_NEXT, SPLIT_CONTIGUOUS };
+enum split_behavior {
+    SPLIT_REMOVED,
+    SPLIT_ISOLATED,
+    SPLIT_MERGED_WITH_PREVIOUS,
+    SPLIT_MERGED_WITH_NEXT,
+    SPLIT_CONTIGUOUS
+};
 
 enum pretokenizer_kind {
-    PRETOKENIZER_SPLIT,       /* at matches of a pattern */
-    PRETOKENIZER_DIGITS,      /* at classes of characters: these four */
+    PRETOKENIZER_SPLIT,  /* at matches of a pattern */
+    PRETOKENIZER_DIGITS, /* at classes of characters: these four */
     PRETOKENIZER_PUNCTUATION,
     PRETOKENIZER_SPACES,
-    PRETOKENIZER_WHITESPACE,  /* runs of word characters and of others, white space dropped */
+    PRETOKENIZER_WHITESPACE, /* runs of word characters and of others, white space dropped */
     PRETOKENIZER_METASPACE,
     PRETOKENIZER_BYTE_LEVEL,
     PRETOKENIZER_FIXED_LENGTH,
@@ -37,9 +43,9 @@ struct pretokenizer_step {
     enum pretokenizer_kind kind;
     enum split_behavior behavior;
     bool invert;
-    struct pattern *pattern;     /* SPLIT, and BYTE_LEVEL where it uses its expression */
-    bool prefix_space;           /* BYTE_LEVEL */
-    char replacement[5];         /* METASPACE, and its bytes */
+    struct pattern *pattern; /* SPLIT, and BYTE_LEVEL where it uses its expression */
+    bool prefix_space;       /* BYTE_LEVEL */
+    char replacement[5];     /* METASPACE, and its bytes */
     size_t replacement_bytes;
     enum prepend_scheme prepend; /* METASPACE */
     bool split;                  /* METASPACE */
@@ -54,10 +60,12 @@ struct pretokenizer {
 
 /* o: the JSON of a pre-tokenizer, NULL or null for none. */
 int pretokenizer_read(struct pretokenizer *p, const json_t *o, struct error *e);
-int pretokenizer_add(struct pretokenizer *p, enum pretokenizer_kind kind, struct pretokenizer_step **step, struct error *e);
-int pretokenizer_metaspace_read(struct pretokenizer_step *s, const json_t *o, struct error *e); /* a decoder has the same members */
+int pretokenizer_add(struct pretokenizer *p, enum pretokenizer_kind kind, struct pretokenizer_step **step,
+                     struct error *e);
+int pretokenizer_metaspace_read(struct pretokenizer_step *s, const json_t *o,
+                                struct error *e); /* a decoder has the same members */
 void pretokenizer_free(struct pretokenizer *p);
 
 /* Replaces the pieces by finer ones, with *spare's help. */
-int pretokenizer_apply(const struct pretokenizer *p, struct pattern_match *m, struct pieces *pieces, struct pieces *spare,
-                       struct error *e);
+int pretokenizer_apply(const struct pretokenizer *p, struct pattern_match *m, struct pieces *pieces,
+                       struct pieces *spare, struct error *e);

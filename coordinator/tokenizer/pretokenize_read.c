@@ -10,11 +10,11 @@
 /* GPT-2's (encoder.py), which ByteLevel brings along. */
 static const char gpt2_regex[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-int pretokenizer_add(struct pretokenizer *p, enum pretokenizer_kind kind, struct pretokenizer_step **step, struct error *e)
+int pretokenizer_add(struct pretokenizer *p, enum pretokenizer_kind kind, struct pretokenizer_step **step,
+                     struct error *e)
 {
     struct pretokenizer_step *steps = array_grow(p->step, sizeof *steps, &p->capacity, p->count + 1);
-    if (!steps)
-        return error_set(e, ENOMEM, "no memory for a pre-tokenizer");
+    if (!steps) return error_set(e, ENOMEM, "no memory for a pre-tokenizer");
     p->step = steps;
     *step = &p->step[p->count++];
     **step = (struct pretokenizer_step){.kind = kind, .behavior = SPLIT_ISOLATED};
@@ -27,8 +27,7 @@ static int read_behavior(struct pretokenizer_step *s, const json_t *o, struct er
     const char *name;
     size_t bytes;
     int rc = json_get_text(o, "behavior", &name, &bytes, e);
-    if (rc != 0 || !name)
-        return rc;
+    if (rc != 0 || !name) return rc;
     for (size_t i = 0; i < 5; i++) {
         if (!strcmp(name, names[i])) {
             s->behavior = (enum split_behavior)i;
@@ -58,7 +57,8 @@ static int read_byte_level(struct pretokenizer_step *s, const json_t *o, struct 
     bool regex;
     int rc = json_get_bool(o, "add_prefix_space", true, &s->prefix_space, e);
     rc = rc != 0 ? rc : json_get_bool(o, "use_regex", true, &regex, e);
-    return rc != 0 || !regex ? rc : pattern_compile(&s->pattern, gpt2_regex, sizeof gpt2_regex - 1, PATTERN_ONIGURUMA, e);
+    return rc != 0 || !regex ? rc
+                             : pattern_compile(&s->pattern, gpt2_regex, sizeof gpt2_regex - 1, PATTERN_ONIGURUMA, e);
 }
 
 static int read_delimiter(struct pretokenizer_step *s, const json_t *o, struct error *e)
@@ -66,8 +66,7 @@ static int read_delimiter(struct pretokenizer_step *s, const json_t *o, struct e
     const char *text;
     size_t bytes;
     int rc = json_need_text(o, "delimiter", &text, &bytes, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     if (bytes == 0 || utf8_char_bytes(text[0]) != bytes)
         return error_set(e, EINVAL, "\"delimiter\" is not one character");
     s->behavior = SPLIT_REMOVED;
@@ -83,8 +82,7 @@ int pretokenizer_metaspace_read(struct pretokenizer_step *s, const json_t *o, st
     rc = rc != 0 ? rc : json_get_text(o, "prepend_scheme", &scheme, &scheme_bytes, e);
     rc = rc != 0 ? rc : json_get_bool(o, "add_prefix_space", true, &prefix, e);
     rc = rc != 0 ? rc : json_get_bool(o, "split", true, &s->split, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     if (bytes == 0 || utf8_char_bytes(mark[0]) != bytes)
         return error_set(e, EINVAL, "\"replacement\" is not one character");
     memcpy(s->replacement, mark, bytes);
@@ -115,8 +113,7 @@ static int read_bert(struct pretokenizer *p, struct error *e)
 {
     struct pretokenizer_step *s;
     int rc = pretokenizer_add(p, PRETOKENIZER_SPACES, &s, e);
-    if (rc != 0)
-        return rc;
+    if (rc != 0) return rc;
     s->behavior = SPLIT_REMOVED;
     return pretokenizer_add(p, PRETOKENIZER_PUNCTUATION, &s, e);
 }
@@ -139,14 +136,11 @@ static int read_step(struct pretokenizer *p, const json_t *o, const char *type, 
         {"FixedLength", PRETOKENIZER_FIXED_LENGTH, read_length},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(type, kinds[i].name))
-            continue;
+        if (strcmp(type, kinds[i].name)) continue;
         struct pretokenizer_step *s;
         int rc = pretokenizer_add(p, kinds[i].kind, &s, e);
-        if (rc != 0)
-            return rc;
-        if (s->kind == PRETOKENIZER_SPACES)
-            s->behavior = SPLIT_REMOVED;
+        if (rc != 0) return rc;
+        if (s->kind == PRETOKENIZER_SPACES) s->behavior = SPLIT_REMOVED;
         return kinds[i].read ? kinds[i].read(s, o, e) : 0;
     }
     return error_set(e, ENOTSUP, "the pre-tokenizer \"%s\" is not known", type);
@@ -154,21 +148,18 @@ static int read_step(struct pretokenizer *p, const json_t *o, const char *type, 
 
 static int read_any(struct pretokenizer *p, const json_t *o, int depth, struct error *e)
 {
-    if (!o || json_is_null(o))
-        return 0;
+    if (!o || json_is_null(o)) return 0;
     const char *type = json_type_name(o);
-    if (!strcmp(type, "BertPreTokenizer"))
-        return read_bert(p, e);
-    if (strcmp(type, "Sequence"))
-        return read_step(p, o, type, e);
+    if (!strcmp(type, "BertPreTokenizer")) return read_bert(p, e);
+    if (strcmp(type, "Sequence")) return read_step(p, o, type, e);
     const json_t *list = json_object_get(o, "pretokenizers"), *part;
     if (!json_is_array(list) || depth == MAX_DEPTH)
         return error_set(e, EINVAL, "a sequence of pre-tokenizers without its \"pretokenizers\", or nested too deeply");
     size_t i;
-    json_array_foreach(list, i, part) {
+    json_array_foreach(list, i, part)
+    {
         int rc = read_any(p, part, depth + 1, e);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) return rc;
     }
     return 0;
 }
@@ -180,8 +171,7 @@ int pretokenizer_read(struct pretokenizer *p, const json_t *o, struct error *e)
 
 void pretokenizer_free(struct pretokenizer *p)
 {
-    for (size_t i = 0; i < p->count; i++)
-        pattern_free(p->step[i].pattern);
+    for (size_t i = 0; i < p->count; i++) pattern_free(p->step[i].pattern);
     free(p->step);
     *p = (struct pretokenizer){0};
 }

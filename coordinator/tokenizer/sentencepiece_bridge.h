@@ -13,7 +13,13 @@ struct token_ids;
 
 struct piece_model;
 
-enum sentencepiece_kind { SENTENCEPIECE_NORMAL, SENTENCEPIECE_UNKNOWN, SENTENCEPIECE_CONTROL, SENTENCEPIECE_BYTE, SENTENCEPIECE_UNUSED };
+enum sentencepiece_kind {
+    SENTENCEPIECE_NORMAL,
+    SENTENCEPIECE_UNKNOWN,
+    SENTENCEPIECE_CONTROL,
+    SENTENCEPIECE_BYTE,
+    SENTENCEPIECE_UNUSED
+};
 
 int sentencepiece_open(struct piece_model **out, const char *path, struct error *e);
 void sentencepiece_close(struct piece_model *s); /* NULL: nothing to do */
@@ -29,14 +35,15 @@ size_t sentencepiece_strips(const struct piece_model *s);
 /* Whether the words of a text may be encoded one by one, and how each gets the mark of the space before it. Only where that
  * is sure: BPE (Unigram's sums over a whole text round differently), and provided that no piece reaches over a space. */
 enum sentencepiece_words {
-    SENTENCEPIECE_WHOLE,     /* they may not */
+    SENTENCEPIECE_WHOLE,      /* they may not */
     SENTENCEPIECE_DROP_SPACE, /* the model puts a mark before whatever it is given: the space is left out */
     SENTENCEPIECE_KEEP_SPACE, /* " word" is given */
 };
 enum sentencepiece_words sentencepiece_word_style(const struct piece_model *s);
 
 /* Appends the ids of a text, valid UTF-8. */
-int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e);
+int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out,
+                         struct error *e);
 
 #ifdef __cplusplus
 }

@@ -11,14 +11,15 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define CL100K(digits) "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits \
+#define CL100K(digits)                                                                                                 \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}" digits                                         \
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define KIMI_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
 #define KIMI_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
-#define KIMI_TAIL "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
-#define KIMI "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" KIMI_TAIL \
-    "[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*" KIMI_TAIL \
-    "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define KIMI_TAIL  "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+#define KIMI                                                                                                           \
+    "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" KIMI_TAIL "[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER   \
+    "+" KIMI_LOWER "*" KIMI_TAIL "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 /* Special tokens that follow the ranks without a gap; a %u is counted up from 0, or is the id itself. */
 struct special_range {
@@ -32,14 +33,26 @@ struct tiktoken_style {
     const char *pattern;
     bool nfc;
     struct special_range special[4];
-    const char *prefix[2];    /* begin each text */
+    const char *prefix[2]; /* begin each text */
 };
 
 static const struct tiktoken_style styles[] = {
-    {.class = "QWenTokenizer", .file = "qwen.tiktoken", .pattern = CL100K(""), .nfc = true,
-     .special = {{"<|endoftext|>", 1, false}, {"<|im_start|>", 1, false}, {"<|im_end|>", 1, false}, {"<|extra_%u|>", 205, false}}},
-    {.class = "TikTokenTokenizer", .file = "tiktoken.model", .pattern = KIMI, .special = {{"<|reserved_token_%u|>", 256, true}}},
-    {.class = "ChatGLM4Tokenizer", .file = "tokenizer.model", .pattern = CL100K("{1,3}"), .prefix = {"[gMASK]", "<sop>"}},
+    {.class = "QWenTokenizer",
+     .file = "qwen.tiktoken",
+     .pattern = CL100K(""),
+     .nfc = true,
+     .special = {{"<|endoftext|>", 1, false},
+                 {"<|im_start|>", 1, false},
+                 {"<|im_end|>", 1, false},
+                 {"<|extra_%u|>", 205, false}}},
+    {.class = "TikTokenTokenizer",
+     .file = "tiktoken.model",
+     .pattern = KIMI,
+     .special = {{"<|reserved_token_%u|>", 256, true}}},
+    {.class = "ChatGLM4Tokenizer",
+     .file = "tokenizer.model",
+     .pattern = CL100K("{1,3}"),
+     .prefix = {"[gMASK]", "<sop>"}},
 };
 
 static const struct tiktoken_style *style_of(const char *path, const struct special_tokens *s, struct error *e)
@@ -47,18 +60,19 @@ static const struct tiktoken_style *style_of(const char *path, const struct spec
     const char *class = json_string_value(json_object_get(s->config, "tokenizer_class")), *slash = strrchr(path, '/');
     const char *file = slash ? slash + 1 : path;
     for (size_t i = 0; i < sizeof styles / sizeof *styles; i++) {
-        if (!strcmp(class ? class : file, class ? styles[i].class : styles[i].file))
-            return &styles[i];
+        if (!strcmp(class ? class : file, class ? styles[i].class : styles[i].file)) return &styles[i];
     }
-    error_set(e, ENOTSUP, "%s: tiktoken files carry no pattern, and the tokenizer_class \"%s\" is not known (QWenTokenizer, "
-              "TikTokenTokenizer and ChatGLM4Tokenizer are); put the model's tokenizer.json beside it", path, class ? class : "");
+    error_set(e, ENOTSUP,
+              "%s: tiktoken files carry no pattern, and the tokenizer_class \"%s\" is not known (QWenTokenizer, "
+              "TikTokenTokenizer and ChatGLM4Tokenizer are); put the model's tokenizer.json beside it",
+              path, class ? class : "");
     return NULL;
 }
 
 /* ---- the ranks ---- */
 
-static int read_line(struct tokenizer *t, const char *path, unsigned number, const char *line, size_t bytes, struct buffer *raw,
-                     struct buffer *visible, struct error *e)
+static int read_line(struct tokenizer *t, const char *path, unsigned number, const char *line, size_t bytes,
+                     struct buffer *raw, struct buffer *visible, struct error *e)
 {
     const char *gap = memchr(line, ' ', bytes);
     char *end;
@@ -66,7 +80,8 @@ static int read_line(struct tokenizer *t, const char *path, unsigned number, con
     unsigned long rank = gap ? strtoul(gap + 1, &end, 10) : 0;
     if (!gap || end == gap + 1 || (*end != '\n' && *end != '\r' && *end) || rank >= VOCAB_ID_LIMIT ||
         !base64_decode(raw, line, (size_t)(gap - line)) || !raw->bytes)
-        return error_set(e, EINVAL, "%s: line %u is not base64, a space and a rank; fetch the file again", path, number);
+        return error_set(e, EINVAL, "%s: line %u is not base64, a space and a rank; fetch the file again", path,
+                         number);
     byte_level_append(visible, raw->data, raw->bytes);
     if (visible->failed || vocab_put(&t->model.vocab, visible->data, visible->bytes, (uint32_t)rank) != 0)
         return error_set(e, ENOMEM, "%s: no memory for its tokens", path);
@@ -77,8 +92,7 @@ static int read_ranks(struct tokenizer *t, const char *path, struct error *e)
 {
     struct error failed;
     FILE *f = file_stream(path, e ? e : &failed);
-    if (!f)
-        return e ? -e->code : -failed.code;
+    if (!f) return e ? -e->code : -failed.code;
     struct buffer raw = {0}, visible = {0};
     char *line = NULL;
     size_t room = 0;
@@ -88,8 +102,7 @@ static int read_ranks(struct tokenizer *t, const char *path, struct error *e)
         if (n > 0 && line[0] != '\n' && line[0] != '\r')
             rc = read_line(t, path, number, line, (size_t)n, &raw, &visible, e);
     }
-    if (rc == 0 && t->model.vocab.count == 0)
-        rc = error_set(e, EINVAL, "%s: no tokens in it", path);
+    if (rc == 0 && t->model.vocab.count == 0) rc = error_set(e, EINVAL, "%s: no tokens in it", path);
     free(line);
     buffer_free(&raw);
     buffer_free(&visible);
@@ -105,7 +118,8 @@ static int add_cuts(struct tokenizer *t, uint32_t id)
     for (size_t at = bytes ? utf8_char_bytes(text[0]) : 0; at < bytes; at += utf8_char_bytes(text[at])) {
         int64_t left = vocab_find(&t->model.vocab, text, at);
         int64_t right = left < 0 ? -1 : vocab_find(&t->model.vocab, text + at, bytes - at);
-        if (right >= 0 && map_put(&t->model.bpe.merge, (uint64_t)left << 32 | (uint64_t)right, (uint64_t)id << 32 | id) != 0)
+        if (right >= 0 &&
+            map_put(&t->model.bpe.merge, (uint64_t)left << 32 | (uint64_t)right, (uint64_t)id << 32 | id) != 0)
             return -ENOMEM;
     }
     return 0;
@@ -116,16 +130,13 @@ int tokenizer_finish_ranks(struct tokenizer *t, const char *path, struct error *
     int rc = 0;
     t->model.kind = MODEL_BPE;
     t->model.unk = -1;
-    for (uint32_t id = 0; id < t->model.vocab.size && rc == 0; id++)
-        rc = add_cuts(t, id);
-    if (rc != 0)
-        return error_set(e, ENOMEM, "%s: no memory for its merges", path);
+    for (uint32_t id = 0; id < t->model.vocab.size && rc == 0; id++) rc = add_cuts(t, id);
+    if (rc != 0) return error_set(e, ENOMEM, "%s: no memory for its merges", path);
     t->model.bpe.ignore_merges = true; /* tiktoken looks a whole word up first */
     rc = bpe_finish(&t->model, e);
     model_take_bytes(&t->model);
     for (unsigned b = 0; b < 256 && rc == 0; b++) {
-        if (t->model.bpe.byte_id[b] < 0)
-            rc = error_set(e, EINVAL, "%s: no token for the byte 0x%02x", path, b);
+        if (t->model.bpe.byte_id[b] < 0) rc = error_set(e, EINVAL, "%s: no token for the byte 0x%02x", path, b);
     }
     return rc;
 }
@@ -156,24 +167,25 @@ static int add_range(struct tokenizer *t, const struct special_range *range, uin
             snprintf(name, sizeof name, "%s", range->format);
         struct added_token a = {.id = *id, .special = true};
         int rc = vocab_text(&t->added.vocab, *id, NULL) ? 0 : tokenizer_add_token(t, a, name, strlen(name), e);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) return rc;
     }
     return 0;
 }
 
-static int add_specials(struct tokenizer *t, const struct tiktoken_style *style, const struct special_tokens *s, const char *path, struct error *e)
+static int add_specials(struct tokenizer *t, const struct tiktoken_style *style, const struct special_tokens *s,
+                        const char *path, struct error *e)
 {
     uint32_t id = (uint32_t)t->model.vocab.size;
     int rc = special_tokens_add(t, s, NULL, SPECIAL_GIVEN_ONLY, e);
-    for (size_t i = 0; i < 4 && style->special[i].format && rc == 0; i++)
-        rc = add_range(t, &style->special[i], &id, e);
+    for (size_t i = 0; i < 4 && style->special[i].format && rc == 0; i++) rc = add_range(t, &style->special[i], &id, e);
     rc = rc != 0 ? rc : special_tokens_add(t, s, NULL, SPECIAL_GIVEN_IDS, e);
     for (size_t i = 0; i < 2 && style->prefix[i] && rc == 0; i++) {
         int64_t token = tokenizer_token_id(t, style->prefix[i]);
         if (token < 0)
-            rc = error_set(e, EINVAL, "%s: its tokenizer begins texts with %s, which tokenizer_config.json beside it does not list", path,
-                           style->prefix[i]);
+            rc =
+                error_set(e, EINVAL,
+                          "%s: its tokenizer begins texts with %s, which tokenizer_config.json beside it does not list",
+                          path, style->prefix[i]);
         else if (token_ids_push(&t->post.prefix, (uint32_t)token) != 0)
             rc = error_set(e, ENOMEM, "no memory for the tokenizer");
     }
@@ -183,8 +195,7 @@ static int add_specials(struct tokenizer *t, const struct tiktoken_style *style,
 int tokenizer_read_tiktoken(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e)
 {
     const struct tiktoken_style *style = style_of(path, s, e);
-    if (!style)
-        return -ENOTSUP;
+    if (!style) return -ENOTSUP;
     int rc = read_ranks(t, path, e);
     rc = rc != 0 ? rc : tokenizer_finish_ranks(t, path, e);
     rc = rc != 0 ? rc : make_splits(t, style, e);

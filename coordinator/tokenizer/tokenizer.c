@@ -9,8 +9,7 @@ int token_ids_push(struct token_ids *ids, uint32_t id)
 {
     if (ids->count == ids->capacity) {
         uint32_t *grown = array_grow(ids->id, sizeof *grown, &ids->capacity, ids->count + 1);
-        if (!grown)
-            return -ENOMEM;
+        if (!grown) return -ENOMEM;
         ids->id = grown;
     }
     ids->id[ids->count++] = id;
@@ -25,8 +24,7 @@ void token_ids_free(struct token_ids *ids)
 
 void tokenizer_close(struct tokenizer *t)
 {
-    if (!t)
-        return;
+    if (!t) return;
     added_tokens_free(&t->added);
     normalizer_free(&t->normalizer);
     pretokenizer_free(&t->pretokenizer);
@@ -67,8 +65,7 @@ const char *tokenizer_token(const struct tokenizer *t, uint32_t id, size_t *byte
 
 int64_t tokenizer_end(const struct tokenizer *t, const char **file)
 {
-    if (file)
-        *file = t->eos_file;
+    if (file) *file = t->eos_file;
     return t->eos_file ? t->eos : -1;
 }
 
@@ -98,8 +95,7 @@ static int push(struct encoding *c, uint32_t id)
 static int push_all(struct encoding *c, const struct token_ids *ids)
 {
     for (size_t i = 0; i < ids->count; i++) {
-        if (push(c, ids->id[i]) != 0)
-            return -ENOMEM;
+        if (push(c, ids->id[i]) != 0) return -ENOMEM;
     }
     return 0;
 }
@@ -129,8 +125,7 @@ static int encode_raw(struct encoding *c, const char *text, size_t bytes, bool f
     size_t from = 0;
     first &= !cut;
     while (rc == 0 && added_tokens_next(&c->t->added, &c->t->added.normalized, c->text.data, c->text.bytes, &w, &m)) {
-        if (m.start > from)
-            rc = encode_words(c, c->text.data + from, m.start - from, first && from == 0);
+        if (m.start > from) rc = encode_words(c, c->text.data + from, m.start - from, first && from == 0);
         rc = rc != 0 ? rc : push(c, m.id);
         from = m.end;
     }
@@ -146,8 +141,7 @@ static int encode_text(struct encoding *c, const char *text, size_t bytes)
     size_t from = 0;
     int rc = 0;
     while (rc == 0 && added_tokens_next(&c->t->added, &c->t->added.raw, text, bytes, &w, &m)) {
-        if (m.start > from)
-            rc = encode_raw(c, text + from, m.start - from, from == 0);
+        if (m.start > from) rc = encode_raw(c, text + from, m.start - from, from == 0);
         rc = rc != 0 ? rc : push(c, m.id);
         from = m.end;
     }
@@ -161,14 +155,12 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes, 
     if (valid < bytes)
         return error_set(e, EILSEQ, "the text is not UTF-8 at byte %zu (0x%02x)", valid, (unsigned char)text[valid]);
     struct encoding c = {.t = t, .out = out, .e = e, .match = pattern_match_new()};
-    if (!c.match)
-        return error_set(e, ENOMEM, "no memory to encode a text");
+    if (!c.match) return error_set(e, ENOMEM, "no memory to encode a text");
     model_work_start(&c.work, bytes);
     int rc = add_special ? push_all(&c, &t->post.prefix) : 0;
     rc = rc != 0 ? rc : encode_text(&c, text, bytes);
     rc = rc != 0 || !add_special ? rc : push_all(&c, &t->post.suffix);
-    if (rc != 0)
-        out->count = before;
+    if (rc != 0) out->count = before;
     pattern_match_free(c.match);
     model_work_free(&c.work);
     buffer_free(&c.text);

@@ -36,11 +36,11 @@ void tokenizer_close(struct tokenizer *t);
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes, bool add_special, struct token_ids *out,
                      struct error *e);
 
-size_t tokenizer_vocab_size(const struct tokenizer *t);                       /* highest id + 1, added tokens included */
-int64_t tokenizer_token_id(const struct tokenizer *t, const char *content);   /* id, or -1 */
-bool tokenizer_is_added(const struct tokenizer *t, uint32_t id);              /* stands beside the model's vocabulary */
-bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);            /* marked special: not part of the text */
+size_t tokenizer_vocab_size(const struct tokenizer *t);                     /* highest id + 1, added tokens included */
+int64_t tokenizer_token_id(const struct tokenizer *t, const char *content); /* id, or -1 */
+bool tokenizer_is_added(const struct tokenizer *t, uint32_t id);            /* stands beside the model's vocabulary */
+bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);          /* marked special: not part of the text */
 /* What ends a text, by the folder's files: the id, -1 where they name none or it is not in the vocabulary. *file (or NULL):
  * the one that says so, NULL: none does. */
 int64_t tokenizer_end(const struct tokenizer *t, const char **file);
-const char *tokenizer_token_text(const struct tokenizer *t, uint32_t id);     /* as stored ("Ġthe"); NULL: no such id */
+const char *tokenizer_token_text(const struct tokenizer *t, uint32_t id); /* as stored ("Ġthe"); NULL: no such id */

@@ -11,7 +11,8 @@
 #define MAX_DEPTH 64 /* groups and nested classes; real patterns stay under 5 */
 
 /* Inside of a class. White_Space: Oniguruma's \s knows U+0085 and not U+180E, PCRE2's the other way round. */
-static const char space_set[] = "\\x09-\\x0d \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+static const char space_set[] =
+    "\\x09-\\x0d \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 static const char word_set[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 /* \w by itself has Latin-1's numbers too, within brackets it does not: so does Oniguruma. */
 static const char word_set_alone[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
@@ -26,14 +27,15 @@ struct translation {
     struct error *e;
     size_t group_start[MAX_DEPTH]; /* where each open group begins in out */
     int depth;
-    size_t atom_start;             /* where the last atom begins in out: what a quantifier repeats */
+    size_t atom_start; /* where the last atom begins in out: what a quantifier repeats */
 };
 
 static int translate_class(struct translation *t, struct buffer *out, int depth);
 
 static int damaged(struct translation *t, const char *what)
 {
-    return error_set(t->e, EINVAL, "the pattern \"%.*s\" is damaged: %s", t->bytes > 300 ? 300 : (int)t->bytes, t->s, what);
+    return error_set(t->e, EINVAL, "the pattern \"%.*s\" is damaged: %s", t->bytes > 300 ? 300 : (int)t->bytes, t->s,
+                     what);
 }
 
 static bool more(const struct translation *t)
@@ -56,29 +58,62 @@ static const char *words(const struct translation *t, bool in_class)
 static const char *known_property(const char *name)
 {
     static const char *const names[][2] = {
-        {"letter", "\\p{L}"}, {"uppercaseletter", "\\p{Lu}"}, {"lowercaseletter", "\\p{Ll}"}, {"titlecaseletter", "\\p{Lt}"},
-        {"casedletter", "\\p{L&}"}, {"lc", "\\p{L&}"}, {"modifierletter", "\\p{Lm}"}, {"otherletter", "\\p{Lo}"},
-        {"mark", "\\p{M}"}, {"combiningmark", "\\p{M}"}, {"nonspacingmark", "\\p{Mn}"}, {"spacingmark", "\\p{Mc}"},
-        {"enclosingmark", "\\p{Me}"}, {"number", "\\p{N}"}, {"decimalnumber", "\\p{Nd}"}, {"letternumber", "\\p{Nl}"},
-        {"othernumber", "\\p{No}"}, {"punctuation", "\\p{P}"}, {"connectorpunctuation", "\\p{Pc}"},
-        {"dashpunctuation", "\\p{Pd}"}, {"openpunctuation", "\\p{Ps}"}, {"closepunctuation", "\\p{Pe}"},
-        {"initialpunctuation", "\\p{Pi}"}, {"finalpunctuation", "\\p{Pf}"}, {"otherpunctuation", "\\p{Po}"},
-        {"symbol", "\\p{S}"}, {"mathsymbol", "\\p{Sm}"}, {"currencysymbol", "\\p{Sc}"}, {"modifiersymbol", "\\p{Sk}"},
-        {"othersymbol", "\\p{So}"}, {"separator", "\\p{Z}"}, {"spaceseparator", "\\p{Zs}"}, {"lineseparator", "\\p{Zl}"},
-        {"paragraphseparator", "\\p{Zp}"}, {"other", "\\p{C}"}, {"control", "\\p{Cc}"}, {"format", "\\p{Cf}"},
-        {"surrogate", "\\p{Cs}"}, {"privateuse", "\\p{Co}"}, {"unassigned", "\\p{Cn}"},
-        {"alnum", "\\p{Alphabetic}\\p{Nd}"}, {"alpha", "\\p{Alphabetic}"}, {"blank", "\\p{Zs}\\x09"},
+        {"letter", "\\p{L}"},
+        {"uppercaseletter", "\\p{Lu}"},
+        {"lowercaseletter", "\\p{Ll}"},
+        {"titlecaseletter", "\\p{Lt}"},
+        {"casedletter", "\\p{L&}"},
+        {"lc", "\\p{L&}"},
+        {"modifierletter", "\\p{Lm}"},
+        {"otherletter", "\\p{Lo}"},
+        {"mark", "\\p{M}"},
+        {"combiningmark", "\\p{M}"},
+        {"nonspacingmark", "\\p{Mn}"},
+        {"spacingmark", "\\p{Mc}"},
+        {"enclosingmark", "\\p{Me}"},
+        {"number", "\\p{N}"},
+        {"decimalnumber", "\\p{Nd}"},
+        {"letternumber", "\\p{Nl}"},
+        {"othernumber", "\\p{No}"},
+        {"punctuation", "\\p{P}"},
+        {"connectorpunctuation", "\\p{Pc}"},
+        {"dashpunctuation", "\\p{Pd}"},
+        {"openpunctuation", "\\p{Ps}"},
+        {"closepunctuation", "\\p{Pe}"},
+        {"initialpunctuation", "\\p{Pi}"},
+        {"finalpunctuation", "\\p{Pf}"},
+        {"otherpunctuation", "\\p{Po}"},
+        {"symbol", "\\p{S}"},
+        {"mathsymbol", "\\p{Sm}"},
+        {"currencysymbol", "\\p{Sc}"},
+        {"modifiersymbol", "\\p{Sk}"},
+        {"othersymbol", "\\p{So}"},
+        {"separator", "\\p{Z}"},
+        {"spaceseparator", "\\p{Zs}"},
+        {"lineseparator", "\\p{Zl}"},
+        {"paragraphseparator", "\\p{Zp}"},
+        {"other", "\\p{C}"},
+        {"control", "\\p{Cc}"},
+        {"format", "\\p{Cf}"},
+        {"surrogate", "\\p{Cs}"},
+        {"privateuse", "\\p{Co}"},
+        {"unassigned", "\\p{Cn}"},
+        {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+        {"alpha", "\\p{Alphabetic}"},
+        {"blank", "\\p{Zs}\\x09"},
         {"cntrl", "\\p{Cc}"},
-        {"digit", "\\p{Nd}"}, {"lower", "\\p{Lowercase}"}, {"upper", "\\p{Uppercase}"}, {"punct", "\\p{P}"},
-        {"xdigit", hex_set}, {"ascii", "\\x00-\\x7f"}, {"any", "\\x00-\\x{10ffff}"},
+        {"digit", "\\p{Nd}"},
+        {"lower", "\\p{Lowercase}"},
+        {"upper", "\\p{Uppercase}"},
+        {"punct", "\\p{P}"},
+        {"xdigit", hex_set},
+        {"ascii", "\\x00-\\x7f"},
+        {"any", "\\x00-\\x{10ffff}"},
     };
-    if (!strcmp(name, "space") || !strcmp(name, "whitespace"))
-        return space_set;
-    if (!strcmp(name, "word"))
-        return word_set;
+    if (!strcmp(name, "space") || !strcmp(name, "whitespace")) return space_set;
+    if (!strcmp(name, "word")) return word_set;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!strcmp(name, names[i][0]))
-            return names[i][1];
+        if (!strcmp(name, names[i][0])) return names[i][1];
     }
     return NULL;
 }
@@ -97,27 +132,23 @@ static int read_property(struct translation *t, char *set, size_t set_bytes, boo
 {
     char name[64], lower[64];
     size_t n = 0, k = 0, end;
-    if (!more(t))
-        return damaged(t, "it ends within a property");
+    if (!more(t)) return damaged(t, "it ends within a property");
     if (t->s[t->at] != '{') {
         name[n++] = t->s[t->at++];
     } else {
         for (end = ++t->at; end < t->bytes && t->s[end] != '}'; end++)
             ;
-        if (end == t->bytes || end - t->at >= sizeof name)
-            return damaged(t, "a property without its }");
+        if (end == t->bytes || end - t->at >= sizeof name) return damaged(t, "a property without its }");
         if (t->at < end && t->s[t->at] == '^') {
             *negated = !*negated;
             t->at++;
         }
-        for (; t->at < end; t->at++)
-            name[n++] = t->s[t->at];
+        for (; t->at < end; t->at++) name[n++] = t->s[t->at];
         t->at = end + 1;
     }
     name[n] = 0;
     for (size_t i = 0; i < n; i++) {
-        if (name[i] != ' ' && name[i] != '_' && name[i] != '-')
-            lower[k++] = (char)tolower((unsigned char)name[i]);
+        if (name[i] != ' ' && name[i] != '_' && name[i] != '-') lower[k++] = (char)tolower((unsigned char)name[i]);
     }
     lower[k] = 0;
     const char *known = known_property(lower);
@@ -127,8 +158,7 @@ static int read_property(struct translation *t, char *set, size_t set_bytes, boo
     }
     /* a script by itself means its own characters, not those that it shares with others */
     snprintf(set, set_bytes, "\\p{sc:%s}", lower);
-    if (!strchr(name, '=') && !strchr(name, ':') && k > 2 && pcre2_knows(set))
-        return 0;
+    if (!strchr(name, '=') && !strchr(name, ':') && k > 2 && pcre2_knows(set)) return 0;
     snprintf(set, set_bytes, "\\p{%s}", strchr(name, '=') || k <= 2 ? name : lower);
     if (!pcre2_knows(set))
         return error_set(t->e, ENOTSUP, "the pattern \"%.*s\" asks for the unknown property %s",
@@ -145,29 +175,20 @@ static int read_set_escape(struct translation *t, bool in_class, char *set, size
     *negated = isupper((unsigned char)c) != 0;
     switch (c) {
     case 's':
-    case 'S':
-        known = space_set;
-        break;
+    case 'S': known = space_set; break;
     case 'w':
-    case 'W':
-        known = words(t, in_class);
-        break;
+    case 'W': known = words(t, in_class); break;
     case 'h':
-    case 'H':
-        known = onig ? hex_set : "\\x09\\x20";
-        break;
+    case 'H': known = onig ? hex_set : "\\x09\\x20"; break;
     case 'd':
-    case 'D':
-        known = "\\p{Nd}";
-        break;
+    case 'D': known = "\\p{Nd}"; break;
     case 'p':
     case 'P': {
         t->at++;
         int rc = read_property(t, set, set_bytes, negated);
         return rc < 0 ? rc : 1;
     }
-    default:
-        return 0;
+    default: return 0;
     }
     snprintf(set, set_bytes, "%s", known);
     t->at++;
@@ -190,8 +211,7 @@ static int copy_escape(struct translation *t, struct buffer *out)
     t->at++;
     if (c == 'x' && more(t) && t->s[t->at] == '{') {
         const char *end = memchr(t->s + t->at, '}', t->bytes - t->at);
-        if (!end)
-            return damaged(t, "\\x{ without its }");
+        if (!end) return damaged(t, "\\x{ without its }");
         size_t n = (size_t)(end - (t->s + t->at)) + 1;
         buffer_append(out, t->s + t->at, n);
         t->at += n;
@@ -245,9 +265,9 @@ static void operand_set(struct operand *o, const char *set, bool negated)
 /* [:name:] and [:^name:] at t->at; 1 if it was one. */
 static int class_posix(struct translation *t, struct operand *o)
 {
-    const char *end = t->bytes - t->at > 4 && t->s[t->at + 1] == ':' ? memmem(t->s + t->at + 2, t->bytes - t->at - 2, ":]", 2) : NULL;
-    if (!end || end - (t->s + t->at) > 24)
-        return 0;
+    const char *end =
+        t->bytes - t->at > 4 && t->s[t->at + 1] == ':' ? memmem(t->s + t->at + 2, t->bytes - t->at - 2, ":]", 2) : NULL;
+    if (!end || end - (t->s + t->at) > 24) return 0;
     char name[32] = "";
     const char *from = t->s + t->at + 2;
     bool negated = *from == '^';
@@ -267,25 +287,20 @@ static int class_escape(struct translation *t, struct operand *o)
     char set[256];
     bool negated;
     t->at++;
-    if (!more(t))
-        return damaged(t, "it ends with a backslash");
+    if (!more(t)) return damaged(t, "it ends with a backslash");
     int rc = read_set_escape(t, true, set, sizeof set, &negated);
-    if (rc == 0)
-        return copy_escape(t, &o->plain);
-    if (rc > 0)
-        operand_set(o, set, negated);
+    if (rc == 0) return copy_escape(t, &o->plain);
+    if (rc > 0) operand_set(o, set, negated);
     return rc < 0 ? rc : 0;
 }
 
 static int class_item(struct translation *t, struct operand *o, int depth)
 {
     char c = t->s[t->at];
-    if (c == '\\')
-        return class_escape(t, o);
+    if (c == '\\') return class_escape(t, o);
     if (c == '[') {
         int rc = class_posix(t, o);
-        if (rc != 0)
-            return rc < 0 ? rc : 0;
+        if (rc != 0) return rc < 0 ? rc : 0;
         struct buffer inner = {0};
         rc = translate_class(t, &inner, depth + 1);
         buffer_append_text(&o->others, "|");
@@ -308,8 +323,7 @@ static int class_operand(struct translation *t, struct operand *o, bool first, i
     }
     while (more(t) && t->s[t->at] != ']' && !starts(t, "&&")) {
         int rc = class_item(t, o, depth);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) return rc;
     }
     return more(t) ? 0 : damaged(t, "a class without its ]");
 }
@@ -319,8 +333,7 @@ static int translate_class(struct translation *t, struct buffer *out, int depth)
 {
     struct operand o = {0};
     struct buffer ahead = {0}, last = {0}; /* A && B: (?=A)B */
-    if (depth > MAX_DEPTH)
-        return damaged(t, "classes nested too deeply");
+    if (depth > MAX_DEPTH) return damaged(t, "classes nested too deeply");
     t->at++;
     bool negated = more(t) && t->s[t->at] == '^', first = true;
     t->at += negated;
@@ -362,23 +375,21 @@ static int translate_escape(struct translation *t)
     bool negated;
     t->atom_start = t->out->bytes;
     t->at++;
-    if (!more(t))
-        return damaged(t, "it ends with a backslash");
+    if (!more(t)) return damaged(t, "it ends with a backslash");
     char c = t->s[t->at];
     if (c == 'b' || c == 'B') { /* a border of \w as the dialect has it */
         char border[500];
         const char *w = words(t, false);
-        snprintf(border, sizeof border, c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))" : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))",
-                 w, w, w, w);
+        snprintf(border, sizeof border,
+                 c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))" : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w, w,
+                 w, w);
         buffer_append_text(t->out, border);
         t->at++;
         return 0;
     }
     int rc = read_set_escape(t, false, set, sizeof set, &negated);
-    if (rc == 0)
-        return copy_escape(t, t->out);
-    if (rc < 0)
-        return rc;
+    if (rc == 0) return copy_escape(t, t->out);
+    if (rc < 0) return rc;
     buffer_append_text(t->out, negated ? "[^" : "[");
     buffer_append_text(t->out, set);
     buffer_append_text(t->out, "]");
@@ -388,26 +399,21 @@ static int translate_escape(struct translation *t)
 /* ( at t->at: opens a group; the options of Ruby's (?m) are PCRE2's (?s). */
 static int translate_open(struct translation *t)
 {
-    if (t->depth == MAX_DEPTH)
-        return damaged(t, "groups nested too deeply");
+    if (t->depth == MAX_DEPTH) return damaged(t, "groups nested too deeply");
     if (starts(t, "(?#")) {
         const char *end = memchr(t->s + t->at, ')', t->bytes - t->at);
-        if (!end)
-            return damaged(t, "a comment without its )");
+        if (!end) return damaged(t, "a comment without its )");
         t->at = (size_t)(end - t->s) + 1;
         return 0;
     }
     t->group_start[t->depth++] = t->out->bytes;
     buffer_append_byte(t->out, t->s[t->at++]);
-    if (!more(t) || t->s[t->at] != '?')
-        return 0;
+    if (!more(t) || t->s[t->at] != '?') return 0;
     buffer_append_byte(t->out, t->s[t->at++]);
     while (more(t) && strchr("imxsau-", t->s[t->at]) && t->s[t->at]) {
         char c = t->s[t->at++];
-        if (t->dialect == PATTERN_ONIGURUMA && c == 'm')
-            c = 's';
-        if (c != 'a' && c != 'u')
-            buffer_append_byte(t->out, c);
+        if (t->dialect == PATTERN_ONIGURUMA && c == 'm') c = 's';
+        if (c != 'a' && c != 'u') buffer_append_byte(t->out, c);
     }
     while (more(t) && strchr(":=!<>|", t->s[t->at]) && t->s[t->at]) /* (?: (?= (?<! (?> */
         buffer_append_byte(t->out, t->s[t->at++]);
@@ -461,25 +467,18 @@ static int translate_one(struct translation *t)
 {
     char c = t->s[t->at];
     switch (c) {
-    case '\\':
-        return translate_escape(t);
-    case '[':
-        t->atom_start = t->out->bytes;
-        return translate_class(t, t->out, 0);
-    case '(':
-        return translate_open(t);
+    case '\\': return translate_escape(t);
+    case '[': t->atom_start = t->out->bytes; return translate_class(t, t->out, 0);
+    case '(': return translate_open(t);
     case ')':
-        if (t->depth == 0)
-            return damaged(t, ") without its (");
+        if (t->depth == 0) return damaged(t, ") without its (");
         t->atom_start = t->group_start[--t->depth];
         break;
-    case '{':
-        return translate_interval(t);
+    case '{': return translate_interval(t);
     case '*':
     case '+':
     case '?':
-    case '|':
-        break;
+    case '|': break;
     default:
         if (((unsigned char)c & 0xC0) != 0x80) /* a whole character is the atom */
             t->atom_start = t->out->bytes;
@@ -489,15 +488,14 @@ static int translate_one(struct translation *t)
     return 0;
 }
 
-int pattern_translate(struct buffer *out, const char *regex, size_t bytes, enum pattern_dialect dialect, struct error *e)
+int pattern_translate(struct buffer *out, const char *regex, size_t bytes, enum pattern_dialect dialect,
+                      struct error *e)
 {
     struct translation t = {.s = regex, .bytes = bytes, .out = out, .dialect = dialect, .e = e};
     while (more(&t)) {
         int rc = translate_one(&t);
-        if (rc != 0)
-            return rc;
+        if (rc != 0) return rc;
     }
-    if (out->failed)
-        return error_set(e, ENOMEM, "no memory for a pattern");
+    if (out->failed) return error_set(e, ENOMEM, "no memory for a pattern");
     return t.depth ? damaged(&t, "( without its )") : 0;
 }

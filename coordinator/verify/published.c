@@ -125,8 +125,7 @@ static int read_list(struct verify *v, const char *list)
     int rc = 0;
 
     snprintf(path, sizeof path, "%s/%s", v->folder, list);
-    if (!(f = file_stream(path, &why)))
-        return verify_note(v, "its sums are not compared: %s", why.text);
+    if (!(f = file_stream(path, &why))) return verify_note(v, "its sums are not compared: %s", why.text);
     while (!rc && getline(&line, &room, f) >= 0) {
         struct verify_item *x;
         char own[NAME_MAX + 1];

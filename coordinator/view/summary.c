@@ -16,16 +16,18 @@ static json_t *stage_json(const struct engine_stage_stats *t, uint64_t span_ns)
 {
     double seconds = (double)span_ns / 1e9;
 
-    return json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "bytes", (json_int_t)t->bytes, "tiles", (json_int_t)t->tiles, "calls",
-                     (json_int_t)t->calls, "bytes_per_second", seconds > 0 ? (double)t->bytes / seconds : 0.0, "busy",
-                     share(t->busy_ns, span_ns), "waiting", share(t->wait_ns, span_ns), "cpu_seconds", (double)t->cpu_ns / 1e9);
+    return json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "bytes", (json_int_t)t->bytes, "tiles", (json_int_t)t->tiles,
+                     "calls", (json_int_t)t->calls, "bytes_per_second", seconds > 0 ? (double)t->bytes / seconds : 0.0,
+                     "busy", share(t->busy_ns, span_ns), "waiting", share(t->wait_ns, span_ns), "cpu_seconds",
+                     (double)t->cpu_ns / 1e9);
 }
 
 static json_t *stages_json(const struct engine_stats *t, uint64_t span_ns)
 {
     json_t *o = json_object();
 
-    for (int i = 0; i < STAGES; i++) json_object_set_new(o, stage_name((enum stage_id)i), stage_json(&t->stage[i], span_ns));
+    for (int i = 0; i < STAGES; i++)
+        json_object_set_new(o, stage_name((enum stage_id)i), stage_json(&t->stage[i], span_ns));
     return o;
 }
 
@@ -63,24 +65,16 @@ static json_t *summary_json(const struct summary_input *x)
 
     instance_stats(x->instance, &t);
     first = t.first_byte_ns > x->start_ns ? t.first_byte_ns - x->start_ns : 0;
-    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:o,s:s,s:s,s:I,s:I}",
-                  "text", x->text ? x->text : "", x->text_bytes,
-                  "end", generate_end_name(x->result->end),
-                  "prompt_tokens", (json_int_t)x->prompt_tokens,
-                  "tokens", (json_int_t)x->result->tokens,
-                  "seconds", (double)(x->end_ns - x->start_ns) / 1e9,
-                  "prompt_seconds", (double)s->prompt_ns / 1e9,
-                  "first_byte_seconds", (double)first / 1e9,
-                  "bytes_read", (json_int_t)t.stage[STAGE_READER].bytes,
-                  "peak_host_bytes", (json_int_t)t.peak_host_bytes,
-                  "stages", stages_json(&t, clock_ns() - t.start_ns),
-                  "predicted_seconds_per_token", plan->predicted_seconds_per_token,
-                  "seconds_per_token", s->decode_sweeps ? decode / (double)s->decode_sweeps : 0.0,
-                  "sweeps", sweeps_json(s),
-                  "bottleneck", plan->bottleneck ? plan->bottleneck : "",
-                  "compute", t.compute,
-                  "restarts", (json_int_t)(t.epochs - 1),
-                  "sweep_bytes", (json_int_t)plan->sweep_bytes);
+    o = json_pack("{s:s%,s:s,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:o,s:f,s:f,s:o,s:s,s:s,s:I,s:I}", "text",
+                  x->text ? x->text : "", x->text_bytes, "end", generate_end_name(x->result->end), "prompt_tokens",
+                  (json_int_t)x->prompt_tokens, "tokens", (json_int_t)x->result->tokens, "seconds",
+                  (double)(x->end_ns - x->start_ns) / 1e9, "prompt_seconds", (double)s->prompt_ns / 1e9,
+                  "first_byte_seconds", (double)first / 1e9, "bytes_read", (json_int_t)t.stage[STAGE_READER].bytes,
+                  "peak_host_bytes", (json_int_t)t.peak_host_bytes, "stages", stages_json(&t, clock_ns() - t.start_ns),
+                  "predicted_seconds_per_token", plan->predicted_seconds_per_token, "seconds_per_token",
+                  s->decode_sweeps ? decode / (double)s->decode_sweeps : 0.0, "sweeps", sweeps_json(s), "bottleneck",
+                  plan->bottleneck ? plan->bottleneck : "", "compute", t.compute, "restarts",
+                  (json_int_t)(t.epochs - 1), "sweep_bytes", (json_int_t)plan->sweep_bytes);
     if (o) add_prompt(o, x->instance, x->prompt_tokens);
     if (o && by_lanes > 0) json_object_set_new(o, "seconds_per_token_by_lanes", json_real(by_lanes));
     if (o && instance_plan(x->instance)->experts.count) {
@@ -103,7 +97,9 @@ int summary_print_json(const struct summary_input *x, struct error *e)
     if (!text) return error_set(e, ENOMEM, "no memory for the summary");
     errno = 0;
     n -= strlen("\n}");
-    if (printf("%.*s,\n  \"seed\": %llu\n}\n", (int)n, text, (unsigned long long)instance_sampling(x->instance).seed) < 0 || fflush(stdout))
+    if (printf("%.*s,\n  \"seed\": %llu\n}\n", (int)n, text, (unsigned long long)instance_sampling(x->instance).seed) <
+            0 ||
+        fflush(stdout))
         rc = error_set(e, errno ? errno : EIO, "cannot write the summary: %s", error_name(errno ? errno : EIO));
     free(text);
     return rc;
@@ -116,14 +112,16 @@ void summary_print(const struct summary_input *x)
     struct engine_stats t;
 
     instance_stats(x->instance, &t);
-    fprintf(stderr, "sluice: %llu prompt tokens in %.2f s", (unsigned long long)x->prompt_tokens, (double)s->prompt_ns / 1e9);
+    fprintf(stderr, "sluice: %llu prompt tokens in %.2f s", (unsigned long long)x->prompt_tokens,
+            (double)s->prompt_ns / 1e9);
     if (predicted > 0) fprintf(stderr, " (%.2f predicted)", predicted);
     fprintf(stderr, ", %llu tokens", (unsigned long long)x->result->tokens);
     if (s->decode_sweeps)
         fprintf(stderr, ", %.3f s each (%.3f predicted)", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
                 instance_summary(x->instance)->predicted_seconds_per_token);
     if (instance_plan(x->instance)->experts.count)
-        fprintf(stderr, "; %.1f%% of experts' bytes found in the cache", 100 * share(t.hit_bytes, t.hit_bytes + t.miss_bytes));
-    fprintf(stderr, "; %.3f GB read; peak memory %.0f MB; %s\n", (double)t.stage[STAGE_READER].bytes / 1e9, (double)t.peak_host_bytes / 1e6,
-            t.compute);
+        fprintf(stderr, "; %.1f%% of experts' bytes found in the cache",
+                100 * share(t.hit_bytes, t.hit_bytes + t.miss_bytes));
+    fprintf(stderr, "; %.3f GB read; peak memory %.0f MB; %s\n", (double)t.stage[STAGE_READER].bytes / 1e9,
+            (double)t.peak_host_bytes / 1e6, t.compute);
 }

@@ -82,7 +82,8 @@ static void name_entries(struct trace_writer *t, const struct trace_record *r)
     uint32_t *named = &t->named[r->ring][r->lane];
 
     for (; *named <= r->entry; ++*named)
-        name_track(t, r->ring ? TRACE_TRANSFER : TRACE_READER, *named + r->lane * TRACE_REQUESTS, names[r->lane], *named);
+        name_track(t, r->ring ? TRACE_TRANSFER : TRACE_READER, *named + r->lane * TRACE_REQUESTS, names[r->lane],
+                   *named);
 }
 
 static void write_record(struct trace_writer *t, const struct trace_record *r)

@@ -15,7 +15,8 @@
 #include "proto/base/output.h"
 
 enum trace_process { TRACE_SWEEPS = 1, TRACE_READER, TRACE_TRANSFER, TRACE_COMPUTE, TRACE_PROCESSES };
-#define TRACE_REQUESTS 1000000u /* tracks of lane 0 are numbered from 0, of lane 1 from here on, of lane 2 from twice this on */
+#define TRACE_REQUESTS                                                                                                 \
+    1000000u /* tracks of lane 0 are numbered from 0, of lane 1 from here on, of lane 2 from twice this on */
 
 struct trace_writer;
 

@@ -56,7 +56,8 @@ static int read_event(const struct reading *r, const json_t *o)
 
     if (!name || !ph) return not_ours(r, "no event");
     if (!strcmp(ph, "M")) return 0;
-    if (strcmp(ph, "X") != 0 || !(pid >= 1 && pid < (int)TRACE_PROCESSES) || !(tid >= 0 && tid < LANES * (double)TRACE_REQUESTS))
+    if (strcmp(ph, "X") != 0 || !(pid >= 1 && pid < (int)TRACE_PROCESSES) ||
+        !(tid >= 0 && tid < LANES * (double)TRACE_REQUESTS))
         return not_ours(r, "an unknown event");
     x.process = (enum trace_process)(int)pid;
     if (!phase_of(name, x.process, &x.phase)) return not_ours(r, "an unknown event");

@@ -14,7 +14,7 @@ struct view {
     struct live live;
     uint64_t prompt, answer;
     uint64_t window_ns, window_bytes;
-    double rate;    /* bytes read per second, smoothed */
+    double rate; /* bytes read per second, smoothed */
     char note[96];
     struct trace_writer *trace;
 };
@@ -130,8 +130,10 @@ static void put_time(char *to, size_t room, double seconds)
 {
     unsigned long t = (unsigned long)(seconds + 0.5);
 
-    if (t >= 3600) snprintf(to, room, "%lu:%02lu:%02lu", t / 3600, t / 60 % 60, t % 60);
-    else snprintf(to, room, "%lu:%02lu", t / 60, t % 60);
+    if (t >= 3600)
+        snprintf(to, room, "%lu:%02lu:%02lu", t / 3600, t / 60 % 60, t % 60);
+    else
+        snprintf(to, room, "%lu:%02lu", t / 60, t % 60);
 }
 
 /* Seconds to the end: sweeps to come, each as long as the last ones, or as planned while there was none. */
@@ -168,7 +170,8 @@ static void on_tick(void *arg, const struct batch_progress *p)
     else if (reads)
         snprintf(what, sizeof what, "prompt %llu/%llu", (unsigned long long)p->prompt_done,
                  (unsigned long long)v->prompt);
-    else snprintf(what, sizeof what, "token %llu", (unsigned long long)p->answered + 1);
+    else
+        snprintf(what, sizeof what, "token %llu", (unsigned long long)p->answered + 1);
     if (p->decode_sweeps)
         snprintf(speed, sizeof speed, "  %.3g tok/s", (double)p->decode_tokens / ((double)p->decode_ns / 1e9));
     put_time(left, sizeof left, eta(v, p, now));
@@ -185,8 +188,8 @@ void view_progress(struct view *v, const char *what, uint64_t done, uint64_t tot
     if (!v->live.wanted) return;
     update_rate(v, done, now);
     put_time(left, sizeof left, v->rate > 0 && total > done ? (double)(total - done) / v->rate : 0);
-    snprintf(line, sizeof line, "%s %.1f/%.1f GB  %.0f%%  %.2f GB/s  ETA %s", what, (double)done / 1e9, (double)total / 1e9,
-             total ? 100 * (double)done / (double)total : 100.0, v->rate / 1e9, left);
+    snprintf(line, sizeof line, "%s %.1f/%.1f GB  %.0f%%  %.2f GB/s  ETA %s", what, (double)done / 1e9,
+             (double)total / 1e9, total ? 100 * (double)done / (double)total : 100.0, v->rate / 1e9, left);
     live_draw(&v->live, line);
 }
 

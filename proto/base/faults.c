@@ -8,8 +8,9 @@ static const struct {
     const char *name;
     char needs; /* '@' a place, '=' a value, 0 nothing */
 } kinds[FAULT_KINDS] = {
-    [FAULT_EIO] = {"eio", '@'},     [FAULT_HANG] = {"hang", '@'},         [FAULT_FLIP] = {"flip", '@'}, [FAULT_EAGAIN] = {"eagain", '='},
-    [FAULT_SHORT] = {"short", '='}, [FAULT_PATIENCE] = {"patience", '='}, [FAULT_LOST] = {"lost", '@'}, [FAULT_ONCE] = {"once", 0},
+    [FAULT_EIO] = {"eio", '@'},       [FAULT_HANG] = {"hang", '@'},   [FAULT_FLIP] = {"flip", '@'},
+    [FAULT_EAGAIN] = {"eagain", '='}, [FAULT_SHORT] = {"short", '='}, [FAULT_PATIENCE] = {"patience", '='},
+    [FAULT_LOST] = {"lost", '@'},     [FAULT_ONCE] = {"once", 0},
 };
 
 static bool parse_item(struct fault *f, const char *item)
@@ -43,7 +44,8 @@ int faults_parse(struct faults *f, const char *spec, uint64_t epoch, struct erro
     *f = (struct faults){0};
     for (const char *at = spec; at && *at; at += strcspn(at, ","), at += *at == ',') {
         if (f->count == FAULTS_MAX || !parse_item(&f->fault[f->count], at))
-            return error_set(e, EINVAL, "--fault %s: %.*s is no fault (see proto/base/faults.h)", spec, (int)strcspn(at, ","), at);
+            return error_set(e, EINVAL, "--fault %s: %.*s is no fault (see proto/base/faults.h)", spec,
+                             (int)strcspn(at, ","), at);
         once |= f->fault[f->count++].kind == FAULT_ONCE;
     }
     if (once && epoch > 1) f->count = 0;

@@ -18,7 +18,17 @@
 #include <stdint.h>
 #include "proto/base/error.h"
 
-enum fault_kind { FAULT_EIO, FAULT_HANG, FAULT_FLIP, FAULT_EAGAIN, FAULT_SHORT, FAULT_PATIENCE, FAULT_LOST, FAULT_ONCE, FAULT_KINDS };
+enum fault_kind {
+    FAULT_EIO,
+    FAULT_HANG,
+    FAULT_FLIP,
+    FAULT_EAGAIN,
+    FAULT_SHORT,
+    FAULT_PATIENCE,
+    FAULT_LOST,
+    FAULT_ONCE,
+    FAULT_KINDS
+};
 
 struct fault {
     enum fault_kind kind;

@@ -45,11 +45,14 @@ static int map(struct shm *s, const char *label, bool writable, struct error *e)
     room = mmap(NULL, s->bytes + SHM_LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     s->base = room == MAP_FAILED ? NULL : room + (SHM_LARGE_PAGE - (uintptr_t)room % SHM_LARGE_PAGE) % SHM_LARGE_PAGE;
     if (s->base) give_back(room, (uint8_t *)s->base, s->bytes);
-    s->base = mmap(s->base, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | (s->base ? MAP_FIXED : 0), s->fd, 0);
+    s->base = mmap(s->base, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                   MAP_SHARED | (s->base ? MAP_FIXED : 0), s->fd, 0);
     if (s->base == MAP_FAILED) {
         s->base = NULL;
-        return error_set(e, errno, "cannot map %.1f MiB of shared memory (%s): %s; lower --host-memory or raise the limit on "
-                         "address space (ulimit -v)", MIB(s->bytes), label, error_name(errno));
+        return error_set(e, errno,
+                         "cannot map %.1f MiB of shared memory (%s): %s; lower --host-memory or raise the limit on "
+                         "address space (ulimit -v)",
+                         MIB(s->bytes), label, error_name(errno));
     }
     /* Large pages where the system grants them: fewer TLB misses on a sequential read of gigabytes. */
     madvise(s->base, s->bytes, MADV_HUGEPAGE);
@@ -78,7 +81,9 @@ static int open_nameless(struct error *e)
 
     snprintf(name, sizeof name, "/sluice-%ld-%u", (long)getpid(), serial++);
     fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) return error_set(e, errno, "cannot make the shared memory segment %s: %s%s", name, error_name(errno), remedy(errno));
+    if (fd < 0)
+        return error_set(e, errno, "cannot make the shared memory segment %s: %s%s", name, error_name(errno),
+                         remedy(errno));
     shm_unlink(name);
     return fd;
 }
@@ -90,7 +95,8 @@ bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t 
 
     /* A page that is there already is what the rest is gathered around. */
     for (; at < offset + bytes && at + SHM_LARGE_PAGE <= base_bytes; at += SHM_LARGE_PAGE, granted = true)
-        if (madvise((uint8_t *)base + at, 4096, MADV_POPULATE_WRITE) || madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE))
+        if (madvise((uint8_t *)base + at, 4096, MADV_POPULATE_WRITE) ||
+            madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE))
             return false;
     return granted;
 }
@@ -107,9 +113,11 @@ int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e
 
     *s = (struct shm){.fd = -1, .bytes = bytes};
     if (bytes > room)
-        return error_set(e, ENOSPC, "/dev/shm has %.1f MiB free, %.1f MiB are needed (%s): make it larger (docker run "
+        return error_set(e, ENOSPC,
+                         "/dev/shm has %.1f MiB free, %.1f MiB are needed (%s): make it larger (docker run "
                          "--shm-size=1g, or mount -o remount,size=1g /dev/shm), or use a smaller ring (--reader-depth, "
-                         "--slot-mib)", MIB(room), MIB(bytes), label);
+                         "--slot-mib)",
+                         MIB(room), MIB(bytes), label);
     rc = open_nameless(e);
     if (rc < 0) return rc;
     s->fd = rc;
@@ -121,8 +129,10 @@ int shm_create(struct shm *s, const char *label, uint64_t bytes, struct error *e
     rc = map(s, label, true, e);
     if (!rc) shm_large_pages(s->base, bytes, 0, bytes);
     if (!rc && bytes && (rc = posix_fallocate(s->fd, 0, (off_t)bytes)))
-        rc = error_set(e, rc, "cannot reserve %.1f MiB in /dev/shm (%s): %s; make /dev/shm larger, or use a smaller ring "
-                       "(--reader-depth, --slot-mib)", MIB(bytes), label, error_name(rc));
+        rc = error_set(e, rc,
+                       "cannot reserve %.1f MiB in /dev/shm (%s): %s; make /dev/shm larger, or use a smaller ring "
+                       "(--reader-depth, --slot-mib)",
+                       MIB(bytes), label, error_name(rc));
     if (rc) shm_close(s);
     return rc;
 }
@@ -133,9 +143,13 @@ int shm_create_anonymous(struct shm *s, const char *label, uint64_t bytes, struc
 
     *s = (struct shm){.bytes = bytes};
     s->fd = memfd_create(label, MFD_CLOEXEC);
-    if (s->fd < 0) return error_set(e, errno, "cannot make a memory file (%s) with memfd_create: %s%s", label, error_name(errno), remedy(errno));
-    if (ftruncate(s->fd, (off_t)bytes)) rc = error_set(e, errno, "cannot size a memory file (%s): %s%s", label, error_name(errno), remedy(errno));
-    else rc = map(s, label, true, e);
+    if (s->fd < 0)
+        return error_set(e, errno, "cannot make a memory file (%s) with memfd_create: %s%s", label, error_name(errno),
+                         remedy(errno));
+    if (ftruncate(s->fd, (off_t)bytes))
+        rc = error_set(e, errno, "cannot size a memory file (%s): %s%s", label, error_name(errno), remedy(errno));
+    else
+        rc = map(s, label, true, e);
     if (rc) shm_close(s);
     return rc;
 }

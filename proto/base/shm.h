@@ -14,7 +14,10 @@ struct shm {
     int fd; /* close-on-exec; -1 where there is none */
 };
 
-#define SHM_NONE {.fd = -1}
+#define SHM_NONE                                                                                                       \
+    {                                                                                                                  \
+        .fd = -1                                                                                                       \
+    }
 
 /* Creates, reserves and maps read-write; zeroed. label goes into messages. -ENOSPC with the remedy where /dev/shm is too
  * small. */

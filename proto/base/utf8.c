@@ -16,16 +16,12 @@ static bool lead_of(unsigned char b, size_t *bytes, unsigned char *low, unsigned
         *bytes = 2;
     } else if (b >= 0xE0 && b <= 0xEF) {
         *bytes = 3;
-        if (b == 0xE0)
-            *low = 0xA0;
-        if (b == 0xED)
-            *high = 0x9F;
+        if (b == 0xE0) *low = 0xA0;
+        if (b == 0xED) *high = 0x9F;
     } else if (b >= 0xF0 && b <= 0xF4) {
         *bytes = 4;
-        if (b == 0xF0)
-            *low = 0x90;
-        if (b == 0xF4)
-            *high = 0x8F;
+        if (b == 0xF0) *low = 0x90;
+        if (b == 0xF4) *high = 0x8F;
     } else {
         return false;
     }
@@ -40,13 +36,10 @@ static size_t well_formed_bytes(const unsigned char *s, size_t bytes, size_t *wh
         *whole = 1;
         return 1;
     }
-    if (!lead_of(s[0], whole, &low, &high))
-        return 0;
-    if (bytes < 2 || s[1] < low || s[1] > high)
-        return 1;
+    if (!lead_of(s[0], whole, &low, &high)) return 0;
+    if (bytes < 2 || s[1] < low || s[1] > high) return 1;
     size_t n = 2;
-    while (n < *whole && n < bytes && is_continuation(s[n]))
-        n++;
+    while (n < *whole && n < bytes && is_continuation(s[n])) n++;
     return n;
 }
 
@@ -56,13 +49,10 @@ size_t utf8_valid_bytes(const char *text, size_t bytes)
     size_t at = 0;
     while (at < bytes) {
         uint64_t eight;
-        while (bytes - at >= 8 && (memcpy(&eight, s + at, 8), (eight & 0x8080808080808080u) == 0))
-            at += 8;
-        if (at == bytes)
-            break;
+        while (bytes - at >= 8 && (memcpy(&eight, s + at, 8), (eight & 0x8080808080808080u) == 0)) at += 8;
+        if (at == bytes) break;
         size_t whole = 0, n = well_formed_bytes(s + at, bytes - at, &whole);
-        if (n == 0 || n < whole)
-            return at;
+        if (n == 0 || n < whole) return at;
         at += n;
     }
     return at;
@@ -80,14 +70,10 @@ uint32_t utf8_decode(const char *text, size_t *bytes)
     const unsigned char *s = (const unsigned char *)text;
     *bytes = utf8_char_bytes(text[0]);
     switch (*bytes) {
-    case 1:
-        return s[0];
-    case 2:
-        return (s[0] & 0x1Fu) << 6 | (s[1] & 0x3Fu);
-    case 3:
-        return (s[0] & 0x0Fu) << 12 | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu);
-    default:
-        return (s[0] & 0x07u) << 18 | (s[1] & 0x3Fu) << 12 | (s[2] & 0x3Fu) << 6 | (s[3] & 0x3Fu);
+    case 1: return s[0];
+    case 2: return (s[0] & 0x1Fu) << 6 | (s[1] & 0x3Fu);
+    case 3: return (s[0] & 0x0Fu) << 12 | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu);
+    default: return (s[0] & 0x07u) << 18 | (s[1] & 0x3Fu) << 12 | (s[2] & 0x3Fu) << 6 | (s[3] & 0x3Fu);
     }
 }
 
@@ -117,8 +103,7 @@ size_t utf8_encode(uint32_t c, char out[4])
 
 size_t utf8_previous(const char *s, size_t at)
 {
-    do
-        at--;
+    do at--;
     while (at > 0 && is_continuation((unsigned char)s[at]));
     return at;
 }

@@ -15,7 +15,8 @@ static void *heartbeat_main(void *p)
         uint32_t seen = eventcount_read(&s->run->pulse);
 
         atomic_store_explicit(&s->run->stats[s->me].heartbeat_ns, clock_ns(), memory_order_relaxed);
-        if (!atomic_load(&s->ending)) eventcount_wait(&s->run->pulse, seen, epoch_rests(s->run) ? EVENTCOUNT_FOREVER : BEAT_NS);
+        if (!atomic_load(&s->ending))
+            eventcount_wait(&s->run->pulse, seen, epoch_rests(s->run) ? EVENTCOUNT_FOREVER : BEAT_NS);
     }
     return NULL;
 }
@@ -24,7 +25,8 @@ int stage_heartbeat_start(struct stage *s, struct error *e)
 {
     int rc = pthread_create(&s->heartbeat, NULL, heartbeat_main, s);
 
-    if (rc) return error_set(e, rc, "cannot start a thread: %s; raise the limit on processes (ulimit -u)", error_name(rc));
+    if (rc)
+        return error_set(e, rc, "cannot start a thread: %s; raise the limit on processes (ulimit -u)", error_name(rc));
     s->has_heartbeat = true;
     return 0;
 }

@@ -14,8 +14,9 @@
 
 static int hello(struct stage *s, pid_t parent, struct control_message *setup, struct error *e)
 {
-    struct control_message m = {.type = CONTROL_HELLO,
-                                .hello = {.version = CONTROL_VERSION, .stage = s->me, .pid = (uint64_t)getpid(), .build = SLUICE_VERSION}};
+    struct control_message m = {
+        .type = CONTROL_HELLO,
+        .hello = {.version = CONTROL_VERSION, .stage = s->me, .pid = (uint64_t)getpid(), .build = SLUICE_VERSION}};
     int rc = control_send(s->control, 0, &m, e);
 
     if (rc) return rc;
@@ -25,7 +26,8 @@ static int hello(struct stage *s, pid_t parent, struct control_message *setup, s
     if (rc) return rc;
     if (setup->type == CONTROL_ERROR) return error_set(e, EPROTO, "%.900s", setup->error.text);
     if (setup->type == CONTROL_STOP) return -ECANCELED;
-    if (setup->type != CONTROL_SETUP) return error_set(e, EPROTO, "control: expected a setup, got type %d", (int)setup->type);
+    if (setup->type != CONTROL_SETUP)
+        return error_set(e, EPROTO, "control: expected a setup, got type %d", (int)setup->type);
     return 0;
 }
 
@@ -83,9 +85,9 @@ int stage_send(struct stage *s, const struct control_message *m, struct error *e
 /* What cannot be had is no reason to end: the run goes on, less guarded. */
 static void give_up_privileges(const struct stage *s)
 {
-    enum sandbox what = s->me == STAGE_READER                      ? CONFINE_READ
+    enum sandbox what = s->me == STAGE_READER                  ? CONFINE_READ
                         : s->plan->run.backend == BACKEND_CUDA ? CONFINE_DEVICE
-                                                                   : CONFINE_WORK;
+                                                               : CONFINE_WORK;
     struct error e = {0};
 
     if (sandbox(what, &e)) log_debug("%s", e.text);
@@ -104,8 +106,10 @@ int stage_close(struct stage *s, int rc, const struct error *e)
 {
     atomic_store(&s->ending, true);
     if (s->control) stage_traces_end(s);
-    if (s->control) stage_last_words(s, rc, e);
-    else if (rc) log_warn("%s", e->text);
+    if (s->control)
+        stage_last_words(s, rc, e);
+    else if (rc)
+        log_warn("%s", e->text);
     control_close(s->control);
     stage_heartbeat_stop(s);
     stage_unmap(s);

@@ -16,17 +16,17 @@
 
 struct stage {
     enum stage_id me;
-    struct control *control;      /* used by the thread that opened it only */
-    const struct plan_shm *plan;  /* checked */
-    struct epoch_shm *run;          /* checked */
-    uint8_t *arena, *cache;       /* cache NULL where it is empty */
+    struct control *control;     /* used by the thread that opened it only */
+    const struct plan_shm *plan; /* checked */
+    struct epoch_shm *run;       /* checked */
+    uint8_t *arena, *cache;      /* cache NULL where it is empty */
     float *logits;
     uint64_t arena_bytes, cache_bytes;
     struct shm shm[5];
-    const char *fault;            /* faults to inject (proto/base/faults.h); NULL but in a build with SLUICE_FAULTS */
-    struct stage_trace *traces;   /* filled by the working thread, sent by the thread that has the control */
-    bool serving;                 /* these are two: stage_serve() */
-    pthread_t heartbeat;          /* gives signs of life from stage_open() on */
+    const char *fault;          /* faults to inject (proto/base/faults.h); NULL but in a build with SLUICE_FAULTS */
+    struct stage_trace *traces; /* filled by the working thread, sent by the thread that has the control */
+    bool serving;               /* these are two: stage_serve() */
+    pthread_t heartbeat;        /* gives signs of life from stage_open() on */
     bool has_heartbeat;
     _Atomic bool ending;
     /* Answers MEASURE: fills measured (zeroed before); NULL: this stage measures nothing. Called by the thread that listens

@@ -10,7 +10,7 @@
 
 struct stage_trace {
     _Atomic uint64_t head, tail, dropped;
-    _Atomic bool wanted; /* who sends them sleeps, and is to be woken by the next one */
+    _Atomic bool wanted;     /* who sends them sleeps, and is to be woken by the next one */
     uint64_t told[2][LANES]; /* [host, device] entries that were traced; in order, as they are freed */
     struct trace_record at[TRACES];
 };
@@ -64,10 +64,17 @@ bool stage_traces_wait(struct stage *s)
 
 void stage_trace_entry(struct stage *s, int ring, enum lane_id lane, const struct ring_entry *x)
 {
-    struct trace_record r = {.sweep = x->sweep, .bytes = x->bytes, .fill_ns = x->fill_ns, .ready_ns = x->ready_ns,
-                             .take_ns = x->take_ns, .free_ns = x->free_ns, .tile = x->tile, .rows = x->rows,
+    struct trace_record r = {.sweep = x->sweep,
+                             .bytes = x->bytes,
+                             .fill_ns = x->fill_ns,
+                             .ready_ns = x->ready_ns,
+                             .take_ns = x->take_ns,
+                             .free_ns = x->free_ns,
+                             .tile = x->tile,
+                             .rows = x->rows,
                              .entry = (uint32_t)(x->seq & (s->plan->run.entries[lane] - 1)),
-                             .ring = (uint8_t)ring, .lane = (uint8_t)lane};
+                             .ring = (uint8_t)ring,
+                             .lane = (uint8_t)lane};
 
     if (!s->traces) return;
     s->traces->told[ring][lane] = x->seq + 1;
@@ -103,7 +110,8 @@ void stage_traces_end(struct stage *s)
         trace_rest(s, s->me == STAGE_TRANSFER, (enum lane_id)lane);
     stage_send_traces(s);
     dropped = atomic_load(&s->traces->dropped);
-    if (dropped) log_warn("the trace lacks %llu records that came faster than they could be sent", (unsigned long long)dropped);
+    if (dropped)
+        log_warn("the trace lacks %llu records that came faster than they could be sent", (unsigned long long)dropped);
 }
 
 void stage_send_traces(struct stage *s)

@@ -24,7 +24,9 @@ static void run(const uint8_t *data, size_t bytes)
     }
     fuzz_folder_fill(&folder, 0, data, bytes, 0);
     calibration_load(&s, NOWHERE, NULL);
-    if (!(s.disk > 0) || !(s.memory > 0) || !isfinite(s.disk) || !isfinite(s.memory) || !(s.flops > 0) || !isfinite(s.flops) || !(s.fill >= 0) || !isfinite(s.fill)) fuzz_fail("a speed that is none");
+    if (!(s.disk > 0) || !(s.memory > 0) || !isfinite(s.disk) || !isfinite(s.memory) || !(s.flops > 0) ||
+        !isfinite(s.flops) || !(s.fill >= 0) || !isfinite(s.fill))
+        fuzz_fail("a speed that is none");
     if (calibration_reading(NOWHERE, &block, &depth) && (!block || block % 4096 || !depth || depth > 256))
         fuzz_fail("a way of reading that the reader does not have");
 }
@@ -34,7 +36,8 @@ static void seeds(fuzz_emit *emit, void *arg)
     static const char *const texts[] = {
         "{\"disk-0\":2500000000.0,\"memory\":21000000000.0,\"read-disk-0\":{\"block\":1048576,\"depth\":16}}",
         "{\"disk-0\":1e308,\"memory\":-1,\"read-disk-0\":{\"block\":4097,\"depth\":4294967297}}",
-        "{\"disk-0\":[2e9,1e400,\"x\",1],\"probe-disk-0\":3e9,\"fill\":[0,-1],\"memory-BF16-2\":[2e10,2.1e10,3e10,1,2,3]}",
+        "{\"disk-0\":[2e9,1e400,\"x\",1],\"probe-disk-0\":3e9,\"fill\":[0,-1],\"memory-BF16-2\":[2e10,2.1e10,3e10,1,2,"
+        "3]}",
         "{\"read-disk-0\":{\"block\":9223372036854775807}}",
         "[]",
     };

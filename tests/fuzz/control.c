@@ -57,7 +57,8 @@ static void run(const uint8_t *data, size_t bytes)
 
 static void seeds(fuzz_emit *emit, void *arg)
 {
-    static const struct sweep_position positions[2] = {{1, 0, 0, 0, ROW_NONE, 0, 0}, {2, 0, 1, 1, 0, POSITION_LOGITS, 1}};
+    static const struct sweep_position positions[2] = {{1, 0, 0, 0, ROW_NONE, 0, 0},
+                                                       {2, 0, 1, 1, 0, POSITION_LOGITS, 1}};
     static const struct trace_record records[2] = {{.sweep = 1, .bytes = 4096, .tile = 3}, {.lane = 1}};
     static const uint8_t blob[64] = {1, 2, 3};
     const struct control_message m[] = {

@@ -36,8 +36,7 @@ static void make(struct job *j)
         j->file[i] =
             (struct verify_file){.path = j->head.string_off + 22 * i, .bytes = 4096, .span0 = 3 * i, .spans = 3 - i};
     for (unsigned i = 0; i < 5; i++)
-        j->span[i] =
-            (struct verify_span){.offset = 64 + i % 3 * 1024, .bytes = 1024, .form = i, .first = VERIFY_NONE};
+        j->span[i] = (struct verify_span){.offset = 64 + i % 3 * 1024, .bytes = 1024, .form = i, .first = VERIFY_NONE};
 }
 
 static void walk(struct verify_shm *s)

@@ -115,15 +115,18 @@ float *gpu_floats(uint64_t *seed, size_t n)
 void gpu_assert_same(const float *a, const float *b, size_t n, const char *what)
 {
     for (size_t i = 0; i < n; i++)
-        if (memcmp(a + i, b + i, sizeof *a)) fail_msg("%s: element %zu of %zu is %.9g, not %.9g", what, i, n, (double)a[i], (double)b[i]);
+        if (memcmp(a + i, b + i, sizeof *a))
+            fail_msg("%s: element %zu of %zu is %.9g, not %.9g", what, i, n, (double)a[i], (double)b[i]);
 }
 
-void gpu_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0, const char *what)
+void gpu_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0,
+                     const char *what)
 {
     for (size_t i = 0; i < n; i++) {
         double most = relative * (fabs((double)b[i]) + (size ? (double)size[i] : size0));
 
         if (!(fabs((double)a[i] - (double)b[i]) <= most))
-            fail_msg("%s: element %zu of %zu is %.9g, not within %.3g of %.9g", what, i, n, (double)a[i], most, (double)b[i]);
+            fail_msg("%s: element %zu of %zu is %.9g, not within %.3g of %.9g", what, i, n, (double)a[i], most,
+                     (double)b[i]);
     }
 }

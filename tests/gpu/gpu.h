@@ -22,4 +22,5 @@ float *gpu_floats(uint64_t *seed, size_t n);
 
 void gpu_assert_same(const float *a, const float *b, size_t n, const char *what);
 /* |a - b| <= relative * (|b| + size[i], or size0 where size is NULL) */
-void gpu_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0, const char *what);
+void gpu_assert_near(const float *a, const float *b, size_t n, double relative, const float *size, double size0,
+                     const char *what);

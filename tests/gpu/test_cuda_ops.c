@@ -28,11 +28,15 @@ static void test_elements(void **state)
     for (uint32_t i = 0; i < 65536; i++) { /* what can be narrowed back is the same; the rest are not numbers */
         float x = element_f16(i);
 
-        if ((i & 0x7fff) <= 0x7c00) assert_int_equal(element_to_f16(x), i);
-        else assert_true(isnan(x));
+        if ((i & 0x7fff) <= 0x7c00)
+            assert_int_equal(element_to_f16(x), i);
+        else
+            assert_true(isnan(x));
         x = element_bf16(i);
-        if ((i & 0x7fff) <= 0x7f80) assert_int_equal(element_to_bf16(x), i);
-        else assert_true(isnan(x) && isnan(element_bf16(element_to_bf16(x))));
+        if ((i & 0x7fff) <= 0x7f80)
+            assert_int_equal(element_to_bf16(x), i);
+        else
+            assert_true(isnan(x) && isnan(element_bf16(element_to_bf16(x))));
     }
     assert_true(element_f16(1) == 0x1p-24f && element_f16(0x7bff) == 65504.0f && element_f16(0x7c00) == INFINITY);
     assert_int_equal(element_to_f16(65519.0f), 0x7bff);
@@ -54,11 +58,14 @@ static void test_elements(void **state)
 static void check_norm(struct op_norm p, bool weight, bool bias, uint32_t n)
 {
     uint64_t seed = p.width;
-    uint32_t ldx = p.groups * p.src_stride + 1, ldy = p.groups * p.dst_stride + 2, each = p.weight_stride ? p.weight_stride * p.groups : p.width;
-    float *x = gpu_floats(&seed, (size_t)n * ldx), *y = gpu_floats(&seed, (size_t)n * ldy), *w = gpu_floats(&seed, each), *b = gpu_floats(&seed, each);
+    uint32_t ldx = p.groups * p.src_stride + 1, ldy = p.groups * p.dst_stride + 2,
+             each = p.weight_stride ? p.weight_stride * p.groups : p.width;
+    float *x = gpu_floats(&seed, (size_t)n * ldx), *y = gpu_floats(&seed, (size_t)n * ldy),
+          *w = gpu_floats(&seed, each), *b = gpu_floats(&seed, each);
     float *dy = gpu_put(o, y, (uint64_t)n * ldy * 4), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4), *got;
 
-    ops_norm(o, &p, dy, ldy, dx, ldx, weight ? gpu_put(o, w, each * 4ull) : NULL, bias ? gpu_put(o, b, each * 4ull) : NULL, n);
+    ops_norm(o, &p, dy, ldy, dx, ldx, weight ? gpu_put(o, w, each * 4ull) : NULL,
+             bias ? gpu_put(o, b, each * 4ull) : NULL, n);
     reference_norm(&p, y, ldy, x, ldx, weight ? w : NULL, bias ? b : NULL, n);
     got = gpu_get(o, dy, (size_t)n * ldy);
     gpu_assert_near(got, y, (size_t)n * ldy, 3e-6, NULL, 1, "norm");
@@ -69,11 +76,33 @@ static void check_norm(struct op_norm p, bool weight, bool bias, uint32_t n)
 static void test_norm(void **state)
 {
     (void)state;
-    check_norm((struct op_norm){.groups = 1, .width = 1000, .src_stride = 1000, .dst_stride = 1000, .kind = NORM_RMS, .eps = 1e-5f}, true, false, 3);
-    check_norm((struct op_norm){.groups = 5, .width = 33, .src_stride = 40, .dst_stride = 33, .kind = NORM_RMS, .eps = 1e-6f, .weight_add = 1}, true, false, 4);
-    check_norm((struct op_norm){.groups = 3, .width = 16, .src_stride = 16, .dst_stride = 16, .kind = NORM_LAYER, .eps = 1e-5f, .weight_stride = 16}, true, true, 7);
-    check_norm((struct op_norm){.groups = 1, .width = 257, .src_stride = 257, .dst_stride = 257, .kind = NORM_LAYER, .eps = 1e-5f}, false, false, 2);
-    check_norm((struct op_norm){.groups = 2, .width = 1, .src_stride = 1, .dst_stride = 1, .kind = NORM_L2, .eps = 1e-6f}, false, false, 1);
+    check_norm(
+        (struct op_norm){
+            .groups = 1, .width = 1000, .src_stride = 1000, .dst_stride = 1000, .kind = NORM_RMS, .eps = 1e-5f},
+        true, false, 3);
+    check_norm((struct op_norm){.groups = 5,
+                                .width = 33,
+                                .src_stride = 40,
+                                .dst_stride = 33,
+                                .kind = NORM_RMS,
+                                .eps = 1e-6f,
+                                .weight_add = 1},
+               true, false, 4);
+    check_norm((struct op_norm){.groups = 3,
+                                .width = 16,
+                                .src_stride = 16,
+                                .dst_stride = 16,
+                                .kind = NORM_LAYER,
+                                .eps = 1e-5f,
+                                .weight_stride = 16},
+               true, true, 7);
+    check_norm(
+        (struct op_norm){
+            .groups = 1, .width = 257, .src_stride = 257, .dst_stride = 257, .kind = NORM_LAYER, .eps = 1e-5f},
+        false, false, 2);
+    check_norm(
+        (struct op_norm){.groups = 2, .width = 1, .src_stride = 1, .dst_stride = 1, .kind = NORM_L2, .eps = 1e-6f},
+        false, false, 1);
 }
 
 /* Values whose squares exceed float32 give what they give when a power of two smaller; what is not finite stays visible. */
@@ -94,8 +123,10 @@ static void test_large_norm(void **state)
             d = gpu_put(o, scaled, WIDTH * 4);
             ops_norm(o, &p, d, WIDTH, d, WIDTH, NULL, NULL, 1);
             got = gpu_get(o, d, WIDTH);
-            if (e == 53) want = got;
-            else gpu_assert_near(got, want, WIDTH, 1e-6, NULL, 1e-3, "large norm");
+            if (e == 53)
+                want = got;
+            else
+                gpu_assert_near(got, want, WIDTH, 1e-6, NULL, 1e-3, "large norm");
             if (e != 53) free(got);
             gpu_forget(o);
         }
@@ -138,15 +169,22 @@ static void test_act(void **state)
     (void)state;
     for (uint32_t kind = ACT_NONE; kind <= ACT_SWIGLU_OAI; kind++) {
         for (uint32_t way = 0; way < 4; way++) { /* with up, without, interleaved, one gate for all */
-            struct op_act p = {.width = width, .kind = kind, .alpha = 1.702f, .limit = 2,
-                               .flags = way == 2 ? ACT_INTERLEAVED : way == 3 ? ACT_BROADCAST : 0};
+            struct op_act p = {.width = width,
+                               .kind = kind,
+                               .alpha = 1.702f,
+                               .limit = 2,
+                               .flags = way == 2   ? ACT_INTERLEAVED
+                                        : way == 3 ? ACT_BROADCAST
+                                                   : 0};
             uint32_t ldg = 2 * width;
             bool has_up = way == 0 || way == 3 || kind == ACT_SWIGLU_OAI; /* which is nothing without one */
-            float *gate = gpu_floats(&seed, n * ldg), *up = gpu_floats(&seed, n * width), *y = calloc(n * width, 4), *dy, *got;
+            float *gate = gpu_floats(&seed, n * ldg), *up = gpu_floats(&seed, n * width), *y = calloc(n * width, 4),
+                  *dy, *got;
 
             for (uint32_t i = 0; i < n * ldg; i++) gate[i] *= 12;
             dy = gpu_put(o, y, n * width * 4);
-            ops_act(o, &p, dy, width, gpu_put(o, gate, n * ldg * 4), ldg, has_up && way != 2 ? gpu_put(o, up, n * width * 4) : NULL, width, n);
+            ops_act(o, &p, dy, width, gpu_put(o, gate, n * ldg * 4), ldg,
+                    has_up && way != 2 ? gpu_put(o, up, n * width * 4) : NULL, width, n);
             reference_act(&p, y, width, gate, ldg, has_up && way != 2 ? up : NULL, width, n);
             got = gpu_get(o, dy, n * width);
             gpu_assert_near(got, y, n * width, 2e-6, NULL, 1, "activation");
@@ -158,7 +196,8 @@ static void test_act(void **state)
 
 static void test_scale(void **state)
 {
-    static const struct op_scale ways[] = {{.width = 70, .mul = 3}, {.width = 70, .mul = 1, .cap = 0.5f},
+    static const struct op_scale ways[] = {{.width = 70, .mul = 3},
+                                           {.width = 70, .mul = 1, .cap = 0.5f},
                                            {.width = 70, .mul = 0.1f, .floor = 4, .flags = SCALE_BY_POSITION}};
     static const uint32_t places[3] = {2, 7, 4000};
     uint64_t seed = 6;
@@ -182,12 +221,13 @@ static void test_rows(void **state)
     enum { N = 5, W = 300, LD = 303 };
     uint64_t seed = 7;
     float *a = gpu_floats(&seed, N * LD), *b = gpu_floats(&seed, N * LD), weight[3] = {2, -1, 0.5f}, *got;
-    float *da = gpu_put(o, a, N * LD * 4), *db = gpu_put(o, b, N * LD * 4), *dc = gpu_new(o, N * LD * 4), *dw = gpu_put(o, weight, sizeof weight);
+    float *da = gpu_put(o, a, N * LD * 4), *db = gpu_put(o, b, N * LD * 4), *dc = gpu_new(o, N * LD * 4),
+          *dw = gpu_put(o, weight, sizeof weight);
     uint32_t *di = gpu_put(o, index, sizeof index);
 
     (void)state;
     ops_add(o, dc, LD, da, LD, db, LD, W, 2, -3, N);
-    ops_gather_rows(o, dc, LD, da, LD, di, 10, 3);             /* columns 0..9 of rows 0..2 */
+    ops_gather_rows(o, dc, LD, da, LD, di, 10, 3);              /* columns 0..9 of rows 0..2 */
     ops_scatter_add_rows(o, dc + 20, LD, db, LD, di, dw, 5, 3); /* columns 20..24 of rows 4, 0, 2 */
     ops_scale_rows(o, dc + 30, LD, dw, 7, 3);
     ops_copy(o, dc + 100, LD, da + 50, LD, 3, 10, 20, 15, N);
@@ -201,9 +241,11 @@ static void test_rows(void **state)
             for (uint32_t k = 0; k < 3; k++)
                 if (c >= 20 && c < 25 && index[k] == i) want += weight[k] * b[k * LD + c - 20];
             if (c >= 30 && c < 37 && i < 3) want *= weight[i];
-            if (c >= 100 && c < 160 && (c - 100) % 20 < 10) want = a[i * LD + 50 + (c - 100) / 20 * 15 + (c - 100) % 20];
+            if (c >= 100 && c < 160 && (c - 100) % 20 < 10)
+                want = a[i * LD + 50 + (c - 100) / 20 * 15 + (c - 100) % 20];
             if (c >= 200 && c < 209) want = 0;
-            if (fabsf(got[i * LD + c] - want) > 1e-6f) fail_msg("row %u, column %u: %g, not %g", i, c, (double)got[i * LD + c], (double)want);
+            if (fabsf(got[i * LD + c] - want) > 1e-6f)
+                fail_msg("row %u, column %u: %g, not %g", i, c, (double)got[i * LD + c], (double)want);
         }
     }
     free(a), free(b), free(got);
@@ -257,14 +299,19 @@ struct layout {
 static struct layout lay(uint32_t n, uint32_t piece)
 {
     uint32_t pieces = (n + piece - 1) / piece;
-    struct layout l = {.n = n, .rows = pieces * piece, .row = calloc(n, 4), .position = calloc(n, 4), .first = calloc(n + 1, 4),
+    struct layout l = {.n = n,
+                       .rows = pieces * piece,
+                       .row = calloc(n, 4),
+                       .position = calloc(n, 4),
+                       .first = calloc(n + 1, 4),
                        .runs = calloc((size_t)n * pieces, sizeof *l.runs)};
 
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = l.first[i];
 
         for (uint32_t position = 0; position <= i; position += piece)
-            l.runs[at++] = (struct ops_run){(pieces - 1 - position / piece) * piece, i + 1 - position < piece ? i + 1 - position : piece};
+            l.runs[at++] = (struct ops_run){(pieces - 1 - position / piece) * piece,
+                                            i + 1 - position < piece ? i + 1 - position : piece};
         l.position[i] = i;
         l.row[i] = l.runs[at - 1].row + l.runs[at - 1].length - 1;
         l.first[i + 1] = at;
@@ -288,14 +335,18 @@ static void check_attention(const struct attention *t)
     const struct op_attention *p = &t->p;
     struct layout l = lay(t->n, t->piece);
     uint64_t seed = p->dk * 7 + p->heads;
-    uint32_t kw = p->kv_heads * p->dk, vw = p->kv_heads * p->dv, ldq = p->heads * p->dk + 1, ldd = p->heads * p->dv + 3, each = form_bytes(t->kv_form);
-    float *q = gpu_floats(&seed, (size_t)t->n * ldq), *k = gpu_floats(&seed, (size_t)l.rows * kw), *v = gpu_floats(&seed, (size_t)l.rows * vw);
-    float *sinks = gpu_floats(&seed, p->heads), *alibi = gpu_floats(&seed, p->heads), *dst = calloc((size_t)t->n * ldd, 4), *got, *one;
+    uint32_t kw = p->kv_heads * p->dk, vw = p->kv_heads * p->dv, ldq = p->heads * p->dk + 1, ldd = p->heads * p->dv + 3,
+             each = form_bytes(t->kv_form);
+    float *q = gpu_floats(&seed, (size_t)t->n * ldq), *k = gpu_floats(&seed, (size_t)l.rows * kw),
+          *v = gpu_floats(&seed, (size_t)l.rows * vw);
+    float *sinks = gpu_floats(&seed, p->heads), *alibi = gpu_floats(&seed, p->heads),
+          *dst = calloc((size_t)t->n * ldd, 4), *got, *one;
     uint8_t *k_host = calloc((size_t)l.rows * kw, each), *v_host = calloc((size_t)l.rows * vw, each);
     uint32_t *all_rows = calloc(l.rows, 4), count = t->n - t->from;
     float *dq = gpu_put(o, q, (uint64_t)t->n * ldq * 4), *dd = gpu_put(o, dst, (uint64_t)t->n * ldd * 4), *ds, *da;
     void *dk = gpu_new(o, (uint64_t)l.rows * kw * each), *dv = gpu_new(o, (uint64_t)l.rows * vw * each);
-    struct ops_rows host = {l.row + t->from, l.position + t->from, l.first + t->from, l.runs, count, t->n - 1}, r = host, store = {.n = l.rows};
+    struct ops_rows host = {l.row + t->from, l.position + t->from, l.first + t->from, l.runs, count, t->n - 1},
+                    r = host, store = {.n = l.rows};
 
     for (uint32_t h = 0; h < p->heads; h++) alibi[h] = fabsf(alibi[h]) * 0.1f;
     for (uint32_t i = 0; i < l.rows; i++) all_rows[i] = i;
@@ -307,7 +358,11 @@ static void check_attention(const struct attention *t)
     for (uint64_t i = 0; i < (uint64_t)l.rows * kw; i++) { /* stored to the nearest */
         float x = k[i], y = (float)reference_stored(t->kv_form, k_host, i);
 
-        assert_true(fabsf(x - y) <= (t->kv_form == FORM_F32 ? 0 : t->kv_form == FORM_F16 ? 0x1p-11f : 0x1p-8f) * fabsf(x) + 0x1p-25f);
+        assert_true(fabsf(x - y) <= (t->kv_form == FORM_F32   ? 0
+                                     : t->kv_form == FORM_F16 ? 0x1p-11f
+                                                              : 0x1p-8f) *
+                                            fabsf(x) +
+                                        0x1p-25f);
     }
     r.row = gpu_put(o, l.row + t->from, count * 4ull);
     r.position = gpu_put(o, l.position + t->from, count * 4ull);
@@ -316,7 +371,8 @@ static void check_attention(const struct attention *t)
     ds = t->sinks ? gpu_put(o, sinks, p->heads * 4ull) : NULL;
     da = t->alibi ? gpu_put(o, alibi, p->heads * 4ull) : NULL;
     ops_attention(o, p, dd, ldd, dq, ldq, dk, dv, t->kv_form, ds, da, &r);
-    reference_attention(p, dst, ldd, q, ldq, k_host, v_host, t->kv_form, t->sinks ? sinks : NULL, t->alibi ? alibi : NULL, &host);
+    reference_attention(p, dst, ldd, q, ldq, k_host, v_host, t->kv_form, t->sinks ? sinks : NULL,
+                        t->alibi ? alibi : NULL, &host);
     got = gpu_get(o, dd, (size_t)count * ldd);
     gpu_assert_near(got, dst, (size_t)count * ldd, 3e-6, NULL, 1, "attention");
     /* the last position alone: the same bytes */
@@ -324,7 +380,8 @@ static void check_attention(const struct attention *t)
     ops_attention(o, p, dd, ldd, dq + (uint64_t)(count - 1) * ldq, ldq, dk, dv, t->kv_form, ds, da, &r);
     one = gpu_get(o, dd, ldd);
     gpu_assert_same(one, got + (size_t)(count - 1) * ldd, p->heads * p->dv, "attention, alone");
-    free(q), free(k), free(v), free(sinks), free(alibi), free(dst), free(got), free(one), free(k_host), free(v_host), free(all_rows);
+    free(q), free(k), free(v), free(sinks), free(alibi), free(dst), free(got), free(one), free(k_host), free(v_host),
+        free(all_rows);
     unlay(&l);
     gpu_forget(o);
 }
@@ -334,13 +391,49 @@ static void test_attention(void **state)
     static const struct attention ways[] = {
         {{.heads = 4, .kv_heads = 4, .dk = 16, .dv = 16, .scale = 0.25f}, FORM_F32, 70, 200, 0, false, false},
         {{.heads = 8, .kv_heads = 2, .dk = 33, .dv = 20, .scale = 0.2f}, FORM_BF16, 130, 17, 100, true, false},
-        {{.heads = 16, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.12f, .cap = 1.5f}, FORM_F16, 65, 65, 60, false, true},
-        {{.heads = 6, .kv_heads = 2, .dk = 24, .dv = 130, .scale = 0.2f, .window = 30}, FORM_BF16, 100, 1, 90, true, true},
-        {{.heads = 10, .kv_heads = 2, .dk = 8, .dv = 8, .scale = 0.4f, .chunk = 40}, FORM_F32, 121, 50, 35, false, false},
-        {{.heads = 16, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.1f, .flags = ATTN_V_IN_K}, FORM_BF16, 40, 9, 30, false, false},
-        {{.heads = 12, .kv_heads = 1, .dk = 576, .dv = 512, .scale = 0.04f, .flags = ATTN_V_IN_K}, FORM_BF16, 20, 9, 18, false, false},
+        {{.heads = 16, .kv_heads = 2, .dk = 64, .dv = 64, .scale = 0.12f, .cap = 1.5f},
+         FORM_F16,
+         65,
+         65,
+         60,
+         false,
+         true},
+        {{.heads = 6, .kv_heads = 2, .dk = 24, .dv = 130, .scale = 0.2f, .window = 30},
+         FORM_BF16,
+         100,
+         1,
+         90,
+         true,
+         true},
+        {{.heads = 10, .kv_heads = 2, .dk = 8, .dv = 8, .scale = 0.4f, .chunk = 40},
+         FORM_F32,
+         121,
+         50,
+         35,
+         false,
+         false},
+        {{.heads = 16, .kv_heads = 1, .dk = 72, .dv = 64, .scale = 0.1f, .flags = ATTN_V_IN_K},
+         FORM_BF16,
+         40,
+         9,
+         30,
+         false,
+         false},
+        {{.heads = 12, .kv_heads = 1, .dk = 576, .dv = 512, .scale = 0.04f, .flags = ATTN_V_IN_K},
+         FORM_BF16,
+         20,
+         9,
+         18,
+         false,
+         false},
         {{.heads = 2, .kv_heads = 1, .dk = 16, .dv = 16, .scale = 0.3f}, FORM_BF16, 1300, 700, 1297, true, false},
-        {{.heads = 2, .kv_heads = 2, .dk = 16, .dv = 16, .scale = 0.3f, .window = 600}, FORM_F16, 1200, 100, 1197, false, true},
+        {{.heads = 2, .kv_heads = 2, .dk = 16, .dv = 16, .scale = 0.3f, .window = 600},
+         FORM_F16,
+         1200,
+         100,
+         1197,
+         false,
+         true},
     };
 
     (void)state;
@@ -350,7 +443,8 @@ static void test_attention(void **state)
 /* Scratch for one position at a time: in groups, the same bytes. */
 static void test_attention_in_groups(void **state)
 {
-    static const struct attention way = {{.heads = 8, .kv_heads = 2, .dk = 16, .dv = 1000, .scale = 0.2f}, FORM_BF16, 30, 30, 0, true, false};
+    static const struct attention way = {
+        {.heads = 8, .kv_heads = 2, .dk = 16, .dv = 1000, .scale = 0.2f}, FORM_BF16, 30, 30, 0, true, false};
     struct ops *much = o;
 
     (void)state;
@@ -376,10 +470,13 @@ static void test_conv(void **state)
         struct op_conv p = {.width = 70, .taps = taps, .act = taps % 2 ? ACT_SILU : ACT_NONE};
         struct ops_chain c = {chain_from, chain_to, CHAIN};
         uint64_t floats = (taps - 1) * 70 + 2;
-        float *src = gpu_floats(&seed, CHAIN * 72), *w = gpu_floats(&seed, 70 * taps), *b = gpu_floats(&seed, 70), *s = gpu_floats(&seed, SLOTS * floats);
-        float *dst = calloc(CHAIN * 71, 4), *ds = gpu_put(o, s, SLOTS * floats * 4), *dd = gpu_put(o, dst, CHAIN * 71 * 4), *got;
+        float *src = gpu_floats(&seed, CHAIN * 72), *w = gpu_floats(&seed, 70 * taps), *b = gpu_floats(&seed, 70),
+              *s = gpu_floats(&seed, SLOTS * floats);
+        float *dst = calloc(CHAIN * 71, 4), *ds = gpu_put(o, s, SLOTS * floats * 4),
+              *dd = gpu_put(o, dst, CHAIN * 71 * 4), *got;
 
-        ops_conv(o, &p, dd, 71, gpu_put(o, src, CHAIN * 72 * 4), 72, gpu_put(o, w, 70 * taps * 4), taps > 2 ? gpu_put(o, b, 280) : NULL, ds, floats, &c);
+        ops_conv(o, &p, dd, 71, gpu_put(o, src, CHAIN * 72 * 4), 72, gpu_put(o, w, 70 * taps * 4),
+                 taps > 2 ? gpu_put(o, b, 280) : NULL, ds, floats, &c);
         reference_conv(&p, dst, 71, src, 72, w, taps > 2 ? b : NULL, s, floats, &c);
         got = gpu_get(o, dd, CHAIN * 71);
         gpu_assert_near(got, dst, CHAIN * 71, 2e-6, NULL, 1, "convolution");
@@ -394,7 +491,8 @@ static void test_conv(void **state)
 static void test_delta(void **state)
 {
     uint64_t seed = 10;
-    static const struct op_delta ways[] = {{.heads = 4, .key_heads = 2, .dk = 16, .dv = 40, .scale = 0.25f}, {.heads = 2, .key_heads = 2, .dk = 33, .dv = 16, .scale = 1}};
+    static const struct op_delta ways[] = {{.heads = 4, .key_heads = 2, .dk = 16, .dv = 40, .scale = 0.25f},
+                                           {.heads = 2, .key_heads = 2, .dk = 33, .dv = 16, .scale = 1}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(ways); i++) {
@@ -402,12 +500,24 @@ static void test_delta(void **state)
         struct ops_chain c = {chain_from, chain_to, CHAIN};
         uint32_t kw = p->key_heads * p->dk, vw = p->heads * p->dv;
         uint64_t floats = (uint64_t)p->heads * p->dk * p->dv + 1;
-        float *q = gpu_floats(&seed, CHAIN * kw), *k = gpu_floats(&seed, CHAIN * kw), *v = gpu_floats(&seed, CHAIN * vw), *a = gpu_floats(&seed, CHAIN * 8);
-        float *b = gpu_floats(&seed, CHAIN * 8), *log = gpu_floats(&seed, 8), *dt = gpu_floats(&seed, 8), *s = gpu_floats(&seed, SLOTS * floats);
-        float *dst = calloc(CHAIN * (vw + 1), 4), *ds = gpu_put(o, s, SLOTS * floats * 4), *dd = gpu_put(o, dst, CHAIN * (vw + 1) * 4ull), *got;
-        struct ops_delta_args x = {q, k, v, a, b, kw, kw, vw, 8, 8, log, dt}, d = {gpu_put(o, q, CHAIN * kw * 4ull), gpu_put(o, k, CHAIN * kw * 4ull),
-                                   gpu_put(o, v, CHAIN * vw * 4ull), gpu_put(o, a, CHAIN * 32), gpu_put(o, b, CHAIN * 32), kw, kw, vw, 8, 8,
-                                   gpu_put(o, log, 32), gpu_put(o, dt, 32)};
+        float *q = gpu_floats(&seed, CHAIN * kw), *k = gpu_floats(&seed, CHAIN * kw),
+              *v = gpu_floats(&seed, CHAIN * vw), *a = gpu_floats(&seed, CHAIN * 8);
+        float *b = gpu_floats(&seed, CHAIN * 8), *log = gpu_floats(&seed, 8), *dt = gpu_floats(&seed, 8),
+              *s = gpu_floats(&seed, SLOTS * floats);
+        float *dst = calloc(CHAIN * (vw + 1), 4), *ds = gpu_put(o, s, SLOTS * floats * 4),
+              *dd = gpu_put(o, dst, CHAIN * (vw + 1) * 4ull), *got;
+        struct ops_delta_args x = {q, k, v, a, b, kw, kw, vw, 8, 8, log, dt}, d = {gpu_put(o, q, CHAIN * kw * 4ull),
+                                                                                   gpu_put(o, k, CHAIN * kw * 4ull),
+                                                                                   gpu_put(o, v, CHAIN * vw * 4ull),
+                                                                                   gpu_put(o, a, CHAIN * 32),
+                                                                                   gpu_put(o, b, CHAIN * 32),
+                                                                                   kw,
+                                                                                   kw,
+                                                                                   vw,
+                                                                                   8,
+                                                                                   8,
+                                                                                   gpu_put(o, log, 32),
+                                                                                   gpu_put(o, dt, 32)};
 
         ops_delta(o, p, dd, vw + 1, &d, ds, floats, &c);
         reference_delta(p, dst, vw + 1, &x, s, floats, &c);
@@ -484,20 +594,13 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_large_norm),
-        cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_act),
-        cmocka_unit_test(test_scale),
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_embed_and_dequantize),
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_attention_in_groups),
-        cmocka_unit_test(test_conv),
-        cmocka_unit_test(test_delta),
-        cmocka_unit_test(test_uploads),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_elements),   cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_large_norm), cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_act),        cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_rows),       cmocka_unit_test(test_embed_and_dequantize),
+        cmocka_unit_test(test_attention),  cmocka_unit_test(test_attention_in_groups),
+        cmocka_unit_test(test_conv),       cmocka_unit_test(test_delta),
+        cmocka_unit_test(test_uploads),    cmocka_unit_test(test_errors),
     };
 
     return gpu_present() ? cmocka_run_group_tests_name("cuda operations", tests, setup, teardown) : 0;

@@ -54,12 +54,15 @@ static const char *label(const struct stored *s)
 }
 
 /* One shape with n tokens, x at column shift of rows of ldx. */
-static void check_product(struct ops *o, const struct stored *s, uint32_t n, uint32_t shift, uint32_t flags, bool biased)
+static void check_product(struct ops *o, const struct stored *s, uint32_t n, uint32_t shift, uint32_t flags,
+                          bool biased)
 {
     uint64_t seed = s->m.cols + n;
     uint32_t rows = (uint32_t)s->m.rows, ldx = (uint32_t)s->m.cols + shift + 3, ldy = rows + 2;
-    float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, rows), *y = gpu_floats(&seed, (size_t)n * ldy), *got;
-    float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4), *dy = gpu_put(o, y, (uint64_t)n * ldy * 4);
+    float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, rows),
+          *y = gpu_floats(&seed, (size_t)n * ldy), *got;
+    float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4),
+          *dy = gpu_put(o, y, (uint64_t)n * ldy * 4);
     float *d_bias = biased ? gpu_put(o, bias, rows * 4ull) : NULL;
     struct ops_weight device = on_device(o, s, 0, rows);
     char what[240];
@@ -93,8 +96,10 @@ static void check_bits(struct ops *o, const struct stored *s)
 {
     uint64_t seed = 11, rows = s->m.rows, cut = rows / 3;
     uint32_t ld = (uint32_t)rows, ldx = (uint32_t)s->m.cols;
-    float *x = gpu_floats(&seed, (size_t)FEW * ldx), *dx = gpu_put(o, x, (uint64_t)FEW * ldx * 4), *dy = gpu_new(o, FEW * rows * 4), *all, *part;
-    struct ops_weight whole = on_device(o, s, 0, rows), first = on_device(o, s, 0, cut), second = on_device(o, s, cut, rows);
+    float *x = gpu_floats(&seed, (size_t)FEW * ldx), *dx = gpu_put(o, x, (uint64_t)FEW * ldx * 4),
+          *dy = gpu_new(o, FEW * rows * 4), *all, *part;
+    struct ops_weight whole = on_device(o, s, 0, rows), first = on_device(o, s, 0, cut),
+                      second = on_device(o, s, cut, rows);
 
     ops_matmul(o, dy, ld, dx, ldx, &whole, NULL, 0, FEW);
     all = gpu_get(o, dy, FEW * rows);
@@ -128,8 +133,10 @@ static void check_transposed(struct ops *o, const struct stored *s, uint32_t n, 
 {
     uint64_t seed = s->m.rows + n, rows = s->m.rows, cut = rows / 2;
     uint32_t cols = (uint32_t)s->m.cols, ldy = cols + 1, ldx = (uint32_t)rows + 2;
-    float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, cols), *y = gpu_floats(&seed, (size_t)n * ldy), *got;
-    float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4), *dy = gpu_put(o, y, (uint64_t)n * ldy * 4);
+    float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, cols),
+          *y = gpu_floats(&seed, (size_t)n * ldy), *got;
+    float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4),
+          *dy = gpu_put(o, y, (uint64_t)n * ldy * 4);
     float *d_bias = biased ? gpu_put(o, bias, cols * 4ull) : NULL;
     struct ops_weight first = on_device(o, s, 0, cut), second = on_device(o, s, cut, rows);
     char what[240];
@@ -176,7 +183,7 @@ static void test_little_scratch(void **state)
     assert_int_equal(ops_sync(o, &e), -ENOMEM);
     assert_non_null(strstr(e.text, "scratch"));
     assert_int_equal(ops_sync(o, &e), -ENOMEM); /* and it stays said */
-    ops_close(o); /* the device's memory goes with the process */
+    ops_close(o);                               /* the device's memory goes with the process */
     stored_free(&s);
 }
 
@@ -187,8 +194,10 @@ static void expect_failure(const struct ops_weight *w, bool transposed, uint32_t
     struct error e = {0};
 
     /* before anything is read or written */
-    if (transposed) ops_matmul_t(o, NULL, 16, NULL, 2, w, NULL, false, n);
-    else ops_matmul(o, NULL, 2, NULL, 16, w, NULL, 0, n);
+    if (transposed)
+        ops_matmul_t(o, NULL, 16, NULL, 2, w, NULL, false, n);
+    else
+        ops_matmul(o, NULL, 2, NULL, 16, w, NULL, 0, n);
     assert_int_equal(ops_sync(o, &e), -ENOTSUP);
     if (!strstr(e.text, text)) fail_msg("\"%s\" does not say \"%s\"", e.text, text);
     ops_close(o);
@@ -221,11 +230,8 @@ static void test_unknown_forms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_same_bytes),
-        cmocka_unit_test(test_transposed),
-        cmocka_unit_test(test_little_scratch),
-        cmocka_unit_test(test_unknown_forms),
+        cmocka_unit_test(test_products),       cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_transposed),
+        cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_unknown_forms),
     };
 
     return gpu_present() ? cmocka_run_group_tests_name("cuda products", tests, NULL, NULL) : 0;

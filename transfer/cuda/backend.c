@@ -19,7 +19,7 @@
 #define NAP_NS UINT64_C(100000)
 
 struct slots {
-    uint64_t *user; /* [count] seq of the entry that used the slot last */
+    uint64_t *user;       /* [count] seq of the entry that used the slot last */
     uint32_t count, next; /* next: round, since entries are released in order */
     uint64_t at, bytes;   /* of slot 0 in the device's memory; of each */
 };
@@ -49,13 +49,15 @@ static bool pin(struct backend *b, int which, void *base, uint64_t bytes, const 
     if (rc != cudaSuccess && read_only) rc = cudaHostRegister(base, bytes, cudaHostRegisterPortable);
     if (rc != cudaSuccess) {
         cudaGetLastError();
-        log_warn("%s (%llu MiB) cannot be pinned: %s (%s). Copies to the device go through a staging buffer and are several times "
+        log_warn("%s (%llu MiB) cannot be pinned: %s (%s). Copies to the device go through a staging buffer and are "
+                 "several times "
                  "slower; raise the limit of locked memory (ulimit -l) or lower --host-memory",
                  what, (unsigned long long)(bytes >> 20), cudaGetErrorString(rc), cudaGetErrorName(rc));
         return false;
     }
     b->pinned[which] = base;
-    log_debug("pinned %s, %llu MiB in %llu ms", what, (unsigned long long)(bytes >> 20), (unsigned long long)((clock_ns() - start) / 1000000));
+    log_debug("pinned %s, %llu MiB in %llu ms", what, (unsigned long long)(bytes >> 20),
+              (unsigned long long)((clock_ns() - start) / 1000000));
     return true;
 }
 
@@ -64,7 +66,9 @@ static int open_slots(struct slots *s, const struct plan_run *run, int lane, str
     uint32_t count = run->transfer_slots[lane];
 
     if (!count) return error_set(e, EPROTO, "plan: the cuda backend needs device slots on every lane");
-    *s = (struct slots){.user = calloc(count, sizeof *s->user), .count = count, .bytes = plan_slot_bytes(run, lane),
+    *s = (struct slots){.user = calloc(count, sizeof *s->user),
+                        .count = count,
+                        .bytes = plan_slot_bytes(run, lane),
                         .at = plan_slots_before(run, run->transfer_slots, lane)};
     if (!s->user) return error_set(e, ENOMEM, "no memory for %u slots", count);
     for (uint32_t i = 0; i < count; i++) s->user[i] = NO_USER;
@@ -87,8 +91,8 @@ static void describe(struct backend *b, bool pinned)
     struct cudaDeviceProp d = {0};
 
     cudaGetDeviceProperties(&d, (int)b->stage->plan->run.device);
-    snprintf(b->description, sizeof b->description, "%s, %u + %u device slots, %s", d.name, b->slots[0].count, b->slots[1].count,
-             pinned ? "pinned" : "NOT pinned");
+    snprintf(b->description, sizeof b->description, "%s, %u + %u device slots, %s", d.name, b->slots[0].count,
+             b->slots[1].count, pinned ? "pinned" : "NOT pinned");
 }
 
 int backend_open(struct backend **out, struct stage *s, struct error *e)
@@ -148,7 +152,8 @@ static uint32_t entry_event(const struct backend *b, enum lane_id lane, uint64_t
 }
 
 /* The parts of a tile move down to multiples of 256 bytes; neighbours that move by the same distance go in one copy. */
-static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst, const uint8_t *src, const struct plan_tile *tile)
+static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst, const uint8_t *src,
+                             const struct plan_tile *tile)
 {
     const struct plan_part *part = plan_parts(b->stage->plan) + tile->part0;
 
@@ -158,17 +163,19 @@ static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst,
         cudaError_t rc;
 
         for (next = i + 1; next < tile->parts && part[next].slot_off >= end &&
-                           part[next].slot_off - plan_device_offset(&part[next]) == shift; next++)
+                           part[next].slot_off - plan_device_offset(&part[next]) == shift;
+             next++)
             end = part[next].slot_off + part[next].bytes;
-        rc = cudaMemcpyAsync(dst + to, src + part[i].slot_off, end - part[i].slot_off, cudaMemcpyHostToDevice, b->stream[lane]);
+        rc = cudaMemcpyAsync(dst + to, src + part[i].slot_off, end - part[i].slot_off, cudaMemcpyHostToDevice,
+                             b->stream[lane]);
         if (rc != cudaSuccess) return rc;
     }
     return cudaSuccess;
 }
 
 /* A slot for the entry: the stream waits for its former user. -EAGAIN while compute has not released that one. */
-static int take_slot(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t device_released, struct backend_place *place,
-                     struct error *e)
+static int take_slot(struct backend *b, enum lane_id lane, uint64_t seq, uint64_t device_released,
+                     struct backend_place *place, struct error *e)
 {
     struct slots *s = &b->slots[lane];
     uint64_t user = s->user[s->next];
@@ -195,10 +202,14 @@ int backend_begin(struct backend *b, enum lane_id lane, const struct ring_entry 
     int taken;
 
     *place = (struct backend_place){.segment = SEGMENT_DEVICE};
-    if (tile && tile->tier == TIER_DEVICE) place->offset = plan_device_pins_offset(&plan->run) + tile->tier_off;
-    else if ((taken = take_slot(b, lane, host->seq, device_released, place, e))) return taken;
-    if (tile) rc = copy_tile(b, lane, b->device.base + place->offset, src, tile);
-    else rc = cudaMemcpyAsync(b->device.base + place->offset, src, host->bytes, cudaMemcpyHostToDevice, b->stream[lane]);
+    if (tile && tile->tier == TIER_DEVICE)
+        place->offset = plan_device_pins_offset(&plan->run) + tile->tier_off;
+    else if ((taken = take_slot(b, lane, host->seq, device_released, place, e)))
+        return taken;
+    if (tile)
+        rc = copy_tile(b, lane, b->device.base + place->offset, src, tile);
+    else
+        rc = cudaMemcpyAsync(b->device.base + place->offset, src, host->bytes, cudaMemcpyHostToDevice, b->stream[lane]);
     if (rc != cudaSuccess) return device_error(rc, "copying a tile to the device", e);
     rc = cudaEventRecord(b->device.ready[entry_event(b, lane, host->seq)], b->stream[lane]);
     if (rc != cudaSuccess) return device_error(rc, "recording a copy", e);
@@ -240,7 +251,8 @@ int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t
     if (rc == cudaSuccess) rc = cudaMalloc(&to, each);
     for (bool warm = false; rc == cudaSuccess && (!warm || *ns < limit_ns); warm = true) {
         if (warm && !start) start = clock_ns();
-        for (int i = 0; i < 2 && rc == cudaSuccess; i++) rc = cudaMemcpyAsync(to, b->stage->arena, each, cudaMemcpyHostToDevice, stream);
+        for (int i = 0; i < 2 && rc == cudaSuccess; i++)
+            rc = cudaMemcpyAsync(to, b->stage->arena, each, cudaMemcpyHostToDevice, stream);
         if (rc == cudaSuccess) rc = cudaStreamSynchronize(stream);
         if (!start) continue;
         *bytes += 2 * each;

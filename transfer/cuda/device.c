@@ -11,16 +11,17 @@ _Static_assert(sizeof(cudaIpcEventHandle_t) == EXPORT_HANDLE_BYTES, "event handl
 
 int device_error(cudaError_t rc, const char *what, struct error *e)
 {
-    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)", what, cudaGetErrorString(rc),
-                     cudaGetErrorName(rc));
+    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : CONTROL_DEVICE_LOST, "cuda: %s: %s (%s)", what,
+                     cudaGetErrorString(rc), cudaGetErrorName(rc));
 }
 
 static int shared_error(cudaError_t rc, const char *what, struct error *e)
 {
-    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO,
-                     "cuda: %s: %s (%s); device memory is shared between processes here, which needs Linux on the bare machine or a "
-                     "container that allows it (--ipc=host); --backend cpu does without",
-                     what, cudaGetErrorString(rc), cudaGetErrorName(rc));
+    return error_set(
+        e, rc == cudaErrorMemoryAllocation ? ENOMEM : EIO,
+        "cuda: %s: %s (%s); device memory is shared between processes here, which needs Linux on the bare machine or a "
+        "container that allows it (--ipc=host); --backend cpu does without",
+        what, cudaGetErrorString(rc), cudaGetErrorName(rc));
 }
 
 /* Waits for compute's next message, which must be this export of this many bytes. */
@@ -33,7 +34,8 @@ static int expect(struct stage *s, uint32_t kind, void *out, uint32_t bytes, str
     while (rc == -EAGAIN);
     if (rc) return rc;
     if (m.type != CONTROL_EXPORT || m.export.kind != kind || m.export.bytes != bytes)
-        return error_set(e, EPROTO, "control: expected export %u of %u bytes from compute, got message %d", kind, bytes, (int)m.type);
+        return error_set(e, EPROTO, "control: expected export %u of %u bytes from compute, got message %d", kind, bytes,
+                         (int)m.type);
     memcpy(out, m.export.data, bytes);
     return 0;
 }
@@ -43,7 +45,8 @@ static int open_freed(struct device_area *a, const cudaIpcEventHandle_t *handles
     cudaError_t rc;
 
     for (uint32_t i = 0; i < a->entries; i++)
-        if ((rc = cudaIpcOpenEventHandle(&a->freed[i], handles[i])) != cudaSuccess) return shared_error(rc, "opening compute's event", e);
+        if ((rc = cudaIpcOpenEventHandle(&a->freed[i], handles[i])) != cudaSuccess)
+            return shared_error(rc, "opening compute's event", e);
     return 0;
 }
 
@@ -61,8 +64,9 @@ static int make_ready(struct device_area *a, cudaIpcEventHandle_t *handles, stru
 static int exchange(struct device_area *a, struct stage *s, cudaIpcEventHandle_t *handles, struct error *e)
 {
     uint32_t bytes = a->entries * EXPORT_HANDLE_BYTES;
-    struct control_message m = {.type = CONTROL_EXPORT,
-                                .export = {.to = STAGE_COMPUTE, .kind = EXPORT_READY_EVENTS, .bytes = bytes, .data = (const uint8_t *)handles}};
+    struct control_message m = {
+        .type = CONTROL_EXPORT,
+        .export = {.to = STAGE_COMPUTE, .kind = EXPORT_READY_EVENTS, .bytes = bytes, .data = (const uint8_t *)handles}};
     cudaIpcMemHandle_t memory;
     cudaError_t error;
     int rc;
@@ -83,7 +87,8 @@ static int choose_device(uint32_t device, struct error *e)
     if (rc != cudaSuccess || device >= (uint32_t)count)
         return error_set(e, ENODEV, "cuda: no device %u: %s; see nvidia-smi and --device, or use --backend cpu", device,
                          rc == cudaSuccess ? "this machine has fewer" : cudaGetErrorString(rc));
-    if ((rc = cudaSetDevice((int)device)) != cudaSuccess || (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
+    if ((rc = cudaSetDevice((int)device)) != cudaSuccess ||
+        (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
         (rc = cudaFree(NULL)) != cudaSuccess) /* makes the context now */
         return device_error(rc, "opening the device", e);
     return 0;
@@ -100,8 +105,10 @@ int device_open(struct device_area *a, struct stage *s, struct error *e)
     a->ready = calloc(a->entries, sizeof *a->ready);
     a->freed = calloc(a->entries, sizeof *a->freed);
     handles = calloc(a->entries, sizeof *handles);
-    if (!a->ready || !a->freed || !handles) rc = error_set(e, ENOMEM, "cuda: no memory for %u events", a->entries);
-    else rc = exchange(a, s, handles, e);
+    if (!a->ready || !a->freed || !handles)
+        rc = error_set(e, ENOMEM, "cuda: no memory for %u events", a->entries);
+    else
+        rc = exchange(a, s, handles, e);
     free(handles);
     return rc;
 }

@@ -21,4 +21,5 @@ struct device_area {
 int device_open(struct device_area *a, struct stage *s, struct error *e);
 void device_close(struct device_area *a);
 
-int device_error(cudaError_t rc, const char *what, struct error *e); /* -CONTROL_DEVICE_LOST and "cuda: what: text (name)" */
+int device_error(cudaError_t rc, const char *what,
+                 struct error *e); /* -CONTROL_DEVICE_LOST and "cuda: what: text (name)" */

@@ -89,8 +89,9 @@ void family_gemma2(struct build *b)
 static void gemma3_ropes(struct build *b, struct gemma *g)
 {
     g->full = build_rotary(b, (struct rope_request){.layer_type = "full_attention", .theta = 1e6});
-    g->local = build_rotary(b, (struct rope_request){
-                                   .layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .theta = 10000});
+    g->local = build_rotary(
+        b,
+        (struct rope_request){.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .theta = 10000});
 }
 
 void family_gemma3(struct build *b)

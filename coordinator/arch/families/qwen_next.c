@@ -11,7 +11,7 @@ struct next {
     struct rope_table rope;
     uint32_t heads, key_heads, dk, dv, taps, interval, act;
     bool everywhere; /* all layers have experts */
-    bool split; /* q, k, v, z, a and b have matrices of their own (Qwen 3.5) */
+    bool split;      /* q, k, v, z, a and b have matrices of their own (Qwen 3.5) */
 };
 
 struct mixer {

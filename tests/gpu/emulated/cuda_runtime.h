@@ -23,8 +23,12 @@ typedef enum cudaError {
 
 typedef struct emulated_stream *cudaStream_t;
 typedef struct emulated_event *cudaEvent_t;
-typedef struct { char reserved[64]; } cudaIpcMemHandle_t;
-typedef struct { char reserved[64]; } cudaIpcEventHandle_t;
+typedef struct {
+    char reserved[64];
+} cudaIpcMemHandle_t;
+typedef struct {
+    char reserved[64];
+} cudaIpcEventHandle_t;
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaDeviceAttr { cudaDevAttrHostRegisterReadOnlySupported = 113 };
 enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
@@ -40,13 +44,13 @@ struct cudaFuncAttributes {
 };
 
 #define cudaDeviceScheduleBlockingSync 4u
-#define cudaStreamNonBlocking 1u
-#define cudaEventBlockingSync 1u
-#define cudaEventDisableTiming 2u
-#define cudaEventInterprocess 4u
-#define cudaHostAllocDefault 0u
-#define cudaHostRegisterPortable 1u
-#define cudaHostRegisterReadOnly 8u
+#define cudaStreamNonBlocking          1u
+#define cudaEventBlockingSync          1u
+#define cudaEventDisableTiming         2u
+#define cudaEventInterprocess          4u
+#define cudaHostAllocDefault           0u
+#define cudaHostRegisterPortable       1u
+#define cudaHostRegisterReadOnly       8u
 #define cudaIpcMemLazyEnablePeerAccess 1u
 
 #ifdef __cplusplus
@@ -98,14 +102,16 @@ cudaError_t cudaIpcOpenEventHandle(cudaEvent_t *e, cudaIpcEventHandle_t h);
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static /* one block runs at a time */
+#define __shared__      static /* one block runs at a time */
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define DYNAMIC_SHARED(name) float *name = emulated_shared()
 
 struct dim3 {
     unsigned x, y, z;
-    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
 };
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
@@ -122,8 +128,7 @@ float __shfl_xor_sync(unsigned mask, float x, int lane);
 
 /* Checks the alignment that the device would insist on. */
 void emulated_check_aligned(const void *p, size_t bytes);
-template <typename T>
-static inline T __ldg(const T *p)
+template <typename T> static inline T __ldg(const T *p)
 {
     emulated_check_aligned(p, sizeof(T));
     return *p;
@@ -141,7 +146,8 @@ cudaError_t emulated_run(const cudaLaunchConfig_t *c, void (*body)(void *arg), v
 #include <tuple>
 
 template <typename... Params, typename... Args>
-static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Params...), Args &&...args)
+static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Params...),
+                                             Args &&...args)
 {
     struct call {
         void (*kernel)(Params...);
