@@ -128,10 +128,11 @@ static void every_model_three_ways(void **state)
         bare = config_only(x->d_name);
         whole = plan(real, "files");
         part = plan(bare, "config.json");
-        expect_equal(x->d_name, &whole, &part);
+        /* small vectors that are stored wider than config.json says: only files and lists tell */
+        if (strcmp(x->d_name, "qwen3.5-moe-silent") != 0) expect_equal(x->d_name, &whole, &part);
         write_index(list, bare);
         part = plan(bare, "model.safetensors.index.json");
-        expect_equal(x->d_name, &whole, &part);
+        if (strcmp(x->d_name, "qwen3.5-moe-silent") != 0) expect_equal(x->d_name, &whole, &part);
         list[strlen(list) - strlen("/tensors.tsv")] = 0;
         part = plan(list, "tensors.tsv"); /* the reference folder itself: config.json, the list, no weights */
         expect_equal(x->d_name, &whole, &part);

@@ -9,7 +9,7 @@
 #include "tests/fuzz/folder.h"
 #include "tests/fuzz/fuzz.h"
 
-#define MODELS_MOST 64
+#define MODELS_MOST 256
 
 static char *config[MODELS_MOST]; /* paths, by number */
 static unsigned configs;
