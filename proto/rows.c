@@ -30,7 +30,10 @@ bool rows_next(struct epoch_shm *r, uint32_t *row, bool *last)
     uint64_t at = atomic_load_explicit(&s->taken, memory_order_relaxed); /* ours */
 
     /* acquire: pairs with the release in rows_list() */
-    if (at == atomic_load_explicit(&s->listed, memory_order_acquire)) return false;
+    uint64_t ahead = atomic_load_explicit(&s->listed, memory_order_acquire) - at;
+
+    if (!ahead || ahead > s->capacity)
+        return false; /* more than there is room for: no list that rows_list() has made */
     *row = s->row[at & (s->capacity - 1)];
     *last = *row & ROWS_LAST;
     *row &= ~ROWS_LAST;

@@ -122,7 +122,7 @@ static int read_merges(struct tokenizer *t, const char *path, struct error *e)
     uint32_t rank = 0;
     int rc = mistaken_file(path, e);
     rc = rc != 0 ? rc : file_load(&text, &bytes, path, UINT64_C(1) << 30, e);
-    char *end = text + bytes, *next;
+    char *end = text ? text + bytes : NULL, *next;
     for (char *line = text; line && line < end && rc == 0; line = next) {
         char *stop = memchr(line, '\n', (size_t)(end - line));
         size_t n = (size_t)((stop ? stop : end) - line);

@@ -17,6 +17,14 @@ static void shard(struct fuzz_folder *f, int i, const char *text)
     fuzz_folder_fill(f, i, file, n + 8, 64);
 }
 
+/* A part of the path is "..". */
+static int leaves(const char *path)
+{
+    for (const char *at = path; (at = strstr(at, "..")); at += 2)
+        if ((at == path || at[-1] == '/') && (!at[2] || at[2] == '/')) return 1;
+    return 0;
+}
+
 static void run(const uint8_t *data, size_t bytes)
 {
     static const char *const names[] = {"model.safetensors.index.json", "a.safetensors", "b.safetensors", NULL};
@@ -42,7 +50,7 @@ static void run(const uint8_t *data, size_t bytes)
         if (t->at[i].file >= t->file_count || tensors_find(t, t->at[i].name) != &t->at[i])
             fuzz_fail("a tensor that is not found again");
     for (uint32_t i = 0; i < t->file_count; i++)
-        if (t->files[i].name[0] == '/' || strstr(t->files[i].name, "..")) fuzz_fail("a shard outside of the folder");
+        if (t->files[i].name[0] == '/' || leaves(t->files[i].name)) fuzz_fail("a shard outside of the folder");
     tensors_close(t);
 }
 
