@@ -350,13 +350,13 @@ static void quietly_while_it_works(void **state)
     FILE *f = open_memstream(&tokens, &bytes);
 
     (void)state;
-    for (int i = 0; i < 100; i++) fprintf(f, "%d ", i);
+    for (int i = 0; i < TOKENS; i++) fprintf(f, "%d ", i % 900);
     fclose(f);
     snprintf(path, sizeof path, "%s", scratch_path(folder, WEIGHTS));
     touch_offset = offset_of(path, "model.layers.2.self_attn.v_proj.weight");
-    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", tokens, "--positions", "99",
+    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", tokens, "--positions", "999",
                                                       "--out", "/dev/null", "--chunk", "1", "--threads", "1",
-                                                      "--context", "128", "--host-memory", "200M", NULL});
+                                                      "--context", "1024", "--host-memory", "200M", NULL});
     wait_until_it_works(p.pid);
     quietly(path);
     r = process_finish(&p, NULL, 0, SECONDS);
