@@ -16,7 +16,8 @@ one() {
     "$from/sluice" run "$model" --temperature 0 --ignore-eos --json "$@" >"$scratch/$name.json"
 }
 prompt=$(words 512)
-for kind in new old; do declare -a ${kind}_decode=\(\) ${kind}_prefill=\(\) ${kind}_start=\(\) ${kind}_peak=\(\) ${kind}_disk=\(\); done
+new_decode=() new_prefill=() new_start=() new_peak=() new_disk=()
+old_decode=() old_prefill=() old_start=() old_peak=() old_disk=()
 for ((r = 0; r < rounds; r++)); do
     for kind in new old; do
         from=build && [ $kind = new ] || from=$other

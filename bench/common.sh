@@ -88,7 +88,7 @@ usual_model() { model llama-7g5 --shape llama --hidden 4096 --layers 16 --vocab 
 # Takes a file, or the files of a folder, out of the page cache.
 forget() { find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none \;; }
 
-words() { yes 'the story' | head -n "$(($1 / 2 + 1))" | tr '\n' ' '; }
+words() { printf 'the story %.0s' $(seq "$(($1 / 2 + 1))"); }
 # run_json NAME FLAG...: one answer of $model, summary to $scratch/NAME.json. Text is no matter here: weights are noise.
 run_json() {
     local name=$1 && shift
