@@ -216,6 +216,46 @@ static void forks_share_rows(void **state)
     kv_rows_close(k);
 }
 
+/* Only even tokens, and after the second any. */
+static int even_twice(void *arg, const uint32_t *made, uint32_t n, const uint64_t **bits, struct error *e)
+{
+    static const uint64_t even[(VOCAB + 63) / 64] = {UINT64_C(0x5555555555555555), UINT64_C(0x5555555555555555)};
+
+    assert_ptr_equal(arg, counting);
+    for (uint32_t i = 0; i < n && i < 2; i++) assert_int_equal(made[i] % 2, 0);
+    if (n == 3) return error_set(e, EINVAL, "three tokens are enough");
+    *bits = n < 2 ? even : NULL;
+    return 0;
+}
+
+/* A mask is asked with the tokens since the prompt, before each choice; its error is the choice's. */
+static void a_mask_is_obeyed(void **state)
+{
+    struct sequence_want want = {
+        .sampling = {.top_p = 1, .repeat_penalty = 1}, .mask = even_twice, .mask_arg = (void *)(uintptr_t)counting};
+    struct kv_rows *k;
+    struct sampler *sampler;
+    struct sequence *q;
+    struct error e = {0};
+    float logits[VOCAB] = {[7] = 9, [51] = 8, [52] = 3, [98] = 2};
+
+    (void)state;
+    assert_int_equal(kv_rows_open(&k, 4 * KV_BLOCK, &e), 0);
+    assert_int_equal(sampler_open(&sampler, VOCAB, &e), 0);
+    q = new_sequence(k, 64, 5);
+    sequence_ask(q, &want);
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(sequence_take(q, sampler, 4 + i, logits, &e), 0);
+    assert_int_equal(sequence_take(q, sampler, 7, logits, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "three tokens"));
+    assert_int_equal(sequence_tokens(q)[5], 52);
+    assert_int_equal(sequence_tokens(q)[6], 52);
+    assert_int_equal(sequence_tokens(q)[7], 7);
+    assert_int_equal(sequence_count(q), 8);
+    sequence_close(q);
+    sampler_close(sampler);
+    kv_rows_close(k);
+}
+
 /* ---- models ---- */
 
 #define PROMPTS 5
@@ -472,6 +512,7 @@ int main(void)
         cmocka_unit_test(single_tokens_come_first_and_chunks_share),
         cmocka_unit_test(all_get_their_turn),
         cmocka_unit_test(forks_share_rows),
+        cmocka_unit_test(a_mask_is_obeyed),
         cmocka_unit_test(together_as_alone),
         cmocka_unit_test(killed_in_the_middle),
         cmocka_unit_test(forks_go_their_own_way),

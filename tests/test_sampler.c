@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -233,6 +234,46 @@ static void cold_is_the_likeliest(void **state)
     sampler_close(s);
 }
 
+/* What is not allowed is as if its logit were -inf, whatever the settings; and that nothing allowed is left is told. */
+static void what_is_not_allowed_is_never_chosen(void **state)
+{
+    enum { WIDE = 200 };
+    static const double temperatures[] = {0, 0.6, 1.5};
+    struct sampler *s;
+    struct error e = {0};
+    float x[WIDE], cut[WIDE];
+    uint32_t token, other, history[3] = {4, 60, 190};
+
+    (void)state;
+    assert_int_equal(sampler_open(&s, WIDE, &e), 0);
+    for (uint32_t round = 0; round < 600; round++) {
+        uint64_t allow[(WIDE + 63) / 64] = {0};
+        struct sampler_settings o = {.temperature = temperatures[round % 3],
+                                     .top_p = round % 2 ? 1 : 0.8,
+                                     .min_p = round % 5 ? 0 : 0.01,
+                                     .top_k = round % 7 ? 0 : 5,
+                                     .repeat_penalty = round % 4 ? 1 : 1.3,
+                                     .seed = round};
+
+        for (uint32_t i = 0; i < WIDE; i++) {
+            x[i] = cut[i] = (float)sampler_uniform(1, 2, round, i) * 20 - 10;
+            if (sampler_uniform(3, 4, round, i) < 0.1)
+                allow[i / 64] |= UINT64_C(1) << i % 64;
+            else
+                cut[i] = -INFINITY;
+        }
+        assert_int_equal(sampler_choose(s, &o, cut, history, 3, 0, round, &other, &e), 0);
+        o.allow = allow;
+        assert_int_equal(sampler_choose(s, &o, x, history, 3, 0, round, &token, &e), 0);
+        assert_int_equal(token, other);
+        assert_true(allow[token / 64] >> token % 64 & 1);
+        memset(allow, 0, sizeof allow);
+        assert_int_equal(sampler_choose(s, &o, x, history, 3, 0, round, &token, &e), -EDOM);
+        assert_non_null(strstr(e.text, "allows"));
+    }
+    sampler_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(distribution_is_the_softmax),
@@ -240,7 +281,8 @@ int main(void)
                                        cmocka_unit_test(noise_is_keyed),
                                        cmocka_unit_test(greedy_penalty_and_nan),
                                        cmocka_unit_test(shortcuts_choose_the_same),
-                                       cmocka_unit_test(cold_is_the_likeliest)};
+                                       cmocka_unit_test(cold_is_the_likeliest),
+                                       cmocka_unit_test(what_is_not_allowed_is_never_chosen)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@ struct sampler {
     uint32_t vocab;
     struct candidate *list; /* [vocab] */
     uint8_t *seen;          /* [vocab] */
+    float *masked;          /* [vocab] */
 };
 
 int sampler_open(struct sampler **out, uint32_t vocab, struct error *e)
@@ -24,8 +25,9 @@ int sampler_open(struct sampler **out, uint32_t vocab, struct error *e)
         s->vocab = vocab;
         s->list = malloc(vocab * sizeof *s->list);
         s->seen = calloc(vocab, 1);
+        s->masked = malloc(vocab * sizeof *s->masked);
     }
-    if (!s || !s->list || !s->seen) {
+    if (!s || !s->list || !s->seen || !s->masked) {
         sampler_close(s);
         return error_set(e, ENOMEM, "no memory to sample from %u tokens", vocab);
     }
@@ -38,6 +40,7 @@ void sampler_close(struct sampler *s)
     if (!s) return;
     free(s->list);
     free(s->seen);
+    free(s->masked);
     free(s);
 }
 
@@ -327,15 +330,27 @@ static uint32_t best_of_all(const float *logits, uint32_t n, const struct sample
     return choice;
 }
 
+/* The logits of what is allowed; all others -inf. */
+static const float *mask(struct sampler *s, const float *logits, const uint64_t *allow)
+{
+    for (uint32_t i = 0; i < s->vocab; i++) s->masked[i] = allow[i / 64] >> i % 64 & 1 ? logits[i] : -INFINITY;
+    return s->masked;
+}
+
 int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
                    uint64_t count, uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
 {
     bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0, noise = o->temperature > COLDEST;
     bool filters = noise && (o->top_k > 0 || o->top_p < 1 || o->min_p > 0);
     double t = noise ? o->temperature : 1.0;
-    float most = largest(logits, s->vocab);
+    float most;
     uint32_t n;
 
+    if (o->allow) logits = mask(s, logits, o->allow);
+    most = largest(logits, s->vocab);
+    if (most == -INFINITY && o->allow)
+        return error_set(e, EDOM, "no token that the form of the answer allows has a finite logit at position %llu",
+                         (unsigned long long)position);
     if (most == -INFINITY)
         return error_set(e, EDOM,
                          "all logits are NaN at position %llu: the weights hold NaN or infinite values; sluice verify "

@@ -5,7 +5,8 @@
  * the key (seed, sequence) and the counter (position, token): the text of a seed does not depend on batching, restarts or
  * guesses. Temperature 0 is the plain argmax; the lower id wins ties.
  *
- * Filters in the order of Hugging Face transformers: repetition penalty, temperature, top-k, top-p, min-p. */
+ * Filters in the order of Hugging Face transformers: repetition penalty, temperature, top-k, top-p, min-p. Tokens that are
+ * not allowed are out before all of them, as if their logits were -inf. */
 #pragma once
 #include <stdint.h>
 #include "proto/base/error.h"
@@ -14,6 +15,7 @@ struct sampler_settings {
     double temperature, top_p, min_p, repeat_penalty; /* 1 / 1 / 0 / 1: off */
     int top_k;                                        /* 0: off */
     uint64_t seed;
+    const uint64_t *allow; /* a bit for each token of the vocabulary, the lowest of the first word first; NULL: all */
 };
 
 struct sampler;
@@ -21,7 +23,7 @@ struct sampler;
 int sampler_open(struct sampler **out, uint32_t vocab, struct error *e);
 void sampler_close(struct sampler *s);
 /* logits [vocab]; history: tokens so far (for the penalty); position: of the new token in its sequence. Allocates nothing.
- * Tokens that are not finite are never chosen while there is another; -EDOM where all are NaN. */
+ * Tokens that are not finite are never chosen while there is another; -EDOM where all are NaN, or none is allowed. */
 int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
                    uint64_t count, uint64_t sequence, uint64_t position, uint32_t *token, struct error *e);
 

@@ -326,9 +326,12 @@ static int choose(struct sequence *s, struct sampler *sampler, const float *logi
 {
     const struct sequence_want *w = &s->want;
     enum sequence_end end = SEQUENCE_RUNS;
+    struct sampler_settings sampling = w->sampling;
     uint32_t token;
-    int rc = sampler_choose(sampler, &w->sampling, logits, s->token, s->count, 0, s->count, &token, e);
+    int rc = 0;
 
+    if (w->mask) rc = w->mask(w->mask_arg, s->token + s->prompt, s->made, &sampling.allow, e);
+    if (!rc) rc = sampler_choose(sampler, &sampling, logits, s->token, s->count, 0, s->count, &token, e);
     if (rc) return rc;
     s->token[s->count++] = token;
     s->made++;

@@ -43,7 +43,11 @@ struct sequence_want {
     struct sampler_settings sampling;
     const uint32_t *eos; /* tokens that end it; the caller's, must outlive the sequence's work */
     size_t eos_count;
-    uint64_t max_tokens;       /* 0: until it ends by itself or the limit is reached */
+    uint64_t max_tokens; /* 0: until it ends by itself or the limit is reached */
+    /* Tokens that may follow made[0..n), the tokens since the prompt: *bits as sampler_settings.allow, valid until the next
+     * call; NULL: all. A function of its arguments alone, since guesses and replays ask in any order. NULL: no mask at all. */
+    int (*mask)(void *arg, const uint32_t *made, uint32_t n, const uint64_t **bits, struct error *e);
+    void *mask_arg;
     const uint32_t *positions; /* or: logits of these positions, rising, instead of new tokens; the caller's */
     size_t position_count;
     struct sequence_listener listener;
