@@ -212,6 +212,10 @@ FAULT_TESTS := test_faults test_reader_faults test_supervision
 test-budgets: ## every family, context and chunk in a memory cgroup that allows its --host-memory and no more (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_memory_budgets
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_memory_budgets full
+.PHONY: test-speculation
+test-speculation: ## thousands of trees of guesses over every family: the plain run's bytes (minutes)
+	@$(AGAIN) CUDA=no all $(B)/tests/test_speculation
+	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_speculation full
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 include tests/gpu/gpu.mk

@@ -33,7 +33,10 @@ struct instance {
     struct engine *engine;
     struct scheduler *scheduler;
     struct sampler_settings sampling;
-    uint32_t positions; /* of the sweep under way */
+    struct guesser guesser; /* guess NULL: nobody */
+    uint32_t guesses;       /* of one sweep, at most */
+    uint32_t guess_rows;    /* of the KV cache, for them */
+    uint32_t positions;     /* of the sweep under way */
     uint64_t sweep_start_ns;
 };
 
@@ -72,6 +75,10 @@ int instance_load(struct instance **out, const struct instance_config *c, struct
     if (!i) return error_set(e, ENOMEM, "out of memory");
     i->config = *c;
     if (c->observer) i->observer = *c->observer;
+    if (c->guesser && c->guesses) {
+        i->guesser = *c->guesser;
+        i->guesses = c->guesses;
+    }
     if ((rc = load(i, e)))
         instance_close(i);
     else
@@ -297,7 +304,8 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
 
     for (;; n /= 2) {
         settings->sequences = n;
-        settings->max_logits = l->max_logits > n ? l->max_logits : n;
+        settings->max_logits = l->max_logits > n + i->guesses ? l->max_logits : n + i->guesses;
+        settings->branches = i->guess_rows;
         settings->context = (uint32_t)o->context;
         if (n > 1 && !o->context && settings->want_tokens)
             settings->context = settings->want_tokens < model ? settings->want_tokens : model;
@@ -309,8 +317,14 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
 
 static int open_scheduler(struct instance *i, struct error *e)
 {
-    struct scheduler_config c = {
-        .engine = i->engine, .plan = i->plan, .begins = on_begins, .swept = on_swept, .note = on_note, .arg = i};
+    struct scheduler_config c = {.engine = i->engine,
+                                 .plan = i->plan,
+                                 .guesser = i->guesser,
+                                 .guess_rows = i->guess_rows,
+                                 .begins = on_begins,
+                                 .swept = on_swept,
+                                 .note = on_note,
+                                 .arg = i};
 
     return scheduler_open(&i->scheduler, &c, e);
 }
@@ -323,6 +337,8 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
     int rc = plan_settings_from_options(&settings, o, e);
 
     if (rc) return rc;
+    if (model_program(i->parts.model)->states.count) i->guesses = 0;
+    i->guess_rows = (i->guesses + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
     measure_text(&settings);
     settings.prompt_tokens = l->all_tokens ? l->all_tokens : l->prompt_tokens;
     if (l->prompt_tokens)
@@ -413,7 +429,7 @@ struct scheduler *instance_scheduler(const struct instance *i)
 uint32_t instance_context(const struct instance *i)
 {
     const struct plan_run *r = &i->plan->run;
-    uint32_t rows = r->kv_rows / (r->sequences ? r->sequences : 1);
+    uint32_t rows = (r->kv_rows - i->guess_rows) / (r->sequences ? r->sequences : 1);
 
     return rows < i->plan->spec.context ? rows : i->plan->spec.context;
 }

@@ -24,6 +24,8 @@ struct instance_config {
     enum parts_template template;          /* is a chat template? */
     uint32_t prompt_tokens;                /* known length of the longest prompt, 0: unknown */
     const struct batch_observer *observer; /* copied; NULL: nobody looks */
+    const struct guesser *guesser;         /* copied; NULL: nobody guesses */
+    uint32_t guesses;                      /* of one sweep, at most */
 };
 
 /* What it will be asked to do at most; 0 in a number: one, or unknown. */

@@ -16,7 +16,14 @@ struct scheduler {
     struct sampler *sampler;
     struct kv_rows *rows;
     struct sweep sweep;
-    uint32_t *ahead; /* [positions of a sweep] tokens to announce */
+    uint32_t *ahead;         /* [positions of a sweep] tokens to announce */
+    struct guess_root *root; /* [rows of a sweep] */
+    uint32_t *root_row;      /* [rows of a sweep] of each of them */
+    struct guess *guess;     /* [rows of a sweep] */
+    uint32_t *node; /* [rows of a sweep] the number of each row's guess, in the guesser's order, and its root */
+    uint32_t *node_root;
+    bool asked;    /* the guesser, about the sweep under way */
+    bool cautious; /* the last sweep failed: none with guesses until one succeeds */
     struct sequence **list;
     uint32_t joined, room, turn, number;
     uint32_t deaths;              /* since the last row of logits */
@@ -27,7 +34,19 @@ struct scheduler {
     bool under_way;
     uint64_t start_ns;
     struct sweep_record before; /* what the stages had done when it began */
+    struct sweep_record last;   /* the one that is done */
 };
+
+static int open_guesses(struct scheduler *s, uint32_t rows, struct error *e)
+{
+    s->root = calloc(rows, sizeof *s->root);
+    s->root_row = calloc(rows, sizeof *s->root_row);
+    s->guess = calloc(rows, sizeof *s->guess);
+    s->node = calloc(rows, sizeof *s->node);
+    s->node_root = calloc(rows, sizeof *s->node_root);
+    if (s->root && s->root_row && s->guess && s->node && s->node_root) return 0;
+    return error_set(e, ENOMEM, "no memory for %u guesses", rows);
+}
 
 int scheduler_open(struct scheduler **out, const struct scheduler_config *c, struct error *e)
 {
@@ -37,10 +56,13 @@ int scheduler_open(struct scheduler **out, const struct scheduler_config *c, str
 
     if (!s) return error_set(e, ENOMEM, "out of memory");
     s->config = *c;
+    if (c->plan->states.count) s->config.guesser = (struct guesser){0};
     rc = sampler_open(&s->sampler, c->plan->spec.vocab, e);
     if (!rc) rc = kv_rows_open(&s->rows, r->kv_rows, e);
     if (!rc) rc = sweep_open(&s->sweep, r->max_positions, r->max_logits, e);
+    if (!rc) rc = sweep_spare(&s->sweep, s->rows, c->guess_rows, e);
     if (!rc && !(s->ahead = calloc(r->max_positions, sizeof *s->ahead))) rc = error_set(e, ENOMEM, "out of memory");
+    if (!rc && s->config.guesser.guess) rc = open_guesses(s, r->max_logits, e);
     if (rc)
         scheduler_close(s);
     else
@@ -55,6 +77,11 @@ void scheduler_close(struct scheduler *s)
     kv_rows_close(s->rows);
     sweep_close(&s->sweep);
     free(s->ahead);
+    free(s->root);
+    free(s->root_row);
+    free(s->guess);
+    free(s->node);
+    free(s->node_root);
     free(s->list);
     free(s);
 }
@@ -206,18 +233,67 @@ static void record(struct scheduler *s)
     if (decode) {
         t->decode_ns += r.ns;
         t->decode_sweeps++;
-        t->decode_tokens += s->sweep.positions;
     } else {
         t->prompt_ns += r.ns;
     }
     t->positions += s->sweep.positions;
+    s->last = r;
     if (s->config.swept) s->config.swept(s->config.arg, s->start_ns, &r);
+}
+
+/* The token of a row of logits; and where it was guessed, that of its row, and so on: to the first that was not, or is the
+ * sequence's last. A guess whose logits are no numbers is computed again as what it is: the error is then the plain run's. */
+static int walk(struct scheduler *s, uint32_t at, const float *logits, uint32_t *tokens, struct error *e)
+{
+    const struct guesser *g = &s->config.guesser;
+    uint64_t vocab = s->config.plan->spec.vocab;
+
+    for (;;) {
+        const struct sweep_row *r = &s->sweep.row[at];
+        const float *x = logits + at * vocab;
+        struct sequence *q = r->sequence;
+        int rc = sequence_take(q, s->sampler, r->position, x, e);
+        uint32_t token, next;
+
+        s->deaths = 0;
+        ++*tokens;
+        if (rc || !(r->root || r->parent != SWEEP_NONE)) return rc;
+        token = sequence_tokens(q)[sequence_count(q) - 1];
+        if (s->asked) g->seen(g->arg, &(struct guess_seen){s->node_root[at], s->node[at], token, x});
+        if (sequence_ended(q) != SEQUENCE_RUNS) return 0;
+        next = sweep_child(&s->sweep, at, token);
+        if (next == SWEEP_NONE || !engine_are_numbers(logits + next * vocab, vocab)) return 0;
+        if (s->sweep.row[next].own) sequence_accept(q, s->sweep.row[next].position);
+        at = next;
+    }
+}
+
+static void count_tokens(struct scheduler *s, uint32_t tokens)
+{
+    const struct guesser *g = &s->config.guesser;
+    struct scheduler_times *t = &s->times;
+
+    if (s->last.decode) t->decode_tokens += tokens;
+    if (s->sweep.guesses) {
+        t->guesses += s->sweep.guesses;
+        t->guessed_sweeps++;
+        t->guessed_tokens += tokens;
+    }
+    if (g->guess)
+        g->swept(g->arg, &(struct guess_sweep){.ns = s->last.ns,
+                                               .compute_ns = s->last.compute_busy_ns,
+                                               .read_ns = s->last.read_busy_ns,
+                                               .positions = s->sweep.positions,
+                                               .guesses = s->sweep.guesses,
+                                               .rows = s->sweep.rows,
+                                               .tokens = tokens,
+                                               .decode = s->last.decode});
 }
 
 /* Each row to its sequence, which may end by it. */
 static int hand_out(struct scheduler *s, const float *logits, uint32_t rows, struct error *e)
 {
-    uint64_t vocab = s->config.plan->spec.vocab;
+    uint32_t tokens = 0;
     int rc = 0;
 
     if (rows != s->sweep.rows)
@@ -226,20 +302,21 @@ static int hand_out(struct scheduler *s, const float *logits, uint32_t rows, str
     for (uint32_t i = 0; i < rows && !rc; i++) {
         const struct sweep_row *r = &s->sweep.row[i];
 
-        if (sequence_ended(r->sequence) != SEQUENCE_RUNS) continue;
-        rc = sequence_take(r->sequence, s->sampler, r->position, logits + i * vocab, e);
-        s->deaths = 0;
+        if (r->parent == SWEEP_NONE && sequence_ended(r->sequence) == SEQUENCE_RUNS)
+            rc = walk(s, i, logits, &tokens, e);
     }
+    count_tokens(s, tokens);
     return rc;
 }
 
-/* The first row whose logits are not numbers, NULL: there is none. */
+/* The first row whose logits are not numbers, guesses aside; NULL: there is none. */
 static const struct sweep_row *faulty_row(const struct scheduler *s, const float *logits, uint32_t rows)
 {
     uint64_t vocab = s->config.plan->spec.vocab;
 
     for (uint32_t i = 0; i < rows && i < s->sweep.rows; i++)
-        if (!engine_are_numbers(logits + i * vocab, vocab)) return &s->sweep.row[i];
+        if (s->sweep.row[i].parent == SWEEP_NONE && !engine_are_numbers(logits + i * vocab, vocab))
+            return &s->sweep.row[i];
     return NULL;
 }
 
@@ -257,6 +334,60 @@ static void announce(struct scheduler *s, bool next)
             s->ahead[n++] = sequence_tokens(x->sequence)[from + k];
     }
     if (n) engine_announce_rows(s->config.engine, s->ahead, n);
+}
+
+/* ---- guesses ---- */
+
+static uint32_t list_roots(struct scheduler *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->sweep.rows; i++) {
+        const struct sweep_row *r = &s->sweep.row[i];
+        const struct sequence *q = r->sequence;
+        uint32_t most = r->root ? sequence_ahead(q) : 0;
+
+        if (!r->root) continue;
+        s->root_row[n] = i;
+        s->node[i] = 0;
+        s->node_root[i] = n;
+        s->root[n++] = (struct guess_root){.token = sequence_tokens(q),
+                                           .count = sequence_count(q),
+                                           .prompt = sequence_prompt(q),
+                                           .number = sequence_number(q),
+                                           .most = most,
+                                           .temperature = sequence_sampling(q)->temperature};
+    }
+    return n;
+}
+
+/* The guesses that the sweep has room for join it, each with its parent. */
+static void guess(struct scheduler *s)
+{
+    const struct guesser *g = &s->config.guesser;
+    uint32_t rows = s->sweep.rows, n, made, *row = s->ahead; /* row: of each guess, SWEEP_NONE: it was left out */
+    struct guess_ask ask = {.root = s->root, .roots = list_roots(s), .positions = s->sweep.positions};
+    uint64_t begin = clock_ns();
+
+    n = s->sweep.most - s->sweep.positions;
+    ask.most = s->sweep.most_rows - rows < n ? s->sweep.most_rows - rows : n;
+    s->asked = !s->cautious && ask.roots && ask.most;
+    if (!s->asked) return;
+    made = g->guess(g->arg, &ask, s->guess);
+    for (uint32_t i = 0; i < made; i++) {
+        const struct guess *x = &s->guess[i];
+        const struct guess_root *r = &s->root[x->root];
+        uint32_t parent = x->parent == GUESS_ROOT ? s->root_row[x->root] : row[x->parent];
+
+        row[i] = SWEEP_NONE;
+        if (parent == SWEEP_NONE || x->token >= s->config.plan->spec.vocab ||
+            s->sweep.row[parent].position + 1 - r->count >= r->most ||
+            !sweep_guess(&s->sweep, parent, x->token, &row[i]))
+            continue;
+        s->node[row[i]] = i + 1;
+        s->node_root[row[i]] = x->root;
+    }
+    s->times.guess_ns += clock_ns() - begin;
 }
 
 /* The stages get the sweep that was built. */
@@ -311,12 +442,14 @@ static int step(struct scheduler *s, uint64_t limit_ns, struct error *e)
         if (!s->under_way) {
             sweep_build(&s->sweep, s->list, s->joined, &s->turn);
             if (!s->sweep.positions) return 0;
+            if (s->config.guesser.guess) guess(s);
             rc = start(s, e);
         }
         if (!rc) rc = wait_for(s, limit_ns, &logits, &rows, e);
         if (rc == -EAGAIN) return rc;
         s->alone = s->sweep.spans == 1 ? s->sweep.span[0].sequence : NULL;
         sweep_end(&s->sweep, !rc);
+        s->cautious = rc != 0;
         if (!rc) break;
         /* what was interrupted moves recurrent states on all the same */
         if (rc == -EPIPE || s->config.plan->states.count) kv_rows_forget(s->rows);

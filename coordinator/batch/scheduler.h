@@ -4,6 +4,10 @@
  *   scheduler_join(q) ---> step: build a sweep, let the stages compute it, hand each row of logits to its sequence, which
  *                          chooses its next token or passes the row on, and tells its listener ---> ended: it has left
  *
+ * With a guesser, sweeps also compute tokens that may follow the last ones of sequences that are answering. Of a row of
+ * logits the sequence's next token is chosen as ever; where that is one that was guessed to follow, its row is there already
+ * and the next one is chosen at once, and so on. What is chosen, and in which order, is the same without.
+ *
  * A stage that dies costs its epoch and nothing else: the cache is lost, all sequences are computed again from their
  * tokens, and their texts go on as if nothing had happened. After three deaths without anything new the error is handed
  * to the caller. Logits that are not numbers make the sequence be computed once more with an eye on every weight, so that
@@ -12,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/batch/sequence.h"
+#include "coordinator/draft/guess.h"
 #include "coordinator/engine/engine.h"
 #include "coordinator/plan/calibrate_learn.h"
 
@@ -20,6 +25,9 @@
 struct scheduler_times {
     uint64_t prompt_ns, decode_ns; /* time in sweeps; the first one, which fills the memory, is a prompt's always */
     uint64_t decode_sweeps, decode_tokens;
+    uint64_t guesses, guessed_sweeps;            /* that were checked; sweeps with such */
+    uint64_t guessed_tokens;                     /* that came of those sweeps */
+    uint64_t guess_ns;                           /* spent on guessing */
     uint64_t positions;                          /* that were computed, again or for the first time */
     struct sweep_record sweep[SCHEDULER_SWEEPS]; /* the first ones */
     uint32_t sweeps;
@@ -33,6 +41,8 @@ struct scheduler_counts {
 struct scheduler_config {
     struct engine *engine;
     const struct plan_shm *plan;
+    struct guesser guesser; /* guess NULL: nobody guesses, and so for models with recurrent states */
+    uint32_t guess_rows;    /* of the KV cache, for guesses: beside those of the sequences */
     /* At every boundary between sweeps, before the next is built: may join and leave. May be NULL. */
     int (*boundary)(void *arg, struct error *e);
     void *boundary_arg;

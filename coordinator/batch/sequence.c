@@ -280,7 +280,7 @@ struct sequence_work sequence_work(struct sequence *s)
         s->computed++;
     for (end = s->computed; end < to && kv_rows_state(s->rows, s->row[end]) != KV_ROW_IN_SWEEP;) end++;
     return (struct sequence_work){s->computed, end - s->computed,
-                                  !w->positions && to - s->computed == 1 && s->count > s->prompt};
+                                  !w->positions && s->computed >= s->prompt && s->count > s->prompt};
 }
 
 void sequence_sweep_begin(struct sequence *s, uint32_t from, uint32_t count)
@@ -320,6 +320,35 @@ bool sequence_wants(const struct sequence *s, uint32_t position)
 void sequence_forget(struct sequence *s)
 {
     s->computed = 0;
+}
+
+uint32_t sequence_ahead(const struct sequence *s)
+{
+    const struct sequence_want *w = &s->want;
+    uint64_t room = s->limit - s->count, left = w->max_tokens ? w->max_tokens - s->made : UINT64_MAX;
+
+    if (w->positions || s->end != SEQUENCE_RUNS) return 0;
+    if (room > left) room = left;
+    return room ? (uint32_t)room - 1 : 0;
+}
+
+uint32_t sequence_row_ahead(struct sequence *s, uint32_t position)
+{
+    assert(position >= s->count && position < s->limit);
+    place(s, position + 1);
+    return s->row[position];
+}
+
+void sequence_accept(struct sequence *s, uint32_t position)
+{
+    assert(position == s->computed && position < s->count);
+    kv_rows_end(s->rows, s->row[position], true);
+    s->computed = position + 1;
+}
+
+const struct sampler_settings *sequence_sampling(const struct sequence *s)
+{
+    return &s->want.sampling;
 }
 
 static int choose(struct sequence *s, struct sampler *sampler, const float *logits, struct error *e)

@@ -5,6 +5,10 @@
  *
  *   PREFILL  more than one token is to be computed     DECODE  one is, the last     DONE  nothing is wanted any more
  *
+ * While DECODE, tokens that may follow can be computed in the same sweep: each of them in the row that it would have, where
+ * it is the only one at its position, or the likeliest (the others go to rows that belong to nobody). Those that did follow
+ * are accepted, and what was computed in rows of nobody is computed again with the next token.
+ *
  * Every token has a row of the KV cache from the moment it is put into a sweep; rows for limit tokens are taken when the
  * sequence is made, so that one that was admitted never waits for room. A fork shares the rows of its first tokens.
  *
@@ -84,7 +88,7 @@ void sequence_name(struct sequence *s, uint32_t number);
 
 struct sequence_work {
     uint32_t from, count; /* positions that can be computed now: [from, from + count) */
-    bool decode;          /* one token, which follows its prompt */
+    bool decode;          /* tokens after its prompt: the last one, and such before it as are not in the cache */
 };
 /* What is left to be computed for what is wanted; count 0: nothing, or it waits for rows that another sequence computes
  * in the sweep under way. */
@@ -97,5 +101,13 @@ uint32_t sequence_row(const struct sequence *s, uint32_t position); /* of the ca
 bool sequence_wants(const struct sequence *s, uint32_t position);
 void sequence_forget(
     struct sequence *s); /* its recurrent state was lost (after kv_rows_forget() it notices by itself) */
+/* How many tokens may follow the last one until it ends, those that are the last to come not counted: guesses beyond are of
+ * no use. 0 where no tokens are wanted. */
+uint32_t sequence_ahead(const struct sequence *s);
+/* The row of a token that may come, at a position from count on, below the limit. */
+uint32_t sequence_row_ahead(struct sequence *s, uint32_t position);
+/* The token at this position, the first that was not computed, has been computed in its row as a guess. */
+void sequence_accept(struct sequence *s, uint32_t position);
+const struct sampler_settings *sequence_sampling(const struct sequence *s);
 /* A position's logits came: hands them on, or chooses and appends the next token. */
 int sequence_take(struct sequence *s, struct sampler *sampler, uint32_t position, const float *logits, struct error *e);

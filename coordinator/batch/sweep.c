@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A guess whose way from the root leads through more pieces of the cache is not worth the steps that it costs. */
+#define TURNS_MOST 8u
+
 int sweep_open(struct sweep *s, uint32_t most, uint32_t most_rows, struct error *e)
 {
     *s = (struct sweep){.most = most, .most_rows = most_rows};
@@ -20,7 +23,23 @@ void sweep_close(struct sweep *s)
     free(s->position);
     free(s->span);
     free(s->row);
+    free(s->spare);
     *s = (struct sweep){0};
+}
+
+int sweep_spare(struct sweep *s, struct kv_rows *k, uint32_t rows, struct error *e)
+{
+    uint32_t block = KV_NONE;
+
+    if (!rows) return 0;
+    if (!(s->spare = calloc(rows, sizeof *s->spare))) return error_set(e, ENOMEM, "no memory for %u guesses", rows);
+    while (s->spares < rows) {
+        if ((block = kv_rows_take(k, block)) == KV_NONE)
+            return error_set(e, ENOMEM, "the KV cache has no room for %u guesses", rows);
+        for (uint32_t i = 0; i < kv_rows_size(k, block) && s->spares < rows; i++)
+            s->spare[s->spares++] = kv_rows_first(k, block) + i;
+    }
+    return 0;
 }
 
 static struct sweep_position position_of(const struct sequence *q, uint32_t i)
@@ -47,15 +66,26 @@ static bool add(struct sweep *s, struct sequence *q, struct sequence_work w, uin
         *p = position_of(q, w.from + n);
         if (wanted) {
             p->flags = POSITION_LOGITS;
-            s->row[s->rows++] = (struct sweep_row){q, w.from + n};
+            s->row[s->rows++] = (struct sweep_row){.sequence = q,
+                                                   .position = w.from + n,
+                                                   .root = w.decode,
+                                                   .row = p->row,
+                                                   .parent = SWEEP_NONE,
+                                                   .kin = SWEEP_NONE,
+                                                   .next = SWEEP_NONE};
         }
         s->positions++;
     }
     if (!n) return false;
     sequence_sweep_begin(q, w.from, n);
     s->span[s->spans++] = (struct sweep_span){q, w.from, n};
-    if (w.decode) s->decodes++;
+    if (w.decode) s->decodes += n;
     return true;
+}
+
+static void empty(struct sweep *s)
+{
+    s->positions = s->spans = s->rows = s->decodes = s->guesses = s->spared = 0;
 }
 
 void sweep_build(struct sweep *s, struct sequence *const *list, uint32_t n, uint32_t *turn)
@@ -63,13 +93,13 @@ void sweep_build(struct sweep *s, struct sequence *const *list, uint32_t n, uint
     uint32_t readers = 0, first = n ? *turn % n : 0, next = first + 1;
     bool waits = false; /* somebody: comes first in the next sweep */
 
-    s->positions = s->spans = s->rows = s->decodes = 0;
+    empty(s);
     for (uint32_t i = 0; i < n; i++) {
         struct sequence *q = list[(first + i) % n];
         struct sequence_work w = sequence_work(q);
 
-        if (w.count > 1) readers++;
-        if (w.count != 1 || add(s, q, w, 1) || waits) continue;
+        if (w.count > 1 && !w.decode) readers++;
+        if ((w.count != 1 && !w.decode) || !w.count || add(s, q, w, w.count) || waits) continue;
         waits = true;
         next = first + i;
     }
@@ -77,7 +107,7 @@ void sweep_build(struct sweep *s, struct sequence *const *list, uint32_t n, uint
         struct sequence *q = list[(first + i) % n];
         struct sequence_work w = sequence_work(q);
 
-        if (w.count <= 1) continue;
+        if (w.count <= 1 || w.decode) continue;
         if (!add(s, q, w, (s->most - s->positions + readers - 1) / readers) && !waits) {
             waits = true;
             next = first + i;
@@ -87,9 +117,50 @@ void sweep_build(struct sweep *s, struct sequence *const *list, uint32_t n, uint
     *turn = n ? next % n : 0;
 }
 
+bool sweep_guess(struct sweep *s, uint32_t parent, uint32_t token, uint32_t *row)
+{
+    struct sweep_row *p = &s->row[parent], *g = &s->row[s->rows];
+    uint32_t position = p->position + 1;
+    bool own = (p->own || p->root) && !p->heir;
+
+    if (s->positions == s->most || s->rows == s->most_rows || (!own && s->spared == s->spares)) return false;
+    *g = (struct sweep_row){.sequence = p->sequence,
+                            .position = position,
+                            .parent = parent,
+                            .token = token,
+                            .own = own,
+                            .kin = SWEEP_NONE,
+                            .next = p->kin,
+                            .row = own ? sequence_row_ahead(p->sequence, position) : s->spare[s->spared]};
+    g->turns = p->turns + (g->row != p->row + 1);
+    if (g->turns > TURNS_MOST) return false;
+    if (own)
+        p->heir = true;
+    else
+        s->spared++;
+    s->position[s->positions++] = (struct sweep_position){.token = token,
+                                                          .sequence = sequence_number(p->sequence),
+                                                          .position = position,
+                                                          .row = g->row,
+                                                          .parent = p->row,
+                                                          .flags = POSITION_LOGITS};
+    s->guesses++;
+    s->decodes++;
+    *row = p->kin = s->rows++;
+    return true;
+}
+
+uint32_t sweep_child(const struct sweep *s, uint32_t parent, uint32_t token)
+{
+    uint32_t i = s->row[parent].kin;
+
+    while (i != SWEEP_NONE && s->row[i].token != token) i = s->row[i].next;
+    return i;
+}
+
 void sweep_replay(struct sweep *s, const struct sequence *q, uint32_t from, uint32_t count)
 {
-    s->positions = s->spans = s->rows = s->decodes = 0;
+    empty(s);
     for (uint32_t i = 0; i < count && i < s->most; i++) s->position[s->positions++] = position_of(q, from + i);
 }
 
