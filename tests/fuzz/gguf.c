@@ -1,0 +1,119 @@
+/* A GGUF file. The first four bytes, little-endian: how many bytes of a hole follow the rest, which is the file. */
+#include "coordinator/source/gguf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/fuzz/folder.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/support_gguf.h"
+
+static void look_at_value(const struct gguf *g, const struct gguf_value *v)
+{
+    struct error e = {0};
+    uint64_t n = v->count < 64 ? v->count : 64, u;
+    const char *s;
+    size_t bytes;
+    int64_t i;
+    double d;
+    bool b;
+
+    if (v->type >= GGUF_TYPES || v->type == GGUF_ARRAY) fuzz_fail("a value of no type");
+    if (!*v->key || gguf_find(g, v->key) != v) fuzz_fail("a value that is not found by its key");
+    for (uint64_t k = 0; k < 2 * n; k++) {
+        uint64_t at = k < n ? k : v->count - 1 - (k - n); /* the first ones and the last ones */
+
+        if (v->type == GGUF_STRING) {
+            s = gguf_text(v, at, &bytes);
+            if (s[bytes] || strlen(s) > bytes) fuzz_fail("a string without its end");
+        } else {
+            (void)gguf_int(v, at);
+            (void)gguf_float(v, at);
+        }
+    }
+    if (gguf_u64(g, v->key, &u, &e) == -ENOENT || gguf_i64(g, v->key, &i, &e) == -ENOENT ||
+        gguf_f64(g, v->key, &d, &e) == -ENOENT || gguf_bool(g, v->key, &b, &e) == -ENOENT ||
+        gguf_string(g, v->key, &s, &bytes, &e) == -ENOENT)
+        fuzz_fail("a value that is there and is not");
+}
+
+static void look_at_tensor(const struct gguf *g, const struct gguf_tensor *t, uint64_t file_bytes)
+{
+    const struct gguf_tensor_type *type = gguf_tensor_type(t->type);
+    uint64_t elements = 1;
+
+    if (gguf_tensor(g, t->name) != t) fuzz_fail("a tensor that is not found by its name");
+    for (uint32_t i = 0; i < GGUF_DIMS; i++) elements *= t->dims[i];
+    if (type && elements / type->elements * type->bytes != t->bytes) fuzz_fail("a shape that does not fit its bytes");
+    if (type && t->dims[0] % type->elements) fuzz_fail("a row of no whole blocks");
+    if (!g->files[t->file].missing_bytes && t->bytes && t->offset + t->bytes > file_bytes)
+        fuzz_fail("a tensor lies outside of its file");
+}
+
+static void run(const uint8_t *data, size_t bytes)
+{
+    static const char *const names[] = {"model.gguf", NULL};
+    static struct fuzz_folder folder;
+    static char path[TEMPORARY_BYTES + 32];
+    struct error e = {0};
+    struct gguf *g;
+    uint32_t tail;
+
+    if (bytes < 4) return;
+    if (!folder.files) {
+        fuzz_folder_make(&folder, names);
+        snprintf(path, sizeof path, "%s/%s", folder.path, names[0]);
+    }
+    memcpy(&tail, data, 4);
+    fuzz_folder_fill(&folder, 0, data + 4, bytes - 4, tail);
+    if (gguf_open(&g, path, &e)) {
+        if (strlen(e.text) < 10) fuzz_fail("an error without a message");
+        return;
+    }
+    for (size_t i = 0; i < g->value_count; i++) look_at_value(g, &g->values[i]);
+    for (size_t i = 0; i < g->tensor_count; i++) look_at_tensor(g, &g->tensors[i], bytes - 4 + tail);
+    gguf_close(g);
+}
+
+static void seed(fuzz_emit *emit, void *arg, uint32_t version)
+{
+    static const char *const words[] = {"<unk>", "a", "", "\xe2\x96\x81the"};
+    static const uint32_t numbers[] = {1, 2, 3, 4};
+    static const uint64_t dims[][4] = {{32, 4}, {256, 2, 3}, {8}, {0, 4}};
+    struct gguf_writer w;
+    uint8_t *file, *whole;
+    size_t bytes;
+
+    gguf_write_begin(&w);
+    w.version = version;
+    gguf_write_string(&w, "general.architecture", "llama");
+    gguf_write_u32(&w, "general.alignment", 32);
+    gguf_write_u16(&w, "split.count", 1);
+    gguf_write_f32(&w, "llama.rope.freq_base", 10000);
+    gguf_write_bool(&w, "tokenizer.ggml.add_bos_token", 1);
+    gguf_write_u32s(&w, "llama.attention.head_count_kv", numbers, 4);
+    gguf_write_bools(&w, "llama.pattern", (const uint8_t *)"\1\0\1\1", 4);
+    gguf_write_strings(&w, "tokenizer.ggml.tokens", words, 4);
+    gguf_write_tensor(&w, "token_embd.weight", 8, dims[0], 2, NULL, 136);         /* Q8_0 */
+    gguf_write_tensor(&w, "blk.0.ffn_up_exps.weight", 12, dims[1], 3, NULL, 864); /* Q4_K */
+    gguf_write_tensor(&w, "output_norm.weight", 0, dims[2], 1, NULL, 32);
+    gguf_write_tensor(&w, "nothing", 0, dims[3], 2, NULL, 0);
+    file = gguf_write_end(&w, &bytes);
+    whole = calloc(1, bytes + 4);
+    if (!whole) abort();
+    memcpy(whole + 4, file, bytes);
+    emit(arg, whole, bytes + 4);
+    free(whole);
+    free(file);
+}
+
+static void seeds(fuzz_emit *emit, void *arg)
+{
+    seed(emit, arg, 3);
+    seed(emit, arg, 2);
+    emit(arg, "\0\0\0\0GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28);
+}
+
+const struct fuzz_target fuzz_gguf = {"gguf", run, seeds, -1};
