@@ -25,7 +25,8 @@
 #define GGUF_DIMS       4u
 #define GGUF_FILES_MAX  4096u
 
-enum gguf_type {
+/* Of values. (Types of tensors: gguf_types.h.) */
+enum gguf_value_type {
     GGUF_U8,
     GGUF_I8,
     GGUF_U16,
@@ -47,24 +48,18 @@ enum gguf_kind { GGUF_INTS, GGUF_FLOATS, GGUF_BOOLS, GGUF_STRINGS };
 
 struct gguf_value {
     const char *key;
-    uint32_t type; /* enum gguf_type of the elements, never GGUF_ARRAY */
+    uint32_t type; /* enum gguf_value_type of the elements, never GGUF_ARRAY */
     bool array;
     uint64_t count;            /* of elements; 1 of what is no array */
     const uint8_t *at;         /* numbers as they lie; gguf_int() and its kin read them */
     const uint32_t *string_at; /* of strings: where each begins, from at, and one more entry behind the last */
 };
 
-/* How a type of tensors is called, and its blocks. */
-struct gguf_tensor_type {
-    const char *name; /* "Q4_K" */
-    uint32_t elements, bytes;
-};
-
 struct gguf_tensor {
     const char *name;
-    uint64_t dims[GGUF_DIMS]; /* columns, rows, ...; 1 behind the last */
-    uint32_t n_dims, type, file;
-    uint64_t offset, bytes; /* in its file, from its first byte; bytes 0 where the type is not known */
+    uint64_t dims[GGUF_DIMS];    /* columns, rows, ...; 1 behind the last */
+    uint32_t n_dims, type, file; /* type: gguf_types.h */
+    uint64_t offset, bytes;      /* in its file, from its first byte; bytes 0 where the type is not known */
 };
 
 struct gguf_file {
@@ -101,11 +96,6 @@ void gguf_close(struct gguf *g);
 /* NULL: there is none of that key, of that name. */
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
-/* NULL: it is not known. */
-const struct gguf_tensor_type *gguf_tensor_type(uint32_t type);
-/* "Q4_K", or "type 77" of one that is not known, which is put into out. */
-const char *gguf_type_name(uint32_t type, char out[24]);
-
 /* A value of a key: -ENOENT where it is not there, and *out and e are not touched; -EINVAL where it is of another type (e says
  * which), or out of range. Whole numbers of all widths, signs and booleans serve as such, floating-point numbers of both widths
  * and whole numbers as doubles. */

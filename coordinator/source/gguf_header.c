@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "coordinator/source/gguf_types.h"
 #include "coordinator/text/mistaken.h"
 #include "proto/base/checksum.h"
 #include "proto/base/file.h"
@@ -200,13 +201,13 @@ static int tensor_fault(const struct parser *p, const struct gguf_tensor *t, con
 
 static int shape_bytes(const struct parser *p, struct gguf_tensor *t)
 {
-    const struct gguf_tensor_type *type = gguf_tensor_type(t->type);
+    const struct gguf_type *type = gguf_type(t->type);
     uint64_t elements = 1;
 
     for (uint32_t i = 0; i < GGUF_DIMS; i++)
         if (t->dims[i] > INT64_MAX || __builtin_mul_overflow(elements, t->dims[i], &elements) || elements > INT64_MAX)
             return tensor_fault(p, t, "its dimensions are out of range");
-    if (!type) return 0;
+    if (!type || !type->elements) return 0;
     if (t->dims[0] % type->elements) return tensor_fault(p, t, "a row is no whole number of blocks");
     if (__builtin_mul_overflow(elements / type->elements, type->bytes, &t->bytes))
         return tensor_fault(p, t, "its dimensions are out of range");
