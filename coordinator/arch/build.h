@@ -85,6 +85,8 @@ void build_names(struct build *b, const char *prefix, const char *layers, const 
 void build_top(struct build *b);               /* names stand under the prefix from here on */
 void build_layer(struct build *b, uint32_t i); /* names of layer i, operations of layer i */
 bool build_has(struct build *b, const char *name);
+/* The whole name, into out of BUILD_NAME_BYTES; returns out. */
+const char *build_full_name(const struct build *b, char *out, const char *name);
 /* NULL: it is not in the folder. Of a folder that is assumed, dims may be 0: its shape is not known. */
 const struct tensor *build_find(struct build *b, const char *name);
 

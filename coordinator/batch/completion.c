@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/text/buffer.h"
+
 struct completion {
     struct completion_config config;
     struct detokenizer *detokenizer;
-    char *held; /* text that may still turn out to be the beginning of a stop text */
-    size_t bytes, room;
+    struct buffer held; /* text that may still turn out to be the beginning of a stop text */
 };
 
 int completion_open(struct completion **out, const struct completion_config *config, struct error *e)
@@ -32,31 +33,15 @@ void completion_close(struct completion *c)
 {
     if (!c) return;
     detokenizer_close(c->detokenizer);
-    free(c->held);
+    buffer_free(&c->held);
     free(c);
-}
-
-static int hold(struct completion *h, const char *text, size_t bytes, struct error *e)
-{
-    if (h->bytes + bytes > h->room) {
-        size_t room = 2 * (h->bytes + bytes) + 256;
-        char *more = realloc(h->held, room);
-
-        if (!more) return error_set(e, ENOMEM, "out of memory");
-        h->held = more;
-        h->room = room;
-    }
-    if (bytes) memcpy(h->held + h->bytes, text, bytes);
-    h->bytes += bytes;
-    return 0;
 }
 
 static int let_go(struct completion *h, size_t bytes, struct error *e)
 {
-    int rc = bytes ? h->config.text(h->config.arg, h->held, bytes, e) : 0;
+    int rc = bytes ? h->config.text(h->config.arg, h->held.data, bytes, e) : 0;
 
-    h->bytes -= bytes;
-    if (bytes) memmove(h->held, h->held + bytes, h->bytes);
+    buffer_drop(&h->held, bytes);
     return rc;
 }
 
@@ -64,12 +49,13 @@ static int let_go(struct completion *h, size_t bytes, struct error *e)
 static size_t find_stop(const struct completion *h)
 {
     const struct completion_config *c = &h->config;
+    const struct buffer *t = &h->held;
     size_t best = SIZE_MAX;
 
     for (size_t i = 0; i < c->stops; i++) {
-        const char *at = h->bytes && c->stop[i][0] ? memmem(h->held, h->bytes, c->stop[i], strlen(c->stop[i])) : NULL;
+        const char *at = t->bytes && c->stop[i][0] ? memmem(t->data, t->bytes, c->stop[i], strlen(c->stop[i])) : NULL;
 
-        if (at && (size_t)(at - h->held) < best) best = (size_t)(at - h->held);
+        if (at && (size_t)(at - t->data) < best) best = (size_t)(at - t->data);
     }
     return best;
 }
@@ -78,13 +64,14 @@ static size_t find_stop(const struct completion *h)
 static size_t undecided(const struct completion *h)
 {
     const struct completion_config *c = &h->config;
+    const struct buffer *t = &h->held;
     size_t most = 0;
 
     for (size_t i = 0; i < c->stops; i++) {
         size_t n = strlen(c->stop[i]);
 
-        for (size_t k = n < h->bytes ? n : h->bytes; k > most; k--)
-            if (!memcmp(h->held + h->bytes - k, c->stop[i], k)) {
+        for (size_t k = n < t->bytes ? n : t->bytes; k > most; k--)
+            if (!memcmp(t->data + t->bytes - k, c->stop[i], k)) {
                 most = k;
                 break;
             }
@@ -95,12 +82,12 @@ static size_t undecided(const struct completion *h)
 static int pass(struct completion *h, const char *text, size_t bytes, bool *stop, struct error *e)
 {
     size_t at;
-    int rc = hold(h, text, bytes, e);
+    int rc = buffer_put(&h->held, text, bytes, e);
 
     if (rc) return rc;
     at = find_stop(h);
     *stop = at != SIZE_MAX;
-    return let_go(h, *stop ? at : h->bytes - undecided(h), e);
+    return let_go(h, *stop ? at : h->held.bytes - undecided(h), e);
 }
 
 int completion_push(struct completion *c, uint32_t token, bool *stop, struct error *e)
@@ -119,6 +106,6 @@ int completion_finish(struct completion *c, bool *stop, struct error *e)
     int rc = detokenizer_finish(c->detokenizer, &text, &bytes);
 
     if (!rc) rc = pass(c, text, bytes, stop, e);
-    if (!rc && !*stop) rc = let_go(c, c->bytes, e);
+    if (!rc && !*stop) rc = let_go(c, c->held.bytes, e);
     return rc;
 }

@@ -50,27 +50,11 @@ int chat_close(struct chat *c, struct error *e)
     instance_close(c->instance);
     json_decref(c->messages);
     rc = view_close(c->view, e);
-    free(c->answer.data);
-    free(c->thought.data);
-    free(c->told.data);
-    free(c->said.data);
+    buffer_free(&c->answer);
+    buffer_free(&c->thought);
+    buffer_free(&c->told);
+    buffer_free(&c->said);
     return rc;
-}
-
-int chat_text_add(struct chat_text *t, const char *text, size_t bytes, struct error *e)
-{
-    if (!t->data || t->bytes + bytes + 1 > t->room) {
-        size_t room = 2 * (t->bytes + bytes) + 1024;
-        char *more = realloc(t->data, room);
-
-        if (!more) return error_set(e, ENOMEM, "out of memory");
-        t->data = more;
-        t->room = room;
-    }
-    if (bytes) memcpy(t->data + t->bytes, text, bytes);
-    t->bytes += bytes;
-    t->data[t->bytes] = 0;
-    return 0;
 }
 
 /* ---- the prompt ---- */
@@ -112,21 +96,22 @@ static int render(struct chat *c, char **text, size_t *bytes, struct error *e)
 /* Without a template: all that was said, each line of the user's on a line of its own. */
 static int join(struct chat *c, char **text, size_t *bytes, struct error *e)
 {
-    struct chat_text all = {0};
+    struct buffer all = {0};
     size_t i;
     json_t *m;
-    int rc = chat_text_add(&all, "", 0, e);
+    int rc = 0;
 
     json_array_foreach(c->messages, i, m)
     {
         json_t *s = json_object_get(m, "content");
         bool user = !strcmp(json_string_value(json_object_get(m, "role")), "user");
 
-        if (!rc && user && all.bytes && all.data[all.bytes - 1] != '\n') rc = chat_text_add(&all, "\n", 1, e);
-        if (!rc) rc = chat_text_add(&all, json_string_value(s), json_string_length(s), e);
+        if (!rc && user && all.bytes && all.data[all.bytes - 1] != '\n') rc = buffer_put(&all, "\n", 1, e);
+        if (!rc) rc = buffer_put(&all, json_string_value(s), json_string_length(s), e);
     }
+    if (!rc) rc = buffer_terminate(&all, e);
     if (rc) {
-        free(all.data);
+        buffer_free(&all);
         return rc;
     }
     *text = all.data;
@@ -201,14 +186,14 @@ static int load_sequence(struct chat *c, const char *text, size_t bytes, struct 
 static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
 {
     struct chat *c = arg;
-    int rc = chat_text_add(&c->answer, text, bytes, e);
+    int rc = buffer_put(&c->answer, text, bytes, e);
 
     return rc ? rc : think_push(&c->filter, text, bytes, e);
 }
 
 static int keep_answer(struct chat *c, struct error *e)
 {
-    struct chat_text *t = think_channels(&c->filter) ? &c->told : &c->answer;
+    struct buffer *t = think_channels(&c->filter) ? &c->told : &c->answer;
     int rc = chat_add(c, "assistant", t->data ? t->data : "", t->bytes, e);
     json_t *m = rc ? NULL : json_array_get(c->messages, json_array_size(c->messages) - 1);
 
@@ -222,15 +207,15 @@ static int keep_answer(struct chat *c, struct error *e)
  * answer, and they say something else. */
 static int note_said(struct chat *c, const char *prompt, size_t bytes, const struct generate_result *r, struct error *e)
 {
-    const struct chat_text *a = &c->answer;
+    const struct buffer *a = &c->answer;
     bool half = a->bytes >= 3 && !memcmp(a->data + a->bytes - 3, "\xEF\xBF\xBD", 3);
     int rc;
 
     c->said.bytes = 0;
     if (r->end == END_STOP || half) return 0;
     c->said_tokens = sequence_count(c->sequence) - (r->end == END_TOKEN ? 1 : 0);
-    rc = chat_text_add(&c->said, prompt, bytes, e);
-    return rc ? rc : chat_text_add(&c->said, a->data ? a->data : "", a->bytes, e);
+    rc = buffer_put(&c->said, prompt, bytes, e);
+    return rc ? rc : buffer_put(&c->said, a->data ? a->data : "", a->bytes, e);
 }
 
 static void explain_end(const struct chat *c, const struct generate_result *r, bool stopped)

@@ -14,12 +14,8 @@
 #include "coordinator/batch/generate.h"
 #include "coordinator/source/template.h"
 #include "coordinator/chat/think.h"
+#include "coordinator/text/buffer.h"
 #include "coordinator/view/view.h"
-
-struct chat_text {
-    char *data; /* NUL-terminated once anything was added */
-    size_t bytes, room;
-};
 
 struct chat {
     const struct options *options;
@@ -39,13 +35,13 @@ struct chat {
     struct think filter;
     uint32_t spoken[THINK_TOKENS_MAX]; /* tokens that mark thinking */
     size_t spoken_count;
-    struct chat_text answer;        /* as the model said it */
-    struct chat_text thought, told; /* of it, told apart */
-    bool thinking;                  /* was shown last */
-    char last;                      /* byte that was shown */
+    struct buffer answer;        /* as the model said it */
+    struct buffer thought, told; /* of it, told apart */
+    bool thinking;               /* was shown last */
+    char last;                   /* byte that was shown */
 
     /* what the sequence's first tokens are, as text: the prompt and the answer, the token that ended it not counted */
-    struct chat_text said;
+    struct buffer said;
     size_t said_tokens;
 
     uint64_t turns, tokens;
@@ -63,9 +59,6 @@ int chat_ask(struct chat *c, const char *text, size_t bytes, struct error *e);
 int chat_continue(struct chat *c, struct error *e);
 /* Answers the last question again, with other noise. */
 int chat_retry(struct chat *c, struct error *e);
-
-/* Text that grows. */
-int chat_text_add(struct chat_text *t, const char *text, size_t bytes, struct error *e);
 
 /* ---- chat_messages.c ---- */
 

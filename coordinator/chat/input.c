@@ -78,18 +78,17 @@ static int read_line(struct chat_input *in, bool more, const char **line, size_t
 }
 
 /* Takes the end of the line away. True where the message goes on. */
-static bool goes_on(const struct chat_input *in, struct chat_text *t)
+static bool goes_on(const struct chat_input *in, struct buffer *t)
 {
     while (t->bytes && (t->data[t->bytes - 1] == '\n' || t->data[t->bytes - 1] == '\r')) t->bytes--;
-    t->data[t->bytes] = 0;
     if (!t->bytes || t->data[t->bytes - 1] != '\\') return in->editor && chat_editor_pasted(in->editor);
-    t->data[--t->bytes] = 0;
+    t->bytes--;
     return true;
 }
 
 int chat_input_read(struct chat_input *in, char **text, size_t *bytes, struct error *e)
 {
-    struct chat_text t = {0};
+    struct buffer t = {0};
     const char *line;
     size_t n;
     bool more = false;
@@ -97,15 +96,16 @@ int chat_input_read(struct chat_input *in, char **text, size_t *bytes, struct er
 
     do {
         rc = read_line(in, more, &line, &n, e);
-        if (!rc) rc = chat_text_add(&t, line, n, e);
+        if (!rc) rc = buffer_put(&t, line, n, e);
         if (rc) break;
         more = goes_on(in, &t);
-        if (more) rc = chat_text_add(&t, "\n", 1, e);
+        if (more) rc = buffer_put(&t, "\n", 1, e);
     } while (more && !rc);
     if (rc == -EINTR && t.bytes) rc = -EAGAIN;
     if (rc == -ENODATA && t.bytes) rc = 0;
+    if (!rc) rc = buffer_terminate(&t, e);
     if (rc) {
-        free(t.data);
+        buffer_free(&t);
         return rc;
     }
     if (in->editor && t.bytes) chat_editor_remember(in->editor, t.data);

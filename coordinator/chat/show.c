@@ -40,7 +40,7 @@ static int change(struct chat *c, bool thinking, struct error *e)
 int chat_show(void *chat, bool thinking, const char *text, size_t bytes, struct error *e)
 {
     struct chat *c = chat;
-    int rc = chat_text_add(thinking ? &c->thought : &c->told, text, bytes, e);
+    int rc = buffer_put(thinking ? &c->thought : &c->told, text, bytes, e);
 
     if (!rc && thinking != c->thinking) rc = change(c, thinking, e);
     if (rc || (thinking && c->think != THINK_SHOW)) return rc;

@@ -10,6 +10,7 @@
 #include "coordinator/cli/run_prompts.h"
 #include "coordinator/batch/generate.h"
 #include "coordinator/engine/interrupt.h"
+#include "coordinator/text/buffer.h"
 #include "coordinator/view/summary.h"
 #include "coordinator/view/view.h"
 #include "proto/base/clock.h"
@@ -17,26 +18,14 @@
 struct answer {
     struct view *view;
     bool json;
-    char *text; /* kept for --json */
-    size_t bytes, room;
+    struct buffer text; /* kept for --json */
 };
 
 static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
 {
     struct answer *a = arg;
 
-    if (!a->json) return view_text(a->view, text, bytes, e);
-    if (a->bytes + bytes > a->room) {
-        size_t room = 2 * (a->bytes + bytes) + 1024;
-        char *more = realloc(a->text, room);
-
-        if (!more) return error_set(e, ENOMEM, "out of memory");
-        a->text = more;
-        a->room = room;
-    }
-    memcpy(a->text + a->bytes, text, bytes);
-    a->bytes += bytes;
-    return 0;
+    return a->json ? buffer_put(&a->text, text, bytes, e) : view_text(a->view, text, bytes, e);
 }
 
 static int answer(struct instance *i, const struct token_ids *prompt, struct answer *a, uint64_t start, struct error *e)
@@ -59,8 +48,8 @@ static int answer(struct instance *i, const struct token_ids *prompt, struct ans
     sequence_close(q);
     if (rc) return rc;
     x.end_ns = clock_ns();
-    x.text = a->text;
-    x.text_bytes = a->bytes;
+    x.text = a->text.data;
+    x.text_bytes = a->text.bytes;
     if (!o->json && (rc = view_text(a->view, "\n", 1, e))) return rc;
     view_hide(a->view);
     if (o->verbose && !o->quiet) summary_print(&x);
@@ -112,6 +101,6 @@ int command_run(const struct options *o, struct error *e)
         *e = second;
         rc = rc2;
     }
-    free(a.text);
+    buffer_free(&a.text);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include "coordinator/batch/generate.h"
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/prompt.h"
+#include "coordinator/text/buffer.h"
 #include "coordinator/view/summary.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -16,8 +17,7 @@
 
 struct item {
     struct token_ids prompt;
-    char *text; /* of the answer, until it is printed; with --json all of it */
-    size_t bytes, room;
+    struct buffer text; /* of the answer, until it is printed; with --json all of it */
     struct generate_result result;
     bool done;
 };
@@ -94,26 +94,11 @@ static int read_prompts(struct prompts *p, struct instance *i, struct error *e)
 
 /* ---- the answers ---- */
 
-static int keep(struct item *x, const char *text, size_t bytes, struct error *e)
-{
-    if (x->bytes + bytes > x->room) {
-        size_t room = 2 * (x->bytes + bytes) + 256;
-        char *more = realloc(x->text, room);
-
-        if (!more) return error_set(e, ENOMEM, "out of memory");
-        x->text = more;
-        x->room = room;
-    }
-    memcpy(x->text + x->bytes, text, bytes);
-    x->bytes += bytes;
-    return 0;
-}
-
 static int print_json(struct prompts *p, const struct item *x, struct error *e)
 {
-    json_t *o = json_pack("{s:i,s:s%,s:s,s:I,s:I}", "index", (int)p->printed, "text", x->text ? x->text : "", x->bytes,
-                          "end", generate_end_name(x->result.end), "prompt_tokens", (json_int_t)x->result.prompt_tokens,
-                          "tokens", (json_int_t)x->result.tokens);
+    json_t *o = json_pack("{s:i,s:s%,s:s,s:I,s:I}", "index", (int)p->printed, "text", x->text.data ? x->text.data : "",
+                          x->text.bytes, "end", generate_end_name(x->result.end), "prompt_tokens",
+                          (json_int_t)x->result.prompt_tokens, "tokens", (json_int_t)x->result.tokens);
     char *line = o ? json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     int rc = line ? view_text(p->view, line, strlen(line), e) : error_set(e, ENOMEM, "out of memory");
 
@@ -132,14 +117,13 @@ static int print_ready(struct prompts *p, struct error *e)
 
         more = x->done;
         if (!p->options->json)
-            rc = view_text(p->view, x->text, x->bytes, e);
+            rc = view_text(p->view, x->text.data, x->text.bytes, e);
         else if (x->done)
             rc = print_json(p, x, e);
-        if (!p->options->json) x->bytes = 0;
+        if (!p->options->json) x->text.bytes = 0;
         if (!rc && x->done) rc = view_text(p->view, "\n", 1, e);
         if (!x->done) continue;
-        free(x->text);
-        x->text = NULL;
+        buffer_free(&x->text);
         p->printed++;
     }
     return rc;
@@ -148,7 +132,7 @@ static int print_ready(struct prompts *p, struct error *e)
 static int on_text(void *arg, uint32_t n, const char *text, size_t bytes, struct error *e)
 {
     struct prompts *p = arg;
-    int rc = keep(&p->item[n], text, bytes, e);
+    int rc = buffer_put(&p->item[n].text, text, bytes, e);
 
     return rc || n != p->printed ? rc : print_ready(p, e);
 }
@@ -222,7 +206,7 @@ int run_prompts(struct instance *i, struct view *v, uint64_t start_ns, struct er
     if (!rc) tell(&p, i, start_ns);
     for (uint32_t n = 0; n < p.count; n++) {
         token_ids_free(&p.item[n].prompt);
-        free(p.item[n].text);
+        buffer_free(&p.item[n].text);
     }
     free(p.item);
     return rc;

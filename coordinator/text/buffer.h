@@ -1,11 +1,13 @@
 /* A growing string of bytes. A failed allocation is remembered instead of reported each time: appends become no-ops, and
- * the caller asks once, at the end of its work, whether `failed` is set. */
+ * the caller asks once, at the end of its work, whether `failed` is set. Who wants to know at once calls buffer_put(). */
 #pragma once
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "proto/base/error.h"
 
 struct buffer {
     char *data;
@@ -44,6 +46,26 @@ static inline void buffer_append_text(struct buffer *b, const char *text)
 static inline void buffer_append_byte(struct buffer *b, char byte)
 {
     if (buffer_reserve(b, 1)) b->data[b->bytes++] = byte;
+}
+
+/* Appends; -ENOMEM, and the buffer as it was, where there is no memory. */
+static inline int buffer_put(struct buffer *b, const char *data, size_t bytes, struct error *e)
+{
+    if (bytes && !buffer_reserve(b, bytes)) {
+        b->failed = false;
+        return error_set(e, ENOMEM, "out of memory");
+    }
+    buffer_append(b, data, bytes);
+    return 0;
+}
+
+/* A NUL behind the bytes, not counted among them: data is a string until the next change. */
+static inline int buffer_terminate(struct buffer *b, struct error *e)
+{
+    int rc = buffer_put(b, "", 1, e);
+
+    if (!rc) b->bytes--;
+    return rc;
 }
 
 /* Puts bytes in at an offset <= b->bytes. */

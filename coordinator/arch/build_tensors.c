@@ -1,0 +1,324 @@
+/* Tensors of the folder that become matrices and vectors of the program. */
+#include "coordinator/arch/build.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *show_shape(char *out, size_t bytes, const uint64_t *shape, uint32_t dims)
+{
+    size_t n = 0;
+
+    out[0] = 0;
+    for (uint32_t i = 0; i < dims && n < bytes; i++)
+        n += (size_t)snprintf(out + n, bytes - n, "%s%llu", i ? ", " : "", (unsigned long long)shape[i]);
+    return out;
+}
+
+static uint32_t assumed_dtype(struct build *b, const char *name)
+{
+    const char *dtype = config_string_or(b->c, "torch_dtype", NULL, b->e);
+    char scale[BUILD_NAME_BYTES + 16];
+
+    if (!dtype) dtype = config_string_or(b->c, "dtype", "bfloat16", b->e);
+    snprintf(scale, sizeof scale, "%s_scale_inv", name);
+    if (b->quant.kind == QUANT_FP8 &&
+        (b->t->names_known ? tensors_find(b->t, scale) != NULL : strstr(name, "_proj.weight") != NULL))
+        return TENSOR_F8_E4M3;
+    return !strcmp(dtype, "float32") ? TENSOR_F32 : !strcmp(dtype, "float16") ? TENSOR_F16 : TENSOR_BF16;
+}
+
+/* A fault of one tensor: the end of the building, or a line in the list of who wants them all. */
+static void tensor_fault(struct build *b, const struct tensor *t, const char *name, const char *what)
+{
+    if (b->o->tensor_fault && build_ok(b)) {
+        b->faults_told = true;
+        b->o->tensor_fault(b->o->fault_arg, t ? tensors_path(b->t, t) : NULL, name, what);
+    } else {
+        build_fault(b, "%s: tensor %s %s", t ? tensors_path(b->t, t) : b->t->folder, name, what);
+    }
+}
+
+/* A tensor that no file has. Where the index says that it is in a file that is not there, that file's fault is the one:
+ * who lists all faults was told of it when the files were opened. */
+static void missing_fault(struct build *b, const char *name, const uint64_t *shape, uint32_t dims)
+{
+    const struct tensors_file *f = tensors_claimed(b->t, name);
+    char text[160], what[600];
+
+    b->faults_told = b->o->tensor_fault != NULL;
+    if (f && f->fault) {
+        if (!b->o->tensor_fault) build_fault(b, "%s", f->fault);
+        return;
+    }
+    if (!f && b->o->file_fault && tensors_any_fault(b->t)) return; /* it may be in the file that cannot be read */
+    show_shape(text, sizeof text, shape, dims);
+    if (b->embeds && tensors_name_ends(name, "lm_head.weight"))
+        snprintf(what, sizeof what,
+                 "is missing: the model makes embeddings (modules.json), it has no head that writes");
+    else if (f)
+        snprintf(what, sizeof what,
+                 "of shape [%s] is not in it, though %s says so, nor in another file: download both again", text,
+                 TENSORS_INDEX_NAME);
+    else
+        snprintf(what, sizeof what,
+                 "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model", text);
+    if (b->o->tensor_fault)
+        b->o->tensor_fault(b->o->fault_arg, f ? f->path : NULL, name, what);
+    else
+        build_fault(b, "%s: tensor %s %s", f ? f->path : b->t->folder, name, what);
+}
+
+/* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
+static const struct tensor *find(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape,
+                                 uint32_t dims)
+{
+    struct tensor *t = (struct tensor *)(uintptr_t)tensors_find(b->t, name);
+    bool assume = b->t->assumed && (t || !b->t->names_known);
+
+    if (!build_ok(b)) return NULL;
+    if (!t && !assume) {
+        missing_fault(b, name, shape, dims);
+        assume = build_ok(b);
+    }
+    if (assume) {
+        t = (struct tensor *)(uintptr_t)tensors_assume(
+            b->t, name, dtype == TENSOR_DTYPES ? assumed_dtype(b, name) : dtype, shape, dims);
+        if (!t) b->p->failed = true;
+    }
+    if (t) t->used = true;
+    return t;
+}
+
+static bool same_shape(const struct tensor *t, const uint64_t *shape, uint32_t dims)
+{
+    if (t->dims != dims) return false;
+    for (uint32_t i = 0; i < dims; i++)
+        if (t->shape[i] != shape[i]) return false;
+    return true;
+}
+
+static void shape_fault(struct build *b, const struct tensor *t, const uint64_t *shape, uint32_t dims)
+{
+    char have[160], want[160], what[512];
+
+    snprintf(what, sizeof what,
+             "has shape [%s], and [%s] was expected: the file and config.json do not belong together",
+             show_shape(have, sizeof have, t->shape, t->dims), show_shape(want, sizeof want, shape, dims));
+    tensor_fault(b, t, t->name, what);
+}
+
+static uint32_t program_file_of(struct build *b, const struct tensor *t)
+{
+    const struct tensors_file *f = &b->t->files[t->file];
+
+    if (b->file_of[t->file] == PLAN_NONE) {
+        struct plan_file r = {.bytes = f->info.bytes,
+                              .mtime_ns = f->info.mtime_ns,
+                              .ctime_ns = f->info.ctime_ns,
+                              .inode = f->info.inode,
+                              .device = f->info.device,
+                              .header_bytes = f->info.header_bytes,
+                              .header_sum = f->info.header_sum};
+        b->file_of[t->file] = program_file(b->p, &r, f->path);
+    }
+    return b->file_of[t->file];
+}
+
+/* A tensor's stored form; a fault, and FORMS, where no kernel multiplies with it. */
+static uint16_t form_of(struct build *b, const struct tensor *t)
+{
+    uint32_t form = tensor_form(t->dtype);
+
+    if (form_can_be(form, FORM_WEIGHT)) return (uint16_t)form;
+    build_fault(
+        b, "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
+        tensors_path(b->t, t), t->name, tensor_stored_as(t));
+    return FORMS;
+}
+
+/* Does s, of a matrix or of a stack of parts, have this shape for each part? Dimensions of length 1 may be left out at
+ * the end. */
+static bool scales_shaped(const struct tensor *s, uint32_t parts, uint64_t rows, uint64_t cols)
+{
+    uint64_t want[3], n = 0;
+
+    if (parts > 1) want[n++] = parts;
+    want[n++] = rows;
+    want[n++] = cols;
+    if (s->dims > n) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if ((i < s->dims ? s->shape[i] : 1) != want[i]) return false;
+    return true;
+}
+
+/* Which part of the matrix one scale of tensor s covers: a block, a row, or all of it; a fault where its shape says
+ * nothing sensible. */
+static void scale_blocks(struct build *b, struct plan_matrix *m, const struct tensor *s, uint32_t parts)
+{
+    uint64_t rows = m->rows, cols = m->cols, br = b->quant.block_rows, bc = b->quant.block_cols;
+    bool blocks = br && bc;
+    uint64_t shape[3] = {parts, blocks ? (rows + br - 1) / br : rows, blocks ? (cols + bc - 1) / bc : 1};
+
+    if (blocks && scales_shaped(s, parts, shape[1], shape[2])) {
+        m->block_rows = (uint32_t)br;
+        m->block_cols = (uint32_t)bc;
+    } else if (scales_shaped(s, parts, 1, 1)) {
+        m->block_rows = (uint32_t)rows;
+        m->block_cols = (uint32_t)cols;
+    } else if (scales_shaped(s, parts, rows, 1)) {
+        m->block_rows = 1;
+        m->block_cols = (uint32_t)cols;
+    } else {
+        shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+        m->block_rows = (uint32_t)rows;
+        m->block_cols = (uint32_t)cols;
+    }
+}
+
+static void find_scales(struct build *b, struct plan_matrix *m, const struct tensor *t, uint32_t part, uint32_t parts)
+{
+    uint64_t br = b->quant.block_rows ? b->quant.block_rows : m->rows,
+             bc = b->quant.block_cols ? b->quant.block_cols : m->cols;
+    uint64_t shape[3] = {parts, (m->rows + br - 1) / br, (m->cols + bc - 1) / bc}, columns;
+    char name[BUILD_NAME_BYTES];
+    const struct tensor *s;
+
+    snprintf(name, sizeof name, "%s_scale", t->name);
+    if (!tensors_find(b->t, name)) snprintf(name, sizeof name, "%s_scale_inv", t->name);
+    s = find(b, name, TENSOR_F32, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+    if (!s) return;
+    m->scale_form = (uint16_t)tensor_form(s->dtype);
+    if (!form_scaled_by(m->form, m->scale_form))
+        build_fault(b, "%s: tensor %s: scales stored as %s are not supported for weights in %s", tensors_path(b->t, s),
+                    s->name, tensor_stored_as(s), form_name(m->form));
+    if (build_ok(b)) scale_blocks(b, m, s, parts);
+    if (!build_ok(b) || !m->block_cols) return;
+    columns = (m->cols + m->block_cols - 1) / m->block_cols;
+    m->scale_row_bytes = form_row_bytes(m->scale_form, columns);
+    m->scale_off = s->offset + part * (s->bytes / parts);
+    m->scale_file = program_file_of(b, s);
+}
+
+static uint64_t scale_bytes(const struct plan_matrix *m)
+{
+    return m->scale_file == PLAN_NONE ? 0 : (m->rows + m->block_rows - 1) / m->block_rows * m->scale_row_bytes;
+}
+
+static uint32_t put_matrix(struct build *b, const struct plan_matrix *m, const char *name)
+{
+    b->weight_bytes += m->rows * m->row_bytes + scale_bytes(m);
+    b->parameters += m->rows * m->cols;
+    return program_matrix(b->p, m, name);
+}
+
+static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uint32_t parts, uint64_t rows,
+                           uint64_t cols)
+{
+    uint64_t shape[3] = {parts, rows, cols};
+    uint32_t dims = parts > 1 ? 3 : 2;
+    const struct tensor *t = find(b, full, TENSOR_DTYPES, shape + (3 - dims), dims);
+    struct plan_matrix m = {.rows = rows, .cols = cols, .scale_file = PLAN_NONE};
+
+    if (!t) return 0;
+    /* a lone matrix in a stack keeps its three dimensions */
+    if (!same_shape(t, shape + (3 - dims), dims) && !same_shape(t, shape, 3)) {
+        shape_fault(b, t, shape + (3 - dims), dims);
+        if (!build_ok(b)) return 0;
+    }
+    m.form = form_of(b, t);
+    if (!build_ok(b)) return 0;
+    m.row_bytes = form_row_bytes(m.form, cols);
+    m.file_off = t->offset + part * rows * m.row_bytes;
+    m.file = program_file_of(b, t);
+    if (form_info(m.form)->scales == FORM_SCALES_GRID) find_scales(b, &m, t, part, parts);
+    return build_ok(b) ? put_matrix(b, &m, full) : 0;
+}
+
+uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols)
+{
+    char full[BUILD_NAME_BYTES];
+
+    snprintf(full, sizeof full, "%s%s.weight", b->base, name);
+    return add_matrix(b, full, 0, 1, rows, cols);
+}
+
+uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)
+{
+    char full[BUILD_NAME_BYTES];
+
+    return add_matrix(b, build_full_name(b, full, name), part, parts, rows, cols);
+}
+
+uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)
+{
+    const struct form_info *f = form_info(FORM_MXFP4);
+    uint64_t shape[4] = {parts, rows, cols / f->elements, f->bytes};
+    struct plan_matrix m = {.rows = rows,
+                            .cols = cols,
+                            .form = FORM_MXFP4,
+                            .scale_form = FORM_F8_E8M0,
+                            .block_rows = f->grid_rows,
+                            .block_cols = f->grid_cols};
+    char full[BUILD_NAME_BYTES];
+    const struct tensor *w, *s;
+
+    if (cols % f->elements)
+        build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of %u", b->base, name, (unsigned long long)cols,
+                    f->elements);
+    snprintf(full, sizeof full, "%s%s_scales", b->base, name);
+    find(b, full, TENSOR_U8, shape, 3);
+    snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
+    find(b, full, TENSOR_U8, shape, 4);
+    if (!build_ok(b) || b->p->failed) return 0;
+    w = tensors_find(b->t, full); /* both now: tensors that are assumed move the table */
+    snprintf(full, sizeof full, "%s%s_scales", b->base, name);
+    s = tensors_find(b->t, full);
+    snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
+    if (!w || !s) return 0;
+    if (!same_shape(w, shape, 4)) shape_fault(b, w, shape, 4);
+    if (!same_shape(s, shape, 3)) shape_fault(b, s, shape, 3);
+    if (w->dtype != TENSOR_U8 || s->dtype != TENSOR_U8)
+        build_fault(b, "%s: tensor %s: MXFP4 is stored as U8, this is %s", tensors_path(b->t, w), w->name,
+                    tensor_dtype_name(w->dtype));
+    if (!build_ok(b)) return 0;
+    m.row_bytes = form_row_bytes(m.form, cols);
+    m.scale_row_bytes = form_row_bytes(m.scale_form, cols / m.block_cols);
+    m.file_off = w->offset + part * rows * m.row_bytes;
+    m.scale_off = s->offset + part * rows * m.scale_row_bytes;
+    m.file = program_file_of(b, w);
+    m.scale_file = program_file_of(b, s);
+    return put_matrix(b, &m, full);
+}
+
+static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements)
+{
+    uint64_t shape[2] = {parts, elements}, n = 1;
+    char full[BUILD_NAME_BYTES];
+    const struct tensor *t =
+        find(b, build_full_name(b, full, name), TENSOR_DTYPES, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
+    struct plan_vector v = {.elements = elements};
+
+    if (!t) return PLAN_NONE;
+    for (uint32_t i = 0; i < t->dims; i++) n *= t->shape[i];
+    if (n != parts * elements) shape_fault(b, t, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
+    v.form = form_of(b, t);
+    if (build_ok(b) && !form_can_be_vector(v.form))
+        build_fault(b, "%s: tensor %s: a vector in %s is not supported", tensors_path(b->t, t), t->name,
+                    form_name(v.form));
+    if (!build_ok(b)) return PLAN_NONE;
+    v.file = program_file_of(b, t);
+    v.file_off = t->offset + part * form_row_bytes(v.form, elements);
+    b->weight_bytes += form_row_bytes(v.form, elements);
+    b->parameters += elements;
+    return program_vector(b->p, &v, full);
+}
+
+uint32_t build_vector(struct build *b, const char *name, uint64_t elements)
+{
+    return add_vector(b, name, 0, 1, elements);
+}
+
+uint32_t build_stacked_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements)
+{
+    return add_vector(b, name, part, parts, elements);
+}
