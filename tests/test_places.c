@@ -207,8 +207,9 @@ static void files_of_other_kinds(void **state)
     static const struct {
         const char *name, *head, *says;
     } cases[] = {
-        {"m.gguf", "GGUF\3", "GGUF is not supported yet"},
-        {"blob", "GGUF\3", "GGUF is not supported yet"}, /* as ollama has them */
+        {"m.gguf", "GGUF\3", "a GGUF file"},
+        {"blob", "GGUF\3", "a GGUF file"}, /* as ollama has them */
+        {"page.gguf", "<!doctype html>", "an HTML page"},
         {"pytorch_model.bin", "PK\3\4", "a zip archive"},
         {"model.onnx", "\x08\x07", "not a folder: give the folder that holds config.json"},
         {"page", "<!doctype html>", "an HTML page"},
@@ -239,7 +240,9 @@ static void folders_of_other_kinds(void **state)
         const char *first;    /* what the first of them holds */
         const char *says;
     } cases[] = {
-        {{"a-Q4_K_M.gguf"}, "GGUF", "a-Q4_K_M.gguf is a GGUF file, which is not supported yet"},
+        {{"a-Q4_K_M.gguf"}, "GGUF", "a-Q4_K_M.gguf: its header goes on behind the end of the file"},
+        {{"b.gguf", "a.gguf", "mmproj-a.gguf"}, "", "2 models in GGUF files lie there: give one of them, as in "},
+        {{"a-00002-of-00002.gguf"}, "GGUF", "a model folder holds config.json beside its safetensors files"},
         {{"adapter_config.json", "adapter_model.safetensors"},
          "{\"base_model_name_or_path\":\"org/base\"}",
          "an adapter (LoRA), not a model, and adapters are not supported: merge it into its model org/base first"},
@@ -291,7 +294,7 @@ static void weights_of_other_kinds(void **state)
     static const struct {
         const char *file, *head, *says;
     } cases[] = {
-        {"a.gguf", "GGUF", "which is not supported yet"},
+        {"a.gguf", "GGUF", "its header goes on behind the end of the file"},
         {"adapter_model.safetensors", "", "an adapter (LoRA)"},
         {"consolidated.00.pth", "", "Meta's own code"},
         {"pytorch_model.bin", "", "pytorch_model.bin"},

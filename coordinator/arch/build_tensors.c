@@ -127,12 +127,12 @@ static uint32_t program_file_of(struct build *b, const struct tensor *t)
 /* A tensor's stored form; a fault, and FORMS, where no kernel multiplies with it. */
 static uint16_t form_of(struct build *b, const struct tensor *t)
 {
-    uint32_t form = tensor_form(t->dtype);
+    uint32_t form = tensor_stored_form(t);
 
     if (form_can_be(form, FORM_WEIGHT)) return (uint16_t)form;
-    build_fault(
-        b, "%s: tensor %s is stored as %s, which is not supported: take a folder in bfloat16, float16, float32 or FP8",
-        tensors_path(b->t, t), t->name, tensor_stored_as(t));
+    build_fault(b, "%s: tensor %s is stored as %s, which is not supported: take %s", tensors_path(b->t, t), t->name,
+                tensor_stored_as(t),
+                b->t->gguf ? "a file of another type" : "a folder in bfloat16, float16, float32 or FP8");
     return FORMS;
 }
 

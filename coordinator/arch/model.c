@@ -7,6 +7,7 @@
 #include "coordinator/arch/build.h"
 #include "coordinator/arch/defaults.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/source/generation.h"
 #include "proto/base/file.h"
 
@@ -20,6 +21,7 @@ struct model {
     struct model_generation generation;
     uint64_t weight_bytes, parameters;
     uint32_t positions; /* the longest context that may be asked for */
+    struct gguf_notice left_out;
     char notice[512];
 };
 
@@ -199,6 +201,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     b.family = f->architecture;
     rc = know_class(m, f, e);
     if (says.text[0]) build_notice(&b, "%s", says.text);
+    if (m->left_out.text[0]) build_notice(&b, "%s", m->left_out.text);
     b.embeds = makes_embeddings(m->tensors->folder);
     if (b.embeds)
         build_notice(&b, "modules.json says that this model makes embeddings: what it writes may be nonsense");
@@ -238,9 +241,12 @@ static int open_tensors(struct model *m, const struct source *s, const struct mo
 {
     struct tensors_options to = {
         .allow_missing = o->allow_missing_weights, .file_fault = o->file_fault, .arg = o->fault_arg};
+    const struct gguf *g = source_gguf(s);
     struct error kind = {0};
-    int rc = source_tensors(s, &to, &m->tensors, e);
+    int rc;
 
+    if (g) return gguf_map_tensors(&m->tensors, g, m->config, &to, &m->left_out, e);
+    rc = source_tensors(s, &to, &m->tensors, e);
     if (rc && rc != -ENOMEM && quant_unnamed(m->config, source_path(s), NULL, &kind)) {
         *e = kind;
         return -kind.code;
@@ -265,7 +271,7 @@ int model_open_source(struct model **out, const struct source *s, const struct m
     e->code = 0;
     if (!m) return error_set(e, ENOMEM, "%s: no memory to open it", source_path(s));
     program_init(&m->building);
-    rc = source_config(s, &m->config, e);
+    rc = source_gguf(s) ? gguf_config(&m->config, source_gguf(s), e) : source_config(s, &m->config, e);
     if (!rc)
         rc = family_find(m->config, &says, e) ? 0 : -e->code; /* before the weights: they may be large, and elsewhere */
     if (!rc) rc = open_tensors(m, s, o, e);

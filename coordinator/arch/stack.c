@@ -95,6 +95,34 @@ static void project_fused(struct build *b, const struct attention *a, struct pla
     build_copy(b, out[2], hd, view_at(all, (uint64_t)(group + 1) * hd), stride, b->kv_heads, hd);
 }
 
+/* dst, [heads][2][half], out of src, [heads][half][2]; between is as wide as both. */
+static void part_pairs(struct build *b, struct plan_view dst, struct plan_view src, struct plan_view between,
+                       uint32_t heads)
+{
+    uint32_t half = b->head_dim / 2;
+    uint64_t n = (uint64_t)heads * half;
+
+    for (uint32_t j = 0; j < 2; j++) build_copy(b, view_at(between, j * n), 1, view_at(src, j), 2, n, 1);
+    for (uint32_t j = 0; j < 2; j++)
+        build_copy(b, view_at(dst, (uint64_t)j * half), b->head_dim, view_at(between, j * n), half, heads, half);
+}
+
+/* q or k; where its rows alternate between the halves of a head, as its family has them. */
+static void project_head(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint32_t heads,
+                         bool bias)
+{
+    uint64_t rows = (uint64_t)heads * b->head_dim;
+    struct plan_view pairs;
+
+    if (!b->t->changes.qk_pairs || b->head_dim % 2) {
+        build_linear(b, dst, src, name, rows, b->hidden, bias);
+        return;
+    }
+    pairs = build_view(b, BUF_T1, rows, 0);
+    build_linear(b, pairs, src, name, rows, b->hidden, bias);
+    part_pairs(b, dst, pairs, build_view(b, BUF_T2, rows, 0), heads);
+}
+
 static void project(struct build *b, const struct attention *a, struct plan_view src, struct plan_view out[3])
 {
     uint64_t q = (uint64_t)b->heads * b->head_dim, kv = (uint64_t)b->kv_heads * b->head_dim;
@@ -106,8 +134,11 @@ static void project(struct build *b, const struct attention *a, struct plan_view
     out[0] = build_view(b, a->gated ? BUF_T1 : BUF_Q, a->gated ? 2 * q : q, 0);
     out[1] = build_view(b, BUF_K, kv, 0);
     out[2] = build_view(b, BUF_V, kv, 0);
-    build_linear(b, out[0], src, a->q, a->gated ? 2 * q : q, b->hidden, a->q_bias);
-    build_linear(b, out[1], src, a->k, kv, b->hidden, a->k_bias);
+    if (a->gated)
+        build_linear(b, out[0], src, a->q, 2 * q, b->hidden, a->q_bias);
+    else
+        project_head(b, out[0], src, a->q, b->heads, a->q_bias);
+    project_head(b, out[1], src, a->k, b->kv_heads, a->k_bias);
     build_linear(b, out[2], src, a->v, kv, b->hidden, a->v_bias);
 }
 

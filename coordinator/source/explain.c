@@ -89,17 +89,6 @@ static void json_text(const struct listing *l, const char *file, const char *key
 /* Says what it is and returns true, or returns false. */
 typedef bool explain_fn(const struct listing *l, struct error *e);
 
-static bool is_gguf(const struct listing *l, struct error *e)
-{
-    const char *name = listed(l, "", ".gguf");
-
-    if (!name) return false;
-    error_set(e, ENOENT,
-              "%s: %s is a GGUF file, which is not supported yet: take the model's folder of safetensors files",
-              l->folder, name);
-    return true;
-}
-
 static bool is_adapter(const struct listing *l, struct error *e)
 {
     char base[200];
@@ -253,9 +242,8 @@ static int explain(const char *folder, explain_fn *const *kind, struct error *e)
 
 bool explain_known(const char *folder, struct error *e)
 {
-    static explain_fn *const kinds[] = {is_gguf,          is_adapter, is_native,     is_pipeline,
-                                        is_cache,         is_parent,  has_no_config, is_unfinished,
-                                        is_other_weights, is_empty,   NULL};
+    static explain_fn *const kinds[] = {is_adapter,    is_native,     is_pipeline,      is_cache, is_parent,
+                                        has_no_config, is_unfinished, is_other_weights, is_empty, NULL};
     struct stat st;
     char *config;
     bool model;
@@ -269,14 +257,16 @@ bool explain_known(const char *folder, struct error *e)
 int explain_folder(const char *folder, struct error *e)
 {
     if (explain_known(folder, e)) return -e->code;
-    return error_set(e, ENOENT,
-                     "%s/config.json: no such file: a model folder holds config.json beside its safetensors files",
-                     folder);
+    return error_set(
+        e, ENOENT,
+        "%s/config.json: no such file: a model folder holds config.json beside its safetensors files, or one model in "
+        "GGUF files",
+        folder);
 }
 
 int explain_weights(const char *folder, struct error *e)
 {
-    static explain_fn *const kinds[] = {is_gguf, is_adapter, is_native, is_unfinished, is_other_weights, NULL};
+    static explain_fn *const kinds[] = {is_adapter, is_native, is_unfinished, is_other_weights, NULL};
     int rc = explain(folder, kinds, e);
 
     if (rc) return rc;

@@ -56,6 +56,11 @@ uint32_t tensor_form(uint32_t dtype)
     return dtype < TENSOR_DTYPES ? dtypes[dtype].form : FORM_BYTES;
 }
 
+uint32_t tensor_stored_form(const struct tensor *t)
+{
+    return t->block_form ? t->block_form : tensor_form(t->dtype);
+}
+
 uint32_t tensor_dtype_of(const char *name)
 {
     uint32_t i = 0;

@@ -48,6 +48,7 @@ struct tensor {
     uint32_t dims, file;    /* file: number given by who opened it */
     uint32_t dtype;         /* enum tensor_dtype */
     const char *dtype_text; /* what the file calls a type that is not known; else NULL */
+    uint32_t block_form;    /* of a type of GGUF's blocks: enum form. 0: dtype says the form */
     bool used;              /* by the model's program; set while it is written */
 };
 
@@ -73,6 +74,8 @@ const char *tensor_stored_as(const struct tensor *t); /* its dtype's name, as th
 /* The stored form of elements of that type (enum form); BYTES: whatever they are, they are no floating-point numbers by
  * themselves. */
 uint32_t tensor_form(uint32_t dtype);
+/* That of a tensor, of GGUF's blocks too. */
+uint32_t tensor_stored_form(const struct tensor *t);
 /* The dtype of a name; TENSOR_DTYPES: unknown. */
 uint32_t tensor_dtype_of(const char *name);
 /* Bytes of a shape: -EOVERFLOW, or -EINVAL where its bits fill no whole number of bytes, or the dtype is unknown. */

@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "coordinator/source/folder.h"
+#include "coordinator/source/gguf_source.h"
 
 /* Each is asked in turn whether a path is its own; a folder is whatever no other kind wants, and explains what it is not. */
-static const struct source_ops *const kinds[] = {&source_folder_ops};
+static const struct source_ops *const kinds[] = {&source_gguf_ops, &source_folder_ops};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 int source_open(struct source **out, const char *path, struct error *e)
@@ -44,6 +45,11 @@ const char *source_path(const struct source *s)
 const char *source_name(const struct source *s)
 {
     return s->name;
+}
+
+const struct gguf *source_gguf(const struct source *s)
+{
+    return s->ops->gguf ? s->ops->gguf(s) : NULL;
 }
 
 int source_config(const struct source *s, struct config **out, struct error *e)

@@ -4,9 +4,10 @@
  *   tensors      which bytes of which files are whose           template     what a conversation becomes (template.h)
  *                (tensors.h)                                    generation   how its makers would choose tokens
  *
- * A kind of source is a struct source_ops. Folders of safetensors files (folder.c) are one. To add another (a GGUF file,
- * whose metadata are config, tokenizer, templates and defaults, and whose tensors lie at offsets and in forms of their own):
- * its file with its ops, a row in source.c before the folder's, and its row taken out of explain.c.
+ * A kind of source is a struct source_ops: folders of safetensors files (folder.c), and GGUF files (gguf_source.c), whose
+ * values are tokenizer, templates and defaults. What a GGUF's values and tensors mean depends on the family: it gives them as
+ * they lie, by source_gguf(), and arch/gguf.h makes of them what a folder gives. To add another kind: its file with its ops,
+ * a row in source.c before the folder's, and its row taken out of explain.c.
  *
  * A source is not changed by giving: several threads may ask one. What it gives is the caller's, and outlives it. */
 #pragma once
@@ -19,6 +20,7 @@
 #include "coordinator/tokenizer/tokenizer.h"
 #include "proto/base/error.h"
 
+struct gguf;
 struct source;
 
 struct source_ops {
@@ -33,6 +35,7 @@ struct source_ops {
     int (*template)(const struct source *s, const char *name, struct template **out, struct error *e);
     int (*generation)(const struct source *s, const struct config *c, struct model_generation *g, struct error *e);
     uint64_t (*text_bytes)(const struct source *s);
+    const struct gguf *(*gguf)(const struct source *s); /* may be NULL */
 };
 
 /* For the kinds; others go through the functions below. */
@@ -51,8 +54,11 @@ void source_close(struct source *s);
 const char *source_path(const struct source *s);
 const char *source_name(const struct source *s);
 
+/* The container, where it is one, belongs to the source; NULL: it is none. */
+const struct gguf *source_gguf(const struct source *s);
+/* -ENOTSUP of a GGUF. */
 int source_config(const struct source *s, struct config **out, struct error *e);
-/* o may be NULL. */
+/* o may be NULL. Of a GGUF: under the names that its files give them. */
 int source_tensors(const struct source *s, const struct tensors_options *o, struct tensors **out, struct error *e);
 /* -ENOENT where there is none. */
 int source_tokenizer(const struct source *s, struct tokenizer **out, struct error *e);

@@ -296,7 +296,7 @@ uint64_t tensors_assumed_bytes(const struct tensors *t, bool *every)
 
 const char *tensors_source_name(enum tensors_source s)
 {
-    static const char *const names[] = {"files", TENSORS_LIST_NAME, TENSORS_INDEX_NAME, "config.json"};
+    static const char *const names[] = {"files", TENSORS_LIST_NAME, TENSORS_INDEX_NAME, "config.json", "header"};
 
     return names[s];
 }

@@ -46,7 +46,15 @@ struct tensors_claim {
     uint32_t file;
 };
 
-enum tensors_source { TENSORS_FILES, TENSORS_LIST, TENSORS_INDEX, TENSORS_CONFIG };
+enum tensors_source { TENSORS_FILES, TENSORS_LIST, TENSORS_INDEX, TENSORS_CONFIG, TENSORS_HEADER };
+
+/* What a converter to GGUF changed of the numbers in the folder that a family is written for. */
+struct tensors_changes {
+    bool qk_pairs;    /* rows of q and k alternate within a head: one of its first half, one of its second */
+    bool norms_whole; /* norms have their 1 added */
+    bool decay;       /* A_log is -exp(A_log) */
+    bool tiled;       /* value head h of the delta rule belongs to key head h % key heads */
+};
 
 struct tensors {
     struct tensor *at;
@@ -61,6 +69,8 @@ struct tensors {
     bool assumed;     /* no weights lie here: shapes are unknown (dims of every tensor 0) */
     bool names_known; /* of an assumed folder: its index lists the names */
     bool indexed;     /* an index says which tensors lie where */
+    bool gguf;        /* their files are GGUF */
+    struct tensors_changes changes;
     enum tensors_source source;
     uint64_t stated_bytes; /* of all tensors, as the index or the pointers of an assumed folder say; 0: nobody says */
 };

@@ -23,7 +23,7 @@ static int other_format(const char *path, const char *head, size_t bytes, struct
         size_t bytes;
         const char *what, *then;
     } known[] = {
-        {"GGUF", 4, "a GGUF file", "GGUF is not supported yet: take the model's folder of safetensors files"},
+        {"GGUF", 4, "a GGUF file", "where it is the model, give it itself, or its folder without config.json"},
         {"ggjt", 4, "a GGML file of 2023", "take the model's folder of safetensors files"},
         {"tjgg", 4, "a GGML file of 2023", "take the model's folder of safetensors files"},
         {"lmgg", 4, "a GGML file of 2023", "take the model's folder of safetensors files"},

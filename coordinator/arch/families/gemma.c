@@ -2,6 +2,7 @@
  * outputs of its blocks too, caps logits, and slides in every other layer; Gemma 3 norms q and k and has two rotary
  * tables. Reference: transformers, modeling_gemma.py, modeling_gemma2.py, modeling_gemma3.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ static struct stack gemma(struct build *b, struct gemma *g)
     struct stack s;
 
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
-    b->weight_add = 1;
+    b->weight_add = b->t->changes.norms_whole ? 0 : 1;
     s = stack_llama(b, &g->full);
     s.embed_scale = (float)sqrt(b->hidden);
     s.tied = build_tied(b);
@@ -109,3 +110,77 @@ void family_gemma3(struct build *b)
     s.attention.norm = QK_HEAD;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name sandwich_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"ffn_norm", "pre_feedforward_layernorm", GGUF_AS_IS},
+    {"post_ffw_norm", "post_feedforward_layernorm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void gemma_config(struct gguf_values *v)
+{
+    gguf_set_text(v, "hidden_act", "gelu_pytorch_tanh");
+}
+
+const struct gguf_family gguf_gemma = {
+    .architecture = "gemma",
+    .class = "GemmaForCausalLM",
+    .type = "gemma",
+    .changes = {.norms_whole = true},
+    .config = gemma_config,
+};
+
+/* The 27B models, which their files do not tell: by their layers, as llama.cpp does. */
+static void query_scale(struct gguf_values *v, uint64_t large)
+{
+    bool is_large = v->layers == large && v->heads;
+
+    gguf_set_text(v, "hidden_activation", "gelu_pytorch_tanh");
+    gguf_set_real(v, "query_pre_attn_scalar", (double)(is_large ? v->hidden / v->heads : v->head_dim));
+}
+
+static void gemma2_config(struct gguf_values *v)
+{
+    query_scale(v, 46);
+    gguf_field_real(v, "attn_logit_softcapping", "attn_logit_softcapping", 50);
+    gguf_field_real(v, "final_logit_softcapping", "final_logit_softcapping", 30);
+    gguf_field_int(v, "attention.sliding_window", "sliding_window", 4096);
+    gguf_layer_types(v, "sliding_attention", 2);
+}
+
+const struct gguf_family gguf_gemma2 = {
+    .architecture = "gemma2",
+    .class = "Gemma2ForCausalLM",
+    .type = "gemma2",
+    .names = sandwich_names,
+    .changes = {.norms_whole = true},
+    .config = gemma2_config,
+};
+
+static void gemma3_config(struct gguf_values *v)
+{
+    double cap;
+
+    query_scale(v, 62);
+    gguf_field_real(v, "rope.freq_base", "rope_theta", 1000000);
+    gguf_field_real(v, "rope.freq_base_swa", "rope_local_base_freq", 10000);
+    if (gguf_value_real(v, "final_logit_softcapping", &cap))
+        gguf_set_real(v, "final_logit_softcapping", cap);
+    else
+        gguf_set_none(v, "final_logit_softcapping");
+    gguf_set_none(v, "attn_logit_softcapping");
+    gguf_window(v);
+    gguf_layer_types(v, "sliding_attention", gguf_find(v->g, "gemma3.attention.sliding_window") ? 6 : 0);
+}
+
+const struct gguf_family gguf_gemma3 = {
+    .architecture = "gemma3",
+    .class = "Gemma3ForCausalLM",
+    .type = "gemma3_text",
+    .names = sandwich_names,
+    .changes = {.norms_whole = true},
+    .config = gemma3_config,
+};

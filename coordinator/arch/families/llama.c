@@ -1,6 +1,7 @@
 /* Llama 1 to 3.x and what is Llama in all but name (Yi, Mistral, Vicuna, Qwen 2 with biases, Qwen 3 with norms of q and
  * k): pre-norm, rotary by halves, gated silu. Reference: transformers, modeling_llama.py and its kin. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 /* Yi's first folders call the norms so. */
@@ -97,3 +98,64 @@ void family_qwen3_vl(struct build *b)
 {
     qwen3(b, NULL);
 }
+
+/* ---- as GGUF ---- */
+
+/* Mixtral's files say llama too: what has experts is one. Mistral's window is not in them. */
+static void llama_config(struct gguf_values *v)
+{
+    if (!v->experts) return;
+    gguf_set(v, "architectures", json_pack("[s]", "MixtralForCausalLM"));
+    gguf_set_text(v, "model_type", "mixtral");
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+}
+
+static const struct gguf_name llama_names[] = {
+    {"ffn_gate_inp", "block_sparse_moe.gate", GGUF_AS_IS},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+const struct gguf_family gguf_llama = {
+    .architecture = "llama",
+    .class = "LlamaForCausalLM",
+    .type = "llama",
+    .names = llama_names,
+    .changes = {.qk_pairs = true},
+    .config = llama_config,
+};
+
+/* Mistral Small 3.1 is Mistral; Ministral 3 lets q grow with the position. */
+static void mistral3_config(struct gguf_values *v)
+{
+    double scale;
+
+    if (gguf_value_real(v, "attention.temperature_scale", &scale))
+        gguf_refuse(v, "attention.temperature_scale", "queries that grow with the position are not supported");
+    gguf_window(v);
+}
+
+const struct gguf_family gguf_mistral3 = {
+    .architecture = "mistral3",
+    .class = "MistralForCausalLM",
+    .type = "mistral",
+    .changes = {.qk_pairs = true},
+    .config = mistral3_config,
+};
+
+static void qwen_config(struct gguf_values *v)
+{
+    gguf_set_flag(v, "use_sliding_window", false);
+}
+
+const struct gguf_family gguf_qwen2 = {
+    .architecture = "qwen2", .class = "Qwen2ForCausalLM", .type = "qwen2", .config = qwen_config};
+
+const struct gguf_family gguf_qwen3 = {
+    .architecture = "qwen3", .class = "Qwen3ForCausalLM", .type = "qwen3", .config = qwen_config};
+
+/* The text of Qwen3-VL: its three kinds of positions are one and the same for text. */
+const struct gguf_family gguf_qwen3_vl = {
+    .architecture = "qwen3vl", .class = "Qwen3VLForConditionalGeneration", .type = "qwen3_vl_text"};

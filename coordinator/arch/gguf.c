@@ -1,0 +1,474 @@
+#include "coordinator/arch/gguf.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "coordinator/source/gguf_source.h"
+#include "coordinator/text/suggest.h"
+
+#define KEY_BYTES     256
+#define LAYERS_LOOKED 8u     /* of these, one has what most have */
+#define FACTORS_MOST  65536u /* of a rotary table */
+
+static const struct gguf_family *const families[] = {
+    &gguf_llama, &gguf_mistral3, &gguf_qwen2, &gguf_qwen3, &gguf_qwen3_vl, &gguf_gemma, &gguf_gemma2, &gguf_gemma3,
+};
+#define FAMILIES (sizeof families / sizeof *families)
+
+/* ---- values ---- */
+
+static const char *full_key(const struct gguf_values *v, char out[KEY_BYTES], const char *key)
+{
+    snprintf(out, KEY_BYTES, "%s.%s", v->architecture, key);
+    return out;
+}
+
+void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...)
+{
+    char full[KEY_BYTES], text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    gguf_fault(v->g, v->e, full_key(v, full, key), "%s", text);
+}
+
+/* The value as a single one: of a list that is the same for each layer, its first. NULL: there is none. */
+static const struct gguf_value *single(struct gguf_values *v, const char *key)
+{
+    char full[KEY_BYTES];
+    const struct gguf_value *x = gguf_find(v->g, full_key(v, full, key));
+
+    if (v->e->code || !x || !x->array) return v->e->code ? NULL : x;
+    if (x->type == GGUF_STRING || !x->count) {
+        gguf_refuse(v, key, "a list of %s where a number was expected", x->count ? "strings" : "nothing");
+        return NULL;
+    }
+    for (uint64_t i = 1; i < x->count; i++)
+        if (gguf_float(x, i) != gguf_float(x, 0)) {
+            gguf_refuse(v, key, "it differs by the layer, which is not supported for this architecture");
+            return NULL;
+        }
+    return x;
+}
+
+bool gguf_value_int(struct gguf_values *v, const char *key, uint64_t *out)
+{
+    const struct gguf_value *x = single(v, key);
+
+    if (!x) return false;
+    if (!gguf_is_kind(x, GGUF_INTS) || gguf_int(x, 0) < 0) {
+        gguf_refuse(v, key, "a whole number was expected: the file was made by a program that errs");
+        return false;
+    }
+    *out = (uint64_t)gguf_int(x, 0);
+    return true;
+}
+
+/* The shortest decimal fraction that is rounded to this float32. */
+static double meant(double x)
+{
+    char text[40];
+
+    for (int digits = 1; digits < 10; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if ((float)strtod(text, NULL) == (float)x) return strtod(text, NULL);
+    }
+    return x;
+}
+
+bool gguf_value_real(struct gguf_values *v, const char *key, double *out)
+{
+    const struct gguf_value *x = single(v, key);
+
+    if (!x) return false;
+    if (x->type == GGUF_STRING || x->type == GGUF_BOOL || !isfinite(gguf_float(x, 0))) {
+        gguf_refuse(v, key, "a finite number was expected: the file was made by a program that errs");
+        return false;
+    }
+    *out = x->type == GGUF_F32 ? meant(gguf_float(x, 0)) : gguf_float(x, 0);
+    return true;
+}
+
+bool gguf_value_flag(struct gguf_values *v, const char *key, bool *out)
+{
+    const struct gguf_value *x = single(v, key);
+
+    if (!x) return false;
+    if (!gguf_is_kind(x, GGUF_BOOLS)) {
+        gguf_refuse(v, key, "a boolean was expected: the file was made by a program that errs");
+        return false;
+    }
+    *out = gguf_truth(x, 0);
+    return true;
+}
+
+uint64_t gguf_value_needed(struct gguf_values *v, const char *key)
+{
+    uint64_t x = 0;
+
+    if (!gguf_value_int(v, key, &x))
+        gguf_refuse(v, key, "this value is missing, and the model cannot be understood without it");
+    return x;
+}
+
+/* ---- fields ---- */
+
+void gguf_set(struct gguf_values *v, const char *field, json_t *x)
+{
+    if (!x || json_object_set_new(v->out, field, x))
+        error_set(v->e, ENOMEM, "%s: no memory for its description", v->g->files[0].path);
+}
+
+void gguf_set_int(struct gguf_values *v, const char *field, uint64_t x)
+{
+    gguf_set(v, field, json_integer(x > INT64_MAX ? INT64_MAX : (json_int_t)x));
+}
+
+void gguf_set_real(struct gguf_values *v, const char *field, double x)
+{
+    gguf_set(v, field, json_real(x));
+}
+
+void gguf_set_flag(struct gguf_values *v, const char *field, bool x)
+{
+    gguf_set(v, field, json_boolean(x));
+}
+
+void gguf_set_text(struct gguf_values *v, const char *field, const char *x)
+{
+    gguf_set(v, field, json_string(x));
+}
+
+void gguf_set_none(struct gguf_values *v, const char *field)
+{
+    gguf_set(v, field, json_null());
+}
+
+void gguf_field_int(struct gguf_values *v, const char *key, const char *field, uint64_t otherwise)
+{
+    gguf_value_int(v, key, &otherwise);
+    gguf_set_int(v, field, otherwise);
+}
+
+void gguf_field_real(struct gguf_values *v, const char *key, const char *field, double otherwise)
+{
+    gguf_value_real(v, key, &otherwise);
+    gguf_set_real(v, field, otherwise);
+}
+
+void gguf_field_flag(struct gguf_values *v, const char *key, const char *field, bool otherwise)
+{
+    gguf_value_flag(v, key, &otherwise);
+    gguf_set_flag(v, field, otherwise);
+}
+
+bool gguf_layer_has(const struct gguf_values *v, const char *name)
+{
+    char full[KEY_BYTES];
+
+    for (unsigned i = 0; i < LAYERS_LOOKED; i++) {
+        snprintf(full, sizeof full, "blk.%u.%s", i, name);
+        if (gguf_tensor(v->g, full)) return true;
+    }
+    return false;
+}
+
+void gguf_window(struct gguf_values *v)
+{
+    uint64_t window = 0;
+
+    gguf_value_int(v, "attention.sliding_window", &window);
+    if (window)
+        gguf_set_int(v, "sliding_window", window);
+    else
+        gguf_set_none(v, "sliding_window");
+}
+
+void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise)
+{
+    static const char key[] = "attention.sliding_window_pattern";
+    char full[KEY_BYTES];
+    const struct gguf_value *x = gguf_find(v->g, full_key(v, full, key));
+    json_t *list = json_array();
+
+    if (x && !x->array) gguf_value_int(v, key, &otherwise);
+    if (x && x->array && (!gguf_is_kind(x, GGUF_BOOLS) || x->count < v->layers)) {
+        gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no booleans", x->count, v->layers);
+        x = NULL;
+    }
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
+        bool slides = x && x->array ? gguf_truth(x, i) : otherwise && (i + 1) % otherwise;
+
+        if (json_array_append_new(list, json_string(slides ? sliding : "full_attention"))) break;
+    }
+    gguf_set(v, "layer_types", list);
+}
+
+/* ---- what all families have ---- */
+
+/* Of heads, where no value says it: what the projection behind attention takes. */
+static uint64_t head_dim(const struct gguf_values *v)
+{
+    const struct gguf_tensor *t = gguf_tensor(v->g, "blk.0.attn_output.weight");
+
+    if (t && v->heads && t->dims[0] % v->heads == 0) return t->dims[0] / v->heads;
+    return v->heads ? v->hidden / v->heads : 0;
+}
+
+static void attention(struct gguf_values *v)
+{
+    uint64_t value;
+
+    v->heads = gguf_value_needed(v, "attention.head_count");
+    v->kv_heads = v->heads;
+    gguf_value_int(v, "attention.head_count_kv", &v->kv_heads);
+    gguf_set_int(v, "num_attention_heads", v->heads);
+    gguf_set_int(v, "num_key_value_heads", v->kv_heads);
+    gguf_set_flag(v, "attention_bias", gguf_layer_has(v, "attn_q.bias") || gguf_layer_has(v, "attn_qkv.bias"));
+    gguf_set_none(v, "sliding_window");
+    if (v->family->latent) return;
+    v->head_dim = head_dim(v);
+    gguf_value_int(v, "attention.key_length", &v->head_dim);
+    value = v->head_dim;
+    gguf_value_int(v, "attention.value_length", &value);
+    if (value != v->head_dim)
+        gguf_refuse(v, "attention.value_length",
+                    "%" PRIu64 " columns, and keys have %" PRIu64 ": heads of two widths are not supported", value,
+                    v->head_dim);
+    gguf_set_int(v, "head_dim", v->head_dim);
+}
+
+static void sizes(struct gguf_values *v)
+{
+    const struct gguf_tensor *embed = gguf_tensor(v->g, "token_embd.weight");
+    uint64_t blocks = gguf_value_needed(v, "block_count"), more = 0, vocab = embed ? embed->dims[1] : 0;
+
+    gguf_value_int(v, "nextn_predict_layers", &more);
+    if (more >= blocks && !v->e->code)
+        gguf_refuse(v, "nextn_predict_layers", "%" PRIu64 " of %" PRIu64 " layers", more, blocks);
+    v->layers = blocks - more;
+    v->hidden = gguf_value_needed(v, "embedding_length");
+    if (!embed) gguf_value_int(v, "vocab_size", &vocab);
+    gguf_set_int(v, "num_hidden_layers", v->layers);
+    gguf_set_int(v, "hidden_size", v->hidden);
+    gguf_set_int(v, "vocab_size", vocab);
+    gguf_field_int(v, "context_length", "max_position_embeddings", 2048);
+    gguf_field_int(v, "feed_forward_length", "intermediate_size", 0);
+    gguf_set_flag(v, "tie_word_embeddings", !gguf_tensor(v->g, "output.weight"));
+    gguf_set_flag(v, "mlp_bias", gguf_layer_has(v, "ffn_down.bias"));
+    gguf_set_text(v, "hidden_act", "silu");
+}
+
+static void norms(struct gguf_values *v)
+{
+    double eps = 0;
+    bool rms = gguf_value_real(v, "attention.layer_norm_rms_epsilon", &eps);
+
+    if (!rms && !gguf_value_real(v, "attention.layer_norm_epsilon", &eps))
+        gguf_refuse(v, "attention.layer_norm_rms_epsilon",
+                    "this value is missing, and the model cannot be understood without it");
+    gguf_set_real(v, "rms_norm_eps", eps);
+    gguf_set_real(v, "layer_norm_eps", eps);
+}
+
+static void experts(struct gguf_values *v)
+{
+    if (!gguf_value_int(v, "expert_count", &v->experts) || !v->experts) return;
+    gguf_set_int(v, "num_local_experts", v->experts);
+    gguf_set_int(v, "num_experts_per_tok", gguf_value_needed(v, "expert_used_count"));
+    gguf_value_int(v, "feed_forward_length", &v->expert_inter);
+    gguf_value_int(v, "expert_feed_forward_length", &v->expert_inter);
+    gguf_set_int(v, "moe_intermediate_size", v->expert_inter);
+}
+
+/* ---- rotary tables ---- */
+
+/* What a tensor of factors holds, as a list; NULL: there is none, or its bytes are not there yet. */
+static json_t *factors(struct gguf_values *v, const char *name)
+{
+    const struct gguf_tensor *t = gguf_tensor(v->g, name);
+    json_t *list = json_array();
+    float *x = NULL;
+    size_t n = 0;
+
+    if (!t || v->e->code || !gguf_tensor_is_there(v->g, t) || gguf_read_floats(&x, &n, v->g, t, FACTORS_MOST, v->e)) {
+        json_decref(list);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]) || json_array_append_new(list, json_real((double)x[i]))) break;
+    free(x);
+    if (json_array_size(list) == n) return list;
+    error_set(v->e, EINVAL, "%s: tensor %s: it holds what is no number: the file is damaged, download it again",
+              v->g->files[0].path, name);
+    json_decref(list);
+    return NULL;
+}
+
+/* Llama 3's rule is stored as what it makes of the frequencies: factors that divide them. */
+static json_t *divided(struct gguf_values *v)
+{
+    json_t *list = factors(v, "rope_freqs.weight"), *o;
+
+    if (!list) return NULL;
+    o = json_pack("{s:s,s:O,s:o,s:f,s:f}", "rope_type", "longrope", "long_factor", list, "short_factor", list,
+                  "attention_factor", 1.0, "factor", 1.0);
+    return o;
+}
+
+static json_t *longrope(struct gguf_values *v)
+{
+    json_t *longer = factors(v, "rope_factors_long.weight"), *shorter = factors(v, "rope_factors_short.weight"), *o;
+    double scale;
+
+    if (!longer || !shorter) {
+        json_decref(longer);
+        json_decref(shorter);
+        return NULL;
+    }
+    o = json_pack("{s:s,s:o,s:o}", "rope_type", "longrope", "long_factor", longer, "short_factor", shorter);
+    if (gguf_value_real(v, "rope.scaling.attn_factor", &scale))
+        json_object_set_new(o, "attention_factor", json_real(scale));
+    return o;
+}
+
+static void copy_real(struct gguf_values *v, json_t *o, const char *key, const char *field, double times)
+{
+    double x;
+
+    if (gguf_value_real(v, key, &x)) json_object_set_new(o, field, json_real(times == 1 ? x : meant(x * times)));
+}
+
+static json_t *yarn(struct gguf_values *v)
+{
+    json_t *o = json_pack("{s:s}", "rope_type", "yarn");
+    uint64_t original;
+
+    copy_real(v, o, "rope.scaling.factor", "factor", 1);
+    copy_real(v, o, "rope.scaling.attn_factor", "attention_factor", 1);
+    copy_real(v, o, "rope.scaling.yarn_attn_factor", "attention_factor", 1);
+    copy_real(v, o, "rope.scaling.yarn_beta_fast", "beta_fast", 1);
+    copy_real(v, o, "rope.scaling.yarn_beta_slow", "beta_slow", 1);
+    /* DeepSeek's, stored as what it is multiplied with */
+    copy_real(v, o, "rope.scaling.yarn_log_multiplier", "mscale", 10);
+    copy_real(v, o, "rope.scaling.yarn_log_multiplier", "mscale_all_dim", 10);
+    if (gguf_value_int(v, "rope.scaling.original_context_length", &original))
+        json_object_set_new(o, "original_max_position_embeddings", json_integer((json_int_t)original));
+    return o;
+}
+
+static json_t *scaling(struct gguf_values *v)
+{
+    char key[KEY_BYTES];
+    const char *type = "none";
+    double factor = 1;
+    size_t bytes;
+
+    if (gguf_tensor(v->g, "rope_freqs.weight")) return divided(v);
+    if (gguf_tensor(v->g, "rope_factors_long.weight")) return longrope(v);
+    gguf_string(v->g, full_key(v, key, "rope.scaling.type"), &type, &bytes, v->e);
+    gguf_value_real(v, "rope.scaling.factor", &factor);
+    if (!strcmp(type, "none") && gguf_value_real(v, "rope.scale_linear", &factor)) type = "linear"; /* files of 2023 */
+    if (!strcmp(type, "yarn")) return yarn(v);
+    if (!strcmp(type, "linear"))
+        return factor == 1 ? NULL : json_pack("{s:s,s:f}", "rope_type", type, "factor", factor);
+    if (strcmp(type, "none") && strcmp(type, "longrope"))
+        gguf_refuse(v, "rope.scaling.type", "\"%.40s\" is not known; none, linear, yarn and longrope are", type);
+    return NULL;
+}
+
+static void rotary(struct gguf_values *v)
+{
+    json_t *rules = scaling(v);
+    uint64_t original;
+
+    v->rope_dim = v->head_dim;
+    gguf_value_int(v, "rope.dimension_count", &v->rope_dim);
+    gguf_field_real(v, "rope.freq_base", "rope_theta", 10000);
+    if (rules) gguf_set(v, "rope_scaling", rules);
+    if (gguf_value_int(v, "rope.scaling.original_context_length", &original))
+        gguf_set_int(v, "original_max_position_embeddings", original);
+    if (v->family->latent || !v->head_dim) return;
+    if (v->rope_dim > v->head_dim || (v->rope_dim != v->head_dim && !v->family->partial))
+        gguf_refuse(v, "rope.dimension_count",
+                    "%" PRIu64 " of %" PRIu64 " columns, which this architecture does not have", v->rope_dim,
+                    v->head_dim);
+    /* a share of which the whole number of columns is this one */
+    if (v->rope_dim < v->head_dim)
+        gguf_set_real(v, "partial_rotary_factor", ((double)v->rope_dim + 0.5) / (double)v->head_dim);
+    else
+        gguf_set_real(v, "partial_rotary_factor", 1);
+}
+
+/* ---- the family ---- */
+
+const struct gguf_family *gguf_family_of(const struct gguf *g, struct error *e)
+{
+    const char *name, *near = NULL;
+    size_t bytes, best = SIZE_MAX;
+    int rc = gguf_string(g, "general.architecture", &name, &bytes, e);
+
+    if (rc == -ENOENT) gguf_fault(g, e, "general.architecture", "it does not say what it is: download another file");
+    if (rc) return NULL;
+    for (size_t i = 0; i < FAMILIES; i++) {
+        size_t cost = suggest_distance(name, families[i]->architecture);
+
+        if (!strcmp(families[i]->architecture, name)) return families[i];
+        if (cost >= best) continue;
+        best = cost;
+        near = families[i]->architecture;
+    }
+    if (!strcmp(name, "clip") || !strcmp(name, "mmproj"))
+        error_set(e, ENOTSUP,
+                  "%s: what sees or hears beside a model, and no model: give the file of the language model that lies "
+                  "with it",
+                  g->files[0].path);
+    else
+        error_set(e, ENOTSUP, "%s: the architecture \"%.60s\" is not known%s%s: take another model, or a newer sluice",
+                  g->files[0].path, name, best < 3 ? "; the nearest that is: " : "", best < 3 ? near : "");
+    return NULL;
+}
+
+static int make_config(struct config *c, struct gguf_values *v)
+{
+    gguf_set(v, "architectures", json_pack("[s]", v->family->class));
+    gguf_set_text(v, "model_type", v->family->type);
+    sizes(v);
+    attention(v);
+    norms(v);
+    experts(v);
+    rotary(v);
+    if (v->family->config && !v->e->code) v->family->config(v);
+    c->text = c->root;
+    return -v->e->code;
+}
+
+int gguf_config(struct config **out, const struct gguf *g, struct error *e)
+{
+    const struct gguf_family *f = gguf_family_of(g, e);
+    struct config *c = f ? calloc(1, sizeof *c) : NULL;
+    struct gguf_values v = {.g = g, .family = f, .e = e};
+    int rc;
+
+    *out = NULL;
+    if (!f) return -e->code;
+    if (c) c->root = v.out = json_object();
+    if (!c || !c->root || !(c->path = strdup(g->files[0].path))) {
+        if (c) json_decref(c->root);
+        free(c);
+        return error_set(e, ENOMEM, "%s: no memory for its description", g->files[0].path);
+    }
+    v.architecture = f->architecture;
+    rc = make_config(c, &v);
+    if (rc)
+        config_close(c);
+    else
+        *out = c;
+    return rc;
+}

@@ -1,0 +1,107 @@
+/* What a GGUF's values and tensors mean: the config and the tensors of the folder that its family is written for.
+ *
+ *   families/NAME.c   struct gguf_family beside the function that writes the family: what its files call things, what the
+ *                     converter changed, and what llama.cpp knows of the architecture without being told
+ *   gguf.c            general.architecture -> family; values -> a config, in the words of config.json
+ *   gguf_map.c        tensors under the names that the family asks for: renamed, sliced, with their dimensions turned
+ *
+ * Nothing is converted: a tensor here is bytes of the file at their offset. What differs in the numbers themselves is told by
+ * struct tensors_changes, and what a family has to do about it is in its own code. Names and meanings are those of llama.cpp's
+ * converter (convert_hf_to_gguf.py, gguf-py/gguf/constants.py). */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "coordinator/source/config.h"
+#include "coordinator/source/gguf.h"
+#include "coordinator/source/tensors.h"
+#include "proto/base/error.h"
+
+/* How a tensor of a layer becomes what the family asks for. */
+enum gguf_how {
+    GGUF_AS_IS,   /* its dimensions turned */
+    GGUF_BARE,    /* the same under its name alone, without ".weight" or ".bias" */
+    GGUF_ROW,     /* a vector as a matrix of one row */
+    GGUF_FLAT,    /* [a][b][c] as [a * b][c] */
+    GGUF_QKV,     /* rows of q, k and v under three names: the one given, of q, with q's letter changed */
+    GGUF_BY_HEAD, /* row h is NAME.norms.h */
+    GGUF_IGNORED
+};
+
+struct gguf_name {
+    const char *stored, *name; /* "attn_q", "self_attn.q_proj" */
+    enum gguf_how how;
+};
+
+struct gguf_values;
+
+struct gguf_family {
+    const char *architecture;      /* general.architecture */
+    const char *class, *type;      /* what config.json calls it: architectures[0], model_type */
+    const struct gguf_name *names; /* of tensors of a layer, before the usual ones of Llama; ended by a NULL */
+    /* NULL: "model.", "layers", "embed_tokens", "norm", "lm_head" */
+    const char *prefix, *layers, *embed, *norm, *head;
+    struct tensors_changes changes;
+    bool partial; /* its class reads partial_rotary_factor */
+    bool latent;  /* heads of attention have no keys of their own: the family reads their sizes itself */
+    /* What differs from the fields that all have; NULL: nothing does. */
+    void (*config)(struct gguf_values *v);
+};
+
+/* The config of the file, or what keeps it from being understood: an architecture that is not known, a value that is
+ * missing or of the wrong type. */
+int gguf_config(struct config **out, const struct gguf *g, struct error *e);
+
+/* What was left out of the tensors, for people; "": nothing. */
+struct gguf_notice {
+    char text[200];
+};
+
+/* The tensors that the family of c asks for; c is that of gguf_config(). o as for tensors_open(). */
+int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct config *c,
+                     const struct tensors_options *o, struct gguf_notice *says, struct error *e);
+
+/* The family of a file; NULL with the error that names those that are nearest. */
+const struct gguf_family *gguf_family_of(const struct gguf *g, struct error *e);
+
+/* ---- for families: values on one side, fields of the config on the other; sticky as config.h's getters ---- */
+
+struct gguf_values {
+    const struct gguf *g;
+    const struct gguf_family *family;
+    json_t *out;
+    struct error *e;
+    const char *architecture;
+    uint64_t hidden, layers, heads, kv_heads, head_dim, rope_dim, experts, expert_inter; /* 0: not given */
+};
+
+/* A whole number of ARCHITECTURE.key; a list of one number for each layer counts where all are the same. false: it is not
+ * there. */
+bool gguf_value_int(struct gguf_values *v, const char *key, uint64_t *out);
+/* A float32 as the decimal fraction that it was rounded from. */
+bool gguf_value_real(struct gguf_values *v, const char *key, double *out);
+bool gguf_value_flag(struct gguf_values *v, const char *key, bool *out);
+/* The same straight into a field; otherwise where it is not there. */
+void gguf_field_int(struct gguf_values *v, const char *key, const char *field, uint64_t otherwise);
+void gguf_field_real(struct gguf_values *v, const char *key, const char *field, double otherwise);
+void gguf_field_flag(struct gguf_values *v, const char *key, const char *field, bool otherwise);
+/* Such a value must be there: a fault says which is missing. */
+uint64_t gguf_value_needed(struct gguf_values *v, const char *key);
+
+void gguf_set_int(struct gguf_values *v, const char *field, uint64_t x);
+void gguf_set_real(struct gguf_values *v, const char *field, double x);
+void gguf_set_flag(struct gguf_values *v, const char *field, bool x);
+void gguf_set_text(struct gguf_values *v, const char *field, const char *x);
+void gguf_set_none(struct gguf_values *v, const char *field);       /* null: there is none, whatever the class has */
+void gguf_set(struct gguf_values *v, const char *field, json_t *x); /* takes x over */
+/* Does layer 0, or another of the first ones, have a tensor "attn_q.bias"? */
+bool gguf_layer_has(const struct gguf_values *v, const char *name);
+/* layer_types by ARCHITECTURE.attention.sliding_window_pattern: a list of booleans, or a number n: all but each n-th. Without
+ * it by the number otherwise. Those that slide are called sliding. */
+void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise);
+/* sliding_window, or none where there is none or 0. */
+void gguf_window(struct gguf_values *v);
+void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen3, gguf_qwen3_vl, gguf_gemma,
+    gguf_gemma2, gguf_gemma3;
