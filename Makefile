@@ -30,7 +30,7 @@ LIBS_verify      := -lcrypto
 # One archive per room; main.c of a process is linked into its binary alone.
 src     = $(sort $(filter-out %/main.c,$(foreach d,$(1),$(wildcard $(d)/*.c))))
 obj     = $(patsubst %.c,$(B)/obj/%.o,$(1))
-SRC_proto        := $(call src,proto proto/base proto/stage)
+SRC_proto        := $(call src,proto proto/base proto/stage proto/unit)
 SRC_reader       := $(call src,reader)
 SRC_transfer     := $(call src,transfer)
 SRC_transfer_cpu := $(call src,transfer/cpu)
@@ -95,6 +95,8 @@ AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
 $(B)/obj/compute/cpu/kernels_avx2.o: CFLAGS += $(AVX2)
 $(B)/obj/compute/cpu/kernels_avx512.o: CFLAGS += $(AVX512)
 $(B)/obj/compute/cpu/kernels_avx512_vbmi.o: CFLAGS += $(AVX512) -mavx512vbmi
+$(B)/obj/proto/unit/unit_avx2.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt
+$(B)/obj/proto/unit/unit_avx512.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt -mavx512f -mavx512bw
 endif
 
 link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^

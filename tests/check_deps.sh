@@ -60,6 +60,7 @@ main
 '
 floors_proto='
 base
+unit
 protocol
 stage
 '

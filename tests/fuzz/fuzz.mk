@@ -4,7 +4,7 @@
 #   test_fuzz_cases                        the same targets in every build, without a fuzzer (part of make test)
 FUZZ_TARGETS := $(filter-out entry fail folder json targets text,$(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c))))
 FUZZ_OBJ     := $(patsubst tests/fuzz/%.c,$(B)/obj/tests/fuzz/%.o,$(filter-out tests/fuzz/entry.c,$(sort $(wildcard tests/fuzz/*.c))))
-FUZZ_HELP    := $(patsubst %,$(B)/obj/tests/%.o,fuzz/fail fuzz/folder fuzz/json fuzz/text support_temporary support_walk support_program support_gguf)
+FUZZ_HELP    := $(patsubst %,$(B)/obj/tests/%.o,fuzz/fail fuzz/folder fuzz/json fuzz/text support_temporary support_walk support_program support_gguf support_units)
 
 $(B)/tests/test_fuzz_cases: $(FUZZ_OBJ)
 

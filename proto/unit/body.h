@@ -1,0 +1,145 @@
+/* Decoding and encoding of chunks, written once. The including file gives, for its instruction set:
+ *
+ *   DEPOSIT(bits, mask)   the low bits, in turn, at the ones of mask
+ *   EXTRACT(bits, mask)   those at the ones of mask, in turn, as low bits
+ *   write_group(out, low, table, b)   64 weights from signs and mantissas, exponents and four planes of their codes;
+ *                                     exponents[64] gets the exponents where they are wanted again (fix_group())
+ *   read_group(b, low, w, rank)       the other way */
+#pragma once
+#include <errno.h>
+#include "proto/unit/code.h"
+
+/* Where weight w of a group has its byte and its bit. */
+static inline unsigned place_of(unsigned w)
+{
+    return w < 32 ? 16 * (w / 8) + w % 8 : 16 * (w / 8 - 4) + 8 + w % 8;
+}
+
+struct chunk_place {
+    const uint8_t *low, *planes, *second, *third, *bytes;
+    uint64_t second_at, third_at;
+};
+
+/* Exponents that have no code: their bytes. */
+static inline void fix_group(uint8_t *out, uint64_t escaped, const uint8_t **bytes)
+{
+    for (; escaped; escaped &= escaped - 1) {
+        const unsigned j = (unsigned)__builtin_ctzll(escaped), k = j % 16, w = j / 16 * 8 + k % 8 + (k >= 8 ? 32 : 0);
+        const uint8_t x = *(*bytes)++;
+
+        out[2 * w] = (uint8_t)((out[2 * w] & 0x7f) | x << 7);
+        out[2 * w + 1] = (uint8_t)((out[2 * w + 1] & 0x80) | x >> 1);
+    }
+}
+
+static void decode_groups(struct chunk_place c, uint32_t groups, GROUP_TABLE table, uint8_t *out)
+{
+    for (uint32_t g = 0; g < groups; g++, out += 2 * UNIT_GROUP) {
+        uint64_t m0, m1, b[4];
+
+        memcpy(&m0, c.planes + 16 * g, 8);
+        memcpy(&m1, c.planes + 16 * g + 8, 8);
+        const uint64_t e1 = m0 & m1;
+        const unsigned n = (unsigned)__builtin_popcountll(e1);
+        const uint64_t d0 = DEPOSIT(bits_get(c.second, c.second_at), e1),
+                       d1 = DEPOSIT(bits_get(c.second, c.second_at + n), e1), e2 = d0 & d1;
+        const unsigned k = (unsigned)__builtin_popcountll(e2);
+        const uint64_t f0 = DEPOSIT(bits_get(c.third, c.third_at), e2),
+                       f1 = DEPOSIT(bits_get(c.third, c.third_at + k), e2),
+                       f2 = DEPOSIT(bits_get(c.third, c.third_at + 2 * k), e2), e3 = f0 & f1 & f2;
+        c.second_at += 2 * n;
+        c.third_at += 3 * k;
+        /* where a plane goes on to the next level, both of its bits are ones */
+        b[0] = (m0 ^ e1) | (d0 ^ e2) | f0;
+        b[1] = (m1 ^ e1) | (d1 ^ e2) | f1;
+        b[2] = (e1 ^ e2) | f2;
+        b[3] = e2;
+        write_group(out, c.low + UNIT_GROUP * g, table, b);
+        if (__builtin_expect(e3 != 0, 0)) fix_group(out, e3, &c.bytes);
+    }
+}
+
+/* A chunk's bits, from a copy with room behind it where the end of what can be read is near. */
+static int decode_chunk(const struct unit *u, uint32_t chunk, GROUP_TABLE table, uint8_t *out)
+{
+    const uint32_t groups = (u->weights + UNIT_GROUP - 1) / UNIT_GROUP, first = chunk * (UNIT_CHUNK / UNIT_GROUP),
+                   n = groups - first < UNIT_CHUNK / UNIT_GROUP ? groups - first : UNIT_CHUNK / UNIT_GROUP;
+    uint8_t tail[CHUNK_BITS_MOST];
+    const uint8_t *bits;
+    struct unit_chunk d;
+
+    memcpy(&d, u->bytes + u->directory + chunk * sizeof d, sizeof d);
+    const uint64_t at = u->bits + (uint64_t)d.at * 8, third = ((uint64_t)d.second * 2 + 63) / 64 * 8,
+                   last = third + ((uint64_t)d.third * 3 + 7) / 8;
+    if (at > u->stored || d.second > UNIT_CHUNK || d.third > d.second || at + last > u->stored) return -EBADMSG;
+    bits = u->bytes + at;
+    if (u->readable - at < CHUNK_BITS_MOST) {
+        memcpy(tail, bits, u->readable - at);
+        memset(tail + (u->readable - at), 0, CHUNK_BITS_MOST - (u->readable - at));
+        bits = tail;
+    }
+    decode_groups((struct chunk_place){.low = u->bytes + UNIT_HEADER + (uint64_t)first * UNIT_GROUP,
+                                       .planes = u->bytes + u->planes + first * UINT64_C(16),
+                                       .second = bits,
+                                       .third = bits + third,
+                                       .bytes = bits + last},
+                  n, table, out);
+    return 0;
+}
+
+static int decode_raw(const struct unit *u, uint32_t chunk, uint32_t chunks, uint8_t *out)
+{
+    const uint64_t first = (uint64_t)chunk * UNIT_CHUNK, end = first + (uint64_t)chunks * UNIT_CHUNK,
+                   n = (end < u->weights ? end : u->weights) - first;
+
+    memcpy(out, u->bytes + UNIT_HEADER + 2 * first, 2 * n);
+    return 0;
+}
+
+static int decode(const struct unit *u, uint32_t chunk, uint32_t chunks, void *out)
+{
+    uint8_t *to = out;
+
+    if (chunk > u->chunks || chunks > u->chunks - chunk) return -EINVAL;
+    if (u->mode == UNIT_RAW) return decode_raw(u, chunk, chunks, to);
+    const GROUP_TABLE table = load_table(u->table);
+    for (uint32_t i = 0; i < chunks; i++, to += unit_chunk_bytes(1))
+        if (decode_chunk(u, chunk + i, table, to)) return -EBADMSG;
+    return 0;
+}
+
+static void encode_chunk(struct unit_work *w, const uint8_t *weights, uint32_t count, const uint8_t *rank)
+{
+    memset(w->second_words, 0, sizeof w->second_words);
+    memset(w->third_words, 0, sizeof w->third_words);
+    w->second = (struct unit_bits){(uint8_t *)w->second_words, 0};
+    w->third = (struct unit_bits){(uint8_t *)w->third_words, 0};
+    w->second_count = w->third_count = w->byte_count = 0;
+    for (uint32_t g = 0; g * UNIT_GROUP < count; g++, weights += 2 * UNIT_GROUP) {
+        const uint32_t n = count - g * UNIT_GROUP < UNIT_GROUP ? count - g * UNIT_GROUP : UNIT_GROUP;
+        uint8_t exponent[UNIT_GROUP] = {0}, code[UNIT_GROUP] = {0}, *low = w->low + g * UNIT_GROUP;
+        uint64_t b[4];
+
+        if (n < UNIT_GROUP) memset(low, 0, UNIT_GROUP);
+        for (uint32_t i = 0; i < n; i++) {
+            const unsigned x = weights[2 * i] | (unsigned)weights[2 * i + 1] << 8, j = place_of(i);
+
+            low[j] = (uint8_t)((x >> 8 & 0x80) | (x & 0x7f));
+            exponent[j] = (uint8_t)(x >> 7);
+            code[j] = rank[(uint8_t)(x >> 7)];
+        }
+        planes_of(code, b);
+        const uint64_t e2 = b[3], e1 = b[2] | e2, e3 = b[0] & b[1] & b[2] & b[3], m0 = (b[0] & ~e1) | e1,
+                       m1 = (b[1] & ~e1) | e1;
+        const uint32_t second = (uint32_t)__builtin_popcountll(e1), third = (uint32_t)__builtin_popcountll(e2);
+
+        memcpy(w->planes + 16 * g, &m0, 8);
+        memcpy(w->planes + 16 * g + 8, &m1, 8);
+        bits_put(&w->second, EXTRACT(b[0] | e2, e1), second);
+        bits_put(&w->second, EXTRACT(b[1] | e2, e1), second);
+        for (unsigned i = 0; i < 3; i++) bits_put(&w->third, EXTRACT(b[i], e2), third);
+        for (uint64_t x = e3; x; x &= x - 1) w->bytes[w->byte_count++] = exponent[__builtin_ctzll(x)];
+        w->second_count += second;
+        w->third_count += third;
+    }
+}
