@@ -55,6 +55,7 @@ batch
 profile
 view
 chat doctor verify
+serve
 cli
 main
 '

@@ -15,6 +15,7 @@ packages=(
     "libzmq3-dev|control messages between the processes"
     "libmsgpack-c-dev libmsgpack-dev|form of the control messages"
     "libjansson-dev|config.json, safetensors headers, tokenizer.json"
+    "libmicrohttpd-dev|HTTP of sluice serve"
     "libpcre2-dev|patterns of tokenizers"
     "libsentencepiece-dev|tokenizer.model files"
     "libssl-dev|checksums of sluice verify"
@@ -44,7 +45,7 @@ present() {
 
 # Systems without dpkg: nothing is installed, but what is there already is good enough.
 probe_headers() {
-    command -v gcc >/dev/null && printf '#include <%s>\n' stdio.h liburing.h zmq.h msgpack.h jansson.h utf8proc.h histedit.h openssl/evp.h \
+    command -v gcc >/dev/null && printf '#include <%s>\n' stdio.h liburing.h zmq.h msgpack.h jansson.h utf8proc.h histedit.h microhttpd.h openssl/evp.h \
         | gcc -fsyntax-only -xc - 2>/dev/null &&
         printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | gcc -fsyntax-only -xc - 2>/dev/null &&
         printf '#include <sentencepiece_processor.h>\n' | g++ -fsyntax-only -xc++ - 2>/dev/null
@@ -55,7 +56,7 @@ if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
         [ "${1:-}" = --quiet ] || say "nothing is missing"
         exit 0
     fi
-    die "this is no Debian or Ubuntu; please install with their headers: gcc g++ make liburing libzmq msgpack-c jansson" \
+    die "this is no Debian or Ubuntu; please install with their headers: gcc g++ make liburing libzmq msgpack-c jansson libmicrohttpd" \
         "pcre2 (8 bit) utf8proc sentencepiece libedit openssl cmocka"
 fi
 

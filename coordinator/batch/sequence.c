@@ -359,6 +359,7 @@ static int choose(struct sequence *s, struct sampler *sampler, const float *logi
     uint32_t token;
     int rc = 0;
 
+    if (w->listener.choose_from) logits = w->listener.choose_from(w->listener.arg, logits);
     if (w->mask) rc = w->mask(w->mask_arg, s->token + s->prompt, s->made, &sampling.allow, e);
     if (!rc) rc = sampler_choose(sampler, &sampling, logits, s->token, s->count, 0, s->count, &token, e);
     if (rc) return rc;

@@ -36,6 +36,9 @@ struct sequence;
 /* Who wants something of a sequence. A negative result ends the scheduler's step with that error. Called from within a
  * step: sequences are opened, closed, joined and taken away at the scheduler's boundary, not here. */
 struct sequence_listener {
+    /* Before a token is chosen: its logits [vocab], valid until token() has returned. Gives back what it is chosen from: these,
+     * or others that are valid as long. NULL: these. */
+    const float *(*choose_from)(void *arg, const float *logits);
     /* The next token, already appended. *end says why it is the last one, or SEQUENCE_RUNS; it may be set to SEQUENCE_STOP. */
     int (*token)(void *arg, uint32_t token, enum sequence_end *end, struct error *e);
     /* Logits [vocab] of a position that was wanted, in order; valid during the call. */

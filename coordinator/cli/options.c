@@ -432,6 +432,8 @@ void options_free(struct options *o)
 {
     free(o->stop);
     free(o->var);
-    o->stop = o->var = NULL;
-    o->stops = o->vars = 0;
+    free(o->api_key);
+    free(o->alias);
+    o->stop = o->var = o->api_key = o->alias = NULL;
+    o->stops = o->vars = o->api_keys = o->aliases = 0;
 }

@@ -17,6 +17,7 @@ enum option_command {
     COMMAND_NONE, /* --help, --version and --man-page without a command */
     COMMAND_CHAT,
     COMMAND_RUN,
+    COMMAND_SERVE,
     COMMAND_PLAN,
     COMMAND_PROFILE,
     COMMAND_LOGITS,
@@ -94,6 +95,18 @@ struct options {
     enum plan_engine io_engine;
     const char *fault; /* faults to inject; always NULL but in a build with SLUICE_FAULTS */
 
+    /* The server. */
+    const char *host; /* the address to listen on */
+    int port;         /* 0: any that is free */
+    int queue;        /* requests that may wait */
+    char **api_key;   /* what requests must show; the array is owned */
+    size_t api_keys;
+    const char *api_key_file; /* more of them, or NULL */
+    char **alias;             /* further names of the model; the array is owned */
+    size_t aliases;
+    double drain;     /* seconds for what runs when it is told to end */
+    double heartbeat; /* seconds between signs of life of an answer that takes its time; 0: none */
+
     /* What comes out besides text. */
     const char *out;      /* logits: the numbers; verify: the manifest */
     const char *trace;    /* file of the trace to write; of the command trace: the one to read */
@@ -126,7 +139,16 @@ enum option_kind {
     KIND_CHOICE,  /* int: min for the first of the words, min + 1 for the second, ... */
 };
 
-enum option_group { GROUP_INPUT, GROUP_GENERATION, GROUP_MEMORY, GROUP_COMPUTE, GROUP_READING, GROUP_OUTPUT, GROUPS };
+enum option_group {
+    GROUP_INPUT,
+    GROUP_SERVER,
+    GROUP_GENERATION,
+    GROUP_MEMORY,
+    GROUP_COMPUTE,
+    GROUP_READING,
+    GROUP_OUTPUT,
+    GROUPS
+};
 
 #define COMMAND_BIT(c) (1u << (c))
 

@@ -11,9 +11,10 @@
 #define EVERY    (~0u)
 #define TALKS    (BIT(CHAT) | BIT(RUN))
 #define TEMPLATE (TALKS | BIT(TEMPLATE))
-#define PIPELINE (TALKS | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
+#define SAMPLES  (TALKS | BIT(SERVE))
+#define PIPELINE (TALKS | BIT(SERVE) | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
 #define READS    (PIPELINE | BIT(VERIFY))
-#define WORKS    (TALKS | BIT(PROFILE) | BIT(LOGITS))
+#define WORKS    (TALKS | BIT(SERVE) | BIT(PROFILE) | BIT(LOGITS))
 
 #define GIB (1024.0 * 1024 * 1024)
 
@@ -35,11 +36,17 @@ const struct options option_defaults = {
     .io_engine = ENGINE_AUTO,
     .think = THINK_SHOW,
     .seconds = 8,
+    .host = "127.0.0.1",
+    .port = 8080,
+    .queue = 256,
+    .drain = 30,
+    .heartbeat = 10,
 };
 
 const char *const option_group_titles[GROUPS] = {
-    [GROUP_INPUT] = "Input",     [GROUP_GENERATION] = "Generation", [GROUP_MEMORY] = "Memory",
-    [GROUP_COMPUTE] = "Compute", [GROUP_READING] = "Reading",       [GROUP_OUTPUT] = "Output",
+    [GROUP_INPUT] = "Input",   [GROUP_SERVER] = "Server",   [GROUP_GENERATION] = "Generation",
+    [GROUP_MEMORY] = "Memory", [GROUP_COMPUTE] = "Compute", [GROUP_READING] = "Reading",
+    [GROUP_OUTPUT] = "Output",
 };
 
 /* clang-format off: a table reads best as one */
@@ -78,6 +85,16 @@ const struct option_command_info option_commands[COMMANDS] = {
                      "newline at the end of a file or of standard input is not part of it.",
                      {MODEL},
                      0},
+    [COMMAND_SERVE] =
+        {"serve",
+         "answer requests of OpenAI's protocol over HTTP",
+         "/v1/chat/completions, /v1/completions and their kin, for many clients at once: all of them share the sweeps, "
+         "and each gets the text that it would get alone. Says \"listening on http://...\" when the first request can "
+         "be "
+         "answered. The sampling flags are for requests that say nothing of their own. SIGTERM and Ctrl-C end it: what "
+         "runs may go on for --drain seconds.",
+         {MODEL},
+         0},
     [COMMAND_PLAN] =
         {"plan",
          "what would lie where, and how long a token would take",
@@ -170,17 +187,37 @@ const struct option_flag option_flags[] = {
     {"positions", 0, KIND_NUMBERS, GROUP_INPUT, BIT(LOGITS), AT(positions), 0, 0, 0, "LIST", "all",
      "the positions to write, from 0, in this order and as often as given, as \"0 2\""},
 
+    {"host", 0, KIND_TEXT, GROUP_SERVER, BIT(SERVE), AT(host), 0, 0, 0, "HOST", "127.0.0.1",
+     "the address to listen on; 0.0.0.0: all of this machine's"},
+    {"port", 0, KIND_INT, GROUP_SERVER, BIT(SERVE), AT(port), 0, 0, 65535, "N", "8080",
+     "the port; 0: any that is free, which is told"},
+    {"queue", 0, KIND_INT, GROUP_SERVER, BIT(SERVE), AT(queue), 0, 1, 1e6, "N", "256",
+     "requests that may wait; more are refused"},
+    {"api-key", 0, KIND_LIST, GROUP_SERVER, BIT(SERVE), AT(api_key), AT(api_keys), 0, 0, "KEY", NULL,
+     "a key that requests must show; may be given several times. Others on this machine can read it in the list of "
+     "processes: --api-key-file keeps it"},
+    {"api-key-file", 0, KIND_FILE, GROUP_SERVER, BIT(SERVE), AT(api_key_file), 0, 0, 0, "FILE", NULL,
+     "a file with such keys, one a line"},
+    {"alias", 0, KIND_LIST, GROUP_SERVER, BIT(SERVE), AT(alias), AT(aliases), 0, 0, "NAME", NULL,
+     "a further name of the model; may be given several times"},
+    {"drain", 0, KIND_REAL, GROUP_SERVER, BIT(SERVE), AT(drain), 0, 0, 1e6, "SECONDS", "30",
+     "how long what runs may go on when the server is told to end"},
+    {"heartbeat", 0, KIND_REAL, GROUP_SERVER, BIT(SERVE), AT(heartbeat), 0, 0, 1e6, "SECONDS", "10",
+     "between signs of life of an answer that takes its time; 0: none"},
+
     {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, TALKS, AT(max_tokens), 0, 0, 1e9, "N", "no limit",
      "stop after N tokens"},
-    {"temperature", 't', KIND_REAL, GROUP_GENERATION, TALKS, AT(temperature), 0, 0, 100, "X", "the model's",
+    {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, BIT(SERVE), AT(max_tokens), 0, 1, 1e9, "N", "512",
+     "tokens of an answer where a request says nothing"},
+    {"temperature", 't', KIND_REAL, GROUP_GENERATION, SAMPLES, AT(temperature), 0, 0, 100, "X", "the model's",
      "how freely to choose; 0 always takes the likeliest token"},
-    {"top-k", 0, KIND_INT, GROUP_GENERATION, TALKS, AT(top_k), 0, 0, 1e9, "N", "the model's",
+    {"top-k", 0, KIND_INT, GROUP_GENERATION, SAMPLES, AT(top_k), 0, 0, 1e9, "N", "the model's",
      "choose among the N likeliest tokens; 0: all"},
-    {"top-p", 0, KIND_REAL, GROUP_GENERATION, TALKS, AT(top_p), 0, 0, 1, "X", "the model's",
+    {"top-p", 0, KIND_REAL, GROUP_GENERATION, SAMPLES, AT(top_p), 0, 0, 1, "X", "the model's",
      "choose among the likeliest tokens that together reach probability X"},
-    {"min-p", 0, KIND_REAL, GROUP_GENERATION, TALKS, AT(min_p), 0, 0, 1, "X", "the model's",
+    {"min-p", 0, KIND_REAL, GROUP_GENERATION, SAMPLES, AT(min_p), 0, 0, 1, "X", "the model's",
      "drop tokens less likely than X times the likeliest"},
-    {"repeat-penalty", 0, KIND_REAL, GROUP_GENERATION, TALKS, AT(repeat_penalty), 0, 0.01, 100, "X", "the model's",
+    {"repeat-penalty", 0, KIND_REAL, GROUP_GENERATION, SAMPLES, AT(repeat_penalty), 0, 0.01, 100, "X", "the model's",
      "make tokens that were there already less likely; 1: not"},
     {"seed", 0, KIND_SEED, GROUP_GENERATION, TALKS, AT(seed), AT(has_seed), 0, 0, "N", "random",
      "the same seed gives the same text"},
@@ -203,6 +240,8 @@ const struct option_flag option_flags[] = {
      "size of a slot in MiB, fractions allowed"},
     {"context", 'c', KIND_INT, GROUP_MEMORY, PIPELINE, AT(context), 0, 1, 1e9, "N", "auto",
      "room for N tokens, prompt and answer together"},
+    {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(SERVE), AT(parallel), 0, 1, 4096, "N", "auto",
+     "answers that are worked on at once; auto: up to 64, as the memory allows"},
     {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(RUN), AT(parallel), 0, 1, 4096, "N", "auto",
      "with --prompts: answers that are worked on at once; auto: up to 64, as the memory allows"},
     {"chunk", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(batch_tokens), 0, 1, 1e6, "N", "auto",

@@ -1,0 +1,58 @@
+/* What a request asks for, read from its body and checked whole: once it is here it can be computed.
+ *
+ *   body --ask_completion() / ask_chat()--> struct ask --work_submit()--> answers
+ *
+ * Every parameter is honoured or refused by name. Nothing of it changes afterwards. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "coordinator/serve/facts.h"
+#include "coordinator/serve/fault.h"
+
+enum ask_api { ASK_CHAT, ASK_COMPLETION };
+
+#define ASK_LOGPROBS_MAX 20
+
+struct ask_bias {
+    uint32_t token;
+    float bias;
+};
+
+struct ask {
+    enum ask_api api;
+    bool stream, usage; /* events; with a last one that tells the usage */
+    bool progress;      /* events that tell how far the prompt is */
+    bool echo, ignore_eos, raw_reasoning;
+    bool thinks; /* the prompt ends within an open tag of thinking */
+    struct token_ids *prompt;
+    uint32_t prompts, n; /* n choices of each */
+    uint64_t max_tokens; /* 0: the prompt is scored, nothing is said */
+    struct sampler_settings sampling;
+    double presence, frequency;
+    struct ask_bias *bias;
+    size_t biases;
+    char **stop;
+    size_t stops;
+    int logprobs;     /* alternatives to tell of each token; -1: no logarithms at all */
+    double timeout_s; /* 0: none */
+    char model[256];  /* as it was asked for */
+};
+
+int ask_completion(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
+int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
+void ask_free(struct ask *a);
+
+/* The tokens of a chat's messages; *inside: they end within an open tag of thinking (NULL: no matter). And the text that
+ * they are made from (NULL: not wanted), the caller's. */
+int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids *ids, char **text, size_t *bytes,
+                    bool *inside, struct fault *f);
+
+/* ---- for ask_*.c ---- */
+
+/* What both ways of asking share: sampling, lengths, stop texts, streaming. */
+int ask_common(struct ask *a, const struct facts *x, const json_t *body, struct fault *f);
+int ask_max_tokens(struct ask *a, const struct facts *x, const json_t *body, struct fault *f);
+int ask_check_length(const struct ask *a, const struct facts *x, const char *param, struct fault *f);
+/* Is this model served? */
+int ask_model(const struct facts *x, const json_t *body, char *name, size_t room, struct fault *f);

@@ -1,0 +1,202 @@
+#include "coordinator/serve/choice.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "coordinator/serve/job.h"
+#include "coordinator/serve/reply.h"
+#include "coordinator/tokenizer/detokenizer.h"
+#include "proto/base/clock.h"
+
+void choice_init(struct choice *c, struct job *j, uint32_t index)
+{
+    *c = (struct choice){.job = j, .index = index};
+    c->logprobs.top = j->ask->logprobs > 0 ? (uint32_t)j->ask->logprobs : 0;
+}
+
+void choice_free(struct choice *c)
+{
+    completion_close(c->completion);
+    logprobs_free(&c->logprobs);
+    buffer_free(&c->text);
+    buffer_free(&c->thought);
+    free(c->positions);
+    c->completion = NULL;
+    c->positions = NULL;
+}
+
+const struct token_ids *choice_prompt(const struct choice *c)
+{
+    return &c->job->ask->prompt[c->index / c->job->ask->n];
+}
+
+uint32_t choice_limit(const struct choice *c)
+{
+    uint64_t want = choice_prompt(c)->count + c->job->ask->max_tokens;
+
+    return want < c->job->facts->context ? (uint32_t)want : c->job->facts->context;
+}
+
+/* ---- text ---- */
+
+/* A piece of the answer, or of the thinking before it. */
+static int on_piece(void *arg, bool thinking, const char *text, size_t bytes, struct error *e)
+{
+    struct choice *c = arg;
+    struct buffer *kept = thinking ? &c->thought : &c->text;
+
+    if (!bytes) return 0;
+    if (c->job->ask->stream)
+        reply_piece(c, thinking, text, bytes);
+    else
+        buffer_append(kept, text, bytes);
+    return kept->failed ? error_set(e, ENOMEM, "out of memory") : 0;
+}
+
+static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
+{
+    struct choice *c = arg;
+
+    if (c->job->ask->api == ASK_CHAT && !c->job->ask->raw_reasoning) return think_push(&c->think, text, bytes, e);
+    return on_piece(c, false, text, bytes, e);
+}
+
+/* ---- tokens ---- */
+
+/* What the token is chosen from: logits with the request's own wishes added. */
+static const float *on_logits(void *arg, const float *logits)
+{
+    struct choice *c = arg;
+    const struct ask *a = c->job->ask;
+    uint32_t vocab = c->job->facts->vocab, count = sequence_count(c->sequence);
+    const uint32_t *said = sequence_tokens(c->sequence) + sequence_prompt(c->sequence);
+    uint32_t n = count - sequence_prompt(c->sequence);
+    float *x = c->scratch->logits;
+
+    c->raw = logits;
+    if (!a->biases && a->presence == 0 && a->frequency == 0) return logits;
+    memcpy(x, logits, vocab * sizeof *x);
+    for (uint32_t i = 0; i < n && (a->presence != 0 || a->frequency != 0); i++) {
+        x[said[i]] -= (float)(a->frequency + (c->scratch->seen[said[i]] ? 0 : a->presence));
+        c->scratch->seen[said[i]] = 1;
+    }
+    for (uint32_t i = 0; i < n; i++) c->scratch->seen[said[i]] = 0;
+    for (size_t i = 0; i < a->biases; i++) x[a->bias[i].token] += a->bias[i].bias;
+    return x;
+}
+
+static int on_token(void *arg, uint32_t token, enum sequence_end *end, struct error *e)
+{
+    struct choice *c = arg;
+    int rc = 0;
+
+    c->made++;
+    c->last_ns = clock_ns();
+    if (!c->job->first_ns) c->job->first_ns = c->last_ns;
+    /* the token that ends an answer is not part of it */
+    if (*end == SEQUENCE_TOKEN) return 0;
+    if (c->job->ask->logprobs >= 0) rc = logprobs_add(&c->logprobs, c->raw, c->job->facts->vocab, token, e);
+    if (!rc) rc = completion_push(c->completion, token, &c->stopped, e);
+    if (c->stopped) *end = SEQUENCE_STOP;
+    return rc;
+}
+
+/* Of the prompt: the logits of a position are about the token behind it. */
+static int on_score(void *arg, uint32_t position, const float *logits, struct error *e)
+{
+    struct choice *c = arg;
+
+    return logprobs_add(&c->logprobs, logits, c->job->facts->vocab, choice_prompt(c)->id[position + 1], e);
+}
+
+/* ---- from one state to the next ---- */
+
+static int speak(struct choice *c, struct scheduler *s, struct error *e)
+{
+    const struct ask *a = c->job->ask;
+    const struct facts *x = c->job->facts;
+    struct sequence_want want = {.sampling = a->sampling,
+                                 .max_tokens = a->max_tokens,
+                                 .eos = x->eos,
+                                 .eos_count = a->ignore_eos ? 0 : x->ends,
+                                 .listener = {.choose_from = on_logits, .token = on_token, .arg = c}};
+
+    want.sampling.seed += c->index % a->n;
+    c->state = CHOICE_SPEAKS;
+    sequence_ask(c->sequence, &want);
+    return scheduler_join(s, c->sequence, e);
+}
+
+static int score(struct choice *c, struct scheduler *s, struct error *e)
+{
+    const struct token_ids *p = choice_prompt(c);
+    struct sequence_want want = {.position_count = p->count - 1, .listener = {.logits = on_score, .arg = c}};
+
+    if (!(c->positions = malloc(p->count * sizeof *c->positions))) return error_set(e, ENOMEM, "out of memory");
+    for (size_t i = 0; i + 1 < p->count; i++) c->positions[i] = (uint32_t)i;
+    want.positions = c->positions;
+    c->state = CHOICE_SCORES;
+    sequence_ask(c->sequence, &want);
+    return scheduler_join(s, c->sequence, e);
+}
+
+static int echo(struct choice *c, struct error *e)
+{
+    const struct token_ids *p = choice_prompt(c);
+    struct detokenizer *d;
+    const char *text;
+    size_t bytes;
+    int rc = detokenizer_open(&d, c->job->facts->tokenizer, true, e);
+
+    if (rc) return rc;
+    for (size_t i = 0; i < p->count && !rc; i++) {
+        rc = detokenizer_push(d, p->id[i], &text, &bytes, e);
+        if (!rc) buffer_append(&c->text, text, bytes);
+    }
+    if (!rc && !(rc = detokenizer_finish(d, &text, &bytes))) buffer_append(&c->text, text, bytes);
+    detokenizer_close(d);
+    return rc;
+}
+
+int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *scratch, struct error *e)
+{
+    const struct ask *a = c->job->ask;
+    const struct facts *x = c->job->facts;
+    struct completion_config text = {
+        .tokenizer = x->tokenizer, .stop = a->stop, .stops = a->stops, .text = on_text, .arg = c};
+    int rc;
+
+    c->scratch = scratch;
+    if (a->api == ASK_CHAT && !a->raw_reasoning) {
+        text.spoken = x->spoken;
+        text.spoken_count = x->spoken_count;
+    }
+    c->think = x->think;
+    c->think.text = on_piece;
+    c->think.arg = c;
+    think_begin(&c->think, a->thinks);
+    rc = completion_open(&c->completion, &text, e);
+    if (!rc && a->echo) rc = echo(c, e);
+    if (!rc && a->echo && a->logprobs >= 0) {
+        rc = logprobs_add(&c->logprobs, NULL, x->vocab, choice_prompt(c)->id[0], e);
+        if (!rc && choice_prompt(c)->count > 1) return score(c, s, e);
+    }
+    if (!rc && a->max_tokens) return speak(c, s, e);
+    c->state = CHOICE_SPEAKS; /* nothing is to be said: it has ended */
+    return rc;
+}
+
+int choice_conclude(struct choice *c, struct scheduler *s, struct error *e)
+{
+    const struct ask *a = c->job->ask;
+    enum sequence_end end = sequence_ended(c->sequence);
+    int rc = 0;
+
+    if (c->state == CHOICE_SCORES && a->max_tokens) return speak(c, s, e);
+    if (!c->stopped) rc = completion_finish(c->completion, &c->stopped, e);
+    if (!rc && a->api == ASK_CHAT && !a->raw_reasoning) rc = think_end(&c->think, e);
+    c->finish = a->max_tokens && (c->stopped || end == SEQUENCE_TOKEN) ? "stop" : "length";
+    c->state = CHOICE_ENDED;
+    if (!rc && a->stream) reply_finish(c);
+    return rc;
+}

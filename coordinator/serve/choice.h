@@ -1,0 +1,55 @@
+/* One answer of a request: its sequence, and what it says as tokens come.
+ *
+ *   WAITS --choice_begin()--> SCORES (echo with logarithms) ---> SPEAKS ---> ENDED
+ *
+ * All of this belongs to the thread that computes. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "coordinator/batch/completion.h"
+#include "coordinator/batch/scheduler.h"
+#include "coordinator/chat/think.h"
+#include "coordinator/serve/logprobs.h"
+#include "coordinator/text/buffer.h"
+
+struct job;
+
+enum choice_state { CHOICE_WAITS, CHOICE_SCORES, CHOICE_SPEAKS, CHOICE_ENDED };
+
+/* What the choices of all requests share while a token is chosen. */
+struct choice_scratch {
+    float *logits; /* [vocab] */
+    uint8_t *seen; /* [vocab], zero between uses */
+};
+
+struct choice {
+    struct job *job;
+    uint32_t index;
+    enum choice_state state;
+    struct sequence *sequence; /* while it takes part; its owner is work.c */
+    struct completion *completion;
+    struct choice_scratch *scratch;
+    struct think think;
+    struct logprobs logprobs;
+    uint32_t *positions; /* that are scored */
+    const float *raw;    /* logits of the token that is being chosen, valid until it was handed over */
+    struct buffer text, thought;
+    uint32_t made, cached;
+    uint64_t last_ns; /* of its last token */
+    uint32_t seen;    /* tokens that were counted, and when the last of them came */
+    uint64_t before_ns;
+    bool late;          /* its time is over */
+    bool opened;        /* its first event was sent */
+    bool stopped;       /* by a stop text */
+    const char *finish; /* finish_reason, static */
+};
+
+void choice_init(struct choice *c, struct job *j, uint32_t index);
+void choice_free(struct choice *c);
+
+const struct token_ids *choice_prompt(const struct choice *c);
+uint32_t choice_limit(const struct choice *c); /* tokens that its sequence may have */
+/* Its sequence holds the prompt; it joins. */
+int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *scratch, struct error *e);
+/* Its sequence has ended: goes on with what comes next, or says its last words and is ENDED. */
+int choice_conclude(struct choice *c, struct scheduler *s, struct error *e);

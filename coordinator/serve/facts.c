@@ -1,0 +1,52 @@
+#include "coordinator/serve/facts.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_TOKENS 512 /* a forgotten max_tokens must not cost a day */
+
+static void name_model(char *out, size_t room, const char *path)
+{
+    size_t n = strlen(path), from;
+
+    while (n > 1 && path[n - 1] == '/') n--;
+    for (from = n; from > 0 && path[from - 1] != '/'; from--) {
+    }
+    snprintf(out, room, "%.*s", (int)(n - from), path + from);
+    if (!*out || !strcmp(out, ".") || !strcmp(out, "..")) snprintf(out, room, "model");
+}
+
+void facts_open(struct facts *x, struct instance *i)
+{
+    const struct options *o = instance_options(i);
+    const struct plan_shm *p = instance_plan(i);
+    struct token_ids ids = {0};
+    struct error e;
+
+    *x = (struct facts){.instance = i,
+                        .tokenizer = instance_tokenizer(i),
+                        .template = instance_template(i),
+                        .sampling = instance_sampling(i),
+                        .alias = o->alias,
+                        .aliases = o->aliases,
+                        .vocab = p->spec.vocab,
+                        .parallel = p->run.sequences,
+                        .max_tokens = o->max_tokens > 0 ? (uint32_t)o->max_tokens : MAX_TOKENS,
+                        .created = (int64_t)time(NULL)};
+    /* the rows are one pool, of which a request takes what it needs */
+    x->context = p->run.kv_rows < p->spec.context ? p->run.kv_rows : p->spec.context;
+    instance_end_tokens(i, &x->eos, &x->ends);
+    x->spoken_count = think_setup(&x->think, x->tokenizer, x->spoken);
+    name_model(x->name, sizeof x->name, o->model);
+    if (!tokenizer_encode(x->tokenizer, "a", 1, false, &ids, &e) && ids.count) x->anchor = ids.id[ids.count - 1];
+    token_ids_free(&ids);
+}
+
+bool facts_serves(const struct facts *x, const char *model)
+{
+    bool known = !strcmp(model, x->name);
+
+    for (size_t i = 0; i < x->aliases && !known; i++) known = !strcmp(model, x->alias[i]);
+    return known;
+}

@@ -1,0 +1,32 @@
+/* What every request may ask about the model that is served. Nothing here changes once the server answers, so all threads
+ * read it. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "coordinator/batch/instance.h"
+#include "coordinator/chat/think.h"
+
+struct facts {
+    struct instance *instance;
+    const struct tokenizer *tokenizer;
+    struct template *template;        /* NULL: the model has none */
+    struct sampler_settings sampling; /* where a request says nothing */
+    const uint32_t *eos;
+    size_t ends;
+    struct think think; /* marks that its models make; copied for each answer */
+    uint32_t spoken[THINK_TOKENS_MAX];
+    size_t spoken_count;
+    char name[256]; /* of the model: the last part of its path */
+    char **alias;   /* more of them */
+    size_t aliases;
+    uint32_t context, vocab;
+    uint32_t parallel;   /* sequences at once */
+    uint32_t max_tokens; /* of an answer, where a request says nothing */
+    uint32_t anchor;     /* a token whose text is its own whatever follows: token_text.h */
+    int64_t created;     /* seconds since 1970 */
+};
+
+/* Of an instance that was started. */
+void facts_open(struct facts *x, struct instance *i);
+bool facts_serves(const struct facts *x, const char *model);

@@ -1,0 +1,65 @@
+/* HTTP: connections, requests that are complete and within bounds, and answers. Knows nothing of models.
+ *
+ *   a connection has a thread of its own (libmicrohttpd), which may wait; what it may not do is come late with its request
+ *
+ *   Host, Origin, key, length --> body, whole --> handle() --> http_reply() or http_stream()
+ *
+ * Bounds: HTTP_BODY_MAX, HTTP_HEADERS_MAX, HTTP_CONNECTIONS, HTTP_REQUEST_SECONDS from the connection (or the answer before)
+ * to the request's last byte. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "coordinator/serve/fault.h"
+#include "coordinator/text/buffer.h"
+#include "proto/base/error.h"
+
+#define HTTP_BODY_MAX        (32u << 20)
+#define HTTP_HEADERS_MAX     (32u << 10)
+#define HTTP_CONNECTIONS     512
+#define HTTP_REQUEST_SECONDS 30
+
+struct http;
+struct exchange;
+
+struct http_config {
+    const char *host;
+    int port;   /* 0: any that is free */
+    char **key; /* NULL: none is needed */
+    size_t keys;
+    /* Which methods the path has; NULL: there is no such path. open: it needs no key. */
+    const char *(*methods)(void *arg, const char *path, bool *open);
+    /* A request that is complete: must answer it by one of the functions below. Called in the connection's thread. */
+    void (*handle)(void *arg, struct exchange *x);
+    void (*connections)(void *arg, int change);
+    void *arg;
+};
+
+int http_open(struct http **out, const struct http_config *c, struct error *e);
+int http_port(const struct http *h);
+/* Waits until no request is being answered, so long at most. */
+void http_settle(struct http *h, unsigned ms);
+/* Connections that are still answered are cut off; their sources must not wait for anything any more. */
+void http_close(struct http *h);
+
+/* ---- a request ---- */
+
+const char *exchange_method(const struct exchange *x);
+const char *exchange_path(const struct exchange *x);
+const struct buffer *exchange_body(const struct exchange *x);
+const char *exchange_header(const struct exchange *x, const char *name); /* NULL: there is none */
+bool exchange_gone(const struct exchange *x); /* the client has hung up, as far as the socket tells */
+
+/* ---- its answer: one of these, once ---- */
+
+/* The body is taken over, and freed. */
+void http_reply(struct exchange *x, int status, const char *type, struct buffer *body);
+void http_fault(struct exchange *x, const struct fault *f);
+/* What read() gives, as it comes: it may wait for a second or two, not longer; 0 bytes: nothing yet. -1: the end, -2: broken
+ * off. finish() is called once, in any case. */
+struct http_source {
+    long (*read)(void *arg, char *out, size_t room);
+    void (*finish)(void *arg);
+    void *arg;
+};
+void http_stream(struct exchange *x, const char *type, const struct http_source *s);

@@ -1,0 +1,31 @@
+/* What lies where: paths to answers. */
+#pragma once
+#include <stdbool.h>
+#include "coordinator/serve/facts.h"
+#include "coordinator/serve/http.h"
+#include "coordinator/serve/metrics.h"
+#include "coordinator/serve/work.h"
+
+struct routes {
+    const struct facts *facts;
+    struct metrics *metrics;
+    struct work *work;
+    double heartbeat; /* seconds between signs of life; 0: none */
+};
+
+/* Of struct http_config; arg is a struct routes. */
+const char *routes_methods(void *arg, const char *path, bool *open);
+void routes_handle(void *arg, struct exchange *x);
+
+/* ---- for routes_*.c ---- */
+
+/* Hands the ask in and answers with what is said, as events or whole. Takes the ask over. */
+void routes_answer(struct routes *r, struct exchange *x, struct ask *a);
+void routes_json(struct exchange *x, struct buffer *b); /* 200; the buffer is taken over */
+
+void routes_tokenize(struct routes *r, struct exchange *x);
+void routes_detokenize(struct routes *r, struct exchange *x);
+void routes_apply_template(struct routes *r, struct exchange *x);
+void routes_input_tokens(struct routes *r, struct exchange *x);
+void routes_models(struct routes *r, struct exchange *x);
+void routes_props(struct routes *r, struct exchange *x);
