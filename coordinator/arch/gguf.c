@@ -15,7 +15,12 @@
 #define FACTORS_MOST  65536u /* of a rotary table */
 
 static const struct gguf_family *const families[] = {
-    &gguf_llama, &gguf_mistral3, &gguf_qwen2, &gguf_qwen3, &gguf_qwen3_vl, &gguf_gemma, &gguf_gemma2, &gguf_gemma3,
+    &gguf_llama,    &gguf_mistral3, &gguf_qwen2,      &gguf_qwen3,     &gguf_qwen3_vl,   &gguf_gemma,
+    &gguf_gemma2,   &gguf_gemma3,   &gguf_minimax_m2, &gguf_qwen2_moe, &gguf_qwen3_moe,  &gguf_qwen3_vl_moe,
+    &gguf_chatglm,  &gguf_glm4,     &gguf_glm4_moe,   &gguf_phi3,      &gguf_granite,    &gguf_granite_moe,
+    &gguf_olmo2,    &gguf_olmoe,    &gguf_cohere,     &gguf_cohere2,   &gguf_starcoder2, &gguf_stablelm,
+    &gguf_smollm3,  &gguf_ernie45,  &gguf_seed_oss,   &gguf_exaone4,   &gguf_gpt_oss,    &gguf_internlm2,
+    &gguf_baichuan, &gguf_llama4,   &gguf_qwen1,      &gguf_deepseek2,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -277,13 +282,28 @@ static void norms(struct gguf_values *v)
     gguf_set_real(v, "layer_norm_eps", eps);
 }
 
+/* An expert's width: what its matrices have; feed_forward_length may be that of layers without experts. */
+static uint64_t expert_width(struct gguf_values *v)
+{
+    char name[64];
+    uint64_t width = 0;
+
+    for (unsigned i = 0; i < LAYERS_LOOKED; i++) {
+        const struct gguf_tensor *t;
+
+        snprintf(name, sizeof name, "blk.%u.ffn_down_exps.weight", i);
+        if ((t = gguf_tensor(v->g, name))) return t->dims[0];
+    }
+    if (!gguf_value_int(v, "expert_feed_forward_length", &width)) gguf_value_int(v, "feed_forward_length", &width);
+    return width;
+}
+
 static void experts(struct gguf_values *v)
 {
     if (!gguf_value_int(v, "expert_count", &v->experts) || !v->experts) return;
     gguf_set_int(v, "num_local_experts", v->experts);
     gguf_set_int(v, "num_experts_per_tok", gguf_value_needed(v, "expert_used_count"));
-    gguf_value_int(v, "feed_forward_length", &v->expert_inter);
-    gguf_value_int(v, "expert_feed_forward_length", &v->expert_inter);
+    v->expert_inter = expert_width(v);
     gguf_set_int(v, "moe_intermediate_size", v->expert_inter);
 }
 

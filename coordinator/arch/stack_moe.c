@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* mlx's conversions stack each kind of matrix of a layer's experts: "mlp.switch_mlp.gate_proj.weight" for what is
+/* mlx's conversions, and GGUF files, stack each kind of matrix of a layer's experts: "mlp.switch_mlp.gate_proj.weight" for what is
  * "mlp.experts.0.gate_proj.weight" and so on elsewhere. False: this layer's are not. */
 static bool stacked_list(struct build *b, const struct moe *m, char *out, size_t bytes)
 {
-    const char *end = strstr(m->list, "experts");
+    const char *end = m->list ? strstr(m->list, "experts") : NULL;
     char full[BUILD_NAME_BYTES];
 
     if (!end) return false;
@@ -25,6 +25,18 @@ static void add_stacked_expert(struct build *b, const struct moe *m, const char 
         snprintf(full, sizeof full, "%s.%s.weight", list, names[i]);
         build_stacked(b, full, e, m->experts, i < 2 ? m->inter : b->hidden, i < 2 ? b->hidden : m->inter);
     }
+}
+
+static void add_stacked_biases(struct build *b, const struct moe *m, const char *list)
+{
+    static const char *const names[3] = {"gate_proj", "up_proj", "down_proj"};
+    char full[BUILD_NAME_BYTES];
+
+    for (uint32_t e = 0; e < m->experts && build_ok(b); e++)
+        for (int i = 0; i < 3; i++) {
+            snprintf(full, sizeof full, "%s.%s.bias", list, names[i]);
+            build_stacked_vector(b, full, e, m->experts, i < 2 ? m->inter : b->hidden);
+        }
 }
 
 /* The matrices of one expert, in the order of struct plan_experts. Indices must follow each other, so nothing else may
@@ -81,19 +93,20 @@ static void add_fused_expert(struct build *b, const struct moe *m, uint32_t e)
 
 static uint32_t expert_table(struct build *b, const struct moe *m)
 {
+    char list[128];
+    bool stacked = stacked_list(b, m, list, sizeof list), fused = m->fused_gate_up && !stacked;
     struct plan_experts x = {.experts = m->experts,
                              .hidden = b->hidden,
                              .inter = m->inter,
                              .max_used = m->top,
                              .matrix0 = (uint32_t)b->p->matrices.count,
-                             .fused = m->fused_gate_up != NULL,
-                             .interleaved = m->interleaved,
-                             .transposed = m->transposed && !m->mxfp4,
+                             .fused = fused,
+                             .interleaved = fused && m->interleaved,
+                             .transposed = fused && m->transposed && !m->mxfp4,
                              .biased = m->fused_gate_up_bias != NULL};
-    char list[128];
 
     refuse_too_many_experts(b, m);
-    if (!x.fused && stacked_list(b, m, list, sizeof list)) {
+    if (stacked) {
         for (uint32_t e = 0; e < m->experts && build_ok(b); e++) add_stacked_expert(b, m, list, e);
     } else {
         for (uint32_t e = 0; e < m->experts && build_ok(b); e++)
@@ -101,7 +114,8 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
         if (!x.fused) refuse_more_experts(b, m);
     }
     x.bias0 = (uint32_t)b->p->vectors.count;
-    for (uint32_t e = 0; e < m->experts && x.biased && build_ok(b); e++) {
+    if (x.biased && stacked) add_stacked_biases(b, m, list);
+    for (uint32_t e = 0; e < m->experts && x.biased && !stacked && build_ok(b); e++) {
         build_stacked_vector(b, m->fused_gate_up_bias, e, m->experts, 2 * (uint64_t)m->inter);
         build_stacked_vector(b, m->fused_down_bias, e, m->experts, b->hidden);
     }

@@ -2,6 +2,7 @@
  * arXiv 2108.12409) instead of rotation; Baichuan 2 scales the rows of its head to length 1. Reference: the models' own
  * modeling_baichuan.py, as published with their weights. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -44,9 +45,28 @@ void family_baichuan(struct build *b)
     rope = build_plain_rope(b);
     s = stack_llama(b, rotates(b) ? &rope : NULL);
     if (!rotates(b) && build_ok(b)) s.attention.alibi = alibi(b);
-    s.attention.qkv = "self_attn.W_pack";
+    build_layer(b, 0);
+    if (!build_has(b, "self_attn.q_proj.weight")) s.attention.qkv = "self_attn.W_pack"; /* GGUF files have them apart */
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     if (b->vocab == BAICHUAN2_VOCABULARY || config_field(b->c, "z_loss_weight", false)) s.head_flags = MATMUL_ROW_NORM;
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+/* The 13B models are told by their layers, as llama.cpp does. */
+static void baichuan_config(struct gguf_values *v)
+{
+    if (v->layers != 40) return;
+    json_object_del(v->out, "max_position_embeddings");
+    gguf_field_int(v, "context_length", "model_max_length", 4096);
+}
+
+const struct gguf_family gguf_baichuan = {
+    .architecture = "baichuan",
+    .class = "BaichuanForCausalLM",
+    .type = "baichuan",
+    .changes = {.qk_pairs = true},
+    .config = baichuan_config,
+};

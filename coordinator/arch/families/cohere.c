@@ -1,6 +1,7 @@
 /* Command R and R7B: attention and feed forward side by side from one layer norm, rotary in pairs, scaled logits, tied.
  * R7B rotates only in the layers that slide. Reference: transformers, modeling_cohere.py, modeling_cohere2.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 struct cohere2 {
@@ -60,3 +61,32 @@ void family_cohere2(struct build *b)
     s.before_layer = before_layer;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static void cohere_config(struct gguf_values *v)
+{
+    gguf_field_real(v, "logit_scale", "logit_scale", 0.0625);
+    gguf_set_flag(v, "use_qk_norm", gguf_layer_has(v, "attn_q_norm.weight"));
+}
+
+const struct gguf_family gguf_cohere = {
+    .architecture = "command-r",
+    .class = "CohereForCausalLM",
+    .type = "cohere",
+    .config = cohere_config,
+};
+
+static void cohere2_config(struct gguf_values *v)
+{
+    gguf_field_real(v, "logit_scale", "logit_scale", 0.0625);
+    gguf_field_int(v, "attention.sliding_window", "sliding_window", 4096);
+    gguf_layer_types(v, "sliding_attention", 4);
+}
+
+const struct gguf_family gguf_cohere2 = {
+    .architecture = "cohere2",
+    .class = "Cohere2ForCausalLM",
+    .type = "cohere2",
+    .config = cohere2_config,
+};

@@ -7,6 +7,7 @@
  * Reference: DeepSeek-V2 (arXiv 2405.04434), transformers, modeling_deepseek_v2.py, modeling_deepseek_v3.py. */
 #include "coordinator/arch/families/deepseek.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 
 #include <math.h>
 #include <string.h>
@@ -83,6 +84,55 @@ static void head_product(struct build *b, const struct latent *l, uint32_t matri
     if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
 }
 
+/* W_uk and W_uv: halves of each head's rows in kv_b_proj, or matrices of their own, of which W_uk's heads are turned round
+ * already (GGUF). */
+static uint32_t both_halves(struct build *b, const struct latent *l)
+{
+    return build_matrix(b, "self_attn.kv_b_proj", (uint64_t)b->heads * (l->nope + l->value), l->kv_rank);
+}
+
+static bool are_apart(struct build *b)
+{
+    return !build_has(b, "self_attn.kv_b_proj.weight") && build_has(b, "self_attn.k_b_proj.weight");
+}
+
+static void keys_of_heads(struct build *b, const struct latent *l, struct plan_view dst, uint32_t dst_stride,
+                          struct plan_view src, uint32_t src_stride)
+{
+    struct op_headmm o = {.src = src,
+                          .dst = dst,
+                          .heads = b->heads,
+                          .rows = l->kv_rank,
+                          .row_stride = l->kv_rank,
+                          .src_stride = src_stride,
+                          .dst_stride = dst_stride};
+
+    if (!are_apart(b)) {
+        head_product(b, l, both_halves(b, l), true, dst, dst_stride, src, src_stride);
+        return;
+    }
+    o.matrix = build_matrix(b, "self_attn.k_b_proj", (uint64_t)b->heads * l->kv_rank, l->nope);
+    if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
+}
+
+static void values_of_heads(struct build *b, const struct latent *l, struct plan_view dst, struct plan_view src)
+{
+    struct op_headmm o = {.src = src,
+                          .dst = dst,
+                          .heads = b->heads,
+                          .rows = l->value,
+                          .row_stride = l->value,
+                          .src_stride = l->kv_rank,
+                          .dst_stride = l->value};
+
+    if (!are_apart(b)) {
+        head_product(b, l, both_halves(b, l), false, dst, l->value, src, l->kv_rank);
+        return;
+    }
+    o.matrix = build_matrix(b, "self_attn.v_b_proj", (uint64_t)b->heads * l->value, l->kv_rank);
+    if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
+}
+
 static void attend(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
 {
     const struct latent *l = s->own;
@@ -91,12 +141,11 @@ static void attend(struct build *b, struct stack *s, struct plan_view dst, struc
     struct plan_view wide = build_view(b, BUF_T2, (uint64_t)b->heads * cached, 0);
     struct plan_view mixed = build_view(b, BUF_T1, (uint64_t)b->heads * l->kv_rank, 0);
     struct plan_view out = build_view(b, BUF_A, (uint64_t)b->heads * l->value, 0);
-    uint32_t w = build_matrix(b, "self_attn.kv_b_proj", (uint64_t)b->heads * (l->nope + l->value), l->kv_rank);
 
-    head_product(b, l, w, true, wide, cached, q, qk);
+    keys_of_heads(b, l, wide, cached, q, qk);
     build_copy(b, view_at(wide, l->kv_rank), cached, view_at(q, l->nope), qk, b->heads, l->rotated);
     stack_attend(b, &s->attention, b->heads, 1, cached, l->kv_rank, mixed, wide, kv, kv, ATTN_V_IN_K);
-    head_product(b, l, w, false, out, l->value, mixed, l->kv_rank);
+    values_of_heads(b, l, out, mixed);
     build_linear(b, dst, out, "self_attn.o_proj", b->hidden, (uint64_t)b->heads * l->value, l->bias);
 }
 
@@ -210,3 +259,85 @@ void family_deepseek_v3(struct build *b)
 {
     deepseek(b, deepseek_v3_moe, config_bool_or(b->c, "rope_interleave", true, b->e) ? ROPE_PAIRS : ROPE_HALVES);
 }
+
+/* ---- as GGUF ---- */
+
+void gguf_deepseek_experts(struct gguf_values *v)
+{
+    uint64_t groups = 1, chosen = 1;
+
+    gguf_set_int(v, "n_routed_experts", v->experts);
+    gguf_field_int(v, "expert_shared_count", "n_shared_experts", 0);
+    gguf_field_int(v, "leading_dense_block_count", "first_k_dense_replace", 0);
+    gguf_field_real(v, "expert_weights_scale", "routed_scaling_factor", 1);
+    gguf_field_flag(v, "expert_weights_norm", "norm_topk_prob", false);
+    gguf_value_int(v, "expert_group_count", &groups);
+    gguf_value_int(v, "expert_group_used_count", &chosen);
+    gguf_set_int(v, "n_group", groups ? groups : 1);
+    gguf_set_int(v, "topk_group", chosen ? chosen : 1);
+    gguf_set_text(v, "topk_method", groups > 1 ? "group_limited_greedy" : "greedy");
+}
+
+/* Heads as they are meant: files since 2025 give those of the latent vector as attention.key_length. */
+static void latent_sizes(struct gguf_values *v)
+{
+    uint64_t key = 0, value = 0, rank = 0;
+
+    if (!gguf_value_int(v, "attention.key_length_mla", &key)) key = gguf_value_needed(v, "attention.key_length");
+    if (!gguf_value_int(v, "attention.value_length_mla", &value))
+        value = gguf_value_needed(v, "attention.value_length");
+    if (key <= v->rope_dim)
+        gguf_refuse(v, "rope.dimension_count", "%llu of %llu columns of a key", (unsigned long long)v->rope_dim,
+                    (unsigned long long)key);
+    if (gguf_value_int(v, "attention.q_lora_rank", &rank) && rank)
+        gguf_set_int(v, "q_lora_rank", rank);
+    else
+        gguf_set_none(v, "q_lora_rank");
+    gguf_set_int(v, "kv_lora_rank", gguf_value_needed(v, "attention.kv_lora_rank"));
+    gguf_set_int(v, "qk_nope_head_dim", key - v->rope_dim);
+    gguf_set_int(v, "qk_rope_head_dim", v->rope_dim);
+    gguf_set_int(v, "v_head_dim", value);
+    gguf_set_int(v, "num_key_value_heads", v->heads);
+    gguf_set_none(v, "head_dim");
+}
+
+/* How experts are scored tells V3 and its kin from V2; where no value says it, the bias of the choice, which V2 has not. */
+static void deepseek_config(struct gguf_values *v)
+{
+    uint64_t scored = gguf_layer_has(v, "exp_probs_b.bias") ? 2 : 1;
+
+    gguf_value_int(v, "expert_gating_func", &scored);
+    if (scored != 1 && scored != 2)
+        gguf_refuse(v, "expert_gating_func", "%llu is not supported; 1 (softmax) and 2 (sigmoid) are",
+                    (unsigned long long)scored);
+    gguf_set(v, "architectures", json_pack("[s]", scored == 2 ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM"));
+    gguf_set_text(v, "model_type", scored == 2 ? "deepseek_v3" : "deepseek_v2");
+    gguf_set_flag(v, "rope_interleave", true);
+    gguf_set_flag(v, "attention_bias", gguf_layer_has(v, "attn_kv_a_mqa.bias"));
+    latent_sizes(v);
+    gguf_deepseek_experts(v);
+}
+
+static const struct gguf_name deepseek_names[] = {
+    {"attn_q_a", "self_attn.q_a_proj", GGUF_AS_IS},
+    {"attn_q_a_norm", "self_attn.q_a_layernorm", GGUF_AS_IS},
+    {"attn_q_b", "self_attn.q_b_proj", GGUF_AS_IS},
+    {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa", GGUF_AS_IS},
+    {"attn_kv_a_norm", "self_attn.kv_a_layernorm", GGUF_AS_IS},
+    {"attn_kv_b", "self_attn.kv_b_proj", GGUF_AS_IS},
+    {"attn_k_b", "self_attn.k_b_proj", GGUF_FLAT},
+    {"attn_v_b", "self_attn.v_b_proj", GGUF_FLAT},
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+const struct gguf_family gguf_deepseek2 = {
+    .architecture = "deepseek2",
+    .class = "DeepseekV3ForCausalLM",
+    .type = "deepseek_v3",
+    .names = deepseek_names,
+    .latent = true,
+    .config = deepseek_config,
+};

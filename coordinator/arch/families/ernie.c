@@ -1,5 +1,6 @@
 /* Ernie 4.5: Llama that rotates in pairs. Reference: transformers, modeling_ernie4_5.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_ernie45(struct build *b)
@@ -19,3 +20,17 @@ void family_ernie45(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static void ernie_config(struct gguf_values *v)
+{
+    gguf_set_flag(v, "use_bias", gguf_layer_has(v, "attn_q.bias"));
+}
+
+const struct gguf_family gguf_ernie45 = {
+    .architecture = "ernie4_5",
+    .class = "Ernie4_5ForCausalLM",
+    .type = "ernie4_5",
+    .config = ernie_config,
+};

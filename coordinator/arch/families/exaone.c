@@ -1,6 +1,7 @@
 /* EXAONE 4: norms after the blocks, q and k normed by head; where layers slide, the others do not rotate. Reference:
  * transformers, modeling_exaone4.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <string.h>
@@ -50,3 +51,32 @@ void family_exaone4(struct build *b)
     s.before_layer = before_layer;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name exaone4_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"post_ffw_norm", "post_feedforward_layernorm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* The 32B model slides, whatever its file says; the others do where they have a window. */
+static void exaone4_config(struct gguf_values *v)
+{
+    uint64_t window = v->layers == 64 ? 4096 : 0;
+
+    gguf_value_int(v, "attention.sliding_window", &window);
+    if (window)
+        gguf_set_int(v, "sliding_window", window);
+    else
+        gguf_set_none(v, "sliding_window");
+    gguf_layer_types(v, "sliding_attention", window ? 4 : 0);
+}
+
+const struct gguf_family gguf_exaone4 = {
+    .architecture = "exaone4",
+    .class = "Exaone4ForCausalLM",
+    .type = "exaone4",
+    .names = exaone4_names,
+    .config = exaone4_config,
+};

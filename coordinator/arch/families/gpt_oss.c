@@ -1,6 +1,7 @@
 /* gpt-oss: attention with sinks and biases, every other layer slides; experts fused, with biases, in MXFP4 as published
  * or in bfloat16. Reference: transformers, modeling_gpt_oss.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 struct gpt_oss {
@@ -30,6 +31,7 @@ static struct moe experts(struct build *b)
                     .score = SCORE_TOPK_SOFTMAX,
                     .scale = 1,
                     .act = ACT_SWIGLU_OAI,
+                    .list = "mlp.experts",
                     .fused_gate_up = "mlp.experts.gate_up_proj",
                     .fused_down = "mlp.experts.down_proj",
                     .fused_gate_up_bias = "mlp.experts.gate_up_proj_bias",
@@ -64,3 +66,31 @@ void family_gpt_oss(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name gpt_oss_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"attn_sinks", "self_attn.sinks", GGUF_BARE},
+    {"ffn_gate_inp", "mlp.router", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* Every other layer slides, and its frequencies are between whole numbers: neither is in its files. */
+static void gpt_oss_config(struct gguf_values *v)
+{
+    json_t *rules = json_object_get(v->out, "rope_scaling");
+
+    if (rules) json_object_set_new(rules, "truncate", json_false());
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_window(v);
+    gguf_layer_types(v, "sliding_attention", 2);
+}
+
+const struct gguf_family gguf_gpt_oss = {
+    .architecture = "gpt-oss",
+    .class = "GptOssForCausalLM",
+    .type = "gpt_oss",
+    .names = gpt_oss_names,
+    .config = gpt_oss_config,
+};

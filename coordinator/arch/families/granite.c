@@ -1,6 +1,7 @@
 /* Granite 3: Llama with four multipliers, and with experts in two tensors each layer. Reference: transformers,
  * modeling_granite.py, modeling_granitemoe.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -51,6 +52,7 @@ void family_granite_moe(struct build *b)
                     .router = "block_sparse_moe.router.layer",
                     .score = SCORE_TOPK_SOFTMAX,
                     .scale = 1,
+                    .list = "block_sparse_moe.experts",
                     .fused_gate_up = "block_sparse_moe.input_linear.weight",
                     .fused_down = "block_sparse_moe.output_linear.weight"};
 
@@ -59,3 +61,48 @@ void family_granite_moe(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static void granite_config(struct gguf_values *v)
+{
+    gguf_field_real(v, "attention.scale", "attention_multiplier", 1 / sqrt((double)v->head_dim));
+    gguf_field_real(v, "embedding_scale", "embedding_multiplier", 1);
+    gguf_field_real(v, "residual_scale", "residual_multiplier", 1);
+    gguf_field_real(v, "logit_scale", "logits_scaling", 1);
+}
+
+const struct gguf_family gguf_granite = {
+    .architecture = "granite",
+    .class = "GraniteForCausalLM",
+    .type = "granite",
+    .changes = {.qk_pairs = true},
+    .config = granite_config,
+};
+
+static const struct gguf_name granite_moe_names[] = {
+    {"ffn_gate_inp", "block_sparse_moe.router.layer", GGUF_AS_IS},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void granite_moe_config(struct gguf_values *v)
+{
+    uint64_t shared = 0;
+
+    granite_config(v);
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_value_int(v, "expert_shared_feed_forward_length", &shared);
+    if (shared) gguf_refuse(v, "expert_shared_feed_forward_length", "shared experts of Granite are not supported");
+}
+
+const struct gguf_family gguf_granite_moe = {
+    .architecture = "granitemoe",
+    .class = "GraniteMoeForCausalLM",
+    .type = "granitemoe",
+    .names = granite_moe_names,
+    .changes = {.qk_pairs = true},
+    .config = granite_moe_config,
+};

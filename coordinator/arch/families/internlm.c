@@ -1,6 +1,7 @@
 /* InternLM 2: Llama under other names, q, k and v in one matrix whose rows go by key head. Reference: the model's own
  * modeling_internlm2.py, as published with its weights. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_internlm2(struct build *b)
@@ -18,10 +19,13 @@ void family_internlm2(struct build *b)
     s.head = "output";
     s.before_attention = "attention_norm";
     s.before_mlp = "ffn_norm";
-    s.attention.qkv = "attention.wqkv";
-    s.attention.grouped = true;
+    build_layer(b, 0);
+    if (!build_has(b, "self_attn.q_proj.weight")) { /* GGUF files have them apart */
+        s.attention.qkv = "attention.wqkv";
+        s.attention.grouped = true;
+    }
     s.attention.o = "attention.wo";
-    s.attention.q_bias = s.attention.o_bias = bias;
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
     s.mlp.gate = "feed_forward.w1";
     s.mlp.up = "feed_forward.w3";
     s.mlp.down = "feed_forward.w2";
@@ -29,3 +33,32 @@ void family_internlm2(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name internlm2_names[] = {
+    {"attn_norm", "attention_norm", GGUF_AS_IS},
+    {"ffn_norm", "ffn_norm", GGUF_AS_IS},
+    {"attn_output", "attention.wo", GGUF_AS_IS},
+    {"ffn_gate", "feed_forward.w1", GGUF_AS_IS},
+    {"ffn_up", "feed_forward.w3", GGUF_AS_IS},
+    {"ffn_down", "feed_forward.w2", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void internlm2_config(struct gguf_values *v)
+{
+    gguf_set_flag(v, "bias", gguf_layer_has(v, "attn_q.bias"));
+}
+
+/* InternLM 3's files say llama. */
+const struct gguf_family gguf_internlm2 = {
+    .architecture = "internlm2",
+    .class = "InternLM2ForCausalLM",
+    .type = "internlm2",
+    .names = internlm2_names,
+    .embed = "tok_embeddings",
+    .head = "output",
+    .changes = {.qk_pairs = true},
+    .config = internlm2_config,
+};

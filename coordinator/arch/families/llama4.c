@@ -2,6 +2,7 @@
  * of it and grows q with the position. Experts take their input times the router's weight, beside a shared one.
  * Reference: transformers, modeling_llama4.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 struct llama4 {
@@ -53,6 +54,7 @@ static struct moe experts(struct build *b)
                     .score = SCORE_SIGMOID,
                     .scale = 1,
                     .act_flags = EXPERTS_SCALE_INPUT,
+                    .list = "feed_forward.experts",
                     .fused_gate_up = "feed_forward.experts.gate_up_proj",
                     .fused_down = "feed_forward.experts.down_proj",
                     .transposed = true,
@@ -103,3 +105,41 @@ void family_llama4(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name llama4_names[] = {
+    {"ffn_gate", "feed_forward.gate_proj", GGUF_AS_IS},
+    {"ffn_up", "feed_forward.up_proj", GGUF_AS_IS},
+    {"ffn_down", "feed_forward.down_proj", GGUF_AS_IS},
+    {"ffn_gate_inp", "feed_forward.router", GGUF_AS_IS},
+    {"ffn_gate_shexp", "feed_forward.shared_expert.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "feed_forward.shared_expert.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "feed_forward.shared_expert.down_proj", GGUF_AS_IS},
+    {"ffn_gate_exps", "feed_forward.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "feed_forward.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "feed_forward.switch_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* Chunks, layers without rotation and queries that grow are not in its files; only Scout, of 16 experts, norms q and k. */
+static void llama4_config(struct gguf_values *v)
+{
+    gguf_field_int(v, "feed_forward_length", "intermediate_size_mlp", 0);
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_field_int(v, "interleave_moe_layer_step", "interleave_moe_layer_step", 1);
+    gguf_set_int(v, "attention_chunk_size", 8192);
+    gguf_set_int(v, "no_rope_layer_interval", 4);
+    gguf_set_flag(v, "use_qk_norm", v->experts != 128);
+    gguf_set_flag(v, "attn_temperature_tuning", true);
+    gguf_set_int(v, "floor_scale", 8192);
+    gguf_set_real(v, "attn_scale", 0.1);
+}
+
+const struct gguf_family gguf_llama4 = {
+    .architecture = "llama4",
+    .class = "Llama4ForCausalLM",
+    .type = "llama4_text",
+    .names = llama4_names,
+    .config = llama4_config,
+};

@@ -1,6 +1,7 @@
 /* Mixtral and MiniMax-M2: Mistral with experts under the names w1 (gate), w3 (up), w2 (down). Reference: transformers,
  * modeling_mixtral.py, modeling_minimax_m2.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
@@ -71,3 +72,30 @@ void family_minimax_m2(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+/* Mixtral itself: llama.c. */
+static const struct gguf_name minimax_names[] = {
+    {"ffn_gate_inp", "block_sparse_moe.gate", GGUF_AS_IS},
+    {"exp_probs_b", "block_sparse_moe.e_score_correction_bias", GGUF_BARE},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void minimax_config(struct gguf_values *v)
+{
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_set_int(v, "rotary_dim", v->rope_dim);
+}
+
+const struct gguf_family gguf_minimax_m2 = {
+    .architecture = "minimax-m2",
+    .class = "MiniMaxM2ForCausalLM",
+    .type = "minimax_m2",
+    .names = minimax_names,
+    .partial = true,
+    .config = minimax_config,
+};

@@ -1,5 +1,6 @@
 /* OLMo 2 and OLMoE. OLMo 2: norms after the blocks instead of before, and over all of q and k. Reference: transformers, modeling_olmo2.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_olmo2(struct build *b)
@@ -59,3 +60,44 @@ void family_olmoe(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name olmo2_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"post_ffw_norm", "post_feedforward_layernorm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* OLMo 3 says olmo2 too. */
+static void olmo2_config(struct gguf_values *v)
+{
+    uint64_t window = 0;
+
+    gguf_value_int(v, "attention.sliding_window", &window);
+    if (window) gguf_refuse(v, "attention.sliding_window", "OLMo 3, which slides, is not supported");
+}
+
+const struct gguf_family gguf_olmo2 = {
+    .architecture = "olmo2",
+    .class = "Olmo2ForCausalLM",
+    .type = "olmo2",
+    .names = olmo2_names,
+    .config = olmo2_config,
+};
+
+static void olmoe_config(struct gguf_values *v)
+{
+    double clip;
+
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_set_flag(v, "norm_topk_prob", false);
+    if (gguf_value_real(v, "attention.clamp_kqv", &clip)) gguf_set_real(v, "clip_qkv", clip);
+}
+
+const struct gguf_family gguf_olmoe = {
+    .architecture = "olmoe",
+    .class = "OlmoeForCausalLM",
+    .type = "olmoe",
+    .config = olmoe_config,
+};

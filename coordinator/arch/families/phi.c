@@ -1,6 +1,7 @@
 /* Phi 3, 3.5 and 4: Llama with one matrix for q, k and v and one for gate and up; longrope, partial rotation. Reference:
  * transformers, modeling_phi3.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_phi3(struct build *b)
@@ -19,3 +20,21 @@ void family_phi3(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name phi3_names[] = {
+    {"attn_qkv", "self_attn.qkv_proj", GGUF_AS_IS},
+    {"ffn_up", "mlp.gate_up_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* The window is its makers'; 0 means none. */
+const struct gguf_family gguf_phi3 = {
+    .architecture = "phi3",
+    .class = "Phi3ForCausalLM",
+    .type = "phi3",
+    .names = phi3_names,
+    .partial = true,
+    .config = gguf_window,
+};

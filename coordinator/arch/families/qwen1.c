@@ -2,6 +2,7 @@
  * grows with the text and q scaled by logarithms, are not offered: a sequence ends at seq_length. Reference: the model's
  * own modeling_qwen.py, as published with its weights. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <stdio.h>
@@ -38,3 +39,33 @@ void family_qwen1(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name qwen1_names[] = {
+    {"attn_norm", "ln_1", GGUF_AS_IS},       {"ffn_norm", "ln_2", GGUF_AS_IS},
+    {"attn_qkv", "attn.c_attn", GGUF_AS_IS}, {"attn_output", "attn.c_proj", GGUF_AS_IS},
+    {"ffn_gate", "mlp.w2", GGUF_AS_IS},      {"ffn_up", "mlp.w1", GGUF_AS_IS},
+    {"ffn_down", "mlp.c_proj", GGUF_AS_IS},  {NULL, NULL, 0},
+};
+
+static void qwen1_config(struct gguf_values *v)
+{
+    gguf_field_real(v, "attention.layer_norm_rms_epsilon", "layer_norm_epsilon", 1e-6);
+    gguf_field_real(v, "rope.freq_base", "rotary_emb_base", 10000);
+    gguf_field_int(v, "context_length", "seq_length", 2048);
+    gguf_set_int(v, "kv_channels", v->head_dim);
+    gguf_set_flag(v, "no_bias", true);
+}
+
+const struct gguf_family gguf_qwen1 = {
+    .architecture = "qwen",
+    .class = "QWenLMHeadModel",
+    .type = "qwen",
+    .names = qwen1_names,
+    .prefix = "transformer.",
+    .layers = "h",
+    .embed = "wte",
+    .norm = "ln_f",
+    .config = qwen1_config,
+};

@@ -1,6 +1,7 @@
 /* Qwen 2 and 3 with experts; Qwen 2's have a shared expert with a gate of its own. Reference: transformers,
  * modeling_qwen2_moe.py, modeling_qwen3_moe.py, modeling_qwen3_vl_moe.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
@@ -82,3 +83,50 @@ void family_qwen3_vl_moe(struct build *b)
 {
     qwen3(b, true);
 }
+
+/* ---- as GGUF ---- */
+
+/* Weights of the chosen ones come to 1 in Qwen 3's, and not in Qwen 2's; no file slides. */
+static void config(struct gguf_values *v, bool normed)
+{
+    const struct gguf_tensor *shared = gguf_tensor(v->g, "blk.0.ffn_up_shexp.weight");
+
+    gguf_set_flag(v, "norm_topk_prob", normed);
+    gguf_set_flag(v, "use_sliding_window", false);
+    gguf_set_flag(v, "qkv_bias", gguf_layer_has(v, "attn_q.bias"));
+    gguf_set_int(v, "decoder_sparse_step", 1);
+    gguf_set(v, "mlp_only_layers", json_array());
+    gguf_field_int(v, "expert_shared_feed_forward_length", "shared_expert_intermediate_size",
+                   shared ? shared->dims[1] : v->expert_inter);
+}
+
+static void qwen2_moe_config(struct gguf_values *v)
+{
+    config(v, false);
+}
+
+static void qwen3_moe_config(struct gguf_values *v)
+{
+    config(v, true);
+}
+
+const struct gguf_family gguf_qwen2_moe = {
+    .architecture = "qwen2moe",
+    .class = "Qwen2MoeForCausalLM",
+    .type = "qwen2_moe",
+    .config = qwen2_moe_config,
+};
+
+const struct gguf_family gguf_qwen3_moe = {
+    .architecture = "qwen3moe",
+    .class = "Qwen3MoeForCausalLM",
+    .type = "qwen3_moe",
+    .config = qwen3_moe_config,
+};
+
+const struct gguf_family gguf_qwen3_vl_moe = {
+    .architecture = "qwen3vlmoe",
+    .class = "Qwen3VLMoeForConditionalGeneration",
+    .type = "qwen3_vl_moe_text",
+    .config = qwen3_moe_config,
+};

@@ -1,6 +1,7 @@
 /* Seed-OSS: Llama with biases on q, k and v, and a switch for the one after attention. Reference: transformers,
  * modeling_seed_oss.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_seed_oss(struct build *b)
@@ -19,3 +20,23 @@ void family_seed_oss(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name seed_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void seed_config(struct gguf_values *v)
+{
+    gguf_set_flag(v, "attention_out_bias", gguf_layer_has(v, "attn_output.bias"));
+}
+
+const struct gguf_family gguf_seed_oss = {
+    .architecture = "seed_oss",
+    .class = "SeedOssForCausalLM",
+    .type = "seed_oss",
+    .names = seed_names,
+    .config = seed_config,
+};

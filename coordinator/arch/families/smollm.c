@@ -1,5 +1,6 @@
 /* SmolLM 3: Llama of which every fourth layer does not rotate. Reference: transformers, modeling_smollm3.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 struct smollm {
@@ -37,3 +38,20 @@ void family_smollm3(struct build *b)
     s.before_layer = before_layer;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+/* Which layers do not rotate is not in its files. */
+static void smollm3_config(struct gguf_values *v)
+{
+    gguf_set_int(v, "no_rope_layer_interval", 4);
+    gguf_set_flag(v, "use_sliding_window", false);
+}
+
+const struct gguf_family gguf_smollm3 = {
+    .architecture = "smollm3",
+    .class = "SmolLM3ForCausalLM",
+    .type = "smollm3",
+    .changes = {.qk_pairs = true},
+    .config = smollm3_config,
+};

@@ -1,6 +1,7 @@
 /* StableLM 3B, 2 1.6B and 2 12B: layer norms with biases, a quarter of a head rotates; the 12B norms each head of q and k
  * and puts its blocks side by side. Reference: transformers, modeling_stablelm.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_stablelm(struct build *b)
@@ -23,3 +24,27 @@ void family_stablelm(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name stablelm_names[] = {
+    {"attn_q_norm", "self_attn.q_layernorm", GGUF_BY_HEAD},
+    {"attn_k_norm", "self_attn.k_layernorm", GGUF_BY_HEAD},
+    {NULL, NULL, 0},
+};
+
+static void stablelm_config(struct gguf_values *v)
+{
+    gguf_set_flag(v, "use_qkv_bias", gguf_layer_has(v, "attn_q.bias"));
+    gguf_set_flag(v, "qk_layernorm", gguf_layer_has(v, "attn_q_norm.weight"));
+    gguf_field_flag(v, "use_parallel_residual", "use_parallel_residual", !gguf_layer_has(v, "ffn_norm.weight"));
+}
+
+const struct gguf_family gguf_stablelm = {
+    .architecture = "stablelm",
+    .class = "StableLmForCausalLM",
+    .type = "stablelm",
+    .names = stablelm_names,
+    .partial = true,
+    .config = stablelm_config,
+};

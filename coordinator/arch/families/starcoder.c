@@ -1,6 +1,7 @@
 /* StarCoder 2: layer norms and biases everywhere, a plain feed forward with gelu. Reference: transformers,
  * modeling_starcoder2.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 void family_starcoder2(struct build *b)
@@ -21,3 +22,27 @@ void family_starcoder2(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name starcoder2_names[] = {
+    {"ffn_up", "mlp.c_fc", GGUF_AS_IS},
+    {"ffn_down", "mlp.c_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* The window is not in its files. */
+static void starcoder2_config(struct gguf_values *v)
+{
+    gguf_field_real(v, "attention.layer_norm_epsilon", "norm_epsilon", 1e-5);
+    gguf_set_flag(v, "use_bias", gguf_layer_has(v, "attn_output.bias"));
+    gguf_set_text(v, "hidden_act", "gelu_pytorch_tanh");
+}
+
+const struct gguf_family gguf_starcoder2 = {
+    .architecture = "starcoder2",
+    .class = "Starcoder2ForCausalLM",
+    .type = "starcoder2",
+    .names = starcoder2_names,
+    .config = starcoder2_config,
+};
