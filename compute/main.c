@@ -66,15 +66,21 @@ static int probe(const char *device)
     return 0;
 }
 
-static int measure(void *ops, const struct control_message *ask, struct control_message *answer, struct error *e)
+struct peaks {
+    struct ops *ops;
+    uint64_t most_bytes;
+};
+
+static int measure(void *arg, const struct control_message *ask, struct control_message *answer, struct error *e)
 {
+    const struct peaks *p = arg;
     bool memory = ask->measure.what == MEASURE_MEMORY;
     uint64_t cpu_ns = stage_cpu_ns();
     int rc;
 
     if (!memory && ask->measure.what != MEASURE_FLOPS) return 0;
-    rc = ops_peak(ops, memory ? OPS_PEAK_MEMORY : OPS_PEAK_FLOPS, ask->measure.limit_ns, &answer->measured.bytes,
-                  &answer->measured.ns, e);
+    rc = ops_peak(p->ops, memory ? OPS_PEAK_MEMORY : OPS_PEAK_FLOPS, p->most_bytes, ask->measure.limit_ns,
+                  &answer->measured.bytes, &answer->measured.ns, e);
     answer->measured.cpu_ns = stage_cpu_ns() - cpu_ns;
     return rc;
 }
@@ -84,6 +90,7 @@ int main(int argc, char **argv)
     struct stage s;
     struct decoder d = {0};
     struct ops *ops = NULL;
+    struct peaks peaks;
     struct error e = {0};
     int rc;
 
@@ -95,8 +102,11 @@ int main(int argc, char **argv)
                                 .scratch_bytes = footprint_scratch(s.plan, &s.plan->run)};
         rc = ops_open(&ops, &o, &e);
     }
-    s.measure = measure;
-    s.measure_arg = ops;
+    if (!rc) {
+        peaks = (struct peaks){.ops = ops, .most_bytes = s.plan->run.peak_bytes};
+        s.measure = measure;
+        s.measure_arg = &peaks;
+    }
     if (!rc) rc = decoder_open(&d, &s, ops, &e);
     if (!rc) rc = exchange_compute(&s, &d, &e);
     if (!rc) rc = stage_attached(&s, ops_describe(ops), &e);

@@ -44,10 +44,10 @@ int ops_sync(struct ops *o, struct error *e); /* waits for all; reports what fai
 
 /* What the hardware can do at most, in bytes read from memory that no cache holds, or in float32 operations (a fused
  * multiply-add counts as two) in registers, with all that this backend works with. For about limit_ns, while nothing else is
- * queued; allocates and frees. *ns 0: not to be had here. */
+ * queued; allocates most_bytes at most, and frees them. *ns 0: not to be had here. */
 enum ops_peak_kind { OPS_PEAK_MEMORY, OPS_PEAK_FLOPS };
-int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns,
-             struct error *e);
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t most_bytes, uint64_t limit_ns, uint64_t *amount,
+             uint64_t *ns, struct error *e);
 
 /* ---- tiles ---- */
 

@@ -4,6 +4,10 @@
 
 #define PLAN_PAGE 4096u /* what direct reads, slots and pins are multiples of */
 
+/* The most that a stage has use for where it measures what a machine can do: probe_bytes and peak_bytes below. */
+#define PLAN_PROBE_MOST (UINT64_C(64) << 20)
+#define PLAN_PEAK_MOST  (UINT64_C(256) << 20)
+
 enum plan_backend { BACKEND_CPU, BACKEND_CUDA };
 enum plan_io { PLAN_IO_AUTO, PLAN_IO_DIRECT, PLAN_IO_BUFFERED };
 enum plan_engine { ENGINE_AUTO, ENGINE_URING, ENGINE_THREADS, ENGINE_NULL };
@@ -42,6 +46,10 @@ struct plan_run {
     uint32_t log_level;
     uint32_t io_find;            /* enum plan_io_find */
     uint64_t expert_cache_bytes; /* host cache for requested tiles, behind the pins: [host_cache_bytes - this, ...) */
+    /* Memory for measuring, a multiple of PLAN_PAGE. probe: of the reader's plain reads, with IO_FIND_FIRST taken and given
+     * back before anything lies in the host cache, with ON_WISH kept beside all else. peak: of compute (and on the cpu of
+     * transfer) while it answers MEASURE_MEMORY or MEASURE_COPY, on the device that it measures; 0: nobody will ask. */
+    uint64_t probe_bytes, peak_bytes;
 };
 
 /* Slots lie lane after lane: bytes of those of the lanes before this one, in the arena (slots: reader_slots) or in the

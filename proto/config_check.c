@@ -42,6 +42,9 @@ int check_config(const struct plan_run *r, struct error *e)
     if (r->io_block_bytes < PLAN_PAGE || r->io_block_bytes % PLAN_PAGE || r->io_block_bytes > CHECK_SLOT)
         CHECK_FAIL("reads of %llu bytes", ULL(r->io_block_bytes));
     if (r->io_find > IO_FIND_ON_WISH) CHECK_FAIL("reads are to be tried in an unknown way (%u)", r->io_find);
+    if (r->probe_bytes % PLAN_PAGE || r->probe_bytes > PLAN_PROBE_MOST || (r->io_find && !r->probe_bytes) ||
+        r->peak_bytes % PLAN_PAGE || r->peak_bytes > PLAN_PEAK_MOST)
+        CHECK_FAIL("%llu bytes for reads that are tried, %llu for measuring", ULL(r->probe_bytes), ULL(r->peak_bytes));
     if (!r->io_depth || r->io_depth > 4096) CHECK_FAIL("%u reads in flight", r->io_depth);
     if (!r->threads || r->threads > 4096 || r->device > 4096)
         CHECK_FAIL("%u threads, device %u", r->threads, r->device);

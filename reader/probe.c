@@ -29,14 +29,15 @@ static int open_parts(struct probe *p, struct error *e)
 {
     struct io_options o = {.depth = PROBE_DEPTH,
                            .files = files_number((uint32_t)p->plan->files.count, 0),
-                           .arena_bytes = PROBE_BYTES,
-                           .slot_bytes = PROBE_BYTES};
+                           .arena_bytes = p->plan->run.probe_bytes,
+                           .slot_bytes = p->plan->run.probe_bytes};
+    uint64_t bytes = p->plan->run.probe_bytes;
     uint32_t engine;
-    void *m = mmap(NULL, PROBE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int rc;
 
     if (m == MAP_FAILED) return error_set(e, ENOMEM, "no memory for plain reads");
-    madvise(m, PROBE_BYTES, MADV_HUGEPAGE); /* as the slots are */
+    madvise(m, bytes, MADV_HUGEPAGE); /* as the slots are */
     o.arena = p->memory = m;
     if ((rc = files_engine(p->plan, &engine, e)) || (rc = io_engine_open(&p->engine, engine, &o, e)) ||
         (rc = files_open(&p->files, p->plan, p->engine, e)))
@@ -58,7 +59,7 @@ void probe_close(struct probe *p)
 {
     io_engine_close(p->engine);
     files_close(p->files);
-    if (p->memory) munmap(p->memory, PROBE_BYTES);
+    if (p->memory) munmap(p->memory, p->plan->run.probe_bytes);
     *p = (struct probe){0};
 }
 
@@ -166,7 +167,7 @@ int probe_read(struct probe *p, const struct probe_setting *s, uint64_t limit_ns
 
     *out = (struct probe_result){0};
     if (!s->depth || s->depth > PROBE_DEPTH || !s->block_bytes || s->block_bytes % PLAN_PAGE ||
-        s->block_bytes > PROBE_BYTES / s->depth)
+        s->block_bytes > p->plan->run.probe_bytes / s->depth)
         return error_set(e, EINVAL, "%u reads of %llu bytes cannot be tried", s->depth,
                          (unsigned long long)s->block_bytes);
     return read_on(&r, limit_ns, out, e);

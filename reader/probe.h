@@ -16,16 +16,15 @@ struct probe {
     const struct plan_shm *plan; /* checked; NULL: not open */
     struct io_engine *engine;
     struct files *files;
-    uint8_t *memory;
-    uint32_t file; /* where the next read begins */
+    uint8_t *memory; /* plan->run.probe_bytes */
+    uint32_t file;   /* where the next read begins */
     uint64_t offset;
 };
 
-#define PROBE_BYTES (UINT64_C(64) << 20) /* most that a setting may have in flight together */
 #define PROBE_DEPTH 64u
 
 struct probe_setting {
-    uint64_t block_bytes; /* a multiple of PLAN_PAGE */
+    uint64_t block_bytes; /* a multiple of PLAN_PAGE; depth times as much is at most the plan's probe_bytes */
     uint32_t depth;
 };
 

@@ -19,6 +19,7 @@ int tune(struct probe *p, struct tune_result *out, struct error *e)
     for (uint32_t round = 0; round < ROUNDS && !rc; round++)
         for (uint32_t i = 0; i < SETTINGS && !rc; i++) {
             if (settings[i].depth > p->plan->run.io_depth) continue; /* the engine was opened for fewer */
+            if (settings[i].depth * settings[i].block_bytes > p->plan->run.probe_bytes) continue;
             if ((rc = probe_read(p, &settings[i], EACH_NS, &r, e))) break;
             bytes[i] += (double)r.all_bytes;
             ns[i] += (double)r.all_ns;

@@ -63,7 +63,8 @@ static void stage_open(struct stage *s, const char *name)
     if (!rc) rc = plan_build(&s->plan, &c.plan_bytes, model_program(s->model), &settings, &e);
     if (rc) fail_msg("%s: %s", name, e.text);
     test_stream_all(s->plan);
-    stub_source_plan(s->plan, UINT64_C(64) << 20);
+    s->plan->run.host_cache_bytes = UINT64_C(64) << 20;
+    stub_source_plan(s->plan);
     c.plan = s->plan;
     rc = engine_open(&s->engine, &c, &e);
     if (!rc) rc = stub_source_open(&s->source, s->engine, s->plan, 1, &e);

@@ -62,44 +62,55 @@ static void arguments(const char **arg, const char *folder, const struct setting
     arg[n] = NULL;
 }
 
-/* The number of a refusal, in bytes. */
-static uint64_t smallest(const char *folder, const struct setting *s, const char *tokens, const char *last)
+/* The number of a refusal, in bytes: what these arguments are answered with when they allow 1 MB. */
+static uint64_t named_by(const char *what, const char *const *arg)
 {
     static const char says[] = "the smallest that would do is ";
-    const char *arg[ARGS_MAX], *at;
-    struct process_result r;
+    struct process_result r = process_run("sluice", arg, NULL, 0, SECONDS);
+    const char *at = strstr(r.err, says);
     uint64_t n;
 
-    arguments(arg, folder, s, tokens, last, "1M");
-    r = process_run("sluice", arg, NULL, 0, SECONDS);
-    at = strstr(r.err, says);
-    if (r.status != 1 || !at) fail_msg("%s, %s: a refusal was expected: exit %d: %s", folder, s->name, r.status, r.err);
+    if (r.status != 1 || !at) fail_msg("%s: a refusal was expected: exit %d: %s", what, r.status, r.err);
     n = strtoull(at + sizeof says - 1, NULL, 10) * 1000000;
     process_result_free(&r);
     return n;
+}
+
+static uint64_t smallest(const char *folder, const struct setting *s, const char *tokens, const char *last)
+{
+    const char *arg[ARGS_MAX];
+
+    arguments(arg, folder, s, tokens, last, "1M");
+    return named_by(s->name, arg);
+}
+
+/* Runs them in a group that allows so much. */
+static void hold(const char *what, const char *const *arg, uint64_t budget, bool print)
+{
+    struct cgroup_peak peak;
+    struct process_result r = cgroup_run("sluice", arg, budget, SECONDS, &peak);
+
+    if (r.status || peak.oom_kills || strstr(r.err, "starting the stages again"))
+        fail_msg("%s: budget %llu: exit %d, %llu killed for memory: %s", what, (unsigned long long)budget, r.status,
+                 (unsigned long long)peak.oom_kills, r.err);
+    if (peak.held > budget)
+        fail_msg("%s: held %llu of %llu", what, (unsigned long long)peak.held, (unsigned long long)budget);
+    if (print)
+        printf("%-53s budget %7.1f MB  held %7.1f MB  group's peak %7.1f MB\n", what, (double)budget / 1e6,
+               (double)peak.held / 1e6, (double)peak.total / 1e6);
+    process_result_free(&r);
 }
 
 static void run_with(const char *model, const char *folder, const struct setting *s, const char *tokens,
                      const char *last, uint64_t budget)
 {
     const char *arg[ARGS_MAX];
-    char text[32];
-    struct cgroup_peak peak;
-    struct process_result r;
+    char text[32], what[96];
 
     snprintf(text, sizeof text, "%llu", (unsigned long long)budget);
+    snprintf(what, sizeof what, "%s, %s", model, s->name);
     arguments(arg, folder, s, tokens, last, text);
-    r = cgroup_run("sluice", arg, budget, SECONDS, &peak);
-    if (r.status || peak.oom_kills || strstr(r.err, "starting the stages again"))
-        fail_msg("%s, %s: budget %llu: exit %d, %llu killed for memory: %s", model, s->name, (unsigned long long)budget,
-                 r.status, (unsigned long long)peak.oom_kills, r.err);
-    if (peak.held > budget)
-        fail_msg("%s, %s: held %llu of %llu", model, s->name, (unsigned long long)peak.held,
-                 (unsigned long long)budget);
-    if (full)
-        printf("%-24s %-28s budget %7.1f MB  held %7.1f MB  group's peak %7.1f MB\n", model, s->name,
-               (double)budget / 1e6, (double)peak.held / 1e6, (double)peak.total / 1e6);
-    process_result_free(&r);
+    hold(what, arg, budget, full);
 }
 
 static void budgets_of(const char *model, const struct setting *s)
@@ -137,6 +148,50 @@ static void budgets_hold(void **state)
             for (size_t i = 0; i < SETTINGS; i++) budgets_of(x->d_name, &settings[i]);
     for (size_t i = 0; i < sizeof some / sizeof *some && !full; i++) budgets_of(some[i], &settings[i % SETTINGS]);
     closedir(d);
+}
+
+/* Measuring takes memory beside the run's own: what a profile takes, and what a machine that is met for the first time is
+ * tried with. */
+static void profiles_hold(void **state)
+{
+    static const char *const what[] = {"reader", "transfer", "compute", "pipeline"};
+    static const char *const some[] = {"llama", "mixtral"};
+    const char *why = cgroup_refused();
+    char text[32];
+
+    (void)state;
+    if (why) {
+        printf("skipped: %s\n", why);
+        skip();
+    }
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        char *folder = reference_make(some[i]), *home = scratch_make();
+        const char *cache = getenv("XDG_CACHE_HOME");
+        char *usual = cache ? strdup(cache) : NULL;
+        const char *plan[] = {"plan", folder, "--threads", "16", "--host-memory", text, NULL};
+
+        for (int k = 0; k < 4; k++) {
+            const char *arg[] = {"profile", what[k], folder, "--seconds", "0.1", "--host-memory", text, NULL};
+            uint64_t budget;
+
+            strcpy(text, "1M");
+            budget = named_by(what[k], arg);
+            for (int more = 0; more < 2; more++, budget += 60000000) {
+                snprintf(text, sizeof text, "%llu", (unsigned long long)budget);
+                hold(what[k], arg, budget, full);
+            }
+        }
+        setenv("XDG_CACHE_HOME", home, 1);
+        strcpy(text, "100M");
+        hold("plan on a new machine", plan, 100000000, full);
+        if (usual)
+            setenv("XDG_CACHE_HOME", usual, 1);
+        else
+            unsetenv("XDG_CACHE_HOME");
+        free(usual);
+        scratch_remove(folder);
+        scratch_remove(home);
+    }
 }
 
 /* Where no group can be made, that much can still be seen. */
@@ -251,6 +306,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(budgets_hold),
+        cmocka_unit_test(profiles_hold),
         cmocka_unit_test(the_smallest_works_and_less_is_refused),
         cmocka_unit_test(slots_and_kv_cache_are_locked),
         cmocka_unit_test(what_cannot_be_locked_is_told),

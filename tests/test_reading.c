@@ -31,6 +31,7 @@ static struct plan_shm *plan_of(const struct folder *d, uint64_t bytes, uint32_t
     if (bytes) builder_part(&b, 0, 5000, bytes);
     b.head.run.io_depth = depth;
     b.head.run.io_find = IO_FIND_FIRST;
+    b.head.run.probe_bytes = PLAN_PROBE_MOST;
     return builder_finish(&b);
 }
 
@@ -172,6 +173,7 @@ static void one_of_the_settings_is_chosen(void **state)
 {
     static const uint64_t bytes[] = {20 * MIB};
     struct tune_result t;
+    struct probe_result r;
     struct folder d;
     struct plan_shm *p;
     struct probe probe;
@@ -185,6 +187,12 @@ static void one_of_the_settings_is_chosen(void **state)
         assert_int_equal(tune(&probe, &t, &e), 0);
         assert_true(t.depth >= 1 && t.depth <= depth);
         assert_true(t.block_bytes % PLAN_PAGE == 0 && t.block_bytes >= MIB && t.bytes_per_second > 0);
+        probe_close(&probe);
+        p->run.probe_bytes = 16 * MIB; /* no more may be in flight than there is memory for */
+        assert_int_equal(probe_open(&probe, p, &e), 0);
+        assert_int_equal(tune(&probe, &t, &e), 0);
+        assert_true(t.depth * t.block_bytes <= 16 * MIB && (depth < 16) == (t.depth == 0));
+        assert_int_equal(probe_read(&probe, &(struct probe_setting){MIB, 17}, 1, &r, &e), -EINVAL);
         probe_close(&probe);
         free(p);
     }

@@ -2,14 +2,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "compute/cpu/cpu.h"
 #include "proto/base/clock.h"
 
-#define MEMORY_BYTES (UINT64_C(256) << 20) /* more than caches hold */
-#define TASKS        64u
-#define FMA_ROUNDS   100000 /* of twelve sums: about half a millisecond */
+#define TASKS      64u
+#define FMA_ROUNDS 100000 /* of twelve sums: about half a millisecond */
 
 /* ---- memory ---- */
 
@@ -51,15 +49,15 @@ static void read_task(void *arg, uint32_t worker, uint32_t task)
     x->sum += cpu_read_once(x->p, x->bytes);
 }
 
-static int read_memory(struct ops *o, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
+/* The more of it the less do caches hold. */
+static int read_memory(struct ops *o, uint64_t most, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
 {
     struct piece piece[TASKS];
-    uint64_t most = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
-    uint64_t each = (most < MEMORY_BYTES ? most : MEMORY_BYTES) / TASKS / 65536 * 65536;
+    uint64_t each = most / TASKS / 65536 * 65536;
     unsigned char *memory;
     uint64_t start;
 
-    if (!each) return error_set(e, ENOMEM, "too little free memory to measure its speed");
+    if (!each) return error_set(e, ENOMEM, "too little memory is allowed to measure its speed");
     memory = ops_alloc(o, each * TASKS, e);
     if (!memory) return -ENOMEM;
     memset(memory, 1, each * TASKS);
@@ -133,10 +131,11 @@ static void multiply_add(struct ops *o, uint64_t limit_ns, uint64_t *operations,
     } while ((*ns = clock_ns() - start) < limit_ns);
 }
 
-int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e)
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t most_bytes, uint64_t limit_ns, uint64_t *amount,
+             uint64_t *ns, struct error *e)
 {
     *amount = *ns = 0;
-    if (what == OPS_PEAK_MEMORY) return read_memory(o, limit_ns, amount, ns, e);
+    if (what == OPS_PEAK_MEMORY) return read_memory(o, most_bytes, limit_ns, amount, ns, e);
     multiply_add(o, limit_ns, amount, ns);
     return 0;
 }

@@ -4,8 +4,7 @@
 #include "compute/cuda/launch.cuh"
 #include "proto/base/clock.h"
 
-#define MEMORY_BYTES (UINT64_C(1) << 30) /* more than the second-level cache of any device holds; less where that is not free */
-#define MEMORY_LEAST (UINT64_C(16) << 20)
+#define MEMORY_LEAST (UINT64_C(1) << 20)
 #define BLOCK        256u
 #define BLOCKS       2048u
 #define FMA_ROUNDS   4096u
@@ -37,30 +36,36 @@ static __global__ void fma_kernel(float x, float y, float *out)
 }
 
 /* A kernel again and again until limit_ns have passed; the first is not counted. */
-static int peak_repeat(struct ops *o, enum ops_peak_kind what, void *memory, uint64_t bytes, uint64_t limit_ns, uint64_t *amount,
-                          uint64_t *ns, struct error *e)
+static int peak_repeat(struct ops *o, enum ops_peak_kind what, void *memory, uint64_t bytes, uint64_t limit_ns,
+                       uint64_t *amount, uint64_t *ns, struct error *e)
 {
     uint64_t start = 0, each = what == OPS_PEAK_MEMORY ? bytes : UINT64_C(2) * FMA_ROUNDS * FMA_SUMS * BLOCK * BLOCKS;
     int rc;
 
     for (bool warm = false;; warm = true) {
         if (what == OPS_PEAK_MEMORY)
-            launch(o, "reading memory", read_kernel, dim3(BLOCKS), BLOCK, 0, (const float4 *)memory, bytes / sizeof(float4), (float *)memory);
-        else launch(o, "multiplying", fma_kernel, dim3(BLOCKS), BLOCK, 0, 0.5f, 1.0f, (float *)memory);
+            launch(o, "reading memory", read_kernel, dim3(BLOCKS), BLOCK, 0, (const float4 *)memory,
+                   bytes / sizeof(float4), (float *)memory);
+        else
+            launch(o, "multiplying", fma_kernel, dim3(BLOCKS), BLOCK, 0, 0.5f, 1.0f, (float *)memory);
         if ((rc = ops_sync(o, e))) return rc;
-        if (!warm) start = clock_ns();
-        else *amount += each;
+        if (!warm)
+            start = clock_ns();
+        else
+            *amount += each;
         if (warm && (*ns = clock_ns() - start) >= limit_ns) return 0;
     }
 }
 
-int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t limit_ns, uint64_t *amount, uint64_t *ns, struct error *e)
+int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t most_bytes, uint64_t limit_ns, uint64_t *amount,
+             uint64_t *ns, struct error *e)
 {
-    uint64_t bytes = what == OPS_PEAK_MEMORY ? MEMORY_BYTES : MEMORY_LEAST;
+    uint64_t bytes = what == OPS_PEAK_MEMORY ? most_bytes : MEMORY_LEAST;
     void *memory = NULL;
     int rc;
 
     *amount = *ns = 0;
+    if (bytes < MEMORY_LEAST) return error_set(e, ENOMEM, "too little memory is allowed to measure its speed");
     while (!memory && bytes >= MEMORY_LEAST) {
         memory = ops_alloc(o, bytes, e);
         if (!memory) bytes /= 2;

@@ -246,7 +246,7 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
     calibration_load(&i->speeds, folder, i->plan);
     plan_summarize(&i->summary, i->plan, &i->speeds);
     if (!i->speeds.memory_measured && i->summary.dense_bytes >= MEMORY_MATTERS) {
-        calibration_measure_memory(&i->speeds, i->plan);
+        calibration_measure_memory(&i->speeds, i->plan, settings->host_memory);
         plan_summarize(&i->summary, i->plan, &i->speeds);
     }
     if (l->prompt_tokens)

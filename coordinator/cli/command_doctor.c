@@ -113,8 +113,8 @@ static void look(struct doctor *d, const struct options *o, struct seen *seen)
     uint64_t files = 0;
 
     machine_look(m);
-    calibration_measure(v, o->model ? o->model : ".", NULL);
     plan_settings_from_options(&settings, o, &e);
+    calibration_measure(v, o->model ? o->model : ".", NULL, settings.host_memory);
     doctor_processor(d, m);
     doctor_memory(d, m, settings.host_memory);
     doctor_huge_pages(d, doctor_try_large_pages());

@@ -94,7 +94,7 @@ int command_plan(const struct options *o, struct error *e)
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);
     if (!rc) {
-        calibration_measure(&speeds, o->model, plan);
+        calibration_measure(&speeds, o->model, plan, settings.host_memory);
         plan_summarize(&summary, plan, &speeds);
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json)

@@ -22,7 +22,8 @@
 #define PROBE_BYTES   (UINT64_C(256) << 20)
 #define PROBE_BLOCK   (UINT64_C(4) << 20)
 #define PROBE_NS      UINT64_C(300000000)
-#define MEMORY_BYTES  (UINT64_C(64) << 20) /* for each thread */
+#define MEMORY_BYTES  (UINT64_C(64) << 20) /* for each thread, at most and at least: a core's own caches hold less */
+#define MEMORY_LEAST  (UINT64_C(4) << 20)
 #define PROBE_THREADS 16u
 #define KERNEL_SHARE  0.9                 /* of plain reading, what the kernels of few tokens reach */
 #define KEPT          5u                  /* measurements of a lane */
@@ -331,55 +332,57 @@ static double probe_disk(const char *folder)
 
 struct sum_job {
     const uint64_t *p;
-    uint64_t sum;
+    uint64_t bytes, sum;
 };
 
 static void *sum_up(void *arg)
 {
     struct sum_job *j = arg;
 
-    for (uint64_t i = 0; i < MEMORY_BYTES / 8; i += 8) j->sum += j->p[i] + j->p[i + 4];
+    for (uint64_t i = 0; i < j->bytes / 8; i += 8) j->sum += j->p[i] + j->p[i + 4];
     return NULL;
 }
 
-/* All threads read, each its own part; the best of three rounds. */
-static double probe_memory(uint32_t threads)
+/* All threads read, each its own part of so many bytes; the best of three rounds. */
+static double probe_memory(uint32_t threads, uint64_t room)
 {
     pthread_t thread[PROBE_THREADS];
     struct sum_job job[PROBE_THREADS];
     uint32_t n = threads < PROBE_THREADS ? threads : PROBE_THREADS, started;
-    uint64_t *p =
-        mmap(NULL, n * MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    uint64_t t0, t, best = UINT64_MAX;
+    uint64_t each = room / n < MEMORY_BYTES ? room / n / 4096 * 4096 : MEMORY_BYTES, t0, t, best = UINT64_MAX, *p;
 
+    if (each < MEMORY_LEAST) return 0;
+    p = mmap(NULL, n * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (p == MAP_FAILED) return 0;
     for (int round = 0; round < 3; round++) {
         t0 = clock_ns();
         for (started = 0; started < n; started++) {
-            job[started] = (struct sum_job){.p = p + started * MEMORY_BYTES / 8};
+            job[started] = (struct sum_job){.p = p + started * each / 8, .bytes = each};
             if (pthread_create(&thread[started], NULL, sum_up, &job[started])) break;
         }
         for (uint32_t i = 0; i < started; i++) pthread_join(thread[i], NULL);
         t = clock_ns() - t0;
         if (started == n && t < best) best = t;
     }
-    munmap(p, n * MEMORY_BYTES);
-    return best < UINT64_MAX ? (double)(n * MEMORY_BYTES) / ((double)best / 1e9) : 0;
+    munmap(p, n * each);
+    return best < UINT64_MAX ? (double)(n * each) / ((double)best / 1e9) : 0;
 }
 
-void calibration_measure_memory(struct calibration *s, const struct plan_shm *p)
+void calibration_measure_memory(struct calibration *s, const struct plan_shm *p, uint64_t budget)
 {
+    uint64_t held = machine_own_look().now, room = budget > held ? budget - held : 0;
     char key[64];
     double x;
 
-    if (s->memory_measured || !((x = KERNEL_SHARE * probe_memory(threads_of(p))) > 0)) return;
+    room -= room / 8; /* stacks, tables of pages, what is allocated on the way */
+    if (s->memory_measured || !((x = KERNEL_SHARE * probe_memory(threads_of(p), room)) > 0)) return;
     lane_key(SPEEDS_MEMORY, NULL, p, key, sizeof key);
     keep_probe(key, x);
     s->memory = x;
     s->memory_measured = true;
 }
 
-void calibration_measure(struct calibration *s, const char *path, const struct plan_shm *p)
+void calibration_measure(struct calibration *s, const char *path, const struct plan_shm *p, uint64_t budget)
 {
     char key[64];
     double x;
@@ -391,5 +394,5 @@ void calibration_measure(struct calibration *s, const char *path, const struct p
         s->disk = x;
         s->disk_measured = true;
     }
-    calibration_measure_memory(s, p);
+    calibration_measure_memory(s, p, budget);
 }

@@ -28,10 +28,11 @@ enum calibration_lane {
 /* What is known for the file system of this path and for the plan (NULL: none); costs one small read, and looks at what the
  * page cache holds of the plan's files. */
 void calibration_load(struct calibration *s, const char *path, const struct plan_shm *p);
-/* Measures what is not known yet of disk and memory (a third of a second) and keeps it. */
-void calibration_measure(struct calibration *s, const char *path, const struct plan_shm *p);
+/* Measures what is not known yet of disk and memory (a third of a second) and keeps it. budget: bytes that this process may
+ * hold meanwhile; what cannot be measured within them stays as it was assumed. */
+void calibration_measure(struct calibration *s, const char *path, const struct plan_shm *p, uint64_t budget);
 /* The memory alone: some 0.05 s. */
-void calibration_measure_memory(struct calibration *s, const struct plan_shm *p);
+void calibration_measure_memory(struct calibration *s, const struct plan_shm *p, uint64_t budget);
 /* Remembers what a run or a profile has seen. The lanes of memory and flops want a plan, that of the disk a path. */
 void calibration_keep(enum calibration_lane lane, const char *path, const struct plan_shm *p, double per_second);
 /* The way of reading that was found to be fastest on this path's file system; false: not known yet. */

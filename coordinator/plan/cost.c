@@ -38,6 +38,11 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
                  stages;
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
-    c->host = c->shm + c->cache + c->tables + c->process + own;
-    c->device = cuda ? c->compute.device + c->device_context : 0;
+    c->host = c->shm + c->cache + c->tables + c->process + own + (cuda ? 0 : r->peak_bytes);
+    /* what is tried first has gone before anything lies in the cache */
+    c->probe = r->io_find == IO_FIND_ON_WISH ? r->probe_bytes
+               : r->probe_bytes > c->cache   ? r->probe_bytes - c->cache
+                                             : 0;
+    c->host += c->probe;
+    c->device = cuda ? c->compute.device + c->device_context + r->peak_bytes : 0;
 }

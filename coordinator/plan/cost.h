@@ -9,6 +9,7 @@ struct cost {
     struct footprint compute;
     uint64_t arena, cache, logits, plan, run; /* shared */
     uint64_t tables, process;                 /* page tables of all processes; what they hold beside all this */
+    uint64_t probe;                           /* of plan_run.probe_bytes, what is there beside the cache */
     uint64_t device_context;                  /* cuda: what the driver takes, and rounding of allocations may */
     uint64_t shm;                             /* what is named in /dev/shm */
     uint64_t host, device;                    /* totals */

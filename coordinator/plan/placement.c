@@ -13,6 +13,9 @@
 #define DEPTH_MOST    65536u
 #define KV_ROWS_MOST  (1u << 26) /* numbers of rows that plan_check() lets pass */
 #define ROW_SLOT      MIB        /* a slot for rows of the embedding is no larger where several of them do */
+#define PROBE_LEAST   (8 * MIB)  /* for plain reads: eight of one MiB */
+#define PROBE_FIRST   (16 * MIB) /* less is not worth trying (reader/tune.h) */
+#define PEAK_LEAST    (4 * MIB)  /* what a peak can be measured with, if not well */
 #define ROW_SLOTS     4u         /* of these, at most: a sweep's rows come while the one before is computed */
 
 /* A run that is being settled. */
@@ -78,6 +81,7 @@ static void price(struct draft *d)
         r->entries[lane] = entries;
     }
     if (r->max_logits > r->max_positions) r->max_logits = r->max_positions;
+    r->host_cache_bytes = d->s->cache_slots * r->slot_bytes;
     cost_count(&d->cost, d->p, r, d->plan_bytes, d->s->text_bytes);
 }
 
@@ -218,6 +222,8 @@ static void start(struct draft *d)
         .io_block_bytes = s->io_block ? pages(s->io_block) : 4 * MIB,
         .io_depth = s->io_depth ? s->io_depth : 16,
         .io_find = s->io_find,
+        .probe_bytes = s->io_find == IO_FIND_ON_WISH ? PROBE_LEAST : 0, /* of IO_FIND_FIRST: set_first_reads() */
+        .peak_bytes = s->measures ? PEAK_LEAST : 0,
         .threads = s->threads ? s->threads : 1,
         .device = s->device,
         .backend = s->backend,
@@ -472,29 +478,96 @@ static void clear_tiers(struct tiling *c)
     }
 }
 
+/* What is left of the budgets. */
+struct left {
+    uint64_t host, device;
+};
+
+/* More memory for measuring than the least: what no pin can use, else an eighth of what is left. */
+static void widen_measuring(const struct draft *d, struct left *left, uint64_t useful)
+{
+    struct plan_run *r = d->r;
+    uint64_t probe = r->io_find == IO_FIND_ON_WISH ? PLAN_PROBE_MOST - r->probe_bytes : 0,
+             peak = d->s->measures ? PLAN_PEAK_MOST - r->peak_bytes : 0,
+             surplus = left->host > useful ? left->host - useful : 0,
+             most = most_of(surplus, left->host / (d->s->no_pins ? 2 : 8)) / PLAN_PAGE * PLAN_PAGE;
+
+    probe = least_of(probe, most / 4 / PLAN_PAGE * PLAN_PAGE);
+    r->probe_bytes += probe;
+    left->host -= probe;
+    if (r->backend == BACKEND_CUDA) {
+        peak = least_of(peak, left->device / 8 / PLAN_PAGE * PLAN_PAGE);
+        left->device -= peak;
+    } else {
+        peak = least_of(peak, most - probe);
+        left->host -= peak;
+    }
+    r->peak_bytes += peak;
+}
+
+/* Reads that are tried before the first sweep may take what the cache will take later. */
+static void set_first_reads(struct draft *d, uint64_t plan_bytes)
+{
+    struct plan_run *r = d->r;
+    uint64_t room;
+
+    if (r->io_find != IO_FIND_FIRST) return;
+    cost_count(&d->cost, d->p, r, plan_bytes, d->s->text_bytes);
+    room = (d->s->host_memory - (d->cost.host - d->cost.cache)) / PLAN_PAGE * PLAN_PAGE;
+    r->probe_bytes = least_of(room, PLAN_PROBE_MOST);
+    if (r->probe_bytes >= PROBE_FIRST) return;
+    r->probe_bytes = 0;
+    r->io_find = IO_FIND_NOTHING;
+}
+
+static uint64_t span_of(const struct tiling *c, uint64_t first, uint64_t n)
+{
+    uint64_t bytes = 0;
+
+    for (uint64_t i = first; i < first + n; i++) bytes += ((const struct plan_tile *)c->tiles.data)[i].span;
+    return bytes;
+}
+
+/* The reader's cache has places of one size: with one for each tile, every expert finds room. */
+static uint64_t expert_places(const struct tiling *c)
+{
+    const struct plan_tile *tiles = c->tiles.data;
+    uint64_t most = 0;
+
+    for (size_t i = c->tiles.count - c->expert_count; i < c->tiles.count; i++)
+        most = most_of(most, pages(tiles[i].span));
+    return most * c->expert_count;
+}
+
 int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p, const struct plan_settings *s,
                   uint64_t plan_bytes, struct error *e)
 {
     struct draft d = {.r = r, .p = p, .s = s, .e = e};
     struct plan_tile *tiles = c->tiles.data;
-    uint64_t experts = 0, left;
+    uint64_t experts = expert_places(c), room;
+    struct left left;
 
     clear_tiers(c);
-    r->host_cache_bytes = r->device_pin_bytes = r->expert_cache_bytes = 0;
+    r->device_pin_bytes = r->expert_cache_bytes = 0;
+    r->host_cache_bytes = s->cache_slots * r->slot_bytes;
     cost_count(&d.cost, p, r, plan_bytes, s->text_bytes);
     if (over_host(&d)) return refuse_host(&d);
     if (over_device(&d)) return refuse_device(&d);
+    left = (struct left){.host = s->host_memory - d.cost.host, .device = s->device_memory - d.cost.device};
+    widen_measuring(&d, &left, span_of(c, 0, c->sweep_count) + experts);
+    room = pageable(left.host);
+    if (s->no_pins) {
+        if (s->cache_slots) r->host_cache_bytes += room;
+        set_first_reads(&d, plan_bytes);
+        return 0;
+    }
     if (r->backend == BACKEND_CUDA)
-        r->device_pin_bytes = placement_spread(
-            tiles, c->sweep_count, (s->device_memory - d.cost.device) / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE, TILE_STAYS);
-    left = pageable(s->host_memory - d.cost.host);
+        r->device_pin_bytes =
+            placement_spread(tiles, c->sweep_count, left.device / PLAN_PAGE * PLAN_PAGE, TIER_DEVICE, TILE_STAYS);
     r->host_cache_bytes =
-        placement_spread(tiles, c->sweep_count, left, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
-    /* The reader's cache has places of one size: with one for each tile, every expert finds room. */
-    for (size_t i = c->tiles.count - c->expert_count; i < c->tiles.count; i++)
-        experts = most_of(experts, pages(tiles[i].span));
-    experts *= c->expert_count;
-    r->expert_cache_bytes = least_of(experts, left - r->host_cache_bytes);
+        placement_spread(tiles, c->sweep_count, room, TIER_HOST, r->backend == BACKEND_CPU ? TILE_STAYS : 0);
+    r->expert_cache_bytes = least_of(experts, room - r->host_cache_bytes);
     r->host_cache_bytes += r->expert_cache_bytes;
+    set_first_reads(&d, plan_bytes);
     return 0;
 }

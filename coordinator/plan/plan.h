@@ -51,6 +51,10 @@ struct plan_settings {
     uint32_t sequences;     /* 0: 1; each may be as long as the context */
     uint32_t branches;      /* further positions that the KV cache holds beside the sequences */
     uint32_t trace, log_level;
+    /* measuring (profile), whose memory belongs to the budgets too */
+    bool measures;        /* transfer or compute is asked for its peak */
+    bool no_pins;         /* every tile comes from the disk in every sweep */
+    uint32_t cache_slots; /* with no_pins: a host cache of at least so many slots, for who fills it himself */
 };
 
 /* The options' flags; what they leave open comes from the machine: free memory less a margin, /dev/shm, cpus, a GPU.

@@ -5,17 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "coordinator/plan/machine.h"
 #include "coordinator/profile/stub_source.h"
 #include "coordinator/profile/run.h"
 #include "proto/base/clock.h"
 
-#define ROUNDS      4u
-#define ROUND_NS    UINT64_C(800000000)
-#define PEAK_NS     UINT64_C(400000000)
-#define MANY_NS     UINT64_C(2500000000)
-#define LEAST_MANY  16u
-#define MEMORY_MOST (UINT64_C(512) << 20) /* more than caches hold, and filled in a moment */
+#define ROUNDS     4u
+#define ROUND_NS   UINT64_C(800000000)
+#define PEAK_NS    UINT64_C(400000000)
+#define MANY_NS    UINT64_C(2500000000)
+#define LEAST_MANY 16u
 
 static int peak(struct profile_run *r, uint32_t what, double *rate, struct error *e)
 {
@@ -72,11 +70,9 @@ static int many(struct profile_run *r, struct error *e)
 
 static int start_cpu(struct profile_run *r, struct error *e)
 {
-    struct machine m;
     int rc;
 
-    machine_look(&m);
-    stub_source_plan(r->plan, m.free_bytes / 4 < MEMORY_MOST ? m.free_bytes / 4 : MEMORY_MOST);
+    stub_source_plan(r->plan);
     if ((rc = profile_open(r, 1u << STAGE_COMPUTE, e)) ||
         (rc = stub_open(&r->stub, STUB_SOURCE, r->engine, r->plan, e)))
         return rc;
@@ -89,7 +85,10 @@ int profile_compute(struct profile_run *r, struct error *e)
 {
     struct profile_lane *l = &r->out->lane[STAGE_COMPUTE];
     bool cuda = r->settings.backend == BACKEND_CUDA;
-    int rc = profile_plan(r, cuda, e);
+    int rc;
+
+    if (!cuda) r->settings.cache_slots = STUB_SOURCE_SLOTS;
+    rc = profile_plan(r, cuda, e);
 
     if (!rc) rc = cuda ? profile_start(r, 0, e) : start_cpu(r, e);
     if (!rc && cuda) rc = profile_sweeps(r, 1, profile_ns(r, ROUND_NS), e);

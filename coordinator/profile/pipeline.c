@@ -10,7 +10,6 @@
 #define ROUND_NS    UINT64_C(1000000000)
 #define WARM_NS     UINT64_C(2000000000)
 #define PEAK_NS     UINT64_C(400000000)
-#define PLAIN_BYTES (UINT64_C(64) << 20)
 #define PLAIN_DEPTH 64u
 #define HELD        0.85 /* a lane that is busy for longer than this holds the others up */
 
@@ -39,9 +38,9 @@ static int peaks(struct profile_run *r, double rate[STAGES], struct error *e)
     int rc = 0;
 
     /* plain reads have no more than so much in flight (reader/probe.h) */
-    while (ask[STAGE_READER].measure.depth > 1 && ask[STAGE_READER].measure.depth * p->io_block_bytes > PLAIN_BYTES)
+    while (ask[STAGE_READER].measure.depth > 1 && ask[STAGE_READER].measure.depth * p->io_block_bytes > p->probe_bytes)
         ask[STAGE_READER].measure.depth--;
-    if (p->io_block_bytes > PLAIN_BYTES) ask[STAGE_READER].measure.block_bytes = PLAIN_BYTES;
+    if (p->io_block_bytes > p->probe_bytes) ask[STAGE_READER].measure.block_bytes = p->probe_bytes;
     if (ask[STAGE_READER].measure.depth > PLAIN_DEPTH) ask[STAGE_READER].measure.depth = PLAIN_DEPTH;
     for (int i = 0; i < STAGES && !rc; i++) {
         double now = 0;

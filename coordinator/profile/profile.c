@@ -24,29 +24,12 @@ uint64_t profile_ns(const struct profile_run *r, uint64_t ns)
 
 /* ---- a plan and its stages ---- */
 
-/* All tiles from the disk, in every sweep. */
-static void take_pins_away(struct plan_shm *p)
-{
-    struct plan_tile *t = (struct plan_tile *)(void *)((char *)p + p->tiles.offset);
-
-    for (uint64_t i = 0; i < p->tiles.count; i++) {
-        t[i].tier = TIER_DISK;
-        t[i].flags = 0;
-        t[i].tier_off = 0;
-    }
-    p->run.host_cache_bytes = p->run.expert_cache_bytes = p->run.device_pin_bytes = 0;
-}
-
 int profile_plan(struct profile_run *r, bool pins, struct error *e)
 {
-    int rc;
-
     free(r->plan);
     r->plan = NULL;
-    r->settings.io_find = IO_FIND_ON_WISH;
-    rc = plan_build(&r->plan, &r->plan_bytes, model_program(r->model), &r->settings, e);
-    if (!rc && !pins) take_pins_away(r->plan);
-    return rc;
+    r->settings.no_pins = !pins;
+    return plan_build(&r->plan, &r->plan_bytes, model_program(r->model), &r->settings, e);
 }
 
 int profile_open(struct profile_run *r, uint32_t only, struct error *e)
@@ -292,6 +275,8 @@ int profile_run(struct profile *out, const struct options *o, enum profile_what 
     out->what = what;
     rc = model_open_source(&r.model, o->source, &mo, e);
     if (!rc) rc = plan_settings_from_options(&r.settings, o, e);
+    r.settings.measures = what != PROFILE_READER;
+    r.settings.io_find = what == PROFILE_READER || what == PROFILE_PIPELINE ? IO_FIND_ON_WISH : IO_FIND_NOTHING;
     if (!rc) rc = runs[what](&r, e);
     if (!rc) own_figures(out);
     profile_stop(&r);

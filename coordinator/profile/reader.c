@@ -27,15 +27,16 @@ static int plain(struct profile_run *r, uint64_t block, uint32_t depth, uint64_t
     return profile_measure(r, STAGE_READER, &ask, rate, e);
 }
 
-/* Each setting in turn, several times; the best by its median. */
+/* Each setting that there is memory for in turn, several times; the best by its median. */
 static int find(struct profile_run *r, double *best, struct error *e)
 {
-    double rate[SETTINGS][FIND_ROUNDS];
+    double rate[SETTINGS][FIND_ROUNDS] = {{0}};
     int rc = 0;
 
     for (uint32_t round = 0; round < FIND_ROUNDS && !rc; round++)
         for (size_t i = 0; i < SETTINGS && !rc; i++)
-            rc = plain(r, settings[i].block, settings[i].depth, profile_ns(r, FIND_NS), &rate[i][round], e);
+            if (settings[i].block * settings[i].depth <= r->plan->run.probe_bytes)
+                rc = plain(r, settings[i].block, settings[i].depth, profile_ns(r, FIND_NS), &rate[i][round], e);
     for (size_t i = 0; i < SETTINGS && !rc; i++) {
         double x = median(rate[i], FIND_ROUNDS);
 

@@ -31,7 +31,7 @@ struct profile_run {
 /* A length of time as it is by default, for the time that the user gives. */
 uint64_t profile_ns(const struct profile_run *r, uint64_t ns);
 
-/* Plans with r->settings; pins: false takes every tile's tier away. Replaces the plan that was. */
+/* Plans with r->settings, with tiles pinned or not. Replaces the plan that was. */
 int profile_plan(struct profile_run *r, bool pins, struct error *e);
 /* Starts these stages (bits of enum stage_id; 0: all), which are still starting when it returns. */
 int profile_open(struct profile_run *r, uint32_t only, struct error *e);

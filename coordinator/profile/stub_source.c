@@ -12,6 +12,8 @@
 /* Places of slot_bytes each: those of the sweep's tiles, of experts' tiles, and a few for everything else. */
 #define OTHER_PLACES 4u
 #define PLACES_LEAST 2u
+_Static_assert(OTHER_PLACES + PLACES_LEAST == STUB_SOURCE_SLOTS, "what a plan has room for");
+#define CACHE_MOST (UINT64_C(512) << 20) /* more than caches hold, and filled in a moment */
 
 struct stub_source {
     struct epoch_shm *run;
@@ -108,14 +110,15 @@ static void lay_out(struct stub_source *s, int device)
     s->places[ROWS] = device ? OTHER_PLACES : r->reader_slots[LANE_ROWS];
 }
 
-void stub_source_plan(struct plan_shm *plan, uint64_t room)
+void stub_source_plan(struct plan_shm *plan)
 {
     uint64_t slot = plan->run.slot_bytes, each = plan->spec.demand_tiles ? plan_expert_tiles(plan)->each : 0;
-    uint64_t most = plan->spec.sweep_tiles + plan->spec.demand_tiles, places = room / slot;
-    uint64_t least = OTHER_PLACES + 2 * (each + PLACES_LEAST);
+    uint64_t places = plan->run.host_cache_bytes / slot;
+    uint64_t most = plan->spec.sweep_tiles + plan->spec.demand_tiles + OTHER_PLACES + 2 * (each + PLACES_LEAST);
 
-    if (places > most + least) places = most + least;
-    if (places < least) places = least;
+    if (places > CACHE_MOST / slot) places = CACHE_MOST / slot;
+    if (places > most) places = most;
+    if (places < STUB_SOURCE_SLOTS) places = STUB_SOURCE_SLOTS;
     plan->run.host_cache_bytes = places * slot;
 }
 

@@ -21,5 +21,7 @@ bool stub_source_requests(struct stub_source *s);
 void stub_source_latency(struct stub_source *s, struct latency *to);
 bool stub_source_stuck(const struct stub_source *s); /* of the requests: one waits for room */
 
-/* Before the engine is opened: gives the plan a cache segment of at most room bytes for a source that writes the device ring. */
-void stub_source_plan(struct plan_shm *plan, uint64_t room);
+/* A source that writes the device ring wants a host cache of at least so many slots: plan_settings.cache_slots. */
+#define STUB_SOURCE_SLOTS 6u
+/* Before the engine is opened: of a larger host cache no more is kept than there are tiles, nor than is filled in a moment. */
+void stub_source_plan(struct plan_shm *plan);

@@ -8,14 +8,15 @@
 #include "transfer/backend.h"
 
 struct backend {
-    uint32_t unused;
+    uint64_t peak_bytes; /* memory for measuring */
 };
 
 int backend_open(struct backend **out, struct stage *s, struct error *e)
 {
-    (void)s;
     *out = calloc(1, sizeof **out);
-    return *out ? 0 : error_set(e, ENOMEM, "no memory for the backend");
+    if (!*out) return error_set(e, ENOMEM, "no memory for the backend");
+    (*out)->peak_bytes = s->plan->run.peak_bytes;
+    return 0;
 }
 
 void backend_close(struct backend *b)
@@ -64,18 +65,17 @@ uint64_t backend_nap_ns(const struct backend *b)
 
 int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
 {
-    char *memory = malloc(2 * PEAK_BYTES);
-    uint64_t start;
+    uint64_t each = b->peak_bytes / 2 < PEAK_BYTES ? b->peak_bytes / 2 : PEAK_BYTES, start;
+    char *memory;
 
-    (void)b;
     *bytes = *ns = 0;
+    if (!each) return 0;
+    memory = malloc(2 * each);
     if (!memory) return error_set(e, ENOMEM, "no memory to measure copies with");
-    memset(memory, 1, 2 * PEAK_BYTES); /* so that no page is given while the time runs */
+    memset(memory, 1, 2 * each); /* so that no page is given while the time runs */
     start = clock_ns();
-    do {
-        memcpy(memory + (*bytes & PEAK_BYTES), memory + (~*bytes & PEAK_BYTES), PEAK_BYTES);
-        *bytes += PEAK_BYTES;
-    } while ((*ns = clock_ns() - start) < limit_ns);
+    for (bool back = false; (*ns = clock_ns() - start) < limit_ns || !*bytes; back = !back, *bytes += each)
+        memcpy(memory + (back ? 0 : each), memory + (back ? each : 0), each);
     free(memory);
     return 0;
 }

@@ -239,15 +239,20 @@ uint64_t backend_nap_ns(const struct backend *b)
 
 #define PEAK_BYTES (UINT64_C(64) << 20)
 
-/* Copies of up to PEAK_BYTES from the pinned slots to memory of its own, two at a time: what is in the slots is read only. */
+/* Copies of up to PEAK_BYTES, and no more than the plan allows for measuring, from the pinned slots to memory of its own,
+ * two at a time: what is in the slots is read only. */
 int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t *ns, struct error *e)
 {
     uint64_t each = b->stage->arena_bytes < PEAK_BYTES ? b->stage->arena_bytes : PEAK_BYTES, start = 0;
+    uint64_t most = b->stage->plan->run.peak_bytes;
     cudaStream_t stream = NULL;
     void *to = NULL;
-    cudaError_t rc = cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0);
+    cudaError_t rc;
 
     *bytes = *ns = 0;
+    if (each > most) each = most;
+    if (!each) return 0;
+    rc = cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0);
     if (rc == cudaSuccess) rc = cudaMalloc(&to, each);
     for (bool warm = false; rc == cudaSuccess && (!warm || *ns < limit_ns); warm = true) {
         if (warm && !start) start = clock_ns();
