@@ -92,8 +92,8 @@ $(B)/obj/transfer/cuda/%.o $(B)/obj/compute/cuda/%.o: CPPFLAGS += -isystem $(CUD
 ifneq ($(filter x86_64% amd64%,$(shell $(CC) -dumpmachine)),)
 AVX2   := -mavx2 -mfma -mf16c
 AVX512 := $(AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
-$(B)/obj/compute/cpu/kernels_avx2.o: CFLAGS += $(AVX2)
-$(B)/obj/compute/cpu/kernels_avx512.o: CFLAGS += $(AVX512)
+$(B)/obj/compute/cpu/kernels_avx2.o $(B)/obj/compute/cpu/blocks_avx2.o: CFLAGS += $(AVX2)
+$(B)/obj/compute/cpu/kernels_avx512.o $(B)/obj/compute/cpu/blocks_avx512.o: CFLAGS += $(AVX512)
 $(B)/obj/compute/cpu/kernels_avx512_vbmi.o: CFLAGS += $(AVX512) -mavx512vbmi
 $(B)/obj/proto/unit/unit_avx2.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt
 $(B)/obj/proto/unit/unit_avx512.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt -mavx512f -mavx512bw

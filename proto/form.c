@@ -23,7 +23,7 @@ static const struct form_info table[FORMS] = {FORM_WEIGHTS(WEIGHT) FORM_OTHERS(O
                   #row);
 FORM_TABLE(SOUND)
 #undef SOUND
-static_assert(FORMS <= 32, "sets of forms are bits of uint32_t");
+static_assert(FORMS <= 64, "sets of forms are bits of uint64_t");
 
 const struct form_info *form_info(uint32_t form)
 {

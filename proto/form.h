@@ -14,19 +14,19 @@
  *
  * Who reads the table: the coordinator (which tensors can be weights, row bytes, tiles, predicted bytes),
  * plan_check(), compute's search for what is no finite number, sluice-verify, the profiles' stub stages. Who has
- * code of its own for each form has it there: compute/cpu/body_forms.h, compute/cpu/reference.c,
- * compute/cuda/forms.h; all of them run over FORM_WEIGHTS, so that a form without its functions does not compile.
+ * code of its own for each form has it there: compute/cpu/body_forms.h and body_blocks.h, compute/cpu/reference.c,
+ * compute/cuda/forms.h; all of them run over FORM_WEIGHTS, so that a form without its functions does not compile, or link.
  * A number that is no form is an error that names it, wherever it is met.
  *
  * ---- how to add one ----
  * In all cases: a row here, its types' form in the table of whoever reads the file
- * (coordinator/source/safetensors.c), its functions in the files named above on leaves of vec_plain.h, vec_avx2.h
- * and vec_avx512.h, and the tests over the table (tests/test_forms.c, test_kernels.c, gpu/test_cuda_products.c,
- * test_cuda_ops.c) hold it against the scalar reference.
+ * (coordinator/source/safetensors.c, gguf_types.c), its functions in the files named above on leaves of vec_plain.h,
+ * vec_avx2.h and vec_avx512.h, and the tests over the table (tests/test_forms.c, test_kernels.c,
+ * gpu/test_cuda_products.c, test_cuda_ops.c) hold it against the scalar reference.
  *
- * GGUF's blocks (32 or 256 elements, scales inside; offsets of rows are whole blocks, so a row of a 3-D tensor's
- * expert is cut like any other): FORM_SCALES_INSIDE, codes of the float16 scales. Dequantizing functions see a
- * whole block.
+ * GGUF's blocks (32 to 256 elements, scales inside; offsets of rows are whole blocks, so a row of a 3-D tensor's expert is
+ * cut like any other): a row of FORM_BLOCKS, a line in compute/cpu/body_blocks_all.h, its blocks in
+ * tests/make_blocks.py, whose vectors tests/test_blocks.c holds it against.
  *
  * int4 with scales and zero points of groups in other tensors (GPTQ, AWQ, compressed-tensors): FORM_SCALES_GRID
  * with grid_cols (groups of columns) or grid_rows (groups of inputs of a matrix stored [in][out]) given by the
@@ -53,7 +53,7 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 #define FORM_SCALE  2u /* elements of a grid of scales */
 #define FORM_CACHE  4u /* keys and values of the KV cache: narrowed to it, and dequantized again */
 
-#define FORM_BIT(name) (1u << FORM_##name)
+#define FORM_BIT(name) (UINT64_C(1) << FORM_##name)
 
 /* The table. A row:
  *
@@ -68,12 +68,13 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
  *              where (c & ones) == ones, and then an infinity where fraction is not 0 and c & fraction is 0
  *   filler     a byte that, repeated, makes blocks of small finite numbers
  *
- * First the forms that matrices can have, then the others; those that are FORM_SCALE neither are looked at by verify only.
+ * First the forms that matrices can have, of these those whose scales lie inside of their blocks last (FORM_BLOCKS), then
+ * the others; those that are FORM_SCALE neither are looked at by verify only.
  *
  *      name  elements bytes align to scales, rows, cols, forms of a grid
  *          also                     codes                                             filler */
 /* clang-format off */
-#define FORM_WEIGHTS(ROW)                                                                                              \
+#define FORM_PLAIN(ROW)                                                                                                \
     ROW(F32,       1,  4, 4, F32,  NONE,  0,  0, 0,                                                                    \
         FORM_SCALE | FORM_CACHE, (0, 1, 4, 0x7f800000, 0x7fffff),                  0x3c)                               \
     ROW(BF16,      1,  2, 2, BF16, NONE,  0,  0, 0,                                                                    \
@@ -84,6 +85,16 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
         0,                       (0, 1, 1, 0x7f, 0),                               0x3c)                               \
     ROW(MXFP4,    32, 16, 1, BF16, GRID,  1, 32, FORM_BIT(F8_E8M0),                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x21)
+#define FORM_BLOCKS(ROW)                                                                                               \
+    ROW(Q4_0,     32, 18, 2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff),   0x26)                               \
+    ROW(Q4_1,     32, 20, 4, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),   0xa3)                               \
+    ROW(Q5_0,     32, 22, 2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff),   0xa6)                               \
+    ROW(Q5_1,     32, 24, 8, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),   0xa1)                               \
+    ROW(Q8_0,     32, 34, 2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff),   0x9a)                               \
+    ROW(Q4_K,    256, 144, 16, F32, INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),  0x90)                               \
+    ROW(Q5_K,    256, 176, 16, F32, INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),  0x8b)                               \
+    ROW(Q6_K,    256, 210, 2, F32, INSIDE, 0, 0, 0, 0, (208, 1, 2, 0x7c00, 0x3ff), 0x0e)
+#define FORM_WEIGHTS(ROW) FORM_PLAIN(ROW) FORM_BLOCKS(ROW)
 #define FORM_OTHERS(ROW)                                                                                               \
     ROW(F8_E8M0,   1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
         FORM_SCALE,              (0, 1, 1, 0xff, 0),                               0x78)                               \
@@ -145,7 +156,7 @@ struct form_info {
     uint8_t to;     /* enum form */
     uint8_t scales; /* enum form_scales */
     uint32_t can_be;
-    uint32_t scale_forms; /* FORM_BIT()s */
+    uint64_t scale_forms; /* FORM_BIT()s */
     uint16_t grid_rows, grid_cols;
     uint16_t code_off;
     uint8_t codes, code_bytes;

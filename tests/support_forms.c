@@ -23,7 +23,7 @@ static float uniform(uint64_t *seed) /* in [-1, 1) */
 
 static uint32_t any_scale_form(const struct form_info *f)
 {
-    return f->scale_forms ? (uint32_t)__builtin_ctz(f->scale_forms) : FORM_BYTES;
+    return f->scale_forms ? (uint32_t)__builtin_ctzll(f->scale_forms) : FORM_BYTES;
 }
 
 struct form_shape form_shape_of(uint32_t form, uint32_t rows, uint32_t cols, uint32_t block_rows, uint32_t block_cols)
@@ -49,12 +49,16 @@ size_t form_shapes(uint32_t form, struct form_shape *out)
     uint32_t scale_form = 0;
     size_t n = 0;
 
-    for (; n < sizeof sizes / sizeof *sizes; n++) {
-        out[n] = form_shape_of(form, sizes[n].rows, sizes[n].cols, sizes[n].block_rows, sizes[n].block_cols);
-        if (form_scales(form) != FORM_SCALES_GRID) continue;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (form_scales(form) == FORM_SCALES_INSIDE && i % 6) continue; /* long blocks make the same of most widths */
+        out[n] = form_shape_of(form, sizes[i].rows, sizes[i].cols, sizes[i].block_rows, sizes[i].block_cols);
+        if (form_scales(form) != FORM_SCALES_GRID) {
+            n++;
+            continue;
+        }
         do scale_form = (scale_form + 1) % FORMS;
         while (!form_scaled_by(form, scale_form));
-        out[n].scale_form = scale_form;
+        out[n++].scale_form = scale_form;
     }
     return n;
 }
@@ -89,8 +93,9 @@ static void fill_blocks(unsigned char *p, const struct form_info *f, size_t bloc
         for (uint32_t i = 0; i < f->codes; i++) {
             unsigned char *code = p + f->code_off + i * f->code_bytes;
 
-            if (f->code_bytes == 2) /* a scale of a block: 2^-5 to 2^-3, either sign */
-                code[1] = (unsigned char)((code[1] & 0x80) | 0x28 | (code[1] & 7));
+            if (f->code_bytes ==
+                2) /* a scale of a block: 2^-5 to 2^-3, either sign; one in 16 is smaller than normal */
+                code[1] = (unsigned char)((code[1] & 0x80) | (number(seed) % 16 ? 0x28 : 0) | (code[1] & 7));
             else if (form_kind(f, form_code(f, p, i)) != FORM_FINITE)
                 memset(code, f->filler, f->code_bytes);
         }

@@ -30,12 +30,16 @@ float *kernels_floats(uint64_t *seed, size_t n)
     return p;
 }
 
-/* The variants of this machine, the best one first. */
+/* The variants of this machine, the best one first. Looked for once: where the processor is asked by way of a hypervisor,
+ * that takes long. */
 static enum cpu_variant variant(size_t i)
 {
-    for (int v = CPU_VARIANTS - 1; v >= CPU_PLAIN; v--)
-        if (cpu_variant_kernels((enum cpu_variant)v) && i-- == 0) return (enum cpu_variant)v;
-    return CPU_VARIANTS;
+    static enum cpu_variant found[CPU_VARIANTS];
+    static size_t n;
+    if (n == 0)
+        for (int v = CPU_VARIANTS - 1; v >= CPU_PLAIN; v--)
+            if (cpu_variant_kernels((enum cpu_variant)v)) found[n++] = (enum cpu_variant)v;
+    return i < n ? found[i] : CPU_VARIANTS;
 }
 
 size_t kernels_ways(void)
@@ -57,9 +61,11 @@ struct ops *kernels_open(size_t way)
 
 const char *kernels_way_name(size_t way)
 {
-    static char name[64];
-    snprintf(name, sizeof name, "%s, %zu threads", cpu_variant_kernels(variant(way / 3))->name, way % 3 + 1);
-    return name;
+    static char name[3 * CPU_VARIANTS][64];
+    if (way >= 3 * CPU_VARIANTS || variant(way / 3) == CPU_VARIANTS) return "no way";
+    if (!*name[way])
+        snprintf(name[way], sizeof *name, "%s, %zu threads", cpu_variant_kernels(variant(way / 3))->name, way % 3 + 1);
+    return name[way];
 }
 
 void kernels_assert_same(const float *a, const float *b, size_t n, const char *what)

@@ -41,7 +41,7 @@ static uint32_t matrix(struct maker *m, const char *name, uint64_t rows, uint64_
     if (f->scales == FORM_SCALES_GRID) {
         x.block_rows = f->grid_rows ? f->grid_rows : m->s->block;
         x.block_cols = f->grid_cols ? f->grid_cols : m->s->block;
-        x.scale_form = (uint16_t)__builtin_ctz(f->scale_forms);
+        x.scale_form = (uint16_t)__builtin_ctzll(f->scale_forms);
         x.scale_file = m->file;
         x.scale_row_bytes = form_row_bytes(x.scale_form, (cols + x.block_cols - 1) / x.block_cols);
         x.scale_off = take(m, (rows + x.block_rows - 1) / x.block_rows * x.scale_row_bytes);

@@ -28,9 +28,10 @@ static void row_bytes_are_whole_blocks(void **state)
     static const struct {
         uint32_t form;
         uint64_t cols, bytes;
-    } known[] = {{FORM_F32, 3, 12},    {FORM_F16, 3, 6},     {FORM_BF16, 3, 6},  {FORM_F8_E4M3, 3, 3},
-                 {FORM_MXFP4, 64, 32}, {FORM_MXFP4, 65, 0},  {FORM_MXFP4, 1, 0}, {FORM_F8_E8M0, 5, 5},
-                 {FORM_F64, 2, 16},    {FORM_BYTES, 17, 17}, {UNKNOWN, 64, 0},   {UINT32_MAX, 64, 0}};
+    } known[] = {{FORM_F32, 3, 12},    {FORM_F16, 3, 6},     {FORM_BF16, 3, 6},     {FORM_F8_E4M3, 3, 3},
+                 {FORM_MXFP4, 64, 32}, {FORM_MXFP4, 65, 0},  {FORM_MXFP4, 1, 0},    {FORM_F8_E8M0, 5, 5},
+                 {FORM_F64, 2, 16},    {FORM_Q8_0, 96, 102}, {FORM_Q4_K, 512, 288}, {FORM_Q4_K, 128, 0},
+                 {FORM_BYTES, 17, 17}, {UNKNOWN, 64, 0},     {UINT32_MAX, 64, 0}};
 
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -44,6 +45,7 @@ static void row_bytes_are_whole_blocks(void **state)
     }
     assert_int_equal(form_elements(FORM_MXFP4), 32);
     assert_int_equal(form_bytes(FORM_MXFP4), 16);
+    assert_int_equal(form_scales(FORM_Q6_K), FORM_SCALES_INSIDE);
     assert_int_equal(form_elements(99) + form_bytes(99) + form_scales(99), 0);
 }
 
@@ -75,7 +77,7 @@ static void rows_are_sound(void **state)
         assert_true(!f->codes || (f->special && f->code_bytes <= 8 && !(f->special & f->fraction)));
         assert_true(PLAN_PAGE % f->align == 0 && PLAN_DEVICE_ALIGN % f->align == 0);
         assert_int_equal(f->scales == FORM_SCALES_GRID, f->scale_forms != 0);
-        for (uint32_t s = 0; s < 32; s++)
+        for (uint32_t s = 0; s < FORMS; s++)
             if (form_scaled_by(form, s)) assert_true(form_can_be(s, FORM_SCALE) && form_info(s)->elements == 1);
         if (weights(form)) assert_true(f->to == FORM_F32 || f->to == FORM_BF16);
     }
@@ -128,7 +130,7 @@ static void codes_tell_what_is_no_number(void **state)
             if (f->codes && round % 8 == 0) /* exponents of ones are rare in wide codes */
                 for (uint32_t i = 0; i < f->code_bytes; i++) b.bytes[f->code_off + i] |= (uint8_t)(f->special >> 8 * i);
             for (uint32_t i = 0; i < f->codes; i++) bad |= form_kind(f, form_code(f, b.bytes, i)) != FORM_FINITE;
-            for (uint32_t k = 0; k < f->elements; k++) finite &= isfinite(reference_weight(&b.w, 0, k)) != 0;
+            for (uint32_t k = 0; k < f->elements; k++) finite &= isfinite(reference_stored(form, b.bytes, k)) != 0;
             if (bad == finite)
                 fail_msg("%s: a block is%s bad, its elements are%s", f->name, bad ? "" : " not", finite ? " not" : "");
             bad_blocks += bad;

@@ -50,6 +50,31 @@ static double value_of(uint32_t form, const uint8_t *p)
     return ldexp((double)m, (int)e - of[form].bias);
 }
 
+/* Blocks with scales inside: how many can be no number, where they are and what they are. Others are numbers themselves. */
+static uint32_t scales_of(uint32_t form)
+{
+    switch (form) {
+    case FORM_Q4_1:
+    case FORM_Q5_1:
+    case FORM_Q4_K:
+    case FORM_Q5_K: return 2;
+    }
+    return 1;
+}
+
+static uint32_t scale_at(uint32_t form, uint32_t k)
+{
+    switch (form) {
+    case FORM_Q6_K: return 208;
+    }
+    return 2 * k;
+}
+
+static uint32_t scale_form(uint32_t form)
+{
+    return form_scales(form) == FORM_SCALES_INSIDE ? FORM_F16 : form;
+}
+
 static void feed_in_pieces(struct counter *c, const uint8_t *p, uint64_t bytes, uint64_t most)
 {
     uint64_t at = 0;
@@ -84,11 +109,14 @@ static void counts_every_form(void **state)
             if (round % 3 == 1)
                 for (int i = 0; i < 5; i++) memset(file + s.offset + next_random() % (s.bytes / w) * w, 0xff, w);
             for (uint64_t i = 0; i < s.bytes; i += w) {
-                double x = value_of(form, file + s.offset + i);
+                for (uint32_t k = 0; k < scales_of(form); k++) {
+                    uint64_t at = s.offset + i + scale_at(form, k);
+                    double x = value_of(scale_form(form), file + at);
 
-                if (isnan(x)) nan++;
-                if (isinf(x)) inf++;
-                if (!isfinite(x) && first == VERIFY_NONE) first = s.offset + i;
+                    if (isnan(x)) nan++;
+                    if (isinf(x)) inf++;
+                    if (!isfinite(x) && first == VERIFY_NONE) first = at;
+                }
             }
             counter_begin(&c, &s, 1);
             feed_in_pieces(&c, file, BYTES, round % 2 ? 7 : 20000);

@@ -8,13 +8,14 @@
 #include "compute/cpu/body_gemm.h"
 #include "compute/cpu/body_weights.h"
 
-#define KERNEL_GEMV(form, ...) [FORM_##form] = gemv_##form,
+#define KERNEL_GEMV(form, ...)  [FORM_##form] = gemv_##form,
+#define KERNEL_BLOCK(form, ...) [FORM_##form] = VARIANT(gemv_##form),
 #define KERNEL_TABLE(variant)                                                                                          \
     {                                                                                                                  \
-        .name = variant, .gemv_tokens = GEMV_TOKENS, .dequantize = kernel_dequantize,                                  \
-        .gemv = {FORM_WEIGHTS(KERNEL_GEMV)}, .pack = kernel_pack, .gemm = kernel_gemm, .groups = kernel_groups,        \
-        .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm, .rope = kernel_rope,      \
-        .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,                        \
+        .name = variant, .gemv_tokens = GEMV_TOKENS, .block_tokens = TILE_TOKENS, .dequantize = kernel_dequantize,     \
+        .gemv = {FORM_PLAIN(KERNEL_GEMV) FORM_BLOCKS(KERNEL_BLOCK)}, .pack = kernel_pack, .gemm = kernel_gemm,         \
+        .groups = kernel_groups, .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm,  \
+        .rope = kernel_rope, .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,   \
         .add_scaled = kernel_add_scaled, .narrow = kernel_narrow, .attention = kernel_attention, .conv = kernel_conv,  \
         .delta = kernel_delta                                                                                          \
     }

@@ -25,20 +25,14 @@ INLINE void gemv_by_four(const struct cpu_product *a, const int R, const int T, 
     }
 }
 
-/* Sends for a block that comes later, where blocks are no part of a cache line. */
-INLINE void prefetch_block(const uint32_t form, const unsigned char *p)
-{
-    for (size_t b = 0; form_scales(form) == FORM_SCALES_INSIDE && b < form_bytes(form); b += 64) prefetch_far(p + b);
-}
-
 /* Rows [r, r + R) times tokens [t0, t0 + T). R, T and form are constants wherever it is called. */
 INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, const uint32_t form, size_t r, size_t t0)
 {
     const float *x0 = a->x + t0 * a->ldx;
-    float *y0 = a->y + t0 * a->ldy, f[MAX_ROWS][FORM_FLOATS];
+    float *y0 = a->y + t0 * a->ldy;
     vf acc[MAX_ROWS][TILE_TOKENS], s[MAX_ROWS], w[MAX_ROWS];
     const unsigned char *row[MAX_ROWS], *scales[MAX_ROWS];
-    const bool grid = form_scales(form) == FORM_SCALES_GRID, inside = form_scales(form) == FORM_SCALES_INSIDE;
+    const bool grid = form_scales(form) == FORM_SCALES_GRID;
     /* The rows that come next are sent for while these are read; very long ones would push each other out. */
     const size_t cols = a->cols, group = (size_t)R * a->row_bytes, ahead = group <= 256u << 10 ? group : 4096;
 #pragma GCC unroll 8
@@ -53,31 +47,26 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
     size_t k = 0;
     for (size_t first = 0; k + STEP <= cols; first += span) {
         size_t end = cols;
-        if (grid || inside) {
+        if (grid) {
             end = first + span < cols ? first + span : cols;
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++) {
-                open_span(a, form, row[i], scales[i], first, &s[i], f[i]);
-                prefetch_block(form, row[i] + form_at(form, first) + ahead);
-            }
+            for (int i = 0; i < R; i++) s[i] = open_span(a, form, scales[i], first);
         }
         for (; form_by_four(form) && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
             gemv_by_four(a, R, T, form, row, s, x0, k, ahead, acc);
         for (; k + STEP <= end; k += STEP) {
-            const size_t at = form_at(form, inside ? first : k);
-            const unsigned step = inside ? (unsigned)((k - first) / STEP) : 0;
-            if (!inside && at % 64 == 0)
+            const size_t at = form_at(form, k);
+            if (at % 64 == 0)
 #pragma GCC unroll 8
                 for (int i = 0; i < R; i++) prefetch_far(row[i] + at + ahead);
-            if (ROW_BY_ROW && T == 1 && (grid || inside)) {
+            if (ROW_BY_ROW && T == 1 && grid) {
                 const vf x = vf_load(x0 + k);
 #pragma GCC unroll 8
-                for (int i = 0; i < R; i++)
-                    acc[i][0] = vf_fma(form_step(form, row[i] + at, step, s[i], f[i]), x, acc[i][0]);
+                for (int i = 0; i < R; i++) acc[i][0] = vf_fma(form_step(form, row[i] + at, s[i]), x, acc[i][0]);
                 continue;
             }
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++) w[i] = form_step(form, row[i] + at, step, s[i], f[i]);
+            for (int i = 0; i < R; i++) w[i] = form_step(form, row[i] + at, s[i]);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) {
                 vf x = vf_load(x0 + (size_t)t * a->ldx + k);
@@ -143,5 +132,5 @@ INLINE void gemv_form(const struct cpu_product *a, const uint32_t form, size_t r
     {                                                                                                                  \
         gemv_form(a, FORM_##name, r0, r1);                                                                             \
     }
-FORM_WEIGHTS(GEMV)
+FORM_PLAIN(GEMV)
 #undef GEMV

@@ -78,7 +78,7 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
 #pragma GCC unroll 8
             for (int i = 0; i < R; i++) prefetch_far(row[i] + at + ahead);
 #pragma GCC unroll 8
-        for (int i = 0; i < R; i++) sum = vf_fma(x[i], form_step(form, row[i] + at, 0, none, NULL), sum);
+        for (int i = 0; i < R; i++) sum = vf_fma(x[i], form_step(form, row[i] + at, none), sum);
         vf_store(a->y + c, sum);
     }
     if (c < c1) {
@@ -103,11 +103,11 @@ typedef void sum_gemv_fn(const struct cpu_product *a, size_t rows, size_t c0, si
     {                                                                                                                  \
         if (form_scales(FORM_##name) == FORM_SCALES_NONE) sum_gemv_form(a, FORM_##name, rows, c0, c1);                 \
     }
-FORM_WEIGHTS(SUM_GEMV)
+FORM_PLAIN(SUM_GEMV)
 #undef SUM_GEMV
 static sum_gemv_fn *const sum_gemv_of[FORMS] = {
 #define SUM_GEMV(name, ...) [FORM_##name] = sum_gemv_##name,
-    FORM_WEIGHTS(SUM_GEMV)
+    FORM_PLAIN(SUM_GEMV)
 #undef SUM_GEMV
 };
 

@@ -1,8 +1,7 @@
 /* Stored weights to float32 in memory: exactly, and where they have scales, value times scale rounded once. */
 #pragma once
 #include "compute/cpu/body_forms.h"
-
-typedef void dequantize_fn(const struct cpu_product *a, size_t r, size_t k0, size_t k1, float *dst, size_t stride);
+#include "compute/cpu/blocks.h"
 
 /* Groups of tokens are as even as can be: 13 tokens in groups of up to 6 are 5 + 4 + 4. */
 static uint32_t kernel_groups(uint32_t n)
@@ -20,15 +19,12 @@ INLINE uint32_t group_first(uint32_t n, uint32_t groups, uint32_t g) /* its firs
 INLINE vf lane_by_lane(const struct cpu_product *a, const uint32_t form, const unsigned char *row,
                        const unsigned char *scales, size_t k)
 {
-    float s[STEP], f[FORM_FLOATS];
-    vf v;
+    float s[STEP];
     for (unsigned i = 0; i < STEP; i++) s[i] = grid_scale(a, scales, (k + i) / form_span(a, form));
-    form_open(form, row + form_at(form, k), vf_load(s), &v, f);
-    return form_step(form, row + form_at(form, k), 0, v, f);
+    return form_step(form, row + form_at(form, k), form_open(form, vf_load(s)));
 }
 
-/* Columns [k0, k1) of a row to float32 at dst, dst + stride, ... in steps of 16; the last filled up with zeros. k0: a
- * multiple of 16, and where a block begins. */
+/* A dequantize_fn of a form of FORM_PLAIN. */
 INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, size_t r, size_t k0, size_t k1,
                             float *dst, size_t stride)
 {
@@ -39,20 +35,18 @@ INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, si
     size_t k = k0;
     while (!by_lane && k + STEP <= k1) {
         size_t end = k1;
-        float f[FORM_FLOATS];
         vf v = vf_zero();
         if (scaled) {
             const size_t first = k / span * span;
             end = first + span < k1 ? first + span : k1;
-            open_span(a, form, row, scales, first, &v, f);
+            v = open_span(a, form, scales, first);
         }
         for (; form_by_four(form) && k + 4 * STEP <= end; k += 4 * STEP) {
             vf w[4];
             form_four_steps(row + form_at(form, k), v, w);
             for (int i = 0; i < 4; i++, dst += stride) vf_store(dst, w[i]);
         }
-        for (; k + STEP <= end; k += STEP, dst += stride)
-            vf_store(dst, form_step(form, row + form_at(form, k), form_step_of(form, k), v, f));
+        for (; k + STEP <= end; k += STEP, dst += stride) vf_store(dst, form_step(form, row + form_at(form, k), v));
     }
     for (; by_lane && k + STEP <= k1; k += STEP, dst += stride) vf_store(dst, lane_by_lane(a, form, row, scales, k));
     if (k < k1) vf_store(dst, form_rest(a, form, row, scales, k, (unsigned)(k1 - k)));
@@ -64,13 +58,16 @@ INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, si
     {                                                                                                                  \
         dequantize_form(a, FORM_##name, r, k0, k1, dst, stride);                                                       \
     }
-FORM_WEIGHTS(DEQUANTIZE)
+FORM_PLAIN(DEQUANTIZE)
 #undef DEQUANTIZE
 
 /* By form; NULL where it is none of weights. */
 static dequantize_fn *const dequantize_of[FORMS] = {
 #define DEQUANTIZE(name, ...) [FORM_##name] = dequantize_##name,
-    FORM_WEIGHTS(DEQUANTIZE)
+    FORM_PLAIN(DEQUANTIZE)
+#undef DEQUANTIZE
+#define DEQUANTIZE(name, ...) [FORM_##name] = VARIANT(dequantize_##name),
+        FORM_BLOCKS(DEQUANTIZE)
 #undef DEQUANTIZE
 };
 

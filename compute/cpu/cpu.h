@@ -4,7 +4,7 @@
  *
  *   ops_*.c       the operations of compute/ops.h: cut work into tasks for the pool, know no instruction set
  *   body_*.h      the kernels, written once on the vector type of vec_*.h
- *   kernels_*.c   compile the bodies for one instruction set each
+ *   kernels_*.c   compile the bodies for one instruction set each, blocks_*.c those of forms with their scales inside
  *
  * The order of every sum is part of this interface: see compute/ops.h. */
 #pragma once
@@ -67,7 +67,8 @@ struct cpu_attention_task {
 
 struct cpu_kernels {
     const char *name;
-    uint32_t gemv_tokens; /* up to so many gemv is the faster one; with weights of 16 bits it always is */
+    uint32_t gemv_tokens;  /* up to so many gemv is the faster one; with weights of 16 bits it always is */
+    uint32_t block_tokens; /* the same of forms with their scales inside, whose gemv takes no more */
 
     /* Of rows whose form has no grid of scales: an embedding's, vectors. */
     void (*dequantize)(float *dst, const void *src, uint32_t form, size_t elements, float scale);

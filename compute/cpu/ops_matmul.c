@@ -196,7 +196,9 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
     }
     const bool halves =
         form_scales(j.a.form) == FORM_SCALES_NONE && form_bytes(j.a.form) == 2 * form_elements(j.a.form);
-    if (halves || (n <= o->kernels->gemv_tokens && j.a.block_cols % 16 == 0))
+    const uint32_t few =
+        form_scales(j.a.form) == FORM_SCALES_INSIDE ? o->kernels->block_tokens : o->kernels->gemv_tokens;
+    if (halves || (n <= few && j.a.block_cols % 16 == 0))
         gemv(&j);
     else
         gemm(&j);

@@ -62,6 +62,75 @@ static double MXFP4_element(const unsigned char *block, uint64_t i)
     return small_float(block[i / 2] >> (i % 2 ? 4 : 0) & 15, 2, 1, 1);
 }
 
+/* Blocks with their scales inside, bit by bit as their layouts are written down. Exact in double precision: rounded once,
+ * by whoever makes a float of them. */
+static unsigned nibble(const unsigned char *p, uint64_t i) /* i of 32 in 16 bytes: low ones first */
+{
+    return p[i % 16] >> (i < 16 ? 0 : 4) & 15;
+}
+
+static unsigned bit(const unsigned char *p, uint64_t i)
+{
+    return p[i / 8] >> i % 8 & 1;
+}
+
+static double Q4_0_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b) * ((int)nibble(b + 2, i) - 8);
+}
+
+static double Q4_1_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b) * nibble(b + 4, i) + f16(b + 2);
+}
+
+static double Q5_0_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b) * ((int)(nibble(b + 6, i) | bit(b + 2, i) << 4) - 16);
+}
+
+static double Q5_1_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b) * (nibble(b + 8, i) | bit(b + 4, i) << 4) + f16(b + 2);
+}
+
+static double Q8_0_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b) * (signed char)b[2 + i];
+}
+
+/* Scale and minimum of columns [32 i, 32 i + 32), of 6 bits each in 12 bytes. */
+static unsigned k_scale(const unsigned char *b, uint64_t i)
+{
+    return i < 4 ? b[i] & 63u : (b[i + 4] & 15u) | (unsigned)b[i - 4] >> 6 << 4;
+}
+
+static unsigned k_minimum(const unsigned char *b, uint64_t i)
+{
+    return i < 4 ? b[i + 4] & 63u : (unsigned)b[i + 4] >> 4 | (unsigned)b[i] >> 6 << 4;
+}
+
+static double Q4_K_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned q = b[16 + i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15;
+    return (double)f16(b) * k_scale(b + 4, i / 32) * q - (double)f16(b + 2) * k_minimum(b + 4, i / 32);
+}
+
+static double Q5_K_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned low = b[48 + i / 64 * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4) & 15,
+                   high = b[16 + i % 32] >> i / 32 & 1;
+    return (double)f16(b) * k_scale(b + 4, i / 32) * (low | high << 4) - (double)f16(b + 2) * k_minimum(b + 4, i / 32);
+}
+
+static double Q6_K_element(const unsigned char *b, uint64_t i)
+{
+    const uint64_t half = i / 128, quarter = i % 128 / 32, l = i % 32;
+    const unsigned low = b[64 * half + (quarter % 2) * 32 + l] >> (quarter < 2 ? 0 : 4) & 15;
+    const unsigned high = b[128 + 32 * half + l] >> 2 * quarter & 3;
+    return (double)f16(b + 208) * (signed char)b[192 + i / 16] * ((int)(low | high << 4) - 32);
+}
+
 double reference_stored(uint32_t form, const void *row, uint64_t k)
 {
     static double (*const element[FORMS])(const unsigned char *, uint64_t) = {

@@ -74,6 +74,19 @@ static inline float e2m1_value(int nibble)
     return values[nibble];
 }
 
+/* Sixteen whole numbers that four bits stand for, as both kinds of numbers. */
+struct curve {
+    float f[16];
+    int8_t i[16];
+};
+#define CURVE(...)                                                                                                     \
+    {                                                                                                                  \
+        {__VA_ARGS__},                                                                                                 \
+        {                                                                                                              \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    }
+
 /* e8m0: 2^(b - 127); 255 is not a number. Looked up: products need one for every 32 weights. */
 #define E8M0_BITS(b) ((b) == 0 ? 0x00400000u : (b) == 255 ? 0x7fc00000u : (uint32_t)(b) << 23)
 #define E8M0_4(b)    E8M0_BITS(b), E8M0_BITS((b) + 1), E8M0_BITS((b) + 2), E8M0_BITS((b) + 3)

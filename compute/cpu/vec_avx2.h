@@ -4,8 +4,11 @@
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
+#include "compute/cpu/scalar.h"
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE         static inline __attribute__((always_inline))
+#define VARIANT_(name) name##_avx2
+#define VARIANT(name)  VARIANT_(name)
 
 #define TILE_ROWS   2 /* 2 rows x 3 tokens x 2 halves: 12 of the 16 registers */
 #define TILE_TOKENS 3
@@ -14,6 +17,7 @@
 #define ROW_BY_ROW  1 /* one token, forms with scales: registers do not hold all rows' weights beside these */
 #define GEMV_TOKENS 6
 #define TILE_VECS   2
+#define INSIDE_ROWS 4
 
 typedef struct {
     __m256 lo, hi;
@@ -218,6 +222,48 @@ INLINE void vf_store_f16(void *p, vf x)
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
     _mm_storeu_si128((__m128i *)p + 1, _mm256_cvtps_ph(x.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+
+/* ---- what blocks are made of ---- */
+
+#include "compute/cpu/vec_bytes.h"
+
+INLINE vf vf_two(float a, float b)
+{
+    return vf_pair(_mm256_set1_ps(a), _mm256_set1_ps(b));
+}
+INLINE vf vf_of_u8(vb b)
+{
+    return vf_pair(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b)),
+                   _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))));
+}
+INLINE vf vf_of_i8(vb b)
+{
+    return vf_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
+                   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8))));
+}
+typedef struct {
+    __m256 a, b;
+} vl;
+INLINE vl vl_line(float a, float b)
+{
+    vl t = {_mm256_set1_ps(a), _mm256_set1_ps(b)};
+    return t;
+}
+INLINE vf vl_look(vl t, vb nibbles)
+{
+    return vf_fma(vf_of_u8(_mm_and_si128(nibbles, _mm_set1_epi8(15))), vf_pair(t.a, t.a), vf_pair(t.b, t.b));
+}
+typedef __m256 vc;
+INLINE vc vc_scaled(const struct curve *c, float d)
+{
+    (void)c;
+    return _mm256_set1_ps(d);
+}
+INLINE vf vc_look(const struct curve *c, vc t, vb nibbles)
+{
+    return vf_mul(vf_of_i8(_mm_shuffle_epi8(vb_load(c->i), _mm_and_si128(nibbles, _mm_set1_epi8(15)))), vf_pair(t, t));
+}
+
 INLINE void prefetch_near(const void *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);

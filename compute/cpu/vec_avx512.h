@@ -5,8 +5,11 @@
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
+#include "compute/cpu/scalar.h"
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE         static inline __attribute__((always_inline))
+#define VARIANT_(name) name##_avx512
+#define VARIANT(name)  VARIANT_(name) /* functions that other files have */
 
 #define TILE_ROWS   4 /* accumulators of a product: 4 rows x 6 tokens, 24 of the 32 registers */
 #define TILE_TOKENS 6
@@ -15,6 +18,7 @@
 #define ROW_BY_ROW  0
 #define GEMV_TOKENS 16 /* more are packed into tiles; weights of 16 bits never are */
 #define TILE_VECS   4  /* columns of sums over rows, in vectors: 4 x 6 tokens */
+#define INSIDE_ROWS 4  /* rows of blocks walked together by one token */
 
 typedef __m512 vf;
 typedef __mmask16 vm;
@@ -224,6 +228,45 @@ INLINE void vf_store_f16(void *p, vf x)
 {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+
+/* ---- what blocks are made of ---- */
+
+#include "compute/cpu/vec_bytes.h"
+
+INLINE vf vf_two(float a, float b)
+{
+    return _mm512_insertf32x8(_mm512_set1_ps(a), _mm256_set1_ps(b), 1);
+}
+INLINE vf vf_of_u8(vb b)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(b));
+}
+INLINE vf vf_of_i8(vb b)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
+}
+/* All sixteen values are in a register; the permutation looks at 4 bits only. */
+typedef vf vl;
+INLINE vl vl_line(float a, float b)
+{
+    const __m512 x = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_fmadd_ps(x, _mm512_set1_ps(a), _mm512_set1_ps(b));
+}
+INLINE vf vl_look(vl t, vb nibbles)
+{
+    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), t);
+}
+typedef vf vc;
+INLINE vc vc_scaled(const struct curve *c, float d)
+{
+    return _mm512_mul_ps(_mm512_loadu_ps(c->f), _mm512_set1_ps(d));
+}
+INLINE vf vc_look(const struct curve *c, vc t, vb nibbles)
+{
+    (void)c;
+    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), t);
+}
+
 INLINE void prefetch_near(const void *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);

@@ -13,6 +13,9 @@
 #define VEC    static inline __attribute__((always_inline))
 #define INLINE static inline __attribute__((unused)) /* bodies: as the compiler likes, or it would be long about it */
 
+#define VARIANT_(name) name##_plain
+#define VARIANT(name)  VARIANT_(name)
+
 #define TILE_ROWS   1
 #define TILE_TOKENS 2
 #define GEMV_ROWS   1
@@ -20,6 +23,7 @@
 #define ROW_BY_ROW  0
 #define GEMV_TOKENS 4
 #define TILE_VECS   1
+#define INSIDE_ROWS 0 /* blocks of rows are always widened */
 
 typedef struct {
     float v[16];
@@ -187,6 +191,105 @@ VEC void vf_store_f16(void *p, vf x) /* to the nearest, ties to even */
     for (int i = 0; i < 16; i++) h[i] = half_of_float(x.v[i]);
     memcpy(p, h, sizeof h);
 }
+
+/* ---- what blocks are made of: sixteen bytes ---- */
+
+typedef struct {
+    uint8_t v[16];
+} vb;
+
+#define VB_EACH(expr)                                                                                                  \
+    vb r;                                                                                                              \
+    for (unsigned i = 0; i < 16; i++) r.v[i] = (uint8_t)(expr);                                                        \
+    return r
+
+VEC vb vb_load(const void *p)
+{
+    vb r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+VEC vb vb_set1(unsigned x)
+{
+    VB_EACH(x);
+}
+VEC vb vb_words(uint32_t a, uint32_t b, uint32_t c, uint32_t d) /* little-endian */
+{
+    const uint32_t w[4] = {a, b, c, d};
+    VB_EACH(w[i / 4] >> i % 4 * 8);
+}
+VEC vb vb_and(vb a, vb b)
+{
+    VB_EACH(a.v[i] & b.v[i]);
+}
+VEC vb vb_or(vb a, vb b)
+{
+    VB_EACH(a.v[i] | b.v[i]);
+}
+VEC vb vb_sub(vb a, vb b)
+{
+    VB_EACH(a.v[i] - b.v[i]);
+}
+/* Shifted by less than 8 bits. What comes into a byte may be a neighbour's bits: whoever shifts takes the rest alone. */
+VEC vb vb_shr(vb a, unsigned n)
+{
+    VB_EACH(a.v[i] >> n);
+}
+VEC vb vb_shl(vb a, unsigned n)
+{
+    VB_EACH(a.v[i] << n);
+}
+VEC vb vb_has(vb a, vb bits) /* 255 where all of bits are set, else 0 */
+{
+    VB_EACH((a.v[i] & bits.v[i]) == bits.v[i] ? 255 : 0);
+}
+VEC vb vb_spread(unsigned bits) /* bit i of 16 to byte i: 255 or 0 */
+{
+    VB_EACH(bits >> i & 1 ? 255 : 0);
+}
+VEC float float_of_half_at(const void *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return float_of_half(h);
+}
+VEC vf vf_two(float a, float b) /* eight lanes each */
+{
+    VF_EACH(i < 8 ? a : b);
+}
+VEC vf vf_of_u8(vb b)
+{
+    VF_EACH((float)b.v[i]);
+}
+VEC vf vf_of_i8(vb b)
+{
+    VF_EACH((float)(int8_t)b.v[i]);
+}
+/* Tables of sixteen values, looked up by the low four bits of each byte, whatever its upper ones are: lines a x + b rounded
+ * once, and curves of struct curve times d. */
+typedef struct {
+    float a, b;
+} vl;
+VEC vl vl_line(float a, float b)
+{
+    vl t = {a, b};
+    return t;
+}
+VEC vf vl_look(vl t, vb nibbles)
+{
+    VF_EACH(fmaf((float)(nibbles.v[i] & 15), t.a, t.b));
+}
+typedef float vc;
+VEC vc vc_scaled(const struct curve *c, float d)
+{
+    (void)c;
+    return d;
+}
+VEC vf vc_look(const struct curve *c, vc t, vb nibbles)
+{
+    VF_EACH(c->f[nibbles.v[i] & 15] * t);
+}
+
 VEC void prefetch_near(const void *p)
 {
     __builtin_prefetch(p, 0, 3);

@@ -70,6 +70,83 @@ FORM_ELEMENT(MXFP4)
     return element_e2m1(b.u8(i / 2) >> i % 2 * 4 & 15u); /* low nibble first */
 }
 
+/* ---- scales inside: blocks of 32 to 256 elements. Nothing is rounded but the one addition of two exact products where a
+ * block has minima, so fused or not they are the same ---- */
+
+/* Number i of 32 in 16 bytes that begin at at: the first 16 low nibbles, then high ones. */
+template <class BYTES> ELEMENT_FN uint32_t form_nibble(const BYTES &b, uint32_t at, uint32_t i)
+{
+    return b.u8(at + i % 16) >> i / 16 * 4 & 15u;
+}
+
+template <class BYTES> ELEMENT_FN uint32_t form_bit(const BYTES &b, uint32_t at, uint32_t i)
+{
+    return b.u8(at + i / 8) >> i % 8 & 1u;
+}
+
+FORM_ELEMENT(Q4_0)
+{
+    return element_f16(b.u16(0)) * (float)((int)form_nibble(b, 2, i) - 8);
+}
+
+FORM_ELEMENT(Q4_1)
+{
+    return element_f16(b.u16(0)) * (float)form_nibble(b, 4, i) + element_f16(b.u16(2));
+}
+
+FORM_ELEMENT(Q5_0)
+{
+    return element_f16(b.u16(0)) * (float)((int)(form_nibble(b, 6, i) | form_bit(b, 2, i) << 4) - 16);
+}
+
+FORM_ELEMENT(Q5_1)
+{
+    return element_f16(b.u16(0)) * (float)(form_nibble(b, 8, i) | form_bit(b, 4, i) << 4) + element_f16(b.u16(2));
+}
+
+FORM_ELEMENT(Q8_0)
+{
+    return element_f16(b.u16(0)) * (float)(int8_t)b.u8(2 + i);
+}
+
+/* Scale and minimum of elements [32 i, 32 i + 32) of Q4_K and Q5_K: 6 bits each, in bytes 4 to 15. */
+template <class BYTES> ELEMENT_FN float form_k_scale(const BYTES &b, uint32_t i)
+{
+    uint32_t q = i < 4 ? b.u8(4 + i) & 63u : (b.u8(8 + i) & 15u) | b.u8(i) >> 6 << 4;
+
+    return element_f16(b.u16(0)) * (float)q;
+}
+
+template <class BYTES> ELEMENT_FN float form_k_minimum(const BYTES &b, uint32_t i)
+{
+    uint32_t q = i < 4 ? b.u8(8 + i) & 63u : b.u8(8 + i) >> 4 | b.u8(4 + i) >> 6 << 4;
+
+    return element_f16(b.u16(2)) * (float)q;
+}
+
+FORM_ELEMENT(Q4_K)
+{
+    uint32_t q = b.u8(16 + i / 64 * 32 + i % 32) >> i / 32 % 2 * 4 & 15u;
+
+    return form_k_scale(b, i / 32) * (float)q - form_k_minimum(b, i / 32);
+}
+
+FORM_ELEMENT(Q5_K)
+{
+    uint32_t q = (b.u8(48 + i / 64 * 32 + i % 32) >> i / 32 % 2 * 4 & 15u) | (b.u8(16 + i % 32) >> i / 32 & 1u) << 4;
+
+    return form_k_scale(b, i / 32) * (float)q - form_k_minimum(b, i / 32);
+}
+
+FORM_ELEMENT(Q6_K)
+{
+    uint32_t half = i / 128, quarter = i / 32 % 4, l = i % 32;
+    uint32_t q = (b.u8(64 * half + quarter % 2 * 32 + l) >> quarter / 2 * 4 & 15u) |
+                 (b.u8(128 + 32 * half + l) >> quarter * 2 & 3u) << 4;
+
+    return element_f16(b.u16(208)) * (float)(int8_t)b.u8(192 + i / 16) * (float)((int)q - 32);
+}
+
 /* ---- the form as an argument; a constant wherever speed matters. NaN where it is none ---- */
 
 template <class BYTES> ELEMENT_FN float form_element(uint32_t form, const BYTES &b, uint32_t i)

@@ -8,7 +8,8 @@
 #include "compute/cuda/launch.cuh"
 #include "compute/cuda/matmul.h"
 
-namespace {
+namespace
+{
 
 const unsigned THREADS = 128, WARPS = THREADS / 32;
 
@@ -60,7 +61,9 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
                 const uint4 four = __ldg((const uint4 *)(row[r] + (uint64_t)(k / V) * 16));
 
                 raw[r] = block_in_registers{{four.x, four.y, four.z, four.w}};
-                scale[r] = GRID ? form_load_scale(a.w.scale_form, scales[r], k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols)) : 1.0f;
+                scale[r] = GRID ? form_load_scale(a.w.scale_form, scales[r],
+                                                  k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols))
+                                : 1.0f;
             }
         }
 #pragma unroll
@@ -124,19 +127,30 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
     }
 }
 
-template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
-void start(struct ops *o, const gemv_args &a)
+template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE> void start(struct ops *o, const gemv_args &a)
 {
-    launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
+    launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)),
+           THREADS, 0, a);
 }
 
-template <uint32_t FORM>
-void start_form(struct ops *o, const gemv_args &a, bool wide)
+template <uint32_t FORM> void start_form(struct ops *o, const gemv_args &a, bool wide)
 {
-    if (!wide) start<FORM, 2, 8, false>(o, a);
-    else if (a.n == 1) start<FORM, 2, 1, true>(o, a);
-    else if (a.n <= 4) start<FORM, 4, 4, true>(o, a);
-    else start<FORM, 4, 8, true>(o, a);
+    if constexpr (form_scales(FORM) ==
+                  FORM_SCALES_INSIDE) { /* always in vectors; few kernels, for such forms are many */
+        if (a.n == 1)
+            start<FORM, 2, 1, true>(o, a);
+        else
+            start<FORM, 2, 8, true>(o, a);
+    } else {
+        if (!wide)
+            start<FORM, 2, 8, false>(o, a);
+        else if (a.n == 1)
+            start<FORM, 2, 1, true>(o, a);
+        else if (a.n <= 4)
+            start<FORM, 4, 4, true>(o, a);
+        else
+            start<FORM, 4, 8, true>(o, a);
+    }
 }
 
 __global__ void pack_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t cols, uint32_t n)
@@ -154,19 +168,21 @@ bool aligned16(const void *p)
 
 } /* namespace */
 
-void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, const float *bias,
-                uint32_t n)
+void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
+          const float *bias, uint32_t n)
 {
     uint32_t vector = lane_elements(w->form);
     bool inside = form_scales(w->form) == FORM_SCALES_INSIDE;
-    bool wide = w->cols % vector == 0 && (inside || (aligned16(w->data) && w->row_bytes % 16 == 0)) && (!w->scale || w->block_cols % vector == 0);
+    bool wide = w->cols % vector == 0 && (inside || (aligned16(w->data) && w->row_bytes % 16 == 0)) &&
+                (!w->scale || w->block_cols % vector == 0);
     gemv_args a = {*w, x, bias, y, ldx, ldy, n};
 
     if (wide && (!aligned16(x) || ldx % 4)) { /* rarely: a head's columns that begin in the middle of a vector */
         float *packed = (float *)backend_scratch(o, (uint64_t)n * w->cols * sizeof *packed);
 
         if (!packed) return;
-        launch(o, "packing inputs", pack_kernel, dim3(blocks_for(w->cols, 256), n), 256, 0, packed, w->cols, x, ldx, w->cols, n);
+        launch(o, "packing inputs", pack_kernel, dim3(blocks_for(w->cols, 256), n), 256, 0, packed, w->cols, x, ldx,
+               w->cols, n);
         a.x = packed;
         a.ldx = w->cols; /* a multiple of the vector, so of 4 */
     }

@@ -1,0 +1,9 @@
+/* The kernels of forms with their scales inside, for AVX-512 (F, BW, DQ, VL). */
+#include "compute/cpu/cpu.h"
+
+#if defined(__x86_64__) /* the Makefile compiles this file for them */
+#include "compute/cpu/vec_avx512.h"
+
+#include "compute/cpu/body_blocks_all.h"
+#include "compute/cpu/body_widened.h"
+#endif
