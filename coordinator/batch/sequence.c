@@ -194,6 +194,20 @@ int sequence_truncate(struct sequence *s, uint32_t n, struct error *e)
     return 0;
 }
 
+void sequence_trim(struct sequence *s)
+{
+    uint32_t rows = 0, used = 0, *less;
+
+    if (s->generation != kv_rows_generation(s->rows)) s->computed = 0;
+    s->count = s->computed;
+    s->end = SEQUENCE_STOP;
+    while (rows < s->own_used) rows += kv_rows_size(s->rows, s->own[used++]);
+    while (s->owns > used) kv_rows_release(s->rows, s->own[--s->owns]);
+    s->limit = s->placed > s->count ? s->placed : s->count;
+    if (s->limit && (less = realloc(s->token, s->limit * sizeof *less))) s->token = less;
+    if (s->limit && (less = realloc(s->row, s->limit * sizeof *less))) s->row = less;
+}
+
 void sequence_ask(struct sequence *s, const struct sequence_want *w)
 {
     s->want = *w;

@@ -73,6 +73,8 @@ int sequence_append(struct sequence *s, const uint32_t *token, size_t n, struct 
 /* Keeps the first n tokens; what the cache holds of them stays valid where the model allows it. -ENOSPC: rows that are
  * shared must not be written again, and there are no others; the sequence is unchanged. */
 int sequence_truncate(struct sequence *s, uint32_t n, struct error *e);
+/* Of one that has ended and will only be forked from: keeps the tokens whose rows the cache holds, gives all other rows back. */
+void sequence_trim(struct sequence *s);
 /* What the next scheduler_join() works for. Its prompt is what it holds now. */
 void sequence_ask(struct sequence *s, const struct sequence_want *w);
 

@@ -6,14 +6,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "coordinator/batch/prefix.h"
 #include "coordinator/serve/choice.h"
 #include "coordinator/serve/reply.h"
 #include "coordinator/serve/work_slots.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-#define SECOND  UINT64_C(1000000000)
-#define GONE_NS (10 * SECOND) /* how long one whose client is gone keeps its place in the queue */
+#define SECOND    UINT64_C(1000000000)
+#define KEPT_EACH 4             /* sequences that are kept for others to begin with, for each that may run */
+#define GONE_NS   (10 * SECOND) /* how long one whose client is gone keeps its place in the queue */
 
 struct work {
     struct work_config config;
@@ -21,7 +23,9 @@ struct work {
     struct choice_scratch scratch;
     struct slots slots;
     /* the computing thread's own */
+    struct prefixes *prefixes;
     struct choice **active; /* [parallel] */
+    struct sequence **live; /* [parallel] theirs */
     uint32_t actives;
     struct job *waiting; /* in order; begun, or yet to begin */
     struct job *running; /* all choices have begun */
@@ -39,6 +43,7 @@ int work_open(struct work **out, const struct work_config *c, struct error *e)
 {
     struct work *w = calloc(1, sizeof *w);
     pthread_condattr_t attr;
+    int rc;
 
     if (!w) return error_set(e, ENOMEM, "out of memory");
     w->config = *c;
@@ -51,14 +56,18 @@ int work_open(struct work **out, const struct work_config *c, struct error *e)
     pthread_condattr_destroy(&attr);
     slots_open(&w->slots);
     w->active = calloc(c->facts->parallel, sizeof(*w->active));
+    w->live = calloc(c->facts->parallel, sizeof(*w->live));
     w->scratch.logits = calloc(c->facts->vocab, sizeof *w->scratch.logits);
     w->scratch.seen = calloc(c->facts->vocab, 1);
-    if (!w->active || !w->scratch.logits || !w->scratch.seen) {
+    rc = w->active && w->live && w->scratch.logits && w->scratch.seen ? 0 : error_set(e, ENOMEM, "out of memory");
+    if (!rc)
+        rc = prefixes_open(&w->prefixes, w->scheduler, instance_plan(c->facts->instance)->states.count > 0,
+                           KEPT_EACH * c->facts->parallel, e);
+    if (rc)
         work_close(w);
-        return error_set(e, ENOMEM, "out of memory");
-    }
-    *out = w;
-    return 0;
+    else
+        *out = w;
+    return rc;
 }
 
 /* ---- handing in ---- */
@@ -156,12 +165,12 @@ void work_slots(struct work *w, struct buffer *out)
 
 /* ---- leaving ---- */
 
-/* The sequence goes, and with it its rows; what was said stays. */
+/* Its sequence leaves; what the cache holds of it may serve others. */
 static void retire(struct work *w, struct choice *c)
 {
     if (!c->sequence) return;
     scheduler_leave(w->scheduler, c->sequence);
-    sequence_close(c->sequence);
+    prefixes_keep(w->prefixes, c->sequence);
     c->sequence = NULL;
     for (uint32_t i = 0; i < w->actives; i++)
         if (w->active[i] == c) {
@@ -237,10 +246,12 @@ void work_close(struct work *w)
 {
     if (!w) return;
     work_end(w);
+    prefixes_close(w->prefixes);
     slots_close(&w->slots);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->changed);
     free(w->active);
+    free(w->live);
     free(w->scratch.logits);
     free(w->scratch.seen);
     free(w);
@@ -312,31 +323,53 @@ static struct choice *next_choice(const struct work *w)
     return NULL;
 }
 
-static int begin(struct work *w, struct choice *c, struct error *e)
+/* Choices of one prompt read it once: the others wait for the first one where that saves a sweep. */
+static bool waits_for_first(const struct work *w, const struct choice *c)
+{
+    const struct ask *a = c->job->ask;
+    const struct choice *first = c - c->index % a->n;
+
+    return first != c && first->sequence && !first->made &&
+           choice_prompt(c)->count * (a->n - 1) > instance_plan(w->config.facts->instance)->run.max_positions;
+}
+
+static void note_begin(struct work *w, struct choice *c)
 {
     struct metrics *m = w->config.metrics;
-    const struct token_ids *p = choice_prompt(c);
+    uint32_t n = (uint32_t)choice_prompt(c)->count;
     struct job *j = c->job;
-    struct sequence *q = NULL;
-    int rc = scheduler_sequence(w->scheduler, &q, choice_limit(c), e);
 
-    if (rc) return rc;
     if (!j->begun) {
         j->began_ns = clock_ns();
         metrics_observe(&m->queued, j->began_ns - j->arrived_ns);
     }
     j->begun++;
-    if (c->index % j->ask->n == 0) {
-        j->prompt_tokens += p->count;
-        j->cached_tokens += c->cached;
-        atomic_fetch_add(&m->prompt_tokens, p->count);
-        atomic_fetch_add(&m->cached_tokens, c->cached);
-        atomic_fetch_add(&j->prompt_total, (uint32_t)p->count);
-    }
-    c->sequence = q;
     w->active[w->actives++] = c;
-    rc = sequence_append(q, p->id, p->count, e);
-    return rc ? rc : choice_begin(c, w->scheduler, &w->scratch, e);
+    if (c->index % j->ask->n) return;
+    j->prompt_tokens += n;
+    j->cached_tokens += c->cached;
+    atomic_fetch_add(&m->prompt_tokens, n);
+    atomic_fetch_add(&m->cached_tokens, c->cached);
+    atomic_fetch_add(&j->prompt_total, n);
+}
+
+static int begin(struct work *w, struct choice *c, struct error *e)
+{
+    const struct token_ids *p = choice_prompt(c);
+    const struct ask *a = c->job->ask;
+    struct prefix_ask ask = {.token = p->id,
+                             .tokens = (uint32_t)p->count,
+                             .limit = choice_limit(c),
+                             .alone = a->echo && a->logprobs >= 0,
+                             .live = w->live,
+                             .lives = w->actives};
+    int rc;
+
+    for (uint32_t i = 0; i < w->actives; i++) w->live[i] = w->active[i]->sequence;
+    if ((rc = prefixes_sequence(w->prefixes, &c->sequence, &ask, e))) return rc;
+    c->cached = sequence_computed(c->sequence);
+    note_begin(w, c);
+    return choice_begin(c, w->scheduler, &w->scratch, e);
 }
 
 /* All of a request's choices have begun: others may be begun before they end. */
@@ -366,6 +399,7 @@ static int admit(struct work *w)
     int rc;
 
     while (w->actives < w->config.facts->parallel && (c = next_choice(w))) {
+        if (waits_for_first(w, c)) return 0;
         rc = begin(w, c, &e);
         if (rc == -ENOSPC && w->actives) return 0; /* not while the others hold the cache */
         if (rc)
