@@ -44,7 +44,7 @@ text
 cli/values engine/interrupt
 cli/options
 jinja tokenizer
-source
+grammar source
 cli/input
 cli/template_vars
 arch
