@@ -10,6 +10,7 @@
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/batch/generate.h"
 #include "coordinator/source/template.h"
@@ -89,9 +90,10 @@ const char *chat_setting_name(size_t i); /* of /set */
 /* ---- chat_input.c ---- */
 
 /* Messages. *text is malloc'ed. A line that ends in a backslash goes on in the next; in a terminal what is pasted is one
- * message. -ENODATA at the end, -EINTR after Ctrl-C with nothing typed, -EAGAIN after Ctrl-C that dropped a line. */
+ * message. -ENODATA at the end, -EINTR after Ctrl-C with nothing typed, -EAGAIN after Ctrl-C that dropped a line, -E2BIG
+ * where a message is longer than the limit. */
 struct chat_input;
-int chat_input_open(struct chat_input **out, bool terminal, struct error *e);
+int chat_input_open(struct chat_input **out, bool terminal, const struct input_limit *limit, struct error *e);
 void chat_input_close(struct chat_input *in);
 int chat_input_read(struct chat_input *in, char **text, size_t *bytes, struct error *e);
 

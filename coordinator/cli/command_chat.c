@@ -7,6 +7,7 @@
 
 #include "coordinator/chat/chat.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/prompt.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/engine/interrupt.h"
 
@@ -89,6 +90,11 @@ static int talk(struct chat *c, struct chat_input *in, struct error *e)
             if (c->interactive) fputc('\n', stderr);
             return 0;
         }
+        if (rc == -E2BIG && c->interactive) {
+            fprintf(stderr, "%s\n", e->text);
+            rc = 0;
+            continue;
+        }
         if (rc) return rc;
         warned = false;
         rc = turn(c, line, bytes, e);
@@ -101,12 +107,14 @@ int command_chat(const struct options *o, struct error *e)
 {
     struct chat c;
     struct chat_input *in = NULL;
+    struct input_limit limit;
     struct error second;
     int rc, rc2;
 
     interrupt_setup();
     rc = chat_open(&c, o, e);
-    if (!rc) rc = chat_input_open(&in, c.interactive, e);
+    if (!rc) limit = prompt_limit(c.instance, instance_context(c.instance));
+    if (!rc) rc = chat_input_open(&in, c.interactive, &limit, e);
     if (!rc) greet(&c);
     if (!rc) rc = talk(&c, in, e);
     chat_input_close(in);

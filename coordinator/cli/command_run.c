@@ -61,7 +61,7 @@ static int run_one(const struct options *o, struct instance *i, struct answer *a
     struct token_ids prompt = {0};
     char *text = NULL;
     size_t bytes = 0;
-    int rc = prompt_read(o, &text, &bytes, e);
+    int rc = prompt_read(i, &text, &bytes, e);
 
     if (!rc && !o->prompt && !o->prompt_file && isatty(STDIN_FILENO)) view_echoed(a->view, text, bytes);
     if (!rc) prompt_trim(o, text, &bytes);

@@ -14,10 +14,11 @@
 
 static int read_json(const char *path, json_t **out, struct error *e)
 {
-    const char *name = path && strcmp(path, "-") ? path : "standard input";
+    struct input_limit limit = input_limit_json();
+    const char *name = input_name(path);
     char *text;
     size_t bytes;
-    int rc = input_read(path, &text, &bytes, e);
+    int rc = input_read(path, &limit, &text, &bytes, e);
 
     if (rc) return rc;
     rc = json_read_text(out, text, bytes, name, JSON_READ_ANY, e);
@@ -28,7 +29,7 @@ static int read_json(const char *path, json_t **out, struct error *e)
 /* A list is the messages; an object is all variables. *json becomes an object, or NULL without memory. */
 static int to_variables(json_t **json, const char *path, struct error *e)
 {
-    const char *name = path && strcmp(path, "-") ? path : "standard input";
+    const char *name = input_name(path);
     json_t *vars;
 
     if (json_is_array(*json)) *json = json_pack("{s:o}", "messages", *json);

@@ -5,9 +5,22 @@
 #include <stdlib.h>
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/values.h"
+#include "coordinator/plan/machine.h"
 #include "coordinator/tokenizer/detokenizer.h"
 #include "coordinator/source/source.h"
 #include "coordinator/view/terminal.h"
+
+#define MEMORY_SHARE 16u /* of the free memory: ids, pieces and the text take several times as much */
+
+static int read_text(char **text, size_t *bytes, struct error *e)
+{
+    struct input_limit limit = {.why = "that is a sixteenth of the free memory; give it in parts"};
+    struct machine m;
+
+    machine_look(&m);
+    limit.bytes = m.free_bytes / MEMORY_SHARE;
+    return input_read(NULL, &limit, text, bytes, e);
+}
 
 static void print_ids(const struct token_ids *ids)
 {
@@ -24,7 +37,7 @@ int command_tokenize(const struct options *o, struct error *e)
     int rc;
 
     rc = source_tokenizer(o->source, &t, e);
-    if (!rc) rc = input_read(NULL, &text, &bytes, e);
+    if (!rc) rc = read_text(&text, &bytes, e);
     if (!rc) rc = tokenizer_encode(t, text, bytes, !o->no_special, &ids, e);
     if (!rc) print_ids(&ids);
     token_ids_free(&ids);
@@ -63,7 +76,7 @@ int command_detokenize(const struct options *o, struct error *e)
     int rc;
 
     rc = source_tokenizer(o->source, &t, e);
-    if (!rc) rc = input_read(NULL, &text, &bytes, e);
+    if (!rc) rc = read_text(&text, &bytes, e);
     if (!rc && (rc = value_numbers(text, bytes, &id, &count, e))) error_prefix(e, "standard input");
     if (!rc) rc = print_text(t, id, count, o->no_special, e);
     free(id);

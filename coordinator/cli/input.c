@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include "coordinator/engine/interrupt.h"
 
 #define FIRST_BYTES 65536u
+#define JSON_BYTES  ((size_t)256 << 20)
 
 ssize_t input_some(int fd, void *out, size_t room)
 {
@@ -28,37 +30,62 @@ ssize_t input_some(int fd, void *out, size_t room)
     }
 }
 
-static int read_all(int fd, const char *name, char **text, size_t *bytes, struct error *e)
+struct input_limit input_limit_json(void)
 {
-    size_t room = FIRST_BYTES, n = 0;
-    char *buf = malloc(room), *grown;
-    ssize_t got;
-    int rc;
+    return (struct input_limit){.bytes = JSON_BYTES, .why = "no list of messages or tools is that long"};
+}
 
-    if (!buf) return error_set(e, ENOMEM, "%s: no memory", name);
-    while ((got = input_some(fd, buf + n, room - 1 - n)) > 0) {
-        n += (size_t)got;
-        if (n < room - 1) continue;
-        grown = realloc(buf, 2 * room);
-        if (!grown) {
-            rc = error_set(e, ENOMEM, "%s: no memory for more than %zu bytes", name, n);
-            goto err;
-        }
-        buf = grown;
-        room *= 2;
+const char *input_name(const char *path)
+{
+    return path && strcmp(path, "-") ? path : "standard input";
+}
+
+int input_too_long(const char *name, const struct input_limit *limit, struct error *e)
+{
+    return error_set(e, E2BIG, "%s is longer than %zu bytes: %s", name, limit->bytes, limit->why);
+}
+
+/* Room for more, up to one byte beyond the limit and the NUL. */
+static int grow(char **buf, size_t *room, const char *name, const struct input_limit *limit, struct error *e)
+{
+    size_t most = limit->bytes + 2, want = *room ? 2 * *room : FIRST_BYTES;
+    char *grown;
+
+    if (want > most) want = most;
+    if (want == *room) return input_too_long(name, limit, e);
+    grown = realloc(*buf, want);
+    if (!grown) return error_set(e, ENOMEM, "%s: no memory for more than %zu bytes", name, *room);
+    *buf = grown;
+    *room = want;
+    return 0;
+}
+
+static int read_all(int fd, const char *name, const struct input_limit *limit, char **text, size_t *bytes,
+                    struct error *e)
+{
+    size_t room = 0, n = 0;
+    char *buf = NULL;
+    ssize_t got = 1;
+    int rc = 0;
+
+    while (!rc && got > 0) {
+        if (n + 1 >= room) rc = grow(&buf, &room, name, limit, e);
+        if (rc) break;
+        got = input_some(fd, buf + n, room - 1 - n);
+        if (got > 0) n += (size_t)got;
     }
-    if (got < 0) {
+    if (!rc && got < 0)
         rc = got == -ECANCELED ? error_set(e, ECANCELED, "interrupted")
                                : error_set(e, (int)-got, "%s: %s", name, error_name((int)-got));
-        goto err;
+    if (!rc && n > limit->bytes) rc = input_too_long(name, limit, e);
+    if (rc) {
+        free(buf);
+        return rc;
     }
     buf[n] = 0;
     *text = buf;
     *bytes = n;
     return 0;
-err:
-    free(buf);
-    return rc;
 }
 
 /* A pipe is not waited for here: input_some() waits for its writer, and for Ctrl-C. */
@@ -75,16 +102,24 @@ static int open_named(const char *path, struct error *e)
     return error_set(e, EISDIR, "cannot read %s: it is a folder; give a file in it", path);
 }
 
-int input_read(const char *path, char **text, size_t *bytes, struct error *e)
+int input_open(const char *path, struct error *e)
 {
-    int fd, rc;
+    return !path || !strcmp(path, "-") ? STDIN_FILENO : open_named(path, e);
+}
+
+int input_read(const char *path, const struct input_limit *limit, char **text, size_t *bytes, struct error *e)
+{
+    const char *name = input_name(path);
+    struct stat st;
+    int fd, rc = 0;
 
     *text = NULL;
     *bytes = 0;
-    if (!path || !strcmp(path, "-")) return read_all(STDIN_FILENO, "standard input", text, bytes, e);
-    if ((fd = open_named(path, e)) < 0) return fd;
-    rc = read_all(fd, path, text, bytes, e);
-    close(fd);
+    if ((fd = input_open(path, e)) < 0) return fd;
+    if (fd != STDIN_FILENO && !fstat(fd, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size > limit->bytes)
+        rc = input_too_long(name, limit, e);
+    if (!rc) rc = read_all(fd, name, limit, text, bytes, e);
+    if (fd != STDIN_FILENO) close(fd);
     return rc;
 }
 

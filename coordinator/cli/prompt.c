@@ -10,10 +10,45 @@
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/template_vars.h"
 #include "coordinator/cli/values.h"
+#include "coordinator/plan/machine.h"
 #include "coordinator/source/template.h"
 
-int prompt_read(const struct options *o, char **text, size_t *bytes, struct error *e)
+#define MEMORY_SHARE 16u
+
+uint64_t prompt_memory(const struct instance *i)
 {
+    const struct options *o = instance_options(i);
+    struct machine m;
+
+    if (o->host_memory != UINT64_MAX) return o->host_memory / MEMORY_SHARE;
+    machine_look(&m);
+    return m.free_bytes / MEMORY_SHARE;
+}
+
+struct input_limit prompt_limit(const struct instance *i, uint32_t positions)
+{
+    const struct options *o = instance_options(i);
+    size_t longest = tokenizer_longest(instance_tokenizer(i));
+    uint64_t share = prompt_memory(i);
+    struct input_limit l;
+
+    if (!positions) positions = o->context ? (uint32_t)o->context : model_positions(instance_model(i));
+    l.bytes = (size_t)positions * longest;
+    snprintf(l.why, sizeof l.why,
+             "the context has %u positions, and a token of this model is at most %zu bytes of text", positions,
+             longest);
+    if (l.bytes <= share) return l;
+    l.bytes = share;
+    snprintf(l.why, sizeof l.why, "that is a %uth of %s, the rest is for the model", MEMORY_SHARE,
+             o->host_memory == UINT64_MAX ? "the free memory" : "--host-memory");
+    return l;
+}
+
+int prompt_read(const struct instance *i, char **text, size_t *bytes, struct error *e)
+{
+    const struct options *o = instance_options(i);
+    struct input_limit limit;
+
     if (o->prompt) {
         *text = strdup(o->prompt);
         *bytes = strlen(o->prompt);
@@ -21,7 +56,8 @@ int prompt_read(const struct options *o, char **text, size_t *bytes, struct erro
     }
     if (!o->prompt_file && isatty(STDIN_FILENO) && !o->quiet)
         fputs("sluice: type the prompt, end with Ctrl-D\n", stderr);
-    return input_read(o->prompt_file, text, bytes, e);
+    limit = prompt_limit(i, 0);
+    return input_read(o->prompt_file, &limit, text, bytes, e);
 }
 
 void prompt_trim(const struct options *o, char *text, size_t *bytes)

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "coordinator/batch/generate.h"
-#include "coordinator/cli/input.h"
+#include "coordinator/cli/input_lines.h"
 #include "coordinator/cli/prompt.h"
 #include "coordinator/text/buffer.h"
+#include "coordinator/text/json.h"
 #include "coordinator/view/summary.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -26,69 +27,90 @@ struct prompts {
     const struct options *options;
     struct view *view;
     struct item *item;
-    uint32_t count, printed; /* items whose answer is out */
+    uint32_t count, printed;  /* items whose answer is out */
+    struct input_limit limit; /* of a prompt */
+    uint64_t held, held_most; /* memory of all of them, and what there is for it */
     uint64_t tokens;
 };
 
 /* ---- the file ---- */
 
-/* A line is a prompt as it stands, or a JSON string where it begins with a quotation mark and is one. *text is malloc'ed. */
-static int line_text(const char *line, size_t bytes, char **text, size_t *n, struct error *e)
-{
-    json_t *s = bytes && line[0] == '"' ? json_loadb(line, bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
-    const char *from = json_is_string(s) ? json_string_value(s) : line;
+/* Spelled as JSON, a byte of text is at most the six of \u0001; and the quotation marks. */
+#define JSON_SPELLED 6u
 
-    *n = json_is_string(s) ? json_string_length(s) : bytes;
-    *text = malloc(*n + 1);
-    if (*text) {
-        memcpy(*text, from, *n);
-        (*text)[*n] = 0;
+static int no_prompt(const struct prompts *p, uint64_t number, const char *why, struct error *e)
+{
+    return error_set(e, EINVAL, "%s, line %llu: %s", input_name(p->options->prompts), (unsigned long long)number, why);
+}
+
+/* A line is a prompt as it stands, or a JSON string where it begins with a quotation mark and is one. */
+static int encode_line(struct prompts *p, struct instance *i, const char *line, size_t bytes, struct token_ids *ids,
+                       struct error *e)
+{
+    struct error unread;
+    const char *text = line;
+    json_t *s = NULL;
+    int rc = line[0] == '"' ? json_read_text(&s, line, bytes, "", JSON_READ_ANY, &unread) : 0;
+
+    if (rc == -ENOMEM) return error_set(e, ENOMEM, "out of memory");
+    if (!rc && json_is_string(s)) {
+        text = json_string_value(s);
+        bytes = json_string_length(s);
     }
+    rc = bytes > p->limit.bytes ? input_too_long("the prompt", &p->limit, e) : prompt_encode(i, text, bytes, ids, e);
     json_decref(s);
-    return *text ? 0 : error_set(e, ENOMEM, "out of memory");
+    return rc;
 }
 
 static int add_line(struct prompts *p, struct instance *i, const char *line, size_t bytes, uint64_t number,
                     struct error *e)
 {
     struct item *more = realloc(p->item, (p->count + 1) * sizeof *more);
-    char *text;
-    size_t n;
+    struct token_ids *ids;
     int rc;
 
     if (!more) return error_set(e, ENOMEM, "out of memory");
     p->item = more;
     p->item[p->count++] = (struct item){0};
-    if ((rc = line_text(line, bytes, &text, &n, e))) return rc;
-    rc = prompt_encode(i, text, n, &p->item[p->count - 1].prompt, e);
-    free(text);
-    if (rc) return error_prefix(e, "%s, line %llu", p->options->prompts, (unsigned long long)number);
-    if (!p->item[p->count - 1].prompt.count)
-        return error_set(e, EINVAL, "%s, line %llu: the prompt has no tokens", p->options->prompts,
-                         (unsigned long long)number);
+    ids = &p->item[p->count - 1].prompt;
+    rc = encode_line(p, i, line, bytes, ids, e);
+    if (rc) return error_prefix(e, "%s, line %llu", input_name(p->options->prompts), (unsigned long long)number);
+    if (!ids->count) return no_prompt(p, number, "the prompt has no tokens", e);
+    p->held += sizeof *more + ids->capacity * sizeof *ids->id;
+    if (p->held > p->held_most)
+        return no_prompt(p, number, "these prompts take more memory than there is for them; give them in parts", e);
     return 0;
 }
 
 /* Lines that are empty are no prompts. */
+static int read_lines(struct prompts *p, struct instance *i, struct input_lines *l, struct error *e)
+{
+    const char *line;
+    size_t bytes;
+    int rc;
+
+    for (uint64_t number = 1; !(rc = input_lines_next(l, &line, &bytes, e)); number++) {
+        while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r')) bytes--;
+        if (bytes && (rc = add_line(p, i, line, bytes, number, e))) return rc;
+    }
+    return rc == -ENODATA ? 0 : rc;
+}
+
 static int read_prompts(struct prompts *p, struct instance *i, struct error *e)
 {
-    char *text, *at, *end;
-    size_t bytes;
-    uint64_t number = 1;
-    int rc = input_read(p->options->prompts, &text, &bytes, e);
+    struct input_limit line;
+    struct input_lines lines;
+    int rc;
 
-    for (at = text; !rc && at < text + bytes; at = end + 1, number++) {
-        size_t n;
-
-        end = memchr(at, '\n', (size_t)(text + bytes - at));
-        if (!end) end = text + bytes;
-        n = (size_t)(end - at);
-        if (n && at[n - 1] == '\r') n--;
-        if (n) rc = add_line(p, i, at, n, number, e);
-    }
-    free(text);
+    line = p->limit = prompt_limit(i, 0);
+    line.bytes = JSON_SPELLED * line.bytes + 2;
+    p->held_most = prompt_memory(i);
+    if ((rc = input_lines_open(&lines, p->options->prompts, &line, e))) return rc;
+    rc = read_lines(p, i, &lines, e);
+    input_lines_close(&lines);
     if (!rc && !p->count)
-        rc = error_set(e, EINVAL, "%s holds no prompts: one a line, or a JSON string a line", p->options->prompts);
+        rc = error_set(e, EINVAL, "%s holds no prompts: one a line, or a JSON string a line",
+                       input_name(p->options->prompts));
     return rc;
 }
 

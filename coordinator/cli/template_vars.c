@@ -8,13 +8,14 @@
 
 static int add_tools(const struct options *o, json_t *vars, struct error *e)
 {
+    struct input_limit limit = input_limit_json();
     json_t *tools;
     char *text;
     size_t bytes;
     int rc;
 
     if (!o->tools_file) return 0;
-    rc = input_read(o->tools_file, &text, &bytes, e);
+    rc = input_read(o->tools_file, &limit, &text, &bytes, e);
     if (rc) {
         error_prefix(e, "--tools");
         return rc;

@@ -36,6 +36,23 @@ void tokenizer_close(struct tokenizer *t)
 
 /* ---- questions ---- */
 
+/* A normalizer makes text shorter: composed characters, lower case, single spaces. */
+#define NORMALIZED_TO 4u
+/* A word of WordPiece with more characters than this is one unknown token, and a character has at most four bytes. */
+#define LONGEST_LEAST 400u
+
+size_t tokenizer_longest(const struct tokenizer *t)
+{
+    size_t most = LONGEST_LEAST / (t->normalizer.count ? NORMALIZED_TO : 1), n = tokenizer_vocab_size(t);
+
+    for (size_t i = 0; i < n; i++) {
+        size_t bytes = 0;
+
+        if (tokenizer_token(t, (uint32_t)i, &bytes) && bytes > most) most = bytes;
+    }
+    return most * (t->normalizer.count ? NORMALIZED_TO : 1);
+}
+
 size_t tokenizer_vocab_size(const struct tokenizer *t)
 {
     return t->model.vocab.size > t->added.vocab.size ? t->model.vocab.size : t->added.vocab.size;

@@ -36,7 +36,10 @@ void tokenizer_close(struct tokenizer *t);
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t bytes, bool add_special, struct token_ids *out,
                      struct error *e);
 
-size_t tokenizer_vocab_size(const struct tokenizer *t);                     /* highest id + 1, added tokens included */
+size_t tokenizer_vocab_size(const struct tokenizer *t); /* highest id + 1, added tokens included */
+/* Bytes of text that one token stands for at most, roughly: what n tokens can hold is no more than n times as many. White
+ * space that an added token swallows and characters that no token has are not counted. */
+size_t tokenizer_longest(const struct tokenizer *t);
 int64_t tokenizer_token_id(const struct tokenizer *t, const char *content); /* id, or -1 */
 bool tokenizer_is_added(const struct tokenizer *t, uint32_t id);            /* stands beside the model's vocabulary */
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);          /* marked special: not part of the text */
