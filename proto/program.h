@@ -152,11 +152,12 @@ struct op_conv {
     uint32_t width, taps, weight, bias, state, act; /* weight [width][taps], oldest first */
 };
 /* For each position and value head h (key head h / (heads / key_heads)), with q, k normalized to length 1 (eps 1e-6):
- * g = exp(-exp(a_log) * softplus(a + dt_bias)), S = g S + k (beta (v - (g S)^T k))^T, dst = S^T q * scale. beta as given. */
+ * g = exp(-exp(a_log) * softplus(a + dt_bias)), with DELTA_RATES exp(a_log * softplus(a + dt_bias)), S = g S + k (beta (v - (g S)^T k))^T, dst = S^T q * scale. beta as given. */
+#define DELTA_RATES 1u /* a_log holds -exp(a_log) */
 struct op_delta {
     struct plan_view q, k, v, a, b,
         dst; /* q, k [key_heads][dk]; v, dst [heads][dv]; a, b [heads]; b before the sigmoid */
-    uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state;
+    uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state, flags;
     float scale;
 };
 enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX }; /* the last: softmax over the chosen ones only */

@@ -222,6 +222,7 @@ static int delta(const struct at *a, const struct op_delta *o)
 
     if (!o->heads || !o->key_heads || o->heads % o->key_heads || !o->dk || !o->dv)
         OP_FAIL("%u heads over %u, %u and %u columns", o->heads, o->key_heads, o->dk, o->dv);
+    if (o->flags & ~DELTA_RATES) OP_FAIL("flags %u", o->flags);
     rc = columns(a, "q", o->q, (uint64_t)o->key_heads * o->dk);
     if (!rc) rc = columns(a, "k", o->k, (uint64_t)o->key_heads * o->dk);
     if (!rc) rc = columns(a, "v", o->v, (uint64_t)o->heads * o->dv);

@@ -278,7 +278,8 @@ static void delta_step(const struct run *r, const struct op_delta *o, uint32_t i
     const double *q = at(r, o->q, i) + (uint64_t)kh * o->dk, *k = at(r, o->k, i) + (uint64_t)kh * o->dk;
     const double *v = at(r, o->v, i) + (uint64_t)h * o->dv;
     double *dst = at(r, o->dst, i) + (uint64_t)h * o->dv, ql = inverse_length(q, o->dk), kl = inverse_length(k, o->dk);
-    double g = exp(-exp(vector(r, o->a_log, h)) * act(ACT_SOFTPLUS, at(r, o->a, i)[h] + vector(r, o->dt_bias, h)));
+    double rate = o->flags & DELTA_RATES ? vector(r, o->a_log, h) : -exp(vector(r, o->a_log, h));
+    double g = exp(rate * act(ACT_SOFTPLUS, at(r, o->a, i)[h] + vector(r, o->dt_bias, h)));
     double beta = act(ACT_SIGMOID, at(r, o->b, i)[h]);
 
     for (uint32_t c = 0; c < o->dv; c++) {

@@ -335,10 +335,11 @@ static void test_conv(void **state)
     check_conv(3, 1, ACT_NONE, false);
 }
 
-static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_t dv)
+static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_t dv, uint32_t flags)
 {
     uint64_t seed = heads + dk;
-    const struct op_delta p = {.heads = heads, .key_heads = key_heads, .dk = dk, .dv = dv, .scale = 0.125f};
+    const struct op_delta p = {
+        .heads = heads, .key_heads = key_heads, .dk = dk, .dv = dv, .flags = flags, .scale = 0.125f};
     const struct ops_chain chain = {chain_from, chain_to, CHAIN};
     const size_t floats = (size_t)heads * dk * dv, out = (size_t)heads * dv;
     float *q = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk),
@@ -346,6 +347,7 @@ static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_
     float *v = kernels_floats(&seed, CHAIN * out), *a = kernels_floats(&seed, CHAIN * heads),
           *b = kernels_floats(&seed, CHAIN * heads);
     float *a_log = kernels_floats(&seed, heads), *dt_bias = kernels_floats(&seed, heads);
+    for (uint32_t h = 0; h < heads && flags & DELTA_RATES; h++) a_log[h] = -fabsf(a_log[h]);
     a[0] = 25.0f;
     a[CHAIN * heads - 1] = -30.0f;
     const struct ops_delta_args x = {q,          k,     v,     a,     b,      key_heads * dk, key_heads * dk,
@@ -374,9 +376,10 @@ static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_
 static void test_delta(void **state)
 {
     (void)state;
-    check_delta(4, 2, 32, 64);
-    check_delta(3, 3, 17, 21);
-    check_delta(2, 1, 128, 128);
+    check_delta(4, 2, 32, 64, 0);
+    check_delta(3, 3, 17, 21, 0);
+    check_delta(3, 3, 17, 21, DELTA_RATES);
+    check_delta(2, 1, 128, 128, 0);
 }
 
 /* The arithmetic that takes no library function's word for it. */

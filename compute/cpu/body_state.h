@@ -94,8 +94,8 @@ static void kernel_delta(const struct op_delta *p, float *dst, size_t ldd, const
         const float *from =
             chain->from[i] == UINT32_MAX ? NULL : states + chain->from[i] * state_floats + head * dk * dv;
         float *to = states + chain->to[i] * state_floats + head * dk * dv;
-        const double rate =
-            exp_exact(x->a_log[head]) * (double)softplus(x->a[(size_t)i * x->lda + head] + x->dt_bias[head]);
+        const double speed = p->flags & DELTA_RATES ? -(double)x->a_log[head] : exp_exact(x->a_log[head]);
+        const double rate = speed * (double)softplus(x->a[(size_t)i * x->lda + head] + x->dt_bias[head]);
         const float decay = (float)exp_exact(-rate), beta = sigmoid_exact(x->b[(size_t)i * x->ldb + head]);
         unit_length(q, x->q + (size_t)i * x->ldq + key_head * dk, dk, p->scale);
         unit_length(k, x->k + (size_t)i * x->ldk + key_head * dk, dk, 1.0f);

@@ -393,7 +393,8 @@ void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const s
             else if (c->from[i] != c->to[i])
                 memcpy(s, states + c->from[i] * state_floats + h * each, each * sizeof *s);
             const double a = (double)x->a[(uint64_t)i * x->lda + h] + x->dt_bias[h];
-            const double decay = exp(-exp((double)x->a_log[h]) * (a > 20 ? a : log1p(exp(a))));
+            const double rate = p->flags & DELTA_RATES ? (double)x->a_log[h] : -exp((double)x->a_log[h]);
+            const double decay = exp(rate * (a > 20 ? a : log1p(exp(a))));
             delta(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, x->q + (uint64_t)i * x->ldq + key,
                   x->k + (uint64_t)i * x->ldk + key, x->v + (uint64_t)i * x->ldv + (uint64_t)h * p->dv, decay,
                   1 / (1 + exp(-(double)x->b[(uint64_t)i * x->ldb + h])), s);

@@ -4,7 +4,8 @@
 #include "compute/cuda/act.h"
 #include "compute/cuda/launch.cuh"
 
-namespace {
+namespace
+{
 
 const unsigned THREADS = 128;
 const uint32_t COLUMNS = 32; /* of a head's state that one block owns */
@@ -25,8 +26,8 @@ chain upload_chain(struct ops *o, const struct ops_chain *c)
 }
 
 /* A thread a channel. */
-__global__ void conv_kernel(const op_conv p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight, const float *bias,
-                            float *states, uint64_t state_floats, const chain c)
+__global__ void conv_kernel(const op_conv p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                            const float *weight, const float *bias, float *states, uint64_t state_floats, const chain c)
 {
     const uint32_t ch = blockIdx.x * blockDim.x + threadIdx.x, kept = p.taps - 1;
 
@@ -83,11 +84,13 @@ __device__ float over_warps(float x, float *shared)
 
 /* A block for each head and COLUMNS columns of its state S [dk][dv], which stays in shared memory as long as positions
  * continue one another. Lane: column; warp w owns the rows w, w + 4, ... of S. */
-__global__ void __launch_bounds__(THREADS) delta_kernel(const op_delta p, float *dst, uint32_t ldd, const ops_delta_args x, float *states,
-                                                        uint64_t state_floats, const chain c)
+__global__ void __launch_bounds__(THREADS)
+    delta_kernel(const op_delta p, float *dst, uint32_t ldd, const ops_delta_args x, float *states,
+                 uint64_t state_floats, const chain c)
 {
     DYNAMIC_SHARED(shared);
-    const uint32_t head = blockIdx.x, key_head = head / (p.heads / p.key_heads), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t head = blockIdx.x, key_head = head / (p.heads / p.key_heads), lane = threadIdx.x % 32,
+                   warp = threadIdx.x / 32;
     const uint32_t col = blockIdx.y * COLUMNS + lane, warps = THREADS / 32;
     const bool inside = col < p.dv;
     float *S = shared, *q = S + (uint64_t)p.dk * COLUMNS, *k = q + p.dk, *sums = k + p.dk;
@@ -96,7 +99,8 @@ __global__ void __launch_bounds__(THREADS) delta_kernel(const op_delta p, float 
     for (uint32_t i = 0; i < c.n; i++) {
         const uint32_t from = c.from[i], to = c.to[i];
         const float a = x.a[(uint64_t)i * x.lda + head] + x.dt_bias[head], b = x.b[(uint64_t)i * x.ldb + head];
-        const float g = expf(-expf(x.a_log[head]) * act_softplus(a)), beta = act_sigmoid(b);
+        const float rate = p.flags & DELTA_RATES ? x.a_log[head] : -expf(x.a_log[head]);
+        const float g = expf(rate * act_softplus(a)), beta = act_sigmoid(b);
         float recalled = 0.0f, change, sum = 0.0f;
 
         if (from == UINT32_MAX || from != held) {
@@ -137,8 +141,8 @@ __global__ void __launch_bounds__(THREADS) delta_kernel(const op_delta p, float 
 
 } /* namespace */
 
-void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds, const float *weight,
-              const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
+void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+              const float *weight, const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)
 {
     chain on_device;
 
@@ -146,12 +150,12 @@ void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, 
     backend_scratch_begin(o);
     on_device = upload_chain(o, c);
     if (on_device.n)
-        launch(o, "convolution", conv_kernel, dim3(blocks_for(p->width, 64)), 64, 0, *p, dst, ldd, src, lds, weight, bias, states,
-               state_floats, on_device);
+        launch(o, "convolution", conv_kernel, dim3(blocks_for(p->width, 64)), 64, 0, *p, dst, ldd, src, lds, weight,
+               bias, states, state_floats, on_device);
 }
 
-void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
-               uint64_t state_floats, const struct ops_chain *c)
+void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x,
+               float *states, uint64_t state_floats, const struct ops_chain *c)
 {
     size_t shared = ((uint64_t)p->dk * (COLUMNS + 2) + THREADS) * sizeof(float);
     chain on_device;
@@ -164,6 +168,6 @@ void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd
     backend_scratch_begin(o);
     on_device = upload_chain(o, c);
     if (on_device.n)
-        launch(o, "delta rule", delta_kernel, dim3(p->heads, blocks_for(p->dv, COLUMNS)), THREADS, shared, *p, dst, ldd, *x, states,
-               state_floats, on_device);
+        launch(o, "delta rule", delta_kernel, dim3(p->heads, blocks_for(p->dv, COLUMNS)), THREADS, shared, *p, dst, ldd,
+               *x, states, state_floats, on_device);
 }

@@ -2,9 +2,11 @@
  * recurrent state for each head), the fourth has attention with a gate. Norms add 1 to their weights. Reference: Gated
  * Delta Networks (arXiv 2412.06464), transformers, modeling_qwen3_next.py, modeling_qwen3_5.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
+#include <stdio.h>
 
 struct next {
     struct moe moe;
@@ -18,30 +20,45 @@ struct mixer {
     struct plan_view qkv, z, b, a; /* [2 key + value], [value], [heads], [heads] */
 };
 
-/* Rows of the one matrix go by key head: [q, k, its values, their z], of the other [b, a]. */
-static void project_fused(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
+/* Rows go by key head: [b, a]. */
+static void project_ba(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
 {
-    uint32_t group = n->heads / n->key_heads, values = group * n->dv, stride = 2 * n->dk + 2 * values;
-    uint64_t key = (uint64_t)n->key_heads * n->dk;
-    struct plan_view all = build_view(b, BUF_T1, (uint64_t)n->key_heads * stride, 0),
-                     ba = build_view(b, BUF_T2, 2 * (uint64_t)n->heads, 0);
+    uint32_t group = n->heads / n->key_heads;
+    struct plan_view ba = build_view(b, BUF_T2, 2 * (uint64_t)n->heads, 0);
 
-    build_linear(b, all, src, "linear_attn.in_proj_qkvz", (uint64_t)n->key_heads * stride, b->hidden, false);
     build_linear(b, ba, src, "linear_attn.in_proj_ba", 2 * (uint64_t)n->heads, b->hidden, false);
-    build_copy(b, m->qkv, n->dk, all, stride, n->key_heads, n->dk);
-    build_copy(b, view_at(m->qkv, key), n->dk, view_at(all, n->dk), stride, n->key_heads, n->dk);
-    build_copy(b, view_at(m->qkv, 2 * key), values, view_at(all, 2 * n->dk), stride, n->key_heads, values);
-    build_copy(b, m->z, values, view_at(all, 2 * n->dk + values), stride, n->key_heads, values);
     build_copy(b, m->b, group, ba, 2 * group, n->key_heads, group);
     build_copy(b, m->a, group, view_at(ba, group), 2 * group, n->key_heads, group);
 }
 
-static void project_split(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
+/* Rows go by key head: [q, k, its values, their z]. */
+static void project_qkvz(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
+{
+    uint32_t group = n->heads / n->key_heads, values = group * n->dv, stride = 2 * n->dk + 2 * values;
+    uint64_t key = (uint64_t)n->key_heads * n->dk;
+    struct plan_view all = build_view(b, BUF_T1, (uint64_t)n->key_heads * stride, 0);
+
+    build_linear(b, all, src, "linear_attn.in_proj_qkvz", (uint64_t)n->key_heads * stride, b->hidden, false);
+    build_copy(b, m->qkv, n->dk, all, stride, n->key_heads, n->dk);
+    build_copy(b, view_at(m->qkv, key), n->dk, view_at(all, n->dk), stride, n->key_heads, n->dk);
+    build_copy(b, view_at(m->qkv, 2 * key), values, view_at(all, 2 * n->dk), stride, n->key_heads, values);
+    build_copy(b, m->z, values, view_at(all, 2 * n->dk + values), stride, n->key_heads, values);
+}
+
+static void project(struct build *b, const struct next *n, const struct mixer *m, struct plan_view src)
 {
     uint64_t value = (uint64_t)n->heads * n->dv, key = (uint64_t)n->key_heads * n->dk;
 
-    build_linear(b, m->qkv, src, "linear_attn.in_proj_qkv", 2 * key + value, b->hidden, false);
-    build_linear(b, m->z, src, "linear_attn.in_proj_z", value, b->hidden, false);
+    if (!n->split && !build_has(b, "linear_attn.in_proj_qkv.weight")) {
+        project_qkvz(b, n, m, src);
+    } else {
+        build_linear(b, m->qkv, src, "linear_attn.in_proj_qkv", 2 * key + value, b->hidden, false);
+        build_linear(b, m->z, src, "linear_attn.in_proj_z", value, b->hidden, false);
+    }
+    if (!n->split) {
+        project_ba(b, n, m, src);
+        return;
+    }
     build_linear(b, m->b, src, "linear_attn.in_proj_b", n->heads, b->hidden, false);
     build_linear(b, m->a, src, "linear_attn.in_proj_a", n->heads, b->hidden, false);
 }
@@ -62,6 +79,22 @@ static struct plan_view convolve(struct build *b, const struct next *n, struct p
     return o.dst;
 }
 
+/* Where value head h goes with key head h % key_heads, q and k as often as there are values to them; *key_heads says how
+ * many there are then. */
+static void repeat_keys(struct build *b, const struct next *n, struct plan_view qkv, struct op_delta *o)
+{
+    uint64_t key = (uint64_t)n->key_heads * n->dk, all = (uint64_t)n->heads * n->dk;
+    struct plan_view wide = build_view(b, BUF_Q, 2 * all, 0);
+
+    for (uint64_t at = 0; at < all; at += key) {
+        build_copy(b, view_at(wide, at), key, qkv, key, 1, key);
+        build_copy(b, view_at(wide, all + at), key, view_at(qkv, key), key, 1, key);
+    }
+    o->q = wide;
+    o->k = view_at(wide, all);
+    o->key_heads = n->heads;
+}
+
 static void delta(struct build *b, const struct next *n, const struct mixer *m, struct plan_view qkv,
                   struct plan_view out)
 {
@@ -78,6 +111,8 @@ static void delta(struct build *b, const struct next *n, const struct mixer *m, 
                          .dv = n->dv,
                          .scale = (float)(1 / sqrt((double)n->dk))};
 
+    if (b->t->changes.tiled && n->heads != n->key_heads) repeat_keys(b, n, qkv, &o);
+    if (b->t->changes.decay) o.flags = DELTA_RATES;
     o.a_log = build_vector(b, "linear_attn.A_log", n->heads);
     o.dt_bias = build_vector(b, "linear_attn.dt_bias", n->heads);
     o.state = program_state(b->p, (uint64_t)n->heads * n->dk * n->dv);
@@ -103,7 +138,7 @@ static void mix(struct build *b, struct stack *s, struct plan_view dst, struct p
                            .bias = PLAN_NONE};
 
     m.a = view_at(m.b, n->heads);
-    (n->split ? project_split : project_fused)(b, n, &m, src);
+    project(b, n, &m, src);
     delta(b, n, &m, convolve(b, n, m.qkv), out);
     norm.weight = build_vector(b, "linear_attn.norm.weight", n->dv);
     build_norm_op(b, &norm);
@@ -145,6 +180,7 @@ static void read_mixer(struct build *b, struct next *n)
  * the 1 added already (mlx-lm, sanitize() of qwen3_next.py and qwen3_5.py). */
 static bool norms_have_their_one(struct build *b, const struct next *n)
 {
+    if (b->t->changes.norms_whole) return true;
     for (uint32_t i = 0; i < b->layers; i++) {
         const struct tensor *t;
         build_layer(b, i);
@@ -197,3 +233,93 @@ void family_qwen35_moe(struct build *b)
 {
     next(b, true, true);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name next_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"attn_qkv", "linear_attn.in_proj_qkv", GGUF_AS_IS},
+    {"attn_gate", "linear_attn.in_proj_z", GGUF_AS_IS},
+    {"ssm_in", "linear_attn.in_proj_qkvz", GGUF_AS_IS},
+    {"ssm_ba", "linear_attn.in_proj_ba", GGUF_AS_IS},
+    {"ssm_alpha", "linear_attn.in_proj_a", GGUF_AS_IS},
+    {"ssm_beta", "linear_attn.in_proj_b", GGUF_AS_IS},
+    {"ssm_conv1d", "linear_attn.conv1d", GGUF_AS_IS},
+    {"ssm_a", "linear_attn.A_log", GGUF_BARE},
+    {"ssm_dt", "linear_attn.dt_bias", GGUF_BARE},
+    {"ssm_norm", "linear_attn.norm", GGUF_AS_IS},
+    {"ssm_out", "linear_attn.out_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* Which layers are recurrent: a list of booleans in newer files, else all but each n-th. */
+static void next_layers(struct gguf_values *v, uint64_t interval)
+{
+    static const char key[] = "attention.recurrent_layers";
+    char full[128];
+    const struct gguf_value *x;
+    json_t *list = json_array();
+
+    snprintf(full, sizeof full, "%s.%s", v->architecture, key);
+    x = gguf_find(v->g, full);
+    if (x && (!x->array || !gguf_is_kind(x, GGUF_BOOLS) || x->count < v->layers))
+        gguf_refuse(v, key, "a boolean for each layer was expected");
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
+        bool recurrent = x ? gguf_truth(x, i) : (i + 1) % interval != 0;
+
+        if (json_array_append_new(list, json_string(recurrent ? "linear_attention" : "full_attention"))) break;
+    }
+    gguf_set(v, "layer_types", list);
+}
+
+static void next_config(struct gguf_values *v)
+{
+    uint64_t heads = gguf_value_needed(v, "ssm.time_step_rank"), inner = gguf_value_needed(v, "ssm.inner_size"), n = 4;
+
+    gguf_value_int(v, "full_attention_interval", &n);
+    if (!heads || inner % heads || !n)
+        gguf_refuse(v, "ssm.inner_size", "%llu columns of %llu heads", (unsigned long long)inner,
+                    (unsigned long long)heads);
+    if (v->e->code) return;
+    gguf_set_int(v, "linear_num_value_heads", heads);
+    gguf_set_int(v, "linear_num_key_heads", gguf_value_needed(v, "ssm.group_count"));
+    gguf_set_int(v, "linear_key_head_dim", gguf_value_needed(v, "ssm.state_size"));
+    gguf_set_int(v, "linear_value_head_dim", inner / heads);
+    gguf_set_int(v, "linear_conv_kernel_dim", gguf_value_needed(v, "ssm.conv_kernel"));
+    next_layers(v, n);
+    gguf_set_flag(v, "norm_topk_prob", true);
+    gguf_set_int(v, "decoder_sparse_step", 1);
+    gguf_set(v, "mlp_only_layers", json_array());
+    if (v->experts)
+        gguf_field_int(v, "expert_shared_feed_forward_length", "shared_expert_intermediate_size", v->expert_inter);
+}
+
+const struct gguf_family gguf_qwen3_next = {
+    .architecture = "qwen3next",
+    .class = "Qwen3NextForCausalLM",
+    .type = "qwen3_next",
+    .names = next_names,
+    .changes = {.norms_whole = true, .decay = true},
+    .partial = true,
+    .config = next_config,
+};
+
+const struct gguf_family gguf_qwen35 = {
+    .architecture = "qwen35",
+    .class = "Qwen3_5ForCausalLM",
+    .type = "qwen3_5_text",
+    .names = next_names,
+    .changes = {.norms_whole = true, .decay = true, .tiled = true},
+    .partial = true,
+    .config = next_config,
+};
+
+const struct gguf_family gguf_qwen35_moe = {
+    .architecture = "qwen35moe",
+    .class = "Qwen3_5MoeForCausalLM",
+    .type = "qwen3_5_moe_text",
+    .names = next_names,
+    .changes = {.norms_whole = true, .decay = true, .tiled = true},
+    .partial = true,
+    .config = next_config,
+};
