@@ -8,7 +8,7 @@ head -1 "$scratch/sixteen" >"$scratch/one"
 # together FILE FLAG...: "seconds of a sweep, tokens a second" of the sweeps of nothing but new tokens
 together() {
     local file=$1 && shift
-    in_group build/sluice run "$model" --temperature 0 --ignore-eos --prompts "$file" -v "$@" 2>&1 >/dev/null |
+    in_group build/sluice run "$model" --temperature 0 --ignore-eos --speculate off --prompts "$file" -v "$@" 2>&1 >/dev/null |
         sed -n 's/.* sweeps of \([0-9.]*\) s gave \([0-9.e+]*\) tokens.*/\1 \2/p'
 }
 one=() sixteen=() sweep1=() sweep16=()

@@ -92,7 +92,7 @@ words() { printf 'the story %.0s' $(seq "$(($1 / 2 + 1))"); }
 # run_json NAME FLAG...: one answer of $model, summary to $scratch/NAME.json. Text is no matter here: weights are noise.
 run_json() {
     local name=$1 && shift
-    in_group build/sluice run "$model" --temperature 0 --ignore-eos --json "$@" >"$scratch/$name.json"
+    in_group build/sluice run "$model" --temperature 0 --ignore-eos --speculate off --json "$@" >"$scratch/$name.json"
 }
 # Median seconds of the sweeps of one position, but the first of them.
 decode_seconds() { field 'sorted(s["seconds"] for s in d["sweeps"][1:] if s["positions"] == 1)[(len(d["sweeps"]) - 2) // 2]' <"$scratch/$1.json"; }

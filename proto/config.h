@@ -45,6 +45,7 @@ struct plan_run {
     uint32_t trace;         /* stages report every slot's times */
     uint32_t log_level;
     uint32_t io_find;            /* enum plan_io_find */
+    uint32_t guesses;            /* of the positions of one sweep, those that may be guesses at what follows */
     uint64_t expert_cache_bytes; /* host cache for requested tiles, behind the pins: [host_cache_bytes - this, ...) */
     /* Memory for measuring, a multiple of PLAN_PAGE. probe: of the reader's plain reads, with IO_FIND_FIRST taken and given
      * back before anything lies in the host cache, with ON_WISH kept beside all else. peak: of compute (and on the cpu of

@@ -52,6 +52,8 @@ int check_config(const struct plan_run *r, struct error *e)
         CHECK_FAIL("%u cached positions, %u in a sweep", r->kv_rows, r->max_positions);
     if (!r->max_logits || r->max_logits > r->max_positions)
         CHECK_FAIL("%u logits of %u positions", r->max_logits, r->max_positions);
+    if (r->guesses >= r->kv_rows || (r->guesses && r->guesses >= r->max_logits))
+        CHECK_FAIL("%u guesses, with %u cached positions and %u logits", r->guesses, r->kv_rows, r->max_logits);
     if (!r->sequences || r->sequences > CHECK_POSITIONS) CHECK_FAIL("%u sequences", r->sequences);
     return 0;
 }

@@ -50,6 +50,7 @@ cli/template_vars
 arch
 plan
 engine
+batch/sampling
 draft
 batch
 profile

@@ -274,8 +274,9 @@ static void reads_tell_of_what_they_passed(void **state)
 
 static json_t *run_json(const char *prompt, const char *tokens)
 {
-    const char *const ask[] = {"run", DEMO,           "-p",     prompt, "-n",     tokens, "--temperature",
-                               "0",   "--ignore-eos", "--json", "--io", "direct", NULL};
+    const char *const ask[] = {"run", DEMO,           "-p",     prompt, "-n",     tokens,        "--temperature",
+                               "0",   "--ignore-eos", "--json", "--io", "direct", "--speculate", "off",
+                               NULL};
     struct process_result r = process_run("sluice", ask, NULL, 0, 30);
     json_t *o;
 

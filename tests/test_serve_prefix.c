@@ -57,7 +57,8 @@ static void expect(const struct answer *got, const char *const *args, int kind, 
 
 static void what_is_kept_is_not_computed_again(void **state)
 {
-    struct server s = server_start(NULL);
+    static const char *const plain[] = {"--speculate", "off", NULL}; /* guesses are positions too */
+    struct server s = server_start(plain);
     struct answer a = ask(&s, 1, 200, 33, ""), b;
     double had = server_metric(&s, "sluice:sweep_positions_total ");
 

@@ -212,7 +212,7 @@ static void make_prompts(struct run *r)
 static void start(struct instance **i, struct run *r, const char *folder, int chunk, enum form kv, uint32_t sequences)
 {
     static struct options o;
-    struct guesser guesser = {on_guess, on_seen, on_swept, r};
+    struct guesser guesser = {.guess = on_guess, .seen = on_seen, .swept = on_swept, .arg = r};
     struct batch_observer observer = {.arg = r, .sweep = on_sweep};
     struct instance_load load = {.sequences = sequences, .prompt_tokens = 24, .all_tokens = 54};
     struct instance_config c = {

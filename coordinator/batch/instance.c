@@ -34,9 +34,8 @@ struct instance {
     struct scheduler *scheduler;
     struct sampler_settings sampling;
     struct guesser guesser; /* guess NULL: nobody */
-    uint32_t guesses;       /* of one sweep, at most */
-    uint32_t guess_rows;    /* of the KV cache, for them */
-    uint32_t positions;     /* of the sweep under way */
+    struct drafter *drafter;
+    uint32_t positions; /* of the sweep under way */
     uint64_t sweep_start_ns;
 };
 
@@ -75,10 +74,7 @@ int instance_load(struct instance **out, const struct instance_config *c, struct
     if (!i) return error_set(e, ENOMEM, "out of memory");
     i->config = *c;
     if (c->observer) i->observer = *c->observer;
-    if (c->guesser && c->guesses) {
-        i->guesser = *c->guesser;
-        i->guesses = c->guesses;
-    }
+    if (c->guesser) i->guesser = *c->guesser;
     if ((rc = load(i, e)))
         instance_close(i);
     else
@@ -133,6 +129,7 @@ static struct batch_progress progress(struct instance *i)
     p.decode_ns = scheduler_times(i->scheduler)->decode_ns;
     p.decode_sweeps = scheduler_times(i->scheduler)->decode_sweeps;
     p.decode_tokens = scheduler_times(i->scheduler)->decode_tokens;
+    p.guesses = scheduler_times(i->scheduler)->guesses;
     return p;
 }
 
@@ -304,8 +301,7 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
 
     for (;; n /= 2) {
         settings->sequences = n;
-        settings->max_logits = l->max_logits > n + i->guesses ? l->max_logits : n + i->guesses;
-        settings->branches = i->guess_rows;
+        settings->max_logits = l->max_logits > n ? l->max_logits : n;
         settings->context = (uint32_t)o->context;
         if (n > 1 && !o->context && settings->want_tokens)
             settings->context = settings->want_tokens < model ? settings->want_tokens : model;
@@ -315,12 +311,42 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
     }
 }
 
+/* Who guesses, where there is room for guesses: n-grams and recycled logits. */
+static int open_drafter(struct instance *i, struct error *e)
+{
+    const struct plan_run *r = &i->plan->run;
+    struct plan_costs costs;
+    struct drafter_config c = {.most = r->guesses,
+                               .fixed = i->config.options->speculate != OPTION_SPECULATE_AUTO,
+                               .roots = r->sequences,
+                               .tokens = r->kv_rows,
+                               .vocab = i->plan->spec.vocab};
+    double *experts = NULL;
+    int rc;
+
+    if (i->config.guesser || !r->guesses) return 0;
+    plan_costs(&costs, &i->summary, i->plan, &i->speeds);
+    c.costs =
+        (struct budget_costs){.read = costs.read, .first = costs.first, .position = costs.position, .row = costs.row};
+    if (i->summary.expert_bytes) {
+        c.costs.most = r->guesses + r->sequences;
+        experts = calloc(c.costs.most + UINT64_C(1), sizeof *experts);
+        if (!experts) return error_set(e, ENOMEM, "out of memory");
+        for (uint32_t n = 1; n <= c.costs.most; n++)
+            experts[n] = plan_expert_seconds(&i->summary, i->plan, &i->speeds, n);
+        c.costs.experts = experts;
+    }
+    rc = drafter_open(&i->drafter, &c, e);
+    free(experts);
+    if (!rc) i->guesser = drafter_guesser(i->drafter);
+    return rc;
+}
+
 static int open_scheduler(struct instance *i, struct error *e)
 {
     struct scheduler_config c = {.engine = i->engine,
                                  .plan = i->plan,
                                  .guesser = i->guesser,
-                                 .guess_rows = i->guess_rows,
                                  .begins = on_begins,
                                  .swept = on_swept,
                                  .note = on_note,
@@ -337,8 +363,10 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
     int rc = plan_settings_from_options(&settings, o, e);
 
     if (rc) return rc;
-    if (model_program(i->parts.model)->states.count) i->guesses = 0;
-    i->guess_rows = (i->guesses + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
+    if (i->config.guesser)
+        settings.guesses = i->config.guesses;
+    else if (i->config.text)
+        plan_settings_speculate(&settings, o);
     measure_text(&settings);
     settings.prompt_tokens = l->all_tokens ? l->all_tokens : l->prompt_tokens;
     if (l->prompt_tokens)
@@ -353,6 +381,7 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
         rc = prove_device(i, l, &settings, mps, e);
     if (rc) return rc;
     set_sampling(i);
+    if ((rc = open_drafter(i, e))) return rc;
     return open_scheduler(i, e);
 }
 
@@ -392,6 +421,7 @@ void instance_close(struct instance *i)
     /* what the whole run saw weighs more */
     if (i->started && experience(i, &run)) calibration_learn(&run, i->config.options->model);
     scheduler_close(i->scheduler);
+    drafter_close(i->drafter);
     engine_close(i->engine);
     free(i->plan);
     ends_free(&i->ends);
@@ -429,7 +459,7 @@ struct scheduler *instance_scheduler(const struct instance *i)
 uint32_t instance_context(const struct instance *i)
 {
     const struct plan_run *r = &i->plan->run;
-    uint32_t rows = (r->kv_rows - i->guess_rows) / (r->sequences ? r->sequences : 1);
+    uint32_t rows = (r->kv_rows - plan_guess_rows(r->guesses)) / (r->sequences ? r->sequences : 1);
 
     return rows < i->plan->spec.context ? rows : i->plan->spec.context;
 }
@@ -485,6 +515,12 @@ const char *instance_predicted_from(const struct instance *i)
 double instance_predicted_prompt_seconds(const struct instance *i)
 {
     return i->predicted_prompt_seconds;
+}
+
+bool instance_guessing(const struct instance *i, struct drafter_stats *out)
+{
+    if (i->drafter) *out = drafter_stats(i->drafter);
+    return i->drafter != NULL;
 }
 
 double instance_seconds_by_lanes(const struct instance *i)

@@ -12,6 +12,7 @@
 #include "coordinator/batch/parts.h"
 #include "coordinator/batch/scheduler.h"
 #include "coordinator/cli/options.h"
+#include "coordinator/draft/drafter.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/tokenizer/tokenizer.h"
@@ -64,5 +65,7 @@ struct engine *instance_engine(const struct instance *i);
 /* Where the prediction of a token comes from: "first sweep", "measured before", "assumed". */
 const char *instance_predicted_from(const struct instance *i);
 double instance_predicted_prompt_seconds(const struct instance *i); /* 0: the prompt's length was not known */
+/* What came of guessing; false: nobody guesses in this run. */
+bool instance_guessing(const struct instance *i, struct drafter_stats *out);
 /* A token's seconds as the plan says with the speeds that the lanes had in this run; 0: there was no such sweep. */
 double instance_seconds_by_lanes(const struct instance *i);

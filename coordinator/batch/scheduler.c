@@ -60,7 +60,7 @@ int scheduler_open(struct scheduler **out, const struct scheduler_config *c, str
     rc = sampler_open(&s->sampler, c->plan->spec.vocab, e);
     if (!rc) rc = kv_rows_open(&s->rows, r->kv_rows, e);
     if (!rc) rc = sweep_open(&s->sweep, r->max_positions, r->max_logits, e);
-    if (!rc) rc = sweep_spare(&s->sweep, s->rows, c->guess_rows, e);
+    if (!rc) rc = sweep_spare(&s->sweep, s->rows, plan_guess_rows(r->guesses), e);
     if (!rc && !(s->ahead = calloc(r->max_positions, sizeof *s->ahead))) rc = error_set(e, ENOMEM, "out of memory");
     if (!rc && s->config.guesser.guess) rc = open_guesses(s, r->max_logits, e);
     if (rc)
@@ -338,6 +338,28 @@ static void announce(struct scheduler *s, bool next)
 
 /* ---- guesses ---- */
 
+static struct guess_root root_of(const struct sequence *q, uint32_t most)
+{
+    return (struct guess_root){.token = sequence_tokens(q),
+                               .count = sequence_count(q),
+                               .prompt = sequence_prompt(q),
+                               .number = sequence_number(q),
+                               .most = most,
+                               .sampling = sequence_sampling(q)};
+}
+
+/* What the guesser has not seen yet it learns while the stages work. */
+static void meet_all(struct scheduler *s)
+{
+    const struct guesser *g = &s->config.guesser;
+
+    for (uint32_t i = 0; g->meet && i < s->joined; i++) {
+        struct guess_root r = root_of(s->list[i], 0);
+
+        g->meet(g->arg, &r);
+    }
+}
+
 static uint32_t list_roots(struct scheduler *s)
 {
     uint32_t n = 0;
@@ -351,12 +373,7 @@ static uint32_t list_roots(struct scheduler *s)
         s->root_row[n] = i;
         s->node[i] = 0;
         s->node_root[i] = n;
-        s->root[n++] = (struct guess_root){.token = sequence_tokens(q),
-                                           .count = sequence_count(q),
-                                           .prompt = sequence_prompt(q),
-                                           .number = sequence_number(q),
-                                           .most = most,
-                                           .temperature = sequence_sampling(q)->temperature};
+        s->root[n++] = root_of(q, most);
     }
     return n;
 }
@@ -406,6 +423,7 @@ static int start(struct scheduler *s, struct error *e)
         s->start_ns = clock_ns(); /* starting is no part of the sweep */
     if (!rc) rc = engine_sweep_start(g, s->sweep.position, s->sweep.positions, e);
     if (!rc) announce(s, true);
+    if (!rc) meet_all(s);
     s->under_way = !rc;
     return rc;
 }

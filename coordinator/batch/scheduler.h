@@ -42,7 +42,6 @@ struct scheduler_config {
     struct engine *engine;
     const struct plan_shm *plan;
     struct guesser guesser; /* guess NULL: nobody guesses, and so for models with recurrent states */
-    uint32_t guess_rows;    /* of the KV cache, for guesses: beside those of the sequences */
     /* At every boundary between sweeps, before the next is built: may join and leave. May be NULL. */
     int (*boundary)(void *arg, struct error *e);
     void *boundary_arg;

@@ -144,9 +144,11 @@ static int command_stats(struct chat *c, const char *rest, struct error *e)
         fprintf(stderr,
                 "  last prompt: %llu tokens, %llu of them known from before; %llu positions computed with the answer\n",
                 (unsigned long long)c->prompt_tokens, (unsigned long long)c->kept, (unsigned long long)c->computed);
-    if (s->decode_sweeps)
-        fprintf(stderr, "  %.3g s per token (%.3g predicted)\n", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
-                instance_summary(c->instance)->predicted_seconds_per_token);
+    if (s->decode_tokens)
+        fprintf(stderr, "  %.3g s per token (%.3g predicted%s), %.3g tokens a sweep\n",
+                (double)s->decode_ns / 1e9 / (double)s->decode_tokens,
+                instance_summary(c->instance)->predicted_seconds_per_token, s->guessed_sweeps ? " without guesses" : "",
+                (double)s->decode_tokens / (double)s->decode_sweeps);
     fprintf(stderr, "  %.3f GB read, peak memory %.0f MB, %s\n", (double)t.stage[STAGE_READER].bytes / 1e9,
             (double)t.peak_host_bytes / 1e6, t.compute);
     return 0;

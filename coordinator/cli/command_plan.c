@@ -92,6 +92,7 @@ int command_plan(const struct options *o, struct error *e)
     int rc = model_open_source(&model, o->source, &mo, e);
 
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
+    if (!rc) plan_settings_speculate(&settings, o);
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);
     if (!rc) {
         calibration_measure(&speeds, o->model, plan, settings.host_memory);

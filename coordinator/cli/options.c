@@ -263,6 +263,11 @@ static int set_value(const struct word *w, struct options *o, struct error *e)
     }
     switch (f->kind) {
     case KIND_INT:
+        if (!strncmp(f->argument, "off|", 4) && !strcmp(w->value, "off")) {
+            *(int *)field = 0;
+            return 0;
+        }
+        return set_number(w, field, e);
     case KIND_REAL:
     case KIND_MIB: return set_number(w, field, e);
     case KIND_SIZE: return set_size(w, field, e);

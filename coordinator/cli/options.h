@@ -34,6 +34,7 @@ enum option_command {
 
 #define BACKEND_AUTO (-1) /* beside enum plan_backend: choose by the machine */
 enum option_mps { OPTION_MPS_AUTO, OPTION_MPS_ON, OPTION_MPS_OFF };
+#define OPTION_SPECULATE_AUTO (-1)
 enum option_think { THINK_SHOW, THINK_HIDE, THINK_OFF };
 
 struct source;
@@ -80,6 +81,7 @@ struct options {
 
     /* The pipeline. 0 means automatic unless it says otherwise. */
     int context;      /* positions of a sequence */
+    int speculate;    /* tokens that are guessed for one sweep; OPTION_SPECULATE_AUTO: as many as pay */
     int batch_tokens; /* --chunk: positions of the prompt in one sweep */
     int backend;      /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
     int device;       /* index of the GPU, from 0 */

@@ -28,6 +28,7 @@ const struct options option_defaults = {
     .top_p = NAN,
     .min_p = NAN,
     .repeat_penalty = NAN,
+    .speculate = OPTION_SPECULATE_AUTO,
     .backend = BACKEND_AUTO,
     .kv_form = FORM_F32,
     .host_memory = UINT64_MAX,
@@ -256,6 +257,9 @@ const struct option_flag option_flags[] = {
      "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed "
      "and "
      "weights are streamed to the GPU"},
+    {"speculate", 0, KIND_INT, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(speculate), 0, 0, 1024, "off|N", "auto",
+     "guess up to N tokens that may follow and check them in the sweep that computes the next one; the text is the "
+     "same"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(threads), 0, 1, 4096, "N", "auto",
      "compute threads of the cpu backend"},
 

@@ -174,11 +174,13 @@ static void tell(const struct prompts *p, const struct instance *i, uint64_t sta
     const struct scheduler_times *t = instance_times(i);
 
     if (!p->options->verbose || p->options->quiet) return;
-    log_at(LOG_INFO, "%u answers of %llu tokens in %.2f s, %u at once; %llu sweeps of %.3f s gave %.3g tokens/s",
+    log_at(LOG_INFO,
+           "%u answers of %llu tokens in %.2f s, %u at once; %llu sweeps of %.3f s gave %.3g tokens/s, %.3g in a sweep",
            p->count, (unsigned long long)p->tokens, (double)(clock_ns() - start_ns) / 1e9,
            instance_plan(i)->run.sequences, (unsigned long long)t->decode_sweeps,
            t->decode_sweeps ? (double)t->decode_ns / 1e9 / (double)t->decode_sweeps : 0.0,
-           t->decode_ns ? (double)t->decode_tokens / ((double)t->decode_ns / 1e9) : 0.0);
+           t->decode_ns ? (double)t->decode_tokens / ((double)t->decode_ns / 1e9) : 0.0,
+           t->decode_sweeps ? (double)t->decode_tokens / (double)t->decode_sweeps : 0.0);
 }
 
 static int generate_prompts(struct prompts *p, struct instance *i, struct error *e)

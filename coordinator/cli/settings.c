@@ -10,6 +10,7 @@
 #include "coordinator/source/source.h"
 #include "proto/base/log.h"
 
+#define GUESSES_AUTO 64u /* at most: what two processors can check while a disk of some GB/s brings the weights */
 #define MARGIN_LEAST (UINT64_C(128) << 20)
 
 /* Free memory less a twelfth: others need some, and what is free changes. */
@@ -59,6 +60,12 @@ static int choose_backend(struct plan_settings *s, const struct options *o, cons
 static uint64_t guess_text(const struct options *o)
 {
     return (o->source ? source_text_bytes(o->source) : 0) + (UINT64_C(8) << 20);
+}
+
+void plan_settings_speculate(struct plan_settings *s, const struct options *o)
+{
+    s->guesses_auto = o->speculate == OPTION_SPECULATE_AUTO;
+    s->guesses = s->guesses_auto ? GUESSES_AUTO : (uint32_t)o->speculate;
 }
 
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e)

@@ -9,6 +9,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "coordinator/batch/sampling.h"
 
 #define GUESS_ROOT UINT32_MAX
 
@@ -19,7 +20,7 @@ struct guess_root {
     uint32_t prompt; /* tokens that it began with */
     uint32_t number; /* its name: another one's, or the same one's after it was asked again, is another */
     uint32_t most;   /* guesses after each other that are of use */
-    double temperature;
+    const struct sampler_settings *sampling;
 };
 
 /* parent: which of the guesses before it it follows, GUESS_ROOT: its root. */
@@ -49,10 +50,12 @@ struct guess_sweep {
     bool decode;                      /* nothing but tokens after prompts */
 };
 
-/* Whoever guesses. Calls come in this order, the middle one for each token that was chosen, a root's before its guesses':
+/* Whoever guesses, called between sweeps, but for meet(): while one is under way, with all sequences whose tokens are known
+ * by then, those of which nothing is to be guessed too. Calls come in this order, the middle one for each token that was chosen, a root's before its guesses':
  * guess(), seen() ..., swept(). guess() alone too, where the sweep failed; swept() alone where there was nothing to guess at,
  * or no room. */
 struct guesser {
+    void (*meet)(void *arg, const struct guess_root *root); /* NULL: it wants to know nothing before */
     /* The guesses, each after its parent, into out [ask->most]; how many. */
     uint32_t (*guess)(void *arg, const struct guess_ask *ask, struct guess *out);
     void (*seen)(void *arg, const struct guess_seen *s);

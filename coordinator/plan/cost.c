@@ -19,6 +19,17 @@ uint64_t cost_of_sweep(const struct cost *c)
     return f->activations + f->scratch + f->positions + f->experts + f->host_positions + f->host_experts + f->angles;
 }
 
+/* 128 B for each token that is remembered, of 4096 to 65536, and 288 B for each place of logits, of 1024 to 8192. */
+uint64_t cost_of_guessing(uint32_t guesses, uint32_t roots, uint64_t tokens)
+{
+    uint64_t remembered = 4096, places = 1024;
+
+    if (!guesses) return 0;
+    while (remembered < 65536 && remembered / 2 < tokens) remembered *= 2;
+    while (places < 8192 && places < tokens) places *= 2;
+    return remembered * 128 + places * 320 + (guesses + UINT64_C(1) * roots) * 2048 + 65536;
+}
+
 void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes,
                 uint64_t text_bytes)
 {
@@ -35,7 +46,7 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) +
                  plan_bytes /* the image it copied from */ + p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES +
-                 stages;
+                 cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + stages;
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
     c->host = c->shm + c->cache + c->tables + c->process + own + (cuda ? 0 : r->peak_bytes);

@@ -20,5 +20,8 @@ struct cost {
 void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes,
                 uint64_t text_bytes);
 
+/* What the coordinator keeps of texts to guess from, and of the guesses themselves (coordinator/draft): a bound. */
+uint64_t cost_of_guessing(uint32_t guesses, uint32_t roots, uint64_t tokens);
+
 /* What grows with the positions of a sweep: activations, tables, scratch. */
 uint64_t cost_of_sweep(const struct cost *c);

@@ -4,19 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MIB           (UINT64_C(1) << 20)
-#define SLOT_TARGET   (8 * MIB)             /* large enough for the disk, small enough to be many */
-#define SLOT_SMALLEST (UINT64_C(128) << 10) /* automatic ones: below it the work for each tile shows */
-#define EXPERT_SLOT   (16 * MIB)            /* an expert up to this size travels in one piece */
-#define FLIGHT_BYTES  (32 * MIB)            /* the host ring holds this much, and twice what is in flight, if it can */
-#define MEASURE_BYTES (4 * MIB)             /* what is measured is a little different each time */
-#define DEPTH_MOST    65536u
-#define KV_ROWS_MOST  (1u << 26) /* numbers of rows that plan_check() lets pass */
-#define ROW_SLOT      MIB        /* a slot for rows of the embedding is no larger where several of them do */
-#define PROBE_LEAST   (8 * MIB)  /* for plain reads: eight of one MiB */
-#define PROBE_FIRST   (16 * MIB) /* less is not worth trying (reader/tune.h) */
-#define PEAK_LEAST    (4 * MIB)  /* what a peak can be measured with, if not well */
-#define ROW_SLOTS     4u         /* of these, at most: a sweep's rows come while the one before is computed */
+#define MIB            (UINT64_C(1) << 20)
+#define SLOT_TARGET    (8 * MIB)             /* large enough for the disk, small enough to be many */
+#define SLOT_SMALLEST  (UINT64_C(128) << 10) /* automatic ones: below it the work for each tile shows */
+#define EXPERT_SLOT    (16 * MIB)            /* an expert up to this size travels in one piece */
+#define FLIGHT_BYTES   (32 * MIB)            /* the host ring holds this much, and twice what is in flight, if it can */
+#define MEASURE_BYTES  (4 * MIB)             /* what is measured is a little different each time */
+#define DEPTH_MOST     65536u
+#define KV_ROWS_MOST   (1u << 26) /* numbers of rows that plan_check() lets pass */
+#define ROW_SLOT       MIB        /* a slot for rows of the embedding is no larger where several of them do */
+#define PROBE_LEAST    (8 * MIB)  /* for plain reads: eight of one MiB */
+#define PROBE_FIRST    (16 * MIB) /* less is not worth trying (reader/tune.h) */
+#define PEAK_LEAST     (4 * MIB)  /* what a peak can be measured with, if not well */
+#define ROW_SLOTS      4u         /* of these, at most: a sweep's rows come while the one before is computed */
+#define GUESSES_SHARE  24u        /* guesses take no more of the memory than this part of it */
+#define GUESSES_FEWEST 4u
 
 /* A run that is being settled. */
 struct draft {
@@ -65,6 +67,27 @@ static void set_row_slots(struct draft *d)
     r->transfer_slots[LANE_ROWS] = r->backend == BACKEND_CUDA ? r->reader_slots[LANE_ROWS] : 0;
 }
 
+static void set_guesses(struct draft *d, uint32_t guesses)
+{
+    d->r->guesses = guesses;
+    d->r->max_logits = (d->s->max_logits ? d->s->max_logits : 1) + guesses;
+}
+
+/* Rows that all sequences need for so many positions each: more than one of them get whole blocks. */
+static uint64_t kv_rows(const struct plan_settings *s, uint64_t context)
+{
+    uint64_t rows = s->sequences > 1 ? (context + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK : context;
+
+    return rows * most_of(s->sequences, 1) + s->branches;
+}
+
+static void set_context(struct draft *d, uint64_t context)
+{
+    d->context = context;
+    d->r->kv_rows = (uint32_t)kv_rows(d->s, context) + plan_guess_rows(d->r->guesses);
+    if (d->r->max_positions > d->r->kv_rows) d->r->max_positions = d->r->kv_rows;
+}
+
 static void price(struct draft *d)
 {
     struct plan_run *r = d->r;
@@ -79,6 +102,10 @@ static void price(struct draft *d)
     for (int lane = 0; lane < LANES; lane++) {
         for (entries = 16; entries < 2 * most_of(r->reader_slots[lane], r->transfer_slots[lane]);) entries *= 2;
         r->entries[lane] = entries;
+    }
+    if (r->guesses >= r->max_positions) {
+        set_guesses(d, r->max_positions - 1);
+        set_context(d, d->context);
     }
     if (r->max_logits > r->max_positions) r->max_logits = r->max_positions;
     r->host_cache_bytes = d->s->cache_slots * r->slot_bytes;
@@ -184,30 +211,15 @@ static uint32_t useful_positions(const struct draft *d)
 
     if (d->s->prompt_tokens)
         most = least_of(most, most_of(d->s->prompt_tokens, least_of(REPLAY_POSITIONS, d->s->want_tokens)));
-    most = most_of(most, d->r->sequences); /* a token of each */
+    most = most_of(most, d->r->sequences + UINT64_C(1) * d->r->guesses); /* a token of each */
     most = least_of(most, d->r->kv_rows);
     return (uint32_t)most_of(most, 1);
-}
-
-/* Rows that all sequences need for so many positions each: more than one of them get whole blocks. */
-static uint64_t kv_rows(const struct plan_settings *s, uint64_t context)
-{
-    uint64_t rows = s->sequences > 1 ? (context + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK : context;
-
-    return rows * most_of(s->sequences, 1) + s->branches;
-}
-
-static void set_context(struct draft *d, uint64_t context)
-{
-    d->context = context;
-    d->r->kv_rows = (uint32_t)kv_rows(d->s, context);
-    if (d->r->max_positions > d->r->kv_rows) d->r->max_positions = d->r->kv_rows;
 }
 
 /* Positions of each sequence that the KV cache can number. */
 static uint64_t context_most(const struct plan_settings *s)
 {
-    uint64_t each = (KV_ROWS_MOST - s->branches) / most_of(s->sequences, 1);
+    uint64_t each = (KV_ROWS_MOST - s->branches - plan_guess_rows(s->guesses)) / most_of(s->sequences, 1);
 
     return s->sequences > 1 ? each / KV_BLOCK * KV_BLOCK : each;
 }
@@ -230,12 +242,13 @@ static void start(struct draft *d)
         .io = s->io,
         .engine = s->engine,
         .kv_form = s->kv_form,
-        .max_logits = s->max_logits ? s->max_logits : 1,
+        .guesses = d->p->states.count ? 0 : s->guesses,
         .sequences = s->sequences ? s->sequences : 1,
         .trace = s->trace,
         .log_level = s->log_level,
     };
     model = least_of(model, context_most(s));
+    set_guesses(d, r->guesses);
     set_context(d, s->context ? s->context : least_of(model, most_of(4096, s->want_tokens)));
     d->context_least = s->context ? s->context : least_of(model, most_of(128, s->want_tokens));
     d->experts = d->p->experts.count > 0;
@@ -322,6 +335,14 @@ static bool shrink_slot_bytes(struct draft *d, uint64_t least)
     return false;
 }
 
+static bool shrink_guesses(struct draft *d)
+{
+    if (!d->r->guesses || !d->s->guesses_auto) return false;
+    set_guesses(d, d->r->guesses > GUESSES_FEWEST ? d->r->guesses / 2 : 0);
+    set_context(d, d->context);
+    return true;
+}
+
 static bool shrink_context(struct draft *d, uint64_t least)
 {
     least = most_of(least, d->context_least);
@@ -348,6 +369,7 @@ static bool shrink(struct draft *d)
 {
     bool model_on_host = d->r->backend == BACKEND_CPU, host = over_host(d), device = over_device(d);
 
+    if (shrink_guesses(d)) return true;
     if (over_shm(d) && !host && !device) return shrink_arena(d) || shrink_chunk(d, 1);
     if (device || model_on_host) {
         if (shrink_chunk(d, 64)) return true;
@@ -409,6 +431,16 @@ static int refuse_device(const struct draft *d)
         mib(f->kv, r2), d->r->max_positions, mib(sweep, r3), mib(all - f->tiles - f->kv - sweep, r4));
 }
 
+/* What guesses take of the host's memory. */
+static uint64_t guessing(const struct draft *d)
+{
+    const struct plan_run *r = d->r;
+    uint64_t cache = r->backend == BACKEND_CPU ? footprint_kv_position(d->p, r->kv_form) : 0;
+
+    return cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + plan_guess_rows(r->guesses) * cache +
+           r->guesses * (uint64_t)d->p->spec.vocab * sizeof(float) * (r->backend == BACKEND_CPU ? 2 : 1);
+}
+
 /* No part of a small budget shall eat it up: the rest pins tiles, and that is what makes a sweep fast. */
 static void stay_modest(struct draft *d)
 {
@@ -416,6 +448,7 @@ static void stay_modest(struct draft *d)
     uint64_t budget = cuda ? d->s->device_memory : d->s->host_memory;
 
     price(d);
+    while (guessing(d) > d->s->host_memory / GUESSES_SHARE && shrink_guesses(d)) price(d);
     while (cost_of_sweep(&d->cost) > budget / 8 && shrink_chunk(d, 64)) price(d);
     while (d->cost.arena > d->s->host_memory / 4 && (shrink_slots(d, 8, 4) || shrink_slot_bytes(d, MIB))) price(d);
     while (cuda && d->cost.compute.tiles > budget / 4 && (shrink_transfer(d) || shrink_slot_bytes(d, MIB))) price(d);

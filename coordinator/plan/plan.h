@@ -20,6 +20,12 @@ struct calibration;
 #define PLAN_AUTO UINT64_MAX
 #define KV_BLOCK  64u /* rows of the KV cache that are given out together (coordinator/batch/kv_rows.h) */
 
+/* Rows of the KV cache that are there for guesses, beside those of the sequences. */
+static inline uint32_t plan_guess_rows(uint32_t guesses)
+{
+    return (guesses + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK;
+}
+
 /* 0 in a number means: choose. Filled from the command line by plan_settings_from_options(), then changed freely by
  * whoever knows more (want_tokens, max_logits, ...) before plan_build(). */
 struct plan_settings {
@@ -50,6 +56,8 @@ struct plan_settings {
     uint32_t max_logits;    /* 0: 1 */
     uint32_t sequences;     /* 0: 1; each may be as long as the context */
     uint32_t branches;      /* further positions that the KV cache holds beside the sequences */
+    uint32_t guesses;       /* positions of one sweep beside the others that may be guesses; each may want logits */
+    bool guesses_auto;      /* fewer of them, or none, where memory is short */
     uint32_t trace, log_level;
     /* measuring (profile), whose memory belongs to the budgets too */
     bool measures;        /* transfer or compute is asked for its peak */
@@ -61,6 +69,9 @@ struct plan_settings {
  * Reads /proc and /sys; where there is a GPU's driver, asks the compute stage for what the device has (engine/device.h).
  * -EINVAL, -ENODEV: what and the remedy. */
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e);
+
+/* The guesses that the options allow, for who generates text; without it there are none. */
+void plan_settings_speculate(struct plan_settings *s, const struct options *o);
 
 /* malloc'ed image of *bytes bytes, to be copied into a segment; passes plan_check(). program is read only, and may be
  * planned again with other settings. -EPROTO: it does not pass program_check(). -EINVAL or -ENOMEM (a budget that cannot
@@ -103,6 +114,17 @@ void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const st
 /* Floating-point operations of a sweep's products with weights: two for each weight that a position meets, those behind
  * OP_SELECT (the head's) for the positions that want logits. */
 double plan_flops(const struct plan_shm *p, double positions, double logits);
+
+/* Seconds of sweeps that are not the first, as they grow with their positions: of what is read from disk in each, of
+ * compute's first position, its further ones, and its rows of logits but the first. */
+struct plan_costs {
+    double read, first, position, row;
+};
+void plan_costs(struct plan_costs *out, const struct plan_summary *z, const struct plan_shm *p,
+                const struct calibration *v);
+/* Seconds of reading the experts that n positions choose and the cache is expected to lack. */
+double plan_expert_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                           uint32_t n);
 
 /* Seconds of a new run's prompt: sweeps of up to max_positions, of which the first finds no tile in memory. */
 double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,

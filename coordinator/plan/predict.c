@@ -156,6 +156,26 @@ static void predict(struct plan_summary *z, const struct plan_shm *p, const stru
     z->device_gain = cuda && link_bytes > 0 ? 1e9 / v->link : 0;
 }
 
+void plan_costs(struct plan_costs *out, const struct plan_summary *z, const struct plan_shm *p,
+                const struct calibration *v)
+{
+    bool cuda = p->run.backend == BACKEND_CUDA;
+    double first = z->memory_seconds + z->device_seconds;
+
+    if (z->link_seconds > first) first = z->link_seconds;
+    if (z->overhead_seconds > first) first = z->overhead_seconds;
+    *out = (struct plan_costs){.read = (double)z->dense_disk_bytes / v->disk,
+                               .first = first,
+                               .position = cuda ? 0 : z->flops_per_position / v->flops,
+                               .row = cuda ? 0 : plan_flops(p, 0, 1) / v->flops};
+}
+
+double plan_expert_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                           uint32_t n)
+{
+    return z->expert_bytes && n ? chosen_bytes(z, p, n) * (1 - z->expert_hits) / v->disk : 0;
+}
+
 double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
                            uint32_t tokens)
 {

@@ -54,6 +54,27 @@ static void add_prompt(json_t *o, const struct instance *i, uint64_t tokens)
     json_object_set_new(o, "seconds_per_prompt_token", json_real((double)t->prompt_ns / 1e9 / (double)tokens));
 }
 
+static double ratio(double part, uint64_t whole)
+{
+    return whole ? part / (double)whole : 0;
+}
+
+static void add_guessing(json_t *o, const struct instance *i)
+{
+    const struct scheduler_times *t = instance_times(i);
+    struct drafter_stats s;
+
+    json_object_set_new(o, "tokens_per_sweep", json_real(ratio((double)t->decode_tokens, t->decode_sweeps)));
+    if (!instance_guessing(i, &s)) return;
+    json_object_set_new(o, "speculation",
+                        json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:I}}", "most",
+                                  (json_int_t)instance_plan(i)->run.guesses, "sweeps", (json_int_t)s.sweeps, "nodes",
+                                  (json_int_t)s.guesses, "tokens_per_sweep", ratio((double)s.tokens, s.sweeps),
+                                  "predicted_tokens_per_sweep", ratio(s.predicted, s.sweeps), "draft_seconds",
+                                  (double)t->guess_ns / 1e9, "hits", "ngram", (json_int_t)s.hits_ngram, "recycled",
+                                  (json_int_t)s.hits_recycled));
+}
+
 static json_t *summary_json(const struct summary_input *x)
 {
     const struct scheduler_times *s = instance_times(x->instance);
@@ -72,10 +93,11 @@ static json_t *summary_json(const struct summary_input *x)
                   "first_byte_seconds", (double)first / 1e9, "bytes_read", (json_int_t)t.stage[STAGE_READER].bytes,
                   "peak_host_bytes", (json_int_t)t.peak_host_bytes, "stages", stages_json(&t, clock_ns() - t.start_ns),
                   "predicted_seconds_per_token", plan->predicted_seconds_per_token, "seconds_per_token",
-                  s->decode_sweeps ? decode / (double)s->decode_sweeps : 0.0, "sweeps", sweeps_json(s), "bottleneck",
+                  ratio(decode, s->decode_tokens), "sweeps", sweeps_json(s), "bottleneck",
                   plan->bottleneck ? plan->bottleneck : "", "compute", t.compute, "restarts",
                   (json_int_t)(t.epochs - 1), "sweep_bytes", (json_int_t)plan->sweep_bytes);
     if (o) add_prompt(o, x->instance, x->prompt_tokens);
+    if (o) add_guessing(o, x->instance);
     if (o && by_lanes > 0) json_object_set_new(o, "seconds_per_token_by_lanes", json_real(by_lanes));
     if (o && instance_plan(x->instance)->experts.count) {
         json_object_set_new(o, "expert_hit_rate", json_real(share(t.hit_bytes, t.hit_bytes + t.miss_bytes)));
@@ -116,9 +138,12 @@ void summary_print(const struct summary_input *x)
             (double)s->prompt_ns / 1e9);
     if (predicted > 0) fprintf(stderr, " (%.2f predicted)", predicted);
     fprintf(stderr, ", %llu tokens", (unsigned long long)x->result->tokens);
-    if (s->decode_sweeps)
-        fprintf(stderr, ", %.3f s each (%.3f predicted)", (double)s->decode_ns / 1e9 / (double)s->decode_sweeps,
-                instance_summary(x->instance)->predicted_seconds_per_token);
+    if (s->decode_tokens)
+        fprintf(stderr, ", %.3f s each (%.3f predicted%s)", (double)s->decode_ns / 1e9 / (double)s->decode_tokens,
+                instance_summary(x->instance)->predicted_seconds_per_token,
+                s->guessed_sweeps ? " without guesses" : "");
+    if (s->guessed_sweeps)
+        fprintf(stderr, ", %.2f tokens a sweep", (double)s->decode_tokens / (double)s->decode_sweeps);
     if (instance_plan(x->instance)->experts.count)
         fprintf(stderr, "; %.1f%% of experts' bytes found in the cache",
                 100 * share(t.hit_bytes, t.hit_bytes + t.miss_bytes));

@@ -144,8 +144,8 @@ static double eta(const struct view *v, const struct batch_progress *p, uint64_t
     uint64_t prompt_left = p->prompt_done < v->prompt ? v->prompt - p->prompt_done : 0;
     uint64_t answer_left = p->answered < v->answer ? v->answer - p->answered : 0;
 
-    if (p->decode_sweeps) sweep = (double)p->decode_ns / 1e9 / (double)p->decode_sweeps;
     rest = (double)answer_left / (p->sequences > 1 ? p->sequences : 1) * sweep;
+    if (p->decode_tokens) rest = (double)answer_left * (double)p->decode_ns / 1e9 / (double)p->decode_tokens;
     if (prompt_left) {
         uint64_t chunks = (prompt_left + p->max_positions - 1) / p->max_positions;
         double chunk = layers > 0.1 ? gone / layers : p->seconds_per_prompt_token * p->positions;
@@ -160,7 +160,7 @@ static void on_tick(void *arg, const struct batch_progress *p)
 {
     struct view *v = arg;
     uint64_t now = clock_ns();
-    char line[256], left[32], what[96], speed[32] = "";
+    char line[256], left[32], what[96], speed[64] = "";
     bool reads = p->prompt_done < v->prompt;
 
     if (!v->live.wanted) return;
@@ -174,6 +174,9 @@ static void on_tick(void *arg, const struct batch_progress *p)
         snprintf(what, sizeof what, "token %llu", (unsigned long long)p->answered + 1);
     if (p->decode_sweeps)
         snprintf(speed, sizeof speed, "  %.3g tok/s", (double)p->decode_tokens / ((double)p->decode_ns / 1e9));
+    if (p->decode_sweeps && p->guesses)
+        snprintf(speed + strlen(speed), sizeof speed - strlen(speed), "  %.2g a sweep",
+                 (double)p->decode_tokens / (double)p->decode_sweeps);
     put_time(left, sizeof left, eta(v, p, now));
     snprintf(line, sizeof line, "%s  layer %llu/%llu  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)p->layer,
              (unsigned long long)p->layers, v->rate / 1e9, speed, left, v->note);
