@@ -25,6 +25,7 @@ static command_fn *const commands[COMMANDS] = {
     [COMMAND_DOCTOR] = command_doctor,     [COMMAND_VERIFY] = command_verify,
     [COMMAND_TRACE] = command_trace,       [COMMAND_COMPLETION] = command_completion,
     [COMMAND_HELP] = command_help,         [COMMAND_SERVE] = command_serve,
+    [COMMAND_BATCH] = command_batch,
 };
 
 static void setup_log(const struct options *o)

@@ -438,6 +438,8 @@ static void together(void **state)
     REFUSE("needs --tokens", "logits", "M", "--out", "x");
     REFUSE("needs --out", "logits", "M", "--tokens", "1");
     REFUSE("needs --svg", "trace", "t.json");
+    REFUSE("`sluice batch` needs --file FILE", "batch", "M", "-o", "b");
+    REFUSE("`sluice batch` needs --out FILE", "batch", "M", "-f", "a");
     REFUSE("--prompt and --file", "run", "M", "-p", "a", "-f", "b");
     REFUSE("--quiet and --verbose", "run", "M", "-qv");
 }
@@ -449,6 +451,7 @@ static const char *const *complete(enum option_command c)
 {
     static const char *const profile[] = {"profile", "reader", "M", NULL};
     static const char *const logits[] = {"logits", "M", "--tokens", "1", "--out", "x", NULL};
+    static const char *const batch[] = {"batch", "M", "-f", "a", "-o", "b", NULL};
     static const char *const trace[] = {"trace", "t", "--svg", "x", NULL};
     static const char *const completion[] = {"completion", "bash", NULL};
     static const char *const help[] = {"help", NULL};
@@ -457,6 +460,7 @@ static const char *const *complete(enum option_command c)
     switch (c) {
     case COMMAND_PROFILE: return profile;
     case COMMAND_LOGITS: return logits;
+    case COMMAND_BATCH: return batch;
     case COMMAND_TRACE: return trace;
     case COMMAND_COMPLETION: return completion;
     case COMMAND_HELP: return help;

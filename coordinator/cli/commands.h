@@ -7,6 +7,7 @@
 int command_chat(const struct options *o, struct error *e);
 int command_run(const struct options *o, struct error *e);
 int command_serve(const struct options *o, struct error *e);
+int command_batch(const struct options *o, struct error *e);
 int command_plan(const struct options *o, struct error *e);
 int command_profile(const struct options *o, struct error *e);
 int command_logits(const struct options *o, struct error *e);

@@ -392,6 +392,8 @@ static int check_together(const struct options *o, struct error *e)
 
     if ((c->needs & COMMAND_NEEDS_TOKENS) && !o->tokens)
         return error_set(e, EINVAL, "`sluice %s` needs --tokens, as --tokens \"1 5 9\"", c->name);
+    if ((c->needs & COMMAND_NEEDS_FILE) && !o->prompt_file)
+        return error_set(e, EINVAL, "`sluice %s` needs --file FILE", c->name);
     if ((c->needs & COMMAND_NEEDS_OUT) && !o->out) return error_set(e, EINVAL, "`sluice %s` needs --out FILE", c->name);
     if ((c->needs & COMMAND_NEEDS_SVG) && !o->svg) return error_set(e, EINVAL, "`sluice %s` needs --svg FILE", c->name);
     if (o->prompt && o->prompt_file)

@@ -18,6 +18,7 @@ enum option_command {
     COMMAND_CHAT,
     COMMAND_RUN,
     COMMAND_SERVE,
+    COMMAND_BATCH,
     COMMAND_PLAN,
     COMMAND_PROFILE,
     COMMAND_LOGITS,
@@ -55,7 +56,7 @@ struct options {
     const char *shell;           /* completion: "bash", "zsh" or "fish" */
 
     /* What goes in. */
-    const char *prompt, *prompt_file; /* at most one is set; neither: standard input */
+    const char *prompt, *prompt_file; /* at most one is set; neither: standard input. Batch: the requests */
     bool chat;                        /* run: wrap the prompt with the chat template */
     const char *prompts;              /* run: a file of prompts, one a line, or NULL */
     int parallel;                     /* answers at once; 0: automatic */
@@ -110,7 +111,8 @@ struct options {
     double heartbeat; /* seconds between signs of life of an answer that takes its time; 0: none */
 
     /* What comes out besides text. */
-    const char *out;      /* logits: the numbers; verify: the manifest */
+    bool resume;          /* batch: goes on with what --out holds already */
+    const char *out;      /* logits: the numbers; verify: the manifest; batch: the results */
     const char *trace;    /* file of the trace to write; of the command trace: the one to read */
     const char *svg;      /* trace: the drawing */
     const char *baseline; /* verify: a manifest written before */
@@ -183,6 +185,7 @@ struct option_command_info {
 #define COMMAND_NEEDS_TOKENS 1u
 #define COMMAND_NEEDS_OUT    2u
 #define COMMAND_NEEDS_SVG    4u
+#define COMMAND_NEEDS_FILE   8u
 
 extern const struct option_flag option_flags[];
 extern const size_t option_flag_count;

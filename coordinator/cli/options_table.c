@@ -11,10 +11,10 @@
 #define EVERY    (~0u)
 #define TALKS    (BIT(CHAT) | BIT(RUN))
 #define TEMPLATE (TALKS | BIT(TEMPLATE))
-#define SAMPLES  (TALKS | BIT(SERVE))
-#define PIPELINE (TALKS | BIT(SERVE) | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
+#define SAMPLES  (TALKS | BIT(SERVE) | BIT(BATCH))
+#define PIPELINE (TALKS | BIT(SERVE) | BIT(BATCH) | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
 #define READS    (PIPELINE | BIT(VERIFY))
-#define WORKS    (TALKS | BIT(SERVE) | BIT(PROFILE) | BIT(LOGITS))
+#define WORKS    (TALKS | BIT(SERVE) | BIT(BATCH) | BIT(PROFILE) | BIT(LOGITS))
 
 #define GIB (1024.0 * 1024 * 1024)
 
@@ -96,6 +96,16 @@ const struct option_command_info option_commands[COMMANDS] = {
          "runs may go on for --drain seconds.",
          {MODEL},
          0},
+    [COMMAND_BATCH] =
+        {"batch",
+         "answer a file of requests, many in the same sweeps",
+         "Each line of --file is a request in OpenAI's batch form: {\"custom_id\": \"a\", \"method\": \"POST\", "
+         "\"url\": \"/v1/chat/completions\", \"body\": {...}}. Each result is a line of --out, written as soon as it "
+         "is "
+         "there, in the order in which they end. A line that is no request, or is refused, gets a result that says so. "
+         "After an end of any kind --resume goes on.",
+         {MODEL},
+         COMMAND_NEEDS_FILE | COMMAND_NEEDS_OUT},
     [COMMAND_PLAN] =
         {"plan",
          "what would lie where, and how long a token would take",
@@ -171,6 +181,8 @@ const struct option_flag option_flags[] = {
     {"file", 'f', KIND_FILE, GROUP_INPUT, BIT(RUN), AT(prompt_file), 0, 0, 0, "FILE", NULL, "read the text from FILE"},
     {"prompts", 0, KIND_FILE, GROUP_INPUT, BIT(RUN), AT(prompts), 0, 0, 0, "FILE", NULL,
      "answer every line of FILE, a text or a JSON string, many of them in the same sweeps; the answers come in order"},
+    {"file", 'f', KIND_FILE, GROUP_INPUT, BIT(BATCH), AT(prompt_file), 0, 0, 0, "FILE", NULL,
+     "the requests, one a line"},
     {"file", 'f', KIND_FILE, GROUP_INPUT, BIT(TEMPLATE), AT(messages_file), 0, 0, 0, "FILE", NULL,
      "read the messages from FILE"},
     {"chat", 0, KIND_FLAG, GROUP_INPUT, BIT(RUN), AT(chat), 0, 0, 0, NULL, NULL,
@@ -199,7 +211,7 @@ const struct option_flag option_flags[] = {
      "processes: --api-key-file keeps it"},
     {"api-key-file", 0, KIND_FILE, GROUP_SERVER, BIT(SERVE), AT(api_key_file), 0, 0, 0, "FILE", NULL,
      "a file with such keys, one a line"},
-    {"alias", 0, KIND_LIST, GROUP_SERVER, BIT(SERVE), AT(alias), AT(aliases), 0, 0, "NAME", NULL,
+    {"alias", 0, KIND_LIST, GROUP_SERVER, BIT(SERVE) | BIT(BATCH), AT(alias), AT(aliases), 0, 0, "NAME", NULL,
      "a further name of the model; may be given several times"},
     {"drain", 0, KIND_REAL, GROUP_SERVER, BIT(SERVE), AT(drain), 0, 0, 1e6, "SECONDS", "30",
      "how long what runs may go on when the server is told to end"},
@@ -208,7 +220,7 @@ const struct option_flag option_flags[] = {
 
     {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, TALKS, AT(max_tokens), 0, 0, 1e9, "N", "no limit",
      "stop after N tokens"},
-    {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, BIT(SERVE), AT(max_tokens), 0, 1, 1e9, "N", "512",
+    {"max-tokens", 'n', KIND_INT, GROUP_GENERATION, BIT(SERVE) | BIT(BATCH), AT(max_tokens), 0, 1, 1e9, "N", "512",
      "tokens of an answer where a request says nothing"},
     {"temperature", 't', KIND_REAL, GROUP_GENERATION, SAMPLES, AT(temperature), 0, 0, 100, "X", "the model's",
      "how freely to choose; 0 always takes the likeliest token"},
@@ -241,7 +253,7 @@ const struct option_flag option_flags[] = {
      "size of a slot in MiB, fractions allowed"},
     {"context", 'c', KIND_INT, GROUP_MEMORY, PIPELINE, AT(context), 0, 1, 1e9, "N", "auto",
      "room for N tokens, prompt and answer together"},
-    {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(SERVE), AT(parallel), 0, 1, 4096, "N", "auto",
+    {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(SERVE) | BIT(BATCH), AT(parallel), 0, 1, 4096, "N", "auto",
      "answers that are worked on at once; auto: up to 64, as the memory allows"},
     {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(RUN), AT(parallel), 0, 1, 4096, "N", "auto",
      "with --prompts: answers that are worked on at once; auto: up to 64, as the memory allows"},
@@ -278,6 +290,10 @@ const struct option_flag option_flags[] = {
     {"out", 'o', KIND_FILE, GROUP_OUTPUT, BIT(LOGITS), AT(out), 0, 0, 0, "FILE", NULL, "write the numbers to FILE"},
     {"out", 'o', KIND_FILE, GROUP_OUTPUT, BIT(VERIFY), AT(out), 0, 0, 0, "FILE", NULL,
      "write a manifest of checksums to FILE"},
+    {"out", 'o', KIND_FILE, GROUP_OUTPUT, BIT(BATCH), AT(out), 0, 0, 0, "FILE", NULL,
+     "write the results to FILE, one a line, as they end"},
+    {"resume", 0, KIND_FLAG, GROUP_OUTPUT, BIT(BATCH), AT(resume), 0, 0, 0, NULL, NULL,
+     "go on with what --out holds already"},
     {"baseline", 0, KIND_FILE, GROUP_OUTPUT, BIT(VERIFY), AT(baseline), 0, 0, 0, "FILE", NULL,
      "compare with a manifest that --out has written"},
     {"trace", 0, KIND_FILE, GROUP_OUTPUT, WORKS, AT(trace), 0, 0, 0, "FILE", NULL,
