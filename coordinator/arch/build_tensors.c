@@ -59,13 +59,17 @@ static void missing_fault(struct build *b, const char *name, const uint64_t *sha
         snprintf(what, sizeof what,
                  "of shape [%s] is not in it, though %s says so, nor in another file: download both again", text,
                  TENSORS_INDEX_NAME);
+    else if (b->t->gguf)
+        snprintf(what, sizeof what,
+                 "of shape [%s] is missing, as others call it: the file is not whole, or holds another kind of model",
+                 text);
     else
         snprintf(what, sizeof what,
                  "of shape [%s] is missing: the download is incomplete, or config.json belongs to another model", text);
     if (b->o->tensor_fault)
         b->o->tensor_fault(b->o->fault_arg, f ? f->path : NULL, name, what);
     else
-        build_fault(b, "%s: tensor %s %s", f ? f->path : b->t->folder, name, what);
+        build_fault(b, "%s: tensor %s %s", f ? f->path : b->t->gguf ? b->c->path : b->t->folder, name, what);
 }
 
 /* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
@@ -101,10 +105,11 @@ static void shape_fault(struct build *b, const struct tensor *t, const uint64_t 
 {
     char have[160], want[160], what[512];
 
-    snprintf(what, sizeof what,
-             "has shape [%s], and [%s] was expected: the file and config.json do not belong together",
-             show_shape(have, sizeof have, t->shape, t->dims), show_shape(want, sizeof want, shape, dims));
-    tensor_fault(b, t, t->name, what);
+    snprintf(what, sizeof what, "has shape [%s], and [%s] was expected: %s",
+             show_shape(have, sizeof have, t->shape, t->dims), show_shape(want, sizeof want, shape, dims),
+             b->t->gguf ? "the file's values and its tensors do not belong together"
+                        : "the file and config.json do not belong together");
+    tensor_fault(b, t, tensor_stored_name(t), what);
 }
 
 static uint32_t program_file_of(struct build *b, const struct tensor *t)
@@ -130,8 +135,8 @@ static uint16_t form_of(struct build *b, const struct tensor *t)
     uint32_t form = tensor_stored_form(t);
 
     if (form_can_be(form, FORM_WEIGHT)) return (uint16_t)form;
-    build_fault(b, "%s: tensor %s is stored as %s, which is not supported: take %s", tensors_path(b->t, t), t->name,
-                tensor_stored_as(t),
+    build_fault(b, "%s: tensor %s is stored as %s, which is not supported: take %s", tensors_path(b->t, t),
+                tensor_stored_name(t), tensor_stored_as(t),
                 b->t->gguf ? "a file of another type" : "a folder in bfloat16, float16, float32 or FP8");
     return FORMS;
 }
@@ -231,7 +236,7 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     m.file_off = t->offset + part * rows * m.row_bytes;
     m.file = program_file_of(b, t);
     if (form_info(m.form)->scales == FORM_SCALES_GRID) find_scales(b, &m, t, part, parts);
-    return build_ok(b) ? put_matrix(b, &m, full) : 0;
+    return build_ok(b) ? put_matrix(b, &m, tensor_stored_name(t)) : 0;
 }
 
 uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols)
@@ -303,14 +308,14 @@ static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uin
     if (n != parts * elements) shape_fault(b, t, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
     v.form = form_of(b, t);
     if (build_ok(b) && !form_can_be_vector(v.form))
-        build_fault(b, "%s: tensor %s: a vector in %s is not supported", tensors_path(b->t, t), t->name,
+        build_fault(b, "%s: tensor %s: a vector in %s is not supported", tensors_path(b->t, t), tensor_stored_name(t),
                     form_name(v.form));
     if (!build_ok(b)) return PLAN_NONE;
     v.file = program_file_of(b, t);
     v.file_off = t->offset + part * form_row_bytes(v.form, elements);
     b->weight_bytes += form_row_bytes(v.form, elements);
     b->parameters += elements;
-    return program_vector(b->p, &v, full);
+    return program_vector(b->p, &v, tensor_stored_name(t));
 }
 
 uint32_t build_vector(struct build *b, const char *name, uint64_t elements)

@@ -66,6 +66,7 @@ static int add(const struct mapping *m, struct tensor *x, const char *name)
 {
     int rc;
 
+    x->stored = x->name;
     x->name = name;
     rc = tensors_add(m->t, x, NULL);
     if (rc == -EEXIST)

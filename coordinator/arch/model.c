@@ -357,7 +357,12 @@ bool model_uses(const struct model *m, const char *tensor)
 {
     const struct tensor *t = tensors_find(m->tensors, tensor);
 
-    return t && t->used;
+    if (t) return t->used;
+    for (size_t i = 0; i < m->tensors->count && m->tensors->gguf; i++) {
+        t = &m->tensors->at[i];
+        if (t->used && t->stored && !strcmp(t->stored, tensor)) return true;
+    }
+    return false;
 }
 
 const struct model_generation *model_generation(const struct model *m)

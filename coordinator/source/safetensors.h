@@ -43,6 +43,7 @@ enum tensor_dtype {
 
 struct tensor {
     const char *name;
+    const char *stored; /* what its file calls it, where that is another name; else NULL */
     const uint64_t *shape;
     uint64_t offset, bytes; /* in the file, from its first byte */
     uint32_t dims, file;    /* file: number given by who opened it */
@@ -70,6 +71,11 @@ int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_fil
                      void *context, struct error *e);
 
 const char *tensor_dtype_name(uint32_t dtype);
+/* How its file calls it, for messages. */
+static inline const char *tensor_stored_name(const struct tensor *t)
+{
+    return t->stored ? t->stored : t->name;
+}
 const char *tensor_stored_as(const struct tensor *t); /* its dtype's name, as the file has it */
 /* The stored form of elements of that type (enum form); BYTES: whatever they are, they are no floating-point numbers by
  * themselves. */

@@ -48,18 +48,23 @@ static int rehash(struct tensors *t, size_t slots)
     return 0;
 }
 
-/* *to becomes x with memory of its own, one allocation: shape (which wants the alignment), name, dtype_text. */
+/* *to becomes x with memory of its own, one allocation: shape (which wants the alignment), name,
+ * dtype_text, stored. */
 static int copy_tensor(struct tensor *to, const struct tensor *x)
 {
     size_t name_bytes = strlen(x->name) + 1, shape_bytes = x->dims * sizeof *x->shape;
     size_t text_bytes = x->dtype_text ? strlen(x->dtype_text) + 1 : 0;
-    char *own = malloc(shape_bytes + name_bytes + text_bytes);
+    size_t stored_bytes = x->stored ? strlen(x->stored) + 1 : 0;
+    char *own = malloc(shape_bytes + name_bytes + text_bytes + stored_bytes), *stored;
 
     if (!own) return -ENOMEM;
     if (shape_bytes) memcpy(own, x->shape, shape_bytes);
     memcpy(own + shape_bytes, x->name, name_bytes);
     if (text_bytes) memcpy(own + shape_bytes + name_bytes, x->dtype_text, text_bytes);
+    stored = own + shape_bytes + name_bytes + text_bytes;
+    if (stored_bytes) memcpy(stored, x->stored, stored_bytes);
     *to = *x;
+    to->stored = stored_bytes ? stored : NULL;
     to->shape = (const uint64_t *)(const void *)own;
     to->name = own + shape_bytes;
     to->dtype_text = text_bytes ? own + shape_bytes + name_bytes : NULL;
@@ -296,7 +301,8 @@ uint64_t tensors_assumed_bytes(const struct tensors *t, bool *every)
 
 const char *tensors_source_name(enum tensors_source s)
 {
-    static const char *const names[] = {"files", TENSORS_LIST_NAME, TENSORS_INDEX_NAME, "config.json", "header"};
+    static const char *const names[] = {"files", TENSORS_LIST_NAME, TENSORS_INDEX_NAME, "config.json",
+                                        "the file's header"};
 
     return names[s];
 }

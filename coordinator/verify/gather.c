@@ -12,7 +12,8 @@
 #include "coordinator/verify/published.h"
 #include "coordinator/verify/verify.h"
 
-#define TEMPLATES "additional_chat_templates"
+#define TEMPLATES           "additional_chat_templates"
+#define GGUF_ALIGNMENT_MOST 65536u /* that anybody uses */
 
 static int no_memory(const struct verify *v, struct error *e)
 {
@@ -45,7 +46,8 @@ static int add_item(struct verify *v, const char *name, bool weights)
 
 static int add_tensor(struct verify *v, const struct tensor *t, uint32_t item)
 {
-    struct verify_tensor x = {.item = item, .dtype = t->dtype, .offset = t->offset, .bytes = t->bytes};
+    struct verify_tensor x = {
+        .item = item, .dtype = t->dtype, .form = tensor_stored_form(t), .offset = t->offset, .bytes = t->bytes};
 
     if (!x.bytes) x.offset = v->item[item].bytes; /* it lies nowhere, and none of the others around it */
 
@@ -57,7 +59,7 @@ static int add_tensor(struct verify *v, const struct tensor *t, uint32_t item)
     }
     if (!(x.name = strdup(t->name))) return -ENOMEM;
     v->tensor[v->tensors++] = x;
-    if (!t->dtype_text) return 0;
+    if (!t->dtype_text || v->gguf_folder) return 0;
     return verify_find(
         v, FINDING_TENSOR, v->item[item].name, t->name,
         "%s: tensor %s: its dtype \"%.40s\" is none that safetensors knows: its own library does not load the file",
@@ -90,6 +92,22 @@ static int judge_layout(struct verify *v, const struct tensors_file *f)
                          f->path, after,
                          after == i->tensors_end ? ", as many as the file has up to there: it was written twice" : "");
     return rc;
+}
+
+/* llama.cpp wants the tensors of a GGUF one behind the other, and fills up to general.alignment behind the last. */
+static int judge_gguf_layout(struct verify *v, const struct tensors_file *f)
+{
+    const struct safetensors_file *i = &f->info;
+    uint64_t after = i->bytes > i->tensors_end ? i->bytes - i->tensors_end : 0;
+
+    if (i->gap_bytes)
+        return verify_find(v, FINDING_FILE, f->name, NULL,
+                           "%s: %" PRIu64 " bytes belong to no tensor, the first at offset %" PRIu64
+                           ": llama.cpp does not load such a file",
+                           f->path, i->gap_bytes, i->gap_offset);
+    if (after >= GGUF_ALIGNMENT_MOST)
+        return verify_note(v, "%s: %" PRIu64 " bytes follow its last tensor", f->name, after);
+    return 0;
 }
 
 static int note_mark(struct verify *v, const struct tensors_file *f)
@@ -138,6 +156,7 @@ static int add_file(struct verify *v, const struct tensors_file *f, uint32_t *it
     *item = (uint32_t)(v->items - (rc == 0));
     if (rc) return rc == -ENOENT ? 0 : rc; /* it is not there: a finding already */
     if (f->fault) return 0;
+    if (v->gguf_folder) return judge_gguf_layout(v, f);
     rc = judge_layout(v, f);
     return rc ? rc : note_mark(v, f);
 }
@@ -272,18 +291,32 @@ static int note_extra(struct verify *v)
                        n, n > 1 ? "s" : "", (double)bytes / 1e9, first, n > 1 ? ", ..." : "");
 }
 
+static int take_gguf_folder(struct verify *v)
+{
+    const char *slash = strrchr(v->folder, '/');
+
+    v->gguf_folder = slash == v->folder ? strdup("/")
+                     : slash            ? strndup(v->folder, (size_t)(slash - v->folder))
+                                        : strdup(".");
+    if (!v->gguf_folder) return -ENOMEM;
+    v->folder = v->gguf_folder;
+    return 0;
+}
+
 int verify_gather(struct verify *v, const struct options *o, struct error *e)
 {
     int rc;
 
     *v = (struct verify){.folder = source_path(o->source)};
+    rc = source_gguf(o->source) ? take_gguf_folder(v) : 0;
+    if (rc) return no_memory(v, e);
     rc = add_all_weights(v, o->source, e);
     if (!rc) rc = verify_open(v, o->source, e);
-    if (!rc) rc = add_others(v, o, e);
+    if (!rc && !v->gguf_folder) rc = add_others(v, o, e); /* all of a GGUF is in its files */
     if (rc) return rc;
     if (v->tensors) qsort(v->tensor, v->tensors, sizeof *v->tensor, by_place);
     for (size_t i = 0; i < v->items; i++) v->bytes += v->item[i].bytes;
-    if (v->model_known && !verify_item_named(v, "generation_config.json"))
+    if (v->model_known && !v->gguf_folder && !verify_item_named(v, "generation_config.json"))
         rc = verify_note(v, "it has no generation_config.json: nobody recommends how tokens are chosen");
     return rc || note_extra(v) ? no_memory(v, e) : 0;
 }

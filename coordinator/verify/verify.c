@@ -78,6 +78,7 @@ void verify_free(struct verify *v)
         free(v->finding[i].text);
     }
     for (size_t i = 0; i < v->notes; i++) free(v->note[i]);
+    free(v->gguf_folder);
     free(v->item);
     free(v->tensor);
     free(v->finding);

@@ -47,7 +47,7 @@ struct verify_sum {
 struct verify_item {
     char *name, *path; /* as the folder calls it, and where it lies */
     uint64_t bytes, mtime_ns;
-    bool weights; /* a safetensors file of the model */
+    bool weights; /* a file of the model's tensors */
     bool read;    /* the digests below hold */
     uint8_t sha256[32], git_sha1[20];
     struct verify_sum *sum;
@@ -56,13 +56,14 @@ struct verify_item {
 
 struct verify_tensor {
     char *name;
-    uint32_t item, dtype;
+    uint32_t item, dtype, form;
     uint64_t offset, bytes, nan, inf, first;
     bool used;
 };
 
 struct verify {
-    const char *folder;
+    const char *folder; /* of a GGUF: the one that its files lie in */
+    char *gguf_folder;  /* the same, owned; NULL: it is none */
     struct verify_item *item;
     struct verify_tensor *tensor; /* by file, then offset, once gathered */
     struct verify_finding *finding;

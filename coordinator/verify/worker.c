@@ -34,7 +34,7 @@ static uint32_t form_of(const struct verify *v, size_t i)
     const struct verify_tensor *t = &v->tensor[i];
     size_t n = strlen(t->name);
 
-    if (t->dtype != TENSOR_U8) return tensor_form(t->dtype);
+    if (t->dtype != TENSOR_U8) return t->form;
     /* gpt-oss stores MXFP4's scales as plain bytes beside NAME_blocks */
     if (n < 7 || strcmp(t->name + n - 7, "_scales")) return FORM_BYTES;
     for (size_t k = 0; k < v->tensors; k++)
