@@ -54,14 +54,14 @@ static uint64_t odd_value(uint64_t now)
 }
 
 /* One word of the image, of 2, 4 or 8 bytes, gets another value; mostly in the header and the small tables. */
-static void tamper(struct plan_shm *p, uint64_t bytes)
+static void tamper(struct plan_shm *p, const struct plan_shm *good, uint64_t bytes)
 {
     uint64_t size = UINT64_C(2) << (random64() % 3), r = random64(), at, value = 0;
 
     if (r % 4 == 0)
         at = (r >> 8) % sizeof *p;
-    else if (r % 4 == 1 && p->ops.count)
-        at = p->ops.offset + (r >> 8) % (p->ops.count * sizeof(struct plan_op));
+    else if (r % 4 == 1 && good->ops.count)
+        at = good->ops.offset + (r >> 8) % (good->ops.count * sizeof(struct plan_op));
     else
         at = (r >> 8) % bytes;
     at = at / size * size;
@@ -83,7 +83,7 @@ static void tamper_many(size_t shape, int rounds)
         int rc;
 
         memcpy(bad, good, bytes);
-        for (uint64_t n = 1 + random64() % 3; n; n--) tamper(bad, bytes);
+        for (uint64_t n = 1 + random64() % 3; n; n--) tamper(bad, good, bytes);
         rc = plan_check(bad, bytes, &e);
         if (rc) {
             assert_int_equal(rc, -EPROTO);

@@ -67,12 +67,13 @@ static struct plan_shm *make_plan(uint32_t entries)
 static void stub_start(struct stub *p, uint32_t entries)
 {
     struct lanes_options o;
-    struct stage unused = {0};
+    struct stage stage = {0};
 
     memset(p, 0, sizeof *p);
     p->plan = make_plan(entries);
     p->run = run_make(p->plan);
-    assert_int_equal(backend_open(&p->backend, &unused, &p->error), 0);
+    stage.plan = p->plan;
+    assert_int_equal(backend_open(&p->backend, &stage, &p->error), 0);
     o = (struct lanes_options){.plan = p->plan,
                                .run = p->run,
                                .arena_bytes = 8 * SLOT,

@@ -85,19 +85,29 @@ static void head_product(struct build *b, const struct latent *l, uint32_t matri
 }
 
 /* W_uk and W_uv: halves of each head's rows in kv_b_proj, or matrices of their own, of which W_uk's heads are turned round
- * already (GGUF). */
-static uint32_t both_halves(struct build *b, const struct latent *l)
+ * already (GGUF). A matrix that is built counts, so each is once. */
+struct latent_weights {
+    bool apart;
+    uint32_t keys, values; /* the same where not apart */
+};
+
+static struct latent_weights latent_weights(struct build *b, const struct latent *l)
 {
-    return build_matrix(b, "self_attn.kv_b_proj", (uint64_t)b->heads * (l->nope + l->value), l->kv_rank);
+    struct latent_weights w = {0};
+
+    w.apart = !build_has(b, "self_attn.kv_b_proj.weight") && build_has(b, "self_attn.k_b_proj.weight");
+    if (w.apart) {
+        w.keys = build_matrix(b, "self_attn.k_b_proj", (uint64_t)b->heads * l->kv_rank, l->nope);
+        w.values = build_matrix(b, "self_attn.v_b_proj", (uint64_t)b->heads * l->value, l->kv_rank);
+    } else {
+        w.keys = w.values =
+            build_matrix(b, "self_attn.kv_b_proj", (uint64_t)b->heads * (l->nope + l->value), l->kv_rank);
+    }
+    return w;
 }
 
-static bool are_apart(struct build *b)
-{
-    return !build_has(b, "self_attn.kv_b_proj.weight") && build_has(b, "self_attn.k_b_proj.weight");
-}
-
-static void keys_of_heads(struct build *b, const struct latent *l, struct plan_view dst, uint32_t dst_stride,
-                          struct plan_view src, uint32_t src_stride)
+static void keys_of_heads(struct build *b, const struct latent *l, const struct latent_weights *w, struct plan_view dst,
+                          uint32_t dst_stride, struct plan_view src, uint32_t src_stride)
 {
     struct op_headmm o = {.src = src,
                           .dst = dst,
@@ -107,15 +117,16 @@ static void keys_of_heads(struct build *b, const struct latent *l, struct plan_v
                           .src_stride = src_stride,
                           .dst_stride = dst_stride};
 
-    if (!are_apart(b)) {
-        head_product(b, l, both_halves(b, l), true, dst, dst_stride, src, src_stride);
+    if (!w->apart) {
+        head_product(b, l, w->keys, true, dst, dst_stride, src, src_stride);
         return;
     }
-    o.matrix = build_matrix(b, "self_attn.k_b_proj", (uint64_t)b->heads * l->kv_rank, l->nope);
+    o.matrix = w->keys;
     if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
 }
 
-static void values_of_heads(struct build *b, const struct latent *l, struct plan_view dst, struct plan_view src)
+static void values_of_heads(struct build *b, const struct latent *l, const struct latent_weights *w,
+                            struct plan_view dst, struct plan_view src)
 {
     struct op_headmm o = {.src = src,
                           .dst = dst,
@@ -125,11 +136,11 @@ static void values_of_heads(struct build *b, const struct latent *l, struct plan
                           .src_stride = l->kv_rank,
                           .dst_stride = l->value};
 
-    if (!are_apart(b)) {
-        head_product(b, l, both_halves(b, l), false, dst, l->value, src, l->kv_rank);
+    if (!w->apart) {
+        head_product(b, l, w->values, false, dst, l->value, src, l->kv_rank);
         return;
     }
-    o.matrix = build_matrix(b, "self_attn.v_b_proj", (uint64_t)b->heads * l->value, l->kv_rank);
+    o.matrix = w->values;
     if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
 }
 
@@ -141,11 +152,12 @@ static void attend(struct build *b, struct stack *s, struct plan_view dst, struc
     struct plan_view wide = build_view(b, BUF_T2, (uint64_t)b->heads * cached, 0);
     struct plan_view mixed = build_view(b, BUF_T1, (uint64_t)b->heads * l->kv_rank, 0);
     struct plan_view out = build_view(b, BUF_A, (uint64_t)b->heads * l->value, 0);
+    struct latent_weights w = latent_weights(b, l);
 
-    keys_of_heads(b, l, wide, cached, q, qk);
+    keys_of_heads(b, l, &w, wide, cached, q, qk);
     build_copy(b, view_at(wide, l->kv_rank), cached, view_at(q, l->nope), qk, b->heads, l->rotated);
     stack_attend(b, &s->attention, b->heads, 1, cached, l->kv_rank, mixed, wide, kv, kv, ATTN_V_IN_K);
-    values_of_heads(b, l, out, mixed);
+    values_of_heads(b, l, &w, out, mixed);
     build_linear(b, dst, out, "self_attn.o_proj", b->hidden, (uint64_t)b->heads * l->value, l->bias);
 }
 
