@@ -433,6 +433,85 @@ static void a_message_is_continued(void **state)
     json_decref(o);
 }
 
+/* ---- answers of a form ---- */
+
+static json_t *spoken_json(const char *format, bool stream)
+{
+    char body[2048];
+    const char *finish, *said;
+    struct reply r;
+    json_t *o = NULL, *v;
+    char *text = NULL;
+
+    snprintf(body, sizeof body,
+             "{\"messages\":[{\"role\":\"user\",\"content\":\"" QUESTION
+             "\"}],\"max_tokens\":800,\"seed\":5,\"temperature\":0.7,\"response_format\":%s%s}",
+             format, stream ? ",\"stream\":true" : "");
+    r = client_post(&server, "/v1/chat/completions", body);
+    if (r.status != 200) fail_msg("%d: %s", r.status, r.body);
+    if (stream) {
+        said = text = stream_text(&r, 0, &finish);
+    } else {
+        o = reply_json(&r);
+        said = string_at(json_object_get(choice_at(o, 0), "message"), "content");
+        finish = string_at(choice_at(o, 0), "finish_reason");
+    }
+    assert_string_equal(finish, "stop");
+    v = json_loads(said, JSON_DECODE_ANY, NULL);
+    if (!v) fail_msg("no JSON: %s", said);
+    json_decref(o);
+    free(text);
+    reply_free(&r);
+    return v;
+}
+
+static void answers_have_their_form(void **state)
+{
+    static const char schema[] =
+        "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"animal\",\"strict\":true,\"schema\":{\"type\":"
+        "\"object\","
+        "\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":20},\"age\":{\"type\":\"integer\",\"minimum\":0,"
+        "\"maximum\":99},\"kind\":{\"enum\":[\"fox\",\"frog\"]}},\"required\":[\"name\",\"age\",\"kind\"],"
+        "\"additionalProperties\":false}}}";
+
+    (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        json_t *v = spoken_json(schema, stream);
+        const char *kind = string_at(v, "kind");
+        json_int_t age = json_integer_value(json_object_get(v, "age"));
+
+        assert_int_equal(json_object_size(v), 3);
+        assert_true(!strcmp(kind, "fox") || !strcmp(kind, "frog"));
+        assert_true(age >= 0 && age <= 99);
+        json_decref(v);
+    }
+    json_decref(post("/v1/completions",
+                     "{\"prompt\":\"x\",\"max_tokens\":5,\"response_format\":{\"type\":\"json_object\"}}", 200));
+}
+
+static void forms_are_refused_by_name(void **state)
+{
+    static const char *const formats[] = {
+        "{}",
+        "\"json\"",
+        "{\"type\":\"xml\"}",
+        "{\"type\":\"json_schema\"}",
+        "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\"}}",
+        "{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"type\":\"thing\"}}}",
+        "{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"not\":{}}}}"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        char body[512];
+        json_t *o;
+
+        snprintf(body, sizeof body, "{\"prompt\":\"x\",\"response_format\":%s}", formats[i]);
+        o = post("/v1/completions", body, 400);
+        assert_string_equal(string_at(json_object_get(o, "error"), "param"), "response_format");
+        json_decref(o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +526,8 @@ int main(void)
         cmocka_unit_test(a_prompt_too_long_is_told),
         cmocka_unit_test(models_tokens_and_templates),
         cmocka_unit_test(a_message_is_continued),
+        cmocka_unit_test(answers_have_their_form),
+        cmocka_unit_test(forms_are_refused_by_name),
     };
 
     return cmocka_run_group_tests(tests, open_server, close_server);

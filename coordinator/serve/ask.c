@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "coordinator/grammar/grammar.h"
 #include "coordinator/serve/body.h"
 #include "proto/base/clock.h"
 
@@ -18,6 +19,7 @@ void ask_free(struct ask *a)
     if (!a) return;
     for (uint32_t i = 0; i < a->prompts; i++) token_ids_free(&a->prompt[i]);
     for (size_t i = 0; i < a->stops; i++) free(a->stop[i]);
+    grammar_close(a->grammar);
     free(a->prompt);
     free(a->stop);
     free(a->bias);
@@ -174,6 +176,8 @@ int ask_common(struct ask *a, const struct facts *x, const json_t *body, struct 
 
 int ask_check_length(const struct ask *a, const struct facts *x, const char *param, struct fault *f)
 {
+    if (a->grammar && a->ignore_eos)
+        return fault_set(f, 400, "ignore_eos", NULL, "ignore_eos: an answer of a given form ends where the form does");
     if ((uint64_t)a->prompts * a->n > CHOICES_MAX)
         return fault_set(f, 400, "n", NULL, "%u prompts with %u choices each: more than %d answers at once", a->prompts,
                          a->n, CHOICES_MAX);

@@ -34,19 +34,20 @@ struct ask {
     size_t biases;
     char **stop;
     size_t stops;
-    int logprobs;     /* alternatives to tell of each token; -1: no logarithms at all */
-    double timeout_s; /* 0: none */
-    char model[256];  /* as it was asked for */
+    int logprobs;            /* alternatives to tell of each token; -1: no logarithms at all */
+    double timeout_s;        /* 0: none */
+    struct grammar *grammar; /* the form of each answer; NULL: any */
+    char model[256];         /* as it was asked for */
 };
 
 int ask_completion(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
 int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
 void ask_free(struct ask *a);
 
-/* The tokens of a chat's messages; *inside: they end within an open tag of thinking (NULL: no matter). And the text that
+/* The tokens of a chat's messages; *close: the tag that ends a thought within which they end, or NULL (close NULL: no matter). And the text that
  * they are made from (NULL: not wanted), the caller's. */
 int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids *ids, char **text, size_t *bytes,
-                    bool *inside, struct fault *f);
+                    const char **close, struct fault *f);
 
 /* ---- for ask_*.c ---- */
 

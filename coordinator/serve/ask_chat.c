@@ -6,6 +6,7 @@
 
 #include "coordinator/serve/ask.h"
 #include "coordinator/serve/body.h"
+#include "coordinator/serve/forms.h"
 #include "coordinator/source/template.h"
 
 static const char *const known[] = {
@@ -206,7 +207,7 @@ static int render(const struct facts *x, const json_t *list, const json_t *body,
 }
 
 int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids *ids, char **text, size_t *bytes,
-                    bool *inside, struct fault *f)
+                    const char **close, struct fault *f)
 {
     json_t *list = json_array();
     struct error e = {0};
@@ -224,7 +225,7 @@ int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids 
     json_decref(list);
     if (!rc && ids && tokenizer_encode(x->tokenizer, rendered, n, false, ids, &e))
         rc = fault_set(f, e.code == ENOMEM ? 500 : 400, "messages", NULL, "%.400s", e.text);
-    if (!rc && inside) *inside = think_left_open(&x->think, rendered, n) != NULL;
+    if (!rc && close) *close = think_left_open(&x->think, rendered, n);
     if (!rc && text) {
         *text = rendered;
         *bytes = n;
@@ -251,11 +252,8 @@ static int read_logprobs(struct ask *a, const json_t *body, struct fault *f)
 
 static int read_formats(struct ask *a, const json_t *body, struct fault *f)
 {
-    json_t *format = body_field(body, "response_format");
-    const char *reasoning = "auto", *type = json_string_value(json_object_get(format, "type"));
+    const char *reasoning = "auto";
 
-    if (format && (!type || strcmp(type, "text")))
-        return fault_set(f, 400, "response_format", NULL, "response_format: only {\"type\":\"text\"} is supported");
     if (body_text(body, "reasoning_format", &reasoning, f)) return -1;
     if (strcmp(reasoning, "auto") && strcmp(reasoning, "none") && strcmp(reasoning, "deepseek"))
         return fault_set(f, 400, "reasoning_format", NULL, "reasoning_format must be auto, deepseek or none");
@@ -266,6 +264,7 @@ static int read_formats(struct ask *a, const json_t *body, struct fault *f)
 int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct fault *f)
 {
     struct ask *a = calloc(1, sizeof *a);
+    const char *close = NULL;
     int rc;
 
     if (!a || !(a->prompt = calloc(1, sizeof *a->prompt))) {
@@ -278,7 +277,9 @@ int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct
     if (!rc) rc = ask_common(a, x, body, f);
     if (!rc) rc = read_logprobs(a, body, f);
     if (!rc) rc = read_formats(a, body, f);
-    if (!rc) rc = ask_chat_prompt(x, body, &a->prompt[0], NULL, NULL, &a->thinks, f);
+    if (!rc) rc = ask_chat_prompt(x, body, &a->prompt[0], NULL, NULL, &close, f);
+    a->thinks = close != NULL;
+    if (!rc) rc = forms_read(&a->grammar, x, body, close, f);
     if (!rc) rc = ask_check_length(a, x, "messages", f);
     if (rc) {
         ask_free(a);

@@ -5,11 +5,12 @@
 
 #include "coordinator/serve/ask.h"
 #include "coordinator/serve/body.h"
+#include "coordinator/serve/forms.h"
 
 static const char *const known[] = {
     "model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n", "stop", "stream",
     "stream_options", "logprobs", "logit_bias", "presence_penalty", "frequency_penalty", "repeat_penalty", "echo",
-    "ignore_eos", "return_progress", "timeout_s",
+    "response_format", "ignore_eos", "return_progress", "timeout_s",
     /* taken and without a meaning here */
     "user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", NULL};
 
@@ -79,6 +80,7 @@ static int read_rest(struct ask *a, const struct facts *x, const json_t *body, s
         return fault_set(f, 400, "max_tokens", NULL, "max_tokens is 0, and echo is not true: nothing would be said");
     if (a->echo && a->stream)
         return fault_set(f, 400, "echo", NULL, "echo is not supported in a stream: leave stream out");
+    if (forms_read(&a->grammar, x, body, NULL, f)) return -1;
     return read_prompts(a, x, body, f);
 }
 

@@ -207,7 +207,7 @@ static int start(struct run *r, struct instance **i, struct error *e)
 
     if (!rc) rc = instance_start(*i, &load, e);
     if (rc) return rc;
-    facts_open(&r->facts, *i);
+    if ((rc = facts_open(&r->facts, *i, e))) return rc;
     r->room = 2 * r->facts.parallel; /* those that wait are there when one ends */
     if (!(r->item = calloc(r->room, sizeof *r->item))) return error_set(e, ENOMEM, "out of memory");
     return work_open(&r->work,
@@ -256,6 +256,7 @@ int batch(const struct options *o, struct error *e)
     if (r.work) work_end(r.work);
     while (r.items) forget(&r, r.items - 1);
     work_close(r.work);
+    facts_close(&r.facts);
     instance_close(i);
     live_close(&r.live);
     free(r.item);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "coordinator/serve/forms.h"
 #include "coordinator/serve/job.h"
 #include "coordinator/serve/reply.h"
 #include "coordinator/tokenizer/detokenizer.h"
@@ -17,6 +18,8 @@ void choice_init(struct choice *c, struct job *j, uint32_t index)
 void choice_free(struct choice *c)
 {
     completion_close(c->completion);
+    constraint_close(c->constraint);
+    c->constraint = NULL;
     logprobs_free(&c->logprobs);
     buffer_free(&c->text);
     buffer_free(&c->thought);
@@ -85,6 +88,15 @@ static const float *on_logits(void *arg, const float *logits)
     return x;
 }
 
+/* The form leaves nothing to be said: the sweep that would say so is saved. */
+static bool is_complete(struct choice *c)
+{
+    const struct sequence *q = c->sequence;
+    uint32_t prompt = sequence_prompt(q);
+
+    return constraint_complete(c->constraint, sequence_tokens(q) + prompt, sequence_count(q) - prompt);
+}
+
 static int on_token(void *arg, uint32_t token, enum sequence_end *end, struct error *e)
 {
     struct choice *c = arg;
@@ -97,7 +109,7 @@ static int on_token(void *arg, uint32_t token, enum sequence_end *end, struct er
     if (*end == SEQUENCE_TOKEN) return 0;
     if (c->job->ask->logprobs >= 0) rc = logprobs_add(&c->logprobs, c->raw, c->job->facts->vocab, token, e);
     if (!rc) rc = completion_push(c->completion, token, &c->stopped, e);
-    if (c->stopped) *end = SEQUENCE_STOP;
+    if (c->stopped || (c->constraint && is_complete(c))) *end = SEQUENCE_STOP;
     return rc;
 }
 
@@ -122,6 +134,10 @@ static int speak(struct choice *c, struct scheduler *s, struct error *e)
                                  .listener = {.choose_from = on_logits, .token = on_token, .arg = c}};
 
     want.sampling.seed += c->index % a->n;
+    if (c->constraint) {
+        want.mask = constraint_mask;
+        want.mask_arg = c->constraint;
+    }
     c->state = CHOICE_SPEAKS;
     sequence_ask(c->sequence, &want);
     return scheduler_join(s, c->sequence, e);
@@ -176,6 +192,8 @@ int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *s
     c->think.arg = c;
     think_begin(&c->think, a->thinks);
     rc = completion_open(&c->completion, &text, e);
+    if (!rc && a->grammar)
+        rc = constraint_open(&c->constraint, a->grammar, forms_vocabulary(x->forms), x->eos, x->ends, e);
     if (!rc && a->echo) rc = echo(c, e);
     if (!rc && a->echo && a->logprobs >= 0) {
         rc = logprobs_add(&c->logprobs, NULL, x->vocab, choice_prompt(c)->id[0], e);
@@ -195,7 +213,9 @@ int choice_conclude(struct choice *c, struct scheduler *s, struct error *e)
     if (c->state == CHOICE_SCORES && a->max_tokens) return speak(c, s, e);
     if (!c->stopped) rc = completion_finish(c->completion, &c->stopped, e);
     if (!rc && a->api == ASK_CHAT && !a->raw_reasoning) rc = think_end(&c->think, e);
-    c->finish = a->max_tokens && (c->stopped || end == SEQUENCE_TOKEN) ? "stop" : "length";
+    if (!rc && c->constraint && constraint_error(c->constraint)->code)
+        rc = error_set(e, EINVAL, "response_format: %.400s", constraint_error(c->constraint)->text);
+    c->finish = a->max_tokens && (c->stopped || end == SEQUENCE_TOKEN || end == SEQUENCE_STOP) ? "stop" : "length";
     c->state = CHOICE_ENDED;
     if (!rc && a->stream) reply_finish(c);
     return rc;

@@ -28,6 +28,7 @@ struct choice {
     enum choice_state state;
     struct sequence *sequence; /* while it takes part; its owner is work.c */
     struct completion *completion;
+    struct constraint *constraint; /* of the answer's form; NULL: any */
     struct choice_scratch *scratch;
     struct think think;
     struct logprobs logprobs;

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "coordinator/serve/forms.h"
+
 #define MAX_TOKENS 512 /* a forgotten max_tokens must not cost a day */
 
 static void name_model(char *out, size_t room, const char *path)
@@ -17,12 +19,10 @@ static void name_model(char *out, size_t room, const char *path)
     if (!*out || !strcmp(out, ".") || !strcmp(out, "..")) snprintf(out, room, "model");
 }
 
-void facts_open(struct facts *x, struct instance *i)
+int facts_open(struct facts *x, struct instance *i, struct error *e)
 {
     const struct options *o = instance_options(i);
     const struct plan_shm *p = instance_plan(i);
-    struct token_ids ids = {0};
-    struct error e;
 
     *x = (struct facts){.instance = i,
                         .tokenizer = instance_tokenizer(i),
@@ -39,8 +39,13 @@ void facts_open(struct facts *x, struct instance *i)
     instance_end_tokens(i, &x->eos, &x->ends);
     x->spoken_count = think_setup(&x->think, x->tokenizer, x->spoken);
     name_model(x->name, sizeof x->name, o->model);
-    if (!tokenizer_encode(x->tokenizer, "a", 1, false, &ids, &e) && ids.count) x->anchor = ids.id[ids.count - 1];
-    token_ids_free(&ids);
+    return forms_open(&x->forms, x->tokenizer, x->vocab, e);
+}
+
+void facts_close(struct facts *x)
+{
+    forms_close(x->forms);
+    x->forms = NULL;
 }
 
 bool facts_serves(const struct facts *x, const char *model)

@@ -7,6 +7,8 @@
 #include "coordinator/batch/instance.h"
 #include "coordinator/chat/think.h"
 
+struct forms;
+
 struct facts {
     struct instance *instance;
     const struct tokenizer *tokenizer;
@@ -23,10 +25,11 @@ struct facts {
     uint32_t context, vocab;
     uint32_t parallel;   /* sequences at once */
     uint32_t max_tokens; /* of an answer, where a request says nothing */
-    uint32_t anchor;     /* a token whose text is its own whatever follows: token_text.h */
+    struct forms *forms; /* of answers: its own lock */
     int64_t created;     /* seconds since 1970 */
 };
 
-/* Of an instance that was started. */
-void facts_open(struct facts *x, struct instance *i);
+/* Of an instance that was started, and outlives the facts. */
+int facts_open(struct facts *x, struct instance *i, struct error *e);
+void facts_close(struct facts *x);
 bool facts_serves(const struct facts *x, const char *model);

@@ -4,8 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "coordinator/tokenizer/detokenizer.h"
-#include "coordinator/tokenizer/normalize.h"
+#include "coordinator/tokenizer/token_bytes.h"
 #include "proto/base/utf8.h"
 
 /* ---- numbers ---- */
@@ -68,62 +67,22 @@ void logprobs_free(struct logprobs *l)
 
 /* ---- tokens ---- */
 
-/* A token that is a single byte, "<0x0A>". */
-static int byte_token(const char *s)
-{
-    unsigned value;
-    int end = 0;
-
-    return sscanf(s, "<0x%2x>%n", &value, &end) == 1 && end == 6 && !s[6] ? (int)value : -1;
-}
-
-/* The bytes of a token that is stored in GPT-2's visible characters; false: it is not. */
-static bool visible_bytes(const char *s, struct buffer *out)
-{
-    size_t n = strlen(s), step;
-
-    for (size_t at = 0; at < n; at += step) {
-        int byte = byte_level_byte(utf8_decode(s + at, &step));
-
-        if (byte < 0) return false;
-        buffer_append_byte(out, (char)byte);
-    }
-    return true;
-}
-
-/* Decoded behind another token, so that a space at its beginning stays. */
-static void decode(const struct facts *x, uint32_t token, struct buffer *text)
-{
-    struct detokenizer *d;
-    struct error e;
-    const char *s;
-    size_t n;
-
-    if (detokenizer_open(&d, x->tokenizer, false, &e)) {
-        text->failed = true;
-        return;
-    }
-    if (!detokenizer_push(d, x->anchor, &s, &n, &e) && !detokenizer_push(d, token, &s, &n, &e))
-        buffer_append(text, s, n);
-    if (!detokenizer_finish(d, &s, &n)) buffer_append(text, s, n);
-    detokenizer_close(d);
-}
-
+/* Text where the bytes are whole characters; else what a reader of the text sees of them. */
 void token_text(const struct facts *x, uint32_t token, struct buffer *text, struct buffer *bytes)
 {
-    static const char broken[] = "\xEF\xBF\xBD";
-    const char *stored = tokenizer_token_text(x->tokenizer, token);
-    int byte = stored ? byte_token(stored) : -1;
+    bool incomplete;
 
     text->bytes = bytes->bytes = 0;
-    decode(x, token, text);
-    if (stored && memmem(text->data ? text->data : "", text->bytes, broken, 3)) {
-        if (byte >= 0)
-            buffer_append_byte(bytes, (char)byte);
-        else if (!visible_bytes(stored, bytes))
-            bytes->bytes = 0;
+    tokenizer_token_bytes(x->tokenizer, token, bytes);
+    for (size_t at = 0; at < bytes->bytes;) {
+        size_t n = utf8_valid_bytes(bytes->data + at, bytes->bytes - at);
+
+        buffer_append(text, bytes->data + at, n);
+        at += n;
+        if (at == bytes->bytes) break;
+        buffer_append_text(text, "\xEF\xBF\xBD");
+        at += utf8_broken_bytes(bytes->data + at, bytes->bytes - at, &incomplete);
     }
-    if (!bytes->bytes) buffer_append(bytes, text->data ? text->data : "", text->bytes);
 }
 
 /* ---- writing ---- */

@@ -152,7 +152,7 @@ static int start(struct server *s, struct error *e)
 
     if (!rc) rc = instance_start(s->instance, &load, e);
     if (rc) return rc;
-    facts_open(&s->facts, s->instance);
+    if ((rc = facts_open(&s->facts, s->instance, e))) return rc;
     atomic_store(&s->metrics.kv_rows, instance_plan(s->instance)->run.kv_rows);
     s->metrics.predicted_seconds = instance_summary(s->instance)->predicted_seconds_per_token;
     return work_open(&s->work,
@@ -196,6 +196,7 @@ static void end(struct server *s)
     if (s->http) http_settle(s->http, SETTLE_MS);
     http_close(s->http);
     work_close(s->work);
+    facts_close(&s->facts);
     instance_close(s->instance);
     keys_free(&s->keys);
     if (wake >= 0) close(wake);
