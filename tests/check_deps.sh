@@ -45,6 +45,7 @@ cli/values engine/interrupt
 cli/options
 jinja tokenizer
 grammar source
+tools
 cli/input
 cli/template_vars
 arch

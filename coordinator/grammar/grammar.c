@@ -22,7 +22,7 @@ void grammar_close(struct grammar *g)
 static int schema_rule(struct grammar *g, const struct grammar_piece *p, uint32_t *rule, struct error *e)
 {
     struct grammar_builder b = {.g = g,
-                                .root = p->schema,
+                                .root = p->root ? p->root : p->schema,
                                 .value = GRAMMAR_NONE,
                                 .string = GRAMMAR_NONE,
                                 .object = GRAMMAR_NONE,
@@ -42,27 +42,6 @@ static uint32_t special(struct grammar *g, const char *text, uint32_t next)
 {
     next = grammar_text(g, text, strlen(text), next);
     return grammar_range(g, GRAMMAR_SPECIAL, GRAMMAR_SPECIAL, next);
-}
-
-static int form(struct grammar *g, const struct grammar_form *f, uint32_t next, uint32_t *start, struct error *e)
-{
-    for (size_t i = f->pieces; i-- > 0;) {
-        const struct grammar_piece *p = &f->piece[i];
-        uint32_t rule;
-        int rc = p->schema ? schema_rule(g, p, &rule, e) : 0;
-
-        if (rc) return rc;
-        if (p->schema)
-            next = grammar_call(g, rule, next);
-        else if (p->special)
-            next = special(g, p->special, next);
-        else if (p->space)
-            next = grammar_space(g, next);
-        else
-            next = grammar_text(g, p->text, strlen(p->text), next);
-    }
-    *start = next;
-    return 0;
 }
 
 /* Any text up to the first place where `until` stands (Knuth, Morris, Pratt): [k]: k bytes of it have come. */
@@ -115,21 +94,47 @@ static uint32_t lead(struct grammar *g, const char *until, bool is_special, uint
     return start;
 }
 
+static int form(struct grammar *g, const struct grammar_form *f, uint32_t next, uint32_t *start, struct error *e)
+{
+    for (size_t i = f->pieces; i-- > 0;) {
+        const struct grammar_piece *p = &f->piece[i];
+        uint32_t rule = 0;
+        int rc = p->schema ? schema_rule(g, p, &rule, e) : p->perhaps ? form(g, p->perhaps, next, &rule, e) : 0;
+
+        if (rc) return rc;
+        if (p->perhaps)
+            next = grammar_either(g, rule, next);
+        else if (p->schema)
+            next = grammar_call(g, rule, next);
+        else if (p->special)
+            next = special(g, p->special, next);
+        else if (p->space)
+            next = grammar_space(g, next);
+        else if (p->until)
+            next = lead(g, p->until, p->until_special, next);
+        else
+            next = grammar_text(g, p->text, strlen(p->text), next);
+    }
+    *start = next;
+    return 0;
+}
+
 /* One form, or several with the separator between them. */
 static int forms(struct grammar *g, const struct grammar_config *c, uint32_t *start, struct error *e)
 {
-    uint32_t end = grammar_return(g), after = end, loop = 0, one = 0;
+    uint32_t end = grammar_return(g), after, loop = 0, one = 0;
     uint32_t *way = calloc(c->forms + 1, sizeof *way);
     bool several = c->separator && c->most > 1;
     int rc = way ? 0 : error_set(e, ENOMEM, "out of memory");
 
+    if (!rc) rc = form(g, &c->behind, end, &end, e);
+    after = end;
     if (several) after = loop = grammar_loop(g, 0, c->most - 1, end);
     for (size_t i = 0; i < c->forms && !rc && !g->failed; i++) rc = form(g, &c->form[i], after, &way[i], e);
     if (!rc) one = grammar_split(g, way, c->forms);
     if (several) grammar_set_body(g, loop, grammar_text(g, c->separator, strlen(c->separator), one));
     free(way);
-    *start = one;
-    return rc;
+    return rc ? rc : form(g, &c->before, one, start, e);
 }
 
 int grammar_open(struct grammar **out, const struct grammar_config *c, struct error *e)

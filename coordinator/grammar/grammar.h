@@ -28,13 +28,20 @@
 
 struct grammar;
 
-/* One of these: text as it is, the text of a special token, perhaps a space, a value by a schema. */
+struct grammar_form;
+
+/* One of these: text as it is, the text of a special token, perhaps a space, any text up to the first `until` and this too, a
+ * form that may be left out, a value by a schema. */
 struct grammar_piece {
     const char *text;
     const char *special;
     bool space;
+    const char *until;
+    bool until_special; /* it is the text of a special token */
+    const struct grammar_form *perhaps;
     const json_t *schema;
-    const char *name; /* of the schema, for messages: "tools[0].function.parameters" */
+    const json_t *root; /* where its $ref begin; NULL: the schema */
+    const char *name;   /* of the schema, for messages: "tools[0].function.parameters" */
 };
 
 struct grammar_form { /* its pieces, one after the other */
@@ -48,6 +55,7 @@ struct grammar_config {
     /* Where not NULL: one or more of the forms, at most `most`, with this text between them. */
     const char *separator;
     unsigned most;
+    struct grammar_form before, behind; /* of all of it */
     /* Any text that ends with this, where it stands first, goes before: a thought and its end. NULL: none. */
     const char *lead;
     bool lead_special; /* it is a special token's */

@@ -20,6 +20,7 @@ struct template
     json_t *sources;                  /* name to text */
     json_t *tokens;                   /* special tokens, as the template sees them */
     struct jinja *usual, *with_tools; /* with_tools: NULL where usual serves both */
+    const json_t *usual_text;         /* of sources */
 };
 
 static int no_memory(struct error *e)
@@ -198,6 +199,7 @@ static int parse_wanted(struct template *t, const char *name, struct error *e)
     const char *usual = name ? name : "default";
     if (!json_object_get(t->sources, usual)) return no_such_template(t, usual, e);
     int rc = parse_source(t, usual, &t->usual, e);
+    t->usual_text = json_object_get(t->sources, usual);
     if (!rc && !name && json_object_get(t->sources, "tool_use")) rc = parse_source(t, "tool_use", &t->with_tools, e);
     return rc;
 }
@@ -301,6 +303,13 @@ static int gather(const struct template *t, json_t *given, json_t **out, struct 
     else
         *out = vars;
     return rc;
+}
+
+const char *template_text(const struct template *t, bool tools, size_t *bytes)
+{
+    const json_t *text = tools && t->with_tools ? json_object_get(t->sources, "tool_use") : t->usual_text;
+    *bytes = json_string_length(text);
+    return json_string_value(text);
 }
 
 int template_render(struct template *t, json_t *vars, const struct tm *date, char **text, size_t *bytes,

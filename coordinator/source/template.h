@@ -5,6 +5,7 @@
  * tokenizer_config.json and special_tokens_map.json and are variables of the template, as in transformers'
  * apply_chat_template(). */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
 #include "coordinator/text/json.h"
@@ -24,5 +25,8 @@ int template_open(struct template **out, const char *folder, const char *name, s
  * -EINVAL where the template fails, or refuses: then the message is the template's own. -E2BIG past a limit. */
 int template_render(struct template *t, json_t *vars, const struct tm *date, char **text, size_t *bytes,
                     struct error *e);
+
+/* The text of the template that is rendered with (or without) tools; the template's own. */
+const char *template_text(const struct template *t, bool tools, size_t *bytes);
 
 void template_close(struct template *t);
