@@ -1,5 +1,7 @@
-/* A GGUF file. The first four bytes, little-endian: how many bytes of a hole follow the rest, which is the file. */
+/* A GGUF file, and the model that it would be. The first four bytes, little-endian: how many bytes of a hole follow the rest, which is the file. */
 #include "coordinator/source/gguf.h"
+
+#include "coordinator/arch/model.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -54,6 +56,16 @@ static void look_at_tensor(const struct gguf *g, const struct gguf_tensor *t, ui
         fuzz_fail("a tensor lies outside of its file");
 }
 
+static void look_at_model(const char *path)
+{
+    const struct model_options plan = {.allow_missing_weights = true};
+    struct model *m = NULL;
+    struct error e = {0};
+
+    if (model_open(&m, path, &plan, &e) && strlen(e.text) < 10) fuzz_fail("an error without a message");
+    model_close(m);
+}
+
 static void run(const uint8_t *data, size_t bytes)
 {
     static const char *const names[] = {"model.gguf", NULL};
@@ -74,6 +86,7 @@ static void run(const uint8_t *data, size_t bytes)
         if (strlen(e.text) < 10) fuzz_fail("an error without a message");
         return;
     }
+    look_at_model(path);
     for (size_t i = 0; i < g->value_count; i++) look_at_value(g, &g->values[i]);
     for (size_t i = 0; i < g->tensor_count; i++) look_at_tensor(g, &g->tensors[i], bytes - 4 + tail);
     gguf_close(g);
@@ -111,8 +124,57 @@ static void seed(fuzz_emit *emit, void *arg, uint32_t version)
     free(file);
 }
 
+/* Small models of some architectures. */
+static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
+{
+    static const struct {
+        const char *key;
+        uint32_t x;
+    } numbers[] = {{"block_count", 1},      {"embedding_length", 8},     {"feed_forward_length", 4},
+                   {"context_length", 64},  {"attention.head_count", 2}, {"expert_count", 2},
+                   {"expert_used_count", 1}};
+    static const struct {
+        const char *name;
+        uint64_t dims[3];
+        uint32_t n_dims;
+    } tensors[] = {{"token_embd.weight", {8, 16, 1}, 2},        {"output_norm.weight", {8, 1, 1}, 1},
+                   {"blk.0.attn_norm.weight", {8, 1, 1}, 1},    {"blk.0.ffn_norm.weight", {8, 1, 1}, 1},
+                   {"blk.0.attn_q.weight", {8, 8, 1}, 2},       {"blk.0.attn_k.weight", {8, 8, 1}, 2},
+                   {"blk.0.attn_v.weight", {8, 8, 1}, 2},       {"blk.0.attn_output.weight", {8, 8, 1}, 2},
+                   {"blk.0.ffn_gate_inp.weight", {8, 2, 1}, 2}, {"blk.0.ffn_gate_exps.weight", {8, 4, 2}, 3},
+                   {"blk.0.ffn_up_exps.weight", {8, 4, 2}, 3},  {"blk.0.ffn_down_exps.weight", {4, 8, 2}, 3},
+                   {"rope_freqs.weight", {2, 1, 1}, 1}};
+    struct gguf_writer w;
+    uint8_t *file, *whole;
+    char key[128];
+    size_t bytes;
+
+    gguf_write_begin(&w);
+    gguf_write_string(&w, "general.architecture", architecture);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        snprintf(key, sizeof key, "%s.%s", architecture, numbers[i].key);
+        gguf_write_u32(&w, key, numbers[i].x);
+    }
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", architecture);
+    gguf_write_f32(&w, key, 1e-6);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
+        gguf_write_tensor(&w, tensors[i].name, 0, tensors[i].dims, tensors[i].n_dims, NULL,
+                          4 * tensors[i].dims[0] * tensors[i].dims[1] * tensors[i].dims[2]);
+    file = gguf_write_end(&w, &bytes);
+    whole = calloc(1, bytes + 4);
+    if (!whole) abort();
+    memcpy(whole + 4, file, bytes);
+    emit(arg, whole, bytes + 4);
+    free(whole);
+    free(file);
+}
+
 static void seeds(fuzz_emit *emit, void *arg)
 {
+    seed_model(emit, arg, "llama");
+    seed_model(emit, arg, "qwen3moe");
+    seed_model(emit, arg, "deepseek2");
+    seed_model(emit, arg, "gemma3");
     seed(emit, arg, 3);
     seed(emit, arg, 2);
     emit(arg, "\0\0\0\0GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28);

@@ -1,0 +1,508 @@
+#include "tests/support_gguf_model.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "coordinator/source/tensors.h"
+#include "tests/support_gguf.h"
+#include "tests/support_gguf_values.h"
+
+#define F32  0u
+#define BF16 30u
+
+/* An array [a][b][c] of float32, rows first; fewer dimensions leave out the first. */
+struct array {
+    float *x;
+    uint64_t shape[3];
+    uint32_t dims;
+};
+
+struct writing {
+    struct gguf_writer w[GGUF_SET_FILES];
+    unsigned files, tensors; /* of the set; written so far */
+    struct tensors *t;
+    uint8_t **bytes; /* of its files */
+    const struct conversion *c;
+    const json_t *config;
+    bool bf16;
+    uint64_t heads, kv_heads, head_dim;
+};
+
+/* ---- numbers ---- */
+
+static float widened(const uint8_t *p, uint32_t dtype)
+{
+    uint32_t bits = 0;
+    _Float16 half;
+    float x;
+
+    if (dtype == TENSOR_F16) {
+        memcpy(&half, p, 2);
+        return (float)half;
+    }
+    memcpy(dtype == TENSOR_BF16 ? (uint8_t *)&bits + 2 : (uint8_t *)&bits, p, dtype == TENSOR_BF16 ? 2 : 4);
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static uint64_t count(const struct array *a)
+{
+    return a->shape[0] * a->shape[1] * a->shape[2];
+}
+
+static struct array make(uint64_t a, uint64_t b, uint64_t c, uint32_t dims)
+{
+    struct array r = {.shape = {a, b, c}, .dims = dims};
+
+    r.x = calloc(count(&r) + 1, sizeof *r.x);
+    assert_non_null(r.x);
+    return r;
+}
+
+static struct array load(const struct writing *w, const struct tensor *t)
+{
+    uint64_t shape[3] = {1, 1, 1};
+    uint32_t each = t->dtype == TENSOR_F32 ? 4 : 2;
+    struct array r;
+
+    assert_true(t->dims >= 1 && t->dims <= 3);
+    for (uint32_t i = 0; i < t->dims; i++) shape[3 - t->dims + i] = t->shape[i];
+    r = make(shape[0], shape[1], shape[2], t->dims);
+    for (uint64_t i = 0; i < count(&r); i++) r.x[i] = widened(w->bytes[t->file] + t->offset + i * each, t->dtype);
+    return r;
+}
+
+static struct gguf_writer *next_file(struct writing *w)
+{
+    return w->files == 1 ? &w->w[0] : &w->w[1 + w->tensors++ % (w->files - 1)];
+}
+
+static void put(struct writing *w, const char *name, const struct array *a)
+{
+    uint64_t dims[3], n = count(a);
+    bool narrow =
+        w->bf16 && a->dims > 1 && !strstr(name, "norm") && !strstr(name, "gate_inp") && !strstr(name, "conv1d");
+    uint16_t *short_x = calloc(n + 1, 2);
+
+    assert_non_null(short_x);
+    for (uint32_t i = 0; i < a->dims; i++) dims[i] = a->shape[2 - i];
+    for (uint64_t i = 0; i < n; i++) memcpy(&short_x[i], (const uint8_t *)&a->x[i] + 2, 2); /* they were BF16 */
+    gguf_write_tensor(next_file(w), name, narrow ? BF16 : F32, dims, a->dims, narrow ? (void *)short_x : (void *)a->x,
+                      n * (narrow ? 2 : 4));
+    free(short_x);
+}
+
+/* ---- what is changed ---- */
+
+/* Within each head's rows: i of the first half and i of the second become 2i and 2i + 1. */
+static void permute(struct array *a, uint64_t heads)
+{
+    uint64_t rows = a->dims == 1 ? a->shape[2] : a->shape[1], cols = a->dims == 1 ? 1 : a->shape[2];
+    uint64_t half = rows / heads / 2;
+    float *to = calloc(count(a), sizeof *to);
+
+    assert_non_null(to);
+    for (uint64_t h = 0; h < heads; h++)
+        for (uint64_t i = 0; i < half; i++)
+            for (uint64_t j = 0; j < 2; j++)
+                memcpy(to + (2 * h * half + 2 * i + j) * cols, a->x + (2 * h * half + j * half + i) * cols,
+                       cols * sizeof *to);
+    free(a->x);
+    a->x = to;
+}
+
+/* Columns [b][c] of each a become [c][b]. */
+static void transpose(struct array *a)
+{
+    struct array r = make(a->shape[0], a->shape[2], a->shape[1], a->dims);
+
+    for (uint64_t k = 0; k < a->shape[0]; k++)
+        for (uint64_t i = 0; i < a->shape[1]; i++)
+            for (uint64_t j = 0; j < a->shape[2]; j++)
+                r.x[(k * a->shape[2] + j) * a->shape[1] + i] = a->x[(k * a->shape[1] + i) * a->shape[2] + j];
+    free(a->x);
+    *a = r;
+}
+
+/* Rows first, first + step, ... (rows of them) of each of the a; of a vector's or a matrix's, its last dimension but one. */
+static struct array rows_of(const struct array *a, uint64_t first, uint64_t step, uint64_t rows)
+{
+    struct array r = make(a->shape[0], rows, a->shape[2], a->dims);
+
+    for (uint64_t k = 0; k < a->shape[0]; k++)
+        for (uint64_t i = 0; i < rows; i++)
+            memcpy(r.x + (k * rows + i) * a->shape[2], a->x + (k * a->shape[1] + first + i * step) * a->shape[2],
+                   a->shape[2] * sizeof *r.x);
+    return r;
+}
+
+/* Rows in groups [outer][inner][width] become [inner][outer][width]: value heads from grouped to tiled. */
+static void tile_rows(struct array *a, uint64_t first, uint64_t outer, uint64_t inner, uint64_t width)
+{
+    uint64_t cols = a->dims == 1 ? 1 : a->shape[2];
+    float *from = a->x + first * cols, *to = calloc(outer * inner * width * cols, sizeof *to);
+
+    assert_non_null(to);
+    for (uint64_t o = 0; o < outer; o++)
+        for (uint64_t i = 0; i < inner; i++)
+            memcpy(to + (i * outer + o) * width * cols, from + (o * inner + i) * width * cols,
+                   width * cols * sizeof *to);
+    memcpy(from, to, outer * inner * width * cols * sizeof *to);
+    free(to);
+}
+
+static void put_rows(struct writing *w, const char *name, const struct array *a, uint64_t first, uint64_t step,
+                     uint64_t rows)
+{
+    struct array r = rows_of(a, first, step, rows);
+
+    put(w, name, &r);
+    free(r.x);
+}
+
+/* ---- of a layer ---- */
+
+static uint64_t setting(const struct writing *w, const char *field)
+{
+    return (uint64_t)json_integer_value(json_object_get(w->config, field));
+}
+
+/* q, k, v, z of Qwen3-Next's one matrix, by kind instead of by key head. */
+static void put_qkvz(struct writing *w, unsigned layer, const struct array *a)
+{
+    uint64_t keys = setting(w, "linear_num_key_heads"), dk = setting(w, "linear_key_head_dim");
+    uint64_t values = setting(w, "linear_num_value_heads") / keys * setting(w, "linear_value_head_dim");
+    uint64_t at[4] = {0, dk, 2 * dk, 2 * dk + values}, width[4] = {dk, dk, values, values}, n = 0,
+             group = 2 * dk + 2 * values;
+    struct array qkv = make(1, keys * (2 * dk + values), a->shape[2], 2), z = make(1, keys * values, a->shape[2], 2);
+    char name[64];
+
+    for (int part = 0; part < 4; part++)
+        for (uint64_t h = 0; h < keys; h++, n += width[part])
+            memcpy(part < 3 ? qkv.x + n * a->shape[2] : z.x + h * values * a->shape[2],
+                   a->x + (h * group + at[part]) * a->shape[2], width[part] * a->shape[2] * sizeof *a->x);
+    snprintf(name, sizeof name, "blk.%u.attn_qkv.weight", layer);
+    put(w, name, &qkv);
+    snprintf(name, sizeof name, "blk.%u.attn_gate.weight", layer);
+    put(w, name, &z);
+    free(qkv.x);
+    free(z.x);
+}
+
+/* Value heads of Qwen 3.5. */
+static void tile(const struct writing *w, const char *rest, struct array *a)
+{
+    uint64_t keys = setting(w, "linear_num_key_heads"), dk = setting(w, "linear_key_head_dim");
+    uint64_t each = setting(w, "linear_num_value_heads") / keys, dv = setting(w, "linear_value_head_dim");
+
+    if (strstr(rest, "in_proj_qkv") || strstr(rest, "conv1d")) tile_rows(a, 2 * keys * dk, keys, each, dv);
+    if (strstr(rest, "in_proj_z")) tile_rows(a, 0, keys, each, dv);
+    if (strstr(rest, "in_proj_a") || strstr(rest, "in_proj_b") || strstr(rest, "A_log") || strstr(rest, "dt_bias"))
+        tile_rows(a, 0, keys, each, 1);
+    if (!strstr(rest, "out_proj")) return;
+    transpose(a);
+    tile_rows(a, 0, keys, each, dv);
+    transpose(a);
+}
+
+static void change(const struct writing *w, const char *rest, struct array *a)
+{
+    unsigned flags = w->c->flags;
+    size_t n = strlen(rest);
+    bool norm = n > 11 && !strcmp(rest + n - 11, "norm.weight");
+
+    if (flags & PERMUTED && strstr(rest, "self_attn.q_proj")) permute(a, w->heads);
+    if (flags & PERMUTED && strstr(rest, "self_attn.k_proj")) permute(a, w->kv_heads);
+    for (uint64_t i = 0; flags & PLUS_ONE && norm && !strstr(rest, "linear_attn.norm") && i < count(a); i++)
+        a->x[i] += 1;
+    for (uint64_t i = 0; strstr(rest, "A_log") && i < count(a); i++) a->x[i] = -expf(a->x[i]);
+    if (strstr(rest, "conv1d")) { /* [width][1][taps] */
+        a->shape[1] = a->shape[0];
+        a->shape[0] = 1;
+        a->dims = 2;
+    }
+    if (flags & TILED && strstr(rest, "linear_attn.")) tile(w, rest, a);
+}
+
+/* All experts of one kind of a layer, when its first is met. */
+static void put_experts(struct writing *w, unsigned layer, const char *list, const char *kind, const char *stored)
+{
+    char name[300];
+    struct array all = {0};
+    uint64_t n = 0;
+
+    for (const struct tensor *t;; n++) {
+        struct array one;
+
+        snprintf(name, sizeof name, "model.layers.%u.%s.%llu.%s.weight", layer, list, (unsigned long long)n, kind);
+        if (!(t = tensors_find(w->t, name))) break;
+        one = load(w, t);
+        all.x = realloc(all.x, (n + 1) * count(&one) * sizeof *all.x);
+        assert_non_null(all.x);
+        memcpy(all.x + n * count(&one), one.x, count(&one) * sizeof *all.x);
+        memcpy(all.shape, one.shape, sizeof all.shape);
+        free(one.x);
+    }
+    all.shape[0] = n;
+    all.dims = 3;
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, stored);
+    put(w, name, &all);
+    free(all.x);
+}
+
+static bool is_expert(struct writing *w, unsigned layer, const char *rest)
+{
+    static const char *const kinds[][3] = {
+        {"gate_proj", "w1", "ffn_gate_exps"}, {"up_proj", "w3", "ffn_up_exps"}, {"down_proj", "w2", "ffn_down_exps"}};
+    static const char *const lists[] = {"mlp.experts", "block_sparse_moe.experts"};
+
+    for (int l = 0; l < 2; l++)
+        for (int k = 0; k < 3; k++)
+            for (int way = 0; way < 2; way++) {
+                char first[64];
+
+                snprintf(first, sizeof first, "%s.0.%s.weight", lists[l], kinds[k][way]);
+                if (!strcmp(rest, first)) put_experts(w, layer, lists[l], kinds[k][way], kinds[k][2]);
+            }
+    for (int l = 0; l < 2; l++) {
+        size_t n = strlen(lists[l]);
+
+        if (!strncmp(rest, lists[l], n) && rest[n] == '.' && rest[n + 1] >= '0' && rest[n + 1] <= '9') return true;
+    }
+    return false;
+}
+
+static void put_part(struct writing *w, unsigned layer, const char *stored, const char *suffix, const struct array *a,
+                     uint64_t first, uint64_t step, uint64_t rows)
+{
+    char name[128];
+
+    snprintf(name, sizeof name, "blk.%u.%s%s", layer, stored, suffix);
+    put_rows(w, name, a, first, step, rows);
+}
+
+/* Tensors of which two or three are made; false: it is none. */
+static bool is_split(struct writing *w, unsigned layer, const char *rest, struct array *a)
+{
+    bool halves =
+        strstr(rest, "input_linear") || (strstr(rest, "mlp.experts.gate_up_proj") && !(w->c->flags & ALTERNATING));
+    uint64_t rows, nope, value;
+
+    if (strstr(rest, "experts.gate_up_proj_bias") || strstr(rest, "experts.down_proj_bias")) {
+        bool both = strstr(rest, "gate_up") != NULL;
+
+        rows = a->shape[2] / 2;
+        transpose(a); /* a bias of an expert is a column now, so that its parts are rows */
+        if (both) {
+            struct array gate = rows_of(a, 0, 2, rows), up = rows_of(a, 1, 2, rows);
+
+            transpose(&gate);
+            transpose(&up);
+            put_part(w, layer, "ffn_gate_exps", ".bias", &gate, 0, 1, gate.shape[1]);
+            put_part(w, layer, "ffn_up_exps", ".bias", &up, 0, 1, up.shape[1]);
+            free(gate.x);
+            free(up.x);
+            return true;
+        }
+        transpose(a);
+        put_part(w, layer, "ffn_down_exps", ".bias", a, 0, 1, a->shape[1]);
+        return true;
+    }
+    if (strstr(rest, "experts.gate_up_proj") || halves) {
+        uint64_t step = w->c->flags & ALTERNATING ? 2 : 1;
+
+        if (w->c->flags & TRANSPOSED) transpose(a);
+        rows = a->shape[1] / 2;
+        put_part(w, layer, "ffn_gate_exps", ".weight", a, 0, step, rows);
+        put_part(w, layer, "ffn_up_exps", ".weight", a, step == 2 ? 1 : rows, step, rows);
+        return true;
+    }
+    if (strstr(rest, ".experts.down_proj") || strstr(rest, "output_linear")) {
+        if (w->c->flags & TRANSPOSED) transpose(a);
+        put_part(w, layer, "ffn_down_exps", ".weight", a, 0, 1, a->shape[1]);
+        return true;
+    }
+    if (strstr(rest, "in_proj_qkvz")) {
+        put_qkvz(w, layer, a);
+        return true;
+    }
+    if (!strstr(rest, "kv_b_proj")) return false;
+    nope = setting(w, "qk_nope_head_dim");
+    value = setting(w, "v_head_dim");
+    a->shape[0] = w->heads;
+    a->shape[1] /= w->heads;
+    a->dims = 3;
+    put_part(w, layer, "attn_v_b", ".weight", a, nope, 1, value);
+    struct array keys = rows_of(a, 0, 1, nope);
+    transpose(&keys);
+    put_part(w, layer, "attn_k_b", ".weight", &keys, 0, 1, keys.shape[1]);
+    free(keys.x);
+    return true;
+}
+
+/* NAME.norms.0 stands for all of them. */
+static bool is_norm_of_a_head(struct writing *w, unsigned layer, const char *rest)
+{
+    const char *norms = strstr(rest, ".norms.");
+    char name[300];
+    struct array all = {0};
+    uint64_t n = 0;
+
+    if (!norms) return false;
+    if (strcmp(norms, ".norms.0.weight")) return true;
+    for (const struct tensor *t;; n++) {
+        snprintf(name, sizeof name, "model.layers.%u.%.*s.norms.%llu.weight", layer, (int)(norms - rest), rest,
+                 (unsigned long long)n);
+        if (!(t = tensors_find(w->t, name))) break;
+        struct array one = load(w, t);
+        all.x = realloc(all.x, (n + 1) * count(&one) * sizeof *all.x);
+        assert_non_null(all.x);
+        memcpy(all.x + n * count(&one), one.x, count(&one) * sizeof *all.x);
+        all.shape[2] = one.shape[2];
+        free(one.x);
+    }
+    all.shape[0] = 1;
+    all.shape[1] = n;
+    all.dims = 2;
+    snprintf(name, sizeof name, "blk.%u.attn_%c_norm.weight", layer, strstr(rest, "q_layernorm") ? 'q' : 'k');
+    put(w, name, &all);
+    free(all.x);
+    return true;
+}
+
+static void convert_layer(struct writing *w, const struct tensor *t, unsigned layer, const char *rest)
+{
+    char name[128];
+    struct array a;
+
+    if (is_expert(w, layer, rest) || is_norm_of_a_head(w, layer, rest)) return;
+    a = load(w, t);
+    change(w, rest, &a);
+    if (!is_split(w, layer, rest, &a)) {
+        if (!conversion_name(w->c, rest, name, sizeof name)) fail_msg("%s has no name in GGUF", t->name);
+        char full[160];
+
+        snprintf(full, sizeof full, "blk.%u.%s", layer, name);
+        put(w, full, &a);
+    }
+    free(a.x);
+}
+
+static void convert(struct writing *w, const struct tensor *t)
+{
+    static const char *const top[][2] = {{"model.embed_tokens.weight", "token_embd.weight"},
+                                         {"model.norm.weight", "output_norm.weight"},
+                                         {"model.norm.bias", "output_norm.bias"},
+                                         {"lm_head.weight", "output.weight"}};
+    unsigned layer;
+    int end = 0;
+
+    if (sscanf(t->name, "model.layers.%u.%n", &layer, &end) == 1 && end) {
+        if (layer < setting(w, "num_hidden_layers")) convert_layer(w, t, layer, t->name + end);
+        return;
+    }
+    for (size_t i = 0; i < sizeof top / sizeof *top; i++) {
+        if (strcmp(t->name, top[i][0])) continue;
+        struct array a = load(w, t);
+
+        change(w, t->name, &a);
+        put(w, top[i][1], &a);
+        free(a.x);
+        return;
+    }
+    fail_msg("%s has no name in GGUF", t->name);
+}
+
+static void put_factors(struct writing *w, const char *name, const float *x, size_t n)
+{
+    uint64_t dims[1] = {n};
+
+    if (n) gguf_write_tensor(next_file(w), name, F32, dims, 1, x, n * sizeof *x);
+}
+
+static void open_files(struct writing *w, const char *folder)
+{
+    struct error e = {0};
+
+    if (tensors_open(&w->t, folder, NULL, &e)) fail_msg("%s", e.text);
+    w->bytes = calloc(w->t->file_count, sizeof *w->bytes);
+    for (uint32_t i = 0; i < w->t->file_count; i++) {
+        uint64_t n = w->t->files[i].info.bytes;
+        FILE *file = fopen(w->t->files[i].path, "re");
+
+        w->bytes[i] = malloc(n);
+        assert_non_null(file);
+        assert_int_equal(fread(w->bytes[i], 1, n, file), n);
+        fclose(file);
+    }
+}
+
+static void close_files(struct writing *w)
+{
+    for (uint32_t i = 0; i < w->t->file_count; i++) free(w->bytes[i]);
+    free(w->bytes);
+    tensors_close(w->t);
+}
+
+static void write_all(struct writing *w)
+{
+    struct conversion_factors f = {0};
+
+    for (unsigned i = 0; i < w->files; i++) gguf_write_begin(&w->w[i]);
+    conversion_values(w->c, w->config, &w->w[0], &w->heads, &w->kv_heads, &w->head_dim, &f);
+    put_factors(w, "rope_freqs.weight", f.divide, f.divides);
+    put_factors(w, "rope_factors_long.weight", f.longer, f.longs);
+    put_factors(w, "rope_factors_short.weight", f.shorter, f.shorts);
+    for (size_t i = 0; i < w->t->count; i++) convert(w, &w->t->at[i]);
+}
+
+static bool convert_model(struct writing *w, const char *folder)
+{
+    char path[4096];
+    json_t *config;
+
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    config = json_load_file(path, 0, NULL);
+    assert_non_null(config);
+    w->config = config;
+    w->c = conversion_of(config);
+    if (w->c) {
+        open_files(w, folder);
+        write_all(w);
+        close_files(w);
+    }
+    json_decref(config);
+    return w->c != NULL;
+}
+
+bool gguf_model_write(const char *folder, const char *out, const char *name, bool bf16)
+{
+    struct writing w = {.bf16 = bf16, .files = 1};
+
+    if (!convert_model(&w, folder)) return false;
+    gguf_write_file(&w.w[0], out, name);
+    return true;
+}
+
+bool gguf_model_write_set(const char *folder, const char *out, const char *stem, bool bf16)
+{
+    struct writing w = {.bf16 = bf16, .files = GGUF_SET_FILES};
+    char name[256];
+
+    if (!convert_model(&w, folder)) return false;
+    for (unsigned i = 0; i < GGUF_SET_FILES; i++) {
+        gguf_write_u16(&w.w[i], "split.no", i);
+        gguf_write_u16(&w.w[i], "split.count", GGUF_SET_FILES);
+        gguf_write_u32(&w.w[i], "split.tensors.count", w.tensors);
+        snprintf(name, sizeof name, "%s-%05u-of-%05u.gguf", stem, i + 1, GGUF_SET_FILES);
+        gguf_write_file(&w.w[i], out, name);
+    }
+    return true;
+}

@@ -1,0 +1,37 @@
+/* What llama.cpp's converter calls the tensors and values of each kind of model: for support_gguf_model.c. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "tests/support_gguf.h"
+
+enum {
+    PERMUTED = 1,      /* rows of q and k */
+    PLUS_ONE = 2,      /* norms */
+    TRANSPOSED = 4,    /* experts are stored [in][out] */
+    ALTERNATING = 8,   /* rows of gate and up */
+    TILED = 16,        /* value heads */
+    PARTIAL = 32,      /* rope.dimension_count is said */
+    SLIDES = 64,       /* attention.sliding_window is said */
+    SLIDES_WHERE = 128 /* and the pattern */
+};
+
+struct conversion {
+    const char *type, *arch; /* model_type, general.architecture */
+    unsigned flags;
+    const char *const (*names)[2];  /* of tensors that it calls otherwise than most; ended by NULLs */
+    const char *const (*values)[3]; /* "int", "real" or "bool", key, field; ended by NULLs */
+};
+
+#define CONVERSION_FACTORS 128
+struct conversion_factors {
+    float divide[CONVERSION_FACTORS], longer[CONVERSION_FACTORS], shorter[CONVERSION_FACTORS];
+    size_t divides, longs, shorts;
+};
+
+const struct conversion *conversion_of(const json_t *config); /* NULL: none */
+/* rest: of a tensor of a layer, with its suffix. false: it has no name. */
+bool conversion_name(const struct conversion *c, const char *rest, char *out, size_t room);
+void conversion_values(const struct conversion *c, const json_t *config, struct gguf_writer *w, uint64_t *heads,
+                       uint64_t *kv_heads, uint64_t *head_dim, struct conversion_factors *f);
