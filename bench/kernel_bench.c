@@ -203,16 +203,11 @@ static const struct bench_case cases[] = {
     {"product f16, 1 token", product, FORM_F16 * 1000 + 1, false},
     {"product fp8, 1 token", product, FORM_F8_E4M3 * 1000 + 1, false},
     {"product mxfp4, 1 token", product, FORM_MXFP4 * 1000 + 1, false},
-    {"product q4_0, 1 token", product, FORM_Q4_0 * 1000 + 1, false},
-    {"product q4_1, 1 token", product, FORM_Q4_1 * 1000 + 1, false},
-    {"product q5_0, 1 token", product, FORM_Q5_0 * 1000 + 1, false},
-    {"product q5_1, 1 token", product, FORM_Q5_1 * 1000 + 1, false},
-    {"product q8_0, 1 token", product, FORM_Q8_0 * 1000 + 1, false},
-    {"product q4_k, 1 token", product, FORM_Q4_K * 1000 + 1, false},
-    {"product q4_k, 2 tokens", product, FORM_Q4_K * 1000 + 2, false},
-    {"product q4_k, 4 tokens", product, FORM_Q4_K * 1000 + 4, false},
-    {"product q5_k, 1 token", product, FORM_Q5_K * 1000 + 1, false},
-    {"product q6_k, 1 token", product, FORM_Q6_K * 1000 + 1, false},
+#define ONE_TOKEN(name, ...) {"product " #name ", 1 token", product, FORM_##name * 1000 + 1, false},
+    FORM_BLOCKS(ONE_TOKEN)
+#undef ONE_TOKEN
+        {"product Q4_K, 2 tokens", product, FORM_Q4_K * 1000 + 2, false},
+    {"product Q4_K, 4 tokens", product, FORM_Q4_K * 1000 + 4, false},
     {"transposed bf16, 1 token", product_t, FORM_BF16 * 1000 + 1, false},
     {"attention, 1 of 65536", attention, 1, false},
     {"delta rule, 1 position", delta, 8, false},
@@ -226,10 +221,10 @@ static const struct bench_case cases[] = {
     {"product f32, 128 tokens", product, FORM_F32 * 1000 + 128, true},
     {"product fp8, 128 tokens", product, FORM_F8_E4M3 * 1000 + 128, true},
     {"product mxfp4, 128 tokens", product, FORM_MXFP4 * 1000 + 128, true},
-    {"product q8_0, 128 tokens", product, FORM_Q8_0 * 1000 + 128, true},
-    {"product q4_k, 128 tokens", product, FORM_Q4_K * 1000 + 128, true},
-    {"product q6_k, 128 tokens", product, FORM_Q6_K * 1000 + 128, true},
-    {"transposed bf16, 128 tokens", product_t, FORM_BF16 * 1000 + 128, true},
+#define MANY_TOKENS(name, ...) {"product " #name ", 128 tokens", product, FORM_##name * 1000 + 128, true},
+    FORM_BLOCKS(MANY_TOKENS)
+#undef MANY_TOKENS
+        {"transposed bf16, 128 tokens", product_t, FORM_BF16 * 1000 + 128, true},
     {"attention, prompt of 512", attention, 512, true},
 };
 #define CASES (sizeof cases / sizeof *cases)

@@ -86,14 +86,29 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(MXFP4,    32, 16, 1, BF16, GRID,  1, 32, FORM_BIT(F8_E8M0),                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x21)
 #define FORM_BLOCKS(ROW)                                                                                               \
-    ROW(Q4_0,     32, 18, 2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff),   0x26)                               \
-    ROW(Q4_1,     32, 20, 4, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),   0xa3)                               \
-    ROW(Q5_0,     32, 22, 2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff),   0xa6)                               \
-    ROW(Q5_1,     32, 24, 8, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),   0xa1)                               \
-    ROW(Q8_0,     32, 34, 2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff),   0x9a)                               \
-    ROW(Q4_K,    256, 144, 16, F32, INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),  0x90)                               \
-    ROW(Q5_K,    256, 176, 16, F32, INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff),  0x8b)                               \
-    ROW(Q6_K,    256, 210, 2, F32, INSIDE, 0, 0, 0, 0, (208, 1, 2, 0x7c00, 0x3ff), 0x0e)
+    ROW(Q4_0,         32,  18,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x26)                           \
+    ROW(Q4_1,         32,  20,  4, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff), 0xa3)                           \
+    ROW(Q5_0,         32,  22,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0xa6)                           \
+    ROW(Q5_1,         32,  24,  8, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff), 0xa1)                           \
+    ROW(Q8_0,         32,  34,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x9a)                           \
+    ROW(IQ4_NL,       32,  18,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x14)                           \
+    ROW(MXFP4_BLOCK,  32,  17,  1, BF16, INSIDE, 0, 0, 0, 0, (0, 1, 1, 0xff, 0), 0x79)                                 \
+    ROW(NVFP4,        64,  36,  4, BF16, INSIDE, 0, 0, 0, 0, (0, 0, 0, 0, 0), 0x1b)                                    \
+    ROW(Q2_K,        256,  84,  4, F32,  INSIDE, 0, 0, 0, 0, (80, 2, 2, 0x7c00, 0x3ff), 0xa1)                          \
+    ROW(Q3_K,        256, 110,  2, F32,  INSIDE, 0, 0, 0, 0, (108, 1, 2, 0x7c00, 0x3ff), 0x16)                         \
+    ROW(Q4_K,        256, 144, 16, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff), 0x90)                           \
+    ROW(Q5_K,        256, 176, 16, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff), 0x8b)                           \
+    ROW(Q6_K,        256, 210,  2, F32,  INSIDE, 0, 0, 0, 0, (208, 1, 2, 0x7c00, 0x3ff), 0x0e)                         \
+    ROW(IQ4_XS,      256, 136,  8, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x05)                           \
+    ROW(IQ1_S,       256,  50,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0xa3)                           \
+    ROW(IQ1_M,       256,  56,  8, F32,  INSIDE, 0, 0, 0, 0, (48, 1, 8, 0x7000c00000000000, 0x3000f000f000), 0x2c)     \
+    ROW(IQ2_XXS,     256,  66,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x9b)                           \
+    ROW(IQ2_XS,      256,  74,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x95)                           \
+    ROW(IQ2_S,       256,  82,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x17)                           \
+    ROW(IQ3_XXS,     256,  98,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x1f)                           \
+    ROW(IQ3_S,       256, 110,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x0f)                           \
+    ROW(TQ1_0,       256,  54,  2, F32,  INSIDE, 0, 0, 0, 0, (52, 1, 2, 0x7c00, 0x3ff), 0xb1)                          \
+    ROW(TQ2_0,       256,  66,  2, F32,  INSIDE, 0, 0, 0, 0, (64, 1, 2, 0x7c00, 0x3ff), 0x2c)
 #define FORM_WEIGHTS(ROW) FORM_PLAIN(ROW) FORM_BLOCKS(ROW)
 #define FORM_OTHERS(ROW)                                                                                               \
     ROW(F8_E8M0,   1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
@@ -107,7 +122,10 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 /* clang-format on */
 #define FORM_TABLE(ROW) FORM_WEIGHTS(ROW) FORM_OTHERS(ROW)
 /* MXFP4 (OCP microscaling formats 1.0): a block's 32 numbers e2m1, two in a byte, the low nibble first. F8_*: OCP 8-bit
- * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. */
+ * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. FORM_BLOCKS are GGUF's
+ * types, layouts as ggml-common.h has them; MXFP4_BLOCK is its MXFP4, with the e8m0 scale before the 32 numbers, whose first
+ * 16 are low nibbles. A matrix of NVFP4 may be multiplied by one more number for all of it, which lies in another tensor:
+ * that is an operation on the product, and no matter of the form. */
 
 #define FORM_ENUM(name, ...) FORM_##name,
 enum form { FORM_TABLE(FORM_ENUM) FORMS };

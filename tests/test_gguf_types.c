@@ -35,6 +35,8 @@ static void known_types(void **state)
     assert_int_equal(form_of_ggml_type(1), FORM_F16);
     assert_int_equal(form_of_ggml_type(28), FORM_F64);
     assert_int_equal(form_of_ggml_type(30), FORM_BF16);
+    assert_int_equal(form_of_ggml_type(14), FORM_Q6_K);
+    assert_int_equal(form_of_ggml_type(39), FORM_MXFP4_BLOCK);
 }
 
 static void forms_are_as_the_types(void **state)

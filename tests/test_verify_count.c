@@ -50,12 +50,13 @@ static double value_of(uint32_t form, const uint8_t *p)
     return ldexp((double)m, (int)e - of[form].bias);
 }
 
-/* Blocks with scales inside: how many can be no number, where they are and what they are. Others are numbers themselves. */
+/* Blocks with scales inside: how many can be no number, where these are and what they are. Others are numbers themselves. */
 static uint32_t scales_of(uint32_t form)
 {
     switch (form) {
     case FORM_Q4_1:
     case FORM_Q5_1:
+    case FORM_Q2_K:
     case FORM_Q4_K:
     case FORM_Q5_K: return 2;
     }
@@ -65,14 +66,23 @@ static uint32_t scales_of(uint32_t form)
 static uint32_t scale_at(uint32_t form, uint32_t k)
 {
     switch (form) {
+    case FORM_Q2_K: return 80 + 2 * k;
+    case FORM_Q3_K: return 108;
     case FORM_Q6_K: return 208;
+    case FORM_IQ1_M: return 48;
+    case FORM_TQ1_0: return 52;
+    case FORM_TQ2_0: return 64;
     }
     return 2 * k;
 }
 
-static uint32_t scale_form(uint32_t form)
+static double scale_value(uint32_t form, const uint8_t *p)
 {
-    return form_scales(form) == FORM_SCALES_INSIDE ? FORM_F16 : form;
+    const uint8_t half[2] = {(uint8_t)(p[1] >> 4 | (p[3] & 0xf0)), (uint8_t)(p[5] >> 4 | (p[7] & 0xf0))};
+
+    if (form_scales(form) != FORM_SCALES_INSIDE) return value_of(form, p);
+    if (form == FORM_MXFP4_BLOCK) return value_of(FORM_F8_E8M0, p);
+    return value_of(FORM_F16, form == FORM_IQ1_M ? half : p);
 }
 
 static void feed_in_pieces(struct counter *c, const uint8_t *p, uint64_t bytes, uint64_t most)
@@ -92,7 +102,7 @@ static void feed_in_pieces(struct counter *c, const uint8_t *p, uint64_t bytes, 
 static void counts_every_form(void **state)
 {
     enum { BYTES = 60000 };
-    static uint8_t file[BYTES];
+    static uint8_t file[BYTES + 8];
 
     (void)state;
     for (uint32_t form = 0; form < FORMS; form++) {
@@ -111,7 +121,7 @@ static void counts_every_form(void **state)
             for (uint64_t i = 0; i < s.bytes; i += w) {
                 for (uint32_t k = 0; k < scales_of(form); k++) {
                     uint64_t at = s.offset + i + scale_at(form, k);
-                    double x = value_of(scale_form(form), file + at);
+                    double x = scale_value(form, file + at);
 
                     if (isnan(x)) nan++;
                     if (isinf(x)) inf++;

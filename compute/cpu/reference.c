@@ -1,4 +1,5 @@
 #include "compute/cpu/reference.h"
+#include "compute/grids.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -129,6 +130,159 @@ static double Q6_K_element(const unsigned char *b, uint64_t i)
     const unsigned low = b[64 * half + (quarter % 2) * 32 + l] >> (quarter < 2 ? 0 : 4) & 15;
     const unsigned high = b[128 + 32 * half + l] >> 2 * quarter & 3;
     return (double)f16(b + 208) * (signed char)b[192 + i / 16] * ((int)(low | high << 4) - 32);
+}
+
+static const signed char iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+static double IQ4_NL_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b) * iq4_values[nibble(b + 2, i)];
+}
+
+static double IQ4_XS_element(const unsigned char *b, uint64_t i)
+{
+    const uint64_t j = i / 32;
+    const unsigned low = b[4 + j / 2] >> 4 * (j % 2) & 15, high = (b[2 + j / 4] >> 2 * (j % 4) & 3u) << 4;
+    return (double)f16(b) * ((int)(low | high) - 32) * iq4_values[nibble(b + 8 + 16 * j, i % 32)];
+}
+
+/* Their zero has no sign. */
+static double e2m1(unsigned code)
+{
+    const double x = small_float(code & 7, 2, 1, 1);
+    return code & 8 && x != 0 ? -x : x;
+}
+
+static double MXFP4_BLOCK_element(const unsigned char *b, uint64_t i)
+{
+    return b[0] == 255 ? NAN : ldexp(e2m1(nibble(b + 1, i)), b[0] - 127);
+}
+
+static double NVFP4_element(const unsigned char *b, uint64_t i)
+{
+    const uint64_t j = i / 16;
+    const double scale = b[j] == 0x7f ? 0 : small_float(b[j] & 0x7f, 4, 3, 7);
+    return scale * e2m1(b[4 + 8 * j + i % 8] >> (i % 16 < 8 ? 0 : 4) & 15);
+}
+
+static unsigned two_bits(const unsigned char *p,
+                         uint64_t i) /* of 256 in 64 bytes: by 128, four times 32 share 32 bytes */
+{
+    return p[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
+}
+
+static double Q2_K_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned scale = b[i / 16];
+    return (double)f16(b + 80) * (scale & 15) * two_bits(b + 16, i) - (double)f16(b + 82) * (scale >> 4);
+}
+
+static double Q3_K_element(const unsigned char *b, uint64_t i)
+{
+    const uint64_t j = i / 16;
+    const unsigned low = b[96 + j % 8] >> j / 8 * 4 & 15, high = (b[104 + j % 4] >> j / 4 * 2 & 3u) << 4;
+    const int q = (int)two_bits(b + 32, i) - (b[i % 32] >> i / 32 & 1 ? 0 : 4);
+    return (double)f16(b + 108) * ((int)(low | high) - 32) * q;
+}
+
+static double TQ2_0_element(const unsigned char *b, uint64_t i)
+{
+    return (double)f16(b + 64) * ((int)two_bits(b, i) - 1);
+}
+
+static double TQ1_0_element(const unsigned char *b, uint64_t i)
+{
+    static const unsigned powers[5] = {1, 3, 9, 27, 81};
+    const unsigned byte = i < 160 ? b[i % 32] : i < 240 ? b[32 + i % 16] : b[48 + i % 4];
+    const unsigned digit = byte * powers[i < 160 ? i / 32 : i < 240 ? (i - 160) / 16 : (i - 240) / 4] & 255;
+    return (double)f16(b + 52) * ((int)(digit * 3 >> 8) - 1);
+}
+
+/* ---- grids ---- */
+
+#define ENTRY(x) x,
+static const uint16_t iq1[] = {GRID_IQ1(ENTRY)}, iq2_xxs[] = {GRID_IQ2_XXS(ENTRY)}, iq2_xs[] = {GRID_IQ2_XS(ENTRY)},
+                      iq2_s[] = {GRID_IQ2_S(ENTRY)}, iq3_xxs[] = {GRID_IQ3_XXS(ENTRY)}, iq3_s[] = {GRID_IQ3_S(ENTRY)};
+#undef ENTRY
+
+static int iq2_value(unsigned entry, uint64_t i)
+{
+    static const int values[4] = {8, 25, 43};
+    return values[entry >> 2 * i & 3];
+}
+
+static int iq3_value(unsigned entry, uint64_t i)
+{
+    return entry >> 4 * i & 7;
+}
+
+static uint32_t word(const unsigned char *p)
+{
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* Signs of 8 numbers: 7 bits, and their parity. */
+static int sign(unsigned bits, uint64_t i)
+{
+    if (i < 7) return bits >> i & 1 ? -1 : 1;
+    return __builtin_popcount(bits & 127) % 2 ? -1 : 1;
+}
+
+static double IQ2_XXS_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned char *q = b + 2 + i / 32 * 8;
+    const double scale = f16(b) * (0.5 + (word(q + 4) >> 28)) / 4;
+    return scale * iq2_value(iq2_xxs[q[i % 32 / 8]], i % 8) * sign(word(q + 4) >> 7 * (i % 32 / 8), i % 8);
+}
+
+static double IQ2_XS_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned q = b[2 + i / 8 * 2] | (unsigned)b[3 + i / 8 * 2] << 8;
+    const double scale = f16(b) * (0.5 + (b[66 + i / 32] >> i / 16 % 2 * 4 & 15)) / 4;
+    return scale * iq2_value(iq2_xs[q & 511], i % 8) * sign(q >> 9, i % 8);
+}
+
+static double IQ2_S_element(const unsigned char *b, uint64_t i)
+{
+    const uint64_t j = i / 8;
+    const unsigned q = b[2 + j] | (b[66 + j / 4] >> 2 * (j % 4) & 3u) << 8;
+    const double scale = f16(b) * (0.5 + (b[74 + i / 32] >> i / 16 % 2 * 4 & 15)) / 4;
+    return scale * iq2_value(iq2_s[q], i % 8) * (bit(b + 34, i) ? -1 : 1);
+}
+
+static double IQ3_XXS_element(const unsigned char *b, uint64_t i)
+{
+    const uint32_t w = word(b + 66 + i / 32 * 4);
+    const int g = iq3_value(iq3_xxs[b[2 + i / 4]], i % 4);
+    return f16(b) * (0.5 + (w >> 28)) / 2 * (g == 7 ? 62 : 4 + 8 * g) * sign(w >> 7 * (i % 32 / 8), i % 8);
+}
+
+static double IQ3_S_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned q = b[2 + i / 4] | bit(b + 66, i / 4) << 8;
+    const int scale = 1 + 2 * (b[106 + i / 64] >> i / 32 % 2 * 4 & 15);
+    return (double)f16(b) * scale * (1 + 2 * iq3_value(iq3_s[q], i % 4)) * (bit(b + 74, i) ? -1 : 1);
+}
+
+static double iq1_value(unsigned entry, uint64_t i, bool less)
+{
+    return (int)(entry >> 2 * i & 3) - 1 + (less ? -0.125 : 0.125);
+}
+
+static double IQ1_S_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned high = b[34 + i / 32 * 2] | (unsigned)b[35 + i / 32 * 2] << 8;
+    const unsigned q = b[2 + i / 8] | (high >> 3 * (i / 8 % 4) & 7) << 8;
+    return (double)f16(b) * (2 * (high >> 12 & 7) + 1) * iq1_value(iq1[q], i % 8, high >> 15);
+}
+
+static double IQ1_M_element(const unsigned char *b, uint64_t i)
+{
+    const unsigned high = b[32 + i / 16] >> i / 8 % 2 * 4, q = b[i / 8] | (high & 7) << 8;
+    const unsigned scales = b[48 + i / 64 * 2] | (unsigned)b[49 + i / 64 * 2] << 8;
+    const unsigned char d[2] = {(unsigned char)(b[49] >> 4 | (b[51] & 0xf0)),
+                                (unsigned char)(b[53] >> 4 | (b[55] & 0xf0))};
+    return (double)f16(d) * (2 * (scales >> i / 16 % 4 * 3 & 7) + 1) * iq1_value(iq1[q], i % 8, high >> 3 & 1);
 }
 
 double reference_stored(uint32_t form, const void *row, uint64_t k)

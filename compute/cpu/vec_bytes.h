@@ -19,6 +19,10 @@ INLINE vb vb_words(uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 {
     return _mm_setr_epi32((int)a, (int)b, (int)c, (int)d);
 }
+INLINE vb vb_quads(uint64_t a, uint64_t b)
+{
+    return _mm_set_epi64x((long long)b, (long long)a);
+}
 INLINE vb vb_and(vb a, vb b)
 {
     return _mm_and_si128(a, b);
@@ -26,6 +30,14 @@ INLINE vb vb_and(vb a, vb b)
 INLINE vb vb_or(vb a, vb b)
 {
     return _mm_or_si128(a, b);
+}
+INLINE vb vb_xor(vb a, vb b)
+{
+    return _mm_xor_si128(a, b);
+}
+INLINE vb vb_add(vb a, vb b)
+{
+    return _mm_add_epi8(a, b);
 }
 INLINE vb vb_sub(vb a, vb b)
 {
@@ -43,15 +55,18 @@ INLINE vb vb_has(vb a, vb bits)
 {
     return _mm_cmpeq_epi8(_mm_and_si128(a, bits), bits);
 }
+INLINE vb vb_least(vb a, unsigned x)
+{
+    const __m128i least = _mm_set1_epi8((char)x);
+    return _mm_cmpeq_epi8(_mm_max_epu8(a, least), a);
+}
 INLINE vb vb_spread(unsigned bits)
 {
     const __m128i place = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     const __m128i each = _mm_set1_epi64x((long long)0x8040201008040201);
     return vb_has(_mm_shuffle_epi8(_mm_cvtsi32_si128((int)bits), place), each);
 }
-INLINE float float_of_half_at(const void *p)
+INLINE float vb_half(unsigned bits)
 {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128((int)bits)));
 }

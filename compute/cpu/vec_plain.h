@@ -218,6 +218,10 @@ VEC vb vb_words(uint32_t a, uint32_t b, uint32_t c, uint32_t d) /* little-endian
     const uint32_t w[4] = {a, b, c, d};
     VB_EACH(w[i / 4] >> i % 4 * 8);
 }
+VEC vb vb_quads(uint64_t a, uint64_t b)
+{
+    VB_EACH((i < 8 ? a : b) >> i % 8 * 8);
+}
 VEC vb vb_and(vb a, vb b)
 {
     VB_EACH(a.v[i] & b.v[i]);
@@ -225,6 +229,14 @@ VEC vb vb_and(vb a, vb b)
 VEC vb vb_or(vb a, vb b)
 {
     VB_EACH(a.v[i] | b.v[i]);
+}
+VEC vb vb_xor(vb a, vb b)
+{
+    VB_EACH(a.v[i] ^ b.v[i]);
+}
+VEC vb vb_add(vb a, vb b)
+{
+    VB_EACH(a.v[i] + b.v[i]);
 }
 VEC vb vb_sub(vb a, vb b)
 {
@@ -243,15 +255,17 @@ VEC vb vb_has(vb a, vb bits) /* 255 where all of bits are set, else 0 */
 {
     VB_EACH((a.v[i] & bits.v[i]) == bits.v[i] ? 255 : 0);
 }
+VEC vb vb_least(vb a, unsigned x) /* 255 where a byte is x at least, else 0 */
+{
+    VB_EACH(a.v[i] >= x ? 255 : 0);
+}
 VEC vb vb_spread(unsigned bits) /* bit i of 16 to byte i: 255 or 0 */
 {
     VB_EACH(bits >> i & 1 ? 255 : 0);
 }
-VEC float float_of_half_at(const void *p)
+VEC float vb_half(unsigned bits) /* IEEE half to float */
 {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return float_of_half(h);
+    return float_of_half((uint16_t)bits);
 }
 VEC vf vf_two(float a, float b) /* eight lanes each */
 {

@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
                                 : 1.0f;
             }
         }
-#pragma unroll
+#pragma unroll(INSIDE ? 1 : V / PART)
         for (int s = 0; s < V; s += PART) {
             float wide[ROWS][PART];
 
