@@ -23,6 +23,7 @@ int facts_open(struct facts *x, struct instance *i, struct error *e)
 {
     const struct options *o = instance_options(i);
     const struct plan_shm *p = instance_plan(i);
+    uint32_t rows;
 
     *x = (struct facts){.instance = i,
                         .tokenizer = instance_tokenizer(i),
@@ -35,7 +36,8 @@ int facts_open(struct facts *x, struct instance *i, struct error *e)
                         .max_tokens = o->max_tokens > 0 ? (uint32_t)o->max_tokens : MAX_TOKENS,
                         .created = (int64_t)time(NULL)};
     /* the rows are one pool, of which a request takes what it needs */
-    x->context = p->run.kv_rows < p->spec.context ? p->run.kv_rows : p->spec.context;
+    rows = p->run.kv_rows - plan_guess_rows(p->run.guesses);
+    x->context = rows < p->spec.context ? rows : p->spec.context;
     instance_end_tokens(i, &x->eos, &x->ends);
     x->spoken_count = think_setup(&x->think, x->tokenizer, x->spoken);
     name_model(x->name, sizeof x->name, o->model);
