@@ -17,7 +17,12 @@
 
 struct server server_start(const char *const *more)
 {
-    const char *arg[32] = {"serve", SERVE_DEMO, "--port", "0", "--threads", "1", "--host-memory", "1G"};
+    return server_start_model(SERVE_DEMO, more);
+}
+
+struct server server_start_model(const char *model, const char *const *more)
+{
+    const char *arg[32] = {"serve", model, "--port", "0", "--threads", "1", "--host-memory", "1G"};
     struct server s = {0};
     char text[4096];
     const char *at = NULL;

@@ -20,6 +20,7 @@ void ask_free(struct ask *a)
     for (uint32_t i = 0; i < a->prompts; i++) token_ids_free(&a->prompt[i]);
     for (size_t i = 0; i < a->stops; i++) free(a->stop[i]);
     grammar_close(a->grammar);
+    json_decref(a->tools);
     free(a->prompt);
     free(a->stop);
     free(a->bias);

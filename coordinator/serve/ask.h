@@ -36,6 +36,8 @@ struct ask {
     size_t stops;
     int logprobs;            /* alternatives to tell of each token; -1: no logarithms at all */
     double timeout_s;        /* 0: none */
+    json_t *tools;           /* that may be called; NULL: none. A request's own copy */
+    const char *only;        /* the one that must be; the body's, while it is read */
     struct grammar *grammar; /* the form of each answer; NULL: any */
     char model[256];         /* as it was asked for */
 };
@@ -44,10 +46,10 @@ int ask_completion(struct ask **out, const struct facts *x, const json_t *body, 
 int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
 void ask_free(struct ask *a);
 
-/* The tokens of a chat's messages; *close: the tag that ends a thought within which they end, or NULL (close NULL: no matter). And the text that
+/* The tokens of a chat's messages, given these tools (NULL: none); *close: the tag that ends a thought within which they end, or NULL (close NULL: no matter). And the text that
  * they are made from (NULL: not wanted), the caller's. */
-int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids *ids, char **text, size_t *bytes,
-                    const char **close, struct fault *f);
+int ask_chat_prompt(const struct facts *x, const json_t *body, const json_t *tools, struct token_ids *ids, char **text,
+                    size_t *bytes, const char **close, struct fault *f);
 
 /* ---- for ask_*.c ---- */
 
@@ -55,5 +57,9 @@ int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids 
 int ask_common(struct ask *a, const struct facts *x, const json_t *body, struct fault *f);
 int ask_max_tokens(struct ask *a, const struct facts *x, const json_t *body, struct fault *f);
 int ask_check_length(const struct ask *a, const struct facts *x, const char *param, struct fault *f);
+/* What may be called; *forced: something must. */
+int ask_tools(struct ask *a, const struct facts *x, const json_t *body, bool *forced, struct fault *f);
+/* Then the form of the answer is that of calls. lead: as forms_read(). */
+int ask_force(struct ask *a, const struct facts *x, const json_t *body, const char *lead, struct fault *f);
 /* Is this model served? */
 int ask_model(const struct facts *x, const json_t *body, char *name, size_t room, struct fault *f);

@@ -13,9 +13,10 @@ static const char *const known[] = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n",
     "stop", "stream", "stream_options", "logprobs", "top_logprobs", "logit_bias", "presence_penalty",
     "frequency_penalty", "repeat_penalty", "response_format", "ignore_eos", "return_progress", "chat_template_kwargs",
-    "reasoning_effort", "reasoning_format", "add_generation_prompt", "continue_final_message", "timeout_s",
+    "reasoning_effort", "reasoning_format", "tools", "tool_choice", "parallel_tool_calls", "add_generation_prompt",
+    "continue_final_message", "timeout_s",
     /* taken and without a meaning here */
-    "user", "metadata", "store", "service_tier", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", NULL};
+    "user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", NULL};
 
 static const char *const message_known[] = {"role",       "content",      "name",        "refusal", "reasoning_content",
                                             "tool_calls", "tool_call_id", "annotations", "audio",   "function_call",
@@ -149,7 +150,7 @@ static int add_vars(json_t *vars, const json_t *body, struct fault *f)
         return fault_set(f, 400, "chat_template_kwargs", NULL, "chat_template_kwargs must be an object");
     json_object_foreach(given, key, v)
     {
-        if (!strcmp(key, "messages") || !strcmp(key, "add_generation_prompt"))
+        if (!strcmp(key, "messages") || !strcmp(key, "tools") || !strcmp(key, "add_generation_prompt"))
             return fault_set(f, 400, "chat_template_kwargs", NULL, "chat_template_kwargs: %s has its own parameter",
                              key);
         json_object_set(vars, key, v);
@@ -179,8 +180,8 @@ static int cut_behind(const json_t *list, char *text, size_t *bytes, struct faul
                      "the chat template does not keep the final message as it is: it cannot be continued");
 }
 
-static int render(const struct facts *x, const json_t *list, const json_t *body, char **text, size_t *bytes,
-                  struct fault *f)
+static int render(const struct facts *x, const json_t *list, const json_t *body, const json_t *tools, char **text,
+                  size_t *bytes, struct fault *f)
 {
     bool go_on = false, generation;
     struct error e = {0};
@@ -195,6 +196,7 @@ static int render(const struct facts *x, const json_t *list, const json_t *body,
                          "add_generation_prompt and continue_final_message exclude each other");
     vars = json_pack("{s:O,s:b}", "messages", (json_t *)list, "add_generation_prompt", generation);
     if (!vars) return fault_set(f, 500, NULL, NULL, "out of memory");
+    if (tools) json_object_set(vars, "tools", (json_t *)tools);
     rc = add_vars(vars, body, f);
     if (!rc && template_render(x->template, vars, NULL, text, bytes, &e))
         rc = fault_set(f, e.code == ENOMEM ? 500 : 400, "messages", NULL, "the chat template: %.400s", e.text);
@@ -206,8 +208,8 @@ static int render(const struct facts *x, const json_t *list, const json_t *body,
     return rc;
 }
 
-int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids *ids, char **text, size_t *bytes,
-                    const char **close, struct fault *f)
+int ask_chat_prompt(const struct facts *x, const json_t *body, const json_t *tools, struct token_ids *ids, char **text,
+                    size_t *bytes, const char **close, struct fault *f)
 {
     json_t *list = json_array();
     struct error e = {0};
@@ -221,7 +223,7 @@ int ask_chat_prompt(const struct facts *x, const json_t *body, struct token_ids 
         return fault_set(f, 400, "messages", NULL, "this model has no chat template: /v1/completions continues a text");
     }
     rc = read_messages(list, body, f);
-    if (!rc) rc = render(x, list, body, &rendered, &n, f);
+    if (!rc) rc = render(x, list, body, tools, &rendered, &n, f);
     json_decref(list);
     if (!rc && ids && tokenizer_encode(x->tokenizer, rendered, n, false, ids, &e))
         rc = fault_set(f, e.code == ENOMEM ? 500 : 400, "messages", NULL, "%.400s", e.text);
@@ -265,6 +267,7 @@ int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct
 {
     struct ask *a = calloc(1, sizeof *a);
     const char *close = NULL;
+    bool forced = false;
     int rc;
 
     if (!a || !(a->prompt = calloc(1, sizeof *a->prompt))) {
@@ -277,9 +280,15 @@ int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct
     if (!rc) rc = ask_common(a, x, body, f);
     if (!rc) rc = read_logprobs(a, body, f);
     if (!rc) rc = read_formats(a, body, f);
-    if (!rc) rc = ask_chat_prompt(x, body, &a->prompt[0], NULL, NULL, &close, f);
+    if (!rc) rc = ask_tools(a, x, body, &forced, f);
+    if (!rc) rc = ask_chat_prompt(x, body, a->tools, &a->prompt[0], NULL, NULL, &close, f);
     a->thinks = close != NULL;
     if (!rc) rc = forms_read(&a->grammar, x, body, close, f);
+    if (!rc && a->grammar && a->tools)
+        rc = fault_set(f, 400, "response_format", NULL,
+                       "response_format: an answer that may call tools has no form of its own: tool_choice none");
+    if (!rc && forced) rc = ask_force(a, x, body, close, f);
+    a->only = NULL;
     if (!rc) rc = ask_check_length(a, x, "messages", f);
     if (rc) {
         ask_free(a);

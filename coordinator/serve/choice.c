@@ -1,6 +1,7 @@
 #include "coordinator/serve/choice.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "coordinator/serve/forms.h"
@@ -23,6 +24,15 @@ void choice_free(struct choice *c)
     logprobs_free(&c->logprobs);
     buffer_free(&c->text);
     buffer_free(&c->thought);
+    tools_close(c->tools);
+    for (uint32_t i = 0; i < c->calls; i++) {
+        free(c->call[i].name);
+        free(c->call[i].arguments);
+    }
+    free(c->call);
+    c->call = NULL;
+    c->calls = 0;
+    c->tools = NULL;
     free(c->positions);
     c->completion = NULL;
     c->positions = NULL;
@@ -56,12 +66,57 @@ static int on_piece(void *arg, bool thinking, const char *text, size_t bytes, st
     return kept->failed ? error_set(e, ENOMEM, "out of memory") : 0;
 }
 
+/* What is said, thoughts and calls told apart. */
+static int on_said(void *arg, bool thinking, const char *text, size_t bytes, struct error *e)
+{
+    struct choice *c = arg;
+
+    if (thinking || !c->tools) return on_piece(c, thinking, text, bytes, e);
+    return tools_push(c->tools, text, bytes, e);
+}
+
+static int on_content(void *arg, const char *text, size_t bytes, struct error *e)
+{
+    struct choice *c = arg;
+
+    return c->before ? think_push(&c->think, text, bytes, e) : on_piece(c, false, text, bytes, e);
+}
+
+/* Some families' templates want names of nine letters and digits. */
+static void name_call(const struct choice *c, char *out, size_t room)
+{
+    enum tools_form form = c->job->facts->tools_form;
+    const char *id = strchr(c->job->id, '-') + 1;
+
+    if (form == TOOLS_MISTRAL || form == TOOLS_MISTRAL_ARGS)
+        snprintf(out, room, "%.5s%02x%02x", id, c->index & 255, c->calls & 255);
+    else
+        snprintf(out, room, "call_%.24s%u%02u", id, c->index, c->calls);
+}
+
+static int on_call(void *arg, const char *name, const char *arguments, struct error *e)
+{
+    struct choice *c = arg;
+    struct choice_call *more = realloc(c->call, (c->calls + 1) * sizeof *more), *x;
+
+    if (!more) return error_set(e, ENOMEM, "out of memory");
+    c->call = more;
+    x = &c->call[c->calls];
+    *x = (struct choice_call){.name = strdup(name), .arguments = strdup(arguments)};
+    name_call(c, x->id, sizeof x->id);
+    c->calls++;
+    if (!x->name || !x->arguments) return error_set(e, ENOMEM, "out of memory");
+    if (c->job->ask->stream) reply_call(c, c->calls - 1);
+    return 0;
+}
+
 static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
 {
     struct choice *c = arg;
 
-    if (c->job->ask->api == ASK_CHAT && !c->job->ask->raw_reasoning) return think_push(&c->think, text, bytes, e);
-    return on_piece(c, false, text, bytes, e);
+    if (c->before) return tools_push(c->tools, text, bytes, e);
+    if (c->thoughts) return think_push(&c->think, text, bytes, e);
+    return on_said(c, false, text, bytes, e);
 }
 
 /* ---- tokens ---- */
@@ -180,18 +235,20 @@ int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *s
     const struct facts *x = c->job->facts;
     struct completion_config text = {
         .tokenizer = x->tokenizer, .stop = a->stop, .stops = a->stops, .text = on_text, .arg = c};
+    struct tools_listener calls = {.content = on_content, .call = on_call, .arg = c};
     int rc;
 
     c->scratch = scratch;
-    if (a->api == ASK_CHAT && !a->raw_reasoning) {
-        text.spoken = x->spoken;
-        text.spoken_count = x->spoken_count;
-    }
+    c->thoughts = a->api == ASK_CHAT && !a->raw_reasoning;
+    c->before = a->tools && c->thoughts && tools_before_thoughts(x->tools_form);
+    text.spoken = x->spoken;
+    text.spoken_count = a->tools ? x->spoken_with_tools : c->thoughts ? x->spoken_count : 0;
     c->think = x->think;
-    c->think.text = on_piece;
+    c->think.text = c->before ? on_piece : on_said;
     c->think.arg = c;
     think_begin(&c->think, a->thinks);
     rc = completion_open(&c->completion, &text, e);
+    if (!rc && a->tools) rc = tools_open(&c->tools, x->tools_form, a->tools, &calls, e);
     if (!rc && a->grammar)
         rc = constraint_open(&c->constraint, a->grammar, forms_vocabulary(x->forms), x->eos, x->ends, e);
     if (!rc && a->echo) rc = echo(c, e);
@@ -212,10 +269,13 @@ int choice_conclude(struct choice *c, struct scheduler *s, struct error *e)
 
     if (c->state == CHOICE_SCORES && a->max_tokens) return speak(c, s, e);
     if (!c->stopped) rc = completion_finish(c->completion, &c->stopped, e);
-    if (!rc && a->api == ASK_CHAT && !a->raw_reasoning) rc = think_end(&c->think, e);
+    if (!rc && c->before) rc = tools_finish(c->tools, e);
+    if (!rc && c->thoughts) rc = think_end(&c->think, e);
+    if (!rc && c->tools && !c->before) rc = tools_finish(c->tools, e);
     if (!rc && c->constraint && constraint_error(c->constraint)->code)
-        rc = error_set(e, EINVAL, "response_format: %.400s", constraint_error(c->constraint)->text);
+        rc = error_set(e, EINVAL, "the form of the answer: %.400s", constraint_error(c->constraint)->text);
     c->finish = a->max_tokens && (c->stopped || end == SEQUENCE_TOKEN || end == SEQUENCE_STOP) ? "stop" : "length";
+    if (c->calls) c->finish = "tool_calls";
     c->state = CHOICE_ENDED;
     if (!rc && a->stream) reply_finish(c);
     return rc;

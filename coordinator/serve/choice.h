@@ -11,8 +11,13 @@
 #include "coordinator/chat/think.h"
 #include "coordinator/serve/logprobs.h"
 #include "coordinator/text/buffer.h"
+#include "coordinator/tools/tools.h"
 
 struct job;
+
+struct choice_call { /* of a tool */
+    char id[48], *name, *arguments;
+};
 
 enum choice_state { CHOICE_WAITS, CHOICE_SCORES, CHOICE_SPEAKS, CHOICE_ENDED };
 
@@ -31,6 +36,9 @@ struct choice {
     struct constraint *constraint; /* of the answer's form; NULL: any */
     struct choice_scratch *scratch;
     struct think think;
+    struct tools_parser *tools; /* NULL: none may be called */
+    struct choice_call *call;
+    uint32_t calls;
     struct logprobs logprobs;
     uint32_t *positions; /* that are scored */
     const float *raw;    /* logits of the token that is being chosen, valid until it was handed over */
@@ -39,7 +47,9 @@ struct choice {
     uint64_t last_ns; /* of its last token */
     uint32_t seen;    /* tokens that were counted, and when the last of them came */
     uint64_t before_ns;
-    bool late;          /* its time is over */
+    bool late;     /* its time is over */
+    bool thoughts; /* are told apart; before: calls are told apart before them */
+    bool before;
     bool opened;        /* its first event was sent */
     bool stopped;       /* by a stop text */
     const char *finish; /* finish_reason, static */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "coordinator/serve/forms.h"
+#include "coordinator/source/template.h"
 
 #define MAX_TOKENS 512 /* a forgotten max_tokens must not cost a day */
 
@@ -17,6 +18,24 @@ static void name_model(char *out, size_t room, const char *path)
     }
     snprintf(out, room, "%.*s", (int)(n - from), path + from);
     if (!*out || !strcmp(out, ".") || !strcmp(out, "..")) snprintf(out, room, "model");
+}
+
+/* How calls are written, and the special tokens among their marks. */
+static void find_tools(struct facts *x)
+{
+    const char *const *mark;
+    const char *text;
+    size_t bytes;
+
+    x->spoken_with_tools = x->spoken_count;
+    if (!x->template) return;
+    text = template_text(x->template, true, &bytes);
+    x->tools_form = tools_form_of(text, bytes);
+    for (mark = tools_marks(x->tools_form); *mark && x->spoken_with_tools < FACTS_SPOKEN_MAX; mark++) {
+        int64_t id = tokenizer_token_id(x->tokenizer, *mark);
+
+        if (id >= 0) x->spoken[x->spoken_with_tools++] = (uint32_t)id;
+    }
 }
 
 int facts_open(struct facts *x, struct instance *i, struct error *e)
@@ -40,6 +59,7 @@ int facts_open(struct facts *x, struct instance *i, struct error *e)
     x->context = rows < p->spec.context ? rows : p->spec.context;
     instance_end_tokens(i, &x->eos, &x->ends);
     x->spoken_count = think_setup(&x->think, x->tokenizer, x->spoken);
+    find_tools(x);
     name_model(x->name, sizeof x->name, o->model);
     return forms_open(&x->forms, x->tokenizer, x->vocab, e);
 }

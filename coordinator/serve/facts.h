@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include "coordinator/batch/instance.h"
 #include "coordinator/chat/think.h"
+#include "coordinator/tools/tools.h"
+
+#define FACTS_SPOKEN_MAX (THINK_TOKENS_MAX + 16)
 
 struct forms;
 
@@ -16,9 +19,11 @@ struct facts {
     struct sampler_settings sampling; /* where a request says nothing */
     const uint32_t *eos;
     size_t ends;
-    struct think think; /* marks that its models make; copied for each answer */
-    uint32_t spoken[THINK_TOKENS_MAX];
-    size_t spoken_count;
+    struct think think;         /* marks that its models make; copied for each answer */
+    enum tools_form tools_form; /* how its models call tools */
+    /* Tokens that are text in a chat, special or not: marks of thoughts, and behind them those of calls. */
+    uint32_t spoken[FACTS_SPOKEN_MAX];
+    size_t spoken_count, spoken_with_tools;
     char name[256]; /* of the model: the last part of its path */
     char **alias;   /* more of them */
     size_t aliases;

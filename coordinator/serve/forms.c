@@ -84,11 +84,21 @@ static int compile(struct grammar **out, const json_t *schema, const char *lead,
     return grammar_open(out, &c, e);
 }
 
+int forms_try(const struct grammar *g, const struct facts *x, const char *param, struct fault *f)
+{
+    const struct grammar_vocabulary *v = forms_vocabulary(x->forms);
+    struct constraint *tried = NULL;
+    struct error e = {0};
+    int rc = v ? constraint_open(&tried, g, v, x->eos, x->ends, &e) : error_set(&e, ENOMEM, "out of memory");
+
+    constraint_close(tried);
+    return rc ? fault_set(f, rc == -ENOMEM ? 500 : 400, param, NULL, "%.480s", e.text) : 0;
+}
+
 int forms_read(struct grammar **out, const struct facts *x, const json_t *body, const char *lead, struct fault *f)
 {
+    static const char name[] = "response_format";
     int64_t id = lead ? tokenizer_token_id(x->tokenizer, lead) : -1;
-    const struct grammar_vocabulary *v;
-    struct constraint *tried = NULL;
     struct grammar *g = NULL;
     struct error e = {0};
     json_t *schema;
@@ -97,16 +107,13 @@ int forms_read(struct grammar **out, const struct facts *x, const json_t *body, 
     *out = NULL;
     if (find_schema(&schema, body, f)) return -1;
     if (!schema) return 0;
-    v = forms_vocabulary(x->forms);
-    rc = v ? compile(&g, schema, lead, id >= 0 && tokenizer_is_special(x->tokenizer, (uint32_t)id), &e)
-           : error_set(&e, ENOMEM, "out of memory");
+    rc = compile(&g, schema, lead, id >= 0 && tokenizer_is_special(x->tokenizer, (uint32_t)id), &e);
     json_decref(schema);
-    if (!rc) rc = constraint_open(&tried, g, v, x->eos, x->ends, &e);
-    constraint_close(tried);
-    if (!rc) {
-        *out = g;
-        return 0;
+    if (rc) return fault_set(f, rc == -ENOMEM ? 500 : 400, name, NULL, "%.480s", e.text);
+    if (forms_try(g, x, name, f)) {
+        grammar_close(g);
+        return -1;
     }
-    grammar_close(g);
-    return fault_set(f, rc == -ENOMEM ? 500 : 400, "response_format", NULL, "%.480s", e.text);
+    *out = g;
+    return 0;
 }

@@ -129,6 +129,32 @@ void reply_piece(struct choice *c, bool thinking, const char *text, size_t bytes
     buffer_free(&delta);
 }
 
+static void write_call(struct buffer *b, const struct choice_call *x)
+{
+    buffer_append_text(b, "\"id\":");
+    out_string(b, x->id, strlen(x->id));
+    buffer_append_text(b, ",\"type\":\"function\",\"function\":{\"name\":");
+    out_string(b, x->name, strlen(x->name));
+    buffer_append_text(b, ",\"arguments\":");
+    out_string(b, x->arguments, strlen(x->arguments));
+    buffer_append_byte(b, '}');
+}
+
+void reply_call(struct choice *c, uint32_t call)
+{
+    struct buffer delta = {0};
+
+    open_choice(c);
+    out_format(&delta, "\"tool_calls\":[{\"index\":%u,", call);
+    write_call(&delta, &c->call[call]);
+    buffer_append_text(&delta, "}]");
+    if (delta.failed)
+        c->job->out.failed = true;
+    else
+        send_delta(c, delta.data, delta.bytes, NULL);
+    buffer_free(&delta);
+}
+
 void reply_finish(struct choice *c)
 {
     if (!chat(c->job)) {
@@ -178,7 +204,15 @@ static void whole_choice(struct buffer *b, struct choice *c)
     out_format(b, "{\"index\":%u,", c->index);
     if (chat(c->job)) {
         buffer_append_text(b, "\"message\":{\"role\":\"assistant\",\"content\":");
-        out_string(b, text, c->text.bytes);
+        if (c->calls && !c->text.bytes)
+            buffer_append_text(b, "null");
+        else
+            out_string(b, text, c->text.bytes);
+        for (uint32_t i = 0; i < c->calls; i++) {
+            buffer_append_text(b, i ? ",{" : ",\"tool_calls\":[{");
+            write_call(b, &c->call[i]);
+            buffer_append_text(b, i + 1 == c->calls ? "}]" : "}");
+        }
         if (c->thought.bytes) {
             buffer_append_text(b, ",\"reasoning_content\":");
             out_string(b, c->thought.data, c->thought.bytes);

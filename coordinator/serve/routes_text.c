@@ -20,6 +20,14 @@ static json_t *read_object(struct exchange *x)
     return NULL;
 }
 
+/* Tools that the template shows. */
+static const json_t *tools_of(const struct facts *x, const json_t *body)
+{
+    json_t *tools = body_field(body, "tools");
+
+    return json_array_size(tools) && x->tools_form != TOOLS_NONE ? tools : NULL;
+}
+
 /* The answer, or why there is none; lets the body go. */
 static void finish(struct exchange *x, json_t *body, struct buffer *b, int rc, const struct fault *f)
 {
@@ -78,7 +86,7 @@ static int tokenize(struct routes *r, const json_t *body, struct buffer *b, stru
     if (!rc) rc = body_bool(body, "add_special", &special, f);
     if (!rc) rc = body_bool(body, "with_pieces", &pieces, f);
     if (!rc && !content && body_field(body, "messages"))
-        rc = ask_chat_prompt(r->facts, body, &ids, NULL, NULL, NULL, f);
+        rc = ask_chat_prompt(r->facts, body, tools_of(r->facts, body), &ids, NULL, NULL, NULL, f);
     else if (!rc && !json_is_string(content))
         rc = fault_set(f, 400, "content", NULL, "content must be a text");
     else if (!rc && tokenizer_encode(r->facts->tokenizer, json_string_value(content), json_string_length(content),
@@ -162,7 +170,7 @@ void routes_apply_template(struct routes *r, struct exchange *x)
     int rc;
 
     if (!body) return;
-    rc = ask_chat_prompt(r->facts, body, NULL, &text, &bytes, NULL, &f);
+    rc = ask_chat_prompt(r->facts, body, tools_of(r->facts, body), NULL, &text, &bytes, NULL, &f);
     if (!rc) {
         buffer_append_text(&b, "{\"prompt\":");
         out_string(&b, text, bytes);
@@ -181,7 +189,7 @@ void routes_input_tokens(struct routes *r, struct exchange *x)
     int rc;
 
     if (!body) return;
-    rc = ask_chat_prompt(r->facts, body, &ids, NULL, NULL, NULL, &f);
+    rc = ask_chat_prompt(r->facts, body, tools_of(r->facts, body), &ids, NULL, NULL, NULL, &f);
     if (!rc)
         out_format(&b, "{\"object\":\"response.input_tokens\",\"input_tokens\":%zu,\"n_ctx\":%u}", ids.count,
                    r->facts->context);
