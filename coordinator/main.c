@@ -71,8 +71,9 @@ static int run(struct options *o, struct error *e)
             log_info("%s: the model is taken from %s", o->model, source_path(source));
         o->model = source_path(source);
         o->source = source;
+        if (o->pre) rc = source_set_split(source, o->pre, e);
     }
-    rc = commands[o->command](o, e);
+    if (!rc || !source) rc = commands[o->command](o, e);
     o->source = NULL;
     o->model = NULL;
     source_close(source);

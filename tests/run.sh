@@ -16,6 +16,7 @@ export SLUICE_BUILD=$home
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/cache"
+export SLUICE_FETCHED=${SLUICE_FETCHED:-${XDG_CACHE_HOME:-$HOME/.cache}/sluice-tests} # what tests/fetch_models.sh has fetched
 export XDG_CACHE_HOME=$work/cache # speeds of models made for tests are none of this machine's
 
 # The longest ones first, so that none of them is left to run by itself at the end.

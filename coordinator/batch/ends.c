@@ -25,7 +25,12 @@ static void tell(struct telling *s, uint32_t id, const char *files)
 static void name_files(char *out, size_t room, unsigned from, const char *tokenizer_file)
 {
     const char *names[] = {from & GENERATION_FILE ? "generation_config.json" : NULL,
-                           from & GENERATION_CONFIG ? "config.json" : NULL, tokenizer_file};
+                           from & GENERATION_CONFIG ? "config.json" : NULL,
+                           from & GENERATION_EOS_KEY ? "tokenizer.ggml.eos_token_id" : NULL,
+                           from & GENERATION_EOT_KEY ? "tokenizer.ggml.eot_token_id" : NULL,
+                           from & GENERATION_EOM_KEY ? "tokenizer.ggml.eom_token_id" : NULL,
+                           from & GENERATION_END_TEXT ? "by its text" : NULL,
+                           tokenizer_file};
     size_t n = 0;
 
     *out = 0;
@@ -39,7 +44,7 @@ int ends_find(struct ends *x, const struct model_generation *g, const struct tok
     const char *file = NULL;
     int64_t own = t ? tokenizer_end(t, &file) : -1;
     struct telling s = {.t = t};
-    char files[96];
+    char files[192];
     bool seen = false;
 
     *x = (struct ends){.id = calloc(g->eos_count + 1, sizeof *x->id)};

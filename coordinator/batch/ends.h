@@ -1,4 +1,5 @@
-/* The tokens that end an answer: those of generation_config.json, of config.json, and the tokenizer's end of text. Merged and
+/* The tokens that end an answer: those of generation_config.json, of config.json, the tokenizer's end of text, and of a GGUF
+ * file those that it names and those whose text is known for it. Merged and
  * re-saved folders have them apart (the base model's in one file, the end of a turn in another), and an answer that misses
  * its end never stops; vLLM and mlx-lm stop at all of them too. */
 #pragma once

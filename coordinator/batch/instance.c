@@ -45,8 +45,10 @@ static int load(struct instance *i, struct error *e)
 {
     const struct options *o = i->config.options;
     uint32_t prompt = i->config.prompt_tokens;
-    struct parts_options po = {
-        .model = {.context = (uint32_t)o->context}, .text = i->config.text, .template = i->config.template};
+    struct parts_options po = {.model = {.context = (uint32_t)o->context},
+                               .text = i->config.text,
+                               .template = i->config.template,
+                               .template_name = o->template_name};
     const struct source *source = o->source;
     struct source *own = NULL;
     const char *notice;

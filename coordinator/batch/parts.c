@@ -64,8 +64,8 @@ int parts_open(struct parts *p, const struct source *s, const struct parts_optio
     if (!rc && job.rc) rc = refused(o, PARTS_TOKENIZER, &job.error, e);
     if (!rc && p->model && p->tokenizer && compare_vocabularies(p, s, e)) rc = refused(o, PARTS_FIT, e, e);
     if (rc || o->template == PARTS_NO_TEMPLATE) return rc;
-    rc = source_template(s, NULL, &p->template, e);
-    if (rc == -ENOENT && o->template == PARTS_TEMPLATE_IF_ANY) rc = 0;
+    rc = source_template(s, o->template_name, &p->template, e);
+    if (rc == -ENOENT && o->template == PARTS_TEMPLATE_IF_ANY && !o->template_name) rc = 0;
     return rc ? refused(o, PARTS_TEMPLATE, e, e) : 0;
 }
 

@@ -17,6 +17,7 @@ struct parts_options {
     struct model_options model;
     bool text; /* the tokenizer too, and whether it fits */
     enum parts_template template;
+    const char *template_name; /* NULL: the default one */
     /* Told of each part that is refused, with the error that a run would end with; the others are opened all the same.
      * NULL: the first ends the opening. */
     void (*fault)(void *arg, enum parts_part part, const struct error *e);

@@ -62,7 +62,7 @@ int command_template(const struct options *o, struct error *e)
     size_t bytes;
     int rc;
 
-    rc = source_template(o->source, NULL, &t, e);
+    rc = source_template(o->source, o->template_name, &t, e);
     if (!rc) rc = variables(&vars, o, e);
     if (!rc && o->date) value_date(o->date, &date); /* was checked */
     if (!rc) rc = template_render(t, vars, o->date ? &date : NULL, &text, &bytes, e);

@@ -65,7 +65,9 @@ struct options {
     const char *tools_file;           /* JSON list of tools, or NULL */
     char **var;                       /* "name=value" each, the array is owned */
     size_t vars;
-    const char *date; /* YYYY-MM-DDTHH:MM:SS, checked (value_date() reads it), or NULL: now */
+    const char *template_name; /* of the model's chat templates; NULL: the default one */
+    const char *pre;           /* how a GGUF file's tokenizer splits texts; NULL: as the file says */
+    const char *date;          /* YYYY-MM-DDTHH:MM:SS, checked (value_date() reads it), or NULL: now */
     enum option_think think;
     bool no_special;       /* tokenize: add no BOS and the like; detokenize: leave special tokens out */
     const char *tokens;    /* logits: ids, checked (value_numbers() reads them) */

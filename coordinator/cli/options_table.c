@@ -8,13 +8,14 @@
 #define BIT(c)    COMMAND_BIT(COMMAND_##c)
 
 /* who takes what */
-#define EVERY    (~0u)
-#define TALKS    (BIT(CHAT) | BIT(RUN))
-#define TEMPLATE (TALKS | BIT(TEMPLATE))
-#define SAMPLES  (TALKS | BIT(SERVE) | BIT(BATCH))
-#define PIPELINE (TALKS | BIT(SERVE) | BIT(BATCH) | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
-#define READS    (PIPELINE | BIT(VERIFY))
-#define WORKS    (TALKS | BIT(SERVE) | BIT(BATCH) | BIT(PROFILE) | BIT(LOGITS))
+#define EVERY     (~0u)
+#define TALKS     (BIT(CHAT) | BIT(RUN))
+#define TEMPLATE  (TALKS | BIT(TEMPLATE))
+#define SAMPLES   (TALKS | BIT(SERVE) | BIT(BATCH))
+#define TOKENIZES (SAMPLES | BIT(TOKENIZE) | BIT(DETOKENIZE))
+#define PIPELINE  (TALKS | BIT(SERVE) | BIT(BATCH) | BIT(PLAN) | BIT(PROFILE) | BIT(LOGITS))
+#define READS     (PIPELINE | BIT(VERIFY))
+#define WORKS     (TALKS | BIT(SERVE) | BIT(BATCH) | BIT(PROFILE) | BIT(LOGITS))
 
 #define GIB (1024.0 * 1024 * 1024)
 
@@ -54,8 +55,8 @@ const char *const option_group_titles[GROUPS] = {
 #define MODEL                                                                                                          \
     {                                                                                                                  \
         "MODEL", AT(model), false,                                                                                     \
-            "a path to a model folder, to its config.json or one of its safetensors files, or to models--ORG--NAME "   \
-            "of a hub cache"                                                                                           \
+            "a path to a model folder, to its config.json or one of its safetensors files, to models--ORG--NAME "      \
+            "of a hub cache, or to a GGUF file"                                                                        \
     }
 
 const struct option_command_info option_commands[COMMANDS] = {
@@ -194,6 +195,12 @@ const struct option_flag option_flags[] = {
      "a variable for the chat template, JSON or plain text; may be given several times"},
     {"date", 0, KIND_DATE, GROUP_INPUT, TEMPLATE, AT(date), 0, 0, 0, "DATE", "now",
      "the date that the chat template is told, as 2025-07-10T12:00:00"},
+    {"chat-template", 0, KIND_TEXT, GROUP_INPUT, TEMPLATE | SAMPLES, AT(template_name), 0, 0, 0, "NAME", "default",
+     "which of the model's chat templates is used, where it has several"},
+    {"pre", 0, KIND_TEXT, GROUP_INPUT, TOKENIZES, AT(pre), 0, 0, 0, "NAME", NULL,
+     "how the tokenizer of a GGUF file splits texts, where the file does not say it or says it wrongly: llama-bpe, "
+     "qwen2 and "
+     "so on"},
     {"no-special", 0, KIND_FLAG, GROUP_INPUT, BIT(TOKENIZE) | BIT(DETOKENIZE), AT(no_special), 0, 0, 0, NULL, NULL,
      "add no special tokens (beginning of text and the like); detokenize: leave them out"},
     {"tokens", 0, KIND_NUMBERS, GROUP_INPUT, BIT(LOGITS), AT(tokens), 0, 0, 0, "IDS", NULL, "token ids, as \"1 5 9\""},

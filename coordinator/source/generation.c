@@ -13,16 +13,17 @@ static int fault(struct error *e, const char *path, const char *key, const char 
     return error_set(e, EINVAL, "%s: %s: %s", path, key, what);
 }
 
-static int add_eos(struct model_generation *g, const json_t *v, enum generation_file from, const char *path,
-                   struct error *e)
+void generation_begin(struct model_generation *g)
+{
+    *g = (struct model_generation){
+        .bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+}
+
+int generation_add_end(struct model_generation *g, uint32_t id, enum generation_file from, struct error *e)
 {
     uint32_t *eos;
     uint8_t *eos_from;
-    int64_t id;
 
-    if (!json_whole(v, &id) || id < -1 || id > UINT32_MAX)
-        return fault(e, path, "eos_token_id", "not a token's number");
-    if (id < 0) return 0;
     for (size_t i = 0; i < g->eos_count; i++)
         if (g->eos[i] == id) {
             g->eos_from[i] |= (uint8_t)from;
@@ -32,10 +33,20 @@ static int add_eos(struct model_generation *g, const json_t *v, enum generation_
     if (eos) g->eos = eos;
     eos_from = reallocarray(g->eos_from, g->eos_count + 1, sizeof *eos_from);
     if (eos_from) g->eos_from = eos_from;
-    if (!eos || !eos_from) return error_set(e, ENOMEM, "%s: no memory", path);
+    if (!eos || !eos_from) return error_set(e, ENOMEM, "no memory for the tokens that end an answer");
     g->eos_from[g->eos_count] = (uint8_t)from;
-    g->eos[g->eos_count++] = (uint32_t)id;
+    g->eos[g->eos_count++] = id;
     return 0;
+}
+
+static int add_eos(struct model_generation *g, const json_t *v, enum generation_file from, const char *path,
+                   struct error *e)
+{
+    int64_t id;
+
+    if (!json_whole(v, &id) || id < -1 || id > UINT32_MAX)
+        return fault(e, path, "eos_token_id", "not a token's number");
+    return id < 0 ? 0 : generation_add_end(g, (uint32_t)id, from, e);
 }
 
 /* One id or a list of them. */
@@ -135,8 +146,7 @@ int generation_read(struct model_generation *g, const char *folder, const struct
 {
     int rc;
 
-    *g = (struct model_generation){
-        .bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
+    generation_begin(g);
     rc = read_file(g, folder, e);
     if (!rc) rc = read_ids(g, c->text, GENERATION_CONFIG, c->path, e);
     if (!rc && c->root != c->text) rc = read_ids(g, c->root, GENERATION_CONFIG, c->path, e);

@@ -1,4 +1,4 @@
-/* generation_config.json: what a folder's makers recommend for generating. */
+/* What a model's makers recommend for generating: generation_config.json of a folder, keys of a GGUF file. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,7 +12,15 @@
 #define REPEAT_PENALTY_MOST  100.0
 #define TOP_K_MOST           1e9
 
-enum generation_file { GENERATION_FILE = 1, GENERATION_CONFIG = 2 }; /* generation_config.json, config.json */
+/* Who calls a token an end. */
+enum generation_file {
+    GENERATION_FILE = 1,    /* generation_config.json */
+    GENERATION_CONFIG = 2,  /* config.json */
+    GENERATION_EOS_KEY = 4, /* of a GGUF file: tokenizer.ggml.eos_token_id */
+    GENERATION_EOT_KEY = 8,
+    GENERATION_EOM_KEY = 16,
+    GENERATION_END_TEXT = 32, /* the token's text is one that ends answers */
+};
 
 /* The folder's defaults for generating: generation_config.json, where it is silent config.json's ids; the ends of both. */
 struct model_generation {
@@ -28,4 +36,8 @@ struct model_generation {
 /* A folder without the file has config.json's ids alone. -EINVAL: a value is none that there can be; the error names file and
  * key. g is freed by generation_free(), after an error too. */
 int generation_read(struct model_generation *g, const char *folder, const struct config *c, struct error *e);
+/* Nothing is given. */
+void generation_begin(struct model_generation *g);
+/* Another end, or another who says so. 0 or -ENOMEM. */
+int generation_add_end(struct model_generation *g, uint32_t id, enum generation_file from, struct error *e);
 void generation_free(struct model_generation *g);

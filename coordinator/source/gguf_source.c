@@ -2,11 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "coordinator/source/gguf_text.h"
 #include "coordinator/source/place.h"
 
 #define SUFFIX ".gguf"
@@ -161,28 +161,20 @@ static int raw_tensors(const struct source *s, const struct tensors_options *o, 
     return rc;
 }
 
-static int no_tokenizer(const struct source *s, struct tokenizer **out, struct error *e)
+static int own_tokenizer(const struct source *s, struct tokenizer **out, struct error *e)
 {
-    *out = NULL;
-    return error_set(e, ENOENT, "%s: the tokenizers of GGUF files are not supported yet: give tokens (sluice logits)",
-                     s->path);
+    return gguf_tokenizer(out, s->own, s->split, e);
 }
 
-static int no_template(const struct source *s, const char *name, struct template **out, struct error *e)
+static int own_template(const struct source *s, const char *name, struct template **out, struct error *e)
 {
-    (void)name;
-    *out = NULL;
-    return error_set(e, ENOENT, "%s: the chat templates of GGUF files are not supported yet", s->path);
+    return gguf_template(out, s->own, name, e);
 }
 
-static int no_generation(const struct source *s, const struct config *c, struct model_generation *g, struct error *e)
+static int own_generation(const struct source *s, const struct config *c, struct model_generation *g, struct error *e)
 {
-    (void)s;
     (void)c;
-    (void)e;
-    *g = (struct model_generation){
-        .bos = -1, .pad = -1, .top_k = -1, .temperature = NAN, .top_p = NAN, .min_p = NAN, .repeat_penalty = NAN};
-    return 0;
+    return gguf_generation(g, s->own, e);
 }
 
 /* Tokens, scores and merges as they lie, their copies and tables. */
@@ -197,9 +189,9 @@ const struct source_ops source_gguf_ops = {
     .close = close_gguf,
     .config = no_config,
     .tensors = raw_tensors,
-    .tokenizer = no_tokenizer,
-    .template = no_template,
-    .generation = no_generation,
+    .tokenizer = own_tokenizer,
+    .template = own_template,
+    .generation = own_generation,
     .text_bytes = text_bytes,
     .gguf = own_gguf,
 };

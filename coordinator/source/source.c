@@ -37,6 +37,16 @@ void source_close(struct source *s)
     free(s);
 }
 
+int source_set_split(struct source *s, const char *split, struct error *e)
+{
+    if (!source_gguf(s))
+        return error_set(
+            e, EINVAL,
+            "%s: --pre is for GGUF files, and this folder's tokenizer says how texts are split: leave it out", s->path);
+    s->split = split;
+    return 0;
+}
+
 const char *source_path(const struct source *s)
 {
     return s->path;

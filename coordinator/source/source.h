@@ -44,12 +44,17 @@ struct source {
     char *path; /* a folder, or a file: what calibrations are kept for, and outputs may not replace */
     char *name; /* for people */
     void *own;
+    const char *split; /* source_set_split() */
 };
 
 /* path: whatever a user gives for a model. Whether all parts are there is not asked: some commands need one of them only.
  * -ENOENT, -ENOTDIR, -EINVAL, with what lies there instead. */
 int source_open(struct source **out, const char *path, struct error *e);
 void source_close(struct source *s);
+
+/* How its tokenizer splits texts, where its file does not say, or not rightly; the caller's, and outlives s. -EINVAL: a kind
+ * that says so by itself. */
+int source_set_split(struct source *s, const char *split, struct error *e);
 
 const char *source_path(const struct source *s);
 const char *source_name(const struct source *s);

@@ -16,7 +16,7 @@ enum { FILE_MAX = 256 << 20 };
 
 struct template
 {
-    char *folder;
+    char *folder;                     /* or the file, of one that lies in a file */
     json_t *sources;                  /* name to text */
     json_t *tokens;                   /* special tokens, as the template sees them */
     struct jinja *usual, *with_tools; /* with_tools: NULL where usual serves both */
@@ -176,7 +176,7 @@ static int parse_source(struct template *t, const char *name, struct jinja **out
     return rc;
 }
 
-static int no_such_template(const struct template *t, const char *name, struct error *e)
+static int no_such_template(const struct template *t, const char *none, const char *name, struct error *e)
 {
     char known[256] = "";
     const char *key;
@@ -187,17 +187,14 @@ static int no_such_template(const struct template *t, const char *name, struct e
         snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", key);
     }
     if (!*known)
-        return error_set(e, ENOENT,
-                         "%s has no chat template (no chat_template.jinja, no chat_template in tokenizer_config.json); "
-                         "give the text as it is instead",
-                         t->folder);
+        return error_set(e, ENOENT, "%s has no chat template (%s); give the text as it is instead", t->folder, none);
     return error_set(e, ENOENT, "%s has no chat template \"%s\"; it has: %s", t->folder, name, known);
 }
 
-static int parse_wanted(struct template *t, const char *name, struct error *e)
+static int parse_wanted(struct template *t, const char *none, const char *name, struct error *e)
 {
     const char *usual = name ? name : "default";
-    if (!json_object_get(t->sources, usual)) return no_such_template(t, usual, e);
+    if (!json_object_get(t->sources, usual)) return no_such_template(t, none, usual, e);
     int rc = parse_source(t, usual, &t->usual, e);
     t->usual_text = json_object_get(t->sources, usual);
     if (!rc && !name && json_object_get(t->sources, "tool_use")) rc = parse_source(t, "tool_use", &t->with_tools, e);
@@ -214,23 +211,45 @@ static int open_folder(struct template *t, const char *name, struct error *e)
     if (!rc) rc = add_tokens(t->tokens, map, e);
     json_decref(config);
     json_decref(map);
-    return rc ? rc : parse_wanted(t, name, e);
+    return rc ? rc : parse_wanted(t, "no chat_template.jinja, no chat_template in tokenizer_config.json", name, e);
 }
 
-int template_open(struct template **out, const char *folder, const char *name, struct error *e)
+static struct template *begin(const char *place)
 {
     struct template *t = calloc(1, sizeof *t);
-    *out = NULL;
-    if (!t) return no_memory(e);
-    t->folder = strdup(folder);
+    if (!t) return NULL;
+    t->folder = strdup(place);
     t->sources = json_object();
     t->tokens = json_object();
-    int rc = t->folder && t->sources && t->tokens ? open_folder(t, name, e) : no_memory(e);
+    if (t->folder && t->sources && t->tokens) return t;
+    template_close(t);
+    return NULL;
+}
+
+static int end(struct template **out, struct template *t, int rc)
+{
     if (rc)
         template_close(t);
     else
         *out = t;
     return rc;
+}
+
+int template_open(struct template **out, const char *folder, const char *name, struct error *e)
+{
+    struct template *t = begin(folder);
+    *out = NULL;
+    return t ? end(out, t, open_folder(t, name, e)) : no_memory(e);
+}
+
+int template_make(struct template **out, const char *place, const char *none, json_t *sources, json_t *tokens,
+                  const char *name, struct error *e)
+{
+    struct template *t = begin(place);
+    *out = NULL;
+    if (!t) return no_memory(e);
+    bool ok = !json_object_update(t->sources, sources) && !json_object_update(t->tokens, tokens);
+    return end(out, t, ok ? parse_wanted(t, none, name, e) : no_memory(e));
 }
 
 void template_close(struct template *t)

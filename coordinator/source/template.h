@@ -18,6 +18,11 @@ struct template; /* not changed by rendering: several threads may use one */
  * line where the template or a file cannot be read. */
 int template_open(struct template **out, const char *folder, const char *name, struct error *e);
 
+/* The same of what another file holds. place and none are for messages: where, and "no ..." of a place that holds none.
+ * sources: names to texts; tokens: special tokens by their names (bos_token). Both are only read. */
+int template_make(struct template **out, const char *place, const char *none, json_t *sources, json_t *tokens,
+                  const char *name, struct error *e);
+
 /* vars: an object with messages, tools, add_generation_prompt and any further ones; these win over the folder's own,
  * bos_token too. Where they are not given, tools and documents are none, add_generation_prompt is false, and a message
  * with one of reasoning_content, thinking and reasoning has the others transformers gives it. vars is not changed.

@@ -63,37 +63,59 @@ static int parse_rest(struct json_document *d, const char *path, struct error *e
     return rc;
 }
 
-int json_load_whole(struct buffer *file, const char *path, struct error *e)
+/* A byte order mark goes, and the rest is checked. mistaken: what lies there instead is told. */
+static int check_whole(struct buffer *file, const char *path, bool mistaken, struct error *e)
 {
-    const char *text, *why;
+    const char *text = file->data, *why = json_begin(&text, &file->bytes);
     struct json_fault f;
-    uint64_t bytes = 0;
-    char *data = NULL;
-    int rc = file_load(&data, &bytes, path, FILE_BYTES_MAX, e);
-    if (rc != 0) return rc;
-    *file = (struct buffer){.data = data, .bytes = bytes, .capacity = bytes + 1}; /* a 0 is behind it */
-    text = data;
-    why = json_begin(&text, &file->bytes);
-    memmove(data, text, file->bytes + 1);
-    if (!why && json_check(data, file->bytes, true, &f)) return 0;
-    rc = mistaken_look(path, data, file->bytes < MISTAKEN_HEAD_BYTES ? file->bytes : MISTAKEN_HEAD_BYTES, file->bytes,
-                       e);
+    int rc = 0;
+
+    memmove(file->data, text, file->bytes + 1);
+    if (!why && json_check(file->data, file->bytes, true, &f)) return 0;
+    if (mistaken)
+        rc = mistaken_look(path, file->data, file->bytes < MISTAKEN_HEAD_BYTES ? file->bytes : MISTAKEN_HEAD_BYTES,
+                           file->bytes, e);
     if (rc != 0) return rc;
     if (why) return error_set(e, EINVAL, "%s: %s: not valid JSON, download the file again", path, why);
     return error_set(e, EINVAL, "%s: line %zu, column %zu: %s: not valid JSON, download the file again", path, f.line,
                      f.column, f.why);
 }
 
-int json_document_read(struct json_document *d, const char *path, struct error *e)
+int json_load_whole(struct buffer *file, const char *path, struct error *e)
 {
-    *d = (struct json_document){0};
-    int rc = json_load_whole(&d->file, path, e);
+    uint64_t bytes = 0;
+    char *data = NULL;
+    int rc = file_load(&data, &bytes, path, FILE_BYTES_MAX, e);
+    if (rc != 0) return rc;
+    *file = (struct buffer){.data = data, .bytes = bytes, .capacity = bytes + 1}; /* a 0 is behind it */
+    return check_whole(file, path, true, e);
+}
+
+/* What was loaded, to its parts; rc: of loading it. */
+static int read_whole(struct json_document *d, const char *path, int rc, struct error *e)
+{
     if (rc == 0) {
         find_tables(d);
         rc = parse_rest(d, path, e);
     }
     if (rc != 0) json_document_free(d);
     return rc;
+}
+
+int json_document_read(struct json_document *d, const char *path, struct error *e)
+{
+    *d = (struct json_document){0};
+    return read_whole(d, path, json_load_whole(&d->file, path, e), e);
+}
+
+int json_document_text(struct json_document *d, const char *text, size_t bytes, const char *name, struct error *e)
+{
+    *d = (struct json_document){0};
+    buffer_append(&d->file, text, bytes);
+    buffer_append_byte(&d->file, 0);
+    if (d->file.failed) return error_set(e, ENOMEM, "%s: no memory to read it", name);
+    d->file.bytes--;
+    return read_whole(d, name, check_whole(&d->file, name, false, e), e);
 }
 
 void json_document_free(struct json_document *d)

@@ -20,6 +20,8 @@ struct json_document {
 
 /* Reads the file, at most 2 GiB. Free it with json_document_free. */
 int json_document_read(struct json_document *d, const char *path, struct error *e);
+/* The same of a text that lies elsewhere; name is for messages. */
+int json_document_text(struct json_document *d, const char *text, size_t bytes, const char *name, struct error *e);
 void json_document_free(struct json_document *d);
 
 /* Reads and checks a file for a cursor to walk; its text, with a 0 behind it, is freed by buffer_free(), after an error too. */

@@ -20,10 +20,13 @@ struct bpe {
     struct map joins_mark; /* ... unless this code point stands before it */
 };
 
+#define UNIGRAM_UNK_PENALTY 10.0 /* an unknown character scores this much less than the worst piece */
+
 struct unigram {
     double *score; /* [vocab.size] */
     double unk_score;
     struct map trie; /* node << 8 | byte -> node << 32 | id + 1 (0: no piece ends here) */
+    uint32_t nodes;
     bool byte_fallback;
     int64_t fallback_id[256];
 };
@@ -95,6 +98,8 @@ int bpe_add_merge(struct model *m, const char *left, size_t left_bytes, const ch
 int bpe_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes, struct token_ids *out,
                struct error *e);
 int unigram_read(struct model *m, const struct json_document *d, const json_t *o, struct error *e);
+/* A piece for the trie; 0 or -ENOMEM. */
+int unigram_add(struct unigram *u, const char *piece, size_t bytes, uint32_t id);
 int unigram_encode(const struct model *m, struct model_work *work, const char *word, size_t bytes,
                    struct token_ids *out, struct error *e);
 int wordpiece_read(struct model *m, const struct json_document *d, const json_t *o, struct error *e);

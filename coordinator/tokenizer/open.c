@@ -1,5 +1,6 @@
 /* Which file of a folder is its tokenizer, and what tokenizer.json and tokenizer_config.json say around the model. */
 #include "coordinator/text/mistaken.h"
+#include "coordinator/tokenizer/ggml.h"
 #include "coordinator/tokenizer/parts.h"
 #include "proto/base/file.h"
 
@@ -82,18 +83,40 @@ static int read_parts(struct tokenizer *t, const struct json_document *d, struct
     return read_added(t, json_object_get(root, "added_tokens"), e);
 }
 
+static int read_document(struct tokenizer *t, struct json_document *d, const char *path, const struct special_tokens *s,
+                         struct error *e)
+{
+    int rc = read_parts(t, d, e);
+    if (rc != 0)
+        rc = error_prefix(e, "%s", path);
+    else
+        rc = special_tokens_add(t, s, json_object_get(d->root, "added_tokens"), SPECIAL_NEXT_IDS, e);
+    json_document_free(d);
+    return rc != 0 ? rc : added_tokens_index(&t->added, &t->normalizer, e);
+}
+
 int tokenizer_read_json(struct tokenizer *t, const char *path, const struct special_tokens *s, struct error *e)
 {
     struct json_document d;
     int rc = json_document_read(&d, path, e);
-    if (rc != 0) return rc;
-    rc = read_parts(t, &d, e);
+    return rc != 0 ? rc : read_document(t, &d, path, s, e);
+}
+
+int tokenizer_from_text(struct tokenizer **out, const char *text, size_t bytes, const char *name, struct error *e)
+{
+    struct tokenizer *t = calloc(1, sizeof *t);
+    struct special_tokens none = {0};
+    struct json_document d;
+    *out = NULL;
+    if (!t) return error_set(e, ENOMEM, "no memory for the tokenizer");
+    t->eos = -1;
+    int rc = json_document_text(&d, text, bytes, name, e);
+    if (rc == 0) rc = read_document(t, &d, name, &none, e);
     if (rc != 0)
-        rc = error_prefix(e, "%s", path);
+        tokenizer_close(t);
     else
-        rc = special_tokens_add(t, s, json_object_get(d.root, "added_tokens"), SPECIAL_NEXT_IDS, e);
-    json_document_free(&d);
-    return rc != 0 ? rc : added_tokens_index(&t->added, &t->normalizer, e);
+        *out = t;
+    return rc;
 }
 
 /* ---- folders ---- */

@@ -58,6 +58,8 @@ struct pretokenizer {
     bool keep_bytes; /* a last ByteLevel does not write its visible characters: the model takes the bytes themselves */
 };
 
+extern const char pretokenizer_gpt2_regex[]; /* what ByteLevel splits by */
+
 /* o: the JSON of a pre-tokenizer, NULL or null for none. */
 int pretokenizer_read(struct pretokenizer *p, const json_t *o, struct error *e);
 int pretokenizer_add(struct pretokenizer *p, enum pretokenizer_kind kind, struct pretokenizer_step **step,

@@ -8,7 +8,8 @@
 #define MAX_DEPTH 16
 
 /* GPT-2's (encoder.py), which ByteLevel brings along. */
-static const char gpt2_regex[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char pretokenizer_gpt2_regex[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 int pretokenizer_add(struct pretokenizer *p, enum pretokenizer_kind kind, struct pretokenizer_step **step,
                      struct error *e)
@@ -58,7 +59,8 @@ static int read_byte_level(struct pretokenizer_step *s, const json_t *o, struct 
     int rc = json_get_bool(o, "add_prefix_space", true, &s->prefix_space, e);
     rc = rc != 0 ? rc : json_get_bool(o, "use_regex", true, &regex, e);
     return rc != 0 || !regex ? rc
-                             : pattern_compile(&s->pattern, gpt2_regex, sizeof gpt2_regex - 1, PATTERN_ONIGURUMA, e);
+                             : pattern_compile(&s->pattern, pretokenizer_gpt2_regex, sizeof pretokenizer_gpt2_regex - 1,
+                                               PATTERN_ONIGURUMA, e);
 }
 
 static int read_delimiter(struct pretokenizer_step *s, const json_t *o, struct error *e)

@@ -6,8 +6,7 @@
 #include <float.h>
 #include <math.h>
 
-#define UNK_PENALTY 10.0 /* an unknown character scores this much less than the worst piece */
-#define NOWHERE     SIZE_MAX
+#define NOWHERE SIZE_MAX
 
 struct path {
     double score; /* of the best cut up to here */
@@ -17,12 +16,12 @@ struct path {
 
 /* ---- reading ---- */
 
-static int add_to_trie(struct unigram *u, const char *piece, size_t bytes, uint32_t id, uint32_t *nodes)
+int unigram_add(struct unigram *u, const char *piece, size_t bytes, uint32_t id)
 {
     uint64_t node = 0;
     for (size_t i = 0; i < bytes; i++) {
         uint64_t key = node << 8 | (unsigned char)piece[i], value = map_get(&u->trie, key);
-        if (value == MAP_NONE) value = (uint64_t)++ * nodes << 32;
+        if (value == MAP_NONE) value = (uint64_t)++u->nodes << 32;
         if (i + 1 == bytes) value = (value & 0xFFFFFFFF00000000u) | (id + 1);
         if (map_put(&u->trie, key, value) != 0) return -ENOMEM;
         node = value >> 32;
@@ -59,7 +58,7 @@ static int read_pieces(struct model *m, const struct json_document *d, struct er
     if (!c.s || json_cursor_kind(&c) != JSON_KIND_ARRAY) return error_set(e, EINVAL, "the model has no list \"vocab\"");
     size_t capacity = 0;
     double worst = DBL_MAX;
-    uint32_t nodes = 0, id = 0;
+    uint32_t id = 0;
     int rc = 0;
     json_cursor_enter(&c);
     for (; rc == 0 && json_cursor_more(&c); id++) {
@@ -70,11 +69,11 @@ static int read_pieces(struct model *m, const struct json_document *d, struct er
         }
         u->score = score;
         rc = read_piece(m, &c, id, &score[id], e);
-        if (rc == 0 && add_to_trie(u, c.text.data, c.text.bytes, id, &nodes) != 0)
+        if (rc == 0 && unigram_add(u, c.text.data, c.text.bytes, id) != 0)
             rc = error_set(e, ENOMEM, "no memory for the vocabulary");
         if (rc == 0 && score[id] < worst) worst = score[id];
     }
-    u->unk_score = worst - UNK_PENALTY;
+    u->unk_score = worst - UNIGRAM_UNK_PENALTY;
     json_cursor_free(&c);
     return rc;
 }

@@ -1,0 +1,172 @@
+/* What a GGUF file says about answers: chat templates, the tokens that end one, sampling. */
+#include <setjmp.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "coordinator/source/gguf_text.h"
+#include "tests/support_model.h"
+#include "tests/support_vocabulary.h"
+
+static void write_small(struct gguf_writer *w)
+{
+    struct vocabulary v = {0};
+
+    vocabulary_add(&v, "<unk>", UNKNOWN, 0);
+    vocabulary_add(&v, "<s>", CONTROL, 0);
+    vocabulary_add(&v, "</s>", CONTROL, 0);
+    gguf_write_begin(w);
+    vocabulary_write(w, &v, "llama");
+}
+
+/* ---- templates ---- */
+
+static char *render(struct template *t)
+{
+    json_t *vars = json_of("{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    struct error e = {0};
+    size_t bytes;
+    char *text;
+
+    if (template_render(t, vars, NULL, &text, &bytes, &e)) fail_msg("%s", e.text);
+    json_decref(vars);
+    return text;
+}
+
+static void expect_template(const struct gguf *g, const char *name, const char *wanted)
+{
+    struct template *t;
+    struct error e = {0};
+    char *text;
+
+    if (gguf_template(&t, g, name, &e)) fail_msg("%s", e.text);
+    text = render(t);
+    assert_string_equal(text, wanted);
+    free(text);
+    template_close(t);
+}
+
+static void templates_have_names(void **state)
+{
+    static const char *const names[] = {"tool_use", "rag"};
+    struct gguf_writer w;
+    struct template *t;
+    struct error e = {0};
+    struct gguf *g;
+
+    (void)state;
+    write_small(&w);
+    gguf_write_u32(&w, "tokenizer.ggml.bos_token_id", 1);
+    gguf_write_u32(&w, "tokenizer.ggml.eos_token_id", 2);
+    gguf_write_string(&w, "tokenizer.chat_template", "{{bos_token}}{{messages[0].content}}{{eos_token}}");
+    gguf_write_string(&w, "tokenizer.chat_template.rag", "rag {{messages[0].content}}");
+    gguf_write_strings(&w, "tokenizer.chat_templates", names, 2);
+    g = gguf_open_written(&w);
+    expect_template(g, NULL, "<s>hi</s>");
+    expect_template(g, "rag", "rag hi");
+    assert_int_equal(gguf_template(&t, g, "other", &e), -ENOENT);
+    assert_non_null(strstr(e.text, "a.gguf has no chat template \"other\"; it has: default, rag"));
+    gguf_close(g);
+    write_small(&w);
+    g = gguf_open_written(&w);
+    e = (struct error){0};
+    assert_int_equal(gguf_template(&t, g, NULL, &e), -ENOENT);
+    assert_non_null(strstr(e.text, "a.gguf has no chat template (no tokenizer.chat_template)"));
+    gguf_close(g);
+}
+
+/* ---- ends and sampling ---- */
+
+static void expect_ends(const struct gguf *g, const uint32_t *id, const uint8_t *from, size_t n)
+{
+    struct model_generation x;
+    struct error e = {0};
+
+    if (gguf_generation(&x, g, &e)) fail_msg("%s", e.text);
+    assert_int_equal(x.eos_count, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(x.eos[i], id[i]);
+        assert_int_equal(x.eos_from[i], from[i]);
+    }
+    generation_free(&x);
+}
+
+static void answers_end_with_all_of_them(void **state)
+{
+    struct gguf_writer w;
+    struct vocabulary v = {0};
+    struct gguf *g;
+
+    (void)state;
+    vocabulary_add(&v, "a", NORMAL, 0);
+    vocabulary_add(&v, "<|endoftext|>", CONTROL, 0);
+    vocabulary_add(&v, "<|im_end|>", CONTROL, 0);
+    vocabulary_add(&v, "</s>", NORMAL, 0);
+    vocabulary_add(&v, "end", NORMAL, 0);
+    gguf_write_begin(&w);
+    vocabulary_write(&w, &v, "gpt2");
+    gguf_write_u32(&w, "tokenizer.ggml.eos_token_id", 1);
+    gguf_write_u32(&w, "tokenizer.ggml.eot_token_id", 4);
+    gguf_write_u32(&w, "tokenizer.ggml.eom_token_id", 1);
+    g = gguf_open_written(&w);
+    expect_ends(g, (const uint32_t[]){1, 4, 2},
+                (const uint8_t[]){GENERATION_EOS_KEY | GENERATION_EOM_KEY | GENERATION_END_TEXT, GENERATION_EOT_KEY,
+                                  GENERATION_END_TEXT},
+                3);
+    gguf_close(g);
+    v.n = 1; /* gpt-oss: its <|end|> ends a part of an answer */
+    vocabulary_add(&v, "<|return|>", CONTROL, 0);
+    vocabulary_add(&v, "<|call|>", CONTROL, 0);
+    vocabulary_add(&v, "<|end|>", CONTROL, 0);
+    vocabulary_add(&v, "</s>", CONTROL, 0);
+    gguf_write_begin(&w);
+    vocabulary_write(&w, &v, "gpt2");
+    g = gguf_open_written(&w);
+    expect_ends(g, (const uint32_t[]){1, 2, 4},
+                (const uint8_t[]){GENERATION_END_TEXT, GENERATION_END_TEXT, GENERATION_END_TEXT}, 3);
+    gguf_close(g);
+}
+
+static void sampling_is_the_makers(void **state)
+{
+    struct gguf_writer w;
+    struct model_generation x;
+    struct error e = {0};
+    struct gguf *g;
+
+    (void)state;
+    gguf_write_begin(&w);
+    gguf_write_f32(&w, "general.sampling.temp", 0.5);
+    gguf_write_u32(&w, "general.sampling.top_k", 40);
+    gguf_write_f32(&w, "general.sampling.top_p", 0.25);
+    gguf_write_f32(&w, "general.sampling.min_p", 0.125);
+    gguf_write_f32(&w, "general.sampling.penalty_repeat", 1.5);
+    g = gguf_open_written(&w);
+    assert_int_equal(gguf_generation(&x, g, &e), 0);
+    assert_true(x.temperature == 0.5 && x.top_p == 0.25 && x.min_p == 0.125 && x.repeat_penalty == 1.5);
+    assert_int_equal(x.top_k, 40);
+    assert_false(x.has_do_sample);
+    generation_free(&x);
+    gguf_close(g);
+    gguf_write_begin(&w);
+    gguf_write_f32(&w, "general.sampling.top_p", 2);
+    g = gguf_open_written(&w);
+    assert_int_equal(gguf_generation(&x, g, &e), -EINVAL);
+    assert_non_null(strstr(e.text, "general.sampling.top_p: 2, and can be from 0 to 1"));
+    generation_free(&x);
+    gguf_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(templates_have_names),
+        cmocka_unit_test(answers_end_with_all_of_them),
+        cmocka_unit_test(sampling_is_the_makers),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
