@@ -138,42 +138,62 @@ static int list_runs(struct positions *p, uint32_t row, uint64_t written, uint64
     return 0;
 }
 
-/* A slot for the state after a row: its parent's, if nobody later in this sweep needs that, else the one not used for
- * longest, never one of this sweep. */
-static int place_states(struct positions *p, const struct sweep_position *s, uint64_t sweep, struct error *e)
+/* Position i's parent as one of this sweep, whose first write of a row has the number `before` + 1; UINT32_MAX: it is older. */
+static uint32_t parent_here(const struct positions *p, uint32_t parent, uint64_t before)
 {
-    for (uint32_t i = 0; i < p->n; i++) { /* what this sweep continues is not given away by it */
-        bool anew = false; /* that row is written by this sweep: what was after it before is not continued */
+    uint64_t written = p->rows[parent].written;
 
-        if (s[i].parent == ROW_NONE || p->state_of_row[s[i].parent] == UINT32_MAX) continue;
-        for (uint32_t j = 0; j < i && !anew; j++) anew = s[j].row == s[i].parent;
-        if (!anew) p->state_used[p->state_of_row[s[i].parent]] = sweep + 1;
+    return written > before ? (uint32_t)(written - before - 1) : UINT32_MAX;
+}
+
+/* Which positions leave their parent's state to a later one: to[i], true or false until it gets its slot. What this sweep
+ * continues is marked as used, so that it is not given away by it. */
+static void mark_states(struct positions *p, const struct sweep_position *s, uint64_t before, uint64_t used)
+{
+    for (uint32_t i = 0; i < p->n; i++) p->from[i] = p->to[i] = false; /* from[i]: a later one's parent is position i */
+    for (uint32_t i = p->n; i-- > 0;) {
+        uint32_t here = s[i].parent == ROW_NONE ? UINT32_MAX : parent_here(p, s[i].parent, before), slot;
+
+        if (here != UINT32_MAX) {
+            p->to[i] = p->from[here];
+            p->from[here] = true;
+        } else if (s[i].parent != ROW_NONE && (slot = p->state_of_row[s[i].parent]) != UINT32_MAX) {
+            p->to[i] = p->state_used[slot] == used;
+            p->state_used[slot] = used;
+        }
     }
+}
+
+/* A free slot, else the one not used for longest, never one of this sweep; UINT32_MAX: there is none. */
+static uint32_t take_slot(const struct positions *p, uint64_t used)
+{
+    uint32_t slot = UINT32_MAX;
+
+    for (uint32_t j = 0; j < p->plan->run.sequences; j++) {
+        if (p->row_of_state[j] == ROW_NONE) return j;
+        if (p->state_used[j] != used && (slot == UINT32_MAX || p->state_used[j] < p->state_used[slot])) slot = j;
+    }
+    return slot;
+}
+
+/* A slot for the state after each row: its parent's, if nobody later in this sweep needs that, else another one. */
+static int place_states(struct positions *p, const struct sweep_position *s, uint64_t before, uint64_t sweep,
+                        struct error *e)
+{
+    mark_states(p, s, before, sweep + 1);
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t parent = s[i].parent, slot = UINT32_MAX;
-        bool wanted = false;
+        bool wanted = p->to[i];
 
         p->from[i] = UINT32_MAX;
         if (parent != ROW_NONE) {
             p->from[i] = p->state_of_row[parent];
             if (p->from[i] == UINT32_MAX) return error_set(e, EPROTO, "the state after cache row %u is gone", parent);
-            for (uint32_t j = i + 1; j < p->n && !wanted; j++) wanted = s[j].parent == parent;
             if (!wanted) slot = p->from[i];
         }
         if (p->state_of_row[s[i].row] != UINT32_MAX) p->row_of_state[p->state_of_row[s[i].row]] = ROW_NONE;
-        if (slot == UINT32_MAX) {
-            for (uint32_t j = 0; j < p->plan->run.sequences; j++) {
-                if (p->row_of_state[j] == ROW_NONE) {
-                    slot = j;
-                    break;
-                }
-                if (p->state_used[j] != sweep + 1 && (slot == UINT32_MAX || p->state_used[j] < p->state_used[slot]))
-                    slot = j;
-            }
-            if (slot == UINT32_MAX)
-                return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more",
-                                 p->plan->run.sequences);
-        }
+        if (slot == UINT32_MAX && (slot = take_slot(p, sweep + 1)) == UINT32_MAX)
+            return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more", p->plan->run.sequences);
         if (p->row_of_state[slot] != ROW_NONE) p->state_of_row[p->row_of_state[slot]] = UINT32_MAX;
         p->row_of_state[slot] = s[i].row;
         p->state_of_row[s[i].row] = slot;
@@ -208,7 +228,7 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
     p->first[n] = (uint32_t)runs;
     if (p->logits > p->plan->run.max_logits)
         return error_set(e, EPROTO, "%u positions want logits, the plan allows %u", p->logits, p->plan->run.max_logits);
-    if (p->state_of_row && (rc = place_states(p, s, sweep, e))) return rc;
+    if (p->state_of_row && (rc = place_states(p, s, before, sweep, e))) return rc;
     ops_upload(p->ops, p->d_row, p->row, n * 4);
     ops_upload(p->ops, p->d_position, p->position, n * 4);
     ops_upload(p->ops, p->d_gather, p->gather, n * 4);

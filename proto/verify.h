@@ -14,7 +14,7 @@
 #include "proto/form.h"
 
 #define VERIFY_MAGIC   UINT64_C(0x6669726576636c73) /* "slcverif" */
-#define VERIFY_VERSION 2u
+#define VERIFY_VERSION 3u
 #define VERIFY_NONE    UINT64_MAX
 #define VERIFY_FD      200 /* the segment's number in sluice-verify */
 
@@ -30,17 +30,17 @@ struct verify_span {
 _Static_assert(sizeof(struct verify_span) == 48, "verify_span");
 
 struct verify_file {
-    uint64_t path;            /* offset of a string in the segment */
-    uint64_t bytes, mtime_ns; /* as the coordinator saw them */
-    uint64_t span0, spans;    /* its spans */
-    uint64_t offset;          /* FAILED: where */
-    _Atomic uint32_t state;   /* enum verify_state */
-    int32_t code;             /* FAILED: a positive errno; ESTALE: it changed while it was read */
+    uint64_t path;                   /* offset of a string in the segment */
+    uint64_t bytes, mtime_ns, inode; /* as the coordinator saw them */
+    uint64_t span0, spans;           /* its spans */
+    uint64_t offset;                 /* FAILED: where */
+    _Atomic uint32_t state;          /* enum verify_state */
+    int32_t code;                    /* FAILED: a positive errno; ESTALE: it changed while it was read */
     uint8_t sha256[32];
     uint8_t git_sha1[20]; /* what git calls a blob of these bytes */
     uint32_t pad;
 };
-_Static_assert(sizeof(struct verify_file) == 112, "verify_file");
+_Static_assert(sizeof(struct verify_file) == 120, "verify_file");
 
 struct verify_shm {
     uint64_t magic;

@@ -48,6 +48,7 @@ static int check_stat(const struct one *o, int fd, struct error *e)
     uint64_t mtime;
 
     if (fstat(fd, &st)) return error_set(e, errno, "%s: %s", o->path, error_name(errno));
+    if (!S_ISREG(st.st_mode)) return changed(o, "was replaced by what is no file", e);
     mtime = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     if ((uint64_t)st.st_size != p->bytes) {
         error_set(e, ESTALE,
@@ -71,6 +72,21 @@ static int open_failed(const struct files *f, const struct one *o, int code, str
     return error_set(e, code, "%s: cannot be opened: %s", o->path, error_name(code));
 }
 
+/* One that has become a pipe or a device is not waited for. Reads of a file are to wait, whatever the ring makes of the flag. */
+static int open_regular(const char *path, int direct)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | direct);
+
+    if (fd >= 0 && fcntl(fd, F_SETFL, direct)) {
+        int code = errno;
+
+        close(fd);
+        errno = code;
+        return -1;
+    }
+    return fd;
+}
+
 int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e)
 {
     static const int advice[FILES_WAYS] = {POSIX_FADV_NORMAL, POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM};
@@ -81,7 +97,7 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
     if (f->opened)
         return error_set(e, EMFILE, "%s: could not be opened once more at the start; raise the limit (ulimit -n)",
                          o->path);
-    fd = open(o->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (way == FILES_DIRECT ? O_DIRECT : 0));
+    fd = open_regular(o->path, way == FILES_DIRECT ? O_DIRECT : 0);
     if (fd < 0 && errno == EINVAL && way == FILES_DIRECT)
         return -EINVAL; /* no error yet: the caller goes another way */
     if (fd < 0) return open_failed(f, o, errno, e);

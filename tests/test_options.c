@@ -426,6 +426,7 @@ static void unknown_flags(void **state)
     REFUSE("`sluice run --help` lists", "run", "M", "-Z");
     REFUSE("unknown flag --", "run", "M", "--=3");
     REFUSE("it belongs to trace", "run", "M", "--svg", "x");
+    REFUSE("--trace", "profile", "pipeline", "M", "--trace", "t.json");
     REFUSE("-t is no flag of `sluice plan`; it belongs to chat, run", "plan", "M", "-t", "0");
     REFUSE("--prompt needs a value", "run", "M", "--prompt");
     REFUSE("-n needs a value: -n N", "run", "M", "-n");

@@ -11,6 +11,7 @@
 #include "coordinator/plan/tiling.h"
 #include "coordinator/plan/placement.h"
 #include "coordinator/plan/plan.h"
+#include "proto/control.h"
 #include "proto/plan.h"
 #include "tests/support_plan.h"
 
@@ -90,6 +91,27 @@ static void test_memory_for_measuring(void **state)
             if (budget > 2 * GIB && !s.no_pins) assert_int_equal(plan_tiles(p)[0].tier, TIER_HOST);
             free(p);
         }
+}
+
+/* A sweep's positions travel: what their message takes grows with them, in two processes. */
+static void test_messages_are_counted(void **state)
+{
+    struct plan_settings s = test_settings(16 * GIB);
+    struct test_shape shape = test_shape_small;
+    struct plan_shm *p;
+    struct cost few, many;
+
+    (void)state;
+    shape.context = 1 << 20;
+    s.context = 1 << 20;
+    s.chunk = 1;
+    p = plan_of(&shape, &s);
+    plan_host_bytes(p, s.text_bytes, &few);
+    p->run.max_positions = 100001;
+    plan_host_bytes(p, s.text_bytes, &many);
+    /* the coordinator's list and order, the message at both ends */
+    assert_true(many.process - few.process >= UINT64_C(100000) * 6 * sizeof(struct sweep_position));
+    free(p);
 }
 
 /* Reads that are tried before the first sweep take no pin away, and are left out where there is no memory for them. */
@@ -359,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_budget_holds),
         cmocka_unit_test(test_memory_for_measuring),
         cmocka_unit_test(test_memory_for_first_reads),
+        cmocka_unit_test(test_messages_are_counted),
         cmocka_unit_test(test_automatic_settings),
         cmocka_unit_test(test_small_dev_shm),
         cmocka_unit_test(test_largest_dense_shape),

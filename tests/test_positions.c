@@ -20,7 +20,7 @@ struct bench {
     uint64_t sweep;
 };
 
-static void bench_open(struct bench *b)
+static void bench_open_with(struct bench *b, uint32_t states)
 {
     struct ops_options o = {.threads = 1, .scratch_bytes = 4096};
     struct error e = {0};
@@ -28,7 +28,14 @@ static void bench_open(struct bench *b)
     memset(b, 0, sizeof *b);
     b->plan.run.max_positions = b->plan.run.max_logits = b->plan.run.kv_rows = ROWS;
     b->plan.spec.vocab = 1000;
+    b->plan.states.count = states > 0;
+    b->plan.run.sequences = states;
     if (ops_open(&b->ops, &o, &e) || positions_open(&b->positions, &b->plan, b->ops, &e)) fail_msg("%s", e.text);
+}
+
+static void bench_open(struct bench *b)
+{
+    bench_open_with(b, 0);
 }
 
 static void bench_close(struct bench *b)
@@ -239,6 +246,106 @@ static void random_rows(void **state)
     assert_true(good > 5000 && refused > 100);
 }
 
+/* ---- recurrent states ---- */
+
+#define REGIONS 6u
+#define REGION  (ROWS / REGIONS)
+#define STATES  (2 * REGIONS)
+
+struct chain {
+    uint32_t next, last, position; /* rows of its region so far; row and position of the last one, ROW_NONE: none */
+};
+
+/* What the slots hold when positions are done in order: which write of which row. */
+struct states {
+    uint64_t holds[STATES], written[ROWS], writes;
+};
+
+/* Every position goes on from the state that its parent left, however many go on from one. */
+static void expect_states(const struct bench *b, struct states *m, const struct sweep_position *s, uint32_t n)
+{
+    const struct positions *p = &b->positions;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (s[i].parent == ROW_NONE) {
+            assert_int_equal(p->from[i], UINT32_MAX);
+        } else {
+            assert_true(p->from[i] < STATES);
+            assert_int_equal(m->holds[p->from[i]], m->written[s[i].parent]);
+        }
+        assert_true(p->to[i] < STATES);
+        m->holds[p->to[i]] = m->written[s[i].row] = ++m->writes;
+    }
+}
+
+static uint32_t add_some(struct chain *c, uint32_t region, struct sweep_position *s, uint32_t n)
+{
+    for (uint32_t more = 1 + (uint32_t)random() % 4; more && c->next < REGION; more--) {
+        uint32_t row = region * REGION + c->next++;
+
+        c->position = c->last == ROW_NONE ? 0 : c->position + 1;
+        s[n++] = at(row, c->last, c->position);
+        c->last = row;
+    }
+    return n;
+}
+
+static void states_follow_their_rows(void **state)
+{
+    uint32_t forks = 0;
+
+    (void)state;
+    srandom(2);
+    for (uint32_t round = 0; round < 1000; round++) {
+        struct chain chain[REGIONS];
+        struct states m = {0};
+        struct bench b;
+
+        bench_open_with(&b, STATES);
+        for (uint32_t r = 0; r < REGIONS; r++) chain[r] = (struct chain){.last = ROW_NONE};
+        for (uint32_t sweep = 0; sweep < 30; sweep++) {
+            struct sweep_position s[ROWS];
+            uint32_t n = 0, first = (uint32_t)random() % REGIONS, from = (uint32_t)random() % REGIONS;
+            uint32_t to = (from + 1) % REGIONS, last = chain[from].last, position = chain[from].position;
+
+            if (chain[to].next || last == ROW_NONE || chain[from].next == REGION) from = to = REGIONS;
+            for (uint32_t k = 0; k < REGIONS; k++) {
+                uint32_t r = (first + k) % REGIONS;
+
+                /* one begins on another's way, before or after that one goes on itself */
+                if (r == to) chain[r] = (struct chain){.last = last, .position = position};
+                forks += r == to;
+                if (r == to || r == from || random() % 8 == 0 || (chain[r].next && random() % 2))
+                    n = add_some(&chain[r], r, s, n);
+            }
+            if (!n) continue;
+            assert_int_equal(set(&b, s, n), 0);
+            expect_states(&b, &m, s, n);
+        }
+        bench_close(&b);
+    }
+    assert_true(forks > 500);
+}
+
+/* A sweep of so many branches from one state that there is no place for them is refused. */
+static void more_states_than_places(void **state)
+{
+    struct sweep_position s[4];
+    struct bench b;
+
+    (void)state;
+    bench_open_with(&b, 3);
+    assert_int_equal(chain(&b, 0, 5, ROW_NONE, 0), 0);
+    for (uint32_t i = 0; i < 4; i++) s[i] = at(10 + 5 * i, 4, 5);
+    assert_int_equal(set(&b, s, 4), -ENOSPC);
+    bench_close(&b);
+    bench_open_with(&b, 3);
+    assert_int_equal(chain(&b, 0, 5, ROW_NONE, 0), 0);
+    assert_int_equal(set(&b, s, 3), 0);
+    assert_int_equal(one(&b, 30, 4, 5), -EPROTO); /* the state after row 4 was taken on by the last of them */
+    bench_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +354,8 @@ int main(void)
         cmocka_unit_test(rows_written_again_are_no_ancestors),
         cmocka_unit_test(positions_of_one_sweep_do_not_overwrite_each_other),
         cmocka_unit_test(random_rows),
+        cmocka_unit_test(states_follow_their_rows),
+        cmocka_unit_test(more_states_than_places),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "coordinator/plan/calibrate.h"
@@ -149,6 +150,30 @@ static void the_file_whose_read_failed_is_to_blame(void **state)
     folder_remove(&d);
 }
 
+/* What has come in a file's place since the plan was made is not waited for. */
+static void a_pipe_in_the_place_of_a_file(void **state)
+{
+    static const uint64_t bytes[] = {MIB, MIB};
+
+    (void)state;
+    for (uint32_t io = PLAN_IO_AUTO; io <= PLAN_IO_BUFFERED; io++) {
+        struct folder d;
+        struct plan_shm *p;
+        struct probe probe;
+        struct error e = {0};
+
+        folder_make(&d, NULL, 2, bytes);
+        p = plan_of(&d, 100000, 8);
+        p->run.io = io;
+        assert_int_equal(unlink(d.name[1]), 0);
+        assert_int_equal(mkfifo(d.name[1], 0600), 0);
+        assert_int_equal(probe_open(&probe, p, &e), -ESTALE);
+        if (!strstr(e.text, d.name[1])) fail_msg("%s", e.text);
+        free(p);
+        folder_remove(&d);
+    }
+}
+
 static void nothing_to_read_is_no_rate(void **state)
 {
     static const uint64_t bytes[] = {0};
@@ -261,8 +286,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_reads_go_through_all_files), cmocka_unit_test(the_file_whose_read_failed_is_to_blame),
-        cmocka_unit_test(nothing_to_read_is_no_rate),       cmocka_unit_test(one_of_the_settings_is_chosen),
-        cmocka_unit_test(small_files_are_not_tried),        cmocka_unit_test(what_was_found_is_remembered),
+        cmocka_unit_test(a_pipe_in_the_place_of_a_file),    cmocka_unit_test(nothing_to_read_is_no_rate),
+        cmocka_unit_test(one_of_the_settings_is_chosen),    cmocka_unit_test(small_files_are_not_tried),
+        cmocka_unit_test(what_was_found_is_remembered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

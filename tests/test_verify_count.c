@@ -213,6 +213,7 @@ static struct job job_make(const uint64_t *bytes, uint32_t n)
         assert_int_equal(stat((char *)j.shm + f->path, &st), 0);
         f->bytes = bytes[i];
         f->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+        f->inode = st.st_ino;
     }
     return j;
 }
@@ -291,6 +292,31 @@ static void changed_files(void **state)
     job_free(&j);
 }
 
+/* Whoever writes to a file and puts its time back leaves a trace in the inode only, as does who changes nothing. */
+static void a_touched_inode_is_read_again(void **state)
+{
+    const uint64_t bytes[] = {8192, 8192};
+    struct job j = job_make(bytes, 2);
+    struct verify_file *f = verify_files(j.shm);
+    struct blocks s;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(blocks_open(&s, job_path(&j, 0), f, VERIFY_IO_AUTO), 0);
+    assert_int_equal(blocks_unchanged(&s, f), 0);
+    assert_int_equal(chmod(job_path(&j, 0), 0400), 0);
+    assert_int_equal(blocks_unchanged(&s, f), EAGAIN);
+    blocks_close(&s);
+    assert_int_equal(blocks_open(&s, job_path(&j, 0), f, VERIFY_IO_AUTO), 0); /* as it is now, it is good */
+    assert_int_equal(blocks_unchanged(&s, f), 0);
+    blocks_close(&s);
+    f[1].inode++; /* a copy of the same size and time */
+    assert_int_equal(verify_run(j.shm, &e), 0);
+    assert_int_equal(f[0].state, VERIFY_DONE);
+    assert_int_equal(f[1].code, ESTALE);
+    job_free(&j);
+}
+
 static void truncated_under_the_reader(void **state)
 {
     const uint64_t bytes[] = {50000};
@@ -356,6 +382,7 @@ int main(void)
         cmocka_unit_test(counts_each_span_by_itself),
         cmocka_unit_test(digests),
         cmocka_unit_test(changed_files),
+        cmocka_unit_test(a_touched_inode_is_read_again),
         cmocka_unit_test(truncated_under_the_reader),
         cmocka_unit_test(hostile_jobs),
     };

@@ -56,7 +56,7 @@ void sweep_build(struct sweep *s, struct sequence *const *list, uint32_t n, uint
 bool sweep_guess(struct sweep *s, uint32_t parent, uint32_t token, uint32_t *row);
 /* The guess of this token that follows a row; SWEEP_NONE: there is none. */
 uint32_t sweep_child(const struct sweep *s, uint32_t parent, uint32_t token);
-/* The first `tokens` positions of one sequence from `from` on, for looking at what went wrong: no state changes. */
+/* The first `count` positions of one sequence from `from` on, for looking at what went wrong: no state changes. */
 void sweep_replay(struct sweep *s, const struct sequence *q, uint32_t from, uint32_t count);
 /* The sweep is over: its positions are computed where done. */
 void sweep_end(struct sweep *s, bool done);

@@ -303,7 +303,7 @@ const struct option_flag option_flags[] = {
      "go on with what --out holds already"},
     {"baseline", 0, KIND_FILE, GROUP_OUTPUT, BIT(VERIFY), AT(baseline), 0, 0, 0, "FILE", NULL,
      "compare with a manifest that --out has written"},
-    {"trace", 0, KIND_FILE, GROUP_OUTPUT, WORKS, AT(trace), 0, 0, 0, "FILE", NULL,
+    {"trace", 0, KIND_FILE, GROUP_OUTPUT, WORKS & ~BIT(PROFILE), AT(trace), 0, 0, 0, "FILE", NULL,
      "write every transition of every slot to FILE, for Perfetto, Chrome or sluice trace"},
     {"svg", 0, KIND_FILE, GROUP_OUTPUT, BIT(TRACE), AT(svg), 0, 0, 0, "FILE", NULL, "write the drawing to FILE"},
     {"seconds", 0, KIND_REAL, GROUP_OUTPUT, BIT(PROFILE), AT(seconds), 0, 0.1, 3600, "X", "8",

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "coordinator/plan/machine.h"
+#include "coordinator/text/json.h"
 #include "coordinator/plan/calibrate_median.h"
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
@@ -63,7 +64,7 @@ static json_t *load(void)
     json_t *o = NULL;
 
     if (cache_file(path, sizeof path, false) && !file_load(&text, &bytes, path, CACHE_BYTES, &ignored))
-        o = json_loadb(text, bytes, 0, NULL);
+        json_read_text(&o, text, bytes, path, 0, &ignored);
     free(text);
     if (json_is_object(o)) return o;
     json_decref(o);

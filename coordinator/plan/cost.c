@@ -1,5 +1,6 @@
 #include "coordinator/plan/cost.h"
 
+#include "proto/control.h"
 #include "proto/epoch.h"
 
 /* Measured resident sizes (private pages), rounded up: libraries, heap, stacks, the trace and request queues. */
@@ -10,7 +11,10 @@
 #define DEVICE_CONTEXT    (UINT64_C(608) << 20) /* two contexts and what the libraries load */
 #define DEVICE_PAGE       (UINT64_C(2) << 20)   /* the driver hands out whole ones */
 #define TOKEN_BYTES       20u /* for each token: coordinator/batch/sampling.c, coordinator/engine/embedding.c */
-#define THREAD_BYTES      (UINT64_C(48) << 10) /* a thread's touched stack, and the kernel's one */
+/* For each position of a sweep: its records in coordinator/batch/sweep.c and coordinator/engine/embedding.c, and the copies of
+ * the message on its way to compute: packed (in a buffer that doubles), sent, received, taken apart. */
+#define SWEEP_BYTES  (9u * sizeof(struct sweep_position) + 40u)
+#define THREAD_BYTES (UINT64_C(48) << 10) /* a thread's touched stack, and the kernel's one */
 
 uint64_t cost_of_sweep(const struct cost *c)
 {
@@ -46,7 +50,7 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) +
                  plan_bytes /* the image it copied from */ + p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES +
-                 cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + stages;
+                 cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + r->max_positions * SWEEP_BYTES + stages;
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
     c->host = c->shm + c->cache + c->tables + c->process + own + (cuda ? 0 : r->peak_bytes);

@@ -38,6 +38,7 @@ static int add_item(struct verify *v, const char *name, bool weights)
     }
     x.bytes = (uint64_t)st.st_size;
     x.mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    x.inode = st.st_ino;
     v->item[v->items++] = x;
     return 0;
 }

@@ -46,7 +46,7 @@ struct verify_sum {
 
 struct verify_item {
     char *name, *path; /* as the folder calls it, and where it lies */
-    uint64_t bytes, mtime_ns;
+    uint64_t bytes, mtime_ns, inode;
     bool weights; /* a file of the model's tensors */
     bool read;    /* the digests below hold */
     uint8_t sha256[32], git_sha1[20];

@@ -93,6 +93,7 @@ static void fill(const struct verify *v, const struct options *o, struct verify_
         f->path = at;
         f->bytes = v->item[i].bytes;
         f->mtime_ns = v->item[i].mtime_ns;
+        f->inode = v->item[i].inode;
         at += (uint64_t)(stpcpy((char *)s + at, v->item[i].path) - ((char *)s + at)) + 1;
         fill_spans(v, s, i, f);
     }

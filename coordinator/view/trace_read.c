@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/text/json.h"
 #include "proto/base/file.h"
 
 #define LINE_MAX_BYTES 4096u
@@ -76,14 +77,16 @@ static int read_event(const struct reading *r, const json_t *o)
 static int read_line(const struct reading *r, char *line, bool last)
 {
     size_t n = strlen(line);
+    struct error why;
     json_t *o;
     int rc;
 
     while (n && (line[n - 1] == '\n' || line[n - 1] == '\r' || line[n - 1] == ',')) n--;
     if (r->line == 1) return n == 1 && *line == '[' ? 0 : not_ours(r, "it does not begin with [");
     if (!n || (n == 1 && *line == ']')) return 0;
-    o = json_loadb(line, n, 0, NULL);
-    if (!o) return last ? 0 : not_ours(r, "no JSON");
+    rc = json_read_text(&o, line, n, r->path, 0, &why);
+    if (rc == -ENOMEM) return error_set(r->e, ENOMEM, "out of memory");
+    if (rc) return last ? 0 : not_ours(r, "no JSON");
     rc = read_event(r, o);
     json_decref(o);
     return rc;

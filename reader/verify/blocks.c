@@ -13,11 +13,14 @@
 #define SMALL_BYTES   (1u << 20)  /* a file that is not worth two descriptors */
 #define SAMPLE_BYTES  (64u << 10) /* of a block, looked at by mincore where there is no cachestat */
 
+static uint64_t ns(const struct timespec *t)
+{
+    return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
 static int compare_stat(const struct stat *st, const struct verify_file *f)
 {
-    uint64_t mtime = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
-
-    return (uint64_t)st->st_size == f->bytes && mtime == f->mtime_ns ? 0 : ESTALE;
+    return (uint64_t)st->st_size == f->bytes && ns(&st->st_mtim) == f->mtime_ns && st->st_ino == f->inode ? 0 : ESTALE;
 }
 
 int blocks_open(struct blocks *s, const char *path, const struct verify_file *f, enum verify_io io)
@@ -34,9 +37,10 @@ int blocks_open(struct blocks *s, const char *path, const struct verify_file *f,
         blocks_close(s);
         return rc;
     }
+    s->ctime_ns = ns(&st.st_ctim);
     posix_fadvise(s->buffered, 0, 0, POSIX_FADV_SEQUENTIAL);
     if (io == VERIFY_IO_DIRECT || (io == VERIFY_IO_AUTO && f->bytes > SMALL_BYTES))
-        s->direct = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_DIRECT);
+        s->direct = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT);
     return 0;
 }
 
@@ -108,8 +112,10 @@ int blocks_read(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes)
 int blocks_unchanged(const struct blocks *s, const struct verify_file *f)
 {
     struct stat open, named;
+    int rc;
 
     if (fstat(s->buffered, &open) || stat(s->path, &named)) return errno == ENOENT ? ESTALE : errno;
     if (open.st_ino != named.st_ino || open.st_dev != named.st_dev) return ESTALE;
-    return compare_stat(&open, f);
+    rc = compare_stat(&open, f);
+    return rc || ns(&open.st_ctim) == s->ctime_ns ? rc : EAGAIN;
 }

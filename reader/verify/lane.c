@@ -11,6 +11,7 @@
 #include "reader/verify/digest.h"
 #include "reader/verify/blocks.h"
 
+#define TRIES     3u                   /* to read a file while nobody touches it */
 #define GIT_BYTES (UINT64_C(64) << 20) /* what is larger is published by its SHA-256 */
 
 struct lane {
@@ -168,7 +169,7 @@ static int work(struct lane *l)
     return l->failed;
 }
 
-static void check_file(struct lane *l, const char *path)
+static int read_file(struct lane *l, const char *path)
 {
     struct verify_file *f = l->file;
     int rc = blocks_open(&l->file_blocks, path, f, (enum verify_io)l->job->io);
@@ -180,6 +181,21 @@ static void check_file(struct lane *l, const char *path)
     if (!rc) rc = work(l);
     if (!rc) rc = blocks_unchanged(&l->file_blocks, f);
     blocks_close(&l->file_blocks);
+    return rc;
+}
+
+static void check_file(struct lane *l, const char *path)
+{
+    struct verify_file *f = l->file;
+    int rc = EAGAIN;
+
+    l->failed = 0;
+    for (unsigned tries = 0; tries < TRIES && rc == EAGAIN && !l->failed; tries++) {
+        /* what is read again was not done */
+        if (tries) atomic_fetch_sub_explicit(&l->job->done_bytes, f->bytes, memory_order_relaxed);
+        rc = read_file(l, path);
+    }
+    if (rc == EAGAIN && !l->failed) rc = ESTALE;
     f->code = rc;
     f->offset = l->failed_at;
     /* release: everything about the file is written before its state */
