@@ -146,7 +146,7 @@ static void probabilities_are_right_on_average(void **state)
     text[0] = 1;
     for (uint32_t i = 1; i < 6000; i++) {
         float logits[VOCAB];
-        struct blend_list list;
+        struct blend_list list = {.run = 0};
         struct guess_root r = root(text, i, 1);
 
         for (uint32_t v = 0; v < VOCAB; v++)
@@ -197,7 +197,7 @@ static void recycled_logits_foresee_the_noise(void **state)
     for (uint32_t v = 0; v < VOCAB; v++) logits[v] = v < 6 ? 8 : 0; /* any of six */
     recycle_keep(k, text + 4, 4, logits, VOCAB);
     for (uint32_t i = 0; i < 300; i++) {
-        struct blend_list list;
+        struct blend_list list = {.run = 0};
         uint32_t token, best = 0;
 
         blend_look(&b, (struct ngram_context){text + 4, 4}, &s, 100 + i, &list);

@@ -8,11 +8,12 @@
 #define BEFORE      2.0   /* what a bin is assumed to have seen, and found as predicted */
 #define Q_LEAST     0.002 /* less is not worth a place in the list */
 
+#define BETA_ONE 3
 static const double betas[BLEND_BETAS] = {0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4.5, 7, 10};
 
 void blend_open(struct blend *b, const struct ngrams *g, const struct recycle *r)
 {
-    *b = (struct blend){.ngrams = g, .recycle = r, .beta = 3};
+    *b = (struct blend){.ngrams = g, .recycle = r, .recycled.best = BETA_ONE};
     for (uint32_t k = 0; k < NGRAM_ORDERS; k++) b->weight[k] = 0.5 + 0.05 * k;
     for (uint32_t k = 0; k <= RECYCLE_ORDERS; k++) {
         b->trials[k] = 4;
@@ -53,7 +54,7 @@ static void add_recycled(const struct blend *b, struct blend_list *out)
     double share[RECYCLE_TOKENS], h = b->hits[out->recycled_order] / b->trials[out->recycled_order];
 
     if (!out->recycled) return;
-    softmax(out->score, out->recycled, betas[b->beta], share);
+    softmax(out->score, out->recycled, betas[b->recycled.best], share);
     for (uint32_t i = 0; i < out->recycled; i++) {
         float x = (float)(share[i] * h);
         uint32_t k = 0;
@@ -74,10 +75,19 @@ static uint32_t bin_of(double q)
     return x < 0 ? 0 : x >= BLEND_BINS ? BLEND_BINS - 1 : (uint32_t)x;
 }
 
-static double calibrated(const struct blend *b, double q)
+/* 0, 1-3, 4-15, 16-63, more */
+static uint32_t class_of(uint32_t run)
 {
-    uint32_t i = bin_of(q);
-    double p = q * (b->found[i] + BEFORE) / (b->sum[i] + BEFORE);
+    uint32_t k = 0;
+
+    for (; run && k + 1 < BLEND_RUNS; run /= 4) k++;
+    return k;
+}
+
+static double calibrated(const struct blend *b, uint32_t run, double q)
+{
+    uint32_t i = bin_of(q), k = class_of(run);
+    double p = q * (b->found[k][i] + BEFORE) / (b->sum[k][i] + BEFORE);
 
     return p < 0.999 ? p : 0.999;
 }
@@ -89,7 +99,7 @@ void blend_look(const struct blend *b, struct ngram_context c, const struct samp
     uint32_t kept = 0;
     double w;
 
-    out->n = out->recycled = out->recycled_order = 0;
+    out->recycled = out->recycled_order = 0;
     out->n = ngrams_guess(b->ngrams, c, list, BLEND_MOST - RECYCLE_TOKENS, &out->order);
     for (uint32_t i = 0; i < out->n; i++)
         out->guess[i] = (struct blend_guess){.token = list[i].token, .ngram = (float)list[i].p};
@@ -100,14 +110,35 @@ void blend_look(const struct blend *b, struct ngram_context c, const struct samp
         struct blend_guess x = out->guess[i];
 
         x.q = (float)(w * (double)x.ngram + (1 - w) * (double)x.recycled);
-        if ((double)x.q < Q_LEAST) continue;
-        x.p = (float)calibrated(b, x.q);
-        out->guess[kept++] = x;
+        if ((double)x.q >= Q_LEAST) out->guess[kept++] = x;
     }
     out->n = kept;
+    for (uint32_t i = 0; i < out->n; i++) out->guess[i].p = (float)calibrated(b, out->run, out->guess[i].q);
+}
+
+uint32_t blend_run(const struct blend_list *x, uint32_t token)
+{
+    const struct blend_guess *best = NULL;
+
+    for (uint32_t i = 0; i < x->n; i++)
+        if (!best || x->guess[i].q > best->q) best = &x->guess[i];
+    return best && best->token == token ? x->run + 1 : 0;
 }
 
 /* ---- learning ---- */
+
+/* The beta that has given what was chosen, number at of n, the largest shares. */
+static void learn_beta(struct blend_beta *b, const float *score, uint32_t n, uint32_t at)
+{
+    for (uint32_t i = 0; i < BLEND_BETAS; i++) {
+        double share[BLEND_MOST];
+
+        softmax(score, n, betas[i], share);
+        b->likelihood[i] = b->likelihood[i] * FORGET + log(share[at] + 1e-9);
+    }
+    for (uint32_t i = 0; i < BLEND_BETAS; i++)
+        if (b->likelihood[i] > b->likelihood[b->best]) b->best = i;
+}
 
 static void learn_recycled(struct blend *b, const struct blend_list *x, uint32_t token)
 {
@@ -117,14 +148,7 @@ static void learn_recycled(struct blend *b, const struct blend_list *x, uint32_t
     while (at < x->recycled && x->token[at] != token) at++;
     b->trials[k] = b->trials[k] * FORGET + 1;
     b->hits[k] = b->hits[k] * FORGET + (at < x->recycled);
-    if (at == x->recycled) return;
-    for (uint32_t i = 0; i < BLEND_BETAS; i++) {
-        double share[RECYCLE_TOKENS];
-
-        softmax(x->score, x->recycled, betas[i], share);
-        b->likelihood[i] = b->likelihood[i] * FORGET + log(share[at] + 1e-9);
-        if (b->likelihood[i] > b->likelihood[b->beta]) b->beta = i;
-    }
+    if (at < x->recycled) learn_beta(&b->recycled, x->score, x->recycled, at);
 }
 
 void blend_learn(struct blend *b, const struct blend_list *x, uint32_t token)
@@ -133,11 +157,11 @@ void blend_learn(struct blend *b, const struct blend_list *x, uint32_t token)
 
     for (uint32_t i = 0; i < x->n; i++) {
         const struct blend_guess *g = &x->guess[i];
-        uint32_t bin = bin_of(g->q);
+        double *sum = &b->sum[class_of(x->run)][bin_of(g->q)], *found = &b->found[class_of(x->run)][bin_of(g->q)];
 
         if (g->token == token) chosen = g;
-        b->sum[bin] = b->sum[bin] * FORGET + (double)g->q;
-        b->found[bin] = b->found[bin] * FORGET + (g->token == token);
+        *sum = *sum * FORGET + (double)g->q;
+        *found = *found * FORGET + (g->token == token);
     }
     if (chosen && x->recycled && x->order < NGRAM_ORDERS) {
         double w = b->weight[x->order], n = w * (double)chosen->ngram, r = (1 - w) * (double)chosen->recycled;

@@ -31,12 +31,19 @@ struct heap_entry {
     bool recycled;
 };
 
+/* Likeliest tokens in a row at the end of a sequence. */
+#define STREAKS 256u
+struct streak {
+    uint32_t number, run;
+};
+
 struct drafter {
     struct drafter_config config;
     double *experts;
     struct history *history;
     struct recycle *recycle;
     struct blend blend;
+    struct streak streak[STREAKS]; /* of the sequences whose numbers have these last bits */
     struct budget budget;
     struct node *node; /* [roots + most] the roots' first */
     struct heap_entry *heap;
@@ -46,6 +53,7 @@ struct drafter {
     uint32_t *path;                    /* [most + TAIL] tokens before a node */
     uint32_t *tail, *tails;            /* [roots][TAIL] tokens of each root, at its end; how many */
     uint64_t *position;                /* [roots] of the token after it */
+    uint32_t *number;                  /* [roots] */
     struct sampler_settings *sampling; /* [roots] */
     uint32_t roots, guesses;
     double predicted;
@@ -71,7 +79,7 @@ uint64_t drafter_bytes(uint32_t most, uint32_t roots, uint32_t tokens)
 
     return sizeof(struct drafter) + history_bytes(tokens) + recycle_bytes(places(tokens)) +
            nodes * (sizeof(struct node) + BLEND_MOST * sizeof(struct heap_entry)) +
-           roots * (TAIL * sizeof(uint32_t) + sizeof(struct sampler_settings) + 16) + (most + TAIL) * sizeof(uint32_t);
+           roots * (TAIL * sizeof(uint32_t) + sizeof(struct sampler_settings) + 24) + (most + TAIL) * sizeof(uint32_t);
 }
 
 static int allocate(struct drafter *d, struct error *e)
@@ -85,9 +93,10 @@ static int allocate(struct drafter *d, struct error *e)
     d->tail = calloc((size_t)c->roots * TAIL, sizeof *d->tail);
     d->tails = calloc(c->roots, sizeof *d->tails);
     d->position = calloc(c->roots, sizeof *d->position);
+    d->number = calloc(c->roots, sizeof *d->number);
     d->sampling = calloc(c->roots, sizeof *d->sampling);
     if (c->costs.experts) d->experts = malloc((c->costs.most + UINT64_C(1)) * sizeof *d->experts);
-    if (d->node && d->heap && d->path && d->tail && d->tails && d->position && d->sampling &&
+    if (d->node && d->heap && d->path && d->tail && d->tails && d->position && d->number && d->sampling &&
         (d->experts || !c->costs.experts))
         return 0;
     return error_set(e, ENOMEM, "no memory for trees of %u guesses", c->most);
@@ -127,6 +136,7 @@ void drafter_close(struct drafter *d)
     free(d->tail);
     free(d->tails);
     free(d->position);
+    free(d->number);
     free(d->sampling);
     free(d);
 }
@@ -207,6 +217,13 @@ static void grow(struct drafter *d, struct node *x, uint32_t guess)
     }
 }
 
+static uint32_t run_of(const struct drafter *d, uint32_t number)
+{
+    const struct streak *x = &d->streak[number % STREAKS];
+
+    return x->number == number ? x->run : 0;
+}
+
 static void plant(struct drafter *d)
 {
     d->heap_count = 0;
@@ -218,10 +235,17 @@ static void plant(struct drafter *d)
         memcpy(d->tail + (size_t)i * TAIL + TAIL - d->tails[i], r->token + r->count - d->tails[i],
                d->tails[i] * sizeof *d->tail);
         d->position[i] = r->count;
+        d->number[i] = r->number;
         d->sampling[i] = *r->sampling;
-        d->node[i] = (struct node){.root = i, .parent = GUESS_ROOT, .p = 1};
+        d->node[i] = (struct node){.root = i, .parent = GUESS_ROOT, .p = 1, .list.run = run_of(d, r->number)};
         grow(d, &d->node[i], GUESS_ROOT);
     }
+}
+
+/* What follows a guess, or a root. */
+static const struct blend_list *list_of(const struct drafter *d, uint32_t root, uint32_t guess)
+{
+    return &d->node[guess == GUESS_ROOT ? root : d->config.roots + guess].list;
 }
 
 /* The tree as large as it pays: how many of the guesses that were made. */
@@ -239,6 +263,7 @@ static uint32_t choose(struct drafter *d, uint32_t most)
         tokens += x.p;
         if (longer > seconds) seconds = longer;
         *y = (struct node){.root = x.root, .parent = x.parent, .token = x.token, .recycled = x.recycled, .p = x.p};
+        y->list.run = blend_run(list_of(d, x.root, x.parent), x.token);
         n++;
         if (d->config.fixed || seconds / tokens < least) {
             least = seconds / tokens;
@@ -290,7 +315,10 @@ static void on_seen(void *arg, const struct guess_seen *s)
 
     if (s->root >= d->roots) return;
     c = way_to(d, s->root, s->node ? s->node - 1 : GUESS_ROOT, &ahead);
-    if (x->open) blend_learn(&d->blend, &x->list, s->token);
+    if (x->open) {
+        blend_learn(&d->blend, &x->list, s->token);
+        d->streak[d->number[s->root] % STREAKS] = (struct streak){d->number[s->root], blend_run(&x->list, s->token)};
+    }
     if (s->node && x->recycled) d->stats.hits_recycled++;
     if (s->node && !x->recycled) d->stats.hits_ngram++;
     recycle_keep(d->recycle, c.end, c.known, s->logits, d->config.vocab);

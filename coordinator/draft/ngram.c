@@ -34,7 +34,7 @@ struct ngrams {
 };
 
 /* Of texts of all kinds, roughly: only where it starts. */
-static const float escapes_at_first[NGRAM_ORDERS] = {.75f, .6f, .45f, .35f, .25f, .2f, .12f, .1f, .07f, .05f};
+static const float escapes_at_first[NGRAM_ORDERS] = {.75f, .55f, .4f, .3f, .2f, .15f, .08f, .05f, .03f, .015f};
 
 static void assume_rates(struct ngrams *g)
 {
