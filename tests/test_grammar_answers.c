@@ -226,7 +226,7 @@ static void masks_depend_on_the_tokens_alone(void **state)
     struct grammar *g = compile(schema);
     struct constraint *k, *fresh;
     struct error e = {0};
-    static uint32_t made[LONG + 16];
+    static uint32_t made[LONG + 64];
     uint32_t n = 0;
     const uint64_t *bits, *other;
 

@@ -119,7 +119,7 @@ void grammar_set_later(struct grammar *g, uint32_t node, const uint32_t *to, siz
         return;
     }
     g->edge = more;
-    memcpy(g->edge + g->edges, to, n * sizeof *to);
+    if (n) memcpy(g->edge + g->edges, to, n * sizeof *to);
     g->node[node].a = (uint32_t)g->edges;
     g->node[node].b = (uint32_t)n;
     g->edges += n;
