@@ -99,6 +99,9 @@ $(B)/obj/proto/unit/unit_avx2.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt
 $(B)/obj/proto/unit/unit_avx512.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt -mavx512f -mavx512bw
 endif
 
+# The page is part of the program.
+$(B)/obj/coordinator/serve/page.o: $(addprefix coordinator/serve/page.,html js css)
+
 link = $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 $(B)/sluice: $(B)/obj/coordinator/main.o $(call LIB,coordinator) $(call LIB,proto)
 	$(call say,LINK,$@)

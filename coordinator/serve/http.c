@@ -151,6 +151,11 @@ const char *exchange_header(const struct exchange *x, const char *name)
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
 }
 
+const char *exchange_query(const struct exchange *x, const char *name)
+{
+    return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
 bool exchange_gone(const struct exchange *x)
 {
     struct pollfd p = {.fd = descriptor(x->connection), .events = POLLRDHUP};
@@ -221,6 +226,19 @@ void http_fault(struct exchange *x, const struct fault *f)
     queue(x, f->status, r);
 }
 
+void http_static(struct exchange *x, const char *type, const char *policy, const char *data, size_t bytes)
+{
+    struct MHD_Response *r = MHD_create_response_from_buffer(bytes, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
+
+    if (r) {
+        add_headers(x, r, type);
+        MHD_add_response_header(r, "Content-Security-Policy", policy);
+        MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+        MHD_add_response_header(r, "Cache-Control", "no-cache");
+    }
+    queue(x, 200, r);
+}
+
 static ssize_t on_read(void *arg, uint64_t at, char *out, size_t room)
 {
     struct http_source *s = arg;
@@ -252,6 +270,7 @@ void http_stream(struct exchange *x, const char *type, const struct http_source 
         free(own);
     } else {
         add_headers(x, r, type);
+        if (s->id) MHD_add_response_header(r, "X-Request-Id", s->id);
         MHD_add_response_header(r, "Cache-Control", "no-cache");
         MHD_add_response_header(r, "X-Accel-Buffering", "no");
     }
@@ -270,7 +289,8 @@ static void reply_options(struct exchange *x, const char *methods)
         add_headers(x, r, NULL);
         MHD_add_response_header(r, "Allow", allow);
         MHD_add_response_header(r, "Access-Control-Allow-Methods", allow);
-        MHD_add_response_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type, x-api-key");
+        MHD_add_response_header(r, "Access-Control-Allow-Headers",
+                                "Authorization, Content-Type, x-api-key, X-Conversation-Id");
         MHD_add_response_header(r, "Access-Control-Max-Age", "600");
     }
     queue(x, 204, r);

@@ -48,6 +48,7 @@ const char *exchange_method(const struct exchange *x);
 const char *exchange_path(const struct exchange *x);
 const struct buffer *exchange_body(const struct exchange *x);
 const char *exchange_header(const struct exchange *x, const char *name); /* NULL: there is none */
+const char *exchange_query(const struct exchange *x, const char *name);  /* of the URL, decoded; likewise */
 bool exchange_gone(const struct exchange *x); /* the client has hung up, as far as the socket tells */
 
 /* ---- its answer: one of these, once ---- */
@@ -55,11 +56,14 @@ bool exchange_gone(const struct exchange *x); /* the client has hung up, as far 
 /* The body is taken over, and freed. */
 void http_reply(struct exchange *x, int status, const char *type, struct buffer *body);
 void http_fault(struct exchange *x, const struct fault *f);
+/* A file of a page, which lives as long as the program, with what the page may do (Content-Security-Policy). */
+void http_static(struct exchange *x, const char *type, const char *policy, const char *data, size_t bytes);
 /* What read() gives, as it comes: it may wait for a second or two, not longer; 0 bytes: nothing yet. -1: the end, -2: broken
  * off. finish() is called once, in any case. */
 struct http_source {
     long (*read)(void *arg, char *out, size_t room);
     void (*finish)(void *arg);
     void *arg;
+    const char *id; /* X-Request-Id; NULL: none */
 };
 void http_stream(struct exchange *x, const char *type, const struct http_source *s);

@@ -4,12 +4,16 @@
 #include "coordinator/serve/facts.h"
 #include "coordinator/serve/http.h"
 #include "coordinator/serve/metrics.h"
+#include "coordinator/serve/pulse.h"
+#include "coordinator/serve/streams.h"
 #include "coordinator/serve/work.h"
 
 struct routes {
     const struct facts *facts;
     struct metrics *metrics;
     struct work *work;
+    struct pulse *pulse;
+    struct streams *streams;
     double heartbeat; /* seconds between signs of life; 0: none */
 };
 
@@ -21,6 +25,8 @@ void routes_handle(void *arg, struct exchange *x);
 
 /* Hands the ask in and answers with what is said, as events or whole. Takes the ask over. */
 void routes_answer(struct routes *r, struct exchange *x, struct ask *a);
+/* What the job says from so many events on; takes over the hold on it. */
+void routes_read(struct routes *r, struct exchange *x, struct job *j, unsigned long events);
 void routes_json(struct exchange *x, struct buffer *b); /* 200; the buffer is taken over */
 
 void routes_tokenize(struct routes *r, struct exchange *x);
@@ -28,4 +34,7 @@ void routes_detokenize(struct routes *r, struct exchange *x);
 void routes_apply_template(struct routes *r, struct exchange *x);
 void routes_input_tokens(struct routes *r, struct exchange *x);
 void routes_models(struct routes *r, struct exchange *x);
+void routes_page(struct routes *r, struct exchange *x);
+void routes_events(struct routes *r, struct exchange *x);
+void routes_stream(struct routes *r, struct exchange *x);
 void routes_props(struct routes *r, struct exchange *x);

@@ -18,6 +18,7 @@ struct reading {
     struct job *job;
     size_t at;        /* bytes of out that were sent */
     uint64_t said_ns; /* when something was sent last */
+    bool stays;       /* it goes on without a client */
 };
 
 static int sign_of_life(const struct reading *r, char *out, size_t room)
@@ -93,7 +94,7 @@ static void on_finish(void *arg)
     struct reading *r = arg;
 
     pthread_mutex_lock(&r->job->lock);
-    if (!r->job->done) job_leave(r->job);
+    if (!r->job->done && !r->stays) job_leave(r->job);
     pthread_mutex_unlock(&r->job->lock);
     job_release(r->job);
     free(r);
@@ -125,8 +126,8 @@ static bool is_done(struct job *j)
 static void send_answer(struct reading *r)
 {
     struct exchange *x = r->exchange;
-    struct http_source s = {.read = on_read, .finish = on_finish, .arg = r};
     struct job *j = r->job;
+    struct http_source s = {.read = on_read, .finish = on_finish, .arg = r, .id = j->id};
 
     while (!j->ask->stream && !is_done(j) && !silent_long(r) && !exchange_gone(x)) job_wait(j, SIZE_MAX, LOOK_MS);
     if (!j->ask->stream && is_done(j)) {
@@ -161,7 +162,18 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
 {
     struct reading *reading = calloc(1, sizeof *reading);
     struct fault f = {0};
-    struct job *j = reading ? hand_in(r, x, a, &f) : NULL;
+    const char *name = exchange_header(x, "X-Conversation-Id"), *key = exchange_header(x, "Authorization");
+    struct job *j = NULL;
+
+    if (name && !streams_name_good(name))
+        fault_set(&f, 400, NULL, NULL, "X-Conversation-Id must be 1 to 64 letters, digits, - and _");
+    if (reading && f.status) {
+        ask_free(a);
+        free(reading);
+        http_fault(x, &f);
+        return;
+    }
+    if (reading) j = hand_in(r, x, a, &f);
 
     if (!reading) {
         ask_free(a);
@@ -173,5 +185,38 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
         return;
     }
     *reading = (struct reading){.routes = r, .exchange = x, .job = j, .said_ns = clock_ns()};
+    if (name && j->ask->stream) reading->stays = streams_add(r->streams, name, key ? key : "", j);
+    send_answer(reading);
+}
+
+/* Where the n-th event of a stream ends, as far as there are so many. */
+static size_t behind_events(struct job *j, unsigned long n)
+{
+    size_t at = 0;
+
+    pthread_mutex_lock(&j->lock);
+    while (n-- > 0) {
+        const char *end = j->out.bytes > at ? memmem(j->out.data + at, j->out.bytes - at, "\n\n", 2) : NULL;
+
+        if (!end) break;
+        at = (size_t)(end - j->out.data) + 2;
+    }
+    pthread_mutex_unlock(&j->lock);
+    return at;
+}
+
+void routes_read(struct routes *r, struct exchange *x, struct job *j, unsigned long events)
+{
+    struct reading *reading = calloc(1, sizeof *reading);
+    struct fault f;
+
+    if (!reading) {
+        job_release(j);
+        fault_set(&f, 500, NULL, NULL, "out of memory");
+        http_fault(x, &f);
+        return;
+    }
+    *reading = (struct reading){
+        .routes = r, .exchange = x, .job = j, .said_ns = clock_ns(), .stays = true, .at = behind_events(j, events)};
     send_answer(reading);
 }

@@ -28,6 +28,8 @@ struct server {
     struct work *work;
     struct http *http;
     struct routes routes;
+    struct pulse pulse;
+    struct streams *streams;
     struct keys keys;
     pthread_t watcher;
     bool watched;
@@ -99,8 +101,10 @@ static void *watch(void *arg)
 
 static void on_sweep(void *arg, const struct batch_progress *p)
 {
-    struct metrics *m = arg;
+    struct server *s = arg;
+    struct metrics *m = &s->metrics;
 
+    pulse_take(&s->pulse, s->instance, p, atomic_load(&m->sweeps));
     atomic_store(&m->rows, p->positions);
     atomic_store(&m->layer, 0);
     atomic_store(&m->layers, (unsigned)p->layers);
@@ -108,15 +112,17 @@ static void on_sweep(void *arg, const struct batch_progress *p)
 
 static void on_tick(void *arg, const struct batch_progress *p)
 {
-    struct metrics *m = arg;
+    struct server *s = arg;
+    struct metrics *m = &s->metrics;
 
+    pulse_take(&s->pulse, s->instance, p, atomic_load(&m->sweeps));
     atomic_store(&m->layer, (unsigned)p->layer);
     atomic_store(&m->bytes_read, p->bytes_read);
 }
 
 static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t positions)
 {
-    struct metrics *m = arg;
+    struct metrics *m = &((struct server *)arg)->metrics;
 
     (void)start_ns;
     (void)end_ns;
@@ -142,8 +148,7 @@ static void on_connections(void *arg, int change)
 static int start(struct server *s, struct error *e)
 {
     const struct options *o = s->options;
-    struct batch_observer observer = {
-        .arg = &s->metrics, .sweep = on_sweep, .tick = on_tick, .swept = on_swept, .note = on_note};
+    struct batch_observer observer = {.arg = s, .sweep = on_sweep, .tick = on_tick, .swept = on_swept, .note = on_note};
     struct instance_config c = {.options = o, .text = true, .template = PARTS_TEMPLATE_IF_ANY, .observer = &observer};
     struct instance_load load = {.sequences = o->parallel ? (uint32_t)o->parallel : SERVE_PARALLEL_MOST,
                                  .max_logits = SERVE_PARALLEL_MOST,
@@ -173,7 +178,12 @@ static int listen_for_requests(struct server *s, struct error *e)
     bool six = strchr(o->host, ':') != NULL;
     int rc;
 
-    s->routes = (struct routes){.facts = &s->facts, .metrics = &s->metrics, .work = s->work, .heartbeat = o->heartbeat};
+    s->routes = (struct routes){.facts = &s->facts,
+                                .metrics = &s->metrics,
+                                .work = s->work,
+                                .pulse = &s->pulse,
+                                .streams = s->streams,
+                                .heartbeat = o->heartbeat};
     if ((rc = http_open(&s->http, &c, e))) return rc;
     if (pthread_create(&s->watcher, NULL, watch, s)) return error_set(e, EAGAIN, "cannot start a thread");
     s->watched = true;
@@ -192,10 +202,13 @@ static void end(struct server *s)
 
     atomic_store(&s->over, true);
     if (s->watched && write(wake, &one, sizeof one) == sizeof one) pthread_join(s->watcher, NULL);
+    atomic_store(&s->pulse.ending, true);
     if (s->work) work_end(s->work);
     if (s->http) http_settle(s->http, SETTLE_MS);
     http_close(s->http);
+    streams_close(s->streams);
     work_close(s->work);
+    pulse_close(&s->pulse);
     facts_close(&s->facts);
     instance_close(s->instance);
     keys_free(&s->keys);
@@ -209,6 +222,8 @@ int serve(const struct options *o, struct error *e)
     int rc;
 
     mallopt(M_ARENA_MAX, 2); /* threads come and go with connections */
+    pulse_open(&s.pulse);
+    if (!(s.streams = streams_open())) return error_set(e, ENOMEM, "out of memory");
     rc = signals(e);
     if (!rc) rc = keys_read(&s.keys, o, e);
     if (!rc) rc = start(&s, e);
