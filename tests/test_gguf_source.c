@@ -177,6 +177,9 @@ static void what_is_missing_is_named(void **state)
     write_small(&w, "clip", NULL);
     refuse(&w, "what sees or hears beside a model");
     write_small(&w, "llama", NULL);
+    gguf_write_u32(&w, "llama.block_count", 4000000000u);
+    refuse(&w, "llama.block_count: 4000000000 is out of range");
+    write_small(&w, "llama", NULL);
     gguf_write_f32(&w, "llama.block_count", 1);
     refuse(&w, "llama.block_count: a whole number was expected");
     write_small(&w, "llama", NULL);

@@ -11,7 +11,8 @@
 #include "coordinator/text/suggest.h"
 
 #define KEY_BYTES     256
-#define LAYERS_LOOKED 8u     /* of these, one has what most have */
+#define LAYERS_LOOKED 8u /* of these, one has what most have */
+#define LAYERS_MOST   10000u
 #define FACTORS_MOST  65536u /* of a rotary table */
 
 static const struct gguf_family *const families[] = {
@@ -258,6 +259,9 @@ static void sizes(struct gguf_values *v)
     gguf_value_int(v, "nextn_predict_layers", &more);
     if (more >= blocks && !v->e->code)
         gguf_refuse(v, "nextn_predict_layers", "%" PRIu64 " of %" PRIu64 " layers", more, blocks);
+    if (blocks > LAYERS_MOST && !v->e->code)
+        gguf_refuse(v, "block_count", "%" PRIu64 " is out of range, %u are possible", blocks, LAYERS_MOST);
+    if (v->e->code) return;
     v->layers = blocks - more;
     v->hidden = gguf_value_needed(v, "embedding_length");
     if (!embed) gguf_value_int(v, "vocab_size", &vocab);

@@ -10,6 +10,7 @@
 
 #define NAME_BYTES 512
 #define ITEM_BYTES 64 /* of the number of a head or an expert */
+#define HEADS_MOST 65536u
 
 /* What most families call things as Llama does. */
 static const struct gguf_name usual[] = {
@@ -147,7 +148,7 @@ static int add_by_head(const struct mapping *m, const struct gguf_tensor *t, con
 {
     char name[NAME_BYTES + ITEM_BYTES];
     uint64_t shape[GGUF_DIMS], heads = t->n_dims > 1 ? t->dims[1] : 1;
-    int rc = 0;
+    int rc = heads > HEADS_MOST || !t->bytes ? shape_fault(m, t, "more heads than any model has") : 0;
 
     for (uint64_t h = 0; h < heads && !rc; h++) {
         struct tensor x = gguf_tensor_plain(t, shape);
