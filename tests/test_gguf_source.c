@@ -226,12 +226,51 @@ static void what_does_not_run_is_left_out(void **state)
     scratch_remove(folder);
 }
 
+/* A number beside a matrix multiplies its product; one for each expert is refused by name. */
+static void a_scale_of_all_is_an_operation(void **state)
+{
+    static const uint64_t one[1] = {1}, two[1] = {2};
+    const float scales[2] = {0.25f, 0.5f};
+    char *folder = scratch_make();
+    struct model *m = NULL;
+    struct error e = {0};
+    struct gguf_writer w;
+    unsigned n = 0;
+
+    (void)state;
+    write_small(&w, "llama", NULL);
+    gguf_write_u32(&w, "llama.block_count", 1);
+    gguf_write_tensor(&w, "blk.0.ffn_up.scale", 0, one, 1, scales, 4);
+    gguf_write_tensor(&w, "blk.0.ffn_up.input_scale", 0, one, 1, scales, 4);
+    gguf_write_file(&w, folder, "m.gguf");
+    if (model_open(&m, folder, NULL, &e)) fail_msg("%s", e.text);
+    for (uint64_t i = 0; i < model_program(m)->ops.count; i++) {
+        const struct plan_op *op = plan_ops(model_program(m)) + i;
+
+        if (op->kind != OP_SCALE) continue;
+        n++;
+        assert_true(op->scale.mul == 0.25f && op->scale.cap == 0);
+        assert_int_equal(op->scale.width, 4);
+    }
+    assert_int_equal(n, 1);
+    model_close(m);
+    scratch_remove(folder);
+    write_small(&w, "llama", NULL);
+    gguf_write_u32(&w, "llama.block_count", 1);
+    gguf_write_tensor(&w, "blk.0.ffn_up.scale", 0, two, 1, scales, 8);
+    refuse(&w, "tensor blk.0.ffn_up.weight: a scale of all of it is not supported here");
+    write_small(&w, "llama", NULL);
+    gguf_write_u32(&w, "llama.block_count", 1);
+    gguf_write_tensor(&w, "token_embd.scale", 0, one, 1, scales, 4);
+    refuse(&w, "tensor token_embd.weight: a scale of all of it is not supported here");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_file_by_all_its_names),     cmocka_unit_test(a_set_by_any_of_its_files),
         cmocka_unit_test(a_plan_needs_the_header_alone), cmocka_unit_test(what_is_missing_is_named),
-        cmocka_unit_test(what_does_not_run_is_left_out),
+        cmocka_unit_test(what_does_not_run_is_left_out), cmocka_unit_test(a_scale_of_all_is_an_operation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -219,11 +219,16 @@ void build_linear(struct build *b, struct plan_view dst, struct plan_view src, c
 {
     struct op_matmul o = {.src = src, .dst = dst, .bias = PLAN_NONE};
     char full[BUILD_NAME_BYTES];
+    float times;
 
-    o.matrix = build_matrix(b, name, rows, cols);
+    o.matrix = build_matrix_times(b, name, rows, cols, &times);
     snprintf(full, sizeof full, "%s.bias", name);
     if (bias) o.bias = build_vector(b, full, rows);
+    if (bias && times != 0)
+        build_fault(b, "%s: %s%s: a bias beside weights with a scale of all is not supported", b->c->path, b->base,
+                    full);
     if (build_ok(b)) op(b, OP_MATMUL)->matmul = o;
+    if (times != 0) build_scale(b, dst, rows, times, 0);
 }
 
 void build_norm_op(struct build *b, const struct op_norm *o)

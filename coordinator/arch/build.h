@@ -93,6 +93,8 @@ const struct tensor *build_find(struct build *b, const char *name);
 /* ---- tensors ---- */
 /* NAME.weight as a matrix [rows][cols], with its scales where it is quantized. */
 uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols);
+/* The same of one that may be multiplied by a number for all of it, which the caller does: *times, 0: it is not. */
+uint32_t build_matrix_times(struct build *b, const char *name, uint64_t rows, uint64_t cols, float *times);
 /* By its whole name, the part-th of parts matrices stacked in one tensor [parts][rows][cols]. */
 uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols);
 /* gpt-oss: NAME_blocks [parts][rows][cols / 32][16] with NAME_scales [parts][rows][cols / 32]. */

@@ -1,6 +1,7 @@
 /* Tensors of the folder that become matrices and vectors of the program. */
 #include "coordinator/arch/build.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -216,8 +217,9 @@ static uint32_t put_matrix(struct build *b, const struct plan_matrix *m, const c
     return program_matrix(b->p, m, name);
 }
 
+/* *times: of the whole matrix, 0: none. NULL: the caller cannot multiply by it. */
 static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uint32_t parts, uint64_t rows,
-                           uint64_t cols)
+                           uint64_t cols, float *times)
 {
     uint64_t shape[3] = {parts, rows, cols};
     uint32_t dims = parts > 1 ? 3 : 2;
@@ -231,6 +233,10 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
         if (!build_ok(b)) return 0;
     }
     m.form = form_of(b, t);
+    if (times) *times = t->times;
+    if (isnan(t->times) || (t->times != 0 && !times))
+        build_fault(b, "%s: tensor %s: a scale of all of it is not supported here: take a file of another type",
+                    tensors_path(b->t, t), tensor_stored_name(t));
     if (!build_ok(b)) return 0;
     m.row_bytes = form_row_bytes(m.form, cols);
     m.file_off = t->offset + part * rows * m.row_bytes;
@@ -244,14 +250,23 @@ uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t
     char full[BUILD_NAME_BYTES];
 
     snprintf(full, sizeof full, "%s%s.weight", b->base, name);
-    return add_matrix(b, full, 0, 1, rows, cols);
+    return add_matrix(b, full, 0, 1, rows, cols, NULL);
+}
+
+uint32_t build_matrix_times(struct build *b, const char *name, uint64_t rows, uint64_t cols, float *times)
+{
+    char full[BUILD_NAME_BYTES];
+
+    *times = 0;
+    snprintf(full, sizeof full, "%s%s.weight", b->base, name);
+    return add_matrix(b, full, 0, 1, rows, cols, times);
 }
 
 uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)
 {
     char full[BUILD_NAME_BYTES];
 
-    return add_matrix(b, build_full_name(b, full, name), part, parts, rows, cols);
+    return add_matrix(b, build_full_name(b, full, name), part, parts, rows, cols, NULL);
 }
 
 uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols)

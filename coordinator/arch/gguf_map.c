@@ -3,14 +3,16 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "coordinator/source/gguf_source.h"
 
-#define NAME_BYTES 512
-#define ITEM_BYTES 64 /* of the number of a head or an expert */
-#define HEADS_MOST 65536u
+#define NAME_BYTES  512
+#define ITEM_BYTES  64 /* of the number of a head or an expert */
+#define HEADS_MOST  65536u
+#define SCALES_MOST 65536u /* of a stack of experts */
 
 /* What most families call things as Llama does. */
 static const struct gguf_name usual[] = {
@@ -221,6 +223,35 @@ static int add_expert(const struct mapping *m, const struct gguf_tensor *t, uint
     return 0;
 }
 
+/* ---- numbers that multiply a whole matrix, beside NVFP4's blocks ---- */
+
+static bool is_scale(const char *name)
+{
+    return tensors_name_ends(name, ".scale") || tensors_name_ends(name, ".input_scale"); /* of activations */
+}
+
+/* t, "blk.0.attn_q.scale", belongs to what lies in the file as "blk.0.attn_q.weight". */
+static int take_scale(struct mapping *m, const struct gguf_tensor *t)
+{
+    size_t stem = strlen(t->name) - strlen(".scale"), n = 0;
+    float *x = NULL, times;
+    int rc;
+
+    if (!tensors_name_ends(t->name, ".scale") || tensors_name_ends(t->name, ".input_scale")) return 0;
+    if (!gguf_tensor_is_there(m->g, t)) return 0;
+    rc = gguf_read_floats(&x, &n, m->g, t, SCALES_MOST, m->e);
+    if (rc) return rc;
+    times = n == 1 ? x[0] : NAN;
+    free(x);
+    for (size_t i = 0; i < m->t->count; i++) {
+        struct tensor *of = &m->t->at[i];
+
+        if (of->stored && !strncmp(of->stored, t->name, stem) && !strcmp(of->stored + stem, ".weight"))
+            of->times = times;
+    }
+    return 0;
+}
+
 static int add_unknown(struct mapping *m, const struct gguf_tensor *t)
 {
     if (!m->others++) m->other = t->name;
@@ -237,6 +268,7 @@ static int add_of_layer(struct mapping *m, const struct gguf_tensor *t, uint64_t
     bool is = false;
     int n, rc;
 
+    if (is_scale(rest)) return 0; /* take_scale() */
     if (!x) x = find_name(usual, rest, bytes);
     if (!x) {
         rc = add_expert(m, t, layer, rest, &is);
@@ -265,6 +297,7 @@ static int add_tensor(struct mapping *m, const struct gguf_tensor *t)
         return layer < m->layer_count ? add_of_layer(m, t, layer, t->name + end) : 0; /* those behind guess ahead */
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strncmp(t->name, known[i], strlen(known[i]))) return 0; /* they are part of the config */
+    if (is_scale(t->name)) return 0;
     if (bytes == strlen("token_embd") && !strncmp(t->name, "token_embd", bytes))
         snprintf(name, sizeof name, "%s%s%s", m->prefix, m->f->embed ? m->f->embed : "embed_tokens", suffix);
     else if (bytes == strlen("output_norm") && !strncmp(t->name, "output_norm", bytes))
@@ -318,6 +351,7 @@ int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct co
     if (rc) return rc;
     m.t->changes = f->changes;
     for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = add_tensor(&m, &g->tensors[i]);
+    for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = take_scale(&m, &g->tensors[i]);
     tell_others(&m, says);
     if (rc)
         tensors_close(m.t);

@@ -50,6 +50,7 @@ struct tensor {
     uint32_t dtype;         /* enum tensor_dtype */
     const char *dtype_text; /* what the file calls a type that is not known; else NULL */
     uint32_t block_form;    /* of a type of GGUF's blocks: enum form. 0: dtype says the form */
+    float times;            /* all of it is multiplied by it, where it is not 0; NaN: each part of a stack by another */
     bool used;              /* by the model's program; set while it is written */
 };
 
