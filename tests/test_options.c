@@ -248,7 +248,7 @@ static void command_words(void **state)
     REFUSE("did you mean 'detokenize'", "detok", "M");
     REFUSE("unknown command 'frobnicate'", "frobnicate", "M");
     REFUSE("MODEL is empty", "");
-    REFUSE("give a model folder or a command", "--json");
+    REFUSE("give a model folder, a GGUF file or a command", "--json");
 }
 
 static void no_arguments(void **state)

@@ -430,7 +430,7 @@ int options_parse(struct options *o, int argc, char **argv, struct error *e)
     }
     if (o->help || o->version || o->man_page || o->command == COMMAND_HELP) return 0;
     if (o->command == COMMAND_NONE)
-        return error_set(e, EINVAL, "give a model folder or a command; `sluice --help` lists them");
+        return error_set(e, EINVAL, "give a model folder, a GGUF file or a command; `sluice --help` lists them");
     rc = check_operands(o, operands, e);
     return rc ? rc : check_together(o, e);
 }

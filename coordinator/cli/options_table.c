@@ -65,8 +65,8 @@ const struct option_command_info option_commands[COMMANDS] = {
          "runs language models larger than memory by streaming their weights from disk",
          "sluice MODEL is sluice chat MODEL. MODEL is a path to a folder as Hugging Face publishes it, with "
          "config.json "
-         "and safetensors files; it is used as it lies. Text goes to standard output and nothing else does; progress "
-         "and messages go to standard error.",
+         "and safetensors files, or to a GGUF file (any of a split set); it is used as it lies. Text goes to standard "
+         "output and nothing else does; progress and messages go to standard error.",
          {{0}},
          0},
     [COMMAND_CHAT] =
