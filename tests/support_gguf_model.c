@@ -27,6 +27,7 @@ struct array {
 struct writing {
     struct gguf_writer w[GGUF_SET_FILES];
     unsigned files, tensors; /* of the set; written so far */
+    unsigned forms;
     struct tensors *t;
     uint8_t **bytes; /* of its files */
     const struct conversion *c;
@@ -231,8 +232,8 @@ static void change(const struct writing *w, const char *rest, struct array *a)
     if (flags & TILED && strstr(rest, "linear_attn.")) tile(w, rest, a);
 }
 
-/* All experts of one kind of a layer, when its first is met. */
-static void put_experts(struct writing *w, unsigned layer, const char *list, const char *kind, const char *stored)
+/* All experts of one kind of a layer. */
+static struct array load_experts(const struct writing *w, unsigned layer, const char *list, const char *kind)
 {
     char name[300];
     struct array all = {0};
@@ -252,8 +253,52 @@ static void put_experts(struct writing *w, unsigned layer, const char *list, con
     }
     all.shape[0] = n;
     all.dims = 3;
-    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, stored);
-    put(w, name, &all);
+    return all;
+}
+
+/* kind's rows, and then those of and, of each expert. */
+static void put_fused_experts(struct writing *w, unsigned layer, const char *list, const char *kind, const char *and)
+{
+    struct array gate = load_experts(w, layer, list, kind), up = load_experts(w, layer, list, and), both;
+    uint64_t each = gate.shape[1] * gate.shape[2];
+    char name[64];
+
+    both = make(gate.shape[0], 2 * gate.shape[1], gate.shape[2], 3);
+    for (uint64_t e = 0; e < gate.shape[0]; e++) {
+        memcpy(both.x + 2 * e * each, gate.x + e * each, each * sizeof *gate.x);
+        memcpy(both.x + (2 * e + 1) * each, up.x + e * each, each * sizeof *gate.x);
+    }
+    snprintf(name, sizeof name, "blk.%u.ffn_gate_up_exps.weight", layer);
+    put(w, name, &both);
+    free(gate.x);
+    free(up.x);
+    free(both.x);
+}
+
+/* When its first is met. */
+static void put_experts(struct writing *w, unsigned layer, const char *list, const char *const *kind, int way,
+                        const char *const *and)
+{
+    struct array all;
+    char name[300];
+
+    if (w->forms & GGUF_FUSED_EXPERTS && and) {
+        if (!strcmp(kind[2], "ffn_gate_exps")) put_fused_experts(w, layer, list, kind[way], and[way]);
+        if (strcmp(kind[2], "ffn_down_exps")) return;
+    }
+    all = load_experts(w, layer, list, kind[way]);
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, kind[2]);
+    if (!(w->forms & GGUF_EXPERTS_APART)) put(w, name, &all);
+    for (uint64_t e = 0; e < all.shape[0] && w->forms & GGUF_EXPERTS_APART; e++) {
+        struct array one = all;
+
+        one.x += e * all.shape[1] * all.shape[2];
+        one.shape[0] = 1;
+        one.dims = 2;
+        snprintf(name, sizeof name, "blk.%u.%.*s.%llu.weight", layer, (int)(strlen(kind[2]) - strlen("_exps")), kind[2],
+                 (unsigned long long)e);
+        put(w, name, &one);
+    }
     free(all.x);
 }
 
@@ -269,7 +314,7 @@ static bool is_expert(struct writing *w, unsigned layer, const char *rest)
                 char first[64];
 
                 snprintf(first, sizeof first, "%s.0.%s.weight", lists[l], kinds[k][way]);
-                if (!strcmp(rest, first)) put_experts(w, layer, lists[l], kinds[k][way], kinds[k][2]);
+                if (!strcmp(rest, first)) put_experts(w, layer, lists[l], kinds[k], way, kinds[1]);
             }
     for (int l = 0; l < 2; l++) {
         size_t n = strlen(lists[l]);
@@ -334,6 +379,7 @@ static bool is_split(struct writing *w, unsigned layer, const char *rest, struct
         return true;
     }
     if (!strstr(rest, "kv_b_proj")) return false;
+    if (w->forms & GGUF_KV_B_TOO) put_part(w, layer, "attn_kv_b", ".weight", a, 0, 1, a->shape[1]);
     nope = setting(w, "qk_nope_head_dim");
     value = setting(w, "v_head_dim");
     a->shape[0] = w->heads;
@@ -485,6 +531,15 @@ static bool convert_model(struct writing *w, const char *folder)
 bool gguf_model_write(const char *folder, const char *out, const char *name, bool bf16)
 {
     struct writing w = {.bf16 = bf16, .files = 1};
+
+    if (!convert_model(&w, folder)) return false;
+    gguf_write_file(&w.w[0], out, name);
+    return true;
+}
+
+bool gguf_model_write_as(const char *folder, const char *out, const char *name, unsigned forms)
+{
+    struct writing w = {.files = 1, .forms = forms};
 
     if (!convert_model(&w, folder)) return false;
     gguf_write_file(&w.w[0], out, name);

@@ -23,6 +23,7 @@ enum gguf_how {
     GGUF_BARE,    /* the same under its name alone, without ".weight" or ".bias" */
     GGUF_ROW,     /* a vector as a matrix of one row */
     GGUF_FLAT,    /* [a][b][c] as [a * b][c] */
+    GGUF_HALF,    /* the same, of a layer that has not both halves in an attn_kv_b */
     GGUF_QKV,     /* rows of q, k and v under three names: the one given, of q, with q's letter changed */
     GGUF_BY_HEAD, /* row h is NAME.norms.h */
     GGUF_IGNORED

@@ -9,10 +9,11 @@
 #include <string.h>
 #include "coordinator/source/gguf_source.h"
 
-#define NAME_BYTES  512
-#define ITEM_BYTES  64 /* of the number of a head or an expert */
-#define HEADS_MOST  65536u
-#define SCALES_MOST 65536u /* of a stack of experts */
+#define NAME_BYTES   512
+#define ITEM_BYTES   64 /* of the number of a head or an expert */
+#define HEADS_MOST   65536u
+#define EXPERTS_MOST 65536u
+#define SCALES_MOST  65536u /* of a stack of experts */
 
 /* What most families call things as Llama does. */
 static const struct gguf_name usual[] = {
@@ -173,6 +174,7 @@ static int add_how(const struct mapping *m, const struct gguf_tensor *t, enum gg
     case GGUF_BARE: name[stem] = 0; return add_as_is(m, t, name);
     case GGUF_ROW: return add_row(m, t, name);
     case GGUF_FLAT: return add_flat(m, t, name);
+    case GGUF_HALF: return 0; /* see add_of_layer() */
     case GGUF_QKV: return add_qkv(m, t, name);
     case GGUF_BY_HEAD: name[stem] = 0; return add_by_head(m, t, name, suffix);
     case GGUF_IGNORED: return 0;
@@ -198,29 +200,86 @@ static const char *suffix_of(const char *name)
     return tensors_name_ends(name, ".bias") ? name + n - strlen(".bias") : name + n;
 }
 
-/* Experts of files of 2023, and those with gate and up in one: a matrix each. "ffn_gate.7": its number. */
+/* ---- experts that are not stacked by kind ---- */
+
+/* Matrix kind (0 gate, 1 up, 2 down) of one expert under the name that the family has for it. */
+static const char *expert_name(const struct mapping *m, char out[NAME_BYTES], uint64_t layer, uint64_t expert, int kind)
+{
+    static const char *const usually[] = {"gate_proj", "up_proj", "down_proj"}, *const mixtral[] = {"w1", "w3", "w2"};
+    static const char stacked[] = "ffn_gate_exps";
+    const struct gguf_name *x = find_name(m->f->names, stacked, strlen(stacked));
+    const char *end;
+
+    if (!x) x = find_name(usual, stacked, strlen(stacked));
+    end = strstr(x->name, ".switch_mlp");
+    snprintf(out, NAME_BYTES, "%s%s.%" PRIu64 ".%.*s.experts.%" PRIu64 ".%s.weight", m->prefix, m->layers, layer,
+             (int)(end ? end - x->name : 0), x->name, expert,
+             strncmp(x->name, "block_sparse_moe", strlen("block_sparse_moe")) ? usually[kind] : mixtral[kind]);
+    return out;
+}
+
+/* Rows [row0, row0 + rows) of each expert of a stack. */
+static int add_each(const struct mapping *m, const struct gguf_tensor *t, uint64_t layer, int kind, uint64_t row0,
+                    uint64_t rows)
+{
+    uint64_t shape[GGUF_DIMS], row = t->dims[1] ? t->bytes / t->dims[2] / t->dims[1] : 0;
+    char name[NAME_BYTES];
+    int rc = 0;
+
+    for (uint64_t e = 0; e < t->dims[2] && !rc; e++) {
+        struct tensor x = gguf_tensor_plain(t, shape);
+
+        shape[0] = rows;
+        shape[1] = t->dims[0];
+        x.dims = 2;
+        x.offset += (e * t->dims[1] + row0) * row;
+        x.bytes = rows * row;
+        rc = add(m, &x, expert_name(m, name, layer, e, kind));
+    }
+    return rc;
+}
+
+static bool layer_has(const struct mapping *m, uint64_t layer, const char *name)
+{
+    char full[64];
+
+    snprintf(full, sizeof full, "blk.%" PRIu64 ".%s", layer, name);
+    return gguf_tensor(m->g, full) != NULL;
+}
+
+/* Of a layer whose gate and up lie in one stack, gate's rows first: its down too. */
+static int add_fused_experts(const struct mapping *m, const struct gguf_tensor *t, uint64_t layer, const char *rest,
+                             bool *is)
+{
+    bool up = !strcmp(rest, "ffn_gate_up_exps.weight"), down = !strcmp(rest, "ffn_down_exps.weight");
+    int rc;
+
+    *is = up || (down && layer_has(m, layer, "ffn_gate_up_exps.weight"));
+    if (!*is) return 0;
+    if (t->n_dims != 3 || t->dims[2] > EXPERTS_MOST || !t->bytes || (up && t->dims[1] % 2))
+        return shape_fault(m, t, "its dimensions are not those of experts");
+    if (down) return add_each(m, t, layer, 2, 0, t->dims[1]);
+    rc = add_each(m, t, layer, 0, 0, t->dims[1] / 2);
+    return rc ? rc : add_each(m, t, layer, 1, t->dims[1] / 2, t->dims[1] / 2);
+}
+
+/* Of files of 2023, "ffn_gate.7.weight": a matrix for each. */
 static int add_expert(const struct mapping *m, const struct gguf_tensor *t, uint64_t layer, const char *rest, bool *is)
 {
-    static const struct {
-        const char *stored, *name;
-    } kinds[] = {{"ffn_gate.", "gate_proj"}, {"ffn_up.", "up_proj"}, {"ffn_down.", "down_proj"}};
-    char name[NAME_BYTES];
+    static const char *const kinds[] = {"ffn_gate.", "ffn_up.", "ffn_down."};
+    char name[NAME_BYTES], *end;
 
-    for (size_t i = 0; i < 3; i++) {
-        size_t n = strlen(kinds[i].stored);
+    for (int i = 0; i < 3; i++) {
+        size_t n = strlen(kinds[i]);
         unsigned long expert;
-        char *end;
 
-        if (strncmp(rest, kinds[i].stored, n) || !isdigit((unsigned char)rest[n])) continue;
+        if (strncmp(rest, kinds[i], n) || !isdigit((unsigned char)rest[n])) continue;
         expert = strtoul(rest + n, &end, 10);
         if (strcmp(end, ".weight")) continue;
         *is = true;
-        snprintf(name, sizeof name, "%s%s.%" PRIu64 ".mlp.experts.%lu.%s.weight", m->prefix, m->layers, layer, expert,
-                 kinds[i].name);
-        return add_as_is(m, t, name);
+        return add_as_is(m, t, expert_name(m, name, layer, expert, i));
     }
-    *is = false;
-    return 0;
+    return add_fused_experts(m, t, layer, rest, is);
 }
 
 /* ---- numbers that multiply a whole matrix, beside NVFP4's blocks ---- */
@@ -265,21 +324,24 @@ static int add_of_layer(struct mapping *m, const struct gguf_tensor *t, uint64_t
     size_t bytes = (size_t)(suffix - rest);
     const struct gguf_name *x = find_name(m->f->names, rest, bytes);
     char name[NAME_BYTES];
+    enum gguf_how how;
     bool is = false;
     int n, rc;
 
     if (is_scale(rest)) return 0; /* take_scale() */
+    rc = add_expert(m, t, layer, rest, &is);
+    if (rc || is) return rc;
     if (!x) x = find_name(usual, rest, bytes);
     if (!x) {
-        rc = add_expert(m, t, layer, rest, &is);
-        if (is) return rc;
         /* it stays, so that a family that does not use it says so */
         snprintf(name, sizeof name, "%s%s.%" PRIu64 ".%.300s", m->prefix, m->layers, layer, rest);
         return add_as_is(m, t, name);
     }
+    how = x->how;
+    if (how == GGUF_HALF) how = layer_has(m, layer, "attn_kv_b.weight") ? GGUF_IGNORED : GGUF_FLAT;
     n = snprintf(name, sizeof name, "%s%s.%" PRIu64 ".%s", m->prefix, m->layers, layer, x->name);
     snprintf(name + n, sizeof name - (size_t)n, "%s", suffix);
-    return add_how(m, t, x->how, name, (size_t)n, suffix);
+    return add_how(m, t, how, name, (size_t)n, suffix);
 }
 
 static int add_tensor(struct mapping *m, const struct gguf_tensor *t)
