@@ -150,7 +150,8 @@ bool added_tokens_next(const struct added_tokens *a, const struct added_set *set
         if (!set->starts[(unsigned char)text[at]]) continue;
         const struct added_token *t = longest_at(a, set, text, bytes, at, &end);
         if (!t) continue;
-        bool stands = !t->single_word || !touches_word(text, bytes, at, end);
+        bool stands = !(a->split_special && map_get(&a->special, t->id) != MAP_NONE) &&
+                      (!t->single_word || !touches_word(text, bytes, at, end));
         if (stands) {
             *match = (struct added_match){at, end, t->id};
             swallow(t, text, bytes, w->covered, match);

@@ -30,6 +30,7 @@ struct added_tokens {
     struct map by_id;    /* id -> index of its token */
     struct buffer shown; /* normalized contents, where they differ; NUL behind each */
     struct added_set raw, normalized;
+    bool split_special; /* special ones are not cut out: a text that spells one is text */
 };
 
 /* Adds a token with this id, in place of one with the same id; its content is found in texts once added_tokens_index has run. */

@@ -167,7 +167,9 @@ static int no_tokenizer(const char *folder, struct error *e)
                              folder, others[i],
                              others[i][0] == 'v' && others[i][6] == 'j' ? "needs merges.txt beside it"
                              : others[i][0] == 'm'                      ? "needs vocab.json beside it"
-                                                                        : "is not read by itself");
+                             : others[i][0] == 'v'
+                                 ? "is a vocabulary of BERT's kind, which no model that sluice runs has"
+                                 : "is not read by itself");
     }
     return error_set(e, ENOENT,
                      "%s: no tokenizer: neither tokenizer.json, tokenizer.model, a *.tiktoken file, tekken.json, nor "
@@ -203,6 +205,8 @@ int tokenizer_open(struct tokenizer **out, const char *folder, struct error *e)
     t->eos = -1;
     int rc = special_tokens_open(&s, folder, e);
     rc = rc != 0 ? rc : open_files(t, folder, &s, e);
+    if (rc == 0 && (rc = json_get_bool(s.config, "split_special_tokens", false, &t->added.split_special, e)) != 0)
+        error_prefix(e, "%s/tokenizer_config.json", folder);
     special_tokens_close(&s);
     if (rc != 0) {
         tokenizer_close(t);

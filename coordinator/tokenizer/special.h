@@ -3,6 +3,7 @@
  *
  *   tokenizer_config.json     added_tokens_decoder: ids, contents and flags; bos_token and its like; lists of further ones
  *                             (extra_special_tokens, else additional_special_tokens)
+ *                             split_special_tokens: special tokens in a text are text (open.c)
  *   special_tokens_map.json   the same but for added_tokens_decoder, and goes before it: of older folders, and read only
  *   added_tokens.json         contents and ids: where tokenizer_config.json has no added_tokens_decoder */
 #pragma once

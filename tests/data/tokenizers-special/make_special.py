@@ -133,8 +133,19 @@ def at_random(n):
         case(config, map, added)
 
 
+def split():
+    """Special tokens that a text spells are text; added ones that are not special stay one."""
+    more = {str(NEXT): token("<|tool|>", lstrip=True), str(NEXT + 1): token("<|act|>", special=False), str(NEXT + 2): token("[x]", special=False, normalized=True)}
+    case({"split_special_tokens": True})
+    case({"split_special_tokens": False, "eos_token": NAMES[-1]})
+    case({"split_special_tokens": True, "eos_token": NAMES[-1], "added_tokens_decoder": OWN | more})
+    case({"split_special_tokens": True, "eos_token": "Hello", "additional_special_tokens": ["<|act|>", "a b"]})
+    case({"split_special_tokens": True, "added_tokens_decoder": {str(NEXT): token("Hello", special=False), str(NEXT + 1): token("Hello <|im")}})
+
+
 by_hand()
 at_random(120)
+split()
 with open(os.path.join(HERE, "cases.json"), "w", encoding="utf8") as f:
     f.write('{"base": ' + json.dumps(BASE) + ',\n"cases": [\n' + ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases) + "\n]}\n")
 print(len(cases), "cases")
