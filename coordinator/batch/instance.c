@@ -165,6 +165,13 @@ static void on_begins(void *arg, uint32_t positions)
     i->observer.sweep(i->observer.arg, &p);
 }
 
+static void on_guessed(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses)
+{
+    struct instance *i = arg;
+
+    if (i->observer.guessed) i->observer.guessed(i->observer.arg, start_ns, end_ns, guesses);
+}
+
 static void on_note(void *arg, const char *text)
 {
     struct instance *i = arg;
@@ -351,6 +358,7 @@ static int open_scheduler(struct instance *i, struct error *e)
                                  .guesser = i->guesser,
                                  .begins = on_begins,
                                  .swept = on_swept,
+                                 .guessed = on_guessed,
                                  .note = on_note,
                                  .arg = i};
 

@@ -21,8 +21,10 @@ struct batch_observer {
     void *arg;
     void (*sweep)(void *arg, const struct batch_progress *p);                         /* one begins */
     void (*swept)(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t positions); /* it is done */
-    void (*tick)(void *arg, const struct batch_progress *p);                          /* about ten times a second */
-    void (*note)(void *arg, const char *text);                                        /* a word for people */
-    void (*log)(void *arg, const char *line, size_t bytes); /* of a stage; NULL: it writes itself */
+    /* guesses of the sweep that begins now were sought */
+    void (*guessed)(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses);
+    void (*tick)(void *arg, const struct batch_progress *p); /* about ten times a second */
+    void (*note)(void *arg, const char *text);               /* a word for people */
+    void (*log)(void *arg, const char *line, size_t bytes);  /* of a stage; NULL: it writes itself */
     void (*trace)(void *arg, const struct trace_record *r, uint32_t n);
 };

@@ -384,7 +384,7 @@ static void guess(struct scheduler *s)
     const struct guesser *g = &s->config.guesser;
     uint32_t rows = s->sweep.rows, n, made, *row = s->ahead; /* row: of each guess, SWEEP_NONE: it was left out */
     struct guess_ask ask = {.root = s->root, .roots = list_roots(s), .positions = s->sweep.positions};
-    uint64_t begin = clock_ns();
+    uint64_t begin = clock_ns(), end;
 
     n = s->sweep.most - s->sweep.positions;
     ask.most = s->sweep.most_rows - rows < n ? s->sweep.most_rows - rows : n;
@@ -404,7 +404,9 @@ static void guess(struct scheduler *s)
         s->node[row[i]] = i + 1;
         s->node_root[row[i]] = x->root;
     }
-    s->times.guess_ns += clock_ns() - begin;
+    end = clock_ns();
+    s->times.guess_ns += end - begin;
+    if (s->config.guessed) s->config.guessed(s->config.arg, begin, end, s->sweep.guesses);
 }
 
 /* The stages get the sweep that was built. */

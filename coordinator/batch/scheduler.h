@@ -47,6 +47,7 @@ struct scheduler_config {
     void *boundary_arg;
     void (*begins)(void *arg, uint32_t positions);
     void (*swept)(void *arg, uint64_t start_ns, const struct sweep_record *r);
+    void (*guessed)(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses); /* may be NULL */
     void (*note)(void *arg, const char *text);
     void *arg;
 };

@@ -9,8 +9,23 @@
 #include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
+#include "coordinator/plan/speculate.h"
 
-static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m, struct error *e)
+static json_t *speculation_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+{
+    struct plan_speculation x[PLAN_KINDS];
+    json_t *o = json_pack("{s:I,s:s}", "most", (json_int_t)p->run.guesses, "from", PLAN_GUESSES_FROM);
+
+    plan_speculation(x, s, p, v);
+    for (int k = 0; k < PLAN_KINDS; k++)
+        json_object_set_new(o, x[k].name,
+                            json_pack("{s:[f,f],s:[f,f]}", "tokens_per_sweep", x[k].least.tokens, x[k].most.tokens,
+                                      "seconds_per_token", x[k].least.seconds, x[k].most.seconds));
+    return o;
+}
+
+static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
+                      const struct calibration *v, struct error *e)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:"
@@ -29,9 +44,12 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
                   "device_total_bytes", (json_int_t)s->device_total_bytes, "expert_bytes", (json_int_t)s->expert_bytes,
                   "expert_used_bytes", (json_int_t)s->expert_used_bytes, "chunk", (json_int_t)s->max_positions,
                   "expert_hit_rate", s->expert_hits, "seconds_saved_by_one_more_gb_of_device_memory", s->device_gain);
-    int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
-                 ? 0
-                 : error_set(e, EIO, "cannot write the plan");
+    int rc;
+
+    if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v));
+    rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
+             ? 0
+             : error_set(e, EIO, "cannot write the plan");
 
     json_decref(o);
     return rc;
@@ -44,6 +62,29 @@ static void line(const char *what, uint64_t bytes, uint64_t tiles)
     printf("  %-10s %12s", what, value_size_text(bytes, size, sizeof size));
     if (tiles) printf("   %llu tiles", (unsigned long long)tiles);
     putchar('\n');
+}
+
+static void print_range(const char *what, const struct plan_speculation *x)
+{
+    if (x->most.tokens <= 1)
+        printf("  %-6s none would pay\n", what);
+    else if (x->most.tokens == x->least.tokens)
+        printf("  %-6s %.3g tokens a sweep, %.3g s each\n", what, x->least.tokens, x->least.seconds);
+    else
+        printf("  %-6s %.3g to %.3g tokens a sweep, %.3g to %.3g s each\n", what, x->least.tokens, x->most.tokens,
+               x->least.seconds, x->most.seconds);
+}
+
+static void print_speculation(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+{
+    struct plan_speculation x[PLAN_KINDS];
+
+    if (!p->run.guesses) return;
+    plan_speculation(x, s, p, v);
+    printf("With up to %u guesses in a sweep (%s):\n", p->run.guesses, PLAN_GUESSES_FROM);
+    print_range("edits", &x[0]);
+    print_range("code", &x[1]);
+    print_range("prose", &x[2]);
 }
 
 static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
@@ -73,6 +114,7 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
     printf("\nEach token reads %s from %s at %.2f GB/s (%s): %.3g s; bottleneck: %s\n",
            value_size_text(s->sweep_bytes, a, sizeof a), v->page_cache ? "the page cache" : "disk", v->disk / 1e9,
            v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
+    print_speculation(s, p, v);
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
            s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);
@@ -99,7 +141,7 @@ int command_plan(const struct options *o, struct error *e)
         plan_summarize(&summary, plan, &speeds);
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json)
-            rc = print_json(&summary, plan, model, e);
+            rc = print_json(&summary, plan, model, &speeds, e);
         else
             print_human(&summary, plan, model, &speeds);
     }

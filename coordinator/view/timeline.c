@@ -39,10 +39,13 @@ static int see_times(void *arg, const struct trace_event *x, struct error *e)
     }
     t->start = smaller(t->start, x->from);
     t->end = larger(t->end, x->to);
+    if (x->phase == PHASE_DRAFT) t->draft = x->to - x->from;
     if (x->phase != PHASE_SWEEP) return 0;
     if (!t->sweeps) t->work_start = x->from;
     t->work_end = x->to;
-    if (t->sweeps < TIMELINE_SWEEPS) t->sweep[t->sweeps] = (struct timeline_sweep){x->from, x->to, x->positions};
+    if (t->sweeps < TIMELINE_SWEEPS)
+        t->sweep[t->sweeps] = (struct timeline_sweep){x->from, x->to, x->positions, x->guesses, t->draft};
+    t->draft = 0;
     t->sweeps++;
     return 0;
 }

@@ -15,13 +15,15 @@ enum timeline_ring { RING_FILLING, RING_READY, RING_IN_USE, RING_STATES };
 
 struct timeline_sweep {
     double from, to;
-    uint32_t positions;
+    uint32_t positions, guesses;
+    double draft; /* seconds of seeking these, before it */
 };
 
 struct timeline {
     double start, end; /* seconds, of all events */
     double bin;        /* seconds of a bin */
     uint64_t events, sweeps;
+    double draft;                            /* of the sweep that comes next */
     double work_start, work_end;             /* from the first sweep's order to the last one's logits */
     double busy[ROWS][TIMELINE_BINS];        /* share of the bin with at least one such event */
     double share[ROWS];                      /* the same of [work_start, work_end] */

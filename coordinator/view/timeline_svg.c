@@ -34,6 +34,8 @@
 #define READY     "#e6b800"
 #define IDLE      "#ececec"
 #define WAITING   "#f3c6c0"
+#define CHECK     "#8f7fc4"
+#define DRAFT     "#3b2a7a"
 
 struct canvas {
     FILE *out;
@@ -154,10 +156,19 @@ static void sweeps(const struct canvas *c)
         double x = x_of(c, s->from), w = x_of(c, s->to) - x;
 
         rect(c, x, SWEEPS_Y, w < 0.4 ? 0.4 : w, SWEEPS_H, i % 2 ? "#c9c9d6" : "#dcdce6");
+        if (s->guesses) { /* the share of its positions that were guesses, and what seeking them took */
+            double h = SWEEPS_H * (double)s->guesses / s->positions / 2;
+
+            rect(c, x, SWEEPS_Y + SWEEPS_H - h, w < 0.4 ? 0.4 : w, h, CHECK);
+            rect(c, x_of(c, s->from - s->draft), SWEEPS_Y, x - x_of(c, s->from - s->draft), SWEEPS_H, DRAFT);
+        }
         if (i % every == 0) fprintf(c->out, "<path class=\"edge\" d=\"M%.1f %dV%d\"/>\n", x, SWEEPS_Y, AXIS_Y);
         if (w < LABEL_PX) continue;
         time_text(s->to - s->from, took, sizeof took);
-        if (s->positions > 1)
+        if (s->guesses)
+            snprintf(label, sizeof label, w > 2.2 * LABEL_PX ? "%u + %u guesses, %s" : "%u+%u: %s",
+                     s->positions - s->guesses, s->guesses, took);
+        else if (s->positions > 1)
             snprintf(label, sizeof label, w > 2.2 * LABEL_PX ? "%u positions, %s" : "%u: %s", s->positions, took);
         else
             snprintf(label, sizeof label, "%s", took);
@@ -361,10 +372,15 @@ static void legend(const struct canvas *c)
 {
     static const struct {
         const char *colour, *what;
-    } item[] = {{DISK, "reading tiles"},        {DISK_2, "reading requests; slots being filled"},
-                {READY, "slots ready"},         {COMPUTE_2, "slots in use; computing requests"},
-                {COMPUTE, "computing tiles"},   {LINK, "transfer"},
-                {WAITING, "waiting in a sweep"}};
+    } item[] = {{DISK, "reading tiles"},
+                {DISK_2, "reading requests; slots being filled"},
+                {READY, "slots ready"},
+                {COMPUTE_2, "slots in use; computing requests"},
+                {COMPUTE, "computing tiles"},
+                {LINK, "transfer"},
+                {WAITING, "waiting in a sweep"},
+                {CHECK, "guesses checked"},
+                {DRAFT, "guessing"}};
     double x = LEFT;
 
     for (size_t i = 0; i < sizeof item / sizeof *item; i++) {

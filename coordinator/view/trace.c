@@ -12,6 +12,7 @@ struct trace_writer {
     struct output *output;
     FILE *file; /* of the output */
     uint64_t start_ns, sweeps;
+    uint32_t guesses;         /* of the sweep under way */
     uint32_t named[2][LANES]; /* [host, device] entries whose tracks have names */
     bool failed;              /* to write, which has been told */
 };
@@ -45,6 +46,8 @@ int trace_open(struct trace_writer **out, const char *path, const struct output_
     t->start_ns = clock_ns();
     fputs("[\n{\"name\":\"sluice\",\"ph\":\"M\",\"pid\":0,\"args\":{\"version\":\"" SLUICE_VERSION "\"}}", t->file);
     name_process(t, TRACE_SWEEPS, "sweeps");
+    name_track(t, TRACE_SWEEPS, 0, "sweeps", UINT32_MAX);
+    name_track(t, TRACE_SWEEPS, 1, "guessing", UINT32_MAX);
     name_process(t, TRACE_READER, "reader: host slots");
     name_process(t, TRACE_TRANSFER, "transfer: device slots");
     name_process(t, TRACE_COMPUTE, "compute");
@@ -123,9 +126,18 @@ void trace_sweep(struct trace_writer *t, uint64_t start_ns, uint64_t end_ns, uin
     if (!t || t->failed) return;
     fprintf(t->file,
             ",\n{\"name\":\"sweep\",\"ph\":\"X\",\"pid\":%d,\"tid\":0,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"sweep\":%"
-            "llu,\"positions\":%u}}",
+            "llu,\"positions\":%u,\"guesses\":%u}}",
             TRACE_SWEEPS, since_start(t, start_ns), (double)(end_ns - start_ns) / 1e3, (unsigned long long)t->sweeps++,
-            positions);
+            positions, t->guesses);
+    t->guesses = 0;
+    settle(t);
+}
+
+void trace_draft(struct trace_writer *t, uint64_t start_ns, uint64_t end_ns, uint32_t guesses)
+{
+    if (!t || t->failed) return;
+    event(t, "draft", TRACE_SWEEPS, 1, start_ns, end_ns, NULL);
+    t->guesses = guesses;
     settle(t);
 }
 

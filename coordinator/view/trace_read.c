@@ -32,12 +32,13 @@ static bool phase_of(const char *name, enum trace_process p, enum trace_phase *o
         const char *name;
         enum trace_phase phase;
     } known[] = {{"sweep", PHASE_SWEEP},         {"read", PHASE_READ}, {"ready", PHASE_READY},
-                 {"hand over", PHASE_HAND_OVER}, {"copy", PHASE_COPY}, {"compute", PHASE_COMPUTE}};
+                 {"hand over", PHASE_HAND_OVER}, {"copy", PHASE_COPY}, {"compute", PHASE_COMPUTE},
+                 {"draft", PHASE_DRAFT}};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, name)) {
             *out = known[i].phase;
-            return (p == TRACE_SWEEPS) == (*out == PHASE_SWEEP);
+            return (p == TRACE_SWEEPS) == (*out == PHASE_SWEEP || *out == PHASE_DRAFT);
         }
     return false;
 }
@@ -52,7 +53,7 @@ static int read_event(const struct reading *r, const json_t *o)
     const char *name = json_string_value(json_object_get(o, "name")), *ph = json_string_value(json_object_get(o, "ph"));
     const json_t *args = json_object_get(o, "args");
     double pid = number(o, "pid"), tid = number(o, "tid"), ts = number(o, "ts"), dur = number(o, "dur"),
-           positions = number(args, "positions");
+           positions = number(args, "positions"), guesses = number(args, "guesses");
     struct trace_event x = {0};
 
     if (!name || !ph) return not_ours(r, "no event");
@@ -70,6 +71,7 @@ static int read_event(const struct reading *r, const json_t *o)
     x.bytes = number(args, "bytes");
     if (!(x.bytes >= 0 && x.bytes < 1e18)) return not_ours(r, "a size out of range");
     x.positions = positions >= 0 && positions < 4e9 ? (uint32_t)positions : 0;
+    x.guesses = guesses >= 0 && guesses <= positions ? (uint32_t)guesses : 0;
     return r->visit(r->arg, &x, r->e);
 }
 

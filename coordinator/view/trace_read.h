@@ -5,7 +5,16 @@
 #include "coordinator/view/trace.h"
 #include "proto/base/error.h"
 
-enum trace_phase { PHASE_SWEEP, PHASE_READ, PHASE_READY, PHASE_HAND_OVER, PHASE_COPY, PHASE_COMPUTE, PHASES };
+enum trace_phase {
+    PHASE_SWEEP,
+    PHASE_READ,
+    PHASE_READY,
+    PHASE_HAND_OVER,
+    PHASE_COPY,
+    PHASE_COMPUTE,
+    PHASE_DRAFT,
+    PHASES
+};
 
 struct trace_event {
     enum trace_process process;
@@ -15,6 +24,7 @@ struct trace_event {
     double from, to;    /* seconds */
     double bytes;       /* 0 where it is told of elsewhere */
     uint32_t positions; /* of a sweep */
+    uint32_t guesses;   /* among them */
 };
 
 /* Non-zero ends the reading and is returned. */

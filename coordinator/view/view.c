@@ -86,6 +86,13 @@ static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t pos
     trace_sweep(v->trace, start_ns, end_ns, positions);
 }
 
+static void on_guessed(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses)
+{
+    struct view *v = arg;
+
+    trace_draft(v->trace, start_ns, end_ns, guesses);
+}
+
 static void on_tick(void *arg, const struct batch_progress *p);
 
 /* A message amid an answer begins a line, and the answer goes on below it. */
@@ -102,6 +109,7 @@ struct batch_observer view_observer(struct view *v)
     return (struct batch_observer){.arg = v,
                                    .sweep = on_sweep,
                                    .swept = on_swept,
+                                   .guessed = on_guessed,
                                    .tick = on_tick,
                                    .note = on_note,
                                    .log = v->live.shared ? on_log : NULL,

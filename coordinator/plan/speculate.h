@@ -1,0 +1,19 @@
+/* What guessing would bring: tokens of a sweep as the drafters reach them on kinds of texts, and what a token then takes. */
+#pragma once
+#include "coordinator/plan/calibrate.h"
+#include "coordinator/plan/plan.h"
+
+#define PLAN_KINDS        3
+#define PLAN_GUESSES_FROM "n-grams over commits, files and documents that people wrote"
+
+struct plan_range {
+    double tokens;  /* of a sweep */
+    double seconds; /* of a token */
+};
+struct plan_speculation {
+    const char *name;              /* "edit", "code", "prose": static */
+    struct plan_range least, most; /* of such texts; 1 token where guesses do not pay */
+};
+
+void plan_speculation(struct plan_speculation out[PLAN_KINDS], const struct plan_summary *z, const struct plan_shm *p,
+                      const struct calibration *v);
