@@ -73,26 +73,40 @@ static void allow(uint64_t *bits, uint32_t token)
     bits[token / 64] |= UINT64_C(1) << token % 64;
 }
 
+/* In most of its steps a walk stays in one state, so that its known steps are looked up once. */
 static int walk(struct grammar_masks *m, struct grammar_states *s, uint32_t state, uint64_t *bits)
 {
     const struct grammar_vocabulary *v = m->v;
-    uint32_t at[257]; /* the state before each byte of the way down */
+    const uint32_t *steps[257], *last = grammar_known_steps(s, state);
+    uint32_t at[257], last_state = state; /* the state before each byte of the way down */
+    uint64_t work = 0;
     int rc = 0;
 
     at[0] = state;
-    for (size_t i = 0; i < v->nodes && !rc;) {
+    steps[0] = last;
+    if (!last) return -ENOMEM;
+    for (size_t i = 0; i < v->nodes;) {
         const struct vocabulary_node *n = &v->node[i];
-        uint32_t to = grammar_step(s, at[n->depth], n->byte, &rc);
+        uint32_t to = steps[n->depth][n->byte];
 
-        m->work++;
-        if (to == GRAMMAR_DEAD) {
+        work++;
+        if (!to) to = grammar_step(s, at[n->depth], n->byte, &rc) + 1;
+        if (rc) break;
+        if (--to == GRAMMAR_DEAD) {
             i = n->end;
             continue;
         }
+        if (to != last_state) {
+            if (!(last = grammar_known_steps(s, to))) return -ENOMEM;
+            last_state = to;
+        }
         at[n->depth + 1] = to;
-        for (uint32_t t = n->token; t != GRAMMAR_NONE; t = v->next[t]) allow(bits, t);
+        steps[n->depth + 1] = last;
+        if (n->token != GRAMMAR_NONE) allow(bits, n->token);
+        for (uint32_t t = n->token; n->more && (t = v->next[t]) != GRAMMAR_NONE;) allow(bits, t);
         i++;
     }
+    m->work += work;
     return rc;
 }
 

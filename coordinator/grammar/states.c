@@ -397,18 +397,23 @@ static uint32_t compute_step(struct grammar_states *s, uint32_t state, uint8_t b
     return *rc ? GRAMMAR_DEAD : to;
 }
 
+const uint32_t *grammar_known_steps(struct grammar_states *s, uint32_t state)
+{
+    if (s->state[state].step) return s->state[state].step;
+    s->state[state].step = calloc(256, sizeof(uint32_t));
+    s->steps += s->state[state].step != NULL;
+    return s->state[state].step;
+}
+
 uint32_t grammar_step(struct grammar_states *s, uint32_t state, uint8_t byte, int *rc)
 {
     uint32_t to;
 
     if (s->state[state].step && s->state[state].step[byte]) return s->state[state].step[byte] - 1;
     if (state == GRAMMAR_DEAD) return GRAMMAR_DEAD;
-    if (!s->state[state].step) {
-        if (!(s->state[state].step = calloc(256, sizeof(uint32_t)))) {
-            *rc = -ENOMEM;
-            return GRAMMAR_DEAD;
-        }
-        s->steps++;
+    if (!grammar_known_steps(s, state)) {
+        *rc = -ENOMEM;
+        return GRAMMAR_DEAD;
     }
     to = compute_step(s, state, byte, rc);
     if (!*rc) s->state[state].step[byte] = to + 1;

@@ -29,5 +29,7 @@ bool grammar_complete(const struct grammar_states *s, uint32_t state); /* it is:
 
 /* One byte, for walks over many: the state, GRAMMAR_DEAD also where *rc says why there is none. */
 uint32_t grammar_step(struct grammar_states *s, uint32_t state, uint8_t byte, int *rc);
+/* What is known of a state's steps: [byte] is the state + 1, 0: not known. Good until the table forgets. NULL: no memory. */
+const uint32_t *grammar_known_steps(struct grammar_states *s, uint32_t state);
 int grammar_step_error(int rc, struct error *e);             /* in words */
 size_t grammar_states_bytes(const struct grammar_states *s); /* of memory */

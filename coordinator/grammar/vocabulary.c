@@ -55,11 +55,13 @@ static void plant(struct grammar_vocabulary *v, const uint32_t *sorted, size_t n
         while (same < bytes && same < opens && v->node[open[same]].byte == (uint8_t)text[same]) same++;
         if (same == bytes && same == opens && last != GRAMMAR_NONE) {
             v->next[last] = token;
+            v->node[open[opens - 1]].more = true;
         } else {
             close_to(v, open, &opens, same);
             for (; opens < bytes; opens++) {
                 open[opens] = (uint32_t)v->nodes;
-                v->node[v->nodes++] = (struct vocabulary_node){(uint8_t)text[opens], (uint8_t)opens, 0, GRAMMAR_NONE};
+                v->node[v->nodes++] =
+                    (struct vocabulary_node){(uint8_t)text[opens], (uint8_t)opens, false, 0, GRAMMAR_NONE};
             }
             v->node[open[opens - 1]].token = token;
         }

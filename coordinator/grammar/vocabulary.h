@@ -8,6 +8,7 @@
 struct vocabulary_node {
     uint8_t byte;
     uint8_t depth;  /* bytes before it: tokens of more than 256 bytes are left out */
+    bool more;      /* several tokens end here */
     uint32_t end;   /* the node behind all that begin with this one */
     uint32_t token; /* the first token that ends here, GRAMMAR_NONE: none */
 };

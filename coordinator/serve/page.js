@@ -428,6 +428,9 @@ function stop() {
 
 /* ---- the wait, made visible ---- */
 
+/* Seconds that the sweep under way still takes: as far as it has come, else as the last one did. */
+const sweepLeft = p => Math.max(0, p.layer ? p.elapsed * (p.layers / p.layer - 1) : p.sweep_seconds - p.elapsed);
+
 function showWait() {
   const run = running, box = run && run.message.box;
   const say = box && box.querySelector('.wait .say'), bar = box && box.querySelector('.wait .bar i');
@@ -436,19 +439,20 @@ function showWait() {
   let text = run.say || 'waiting', part = 0;
   if (slot && slot.n_prompt_done < slot.n_prompt_tokens) run.prefill = [slot.n_prompt_done, slot.n_prompt_tokens];
   if (run.first) {
-    text = (run.message.stats ? run.message.stats.tokens : 0) + ' tokens';
+    const n = run.message.stats ? run.message.stats.tokens : 0;
+    text = n + (n === 1 ? ' token' : ' tokens');
     if (pulse && pulse.layers) { text += ' \u00b7 layer ' + pulse.layer + '/' + pulse.layers; part = pulse.layer / pulse.layers; }
     if (pulse && pulse.sweep_seconds > 1) text += ' \u00b7 ' + clock(pulse.sweep_seconds) + ' a token';
   } else if (slot || run.prefill) {
     const [done, total] = run.prefill || [slot.n_prompt_done, slot.n_prompt_tokens];
     const sweeps = pulse ? Math.ceil((total - done) / pulse.max_positions) : 1;
-    const left = pulse ? Math.max(0, sweeps * pulse.sweep_seconds - pulse.elapsed) : 0;
+    const left = pulse ? (sweeps - 1) * pulse.sweep_seconds + sweepLeft(pulse) : 0;
     text = 'reading the prompt, ' + done + ' of ' + total + ' tokens';
     if (pulse && pulse.layers) text += ' \u00b7 layer ' + pulse.layer + '/' + pulse.layers;
     if (left > 1) text += ' \u00b7 about ' + clock(left) + ' to go';
     part = total ? (done + (pulse && pulse.layers ? Math.min(total - done, pulse.max_positions) * pulse.layer / pulse.layers : 0)) / total : 0;
   } else if (pulse && pulse.running) {
-    const place = run.place !== undefined ? run.place : Math.max(0, pulse.waiting - 1), left = Math.max(0, pulse.sweep_seconds - pulse.elapsed);
+    const place = run.place !== undefined ? run.place : Math.max(0, pulse.waiting - 1), left = sweepLeft(pulse);
     text = place ? 'queued, ' + place + ' before this one' : 'waiting for the next sweep';
     if (!place && left > 1) text += ', about ' + clock(left);
     part = pulse.layers ? pulse.layer / pulse.layers : 0;
@@ -484,9 +488,9 @@ function showRing(box, ring) {
   for (let i = 0; i < n; i++) box.children[i].className = i < used ? 'used' : i < used + ready ? 'ready' : i < used + ready + filling ? 'filling' : '';
 }
 
-/* The stage that works most is the one that the others wait for. */
+/* Where compute hardly waits, it is what the others wait for; else whoever fills its slots and works more. */
 function stallText(shares) {
-  const busiest = shares.reduce((a, b) => b.busy > a.busy ? b : a);
+  const [reader, transfer, compute] = shares, busiest = compute.wait < 0.3 ? compute : transfer.busy > reader.busy ? transfer : reader;
   const waiting = shares.filter(s => s !== busiest && s.wait > 0.2).map(s => s.name + ' (' + Math.round(100 * s.wait) + ' %)');
   return waiting.length ? waiting.join(' and ') + (waiting.length > 1 ? ' wait for ' : ' waits for ') + busiest.name : '';
 }
@@ -507,7 +511,7 @@ function showPulse(p) {
     return { name: s.name, busy: clip(s.busy - was.busy), wait: clip(s.wait - was.wait), rate: Math.max(0, s.bytes - was.bytes) / seconds, ceiling: s.ceiling };
   });
   shares.forEach((s, i) => {
-    lanes.l[i].rateText.textContent = (s.rate ? rate(s.rate) : '\u2013') + (s.ceiling ? ' of ' + rate(s.ceiling) : '') + (p.running ? ', ' + Math.round(100 * s.busy) + ' % busy' : '');
+    lanes.l[i].rateText.textContent = (s.rate ? rate(s.rate) : '\u2013') + (s.ceiling ? ' of ' + rate(s.ceiling) : '');
     lanes.l[i].bar.style.width = (100 * (s.ceiling ? Math.min(1, s.rate / s.ceiling) : s.busy)).toFixed(1) + '%';
   });
   $('stall').textContent = p.running ? stallText(shares) : '';

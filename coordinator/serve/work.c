@@ -523,7 +523,10 @@ static int sweep(struct work *w, struct error *e)
 {
     uint64_t start = clock_ns();
     struct fault f;
-    int rc = scheduler_step(w->scheduler, e);
+    int rc;
+
+    slots_update(&w->slots, w->active, w->actives); /* a sweep may take minutes: who is in it is told before */
+    rc = scheduler_step(w->scheduler, e);
 
     if (!rc) rc = conclude_ended(w, e);
     if (rc == -ECANCELED) return rc;
