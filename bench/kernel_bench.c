@@ -208,6 +208,8 @@ static const struct bench_case cases[] = {
 #undef ONE_TOKEN
         {"product Q4_K, 2 tokens", product, FORM_Q4_K * 1000 + 2, false},
     {"product Q4_K, 4 tokens", product, FORM_Q4_K * 1000 + 4, false},
+    {"product Q4_K, 6 tokens", product, FORM_Q4_K * 1000 + 6, false},
+    {"product Q4_K, 8 tokens", product, FORM_Q4_K * 1000 + 8, false},
     {"transposed bf16, 1 token", product_t, FORM_BF16 * 1000 + 1, false},
     {"attention, 1 of 65536", attention, 1, false},
     {"delta rule, 1 position", delta, 8, false},

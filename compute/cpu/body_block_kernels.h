@@ -1,5 +1,6 @@
 /* The functions of blocks.h for one form of FORM_BLOCKS, BLOCK: included once for each, so without a guard. Written this way,
- * and not with the form as a constant argument, the compiler has to look at no other form's code on the way. */
+ * and not with the form as a constant argument, the compiler has to look at no other form's code on the way. BLOCK_FEW: also
+ * several tokens in registers. Where dequantizing is slow, widening first loses nothing. */
 #define NAMED_(x, y) x##y
 #define NAMED(x, y)  NAMED_(x, y)
 #define FORM         NAMED(FORM_, BLOCK)
@@ -21,45 +22,71 @@ void VARIANT(NAMED(dequantize_, BLOCK))(const struct cpu_product *a, size_t r, s
 }
 
 #if INSIDE_ROWS
-/* Rows [r, r + INSIDE_ROWS) times one token, dequantized in registers on the way. */
-INLINE void NAMED(gemv_rows_, BLOCK)(const struct cpu_product *a, size_t r)
+/* Rows [r, r + R) times T tokens, both constants wherever it is called, dequantized in registers on the way. */
+INLINE void NAMED(gemv_rows_, BLOCK)(const struct cpu_product *a, const int R, const int T, size_t r)
 {
     const unsigned char *row[INSIDE_ROWS];
     struct opened o[INSIDE_ROWS];
-    vf acc[INSIDE_ROWS];
-    const size_t ahead = INSIDE_ROWS * a->row_bytes <= 256u << 10 ? INSIDE_ROWS * a->row_bytes : 4096;
+    vf acc[INSIDE_ROWS][TILE_TOKENS];
+    const size_t group = (size_t)R * a->row_bytes, ahead = group <= 256u << 10 ? group : 4096;
     const unsigned groups = form_elements(FORM) / GROUP, group_bytes = (form_bytes(FORM) + groups - 1) / groups;
 #pragma GCC unroll 8
-    for (int i = 0; i < INSIDE_ROWS; i++) {
+    for (int i = 0; i < R; i++) {
         row[i] = a->data + (r + (size_t)i) * a->row_bytes;
-        acc[i] = vf_zero();
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) acc[i][t] = vf_zero();
     }
     for (size_t k = 0, at = 0; k < a->cols; k += form_elements(FORM), at += form_bytes(FORM)) {
 #pragma GCC unroll 8
-        for (int i = 0; i < INSIDE_ROWS; i++) OPEN(row[i] + at, &o[i]);
+        for (int i = 0; i < R; i++) OPEN(row[i] + at, &o[i]);
         for (unsigned g = 0; g < groups; g++) {
             const float *x = a->x + k + g * GROUP;
 #pragma GCC unroll 8
-            for (int i = 0; i < INSIDE_ROWS; i++) {
+            for (int i = 0; i < R; i++) {
                 for (unsigned line = 0; line < group_bytes; line += 64)
                     prefetch_far(row[i] + at + g * group_bytes + line + ahead);
 #pragma GCC unroll 8
-                for (unsigned s = 0; s < GROUP / STEP; s++)
-                    acc[i] = vf_fma(WIDE_STEP(row[i] + at, g, s, &o[i]), vf_load(x + s * STEP), acc[i]);
+                for (unsigned s = 0; s < GROUP / STEP; s++) {
+                    const vf w = WIDE_STEP(row[i] + at, g, s, &o[i]);
+#pragma GCC unroll 8
+                    for (int t = 0; t < T; t++)
+                        acc[i][t] = vf_fma(w, vf_load(x + (size_t)t * a->ldx + s * STEP), acc[i][t]);
+                }
             }
         }
     }
-    float sum[INSIDE_ROWS];
 #pragma GCC unroll 8
-    for (int i = 0; i < INSIDE_ROWS; i += 4) vf_sum4(sum + i, acc[i], acc[i + 1], acc[i + 2], acc[i + 3]);
-    for (int i = 0; i < INSIDE_ROWS; i++) a->y[r + (size_t)i] = a->bias ? sum[i] + a->bias[r + (size_t)i] : sum[i];
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+        for (int i = 0; i < R; i++) {
+            const float sum = vf_sum(acc[i][t]);
+            a->y[(size_t)t * a->ldy + r + (size_t)i] = a->bias ? sum + a->bias[r + (size_t)i] : sum;
+        }
+}
+
+/* As many of rows [r0, r1) as go by R. Returns how many. */
+INLINE size_t NAMED(gemv_tokens_, BLOCK)(const struct cpu_product *a, const int R, const int T, size_t r0, size_t r1)
+{
+    size_t r = r0;
+    for (; r + (size_t)R <= r1; r += (size_t)R) NAMED(gemv_rows_, BLOCK)(a, R, T, r);
+    return r - r0;
 }
 #endif
 
 void VARIANT(NAMED(gemv_, BLOCK))(const struct cpu_product *a, size_t r0, size_t r1)
 {
 #if INSIDE_ROWS
-    for (; a->n == 1 && r0 + INSIDE_ROWS <= r1; r0 += INSIDE_ROWS) NAMED(gemv_rows_, BLOCK)(a, r0);
+    switch (a->n) {
+    case 1: r0 += NAMED(gemv_tokens_, BLOCK)(a, INSIDE_ROWS, 1, r0, r1); break;
+#if BLOCK_FEW
+    case 2: r0 += NAMED(gemv_tokens_, BLOCK)(a, INSIDE_FEW_ROWS, 2, r0, r1); break;
+    case 3: r0 += NAMED(gemv_tokens_, BLOCK)(a, INSIDE_FEW_ROWS, 3, r0, r1); break;
+#if TILE_TOKENS > 3
+    case 4: r0 += NAMED(gemv_tokens_, BLOCK)(a, INSIDE_FEW_ROWS, 4, r0, r1); break;
+#endif
+#endif
+    default: break;
+    }
 #endif
     VARIANT(gemv_widened)(a, VARIANT(NAMED(dequantize_, BLOCK)), r0, r1);
 }

@@ -86,7 +86,7 @@ BLOCK_STEP(Q4_1)
 /* The fifth bits are a word of their own. */
 INLINE vb five_bits(const unsigned char *nibbles, const unsigned char *fifth, unsigned s)
 {
-    return vb_or(low_nibbles(nibbles_at(nibbles, s)), vb_and(vb_spread(half_at(fifth + 2 * s)), vb_set1(16)));
+    return vb_add_where(low_nibbles(nibbles_at(nibbles, s)), half_at(fifth + 2 * s), 16);
 }
 
 BLOCK_GROUP(Q5_0, 32)
@@ -198,8 +198,8 @@ BLOCK_OPEN(Q3_K)
 /* The third bit, less 4: bit 4 g + s / 2 of 32 bytes. */
 BLOCK_STEP(Q3_K)
 {
-    const vb third = vb_has(vb_load(p + s % 2 * 16), vb_set1(1u << (4 * g + s / 2)));
-    const vb q = vb_sub(vb_or(two_bits(p + 32 + 32 * g, s), vb_and(third, vb_set1(4))), vb_set1(4));
+    const vb low = vb_sub(two_bits(p + 32 + 32 * g, s), vb_set1(4));
+    const vb q = vb_add_where_has(low, vb_load(p + s % 2 * 16), 1u << (4 * g + s / 2), 4);
     return vf_mul(vf_of_i8(q), vf_set1(o->f[8 * g + s]));
 }
 
@@ -232,8 +232,8 @@ BLOCK_STEP(Q5_K)
 {
     const unsigned i = 2 * g + s / 2; /* which bit of the fifth ones, too */
     const vb low = low_nibbles(nibbles_at(p + 48 + 32 * g + s % 2 * 16, s / 2));
-    const vb fifth = vb_and(vb_has(vb_load(p + 16 + s % 2 * 16), vb_set1(1u << i)), vb_set1(16));
-    return vf_fma(vf_of_u8(vb_or(low, fifth)), vf_set1(o->f[i]), vf_set1(o->f[8 + i]));
+    const vb q = vb_add_where_has(low, vb_load(p + 16 + s % 2 * 16), 1u << i, 16);
+    return vf_fma(vf_of_u8(q), vf_set1(o->f[i]), vf_set1(o->f[8 + i]));
 }
 
 BLOCK_GROUP(Q6_K, 128)
@@ -271,13 +271,6 @@ BLOCK_STEP(IQ4_XS)
 
 /* ---- grids: entries of 8 numbers (4 in IQ3), looked up; d, scales and entries multiply without rounding ---- */
 
-/* Negative where the bit of a number is one. */
-INLINE vf signed_numbers(vb b, unsigned bits, float d)
-{
-    const vb m = vb_spread(bits);
-    return vf_mul(vf_of_i8(vb_sub(vb_xor(b, m), m)), vf_set1(d));
-}
-
 /* Of 4 x 7 bits those of 16 columns. */
 INLINE unsigned signs_at(uint32_t word, unsigned s)
 {
@@ -306,8 +299,8 @@ BLOCK_OPEN(IQ2_XXS)
 BLOCK_STEP(IQ2_XXS)
 {
     const unsigned char *q = p + 2 + 8 * g;
-    return signed_numbers(vb_quads(grid_iq2_xxs[q[2 * s]], grid_iq2_xxs[q[2 * s + 1]]), signs_at(word_at(q + 4), s),
-                          o->f[g]);
+    return vf_signed(vb_quads(grid_iq2_xxs[q[2 * s]], grid_iq2_xxs[q[2 * s + 1]]), signs_at(word_at(q + 4), s),
+                     o->f[g]);
 }
 
 /* Eight columns: 9 bits of the entry, 7 of signs. */
@@ -319,8 +312,8 @@ BLOCK_OPEN(IQ2_XS)
 BLOCK_STEP(IQ2_XS)
 {
     const uint32_t q = word_at(p + 2 + 8 * g + 4 * s);
-    return signed_numbers(vb_quads(grid_iq2_xs[q & 511], grid_iq2_xs[q >> 16 & 511]),
-                          grid_signs[q >> 9 & 127] | (unsigned)grid_signs[q >> 25] << 8, o->f[2 * g + s]);
+    return vf_signed(vb_quads(grid_iq2_xs[q & 511], grid_iq2_xs[q >> 16 & 511]),
+                     grid_signs[q >> 9 & 127] | (unsigned)grid_signs[q >> 25] << 8, o->f[2 * g + s]);
 }
 
 /* Eight columns: a byte of the entry's number, one of signs, two more bits of the number. */
@@ -333,8 +326,8 @@ BLOCK_STEP(IQ2_S)
 {
     const unsigned char *q = p + 2 + 4 * g + 2 * s;
     const unsigned high = p[66 + g] >> 4 * s;
-    return signed_numbers(vb_quads(grid_iq2_s[q[0] | (high & 3) << 8], grid_iq2_s[q[1] | (high & 12) << 6]),
-                          half_at(q + 32), o->f[2 * g + s]);
+    return vf_signed(vb_quads(grid_iq2_s[q[0] | (high & 3) << 8], grid_iq2_s[q[1] | (high & 12) << 6]), half_at(q + 32),
+                     o->f[2 * g + s]);
 }
 
 BLOCK_GROUP(IQ3_XXS, 32)
@@ -347,7 +340,7 @@ BLOCK_STEP(IQ3_XXS)
 {
     const unsigned char *q = p + 2 + 8 * g + 4 * s;
     const vb b = vb_words(grid_iq3_xxs[q[0]], grid_iq3_xxs[q[1]], grid_iq3_xxs[q[2]], grid_iq3_xxs[q[3]]);
-    return signed_numbers(b, signs_at(word_at(p + 66 + 4 * g), s), o->f[g]);
+    return vf_signed(b, signs_at(word_at(p + 66 + 4 * g), s), o->f[g]);
 }
 
 BLOCK_GROUP(IQ3_S, 32)
@@ -362,7 +355,7 @@ BLOCK_STEP(IQ3_S)
     const unsigned high = (unsigned)p[66 + g] >> 4 * s;
     const vb b = vb_words(grid_iq3_s[q[0] | (high << 8 & 256)], grid_iq3_s[q[1] | (high << 7 & 256)],
                           grid_iq3_s[q[2] | (high << 6 & 256)], grid_iq3_s[q[3] | (high << 5 & 256)]);
-    return signed_numbers(b, half_at(p + 74 + 4 * g + 2 * s), o->f[g]);
+    return vf_signed(b, half_at(p + 74 + 4 * g + 2 * s), o->f[g]);
 }
 
 /* Entries of -1, 0 and 1, and an eighth more or less of each: eight times all of it is whole. */

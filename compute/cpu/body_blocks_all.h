@@ -2,7 +2,8 @@
 #pragma once
 #include "compute/cpu/body_blocks.h"
 
-#define BLOCK Q4_0
+#define BLOCK_FEW 1
+#define BLOCK     Q4_0
 #include "compute/cpu/body_block_kernels.h"
 #define BLOCK Q4_1
 #include "compute/cpu/body_block_kernels.h"
@@ -30,7 +31,9 @@
 #include "compute/cpu/body_block_kernels.h"
 #define BLOCK IQ4_XS
 #include "compute/cpu/body_block_kernels.h"
-#define BLOCK IQ1_S
+#undef BLOCK_FEW
+#define BLOCK_FEW 0
+#define BLOCK     IQ1_S
 #include "compute/cpu/body_block_kernels.h"
 #define BLOCK IQ1_M
 #include "compute/cpu/body_block_kernels.h"

@@ -10,14 +10,15 @@
 #define VARIANT_(name) name##_avx2
 #define VARIANT(name)  VARIANT_(name)
 
-#define TILE_ROWS   2 /* 2 rows x 3 tokens x 2 halves: 12 of the 16 registers */
-#define TILE_TOKENS 3
-#define GEMV_ROWS   4
-#define FEW_ROWS_2  2
-#define ROW_BY_ROW  1 /* one token, forms with scales: registers do not hold all rows' weights beside these */
-#define GEMV_TOKENS 6
-#define TILE_VECS   2
-#define INSIDE_ROWS 4
+#define TILE_ROWS       2 /* 2 rows x 3 tokens x 2 halves: 12 of the 16 registers */
+#define TILE_TOKENS     3
+#define GEMV_ROWS       4
+#define FEW_ROWS_2      2
+#define ROW_BY_ROW      1 /* one token, forms with scales: registers do not hold all rows' weights beside these */
+#define GEMV_TOKENS     6
+#define TILE_VECS       2
+#define INSIDE_ROWS     4
+#define INSIDE_FEW_ROWS 2
 
 typedef struct {
     __m256 lo, hi;
@@ -240,6 +241,19 @@ INLINE vf vf_of_i8(vb b)
 {
     return vf_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),
                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(b, 8))));
+}
+INLINE vf vf_signed(vb b, unsigned bits, float d)
+{
+    const vb m = vb_spread(bits);
+    return vf_mul(vf_of_i8(_mm_sub_epi8(_mm_xor_si128(b, m), m)), vf_set1(d));
+}
+INLINE vb vb_add_where(vb b, unsigned bits, unsigned x)
+{
+    return _mm_add_epi8(b, _mm_and_si128(vb_spread(bits), vb_set1(x)));
+}
+INLINE vb vb_add_where_has(vb b, vb a, unsigned bit, unsigned x)
+{
+    return _mm_add_epi8(b, _mm_and_si128(vb_has(a, vb_set1(bit)), vb_set1(x)));
 }
 typedef struct {
     __m256 a, b;

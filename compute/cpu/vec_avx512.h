@@ -11,14 +11,15 @@
 #define VARIANT_(name) name##_avx512
 #define VARIANT(name)  VARIANT_(name) /* functions that other files have */
 
-#define TILE_ROWS   4 /* accumulators of a product: 4 rows x 6 tokens, 24 of the 32 registers */
-#define TILE_TOKENS 6
-#define GEMV_ROWS   8 /* rows walked together by one token */
-#define FEW_ROWS_2  8 /* by two */
-#define ROW_BY_ROW  0
-#define GEMV_TOKENS 16 /* more are packed into tiles; weights of 16 bits never are */
-#define TILE_VECS   4  /* columns of sums over rows, in vectors: 4 x 6 tokens */
-#define INSIDE_ROWS 4  /* rows of blocks walked together by one token */
+#define TILE_ROWS       4 /* accumulators of a product: 4 rows x 6 tokens, 24 of the 32 registers */
+#define TILE_TOKENS     6
+#define GEMV_ROWS       8 /* rows walked together by one token */
+#define FEW_ROWS_2      8 /* by two */
+#define ROW_BY_ROW      0
+#define GEMV_TOKENS     16 /* more are packed into tiles; weights of 16 bits never are */
+#define TILE_VECS       4  /* columns of sums over rows, in vectors: 4 x 6 tokens */
+#define INSIDE_ROWS     4  /* rows of blocks walked together by one token */
+#define INSIDE_FEW_ROWS 4  /* by several */
 
 typedef __m512 vf;
 typedef __mmask16 vm;
@@ -244,6 +245,20 @@ INLINE vf vf_of_u8(vb b)
 INLINE vf vf_of_i8(vb b)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));
+}
+INLINE vf vf_signed(vb b, unsigned bits, float d)
+{
+    const __m512i s = _mm512_castps_si512(_mm512_set1_ps(d));
+    const __m512i x = _mm512_mask_xor_epi32(s, (__mmask16)bits, s, _mm512_set1_epi32(INT32_MIN));
+    return _mm512_mul_ps(vf_of_i8(b), _mm512_castsi512_ps(x));
+}
+INLINE vb vb_add_where(vb b, unsigned bits, unsigned x)
+{
+    return _mm_mask_add_epi8(b, (__mmask16)bits, b, vb_set1(x));
+}
+INLINE vb vb_add_where_has(vb b, vb a, unsigned bit, unsigned x)
+{
+    return _mm_mask_add_epi8(b, _mm_test_epi8_mask(a, vb_set1(bit)), b, vb_set1(x));
 }
 /* All sixteen values are in a register; the permutation looks at 4 bits only. */
 typedef vf vl;

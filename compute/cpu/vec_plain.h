@@ -251,17 +251,17 @@ VEC vb vb_shl(vb a, unsigned n)
 {
     VB_EACH(a.v[i] << n);
 }
-VEC vb vb_has(vb a, vb bits) /* 255 where all of bits are set, else 0 */
+VEC vb vb_add_where(vb b, unsigned bits, unsigned x) /* where bit i of 16 is one */
 {
-    VB_EACH((a.v[i] & bits.v[i]) == bits.v[i] ? 255 : 0);
+    VB_EACH(b.v[i] + (bits >> i & 1 ? x : 0));
+}
+VEC vb vb_add_where_has(vb b, vb a, unsigned bit, unsigned x) /* where a has this one bit */
+{
+    VB_EACH(b.v[i] + (a.v[i] & bit ? x : 0));
 }
 VEC vb vb_least(vb a, unsigned x) /* 255 where a byte is x at least, else 0 */
 {
     VB_EACH(a.v[i] >= x ? 255 : 0);
-}
-VEC vb vb_spread(unsigned bits) /* bit i of 16 to byte i: 255 or 0 */
-{
-    VB_EACH(bits >> i & 1 ? 255 : 0);
 }
 VEC float vb_half(unsigned bits) /* IEEE half to float */
 {
@@ -278,6 +278,10 @@ VEC vf vf_of_u8(vb b)
 VEC vf vf_of_i8(vb b)
 {
     VF_EACH((float)(int8_t)b.v[i]);
+}
+VEC vf vf_signed(vb b, unsigned bits, float d) /* b as int8_t times d, negative where bit i is one */
+{
+    VF_EACH((float)(int8_t)b.v[i] * (bits >> i & 1 ? -d : d));
 }
 /* Tables of sixteen values, looked up by the low four bits of each byte, whatever its upper ones are: lines a x + b rounded
  * once, and curves of struct curve times d. */
