@@ -53,6 +53,15 @@ parsed = client.chat.completions.parse(
 )
 assert isinstance(parsed.choices[0].message.parsed, Animal)
 
+# the newer API, without a state
+answer = client.responses.create(model="demo-model", input=question, max_output_tokens=400, temperature=0)
+assert answer.status == "completed" and answer.output_text and answer.usage.input_tokens == 16
+with client.responses.stream(model="demo-model", input=question[0]["content"], max_output_tokens=400, temperature=0) as s:
+    said = "".join(e.delta for e in s if e.type == "response.output_text.delta")
+    assert said == s.get_final_response().output_text == answer.output_text
+structured = client.responses.parse(model="demo-model", input=question, text_format=Animal, max_output_tokens=800)
+assert isinstance(structured.output_parsed, Animal)
+
 # refusals come as the client's own errors, with the parameter's name
 assert refused(openai.NotFoundError, extra_body={"model": "gpt-4"}).code == "model_not_found"
 assert refused(openai.BadRequestError, extra_body={"odd": 1}).param == "odd"

@@ -7,6 +7,7 @@
 #include "coordinator/text/buffer.h"
 
 struct completion {
+    const char *met;
     struct completion_config config;
     struct detokenizer *detokenizer;
     struct buffer held; /* text that may still turn out to be the beginning of a stop text */
@@ -46,7 +47,7 @@ static int let_go(struct completion *h, size_t bytes, struct error *e)
 }
 
 /* The earliest stop text in what is held: its offset, or SIZE_MAX. */
-static size_t find_stop(const struct completion *h)
+static size_t find_stop(struct completion *h)
 {
     const struct completion_config *c = &h->config;
     const struct buffer *t = &h->held;
@@ -55,7 +56,9 @@ static size_t find_stop(const struct completion *h)
     for (size_t i = 0; i < c->stops; i++) {
         const char *at = t->bytes && c->stop[i][0] ? memmem(t->data, t->bytes, c->stop[i], strlen(c->stop[i])) : NULL;
 
-        if (at && (size_t)(at - t->data) < best) best = (size_t)(at - t->data);
+        if (!at || (size_t)(at - t->data) >= best) continue;
+        best = (size_t)(at - t->data);
+        h->met = c->stop[i];
     }
     return best;
 }
@@ -88,6 +91,11 @@ static int pass(struct completion *h, const char *text, size_t bytes, bool *stop
     at = find_stop(h);
     *stop = at != SIZE_MAX;
     return let_go(h, *stop ? at : h->held.bytes - undecided(h), e);
+}
+
+const char *completion_met(const struct completion *c)
+{
+    return c->met;
 }
 
 int completion_push(struct completion *c, uint32_t token, bool *stop, struct error *e)

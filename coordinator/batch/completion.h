@@ -25,5 +25,6 @@ int completion_open(struct completion **out, const struct completion_config *c, 
 void completion_close(struct completion *c);
 /* *stop: a stop text was met, what stood before it was given out, and nothing more follows. Results of text() too. */
 int completion_push(struct completion *c, uint32_t token, bool *stop, struct error *e);
+const char *completion_met(const struct completion *c); /* the stop text that was met, NULL: none */
 /* No token follows: what was held back is given out, unless it is a stop text. */
 int completion_finish(struct completion *c, bool *stop, struct error *e);

@@ -21,6 +21,7 @@ void ask_free(struct ask *a)
     for (size_t i = 0; i < a->stops; i++) free(a->stop[i]);
     grammar_close(a->grammar);
     json_decref(a->tools);
+    json_decref(a->frame);
     free(a->prompt);
     free(a->stop);
     free(a->bias);

@@ -10,7 +10,7 @@
 #include "coordinator/serve/facts.h"
 #include "coordinator/serve/fault.h"
 
-enum ask_api { ASK_CHAT, ASK_COMPLETION };
+enum ask_api { ASK_CHAT, ASK_COMPLETION, ASK_RESPONSES, ASK_MESSAGES }; /* all but the second are chats */
 
 #define ASK_LOGPROBS_MAX 20
 
@@ -39,11 +39,15 @@ struct ask {
     json_t *tools;           /* that may be called; NULL: none. A request's own copy */
     const char *only;        /* the one that must be; the body's, while it is read */
     struct grammar *grammar; /* the form of each answer; NULL: any */
+    json_t *frame;           /* parts of the request that the answer repeats (responses) */
     char model[256];         /* as it was asked for */
 };
 
 int ask_completion(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
 int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
+/* The same of Anthropic's /v1/messages and of OpenAI's /v1/responses: the body becomes one of a chat. */
+int ask_messages(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
+int ask_responses(struct ask **out, const struct facts *x, const json_t *body, struct fault *f);
 void ask_free(struct ask *a);
 
 /* The tokens of a chat's messages, given these tools (NULL: none); *close: the tag that ends a thought within which they end, or NULL (close NULL: no matter). And the text that
@@ -57,6 +61,8 @@ int ask_chat_prompt(const struct facts *x, const json_t *body, const json_t *too
 int ask_common(struct ask *a, const struct facts *x, const json_t *body, struct fault *f);
 int ask_max_tokens(struct ask *a, const struct facts *x, const json_t *body, struct fault *f);
 int ask_check_length(const struct ask *a, const struct facts *x, const char *param, struct fault *f);
+/* The body of a chat, a new reference. count: only the prompt is wanted. */
+int ask_messages_chat(json_t **chat, const json_t *body, bool count, struct fault *f);
 /* What may be called; *forced: something must. */
 int ask_tools(struct ask *a, const struct facts *x, const json_t *body, bool *forced, struct fault *f);
 /* Then the form of the answer is that of calls. lead: as forms_read(). */

@@ -59,10 +59,8 @@ static int on_piece(void *arg, bool thinking, const char *text, size_t bytes, st
     struct buffer *kept = thinking ? &c->thought : &c->text;
 
     if (!bytes) return 0;
-    if (c->job->ask->stream)
-        reply_piece(c, thinking, text, bytes);
-    else
-        buffer_append(kept, text, bytes);
+    if (c->job->ask->stream) reply_piece(c, thinking, text, bytes);
+    if (!c->job->ask->stream || c->job->ask->api == ASK_RESPONSES) buffer_append(kept, text, bytes);
     return kept->failed ? error_set(e, ENOMEM, "out of memory") : 0;
 }
 
@@ -86,7 +84,7 @@ static int on_content(void *arg, const char *text, size_t bytes, struct error *e
 static void name_call(const struct choice *c, char *out, size_t room)
 {
     enum tools_form form = c->job->facts->tools_form;
-    const char *id = strchr(c->job->id, '-') + 1;
+    const char *id = strpbrk(c->job->id, "-_") + 1;
 
     if (form == TOOLS_MISTRAL || form == TOOLS_MISTRAL_ARGS)
         snprintf(out, room, "%.5s%02x%02x", id, c->index & 255, c->calls & 255);
@@ -239,7 +237,7 @@ int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *s
     int rc;
 
     c->scratch = scratch;
-    c->thoughts = a->api == ASK_CHAT && !a->raw_reasoning;
+    c->thoughts = a->api != ASK_COMPLETION && !a->raw_reasoning;
     c->before = a->tools && c->thoughts && tools_before_thoughts(x->tools_form);
     text.spoken = x->spoken;
     text.spoken_count = a->tools ? x->spoken_with_tools : c->thoughts ? x->spoken_count : 0;

@@ -50,8 +50,11 @@ struct choice {
     bool late;     /* its time is over */
     bool thoughts; /* are told apart; before: calls are told apart before them */
     bool before;
-    bool opened;        /* its first event was sent */
-    bool stopped;       /* by a stop text */
+    bool opened;  /* its first event was sent */
+    bool stopped; /* by a stop text */
+    /* events of streams whose answers have parts: the one that is open, and how many there were */
+    enum { PART_NONE, PART_TEXT, PART_THOUGHT } part;
+    uint32_t parts;
     const char *finish; /* finish_reason, static */
 };
 

@@ -41,7 +41,7 @@ static void string_or_null(struct buffer *b, const char *key, const char *text)
 
 void fault_write(struct buffer *b, const struct fault *f)
 {
-    buffer_append_text(b, "{\"error\":{\"message\":");
+    buffer_append_text(b, f->typed ? "{\"type\":\"error\",\"error\":{\"message\":" : "{\"error\":{\"message\":");
     out_string(b, f->text, strlen(f->text));
     string_or_null(b, "type", f->type);
     string_or_null(b, "param", f->param);

@@ -4,6 +4,7 @@
  *
  * An error that is known before the first byte of the answer is the answer's status; later it is an event of the stream. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/text/buffer.h"
 
@@ -14,6 +15,7 @@ struct fault {
     char param[64];   /* the parameter that is to blame; empty: none */
     char text[512];
     uint32_t retry_after;            /* seconds; 0: not told */
+    bool typed;                      /* as Anthropic words it: {"type":"error","error":{...}} */
     uint32_t prompt_tokens, context; /* of a prompt that is too long; 0: no matter */
 };
 

@@ -6,11 +6,13 @@
 #include <time.h>
 
 #include "coordinator/serve/choice.h"
+#include "coordinator/serve/reply.h"
 #include "proto/base/clock.h"
 
 struct job *job_new(const struct facts *x, struct ask *a, const char *path, const struct buffer *body, const char *key)
 {
     struct job *j = calloc(1, sizeof *j);
+    static const char *const names[] = {"chatcmpl-", "cmpl-", "resp_", "msg_"};
     pthread_condattr_t attr;
     uint64_t random[2];
 
@@ -24,8 +26,8 @@ struct job *job_new(const struct facts *x, struct ask *a, const char *path, cons
     j->ask = a;
     j->created = (int64_t)time(NULL);
     j->arrived_ns = clock_ns();
-    snprintf(j->id, sizeof j->id, "%s-%016llx%08llx", a->api == ASK_CHAT ? "chatcmpl" : "cmpl",
-             (unsigned long long)random[0], (unsigned long long)(random[1] & 0xffffffff));
+    snprintf(j->id, sizeof j->id, "%s%016llx%08llx", names[a->api], (unsigned long long)random[0],
+             (unsigned long long)(random[1] & 0xffffffff));
     pthread_mutex_init(&j->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -81,9 +83,7 @@ static void end(struct job *j, const struct fault *f)
     if (f && !j->done) {
         j->fault = *f;
         if (j->ask->stream) {
-            buffer_append_text(&j->out, "data: ");
-            fault_write(&j->out, f);
-            buffer_append_text(&j->out, "\n\n");
+            reply_fault(j, &j->out, f);
         }
     }
     j->done = true;

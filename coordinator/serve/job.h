@@ -42,6 +42,7 @@ struct job {
     uint64_t arrived_ns, began_ns, first_ns;
     struct choice *choice; /* [choices] */
     uint32_t choices, begun, ended;
+    uint32_t events; /* of a stream that numbers them */
     uint64_t prompt_tokens, cached_tokens, tokens;
     struct job *next;
 };

@@ -28,6 +28,7 @@ static void generate(struct routes *r, struct exchange *x,
         rc = read(&a, r->facts, body, &f);
         json_decref(body);
     }
+    f.typed = read == ask_messages;
     if (rc)
         http_fault(x, &f);
     else
@@ -42,6 +43,16 @@ static void completions(struct routes *r, struct exchange *x)
 static void chat_completions(struct routes *r, struct exchange *x)
 {
     generate(r, x, ask_chat);
+}
+
+static void responses(struct routes *r, struct exchange *x)
+{
+    generate(r, x, ask_responses);
+}
+
+static void messages(struct routes *r, struct exchange *x)
+{
+    generate(r, x, ask_messages);
 }
 
 /* ---- looking ---- */
@@ -115,8 +126,11 @@ static const struct route {
     {"/", "GET", true, routes_page},
     {"/page.js", "GET", true, routes_page},
     {"/page.css", "GET", true, routes_page},
-    {"/v1/responses*", "GET, POST", false, not_here},
-    {"/v1/messages*", "GET, POST", false, not_here},
+    {"/v1/responses", "POST", false, responses},
+    {"/v1/responses/*", "GET, POST, DELETE", false, not_here},
+    {"/v1/messages", "POST", false, messages},
+    {"/v1/messages/count_tokens", "POST", false, routes_count_tokens},
+    {"/v1/messages/*", "GET, POST", false, not_here},
     {"/v1/embeddings", "POST", false, not_here},
     {"/embedding*", "POST", false, not_here},
     {"/v1/rerank*", "POST", false, not_here},

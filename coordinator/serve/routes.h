@@ -33,6 +33,7 @@ void routes_tokenize(struct routes *r, struct exchange *x);
 void routes_detokenize(struct routes *r, struct exchange *x);
 void routes_apply_template(struct routes *r, struct exchange *x);
 void routes_input_tokens(struct routes *r, struct exchange *x);
+void routes_count_tokens(struct routes *r, struct exchange *x);
 void routes_models(struct routes *r, struct exchange *x);
 void routes_page(struct routes *r, struct exchange *x);
 void routes_events(struct routes *r, struct exchange *x);

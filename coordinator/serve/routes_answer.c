@@ -105,6 +105,7 @@ static void reply_whole(struct exchange *x, struct job *j)
     struct buffer b = {0};
 
     if (j->fault.status) {
+        j->fault.typed = j->ask->api == ASK_MESSAGES;
         http_fault(x, &j->fault);
         return;
     }
@@ -161,6 +162,7 @@ static struct job *hand_in(struct routes *r, struct exchange *x, struct ask *a, 
 void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
 {
     struct reading *reading = calloc(1, sizeof *reading);
+    bool typed = a->api == ASK_MESSAGES;
     struct fault f = {0};
     const char *name = exchange_header(x, "X-Conversation-Id"), *key = exchange_header(x, "Authorization");
     struct job *j = NULL;
@@ -179,6 +181,7 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
         ask_free(a);
         fault_set(&f, 500, NULL, NULL, "out of memory");
     }
+    f.typed = typed;
     if (!j) {
         free(reading);
         http_fault(x, &f);

@@ -196,3 +196,21 @@ void routes_input_tokens(struct routes *r, struct exchange *x)
     token_ids_free(&ids);
     finish(x, body, &b, rc, &f);
 }
+
+void routes_count_tokens(struct routes *r, struct exchange *x)
+{
+    struct token_ids ids = {0};
+    struct buffer b = {0};
+    struct fault f = {0};
+    json_t *body = read_object(x), *chat = NULL;
+    int rc;
+
+    if (!body) return;
+    rc = ask_messages_chat(&chat, body, true, &f);
+    if (!rc) rc = ask_chat_prompt(r->facts, chat, tools_of(r->facts, chat), &ids, NULL, NULL, NULL, &f);
+    json_decref(chat);
+    if (!rc) out_format(&b, "{\"input_tokens\":%zu}", ids.count);
+    token_ids_free(&ids);
+    f.typed = true;
+    finish(x, body, &b, rc, &f);
+}
