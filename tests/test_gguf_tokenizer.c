@@ -293,6 +293,28 @@ static void pieces_are_joined_by_scores(void **state)
     tokenizer_close(t);
 }
 
+/* User-defined runs of spaces, which converters write as spaces. */
+static void runs_of_spaces_are_pieces(void **state)
+{
+    struct gguf_writer w;
+    struct vocabulary v;
+    struct tokenizer *t;
+
+    (void)state;
+    piece_vocabulary(&v);
+    vocabulary_add(&v, "   ", USER, -1000);
+    vocabulary_add(&v, "  ", USER, -1000); /* "▁▁" is there as a piece */
+    gguf_write_begin(&w);
+    vocabulary_write(&w, &v, "llama");
+    gguf_write_bool(&w, "tokenizer.ggml.add_space_prefix", 0);
+    gguf_write_bool(&w, "tokenizer.ggml.add_bos_token", 0);
+    t = open_tokenizer(&w, NULL);
+    check(t, "b" SPACE SPACE SPACE "b", false, "[b][" SPACE SPACE SPACE "][b]");
+    check(t, "b  b", false, "[b][  ][b]");
+    check_back(t, "b   b  " SPACE, true, "b   b   ");
+    tokenizer_close(t);
+}
+
 static void pieces_without_a_space_before(void **state)
 {
     struct gguf_writer w;
@@ -492,6 +514,7 @@ int main(void)
         cmocka_unit_test(groups_have_their_ways),
         cmocka_unit_test(added_tokens_come_first),
         cmocka_unit_test(pieces_are_joined_by_scores),
+        cmocka_unit_test(runs_of_spaces_are_pieces),
         cmocka_unit_test(pieces_without_a_space_before),
         cmocka_unit_test(special_tokens_strip),
         cmocka_unit_test(lines_are_joined_apart),

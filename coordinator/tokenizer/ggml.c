@@ -33,6 +33,17 @@ static bool is_filler(const char *text, size_t bytes)
     return at > 4 && at + 1 == bytes && text[at] == ']';
 }
 
+bool ggml_is_space_run(const struct ggml_tables *g, uint64_t id)
+{
+    size_t bytes, n = 0;
+    const char *text;
+
+    if (strcmp(g->model, "llama") || ggml_type(g, id) != GGML_TOKEN_USER_DEFINED) return false;
+    text = g->tokens.at(g->tokens.of, id, &bytes);
+    while (n < bytes && text[n] == ' ') n++;
+    return bytes && n == bytes;
+}
+
 /* ---- tokens ---- */
 
 static bool is_found_first(enum ggml_token_type type)
@@ -63,6 +74,7 @@ static int read_token(struct tokenizer *t, const struct ggml_tables *g, uint32_t
         return error_set(e, EINVAL,
                          "%s: " KEY("tokens") ": %u and %u are both \"%.80s\": a vocabulary has a text only once",
                          g->file, (uint32_t)other, id, text);
+    if (ggml_is_space_run(g, id)) return 0; /* ggml_read_pieces() adds it */
     if ((rc = vocab_put(&t->model.vocab, text, bytes, id))) return error_set(e, -rc, "no memory for the tokenizer");
     return is_found_first(type) ? tokenizer_add_token(t, a, text, bytes, e) : 0;
 }

@@ -6,6 +6,8 @@
 #include "proto/base/log.h"
 
 enum ggml_token_type ggml_type(const struct ggml_tables *g, uint64_t id);
+/* A user-defined token of SentencePiece's that is nothing but spaces: "▁▁" as converters write it. */
+bool ggml_is_space_run(const struct ggml_tables *g, uint64_t id);
 int ggml_no_memory(struct error *e);
 /* "FILE: tokenizer.ggml.KEY: what" */
 int ggml_fault(const struct ggml_tables *g, struct error *e, const char *key, const char *what);

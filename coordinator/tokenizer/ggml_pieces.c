@@ -63,6 +63,44 @@ static int check_cuts(const struct model *m, const struct ggml_tables *g, struct
     return cost <= CUTS_MOST ? 0 : ggml_fault(g, e, "tokens", "longer than any tokenizer's");
 }
 
+/* Runs of spaces as the model's normalizer writes them, unless there is such a piece beside: then this one is found in a text
+ * before anything else, like other user-defined tokens. */
+static int add_space_run(struct tokenizer *t, const struct ggml_tables *g, uint32_t id, struct error *e)
+{
+    struct added_token a = {.id = id};
+    struct buffer marks = {0};
+    size_t bytes;
+    const char *text = g->tokens.at(g->tokens.of, id, &bytes);
+    int rc = 0;
+
+    for (size_t i = 0; i < bytes; i++) buffer_append_text(&marks, mark);
+    if (marks.failed)
+        rc = ggml_no_memory(e);
+    else if (vocab_find(&t->model.vocab, marks.data, marks.bytes) < 0)
+        rc = vocab_put(&t->model.vocab, marks.data, marks.bytes, id) ? ggml_no_memory(e) : 0;
+    else if (vocab_put(&t->model.vocab, text, bytes, id))
+        rc = ggml_no_memory(e);
+    else
+        rc = tokenizer_add_token(t, a, text, bytes, e);
+    buffer_free(&marks);
+    return rc;
+}
+
+static int add_space_runs(struct tokenizer *t, const struct ggml_tables *g, struct error *e)
+{
+    int rc = 0;
+
+    for (uint32_t id = 0; id < g->tokens.count && !rc; id++)
+        if (ggml_is_space_run(g, id)) rc = add_space_run(t, g, id, e);
+    return rc;
+}
+
+/* Runs of spaces come first, in the order of their ids: converters replace their scores, which say nothing any more. */
+static float score_of(const struct ggml_tables *g, uint32_t id)
+{
+    return ggml_is_space_run(g, id) ? INFINITY : g->score[id];
+}
+
 static int make_merges(struct model *m, const struct ggml_tables *g, struct error *e)
 {
     struct scored *list = malloc(g->tokens.count * sizeof *list);
@@ -71,10 +109,10 @@ static int make_merges(struct model *m, const struct ggml_tables *g, struct erro
     int rc = list ? check_cuts(m, g, e) : ggml_no_memory(e);
 
     for (uint32_t id = 0; id < g->tokens.count && !rc; id++)
-        if (is_piece(g, &m->vocab, id)) list[n++] = (struct scored){g->score[id], id};
+        if (is_piece(g, &m->vocab, id)) list[n++] = (struct scored){score_of(g, id), id};
     if (!rc && n) qsort(list, n, sizeof *list, by_score);
     for (size_t i = 0; i < n && !rc; i++) {
-        rank += i && list[i].score != list[i - 1].score;
+        rank += i && (list[i].score != list[i - 1].score || isinf(list[i].score));
         rc = add_cuts(m, g, list[i].id, rank, e);
     }
     free(list);
@@ -146,8 +184,9 @@ static int finish(struct tokenizer *t, bool prefix, struct error *e)
 
 int ggml_read_pieces(struct tokenizer *t, const struct ggml_tables *g, struct error *e)
 {
-    int rc = g->score ? make_merges(&t->model, g, e) : ggml_fault(g, e, "scores", "there are none");
+    int rc = g->score ? add_space_runs(t, g, e) : ggml_fault(g, e, "scores", "there are none");
 
+    if (!rc) rc = make_merges(&t->model, g, e);
     return rc ? rc : finish(t, g->add_space != GGML_NO, e);
 }
 
