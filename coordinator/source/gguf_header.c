@@ -327,7 +327,7 @@ static int parse(struct parser *p)
 static char *end_string(uint8_t *start, uint64_t bytes)
 {
     memmove(start - 1, start, bytes);
-    start[bytes - 1] = 0;
+    start[(int64_t)bytes - 1] = 0; /* of an empty one: the last byte of its length */
     return (char *)start - 1;
 }
 

@@ -26,18 +26,12 @@ static void decode(const struct tokenizer *t, const struct token_ids *ids)
     detokenizer_close(d);
 }
 
-void fuzz_text(const char *folder, const char *text, size_t bytes)
+void fuzz_text_of(const struct tokenizer *t, const char *text, size_t bytes)
 {
-    struct tokenizer *t;
     struct token_ids ids = {0};
     struct error e = {0};
-    uint32_t size;
+    uint32_t size = (uint32_t)tokenizer_vocab_size(t);
 
-    if (tokenizer_open(&t, folder, &e)) {
-        if (strlen(e.text) < 10) fuzz_fail("an error without a message");
-        return;
-    }
-    size = (uint32_t)tokenizer_vocab_size(t);
     if (!tokenizer_encode(t, text, bytes, true, &ids, &e)) {
         for (size_t i = 0; i < ids.count; i++)
             if (ids.id[i] >= VOCAB_ID_LIMIT)
@@ -52,5 +46,17 @@ void fuzz_text(const char *folder, const char *text, size_t bytes)
     decode(t, &ids);
     tokenizer_token_id(t, "a");
     token_ids_free(&ids);
+}
+
+void fuzz_text(const char *folder, const char *text, size_t bytes)
+{
+    struct tokenizer *t;
+    struct error e = {0};
+
+    if (tokenizer_open(&t, folder, &e)) {
+        if (strlen(e.text) < 10) fuzz_fail("an error without a message");
+        return;
+    }
+    fuzz_text_of(t, text, bytes);
     tokenizer_close(t);
 }

@@ -1,6 +1,9 @@
 /* Text to ids and back with whatever tokenizer a folder gave. */
 #pragma once
 #include <stddef.h>
+#include "coordinator/tokenizer/tokenizer.h"
 
-/* Opens the folder's tokenizer; encodes the text, decodes what came out, and every id near the ends of the vocabulary. */
+/* Encodes the text, decodes what came out, and every id near the ends of the vocabulary; the second opens the folder's tokenizer
+ * for it. */
+void fuzz_text_of(const struct tokenizer *t, const char *text, size_t bytes);
 void fuzz_text(const char *folder, const char *text, size_t bytes);
