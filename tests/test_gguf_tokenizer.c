@@ -233,6 +233,8 @@ static void added_tokens_come_first(void **state)
     assert_true(tokenizer_is_special(t, 267));
     assert_false(tokenizer_is_special(t, 268));
     assert_true(tokenizer_is_added(t, 268));
+    assert_int_equal(tokenizer_vocab_size(t), 272);
+    assert_null(tokenizer_token_text(t, 269));
     check_back(t, "a<think>B<|im_end|>", true, "a<think>B");
     check_back(t, "a<think>B<|im_end|>", false, "a<think>B<|im_end|>");
     tokenizer_close(t);

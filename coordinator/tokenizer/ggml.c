@@ -269,6 +269,7 @@ static int fill(struct tokenizer *t, struct ggml_tables *g, struct error *e)
 
     set_defaults(g);
     rc = read_tokens(t, g, e);
+    t->ids = g->tokens.count;
     t->model.unk = g->unknown;
     if (!rc) rc = read_model(t, g, &begins, &ends, e);
     if (!rc) rc = push_around(g, g->add_bos, begins, g->bos, "bos", &t->post.prefix, e);

@@ -16,6 +16,7 @@ struct tokenizer {
     struct model model;
     struct postprocessor post;
     struct decoder decoder;
+    size_t ids;           /* how many there are at least, with those that no text has */
     int64_t eos;          /* what ends a text, as the folder's files have it; -1: none, or not in the vocabulary */
     const char *eos_file; /* which of them says so; NULL: none */
 };

@@ -55,7 +55,8 @@ size_t tokenizer_longest(const struct tokenizer *t)
 
 size_t tokenizer_vocab_size(const struct tokenizer *t)
 {
-    return t->model.vocab.size > t->added.vocab.size ? t->model.vocab.size : t->added.vocab.size;
+    size_t n = t->model.vocab.size > t->added.vocab.size ? t->model.vocab.size : t->added.vocab.size;
+    return n > t->ids ? n : t->ids;
 }
 
 int64_t tokenizer_token_id(const struct tokenizer *t, const char *content)
