@@ -93,6 +93,7 @@ static const struct {
     {"gpt-oss", NULL, 1e-12}, /* products with matrices turned round sum in another order, here and below */
     {"llama4", "{\"attention_chunk_size\":8192,\"floor_scale\":8192,\"attn_scale\":0.1}", 1e-5},
     {"deepseek-v2", NULL, 1e-12},
+    {"deepseek-v2-bias", "{\"rms_norm_eps\":1e-6,\"n_shared_experts\":2,\"first_k_dense_replace\":0}", 1e-12},
     {"deepseek-v3", NULL, 1e-12},
     {"deepseek-v3-yarn", NULL, 1e-12},
     {"qwen3-next", NULL, 1e-5}, /* -exp(A_log) is rounded */

@@ -326,6 +326,7 @@ static void deepseek_config(struct gguf_values *v)
     gguf_set_text(v, "model_type", scored == 2 ? "deepseek_v3" : "deepseek_v2");
     gguf_set_flag(v, "rope_interleave", true);
     gguf_set_flag(v, "attention_bias", gguf_layer_has(v, "attn_kv_a_mqa.bias"));
+    gguf_set_flag(v, "mlp_bias", gguf_layer_has(v, "ffn_down.bias") || gguf_layer_has(v, "ffn_down_shexp.bias"));
     latent_sizes(v);
     gguf_deepseek_experts(v);
 }

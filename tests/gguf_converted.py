@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Reference models as GGUF files of llama.cpp's own converter, held against their published logits.
+
+    python tests/gguf_converted.py LLAMA_CPP [--type f32|bf16] [--keep DIR] [NAME...]
+
+LLAMA_CPP is a folder of llama.cpp, such as vendor/llama.cpp in the source package of llama-cpp-python on PyPI. It needs torch,
+transformers, numpy and safetensors for that converter, and build/sluice and build/bench/mkmodel (make all build/bench/mkmodel).
+A line for each of tests/data/models: how far the logits are from those of transformers, and from those of the same folder as
+safetensors; 0 means the same bytes. What the converter refuses, or what a file cannot say of a small model, is said. Exit status
+1 where one that should is not within 2e-4.
+"""
+import json, logging, os, shutil, subprocess, sys, tempfile
+from pathlib import Path
+
+here = os.path.dirname(os.path.abspath(__file__))
+build = os.path.join(os.path.dirname(here), "build")
+args, kind, keep = sys.argv[1:], "bf16", None
+for name in ("--type", "--keep"):
+    if name in args:
+        i = args.index(name)
+        value = args[i + 1]
+        del args[i:i + 2]
+        kind, keep = (value, keep) if name == "--type" else (kind, value)
+if not args:
+    sys.exit(__doc__)
+llama, *names = args
+sys.path[:0] = [os.path.join(llama, "gguf-py"), llama]
+logging.disable(logging.WARNING)
+import numpy as np
+import torch
+import gguf
+from conversion import ModelType, get_model_architecture, get_model_class
+from conversion.base import ModelBase
+
+ModelBase.no_mtp = True
+TYPES = {"f32": gguf.LlamaFileType.ALL_F32, "bf16": gguf.LlamaFileType.MOSTLY_BF16}
+TOLERANCE = 2e-4
+# What config.json says of the small model and its file does not, because published sizes have it otherwise.
+UNSAID = {"gemma2": "its scale of queries", "gemma3": "its scale of queries, and rows without a word", "gemma3-caps": "its caps",
+          "glm": "the size of its heads", "llama4": "its chunks", "llama4-plain": "its chunks", "mistral-window": "its window",
+          "qwen2-moe-window": "its window", "qwen3-window": "its window", "qwen3-moe-window": "its window",
+          "smollm3-window": "its window", "starcoder2-window": "its window", "deepseek-v3-fp8": "FP8 in bfloat16",
+          "qwen3-fp8": "FP8 in bfloat16", "qwen3.5-gelu": "its activation"}
+
+
+def patch(folder, name):
+    """Fields that the converter wants and the published class does without."""
+    path = f"{folder}/config.json"
+    c = json.load(open(path))
+    if name == "cohere2":
+        c["rotary_pct"] = 1.0
+    if name.startswith("minimax-m2"):
+        c.setdefault("rotary_dim", int(c["head_dim"] * c.get("partial_rotary_factor", 1)))
+    json.dump(c, open(path, "w"))
+
+
+def vocabulary(m, n):
+    w = m.gguf_writer
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("gpt-2")
+    w.add_token_list([f"w{i}" for i in range(n)])
+    w.add_token_types([1] * n)
+    w.add_token_merges(["a b"])
+
+
+def convert(folder, name, out):
+    patch(folder, name)
+    hparams = ModelBase.load_hparams(Path(folder), False)
+    n = hparams.get("vocab_size") or hparams["text_config"]["vocab_size"]
+    vocab = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {f"w{i}": i for i in range(n)}, "merges": []}}
+    json.dump(vocab, open(f"{folder}/tokenizer.json", "w"))
+    json.dump({"tokenizer_class": "PreTrainedTokenizerFast"}, open(f"{folder}/tokenizer_config.json", "w"))
+    with torch.inference_mode():
+        cls = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
+        m = cls(Path(folder), TYPES[kind], Path(out), model_name=name, eager=True)
+        m.set_vocab = lambda: vocabulary(m, n)
+        m.write()
+
+
+def logits(model, golden, work):
+    command = [f"{build}/sluice", "logits", model, "--tokens", " ".join(map(str, golden["prompt"])), "--positions",
+               " ".join(map(str, golden["positions"])), "--out", f"{work}/logits"]
+    p = subprocess.run(command, capture_output=True, text=True)
+    if p.returncode:
+        raise RuntimeError(p.stderr.strip().splitlines()[-1])
+    return np.fromfile(f"{work}/logits", "<f4")
+
+
+def check(name, work):
+    source, folder = f"{here}/data/models/{name}", f"{work}/{name}"
+    out = f"{keep or work}/{name}.gguf"
+    golden = json.load(open(f"{source}/golden.json"))
+    os.makedirs(folder)
+    subprocess.run([f"{build}/bench/mkmodel", f"{source}/tensors.tsv", folder], check=True, capture_output=True)
+    shutil.copy(f"{source}/config.json", folder)
+    want = logits(folder, golden, work)
+    try:
+        convert(folder, name, out)
+    except (Exception, SystemExit) as e:
+        return f"not made: {type(e).__name__}: {str(e).splitlines()[0][:90] if str(e) else ''}", True
+    got = logits(out, golden, work)
+    if got.shape != want.shape:
+        return f"{got.size} logits for {want.size}: {UNSAID.get(name, '')}", name in UNSAID
+    off = float(np.abs(got - np.fromfile(f"{source}/logits.f32", "<f4")).max())
+    said = "" if off <= TOLERANCE else f"   the file does not say {UNSAID[name]}" if name in UNSAID else "   WRONG"
+    return f"{off:.1e} from transformers, {float(np.abs(got - want).max()):.1e} from the folder{said}", off <= TOLERANCE or name in UNSAID
+
+
+if keep:
+    os.makedirs(keep, exist_ok=True)
+wrong = 0
+with tempfile.TemporaryDirectory() as work:
+    for name in names or sorted(n for n in os.listdir(f"{here}/data/models") if os.path.isdir(f"{here}/data/models/{n}")):
+        try:
+            text, fine = check(name, work)
+        except RuntimeError as e:
+            text, fine = f"WRONG: {e}", False
+        wrong += not fine
+        print(f"{name:24} {text}", flush=True)
+sys.exit(wrong > 0)
