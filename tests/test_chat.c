@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "coordinator/chat/think.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_recite.h"
@@ -483,101 +482,6 @@ static void channels_of_the_model(void **state)
     scratch_remove(folder);
 }
 
-/* ---- what a terminal would obey ---- */
-
-#define OBEYED "\033]0;title\007\033[31mred\tand \302\233 1m\177\r"
-
-static void nothing_obeyed(const char *command)
-{
-    static const char *const said[] = {"A:", OBEYED, "\nthe end", NULL};
-    char *folder = recite_make(said, NULL, "{% for m in messages %}{{ m.content }}{% endfor %}A:");
-    const char *const run[] = {command, folder, "--temperature", "0", "-q", "-p", "A:", NULL};
-    const char *const chat[] = {command, folder, "--temperature", "0", "-q", NULL};
-    bool is_run = !strcmp(command, "run");
-    struct process_result r = process_run("sluice", is_run ? run : chat, is_run ? "" : "Say\n", is_run ? 0 : 4, 20);
-    struct terminal t = terminal_start("sluice", is_run ? run : chat, (const char *const[]){state_home, home, NULL});
-
-    assert_int_equal(r.status, 0);
-    assert_string_equal(r.out, OBEYED "\nthe end\n"); /* a pipe gets what was said */
-    if (!is_run) {
-        terminal_wait(&t, "> ");
-        terminal_type(&t, "Say\n");
-    }
-    terminal_wait(&t, "the end");
-    assert_null(strstr(t.raw, "\033]"));
-    assert_null(strstr(t.raw, "\033[31m"));
-    assert_null(strchr(t.raw, '\007'));
-    assert_null(strchr(t.raw, '\177'));
-    assert_null(strstr(t.raw, "\302\233"));
-    assert_non_null(strstr(t.raw, "\357\277\275[31mred\tand \357\277\275 1m\357\277\275\357\277\275\r\nthe end"));
-    if (!is_run) terminal_type(&t, "\004");
-    assert_int_equal(terminal_end(&t), 0);
-    process_result_free(&r);
-    scratch_remove(folder);
-}
-
-static void controls_in_an_answer(void **state)
-{
-    (void)state;
-    nothing_obeyed("run");
-    nothing_obeyed("chat");
-}
-
-/* What else prints what a folder holds. */
-static void controls_in_a_template(void **state)
-{
-    static const char *const said[] = {"A:", OBEYED, NULL};
-    char *folder = recite_make(said, NULL, "\033[31m{{ messages[0].content }}");
-    const char *messages = scratch_path(folder, "messages.json"), *const none[] = {NULL};
-    const char *const template[] = {"template", folder, "-f", messages, NULL}, *const back[] = {"detokenize", folder,
-                                                                                                NULL};
-    struct process_result r;
-    struct terminal t;
-
-    (void)state;
-    scratch_write(folder, "messages.json", "[{\"role\":\"user\",\"content\":\"the end\"}]");
-    r = process_run("sluice", template, NULL, 0, 20);
-    assert_string_equal(r.out, "\033[31mthe end");
-    process_result_free(&r);
-    t = terminal_start("sluice", template, none);
-    terminal_wait(&t, "the end");
-    assert_null(strchr(t.raw, '\033'));
-    assert_int_equal(terminal_end(&t), 0);
-    r = process_run("sluice", back, "3", 1, 20);
-    assert_string_equal(r.out, OBEYED);
-    process_result_free(&r);
-    t = terminal_start("sluice", back, none);
-    terminal_type(&t, "3\n\004");
-    terminal_wait(&t, "red");
-    assert_null(strchr(t.raw, '\033'));
-    assert_int_equal(terminal_end(&t), 0);
-    scratch_remove(folder);
-}
-
-/* The line of progress: dim, plain where no colours are wanted, absent where the terminal knows no sequences. */
-static void progress_line(void **state)
-{
-    static const char *const env[][2] = {{"A=1", NULL}, {"NO_COLOR=1", NULL}, {"TERM=dumb", NULL}};
-    const char *const arg[] = {"run",          DEMO, "--temperature",    "0", "-n", "200",
-                               "--ignore-eos", "-p", "Once upon a time", NULL};
-
-    (void)state;
-    for (int i = 0; i < 3; i++) {
-        struct terminal t = terminal_start("sluice", arg, env[i]);
-
-        if (i < 2)
-            terminal_wait(&t, " ETA ");
-        else
-            terminal_wait(&t, "there was");
-        terminal_peek(&t, 300);
-        assert_int_equal(strstr(t.raw, "\033[2m") != NULL, i == 0);
-        assert_int_equal(strchr(t.raw, '\033') != NULL, i < 2);
-        assert_int_equal(strstr(t.text, " ETA ") != NULL, i < 2);
-        terminal_type(&t, "\003");
-        terminal_end(&t);
-    }
-}
-
 /* words words, and one that was added: special, or not, or none. */
 static void write_tokenizer(const char *folder, int words, const char *special)
 {
@@ -651,64 +555,6 @@ static void narrow_and_resized(void **state)
     leave(&t);
 }
 
-/* ---- thinking told apart ---- */
-
-struct parts {
-    char thought[256], told[256];
-};
-
-static int gather(void *arg, bool thinking, const char *text, size_t bytes, struct error *e)
-{
-    struct parts *p = arg;
-
-    (void)e;
-    strncat(thinking ? p->thought : p->told, text, bytes);
-    return 0;
-}
-
-static void told_apart(const char *text, bool inside, const char *thought, const char *told)
-{
-    struct error e;
-
-    for (size_t step = 1; step < 40; step += 6) {
-        struct parts p = {{0}, {0}};
-        struct think t = {.kinds = ~0u, .text = gather, .arg = &p};
-
-        think_begin(&t, inside);
-        for (size_t at = 0; at < strlen(text); at += step)
-            assert_int_equal(think_push(&t, text + at, strlen(text + at) < step ? strlen(text + at) : step, &e), 0);
-        assert_int_equal(think_end(&t, &e), 0);
-        assert_string_equal(p.thought, thought);
-        assert_string_equal(p.told, told);
-    }
-}
-
-static void thinking_told_apart(void **state)
-{
-    (void)state;
-    told_apart("Hello <b> [1] <th", false, "", "Hello <b> [1] <th");
-    told_apart("<think>\nhm\n</think>\n\nYes.", false, "hm\n", "Yes.");
-    told_apart("hm\n</think>\n\nYes.", true, "hm\n", "Yes.");
-    told_apart("\n<think>a < b</think>c <think> d", false, "a < b", "\nc <think> d"); /* a word by now */
-    told_apart("Yes. </think>", false, "", "Yes. </think>");
-    told_apart("<seed:think>x</seed:think>y", false, "x", "y");
-    told_apart("[THINK]x[/THINK]y", false, "x", "y");
-    told_apart("<|START_THINKING|>x<|END_THINKING|><|START_RESPONSE|>y<|END_RESPONSE|>", false, "x", "y");
-    told_apart("<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>y", false, "x", "y");
-    told_apart("<think>never closed", false, "never closed", "");
-}
-
-static void thinking_left_open(void **state)
-{
-    struct think t = {.kinds = ~0u};
-
-    (void)state;
-    assert_string_equal(think_left_open(&t, "a<think>\n", 9), "</think>");
-    assert_null(think_left_open(&t, "a<think>b</think>", 17));
-    assert_string_equal(think_left_open(&t, "<think>b</think><seed:think>", 28), "</seed:think>");
-    assert_null(think_left_open(&t, "", 0));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -725,13 +571,8 @@ int main(void)
         cmocka_unit_test(thinking_shown),
         cmocka_unit_test(thinking_of_the_model),
         cmocka_unit_test(channels_of_the_model),
-        cmocka_unit_test(controls_in_an_answer),
-        cmocka_unit_test(controls_in_a_template),
-        cmocka_unit_test(progress_line),
         cmocka_unit_test(vocabularies_of_two_models),
         cmocka_unit_test(narrow_and_resized),
-        cmocka_unit_test(thinking_told_apart),
-        cmocka_unit_test(thinking_left_open),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

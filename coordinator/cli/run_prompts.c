@@ -186,7 +186,7 @@ static void tell(const struct prompts *p, const struct instance *i, uint64_t sta
 static int generate_prompts(struct prompts *p, struct instance *i, struct error *e)
 {
     const struct options *o = p->options;
-    struct generate_prompt *list = calloc(p->count, sizeof *list);
+    struct generate_prompt *list = calloc(p->count + 1u, sizeof *list);
     struct generate_many m = {.prompt = list,
                               .prompts = p->count,
                               .each = {.sampling = instance_sampling(i),
