@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "proto/unit/unit.h"
 
 #define REMEDY "the file is damaged, or was made wrongly: download it again"
 
@@ -15,7 +16,7 @@ struct stored {
     uint64_t rows, cols, row_bytes, file_off;
     uint32_t form, file;
     uint64_t name, row0;
-    bool vector;
+    bool vector, packed;
     const char *what; /* "" or "scales of " */
 };
 
@@ -34,7 +35,7 @@ static int blame(const struct decoder *d, const struct stored *s, uint64_t block
         e, EBADMSG,
         "%s: %stensor %s: %s is not a finite number (%s code 0x%0*" PRIx64 ", at offset %" PRIu64 "): " REMEDY,
         plan_string(d->plan, plan_files(d->plan)[s->file].name), s->what, plan_string(d->plan, s->name), place, f->name,
-        2 * f->code_bytes, bits, s->file_off + block * f->bytes + f->code_off + code * f->code_bytes);
+        2 * f->code_bytes, bits, s->file_off + (s->packed ? 0 : block * f->bytes + f->code_off + code * f->code_bytes));
 }
 
 /* Copies of what lies on the device are looked at in pieces, so that a sweep that checks needs no more memory than others. */
@@ -106,6 +107,32 @@ static int check_vector(struct decoder *d, const struct plan_vector *v, const vo
     return check_stored(d, &s, e);
 }
 
+/* Packed rows, a unit at a time. */
+static int check_units(struct decoder *d, const struct weight_part *w, struct stored s, struct error *e)
+{
+    const struct plan_matrix *m = w->weight.matrix;
+    uint64_t most = unit_chunk_bytes(((uint64_t)m->unit_rows * m->cols + UNIT_CHUNK - 1) / UNIT_CHUNK);
+    uint8_t *rows = malloc(most);
+    int rc = rows ? 0 : error_set(e, ENOMEM, "no memory to look for what is not a number");
+
+    s.data = rows;
+    for (uint64_t i = 0, row = 0; row < w->weight.rows && !rc; i++, row += m->unit_rows) {
+        struct unit u;
+
+        rc = unit_open(&u, (const uint8_t *)w->weight.data + (w->weight.unit[i] - w->weight.unit[0]),
+                       w->weight.unit[i + 1] - w->weight.unit[i], e);
+        if (!rc && (u.rows > m->unit_rows || u.cols != m->cols || unit_code()->decode(&u, 0, u.chunks, rows)))
+            rc = error_set(e, EBADMSG, "a unit of packed weights does not unpack: pack the model again");
+        s.rows = rc ? 0 : u.rows;
+        s.row0 = w->weight.row0 + row;
+        s.file_off = w->weight.unit[i]; /* of the unit: what is in it has no place of its own */
+        s.packed = true;
+        if (!rc) rc = check_stored(d, &s, e);
+    }
+    free(rows);
+    return rc;
+}
+
 int check_weight(struct decoder *d, const struct weight_part *w, struct error *e)
 {
     const struct plan_matrix *m = w->weight.matrix;
@@ -127,7 +154,8 @@ int check_weight(struct decoder *d, const struct weight_part *w, struct error *e
         rc = check_vector(d, v, w->bias_data, v->form, e);
     }
     if (!rc && w->weight.scale) rc = check_scales(d, w, e);
-    return rc ? rc : check_stored(d, &s, e);
+    if (!rc) rc = w->weight.unit ? check_units(d, w, s, e) : check_stored(d, &s, e);
+    return rc;
 }
 
 int check_begin(struct decoder *d, struct error *e)

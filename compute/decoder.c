@@ -10,6 +10,7 @@
 #include "compute/rotary.h"
 #include "proto/base/clock.h"
 #include "proto/rows.h"
+#include "proto/unit/unit.h"
 
 /* ---- opening ---- */
 
@@ -158,6 +159,28 @@ int decoder_load(struct decoder *d, struct error *e)
 
 /* ---- weights ---- */
 
+/* Packed weights: in the first sweep, and in one that checks, their bytes are those that were packed. What is read later
+ * is as good as weights that are not packed: nobody looks. */
+static int open_units(const struct decoder *d, struct weight_part *w, struct error *e)
+{
+    const struct plan_matrix *m = w->weight.matrix;
+    const uint64_t *at = plan_units(d->plan) + m->unit0 + w->part->row0 / m->unit_rows, first = at[0];
+    uint64_t units = (w->part->rows + (uint64_t)m->unit_rows - 1) / m->unit_rows;
+
+    w->weight.unit = at;
+    for (uint64_t i = 0; i < units && (!d->sweep || d->checking); i++) {
+        struct unit u;
+        int rc = unit_open(&u, (const uint8_t *)w->weight.data + (at[i] - first), at[i + 1] - at[i], e);
+
+        if (!rc) rc = unit_check(&u, e);
+        if (rc)
+            return error_prefix(e, "%s: tensor %s: offset %llu",
+                                plan_string(d->plan, plan_files(d->plan)[m->file].name), plan_string(d->plan, m->name),
+                                (unsigned long long)at[i]);
+    }
+    return 0;
+}
+
 int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, struct error *e)
 {
     struct tile_part part;
@@ -177,7 +200,9 @@ int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, 
                                               scale,
                                               part.part->row0,
                                               part.part->rows,
-                                              scale_row0};
+                                              scale_row0,
+                                              NULL};
+            if (part.part->form == FORM_B223 && (rc = open_units(d, out, e))) return rc;
             return d->checking ? check_weight(d, out, e) : 0;
         } else {
             out->bias_part = part.part;

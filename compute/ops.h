@@ -52,12 +52,15 @@ int ops_peak(struct ops *o, enum ops_peak_kind what, uint64_t most_bytes, uint64
 /* ---- tiles ---- */
 
 /* Stored weights of one matrix: rows of it, as they lie in a tile. scale: NULL, or its first row of scales covering row0.
- * data and scale point at whole rows; row0 is the number of the first row in the matrix (block scales need it). */
+ * data and scale point at whole rows; row0 is the number of the first row in the matrix (block scales need it). Of a packed
+ * matrix data are whole units (proto/unit/unit.h), and unit where they begin. */
 struct ops_weight {
     const struct plan_matrix *matrix; /* host */
     const void *data, *scale;
     uint64_t row0, rows;
     uint64_t scale_row0;
+    const uint64_t
+        *unit; /* host; packed: offsets of the units, of which the first is data, and of their end; else NULL */
 };
 
 /* ---- operations ---- */

@@ -24,6 +24,7 @@ static command_fn *const commands[COMMANDS] = {
     [COMMAND_TOKENIZE] = command_tokenize, [COMMAND_DETOKENIZE] = command_detokenize,
     [COMMAND_DOCTOR] = command_doctor,     [COMMAND_VERIFY] = command_verify,
     [COMMAND_TRACE] = command_trace,       [COMMAND_COMPLETION] = command_completion,
+    [COMMAND_PACK] = command_pack,         [COMMAND_UNPACK] = command_unpack,
     [COMMAND_HELP] = command_help,         [COMMAND_SERVE] = command_serve,
     [COMMAND_BATCH] = command_batch,
 };

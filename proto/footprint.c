@@ -74,6 +74,21 @@ static struct products largest_products(const struct plan_shm *p)
     return x;
 }
 
+/* Of packed matrices, what a thread unpacks at a time. */
+uint64_t footprint_cpu_panel(uint64_t row_bytes)
+{
+    return round_up(most(FOOTPRINT_CPU_PANEL, row_bytes), 64) + FOOTPRINT_CPU_CHUNKS;
+}
+
+static uint64_t cpu_panel(const struct plan_shm *p)
+{
+    uint64_t panel = 0;
+
+    for (uint64_t i = 0; i < p->matrices.count; i++)
+        if (plan_matrices(p)[i].unit_rows) panel = most(panel, footprint_cpu_panel(plan_matrices(p)[i].row_bytes));
+    return panel;
+}
+
 /* Each thread's own work, and behind it what all share: packed tokens. */
 static uint64_t cpu_scratch(const struct plan_shm *p, const struct plan_run *r)
 {
@@ -87,7 +102,8 @@ static uint64_t cpu_scratch(const struct plan_shm *p, const struct plan_run *r)
             each = most(each, sizeof(float) * footprint_cpu_attention(op->attention.dk, op->attention.dv));
         if (op->kind == OP_DELTA) each = most(each, sizeof(float) * footprint_cpu_delta(op->delta.dk));
     }
-    return most(r->threads * round_up(each, 64) + tokens * round_up(largest_products(p).cols, 16) * sizeof(float),
+    return cpu_panel(p) * r->threads +
+           most(r->threads * round_up(each, 64) + tokens * round_up(largest_products(p).cols, 16) * sizeof(float),
                 2 * r->threads * smallest);
 }
 

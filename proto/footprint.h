@@ -33,6 +33,8 @@
 #define FOOTPRINT_CPU_WORK      (FOOTPRINT_CPU_ROWS * (FOOTPRINT_CPU_COLS + 16u * FOOTPRINT_CPU_TOKENS)) /* floats */
 #define FOOTPRINT_CPU_ATTENTION 64u
 #define FOOTPRINT_CPU_QUERIES   48u
+#define FOOTPRINT_CPU_PANEL     (128u << 10) /* bytes of packed rows that a thread unpacks at a time, or one row */
+#define FOOTPRINT_CPU_CHUNKS    (2u * 8192u) /* and what unpacking writes before and behind them */
 
 /* cuda: up to GEMV_TOKENS tokens go to kernels that need no dequantized weights; more of them in pieces of GEMM_TOKENS
  * tokens and GEMM_FLOATS dequantized weights, inputs as three terms of bf16. Attention: positions of a sequence that one
@@ -50,6 +52,7 @@ extern "C" {
 #endif
 
 /* Floats of work of one task of attention, and of one head of a delta rule (cpu). */
+uint64_t footprint_cpu_panel(uint64_t row_bytes); /* bytes; a multiple of 64 */
 uint64_t footprint_cpu_attention(uint32_t dk, uint32_t dv);
 uint64_t footprint_cpu_delta(uint32_t dk);
 

@@ -35,13 +35,11 @@
  * PART_WEIGHT in tiles, one more pointer beside scale in struct ops_weight. Packings that put 8 inputs of one
  * output into a word (GPTQ) are rows of 8 inputs: a matrix of rows / 8 stored rows, cut at multiples of 8.
  *
- * Lossless units (a tile's rows as one bit stream, shorter than rows x row bytes): the matrix keeps the form that
- * its elements have once they are unpacked (BF16), for the kernels; the form of the packing has a row with `packs`
- * = that form and is the form of parts only, so that each tile may be packed or not. plan_part.bytes are stored
- * bytes already, and readers, rings, caches and copies know nothing else; plan_check() then asks of such a part
- * that it lies in the file and is at most as long as the rows it unpacks to and its header, and the file offsets
- * come from a table of units instead of from row0. Compute unpacks a few rows at a time into its scratch and calls
- * the kernels of `packs`. */
+ * Lossless units (proto/unit/unit.h: whole rows in fewer bytes): the matrix keeps the form that its elements have once
+ * they are unpacked (BF16), for the kernels, and says with unit_rows that it is packed; B223 is the form of its parts
+ * alone, whole units each, whose places come from the plan's table of units instead of from row0. plan_part.bytes are
+ * stored bytes, and readers, rings, caches and copies know nothing else. Compute unpacks a few rows at a time into its
+ * scratch and calls the kernels of BF16. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -118,11 +116,14 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(F64,       1,  8, 8, F64,  NONE,  0,  0, 0,                                                                    \
         0,                       (0, 1, 8, 0x7ff0000000000000, 0xfffffffffffff),   0x3c)                               \
     ROW(BYTES,     1,  1, 1, BYTES,NONE,  0,  0, 0,                                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x3c)                               \
+    ROW(B223,      1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x3c)
 /* clang-format on */
 #define FORM_TABLE(ROW) FORM_WEIGHTS(ROW) FORM_OTHERS(ROW)
 /* MXFP4 (OCP microscaling formats 1.0): a block's 32 numbers e2m1, two in a byte, the low nibble first. F8_*: OCP 8-bit
- * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. FORM_BLOCKS are GGUF's
+ * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. B223: bytes of units, of parts
+ * alone. FORM_BLOCKS are GGUF's
  * types, layouts as ggml-common.h has them; MXFP4_BLOCK is its MXFP4, with the e8m0 scale before the 32 numbers, whose first
  * 16 are low nibbles. A matrix of NVFP4 may be multiplied by one more number for all of it, which lies in another tensor:
  * that is an operation on the product, and no matter of the form. */

@@ -29,6 +29,7 @@
     X(ropes, struct plan_rope)                                                                                         \
     X(caches, struct plan_cache)                                                                                       \
     X(states, struct plan_state)                                                                                       \
+    X(units, uint64_t) /* offsets in files: those of a packed matrix, one after the other, and the end of the last */  \
     X(constants, float)                                                                                                \
     X(strings, char)
 #define PLAN_TILE_TABLES(X)                                                                                            \

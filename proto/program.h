@@ -23,7 +23,8 @@ struct plan_file {
 };
 
 /* A weight matrix [rows][cols], row-major, whole blocks of form in a row; y = x W^T has rows columns. Of a form with a grid
- * of scales: one scale, stored as scale_form, for each block_rows x block_cols elements; 0 and PLAN_NONE otherwise. */
+ * of scales: one scale, stored as scale_form, for each block_rows x block_cols elements; 0 and PLAN_NONE otherwise. Of a
+ * packed one, form and row_bytes are those of its rows once they are unpacked. */
 struct plan_matrix {
     uint64_t rows, cols, row_bytes;
     uint64_t file_off;
@@ -32,9 +33,16 @@ struct plan_matrix {
     uint32_t file, scale_file; /* scale_file PLAN_NONE: no scales */
     uint32_t block_rows, block_cols;
     uint16_t form, scale_form; /* enum form */
-    uint32_t pad;
+    uint32_t unit_rows;        /* packed (proto/unit/unit.h): rows of each unit but perhaps the last; 0: it is not */
     uint64_t name;
+    uint64_t unit0; /* packed: its first offset in the units; file_off is that offset */
 };
+
+/* Units of a packed matrix. */
+static inline uint64_t plan_matrix_units(const struct plan_matrix *m)
+{
+    return m->unit_rows ? (m->rows + m->unit_rows - 1) / m->unit_rows : 0;
+}
 
 #define PLAN_STREAMED UINT64_MAX
 /* A small tensor kept by compute as float32, elements from at in its resident area. file PLAN_NONE: constants table. */

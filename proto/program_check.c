@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "proto/unit/unit.h"
 
 /* ---- the image ---- */
 
@@ -46,6 +47,8 @@ static int check_spec(const struct plan_shm *p, struct error *e)
     if (!s->vocab || s->vocab > CHECK_WIDTH || !s->hidden || s->hidden > CHECK_WIDTH || !s->context)
         CHECK_FAIL("vocabulary %u, hidden size %u, context %u", s->vocab, s->hidden, s->context);
     if (s->embed_matrix >= p->matrices.count) CHECK_FAIL("no embedding matrix %u", s->embed_matrix);
+    if (plan_matrices(p)[s->embed_matrix].unit_rows)
+        CHECK_FAIL("rows are gathered from a packed matrix, %u", s->embed_matrix);
     if (s->resident_floats > CHECK_BYTES / 4) CHECK_FAIL("%llu resident floats", ULL(s->resident_floats));
     return 0;
 }
@@ -96,6 +99,25 @@ static int check_scales(const struct plan_shm *p, const struct plan_matrix *m, u
     return check_file_range(p, m->scale_file, m->scale_off, rows, m->scale_row_bytes, "scales of matrix", i, e);
 }
 
+/* The units of a packed matrix follow each other, and none is longer than what it unpacks to and its header. */
+static int check_units(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
+{
+    const uint64_t *at = plan_units(p) + m->unit0, n = plan_matrix_units(m);
+
+    if (m->form != FORM_BF16) CHECK_FAIL("matrix %llu is packed, and stored in %s", ULL(i), form_name(m->form));
+    if (!check_fits(m->unit0, n + 1, 1, p->units.count) || !unit_stored_most(m->unit_rows, m->cols) ||
+        m->file_off != *at)
+        CHECK_FAIL("matrix %llu: units from %llu on, of %u rows", ULL(i), ULL(m->unit0), m->unit_rows);
+    for (uint64_t k = 0; k < n; k++) {
+        uint64_t left = m->rows - k * m->unit_rows, bytes = at[k + 1] - at[k];
+
+        if (at[k + 1] < at[k] || bytes < UNIT_HEADER || bytes % UNIT_ALIGN ||
+            bytes > unit_stored_most(left < m->unit_rows ? left : m->unit_rows, m->cols))
+            CHECK_FAIL("matrix %llu: unit %llu from %llu to %llu", ULL(i), ULL(k), ULL(at[k]), ULL(at[k + 1]));
+    }
+    return check_file_range(p, m->file, at[0], 1, at[n] - at[0], "matrix", i, e);
+}
+
 static int check_matrices(const struct plan_shm *p, struct error *e)
 {
     for (uint64_t i = 0; i < p->matrices.count; i++) {
@@ -111,7 +133,8 @@ static int check_matrices(const struct plan_shm *p, struct error *e)
             CHECK_FAIL("matrix %llu: rows of %llu bytes, %llu columns of %s are %llu", ULL(i), ULL(m->row_bytes),
                        ULL(m->cols), form_name(m->form), ULL(form_row_bytes(m->form, m->cols)));
         if (m->name >= p->strings.count) CHECK_FAIL("matrix %llu has no name", ULL(i));
-        rc = check_file_range(p, m->file, m->file_off, m->rows, m->row_bytes, "matrix", i, e);
+        rc = m->unit_rows ? check_units(p, m, i, e)
+                          : check_file_range(p, m->file, m->file_off, m->rows, m->row_bytes, "matrix", i, e);
         if (!rc) rc = check_scales(p, m, i, e);
         if (rc) return rc;
     }

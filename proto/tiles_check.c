@@ -29,6 +29,22 @@ static int check_ranges(const struct plan_shm *p, struct error *e)
 
 #define PART_FAIL(fmt, ...) CHECK_FAIL("part %llu: " fmt, ULL(i), __VA_ARGS__)
 
+/* Whole units of a packed matrix. */
+static int check_units_part(const struct plan_shm *p, uint64_t i, const struct plan_part *x, struct error *e)
+{
+    const struct plan_matrix *m = plan_matrices(p) + x->index;
+    const uint64_t *at = plan_units(p) + m->unit0;
+    uint64_t first = x->row0 / m->unit_rows, last = (x->row0 + x->rows + m->unit_rows - 1) / m->unit_rows;
+
+    if (x->form != FORM_B223) PART_FAIL("is stored in form %u, matrix %u is packed", x->form, x->index);
+    if (!x->rows || x->row0 >= m->rows || x->rows > m->rows - x->row0 || x->row0 % m->unit_rows ||
+        (x->row0 + x->rows != m->rows && (x->row0 + x->rows) % m->unit_rows))
+        PART_FAIL("rows %llu + %u are no units of matrix %u", ULL(x->row0), x->rows, x->index);
+    if (x->file != m->file || x->file_off != at[first] || x->bytes != at[last] - at[first])
+        PART_FAIL("%llu bytes at %llu of file %u are not its units", ULL(x->bytes), ULL(x->file_off), x->file);
+    return 0;
+}
+
 static int check_rows_part(const struct plan_shm *p, uint64_t i, const struct plan_part *x, struct error *e)
 {
     const struct plan_matrix *m;
@@ -43,6 +59,7 @@ static int check_rows_part(const struct plan_shm *p, uint64_t i, const struct pl
         rows = (m->rows + m->block_rows - 1) / m->block_rows;
         row_bytes = m->scale_row_bytes, off = m->scale_off, file = m->scale_file, form = m->scale_form;
     }
+    if (m->unit_rows && x->role == PART_WEIGHT) return check_units_part(p, i, x, e);
     if (x->form != form)
         PART_FAIL("is stored in form %u (%s), matrix %u in %s", x->form, form_name(x->form), x->index, form_name(form));
     if (!x->rows || x->row0 >= rows || x->rows > rows - x->row0)

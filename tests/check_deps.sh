@@ -56,7 +56,7 @@ draft
 batch
 profile
 view
-chat doctor verify
+chat doctor verify pack
 serve
 cli
 main

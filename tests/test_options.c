@@ -299,6 +299,8 @@ static const char *const *complete(enum option_command c)
     static const char *const profile[] = {"profile", "reader", "M", NULL};
     static const char *const logits[] = {"logits", "M", "--tokens", "1", "--out", "x", NULL};
     static const char *const batch[] = {"batch", "M", "-f", "a", "-o", "b", NULL};
+    static const char *const pack[] = {"pack", "M", "o", NULL};
+    static const char *const unpack[] = {"unpack", "M", "o", NULL};
     static const char *const trace[] = {"trace", "t", "--svg", "x", NULL};
     static const char *const completion[] = {"completion", "bash", NULL};
     static const char *const help[] = {"help", NULL};
@@ -308,6 +310,8 @@ static const char *const *complete(enum option_command c)
     case COMMAND_PROFILE: return profile;
     case COMMAND_LOGITS: return logits;
     case COMMAND_BATCH: return batch;
+    case COMMAND_PACK: return pack;
+    case COMMAND_UNPACK: return unpack;
     case COMMAND_TRACE: return trace;
     case COMMAND_COMPLETION: return completion;
     case COMMAND_HELP: return help;

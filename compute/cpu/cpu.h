@@ -15,6 +15,7 @@
 #include "compute/ops.h"
 #include "proto/base/error.h"
 #include "proto/footprint.h"
+#include "proto/unit/unit.h"
 
 /* Sizes of the many-token product, in floats: a task dequantizes BLOCK_ROWS x BLOCK_COLS weights at a time and multiplies them
  * with BLOCK_TOKENS tokens; its sums rest in memory between two blocks of columns. */
@@ -119,8 +120,25 @@ const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v);
 uint64_t cpu_read_once(const unsigned char *from, uint64_t bytes);
 uint64_t cpu_fma_once(void);
 
+/* ---- packed weights (ops_packed.c) ---- */
+
+/* Rows of one unit, as BF16. */
+struct cpu_rows {
+    const unsigned char *data; /* where the first begins: in the scratch, or in the unit */
+    size_t rows;
+};
+
+/* Rows [row, row + rows) of a call's weights, as many as end with their unit and fit into scratch of bytes, which is
+ * footprint_cpu_panel() of their length at least. rows 0: the unit is damaged, and o->damaged set. */
+struct cpu_rows cpu_unpack(struct ops *o, const struct ops_weight *w, size_t row, size_t rows, void *scratch,
+                           size_t bytes);
+/* Sets o->error where a unit was damaged since the last call. */
+void cpu_unpack_failed(struct ops *o, const struct ops_weight *w);
+
 struct ops {
     const struct cpu_kernels *kernels;
+    const struct unit_code *units;
+    _Atomic bool damaged; /* a unit that was to be unpacked */
     struct pool *pool;
     uint32_t threads;
     uint64_t scratch_bytes;

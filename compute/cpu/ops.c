@@ -29,8 +29,21 @@ const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
     return v == CPU_PLAIN ? &cpu_kernels_plain : NULL;
 }
 
+/* Units are unpacked with what the kernels use, so that a test of a variant is one of all its code. */
+static const struct unit_code *units_of(const struct cpu_kernels *k)
+{
+    const struct unit_code *best = unit_code();
+
+    if (k == &cpu_kernels_plain) return unit_variant(UNIT_PLAIN);
+#if defined(__x86_64__)
+    if (k == &cpu_kernels_avx2 && unit_variant(UNIT_AVX2)) return unit_variant(UNIT_AVX2);
+#endif
+    return best;
+}
+
 static void use_kernels(struct ops *o, const struct cpu_kernels *k)
 {
+    o->units = units_of(k);
     o->kernels = k;
     snprintf(o->description, sizeof o->description, "%s, %u thread%s", k->name, o->threads, o->threads == 1 ? "" : "s");
 }

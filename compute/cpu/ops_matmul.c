@@ -17,6 +17,7 @@ struct job {
     size_t rows, grain;     /* of rows, or of columns */
     const float *norm_bias; /* MATMUL_ROW_NORM: the bias, added after the division */
     bool row_norm;
+    const struct ops_weight *units; /* the weights, where they are packed; else NULL */
     const float *packed;
     float *pack_to;
     uint32_t t0, n; /* tokens of this block; few: of this pass */
@@ -101,11 +102,8 @@ static void divide_by_length(const struct job *j, uint32_t t0, uint32_t n, size_
     }
 }
 
-static void gemv_task(void *arg, uint32_t worker, uint32_t task)
+static void gemv_some(const struct job *j, size_t r0, size_t r1)
 {
-    const struct job *j = arg;
-    (void)worker;
-    const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
     for (uint32_t t = 0; t < j->n; t += j->block) {
         struct cpu_product a = j->a;
         a.x += (j->t0 + t) * a.ldx;
@@ -114,6 +112,38 @@ static void gemv_task(void *arg, uint32_t worker, uint32_t task)
         j->gemv(&a, r0, r1);
     }
     if (j->row_norm) divide_by_length(j, j->t0, j->n, r0, r1);
+}
+
+static size_t panel_bytes(const struct job *j)
+{
+    return footprint_cpu_panel(j->a.row_bytes);
+}
+
+/* The same of packed rows: a panel of them after the other, as if each were the whole. */
+static void gemv_packed(const struct job *j, void *scratch, size_t r0, size_t r1)
+{
+    for (size_t r = r0; r < r1;) {
+        const struct cpu_rows p = cpu_unpack(j->o, j->units, r, r1 - r, scratch, panel_bytes(j));
+        struct job panel = *j;
+        if (!p.rows) return;
+        panel.a.data = p.data;
+        panel.a.row0 += r;
+        panel.a.y += r;
+        if (j->a.bias) panel.a.bias += r;
+        if (j->norm_bias) panel.norm_bias += r;
+        gemv_some(&panel, 0, p.rows);
+        r += p.rows;
+    }
+}
+
+static void gemv_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct job *j = arg;
+    const size_t r0 = task * j->grain, r1 = j->rows - r0 < j->grain ? j->rows : r0 + j->grain;
+    if (j->units)
+        gemv_packed(j, cpu_worker_scratch(j->o, worker, panel_bytes(j)), r0, r1);
+    else
+        gemv_some(j, r0, r1);
 }
 
 static void pack_task(void *arg, uint32_t worker, uint32_t task)
@@ -148,7 +178,7 @@ static void gemv(struct job *j)
 {
     const size_t bytes = j->a.row_bytes ? j->a.row_bytes : 1,
                  most = cpu_round_up(((size_t)512 << 10) / bytes + 1, LINE_FLOATS);
-    j->grain = grain_of(j->o, j->rows, 32, LINE_FLOATS, most);
+    j->grain = grain_of(j->o, j->rows, j->units ? 4 : 32, LINE_FLOATS, most); /* cuts cost packed rows some unpacking */
     /* Blocks of tokens, so that these stay in the second cache while a task's rows pass; passes, so that all of them stay
      * in the third. */
     j->block = tokens_in(j, GEMV_BLOCK_BYTES, 12, GEMV_BLOCK_TOKENS);
@@ -187,7 +217,7 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
                 const float *bias, uint32_t flags, uint32_t n)
 {
     if (n == 0 || w->rows == 0 || !known(o, w)) return;
-    struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
+    struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows, .units = w->unit ? w : NULL};
     j.gemv = o->kernels->gemv[j.a.form];
     if (flags & MATMUL_ROW_NORM) {
         j.row_norm = true;
@@ -202,6 +232,7 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
         gemv(&j);
     else
         gemm(&j);
+    if (j.units) cpu_unpack_failed(o, w);
 }
 
 static void sums_task(void *arg, uint32_t worker, uint32_t task)
@@ -212,14 +243,49 @@ static void sums_task(void *arg, uint32_t worker, uint32_t task)
     j->o->kernels->matmul_t(&j->a, j->rows, c0, c1, work);
 }
 
+static void sums(struct job *j)
+{
+    j->grain = j->a.n == 1 ? grain_of(j->o, j->a.cols, 1, 4 * LINE_FLOATS, 4 * SUM_COLS)
+                           : grain_of(j->o, j->a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
+    j->grain = cpu_round_up(j->grain, form_elements(j->a.form)); /* blocks are not cut */
+    cpu_run(j->o, sums_task, j, (uint32_t)((j->a.cols + j->grain - 1) / j->grain),
+            (uint64_t)j->rows * j->a.cols * j->a.n);
+}
+
+/* Packed: every column needs all rows, so a panel of them is unpacked behind the threads' own scratch, and then all
+ * threads sum over it; the sums go on from one panel to the next. */
+static void sums_packed(struct job *j, const struct ops_weight *w)
+{
+    uint64_t left;
+    void *scratch = cpu_shared_scratch(j->o, MATMUL_WORK_FLOATS * sizeof(float), &left);
+    const float *x = j->a.x;
+    if (left < panel_bytes(j)) {
+        error_set(&j->o->error, ENOMEM, "scratch of %llu bytes is too small to unpack %llu columns",
+                  (unsigned long long)j->o->scratch_bytes, (unsigned long long)j->a.cols);
+        return;
+    }
+    for (size_t r = 0; r < w->rows; r += j->rows) {
+        const struct cpu_rows p = cpu_unpack(j->o, w, r, w->rows - r, scratch, panel_bytes(j));
+        if (!p.rows) break;
+        j->a.data = p.data;
+        j->a.x = x + r;
+        j->rows = p.rows;
+        sums(j);
+        j->a.init = false;
+        j->a.bias = NULL;
+    }
+    cpu_unpack_failed(j->o, w);
+}
+
 void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
                   const float *bias, bool init, uint32_t n)
 {
     if (n == 0 || !known(o, w)) return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
     j.a.init = init;
-    j.grain = n == 1 ? grain_of(o, j.a.cols, 1, 4 * LINE_FLOATS, 4 * SUM_COLS)
-                     : grain_of(o, j.a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
-    j.grain = cpu_round_up(j.grain, form_elements(j.a.form)); /* blocks are not cut */
-    cpu_run(o, sums_task, &j, (uint32_t)((j.a.cols + j.grain - 1) / j.grain), (uint64_t)j.rows * j.a.cols * n);
+    if (w->unit) {
+        sums_packed(&j, w);
+        return;
+    }
+    sums(&j);
 }

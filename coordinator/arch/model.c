@@ -7,6 +7,7 @@
 #include "coordinator/arch/build.h"
 #include "coordinator/arch/defaults.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/packed.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/source/generation.h"
 #include "proto/base/file.h"
@@ -211,6 +212,9 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     if (build_ok(&b)) look_for_unused(&b, m->tensors);
     if (build_ok(&b)) {
         settle_files(&b, m);
+        packed_place(&m->building, m->tensors, b.file_of, &b.weight_bytes, e);
+    }
+    if (build_ok(&b)) {
         compare_with_index(&b, m->tensors);
         fill_spec(&b, m);
     }

@@ -3,7 +3,10 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/input.h"
+#include "coordinator/cli/packed.h"
 #include "coordinator/engine/interrupt.h"
+#include "coordinator/source/packed.h"
+#include "coordinator/source/source.h"
 #include "coordinator/verify/manifest.h"
 #include "coordinator/verify/verify.h"
 #include "coordinator/view/view.h"
@@ -28,6 +31,8 @@ int command_verify(const struct options *o, struct error *e)
     struct view *view = NULL;
     int rc;
 
+    if (packed_folder(source_path(o->source))) return verify_packed(o, e);
+    if ((rc = packed_folder_check(source_path(o->source), e))) return rc;
     interrupt_setup();
     if ((rc = view_open(&view, o->quiet, NULL, NULL, e))) return rc;
     if (o->out) rc = output_open(&out, o->out, &keep, e); /* not after an hour of reading */

@@ -26,6 +26,8 @@ enum option_command {
     COMMAND_DETOKENIZE,
     COMMAND_TEMPLATE,
     COMMAND_VERIFY,
+    COMMAND_PACK,
+    COMMAND_UNPACK,
     COMMAND_DOCTOR,
     COMMAND_TRACE,
     COMMAND_COMPLETION,
@@ -36,6 +38,7 @@ enum option_command {
 #define BACKEND_AUTO (-1) /* beside enum plan_backend: choose by the machine */
 enum option_mps { OPTION_MPS_AUTO, OPTION_MPS_ON, OPTION_MPS_OFF };
 #define OPTION_SPECULATE_AUTO (-1)
+enum option_pack { PACK_LOSSLESS };
 enum option_think { THINK_SHOW, THINK_HIDE, THINK_OFF };
 
 struct source;
@@ -113,8 +116,9 @@ struct options {
     double heartbeat; /* seconds between signs of life of an answer that takes its time; 0: none */
 
     /* What comes out besides text. */
-    bool resume;          /* batch: goes on with what --out holds already */
-    const char *out;      /* logits: the numbers; verify: the manifest; batch: the results */
+    bool resume; /* batch: goes on with what --out holds already */
+    enum option_pack pack_to;
+    const char *out;      /* logits: the numbers; verify: the manifest; batch: the results; pack, unpack: the folder */
     const char *trace;    /* file of the trace to write; of the command trace: the one to read */
     const char *svg;      /* trace: the drawing */
     const char *baseline; /* verify: a manifest written before */

@@ -141,7 +141,7 @@ static uint64_t expert_slot(const struct plan_shm *p)
 
         for (uint32_t k = 0; k < each; k++) {
             const struct plan_matrix *m = &plan_matrices(p)[x->matrix0 + k];
-            uint64_t bytes = pages(m->rows * m->row_bytes) + PLAN_PAGE;
+            uint64_t bytes = pages(tiling_rows_most(m, m->rows)) + PLAN_PAGE;
 
             if (m->scale_file != PLAN_NONE)
                 bytes += pages((m->rows / m->block_rows + 2) * m->scale_row_bytes) + PLAN_PAGE;

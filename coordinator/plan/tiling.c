@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "proto/unit/unit.h"
 
 struct tiler {
     struct tiling *c;
@@ -107,10 +108,43 @@ static uint64_t vector_bytes(const struct plan_vector *v)
     return form_row_bytes(v->form, v->elements);
 }
 
+/* Where rows [row, row + n) lie in their file; of a packed matrix, whole units. */
+struct stretch {
+    uint64_t off, bytes;
+};
+
+static struct stretch stored_rows(const struct plan_shm *p, const struct plan_matrix *m, uint64_t row, uint64_t n)
+{
+    const uint64_t *unit = plan_units(p) + m->unit0;
+    uint64_t first, last;
+
+    if (!m->unit_rows) return (struct stretch){m->file_off + row * m->row_bytes, n * m->row_bytes};
+    first = row / m->unit_rows;
+    last = (row + n + m->unit_rows - 1) / m->unit_rows;
+    return (struct stretch){unit[first], unit[last] - unit[first]};
+}
+
+uint64_t tiling_rows_most(const struct plan_matrix *m, uint64_t rows)
+{
+    uint64_t units = m->unit_rows ? (rows + m->unit_rows - 1) / m->unit_rows : 0;
+
+    return rows * m->row_bytes + units * (UNIT_HEADER + UNIT_ALIGN);
+}
+
+/* Experts are cut alike though some pack better: all are taken for those that pack worst. */
+static uint64_t charge_of_weights(const struct tiler *k, const struct rows *r, uint64_t n)
+{
+    struct stretch s;
+
+    if (k->alike) return worst_pages(tiling_rows_most(r->m, n));
+    s = stored_rows(k->p, r->m, r->row, n);
+    return charge_of(k, s.off, s.bytes);
+}
+
 static uint64_t charge_of_rows(const struct tiler *k, const struct rows *r, uint64_t n)
 {
     const struct plan_matrix *m = r->m;
-    uint64_t sum = charge_of(k, m->file_off + r->row * m->row_bytes, n * m->row_bytes);
+    uint64_t sum = charge_of_weights(k, r, n);
 
     if (m->scale_file != PLAN_NONE)
         sum += charge_of(k, m->scale_off + scale_first(m, r->row) * m->scale_row_bytes,
@@ -122,32 +156,39 @@ static uint64_t charge_of_rows(const struct tiler *k, const struct rows *r, uint
 /* How many of the rows fit into room bytes. */
 static uint64_t rows_that_fit(const struct tiler *k, const struct rows *r, uint64_t room)
 {
-    uint64_t low = 0, high = r->count, most = room / r->m->row_bytes;
+    uint64_t unit = r->m->unit_rows ? r->m->unit_rows : 1; /* a packed matrix is cut where its units end */
+    uint64_t low = 0, high = (r->count + unit - 1) / unit, most = room / r->m->row_bytes;
 
-    if (high > most) high = most;
+    if (unit == 1 && high > most && !r->m->unit_rows) high = most;
     while (low < high) {
         uint64_t mid = low + (high - low + 1) / 2;
 
-        if (charge_of_rows(k, r, mid) <= room)
+        if (charge_of_rows(k, r, mid * unit < r->count ? mid * unit : r->count) <= room)
             low = mid;
         else
             high = mid - 1;
     }
-    return low;
+    return low * unit < r->count ? low * unit : r->count;
 }
 
 /* The same for an empty tile and any alignment. */
 static uint64_t rows_of_a_tile(const struct tiler *k, const struct rows *r)
 {
     struct tiler worst = *k;
+    uint64_t rows, mean;
 
     worst.alike = true;
-    return rows_that_fit(&worst, r, k->slot_bytes);
+    rows = rows_that_fit(&worst, r, k->slot_bytes);
+    if (!rows || k->alike || !r->m->unit_rows || k->slot_bytes <= 2 * PLAN_PAGE) return rows;
+    /* as many as do where units are as long as they are on the whole */
+    mean = (k->slot_bytes - 2 * PLAN_PAGE) * r->m->rows / stored_rows(k->p, r->m, 0, r->m->rows).bytes;
+    return mean > rows ? mean : rows;
 }
 
 static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
 {
     const struct plan_matrix *m = r->m;
+    struct stretch s = stored_rows(k->p, m, r->row, n);
     int rc = 0;
 
     if (r->bias)
@@ -172,14 +213,14 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
                                             .form = m->scale_form});
     }
     if (!rc)
-        rc = add_part(k, (struct plan_part){.file_off = m->file_off + r->row * m->row_bytes,
-                                            .bytes = n * m->row_bytes,
+        rc = add_part(k, (struct plan_part){.file_off = s.off,
+                                            .bytes = s.bytes,
                                             .row0 = r->row,
                                             .rows = (uint32_t)n,
                                             .index = r->matrix,
                                             .file = m->file,
                                             .role = PART_WEIGHT,
-                                            .form = m->form});
+                                            .form = m->unit_rows ? FORM_B223 : m->form});
     r->row += n;
     r->count -= n;
     return rc;
@@ -188,8 +229,11 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
 /* Ends of pieces lie where blocks of scales end, and kernels like whole groups of rows. */
 static uint64_t round_piece(const struct rows *r, uint64_t n, uint64_t most)
 {
+    uint64_t packed = r->m->unit_rows, whole = packed ? (n + packed - 1) / packed * packed : 0;
     uint64_t unit = r->m->scale_file != PLAN_NONE && r->m->block_rows > 1 ? r->m->block_rows : 16;
     uint64_t end = (r->row + n + unit - 1) / unit * unit;
+
+    if (packed) return whole < most ? whole : most;
 
     if (n < unit || end - r->row > most) end = (r->row + n) / unit * unit;
     return n < unit || end <= r->row ? n : end - r->row;
@@ -201,9 +245,13 @@ static int tiling_rows(struct tiler *k, struct rows r)
     int rc = 0;
 
     if (!whole)
-        return error_set(k->e, EINVAL, "a row of %s (%llu bytes) does not fit into a slot of %llu bytes",
-                         plan_string(k->p, r.m->name), (unsigned long long)r.m->row_bytes,
+        return error_set(k->e, EINVAL, "a %s of %s (%llu bytes) does not fit into a slot of %llu bytes",
+                         r.m->unit_rows ? "unit" : "row", plan_string(k->p, r.m->name),
+                         (unsigned long long)tiling_rows_most(r.m, r.m->unit_rows ? r.m->unit_rows : 1),
                          (unsigned long long)k->slot_bytes);
+    if (r.m->unit_rows && (r.row % r.m->unit_rows || (r.row + r.count != r.m->rows && r.count % r.m->unit_rows)))
+        return error_set(k->e, EINVAL, "an operation asks for rows of %s within its units: pack the model again",
+                         plan_string(k->p, r.m->name));
     while (r.count && !rc) {
         uint64_t fit = rows_that_fit(k, &r, k->slot_bytes - k->charge), pieces, n;
 
@@ -285,7 +333,7 @@ static int tiling_vectors(struct tiler *k)
 static bool same_form(const struct plan_matrix *a, const struct plan_matrix *b)
 {
     return a->rows == b->rows && a->cols == b->cols && a->form == b->form && a->scale_form == b->scale_form &&
-           a->block_rows == b->block_rows && a->scale_row_bytes == b->scale_row_bytes &&
+           a->unit_rows == b->unit_rows && a->block_rows == b->block_rows && a->scale_row_bytes == b->scale_row_bytes &&
            (a->scale_file == PLAN_NONE) == (b->scale_file == PLAN_NONE);
 }
 
@@ -382,7 +430,9 @@ void tiling_free(struct tiling *c)
 
 static uint64_t least_for_matrix(const struct plan_matrix *m)
 {
-    uint64_t bytes = worst_pages(m->row_bytes);
+    uint64_t bytes = worst_pages(tiling_rows_most(m, m->unit_rows && m->unit_rows < m->rows ? m->unit_rows
+                                                     : m->unit_rows                         ? m->rows
+                                                                                            : 1));
 
     /* one row may need the scales of one row of blocks */
     if (m->scale_file != PLAN_NONE) bytes += worst_pages(m->scale_row_bytes);
@@ -428,7 +478,8 @@ static uint64_t bytes_of_rows(const struct plan_shm *p, uint32_t matrix, uint64_
     const struct plan_matrix *m = &plan_matrices(p)[matrix];
 
     if (rows > m->rows) rows = m->rows;
-    return rows * m->row_bytes + (m->scale_file == PLAN_NONE ? 0 : scale_count(m, 0, rows) * m->scale_row_bytes);
+    return stored_rows(p, m, 0, rows).bytes +
+           (m->scale_file == PLAN_NONE ? 0 : scale_count(m, 0, rows) * m->scale_row_bytes);
 }
 
 uint64_t tiling_sweep_bytes(const struct plan_shm *p)

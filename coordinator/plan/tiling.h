@@ -23,6 +23,8 @@ struct tiling {
 int tiling_cut(struct tiling *c, const struct plan_shm *p, uint64_t slot_bytes, struct error *e);
 void tiling_free(struct tiling *c);
 
+/* Bytes of rows of a matrix, however badly they pack. */
+uint64_t tiling_rows_most(const struct plan_matrix *m, uint64_t rows);
 /* The smallest slot that holds any row, vector or embedding row of the program: a multiple of PLAN_PAGE. */
 uint64_t tiling_slot_least(const struct plan_shm *p);
 /* Stored bytes of one sweep's rows; of all experts. */

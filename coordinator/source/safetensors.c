@@ -326,10 +326,10 @@ static int parse_header(struct reading *r, const char *text, uint64_t bytes, saf
     return rc;
 }
 
-static int open_file(const char *path, int *fd, struct safetensors_file *file, struct error *e)
+int safetensors_open(const char *path, struct safetensors_file *file, struct error *e)
 {
     struct stat st;
-    int rc = file_open(path, fd, &st, e);
+    int fd, rc = file_open(path, &fd, &st, e);
 
     *file = (struct safetensors_file){0};
     if (rc) return rc;
@@ -338,7 +338,7 @@ static int open_file(const char *path, int *fd, struct safetensors_file *file, s
     file->ctime_ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
     file->inode = st.st_ino;
     file->device = st.st_dev;
-    return 0;
+    return fd;
 }
 
 int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
@@ -347,13 +347,28 @@ int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_fil
     struct reading r = {.path = path, .file_idx = file_idx, .file = file, .e = e};
     uint64_t bytes = 0;
     char *text = NULL;
-    int fd, rc = open_file(path, &fd, file, e);
+    int fd = safetensors_open(path, file, e), rc;
 
-    if (rc) return rc;
+    if (fd < 0) return fd;
     rc = read_header(&r, fd, file, &text, &bytes);
     close(fd);
     if (rc) return rc;
     rc = parse_header(&r, text, bytes, visit, context);
     free(text);
     return rc;
+}
+
+int safetensors_read_header(const char *path, uint32_t file_idx, const uint8_t *header, uint64_t header_bytes,
+                            uint64_t raw_bytes, struct safetensors_file *file, safetensors_visit *visit, void *context,
+                            struct error *e)
+{
+    struct reading r = {.path = path, .file_idx = file_idx, .file = file, .e = e};
+    uint64_t n = 0;
+
+    for (int i = 7; i >= 0 && header_bytes >= 8; i--) n = n << 8 | header[i];
+    if (header_bytes < 10 || n != header_bytes - 8 || header_bytes > raw_bytes || n > SAFETENSORS_HEADER_MAX)
+        return error_set(e, EINVAL, "%s: what it has for the header of a safetensors file is none", path);
+    r.data = header_bytes;
+    r.data_bytes = raw_bytes - header_bytes;
+    return parse_header(&r, (const char *)header + 8, n, visit, context);
 }

@@ -67,9 +67,18 @@ struct safetensors_file {
 /* Called for each tensor in the order of the header; name, shape and dtype_text live until it returns. Non-zero ends the reading. */
 typedef int safetensors_visit(void *context, const struct tensor *t, struct error *e);
 
+/* A descriptor of the file, and what is known of it before a byte is read; -errno. */
+int safetensors_open(const char *path, struct safetensors_file *file, struct error *e);
+
 /* Reads and checks the header of the file at path, then calls visit for each tensor. file_idx goes into each tensor. */
 int safetensors_read(const char *path, uint32_t file_idx, struct safetensors_file *file, safetensors_visit *visit,
                      void *context, struct error *e);
+
+/* The same of a header that lies in memory, its length and its text, of a file of raw_bytes bytes. path: for messages. Of *file only
+ * what the header says is filled. */
+int safetensors_read_header(const char *path, uint32_t file_idx, const uint8_t *header, uint64_t header_bytes,
+                            uint64_t raw_bytes, struct safetensors_file *file, safetensors_visit *visit, void *context,
+                            struct error *e);
 
 const char *tensor_dtype_name(uint32_t dtype);
 /* How its file calls it, for messages. */

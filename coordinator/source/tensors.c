@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "coordinator/text/lfs.h"
+#include "proto/base/checksum.h"
 #include "proto/base/file.h"
 
 #define LENGTH_FIELD 8 /* what a safetensors file begins with: tensors without a header follow it at once */
@@ -138,7 +140,7 @@ int tensors_add_file(struct tensors *t, const char *name, uint32_t *idx, struct 
     t->files = files;
     f.info.bytes = LENGTH_FIELD;
     f.name = strdup(name);
-    if (asprintf(&f.path, "%s/%s", t->folder, name) < 0) f.path = NULL;
+    if (asprintf(&f.path, "%s/%s%s", t->folder, name, t->packed ? PACKED_SUFFIX : "") < 0) f.path = NULL;
     if (!f.name || !f.path) {
         free(f.name);
         free(f.path);
@@ -218,10 +220,47 @@ static int visit(void *context, const struct tensor *x, struct error *e)
     return rc ? no_memory(r->t, e) : 0;
 }
 
+/* The front of a packed file, which must be the one that the folder's index speaks of. */
+static int open_packed(const struct tensors *t, struct tensors_file *f, struct error *e)
+{
+    const struct packed_file *x = packed_index_find(&t->packed_index, f->name);
+    int rc = safetensors_open(f->path, &f->info, e), fd;
+
+    if (rc < 0) return rc;
+    fd = rc;
+    rc = packed_read(&f->packed, f->path, fd, f->info.bytes, e);
+    close(fd);
+    if (rc) return rc;
+    if (!f->packed) return error_set(e, EINVAL, "%s: it is no packed file: copy or pack the folder again", f->path);
+    if (!x || x->stored_bytes != f->info.bytes || x->front_sum != f->packed->head.sum ||
+        x->raw_bytes != f->packed->head.raw_bytes)
+        return error_set(e, EINVAL,
+                         "%s: it is not the file that " PACKED_INDEX " speaks of: files of two packed models lie "
+                         "together, copy or pack the folder again",
+                         f->path);
+    return 0;
+}
+
+static int read_packed(struct reading *r, uint32_t idx, struct error *e)
+{
+    struct tensors_file *f = &r->t->files[idx];
+    struct checksum sum;
+    int rc = open_packed(r->t, f, e);
+
+    if (rc) return rc;
+    checksum_begin(&sum);
+    checksum_feed(&sum, f->packed->front, f->packed->head.front_bytes);
+    f->info.header_bytes = f->packed->head.front_bytes;
+    f->info.header_sum = checksum_end(&sum);
+    return safetensors_read_header(f->path, idx, f->packed->header, f->packed->head.header_bytes,
+                                   f->packed->head.raw_bytes, &f->info, visit, r, e);
+}
+
 int tensors_read_file(struct tensors *t, uint32_t idx, tensors_claim_fn *claim, void *arg, struct error *e)
 {
     struct reading r = {t, claim, arg};
 
+    if (t->packed) return read_packed(&r, idx, e);
     return safetensors_read(t->files[idx].path, idx, &t->files[idx].info, visit, &r, e);
 }
 
@@ -233,8 +272,10 @@ void tensors_close(struct tensors *t)
         free(t->files[i].name);
         free(t->files[i].path);
         free(t->files[i].fault);
+        packed_close(t->files[i].packed);
     }
     for (size_t i = 0; i < t->claim_count; i++) free(t->claims[i].tensor);
+    packed_index_free(&t->packed_index);
     free(t->copies);
     free(t->claims);
     free(t->at);

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "coordinator/source/packed.h"
 #include "coordinator/source/safetensors.h"
 #include "proto/base/error.h"
 
@@ -28,10 +29,11 @@
 #define TENSORS_NONE        UINT32_MAX
 
 struct tensors_file {
-    char *name, *path; /* as the folder names it, and where it is */
-    struct safetensors_file info;
-    char *fault; /* NULL: its tensors are known. Else why they are not: a whole message */
-    bool absent; /* it is not there, or a git LFS pointer is */
+    char *name, *path;            /* as the folder names it, and where it is */
+    struct safetensors_file info; /* of a packed file: bytes and header_bytes are its own, its front's */
+    struct packed *packed;        /* where the bytes of the original file lie in it; NULL: as they were */
+    char *fault;                  /* NULL: its tensors are known. Else why they are not: a whole message */
+    bool absent;                  /* it is not there, or a git LFS pointer is */
 };
 
 /* A tensor that lies in another file too, and is not taken from there. */
@@ -66,6 +68,8 @@ struct tensors {
     struct tensors_claim *claims; /* by name */
     size_t copy_count, claim_count;
     char *folder;
+    bool packed; /* its files are packed (packed.h) */
+    struct packed_index packed_index;
     bool assumed;     /* no weights lie here: shapes are unknown (dims of every tensor 0) */
     bool names_known; /* of an assumed folder: its index lists the names */
     bool indexed;     /* an index says which tensors lie where */

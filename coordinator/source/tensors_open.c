@@ -68,6 +68,19 @@ static int open_files(struct tensors *t, char *const *name, size_t n, const stru
     return refuse_copies(t, e);
 }
 
+/* Those of the index of a packed folder are the model's. */
+static int open_packed(struct tensors *t, const struct tensors_options *o, struct error *e)
+{
+    char **name = calloc(t->packed_index.files + 1, sizeof *name);
+    int rc;
+
+    if (!name) return error_set(e, ENOMEM, "%s: no memory", t->folder);
+    for (size_t i = 0; i < t->packed_index.files; i++) name[i] = t->packed_index.file[i].name;
+    rc = open_files(t, name, t->packed_index.files, o, e);
+    free(name);
+    return rc;
+}
+
 static int open_shards(struct tensors *t, const struct tensors_options *o, struct error *e)
 {
     struct shards s;
@@ -91,7 +104,7 @@ static int open_named(struct tensors *t, const char *name, const struct tensors_
     char *single = (char *)(uintptr_t)TENSORS_SINGLE_NAME, *path = NULL;
     int rc;
 
-    if (!name) return open_shards(t, o, e);
+    if (!name) return t->packed ? open_packed(t, o, e) : open_shards(t, o, e);
     if (!strcmp(name, TENSORS_SINGLE_NAME)) return open_files(t, &single, 1, o, e);
     if (asprintf(&path, "%s/%s", t->folder, name) < 0) return error_set(e, ENOMEM, "%s: no memory", t->folder);
     rc = !strcmp(name, TENSORS_LIST_NAME) ? tensors_read_list(t, path, e) : tensors_read_index(t, path, o, e);
@@ -110,7 +123,9 @@ static int make(struct tensors **out, const char *folder, const char *name, cons
         free(t);
         return error_set(e, ENOMEM, "%s: no memory for its tensors", folder);
     }
-    rc = open_named(t, name, o, e);
+    t->packed = packed_folder(folder);
+    rc = t->packed ? packed_index_read(&t->packed_index, folder, e) : packed_folder_check(folder, e);
+    if (!rc) rc = open_named(t, name, o, e);
     if (rc)
         tensors_close(t);
     else

@@ -1,0 +1,173 @@
+/* sluice pack, sluice unpack, and what sluice verify says of a packed folder. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/input.h"
+#include "coordinator/cli/packed.h"
+#include "coordinator/engine/interrupt.h"
+#include "coordinator/pack/pack.h"
+#include "coordinator/view/view.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/base/output.h"
+
+struct work {
+    struct view *view;
+    const char *what; /* "pack" */
+    FILE *sums;       /* or NULL */
+    json_t *files;
+    uint64_t began, told_ns, done, total;
+};
+
+static void on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct work *w = arg;
+
+    w->done = done;
+    w->total = total;
+    view_progress(w->view, w->what, done, total);
+}
+
+static void on_file(void *arg, const char *name, const char *sha256)
+{
+    struct work *w = arg;
+
+    if (w->sums) fprintf(w->sums, "%s  %s\n", sha256, name);
+    if (w->files) json_array_append_new(w->files, json_pack("{s:s, s:s}", "name", name, "sha256", sha256));
+}
+
+static uint32_t threads_of(const struct options *o)
+{
+    cpu_set_t set;
+
+    if (o->threads) return (uint32_t)o->threads;
+    return sched_getaffinity(0, sizeof set, &set) ? 1 : (uint32_t)CPU_COUNT(&set);
+}
+
+static struct pack_options options_of(const struct options *o, struct work *w)
+{
+    return (struct pack_options){.out = o->out,
+                                 .threads = threads_of(o),
+                                 .memory = o->host_memory,
+                                 .progress = on_progress,
+                                 .told = on_file,
+                                 .arg = w,
+                                 .interrupted = interrupted};
+}
+
+static int begin(struct work *w, const struct options *o, const char *what, struct error *e)
+{
+    *w = (struct work){.what = what, .files = o->json ? json_array() : NULL, .began = clock_ns()};
+    interrupt_setup();
+    return view_open(&w->view, o->quiet, NULL, NULL, e);
+}
+
+static void end(struct work *w)
+{
+    view_close(w->view, NULL);
+    json_decref(w->files);
+}
+
+static int print_json(const struct work *w, const struct pack_result *r, struct error *e)
+{
+    json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:O}", "bytes", (json_int_t)r->raw_bytes, "stored_bytes",
+                          (json_int_t)r->stored_bytes, "packed_bytes", (json_int_t)r->matrix_bytes, "packed_to_bytes",
+                          (json_int_t)r->unit_bytes, "kept_bytes", (json_int_t)r->kept_bytes, "seconds",
+                          (double)(clock_ns() - w->began) / 1e9, "files", w->files);
+    int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
+                 ? 0
+                 : error_set(e, EIO, "cannot write to standard output");
+
+    json_decref(o);
+    return rc;
+}
+
+static void print_packed(const struct options *o, const struct work *w, const struct pack_result *r)
+{
+    double seconds = (double)(clock_ns() - w->began) / 1e9;
+
+    printf("%s: %.3f GB of %" PRIu64 " weight file%s in %.3f GB (%.4f), %.1f s\n", o->out, (double)r->raw_bytes / 1e9,
+           r->files, r->files == 1 ? "" : "s", (double)r->stored_bytes / 1e9,
+           r->raw_bytes ? (double)r->stored_bytes / (double)r->raw_bytes : 1, seconds);
+    printf("  packed: %.3f GB of BF16 matrices in %.3f GB (%.4f); as they were: %.3f GB\n",
+           (double)r->matrix_bytes / 1e9, (double)r->unit_bytes / 1e9,
+           r->matrix_bytes ? (double)r->unit_bytes / (double)r->matrix_bytes : 1,
+           (double)(r->raw_bytes - r->matrix_bytes) / 1e9);
+    if (r->kept_bytes) printf("  %.3f GB were there already\n", (double)r->kept_bytes / 1e9);
+}
+
+int command_pack(const struct options *o, struct error *e)
+{
+    struct pack_result r;
+    struct work w;
+    int rc = begin(&w, o, "pack", e);
+
+    if (rc) return rc;
+    struct pack_options p = options_of(o, &w);
+    rc = pack_folder(o->source, &p, &r, e);
+    view_hide(w.view);
+    if (rc == -ECANCELED) log_warn("%s: the same command goes on where this one ended", o->out);
+    if (!rc && o->json) rc = print_json(&w, &r, e);
+    if (!rc && !o->json) print_packed(o, &w, &r);
+    end(&w);
+    return rc;
+}
+
+int command_unpack(const struct options *o, struct error *e)
+{
+    struct pack_result r;
+    struct work w;
+    int rc = begin(&w, o, "unpack", e);
+
+    if (rc) return rc;
+    struct pack_options p = options_of(o, &w);
+    rc = unpack_folder(o->source, &p, &r, e);
+    view_hide(w.view);
+    if (rc == -ECANCELED) log_warn("%s: the same command goes on where this one ended", o->out);
+    if (!rc && o->json) rc = print_json(&w, &r, e);
+    if (!rc && !o->json)
+        printf("%s: %.3f GB in %" PRIu64 " weight file%s, the sums are those of what was packed, %.1f s\n", o->out,
+               (double)r.raw_bytes / 1e9, r.files, r.files == 1 ? "" : "s", (double)(clock_ns() - w.began) / 1e9);
+    end(&w);
+    return rc;
+}
+
+int verify_packed(const struct options *o, struct error *e)
+{
+    struct inputs in = input_all(o);
+    struct output_options keep = inputs_options(&in);
+    struct output *out = NULL;
+    struct pack_result r;
+    struct work w;
+    int rc;
+
+    if (o->baseline)
+        return error_set(e, EINVAL,
+                         "%s: a packed folder has its own sums, and takes no --baseline: compare those of --out",
+                         o->model);
+    if ((rc = begin(&w, o, "verify", e))) return rc;
+    struct pack_options p = options_of(o, &w);
+    p.out = NULL;
+    if (o->out) rc = output_open(&out, o->out, &keep, e);
+    w.sums = out ? output_file(out) : NULL;
+    if (!rc) rc = unpack_folder(o->source, &p, &r, e);
+    view_hide(w.view);
+    if (rc)
+        output_close(out, false, NULL);
+    else
+        rc = output_close(out, true, e);
+    if (!rc && o->json) rc = print_json(&w, &r, e);
+    if (!rc && !o->json)
+        printf("%s: whole; it unpacks to %" PRIu64
+               " weight file%s of %.3f GB with the sums of what was packed, %.1f s\n",
+               o->model, r.files, r.files == 1 ? "" : "s", (double)r.raw_bytes / 1e9,
+               (double)(clock_ns() - w.began) / 1e9);
+    end(&w);
+    return rc;
+}

@@ -1,0 +1,235 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "coordinator/arch/model.h"
+#include "coordinator/pack/private.h"
+
+#define WEIGHTS_LEAST 1024u /* of a matrix: less gains nothing */
+
+/* Bytes of a file that a program reads. */
+struct range {
+    uint64_t off, bytes;
+    uint32_t file; /* of the program */
+    uint32_t rows, cols;
+    bool units; /* it may become units */
+};
+
+struct ranges {
+    struct range *at;
+    size_t count, capacity;
+    bool failed;
+};
+
+static void add_range(struct ranges *r, struct range x)
+{
+    if (!x.bytes || r->failed) return;
+    if (r->count == r->capacity) {
+        size_t capacity = r->capacity ? 2 * r->capacity : 256;
+        struct range *at = reallocarray(r->at, capacity, sizeof *at);
+
+        if (!at) {
+            r->failed = true;
+            return;
+        }
+        r->at = at;
+        r->capacity = capacity;
+    }
+    r->at[r->count++] = x;
+}
+
+/* Which matrices an operation walks row by row: those of products, and of experts. Rows of an embedding are read one by one,
+ * and heads take rows that need not be whole units. */
+static void mark(const struct plan_shm *p, uint8_t *product, uint8_t *other)
+{
+    for (uint64_t i = 0; i < p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind == OP_MATMUL) product[op->matmul.matrix] = 1;
+        if (op->kind == OP_HEADMM) other[op->headmm.matrix] = 1;
+    }
+    for (uint64_t i = 0; i < p->experts.count; i++)
+        for (uint64_t k = 0; k < plan_experts_matrices(&plan_experts(p)[i]); k++)
+            product[plan_experts(p)[i].matrix0 + k] = 1;
+    other[p->spec.embed_matrix] = 1;
+}
+
+static void find_ranges(struct ranges *r, const struct plan_shm *p, const uint8_t *product, const uint8_t *other)
+{
+    for (uint64_t i = 0; i < p->matrices.count; i++) {
+        const struct plan_matrix *m = &plan_matrices(p)[i];
+        bool units = product[i] && !other[i] && m->form == FORM_BF16 && m->rows * m->cols >= WEIGHTS_LEAST &&
+                     unit_stored_most(1, m->cols);
+
+        add_range(r, (struct range){m->file_off, m->rows * m->row_bytes, m->file, (uint32_t)m->rows, (uint32_t)m->cols,
+                                    units});
+        if (m->scale_file != PLAN_NONE)
+            add_range(r, (struct range){.off = m->scale_off,
+                                        .bytes = (m->rows + m->block_rows - 1) / m->block_rows * m->scale_row_bytes,
+                                        .file = m->scale_file});
+    }
+    for (uint64_t i = 0; i < p->vectors.count; i++) {
+        const struct plan_vector *v = &plan_vectors(p)[i];
+
+        if (v->file != PLAN_NONE)
+            add_range(
+                r, (struct range){.off = v->file_off, .bytes = form_row_bytes(v->form, v->elements), .file = v->file});
+    }
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct range *x = a, *y = b;
+
+    if (x->file != y->file) return x->file < y->file ? -1 : 1;
+    if (x->off != y->off) return x->off < y->off ? -1 : 1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+/* Bytes that something else reads too, or that lie otherwise in another matrix, stay as they are. */
+static void settle_overlaps(struct ranges *r)
+{
+    uint64_t end = 0;
+
+    if (!r->count) return;
+    qsort(r->at, r->count, sizeof *r->at, by_place);
+    for (size_t i = 1, last = 0; i < r->count; i++) {
+        struct range *a = &r->at[last], *b = &r->at[i];
+
+        if (a->file != b->file) {
+            last = i;
+            end = 0;
+            continue;
+        }
+        if (a->off + a->bytes > end) end = a->off + a->bytes;
+        if (b->off >= end) {
+            last = i;
+            continue;
+        }
+        if (a->off == b->off && a->bytes == b->bytes && a->cols == b->cols && a->units && b->units) continue;
+        for (size_t k = last; k <= i; k++) r->at[k].units = false;
+        if (b->off + b->bytes > a->off + a->bytes) last = i;
+    }
+    /* of equal ones, one is enough, and none where one of them says no */
+    for (size_t i = 1; i < r->count; i++)
+        if (!by_place(&r->at[i - 1], &r->at[i])) {
+            if (!r->at[i].units) r->at[i - 1].units = false;
+            r->at[i].units = false;
+        }
+}
+
+static uint32_t unit_rows_of(const struct range *x, uint32_t unit_bytes)
+{
+    uint64_t rows = unit_bytes / (2 * (uint64_t)x->cols);
+
+    if (rows >= 16) rows -= rows % 16; /* kernels like whole groups of rows */
+    if (rows > x->rows) rows = x->rows;
+    return rows ? (uint32_t)rows : 1;
+}
+
+static void put_segment(struct cut_file *f, struct packed_segment s)
+{
+    if (!s.raw_bytes) return;
+    s.unit0 = s.unit_rows ? f->units : 0;
+    f->units += packed_units(&s);
+    if (s.unit_rows) f->matrix_bytes += s.raw_bytes;
+    f->segment[f->segments++] = s;
+}
+
+/* The ranges of one file become segments, with what lies between them. */
+static int cut_file(struct cut_file *f, const struct range *x, size_t n, uint32_t unit_bytes, struct error *e)
+{
+    uint64_t at = f->header_bytes;
+
+    f->segment = calloc(2 * n + 1, sizeof *f->segment);
+    if (!f->segment) return error_set(e, ENOMEM, "%s: no memory for its pieces", f->path);
+    for (size_t i = 0; i < n; i++) {
+        if (!x[i].units || x[i].off < at) continue;
+        put_segment(f, (struct packed_segment){.raw_off = at, .raw_bytes = x[i].off - at});
+        put_segment(f, (struct packed_segment){.raw_off = x[i].off,
+                                               .raw_bytes = x[i].bytes,
+                                               .rows = x[i].rows,
+                                               .cols = x[i].cols,
+                                               .unit_rows = unit_rows_of(&x[i], unit_bytes)});
+        at = x[i].off + x[i].bytes;
+    }
+    put_segment(f, (struct packed_segment){.raw_off = at, .raw_bytes = f->bytes - at});
+    return 0;
+}
+
+static uint32_t file_number(const struct plan_shm *p, const char *path)
+{
+    for (uint32_t i = 0; i < p->files.count; i++)
+        if (!strcmp(plan_string(p, plan_files(p)[i].name), path)) return i;
+    return PLAN_NONE;
+}
+
+static int cut_files(struct cut *c, const struct tensors *t, const struct plan_shm *p, const struct ranges *r,
+                     uint32_t unit_bytes, struct error *e)
+{
+    int rc = 0;
+
+    c->file = calloc(t->file_count + 1, sizeof *c->file);
+    if (!c->file) return error_set(e, ENOMEM, "%s: no memory for its files", t->folder);
+    for (uint32_t i = 0; i < t->file_count && !rc; i++) {
+        const struct tensors_file *from = &t->files[i];
+        struct cut_file *f = &c->file[c->files];
+        uint32_t number = file_number(p, from->path);
+        size_t first = 0, n = 0;
+
+        if (from->fault) return error_set(e, EINVAL, "%s", from->fault);
+        *f = (struct cut_file){.name = strdup(from->name),
+                               .path = strdup(from->path),
+                               .bytes = from->info.bytes,
+                               .header_bytes = from->info.header_bytes};
+        c->files++;
+        if (!f->name || !f->path) return error_set(e, ENOMEM, "%s: no memory for its files", t->folder);
+        while (first < r->count && r->at[first].file != number) first++;
+        while (first + n < r->count && r->at[first + n].file == number) n++;
+        rc = cut_file(f, r->at + first, n, unit_bytes, e);
+    }
+    return rc;
+}
+
+static int cut_program(struct cut *c, const struct tensors *t, const struct plan_shm *p, uint32_t unit_bytes,
+                       struct error *e)
+{
+    uint8_t *product = calloc(2 * p->matrices.count + 1, 1);
+    struct ranges r = {0};
+    int rc;
+
+    if (!product) return error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder);
+    mark(p, product, product + p->matrices.count);
+    find_ranges(&r, p, product, product + p->matrices.count);
+    settle_overlaps(&r);
+    rc = r.failed ? error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder)
+                  : cut_files(c, t, p, &r, unit_bytes, e);
+    free(r.at);
+    free(product);
+    return rc;
+}
+
+int cut_make(struct cut *c, const struct source *s, uint32_t unit_bytes, struct error *e)
+{
+    struct model *m = NULL;
+    struct tensors *t = NULL;
+    int rc = model_open_source(&m, s, NULL, e);
+
+    *c = (struct cut){0};
+    if (!rc) rc = source_tensors(s, NULL, &t, e);
+    if (!rc) rc = cut_program(c, t, model_program(m), unit_bytes ? unit_bytes : UNIT_BYTES, e);
+    tensors_close(t);
+    model_close(m);
+    if (rc) cut_free(c);
+    return rc;
+}
+
+void cut_free(struct cut *c)
+{
+    for (uint32_t i = 0; i < c->files; i++) {
+        free(c->file[i].name);
+        free(c->file[i].path);
+        free(c->file[i].segment);
+    }
+    free(c->file);
+    *c = (struct cut){0};
+}

@@ -1,0 +1,641 @@
+/* sluice pack and unpack: folders come back byte for byte, run with the same logits, go on after whatever ended them, and what is
+ * damaged, cut, mixed or in the way is named. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "coordinator/arch/model.h"
+#include "coordinator/pack/pack.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/source/packed.h"
+#include "proto/base/file.h"
+#include "proto/unit/unit.h"
+#include "tests/support_model.h"
+#include "tests/support_process.h"
+#include "tests/support_temporary.h"
+
+#define DEMO    "tests/data/demo-model"
+#define SECONDS 30
+
+static char *demo; /* a copy of the demo model, that may be changed */
+
+/* ---- helpers ---- */
+
+static void load(char **bytes, uint64_t *n, const char *path)
+{
+    struct error e = {0};
+
+    if (file_load(bytes, n, path, UINT64_MAX, &e)) fail_msg("%s", e.text);
+}
+
+static void store(const char *path, const char *bytes, uint64_t n)
+{
+    FILE *f = fopen(path, "wbe");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+    char *x, *y;
+    uint64_t n, m;
+
+    load(&x, &n, a);
+    load(&y, &m, b);
+    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+static char *within(const char *folder, const char *name)
+{
+    static char path[8][512];
+    static unsigned next;
+    char *p = path[next++ % 8];
+
+    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    return p;
+}
+
+static void copy(const char *from, const char *to)
+{
+    uint64_t n;
+    char *bytes;
+
+    load(&bytes, &n, from);
+    store(to, bytes, n);
+    free(bytes);
+}
+
+static void flip(const char *path, uint64_t at)
+{
+    uint64_t n;
+    char *bytes;
+
+    load(&bytes, &n, path);
+    assert_true(at < n);
+    bytes[at] ^= 0x10;
+    store(path, bytes, n);
+    free(bytes);
+}
+
+static struct pack_options plain(const char *out, uint32_t unit_bytes)
+{
+    return (struct pack_options){.out = out, .threads = 2, .memory = UINT64_MAX, .unit_bytes = unit_bytes};
+}
+
+static int pack_with(const char *folder, const struct pack_options *o, struct pack_result *r, struct error *e)
+{
+    struct source *s;
+    int rc = source_open(&s, folder, e);
+
+    if (rc) return rc;
+    rc = pack_folder(s, o, r, e);
+    source_close(s);
+    return rc;
+}
+
+static void pack(const char *folder, const char *out, uint32_t unit_bytes)
+{
+    struct pack_options o = plain(out, unit_bytes);
+    struct pack_result r;
+    struct error e = {0};
+
+    if (pack_with(folder, &o, &r, &e)) fail_msg("%s", e.text);
+}
+
+static int unpack(const char *folder, const char *out, struct error *e)
+{
+    struct pack_options o = plain(out, 0);
+    struct pack_result r;
+    struct source *s;
+    int rc = source_open(&s, folder, e);
+
+    if (rc) return rc;
+    rc = unpack_folder(s, &o, &r, e);
+    source_close(s);
+    return rc;
+}
+
+static struct process_result last;
+
+static int sluice(const char *const *arg)
+{
+    process_result_free(&last);
+    last = process_run("sluice", arg, NULL, 0, SECONDS);
+    return last.status;
+}
+#define SLUICE(...) sluice((const char *const[]){__VA_ARGS__, NULL})
+
+static void assert_told(int status, const char *text)
+{
+    assert_int_equal(status, 1);
+    if (!strstr(last.err, text)) fail_msg("\"%s\" is not in: %s%s", text, last.err, last.out);
+    assert_true(strchr(last.err, '\n') == last.err + strlen(last.err) - 1);
+}
+
+/* ---- the same logits, the same files ---- */
+
+static void logits(const char *folder, const char *out, const char *const *flags)
+{
+    const char *arg[20] = {"logits", folder, "--tokens", "1 5 9 12 7 3 2 8", "--out", out};
+    size_t n = 6;
+
+    while (*flags) arg[n++] = *flags++;
+    if (sluice(arg)) fail_msg("%s: %s", folder, last.err);
+}
+
+static const char *const ways[][8] = {
+    {NULL},
+    {"--threads", "1", "--chunk", "3", NULL},
+    {"--slot-mib", "0.0625", "--reader-depth", "2", "--threads", "3", NULL},
+    {"--slot-mib", "0.25", "--chunk", "1", "--transfer-depth", "1", NULL},
+    {"--host-memory", "least", "--io", "buffered", NULL},
+};
+
+/* The smallest budget that is not refused: what the message about too small a one says. */
+static const char *least_memory(const char *folder)
+{
+    static char text[32];
+    const char *at;
+
+    SLUICE("logits", folder, "--tokens", "1", "--out", "/dev/null", "--host-memory", "1M");
+    at = strstr(last.err, "that would do is ");
+    if (!at) fail_msg("no budget is told: %s", last.err);
+    sscanf(at, "that would do is %31[0-9A-Za-z.]", text);
+    return text;
+}
+
+static void same_logits(const char *raw, const char *packed, const char *scratch, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        const char *flags[8] = {0};
+
+        for (size_t k = 0; ways[i][k]; k++) flags[k] = strcmp(ways[i][k], "least") ? ways[i][k] : least_memory(packed);
+        logits(packed, within(scratch, "packed.f32"), flags);
+        if (i == from) logits(raw, within(scratch, "raw.f32"), ways[0]);
+        assert_same_file(within(scratch, "packed.f32"), within(scratch, "raw.f32"));
+    }
+}
+
+static void one_model(const char *folder, uint32_t unit_bytes, size_t from, size_t to)
+{
+    char *scratch = scratch_make();
+    char packed[300], back[300];
+    struct error e = {0};
+
+    snprintf(packed, sizeof packed, "%s/packed", scratch);
+    snprintf(back, sizeof back, "%s/back", scratch);
+    pack(folder, packed, unit_bytes);
+    same_logits(folder, packed, scratch, from, to);
+    if (unpack(packed, NULL, &e) || unpack(packed, back, &e)) fail_msg("%s", e.text);
+    if (!access(within(folder, "model.safetensors"), F_OK))
+        assert_same_file(within(folder, "model.safetensors"), within(back, "model.safetensors"));
+    assert_same_file(within(folder, "config.json"), within(back, "config.json"));
+    temporary_remove(packed);
+    temporary_remove(back);
+    scratch_remove(scratch);
+}
+
+static void demo_model(void **state)
+{
+    (void)state;
+    one_model(demo, 16384, 0, sizeof ways / sizeof *ways);
+    one_model(demo, 0, 0, 1);
+}
+
+/* Dense, tied, experts, transposed experts, fused, of heads, FP8 beside BF16, F16 shards, states. */
+static void families(void **state)
+{
+    static const char *const names[] = {
+        "llama",      "gemma2", "qwen2-moe", "gpt-oss",   "deepseek-v3", "qwen3-fp8", "llama-bias-f16-sharded",
+        "qwen3-next", "phi3",   "llama4",    "qwen2-tied"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *folder = reference_make(names[i]);
+
+        one_model(folder, 4096, i % 4, i % 4 + 1);
+        one_model(folder, 1, 0, 1); /* a row a unit */
+        scratch_remove(folder);
+    }
+}
+
+/* Every shard by its own. */
+static void shards(void **state)
+{
+    char *folder = reference_make("llama-bias-f16-sharded"), *scratch = scratch_make();
+    char packed[300], back[300];
+    struct error e = {0};
+    struct tensors *t;
+
+    (void)state;
+    snprintf(packed, sizeof packed, "%s/packed", scratch);
+    snprintf(back, sizeof back, "%s/back", scratch);
+    pack(folder, packed, 0);
+    assert_int_equal(unpack(packed, back, &e), 0);
+    assert_int_equal(tensors_open(&t, folder, NULL, &e), 0);
+    for (uint32_t i = 0; i < t->file_count; i++) assert_same_file(t->files[i].path, within(back, t->files[i].name));
+    tensors_close(t);
+    temporary_remove(packed);
+    temporary_remove(back);
+    scratch_remove(scratch);
+    scratch_remove(folder);
+}
+
+static void it_is_smaller(void **state)
+{
+    char *scratch = scratch_make();
+    struct pack_options o = plain(within(scratch, "packed"), 0);
+    struct pack_result r;
+    struct error e = {0};
+
+    (void)state;
+    assert_int_equal(pack_with(demo, &o, &r, &e), 0);
+    assert_true((double)r.unit_bytes <= 0.68 * (double)r.matrix_bytes);
+    assert_true(r.matrix_bytes > r.raw_bytes / 2);
+    assert_int_equal(r.kept_bytes, 0);
+    temporary_remove(within(scratch, "packed"));
+    scratch_remove(scratch);
+}
+
+/* ---- ended and continued ---- */
+
+static unsigned stop_after;
+
+static bool stop(void)
+{
+    return stop_after-- == 0;
+}
+
+static void interrupted_and_continued(void **state)
+{
+    char *scratch = scratch_make();
+    const char *whole = strdup(within(scratch, "whole")), *cut = strdup(within(scratch, "cut"));
+    struct pack_options o = plain(cut, 4096);
+    struct pack_result r;
+    struct error e = {0};
+
+    (void)state;
+    pack(demo, whole, 4096);
+    o.interrupted = stop;
+    o.memory = 3 << 20; /* batches of a MiB */
+    stop_after = 2;
+    assert_int_equal(pack_with(demo, &o, &r, &e), -ECANCELED);
+    assert_int_not_equal(access(within(cut, PACKED_INDEX), F_OK), 0);
+    assert_told(SLUICE("logits", cut, "--tokens", "1", "--out", "/dev/null"), "run the same `sluice pack` again");
+    assert_told(SLUICE("verify", cut), "run the same `sluice pack` again");
+    o.interrupted = NULL;
+    assert_int_equal(pack_with(demo, &o, &r, &e), 0);
+    assert_in_range(r.kept_bytes, 1 << 20, r.raw_bytes - 1);
+    assert_same_file(within(whole, "model.safetensors.packed"), within(cut, "model.safetensors.packed"));
+    assert_same_file(within(whole, PACKED_INDEX), within(cut, PACKED_INDEX));
+    assert_int_not_equal(access(within(cut, PACKED_INDEX ".partial"), F_OK), 0);
+    temporary_remove(whole);
+    temporary_remove(cut);
+    free((void *)(uintptr_t)whole);
+    free((void *)(uintptr_t)cut);
+    scratch_remove(scratch);
+}
+
+/* What lies behind in a partial file and is not what would be written is written anew. */
+static void damaged_partial(void **state)
+{
+    char *scratch = scratch_make();
+    const char *whole = strdup(within(scratch, "whole")), *cut = strdup(within(scratch, "cut"));
+    struct pack_options o = plain(cut, 4096);
+    struct pack_result r;
+    struct error e = {0};
+    uint64_t n;
+    char *bytes;
+
+    (void)state;
+    pack(demo, whole, 4096);
+    for (unsigned at = 0; at < 4; at++) {
+        o.interrupted = stop;
+        o.memory = 3 << 20;
+        stop_after = 2;
+        assert_int_equal(pack_with(demo, &o, &r, &e), -ECANCELED);
+        load(&bytes, &n, within(cut, "model.safetensors.packed.partial"));
+        bytes[n / 4 * at + n / 8] ^= 1;
+        store(within(cut, "model.safetensors.packed.partial"), bytes, at == 3 ? n - 100 : n);
+        free(bytes);
+        o.interrupted = NULL;
+        assert_int_equal(pack_with(demo, &o, &r, &e), 0);
+        assert_same_file(within(whole, "model.safetensors.packed"), within(cut, "model.safetensors.packed"));
+        temporary_remove(cut);
+    }
+    temporary_remove(whole);
+    free((void *)(uintptr_t)whole);
+    free((void *)(uintptr_t)cut);
+    scratch_remove(scratch);
+}
+
+static void killed_and_continued(void **state)
+{
+    char *scratch = scratch_make();
+    const char *whole = strdup(within(scratch, "whole")), *cut = strdup(within(scratch, "cut")),
+               *back = strdup(within(scratch, "back"));
+    uint32_t x = 12345;
+    unsigned ended = 0;
+
+    (void)state;
+    assert_int_equal(SLUICE("pack", demo, whole), 0);
+    for (unsigned round = 0; round < 12; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            struct process p =
+                process_start("sluice", (const char *const[]){"pack", demo, cut, "--threads", "1", NULL});
+            struct process_result r;
+
+            x = x * 1664525u + 1013904223u;
+            usleep(x >> 16 & 0x3fff);
+            kill(p.pid, SIGKILL);
+            r = process_finish(&p, NULL, 0, SECONDS);
+            ended += r.status == 137;
+            process_result_free(&r);
+        }
+        if (access(within(cut, PACKED_INDEX), F_OK)) {
+            if (SLUICE("pack", demo, cut)) fail_msg("%s", last.err);
+        }
+        assert_same_file(within(whole, "model.safetensors.packed"), within(cut, "model.safetensors.packed"));
+        assert_same_file(within(whole, PACKED_INDEX), within(cut, PACKED_INDEX));
+        temporary_remove(cut);
+        process_result_free(&last);
+        last = (struct process_result){0};
+    }
+    assert_true(ended > 0);
+    for (unsigned i = 0; i < 6; i++) {
+        struct process p = process_start("sluice", (const char *const[]){"unpack", whole, back, NULL});
+        struct process_result r;
+
+        usleep(i * 2000);
+        kill(p.pid, SIGKILL);
+        r = process_finish(&p, NULL, 0, SECONDS);
+        process_result_free(&r);
+    }
+    if (!access(within(back, "sluice-unpack.partial"), F_OK) || access(back, F_OK))
+        if (SLUICE("unpack", whole, back)) fail_msg("%s", last.err);
+    assert_same_file(within(demo, "model.safetensors"), within(back, "model.safetensors"));
+    temporary_remove(whole);
+    temporary_remove(back);
+    free((void *)(uintptr_t)whole);
+    free((void *)(uintptr_t)cut);
+    free((void *)(uintptr_t)back);
+    scratch_remove(scratch);
+}
+
+/* A disk that is full, as a limit on the size of files plays it. */
+static void no_room(void **state)
+{
+    char *scratch = scratch_make();
+    const char *cut = strdup(within(scratch, "cut"));
+    struct pack_options o = plain(cut, 4096);
+    struct rlimit before, small;
+    struct pack_result r;
+    struct error e = {0};
+
+    (void)state;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 1200000, .rlim_max = before.rlim_max};
+    o.memory = 3 << 20;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    int rc = pack_with(demo, &o, &r, &e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(rc, -EFBIG);
+    assert_non_null(strstr(e.text, "make room"));
+    e = (struct error){0};
+    assert_int_equal(pack_with(demo, &o, &r, &e), 0);
+    assert_in_range(r.kept_bytes, 1, r.raw_bytes - 1);
+    temporary_remove(cut);
+    free((void *)(uintptr_t)cut);
+    scratch_remove(scratch);
+}
+
+static void touch_it(void *arg, uint64_t done, uint64_t total)
+{
+    (void)done;
+    (void)total;
+    assert_int_equal(utimensat(AT_FDCWD, arg, NULL, 0), 0);
+}
+
+static void source_that_changes(void **state)
+{
+    char *scratch = scratch_make();
+    struct pack_options o = plain(within(scratch, "out"), 0);
+    struct pack_result r;
+    struct error e = {0};
+    char path[300];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/model.safetensors", demo);
+    o.progress = touch_it;
+    o.arg = path;
+    assert_int_equal(pack_with(demo, &o, &r, &e), -ESTALE);
+    assert_non_null(strstr(e.text, "changed while it was packed"));
+    assert_int_not_equal(access(within(o.out, PACKED_INDEX), F_OK), 0);
+    /* it is not the model that the partial folder is of any more */
+    o.progress = NULL;
+    e = (struct error){0};
+    assert_int_equal(pack_with(demo, &o, &r, &e), -EEXIST);
+    assert_non_null(strstr(e.text, "the model has changed since"));
+    temporary_remove(within(scratch, "out"));
+    scratch_remove(scratch);
+}
+
+/* ---- what is in the way ---- */
+
+static void outputs_refused(void **state)
+{
+    char *scratch = scratch_make();
+    const char *out = strdup(within(scratch, "out"));
+
+    (void)state;
+    assert_told(SLUICE("pack", demo, demo), "is what is read");
+    assert_told(SLUICE("pack", demo, within(demo, "inner")), "which is read");
+    assert_int_not_equal(access(within(demo, "inner"), F_OK), 0);
+    assert_int_equal(SLUICE("pack", demo, out), 0);
+    assert_non_null(strstr(last.out, "GB"));
+    assert_told(SLUICE("pack", demo, out), "it is there already");
+    assert_told(SLUICE("pack", out, within(scratch, "again")), "packed already");
+    assert_told(SLUICE("unpack", demo, within(scratch, "again")), "is not packed");
+    assert_told(SLUICE("unpack", out, demo), "it is there already");
+    assert_told(SLUICE("unpack", out, out), "is what is read");
+    scratch_write(scratch, "file", "x");
+    assert_told(SLUICE("pack", demo, within(scratch, "file")), "no folder");
+    assert_told(SLUICE("pack", demo, scratch), "holds something else");
+    assert_told(SLUICE("pack", demo, within(scratch, "no/such")), "cannot make this folder");
+    assert_int_equal(SLUICE("pack", demo, out, "--to", "q9"), 2);
+    temporary_remove(out);
+    free((void *)(uintptr_t)out);
+    scratch_remove(scratch);
+}
+
+/* ---- damage ---- */
+
+static void damaged_folders(void **state)
+{
+    char *scratch = scratch_make();
+    const char *out = strdup(within(scratch, "out")), *file = strdup(within(out, "model.safetensors.packed"));
+    struct error e = {0};
+    uint64_t n;
+    char *bytes;
+
+    (void)state;
+    pack(demo, out, 8192);
+    load(&bytes, &n, file);
+
+    flip(file, n - 5000); /* in a unit: the run that meets it names file, tensor and place */
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "model.safetensors.packed: tensor ");
+    assert_non_null(strstr(last.err, "damaged"));
+    assert_told(SLUICE("verify", out), "model.safetensors.packed: offset ");
+    assert_int_equal(unpack(out, within(scratch, "back"), &e), -EBADMSG);
+    assert_int_not_equal(access(within(scratch, "back/model.safetensors"), F_OK), 0);
+    temporary_remove(within(scratch, "back"));
+
+    store(file, bytes, n);
+    flip(file, 200); /* in the front */
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "its front is not what was written");
+    assert_told(SLUICE("verify", out), "its front is not what was written");
+    store(file, bytes, n - 4096);
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "cut short");
+    store(file, "no packed file", 14);
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "it is no packed file");
+    assert_int_equal(unlink(file), 0);
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "model.safetensors.packed");
+    store(file, bytes, n);
+    assert_int_equal(SLUICE("verify", out), 0);
+
+    flip(within(out, "tokenizer.json"), 100);
+    assert_told(SLUICE("verify", out), "tokenizer.json: it is not what was packed");
+    flip(within(out, "tokenizer.json"), 100);
+    scratch_write(out, PACKED_INDEX, "{\"format\": \"sluice-pack 9\"}");
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), PACKED_INDEX);
+    assert_int_equal(unlink(within(out, PACKED_INDEX)), 0);
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), PACKED_INDEX " is not there");
+    free(bytes);
+    temporary_remove(out);
+    free((void *)(uintptr_t)out);
+    free((void *)(uintptr_t)file);
+    scratch_remove(scratch);
+}
+
+/* Two models of the same shapes, their files exchanged. */
+static void mixed_folders(void **state)
+{
+    char *one = reference_make("llama"), *other = reference_make("llama"), *scratch = scratch_make();
+    const char *a = strdup(within(scratch, "a")), *b = strdup(within(scratch, "b"));
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(stat(within(other, "model.safetensors"), &st), 0);
+    flip(within(other, "model.safetensors"), (uint64_t)st.st_size - 1);
+    pack(one, a, 4096);
+    pack(other, b, 4096);
+    copy(within(b, "model.safetensors.packed"), within(a, "model.safetensors.packed"));
+    assert_told(SLUICE("logits", a, "--tokens", "1", "--out", "/dev/null"), "files of two packed models");
+    assert_told(SLUICE("verify", a), "speaks of");
+    temporary_remove(a);
+    temporary_remove(b);
+    free((void *)(uintptr_t)a);
+    free((void *)(uintptr_t)b);
+    scratch_remove(scratch);
+    scratch_remove(one);
+    scratch_remove(other);
+}
+
+static void not_on_a_gpu(void **state)
+{
+    char *scratch = scratch_make();
+    const char *out = strdup(within(scratch, "out"));
+    struct plan_settings s = {.backend = BACKEND_CUDA};
+    struct plan_shm *plan;
+    struct error e = {0};
+    struct model *m;
+    uint64_t bytes;
+
+    (void)state;
+    pack(demo, out, 0);
+    assert_int_equal(model_open(&m, out, NULL, &e), 0);
+    assert_int_equal(plan_build(&plan, &bytes, model_program(m), &s, &e), -ENOTSUP);
+    assert_non_null(strstr(e.text, "--backend cpu"));
+    assert_null(plan);
+    model_close(m);
+    temporary_remove(out);
+    free((void *)(uintptr_t)out);
+    scratch_remove(scratch);
+}
+
+static void plans_and_profiles(void **state)
+{
+    char *scratch = scratch_make();
+    const char *out = strdup(within(scratch, "out"));
+
+    (void)state;
+    pack(demo, out, 0);
+    assert_int_equal(SLUICE("plan", out), 0);
+    assert_told(SLUICE("profile", "compute", out, "--seconds", "0.2"), "sluice profile pipeline");
+    if (SLUICE("profile", "pipeline", out, "--seconds", "0.2")) fail_msg("%s", last.err);
+    if (SLUICE("profile", "reader", out, "--seconds", "0.2")) fail_msg("%s", last.err);
+    if (SLUICE("run", out, "--prompt", "Once", "-n", "3", "--temperature", "0")) fail_msg("%s", last.err);
+    temporary_remove(out);
+    free((void *)(uintptr_t)out);
+    scratch_remove(scratch);
+}
+
+/* ---- */
+
+static int setup(void **state)
+{
+    static const char *const names[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+                                        "tokenizer_config.json"};
+
+    (void)state;
+    demo = scratch_make();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) copy(within(DEMO, names[i]), within(demo, names[i]));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    process_result_free(&last);
+    scratch_remove(demo);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(demo_model),
+        cmocka_unit_test(families),
+        cmocka_unit_test(shards),
+        cmocka_unit_test(it_is_smaller),
+        cmocka_unit_test(interrupted_and_continued),
+        cmocka_unit_test(damaged_partial),
+        cmocka_unit_test(killed_and_continued),
+        cmocka_unit_test(no_room),
+        cmocka_unit_test(outputs_refused),
+        cmocka_unit_test(damaged_folders),
+        cmocka_unit_test(mixed_folders),
+        cmocka_unit_test(plans_and_profiles),
+        cmocka_unit_test(not_on_a_gpu),
+        cmocka_unit_test(source_that_changes), /* the last: it changes the model */
+    };
+
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("pack", tests, setup, teardown);
+}
