@@ -17,6 +17,16 @@ static inline uint64_t bits_get(const uint8_t *p, uint64_t at)
     return at % 64 ? low >> at % 64 | high << (64 - at % 64) : low;
 }
 
+/* The same by one load: the lower PEEKED bits are those of the stream. */
+#define PEEKED 57u
+static inline uint64_t bits_peek(const uint8_t *p, uint64_t at)
+{
+    uint64_t x;
+
+    memcpy(&x, p + at / 8, 8);
+    return x >> at % 8;
+}
+
 struct unit_bits {
     uint8_t *at;
     uint64_t count; /* bits so far */
