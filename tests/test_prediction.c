@@ -15,6 +15,7 @@
 #include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
+#include "coordinator/plan/stored.h"
 #include "coordinator/plan/calibrate_learn.h"
 #include "proto/epoch.h"
 #include "tests/support_model.h"
@@ -156,6 +157,53 @@ static void memory_is_known_by_form_and_threads(void **state)
     assert_false(s.memory_measured);
     free(one);
     free(two);
+}
+
+/* What is slow to unpack is no faster than its kernels, until a run has measured it. */
+static void slow_forms_are_known(void **state)
+{
+    struct plan_shm *p = demo_plan(2, PLAN_IO_DIRECT);
+    struct plan_matrix *m = (struct plan_matrix *)(void *)((char *)p + p->matrices.offset);
+    struct plan_stored x[FORMS];
+    struct calibration s;
+    uint64_t slow = 0, all = 0;
+    double first;
+
+    (void)state;
+    write_file("{}");
+    calibration_load(&s, folder, p);
+    first = s.memory;
+    assert_int_equal(plan_stored(p, x), 1);
+    assert_true(plan_stored_speed(p, 2, 15e9) == 15e9 && first == 15e9 && plan_stored_speed(NULL, 2, 9e9) == 9e9);
+    for (uint64_t i = 0; i < p->matrices.count; i++) {
+        if (i % 3 == 0) m[i].form = FORM_IQ2_XXS, m[i].row_bytes = 66;
+        all += m[i].rows * m[i].row_bytes;
+        if (i % 3 == 0) slow += m[i].rows * m[i].row_bytes;
+    }
+    assert_int_equal(plan_stored(p, x), 2);
+    assert_true(x[0].bytes >= x[1].bytes);
+    assert_int_equal(x[0].bytes + x[1].bytes, all);
+    assert_int_equal(x[x[1].form == FORM_IQ2_XXS].bytes, slow);
+    calibration_load(&s, folder, p);
+    assert_true(s.memory < first && s.memory > plan_stored_speed(p, 1, 15e9));
+    assert_true(fabs((double)all / s.memory - (double)(all - slow) / first - (double)slow / 5e9) < 1e-9);
+    calibration_keep(SPEEDS_MEMORY, NULL, p, 1e10);
+    calibration_load(&s, folder, p);
+    assert_true(s.memory == 1e10);
+    free(p);
+}
+
+static void plan_says_how_it_is_stored(void **state)
+{
+    const char *const text[] = {"plan", DEMO, NULL}, *const json[] = {"plan", DEMO, "--json", NULL};
+    struct process_result r = process_run("sluice", text, NULL, 0, 30);
+
+    (void)state;
+    if (r.status || !strstr(r.out, " MB in BF16\n")) fail_msg("%s%s", r.out, r.err);
+    process_result_free(&r);
+    r = process_run("sluice", json, NULL, 0, 30);
+    if (r.status || !strstr(r.out, "\"stored\": {\n    \"BF16\": ")) fail_msg("%s%s", r.out, r.err);
+    process_result_free(&r);
 }
 
 /* Files that the page cache holds are read at another speed than the disk's, unless reads are to be direct. */
@@ -354,6 +402,8 @@ int main(void)
         cmocka_unit_test(one_bad_minute_changes_little),
         cmocka_unit_test(what_others_wrote_is_looked_at),
         cmocka_unit_test(memory_is_known_by_form_and_threads),
+        cmocka_unit_test(slow_forms_are_known),
+        cmocka_unit_test(plan_says_how_it_is_stored),
         cmocka_unit_test(page_cache_is_another_lane),
         cmocka_unit_test(prompts_are_predicted),
         cmocka_unit_test(first_sweep_is_no_token),

@@ -10,6 +10,7 @@
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/speculate.h"
+#include "coordinator/plan/stored.h"
 
 static json_t *speculation_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
 {
@@ -21,6 +22,16 @@ static json_t *speculation_json(const struct plan_summary *s, const struct plan_
         json_object_set_new(o, x[k].name,
                             json_pack("{s:[f,f],s:[f,f]}", "tokens_per_sweep", x[k].least.tokens, x[k].most.tokens,
                                       "seconds_per_token", x[k].least.seconds, x[k].most.seconds));
+    return o;
+}
+
+static json_t *stored_json(const struct plan_shm *p)
+{
+    struct plan_stored x[FORMS];
+    json_t *o = json_object();
+
+    for (uint32_t i = 0, n = plan_stored(p, x); i < n; i++)
+        json_object_set_new(o, form_name(x[i].form), json_integer((json_int_t)x[i].bytes));
     return o;
 }
 
@@ -46,6 +57,7 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
                   "expert_hit_rate", s->expert_hits, "seconds_saved_by_one_more_gb_of_device_memory", s->device_gain);
     int rc;
 
+    if (o) json_object_set_new(o, "stored", stored_json(p));
     if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v));
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
              ? 0
@@ -53,6 +65,24 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
 
     json_decref(o);
     return rc;
+}
+
+/* "Q4_K 76%, Q6_K 23%, F32 1%": of their bytes; what is less than half a percent is not worth a word. */
+static void print_stored(const struct plan_shm *p)
+{
+    struct plan_stored x[FORMS];
+    const uint32_t n = plan_stored(p, x);
+    double bytes = 0;
+
+    for (uint32_t i = 0; i < n; i++) bytes += (double)x[i].bytes;
+    for (uint32_t i = 0; i < n; i++) {
+        const double share = 100 * (double)x[i].bytes / bytes;
+
+        if (share < 0.5) continue;
+        printf("%s%s", i ? ", " : " in ", form_name(x[i].form));
+        if (share < 99.5) printf(" %.0f%%", share);
+    }
+    putchar('\n');
 }
 
 static void line(const char *what, uint64_t bytes, uint64_t tiles)
@@ -92,8 +122,9 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
 {
     char a[32], b[32], c[32];
 
-    printf("%s, %.2f billion weights, %s\n", p->spec.architecture, (double)model_parameters(m) / 1e9,
+    printf("%s, %.2f billion weights, %s", p->spec.architecture, (double)model_parameters(m) / 1e9,
            value_size_text(s->weight_bytes, a, sizeof a));
+    print_stored(p);
     if (model_weights_missing(m))
         printf("The weights are not there: their sizes come from %s.\n", model_weights_from(m));
     printf("\nWhere the weights %s\n", model_weights_missing(m) ? "would lie" : "lie");

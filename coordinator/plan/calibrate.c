@@ -14,6 +14,7 @@
 #include "coordinator/plan/machine.h"
 #include "coordinator/text/json.h"
 #include "coordinator/plan/calibrate_median.h"
+#include "coordinator/plan/stored.h"
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/output.h"
@@ -214,8 +215,8 @@ void calibration_load(struct calibration *s, const char *path, const struct plan
     char key[64];
     json_t *file = load();
 
-    *s = (struct calibration){
-        .disk = 1.5e9, .memory = 15e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
+    *s = (struct calibration){.disk = 1.5e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
+    s->memory = plan_stored_speed(p, threads_of(p), 15e9);
     s->page_cache = in_page_cache(p);
     if (s->page_cache) s->disk = 4e9;
     lane_key(s->page_cache ? SPEEDS_PAGE_CACHE : SPEEDS_DISK, path, p, key, sizeof key);
@@ -377,6 +378,7 @@ void calibration_measure_memory(struct calibration *s, const struct plan_shm *p,
 
     room -= room / 8; /* stacks, tables of pages, what is allocated on the way */
     if (s->memory_measured || !((x = KERNEL_SHARE * probe_memory(threads_of(p), room)) > 0)) return;
+    x = plan_stored_speed(p, threads_of(p), x);
     lane_key(SPEEDS_MEMORY, NULL, p, key, sizeof key);
     keep_probe(key, x);
     s->memory = x;
