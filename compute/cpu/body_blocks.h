@@ -250,15 +250,21 @@ BLOCK_STEP(Q6_K)
     return vf_mul(vf_of_i8(vb_sub(vb_or(low, high), vb_set1(32))), vf_set1(o->f[8 * g + s]));
 }
 
+/* Eight nibbles as eight bytes. */
+INLINE uint64_t spread_nibbles(uint64_t x)
+{
+    x = (x | x << 16) & 0x0000ffff0000ffff;
+    x = (x | x << 8) & 0x00ff00ff00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+
 /* Eight scales of 6 bits less 32: 4 bytes of lower nibbles, 2 of upper bits. */
 BLOCK_GROUP(IQ4_XS, 64)
 BLOCK_OPEN(IQ4_XS)
 {
-    uint64_t low = word_at(p + 4), two = half_at(p + 2);
-    low = (low | low << 16) & 0x0000ffff0000ffff; /* four bits, and two, to a byte */
-    low = (low | low << 8) & 0x00ff00ff00ff00ff;
-    low = (low | low << 4) & 0x0f0f0f0f0f0f0f0f;
-    two = (two | two << 24) & 0x000000ff000000ff;
+    const uint64_t low = spread_nibbles(word_at(p + 4));
+    uint64_t two = half_at(p + 2);
+    two = (two | two << 24) & 0x000000ff000000ff; /* two bits to a byte */
     two = (two | two << 12) & 0x000f000f000f000f;
     two = (two | two << 6) & 0x0303030303030303;
     vf_store(o->f, vf_mul(vf_of_i8(vb_sub(vb_quads(low | two << 4, 0), vb_set1(32))), vf_set1(float_at(p))));
@@ -277,24 +283,25 @@ INLINE unsigned signs_at(uint32_t word, unsigned s)
     return grid_signs[word >> 14 * s & 127] | (unsigned)grid_signs[word >> (14 * s + 7) & 127] << 8;
 }
 
-/* f: d times 16 scales of 4 bits, each and a half, times by. */
-INLINE void open_nibble_scales(const unsigned char *p, float d, float by, float *f)
+/* f: d times scales, each and a half. */
+INLINE void open_halved(float *f, vb scales, float d)
 {
-    uint64_t b;
-    memcpy(&b, p, sizeof b);
-    const uint64_t low = b & 0x0f0f0f0f0f0f0f0f, high = b >> 4 & 0x0f0f0f0f0f0f0f0f;
-    for (int i = 0; i < 8; i++) {
-        f[2 * i] = d * (0.5f + (float)(low >> 8 * i & 15)) * by;
-        f[2 * i + 1] = d * (0.5f + (float)(high >> 8 * i & 15)) * by;
-    }
+    vf_store(f, vf_mul(vf_add(vf_of_u8(scales), vf_set1(0.5f)), vf_set1(d)));
+}
+
+/* 16 nibbles, for 16 columns each. */
+INLINE vb sixteen_nibbles(const unsigned char *p)
+{
+    return vb_quads(spread_nibbles(word_at(p)), spread_nibbles(word_at(p + 4)));
 }
 
 /* 32 columns: four numbers of entries in bytes, then signs and the scale in a word. */
 BLOCK_GROUP(IQ2_XXS, 32)
 BLOCK_OPEN(IQ2_XXS)
 {
-    const float d = float_at(p);
-    for (unsigned i = 0; i < 8; i++) o->f[i] = d * (0.5f + (float)(word_at(p + 6 + 8 * i) >> 28)) * 0.25f;
+    uint64_t scales = 0;
+    for (unsigned i = 0; i < 8; i++) scales |= (uint64_t)(p[9 + 8 * i] >> 4) << 8 * i;
+    open_halved(o->f, vb_quads(scales, 0), 0.25f * float_at(p));
 }
 BLOCK_STEP(IQ2_XXS)
 {
@@ -307,7 +314,7 @@ BLOCK_STEP(IQ2_XXS)
 BLOCK_GROUP(IQ2_XS, 32)
 BLOCK_OPEN(IQ2_XS)
 {
-    open_nibble_scales(p + 66, float_at(p), 0.25f, o->f);
+    open_halved(o->f, sixteen_nibbles(p + 66), 0.25f * float_at(p));
 }
 BLOCK_STEP(IQ2_XS)
 {
@@ -320,7 +327,7 @@ BLOCK_STEP(IQ2_XS)
 BLOCK_GROUP(IQ2_S, 32)
 BLOCK_OPEN(IQ2_S)
 {
-    open_nibble_scales(p + 74, float_at(p), 0.25f, o->f);
+    open_halved(o->f, sixteen_nibbles(p + 74), 0.25f * float_at(p));
 }
 BLOCK_STEP(IQ2_S)
 {
@@ -333,8 +340,9 @@ BLOCK_STEP(IQ2_S)
 BLOCK_GROUP(IQ3_XXS, 32)
 BLOCK_OPEN(IQ3_XXS)
 {
-    const float d = float_at(p);
-    for (unsigned i = 0; i < 8; i++) o->f[i] = d * (0.5f + (float)(word_at(p + 66 + 4 * i) >> 28)) * 0.5f;
+    uint64_t scales = 0;
+    for (unsigned i = 0; i < 8; i++) scales |= (uint64_t)(p[69 + 4 * i] >> 4) << 8 * i;
+    open_halved(o->f, vb_quads(scales, 0), 0.5f * float_at(p));
 }
 BLOCK_STEP(IQ3_XXS)
 {
@@ -346,8 +354,7 @@ BLOCK_STEP(IQ3_XXS)
 BLOCK_GROUP(IQ3_S, 32)
 BLOCK_OPEN(IQ3_S)
 {
-    const float d = float_at(p);
-    for (unsigned i = 0; i < 8; i++) o->f[i] = d * (float)(1 + 2 * (p[106 + i / 2] >> i % 2 * 4 & 15));
+    open_halved(o->f, vb_quads(spread_nibbles(word_at(p + 106)), 0), 2 * float_at(p)); /* 2 s + 1 */
 }
 BLOCK_STEP(IQ3_S)
 {
@@ -365,8 +372,8 @@ BLOCK_STEP(IQ3_S)
 BLOCK_GROUP(IQ1_S, 32)
 BLOCK_OPEN(IQ1_S)
 {
-    const float d = float_at(p) * 0.125f;
-    for (unsigned i = 0; i < 8; i++) o->f[i] = d * (float)(2 * (p[35 + 2 * i] >> 4 & 7) + 1);
+    open_halved(o->f, vb_and(vb_shr(vb_load(p + 34), 4), vb_set1(7)),
+                0.25f * float_at(p)); /* 2 s + 1, of words: f[2 i + 1] */
 }
 BLOCK_STEP(IQ1_S)
 {
@@ -374,16 +381,22 @@ BLOCK_STEP(IQ1_S)
     const unsigned high = half_at(p + 34 + 2 * g);
     const uint64_t eighths = high & 0x8000 ? EIGHTHS_LESS : EIGHTHS_MORE;
     const vb b = vb_quads(grid_iq1[q[0] | (high >> 6 * s & 7) << 8], grid_iq1[q[1] | (high >> (6 * s + 3) & 7) << 8]);
-    return vf_mul(vf_of_i8(vb_add(b, vb_quads(eighths, eighths))), vf_set1(o->f[g]));
+    return vf_mul(vf_of_i8(vb_add(b, vb_quads(eighths, eighths))), vf_set1(o->f[2 * g + 1]));
+}
+
+/* Four times three bits as four bytes. */
+INLINE uint32_t spread_thirds(uint32_t x)
+{
+    return (x & 7) | (x << 5 & 0x700) | (x << 10 & 0x70000) | (x << 15 & 0x7000000);
 }
 
 /* d lies in the highest bits of four words, scales of 3 bits below. */
 BLOCK_GROUP(IQ1_M, 32)
 BLOCK_OPEN(IQ1_M)
 {
-    const unsigned char *w = p + 48;
-    const float d = vb_half(w[1] >> 4u | (w[3] & 0xf0u) | (w[5] & 0xf0u) << 4 | (w[7] & 0xf0u) << 8) * 0.125f;
-    for (unsigned i = 0; i < 16; i++) o->f[i] = d * (float)(2 * (half_at(w + i / 4 * 2) >> i % 4 * 3 & 7) + 1);
+    const uint32_t a = half_at(p + 48), b = half_at(p + 50), c = half_at(p + 52), e = half_at(p + 54);
+    const float d = vb_half(a >> 12 | (b >> 8 & 0xf0) | (c >> 4 & 0xf00) | (e & 0xf000));
+    open_halved(o->f, vb_words(spread_thirds(a), spread_thirds(b), spread_thirds(c), spread_thirds(e)), 0.25f * d);
 }
 BLOCK_STEP(IQ1_M)
 {

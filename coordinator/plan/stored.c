@@ -5,11 +5,11 @@
 /* Stored bytes per second of one thread from its cache on, as bench/kernel_bench.c measures them with AVX-512; 0: the memory
  * is the limit. Runs measure the machine's own (calibrate.h): these are for the first plan. */
 static const double kernel_speed[FORMS] = {
-    [FORM_F8_E4M3] = 14e9, [FORM_MXFP4] = 8e9,   [FORM_Q4_0] = 9e9,    [FORM_Q4_1] = 9e9,        [FORM_Q5_0] = 7.5e9,
-    [FORM_Q5_1] = 8e9,     [FORM_Q8_0] = 18e9,   [FORM_IQ4_NL] = 9e9,  [FORM_MXFP4_BLOCK] = 8e9, [FORM_NVFP4] = 7e9,
-    [FORM_Q2_K] = 4.5e9,   [FORM_Q3_K] = 5e9,    [FORM_Q4_K] = 8e9,    [FORM_Q5_K] = 7e9,        [FORM_Q6_K] = 10e9,
-    [FORM_IQ4_XS] = 9e9,   [FORM_IQ1_S] = 2e9,   [FORM_IQ1_M] = 1.3e9, [FORM_IQ2_XXS] = 2.5e9,   [FORM_IQ2_XS] = 2.5e9,
-    [FORM_IQ2_S] = 3e9,    [FORM_IQ3_XXS] = 3e9, [FORM_IQ3_S] = 2.5e9, [FORM_TQ1_0] = 1.8e9,     [FORM_TQ2_0] = 4e9,
+    [FORM_F8_E4M3] = 14e9, [FORM_MXFP4] = 8e9,     [FORM_Q4_0] = 9e9,    [FORM_Q4_1] = 9e9,        [FORM_Q5_0] = 7.5e9,
+    [FORM_Q5_1] = 8e9,     [FORM_Q8_0] = 18e9,     [FORM_IQ4_NL] = 9e9,  [FORM_MXFP4_BLOCK] = 8e9, [FORM_NVFP4] = 7e9,
+    [FORM_Q2_K] = 4.5e9,   [FORM_Q3_K] = 5e9,      [FORM_Q4_K] = 8e9,    [FORM_Q5_K] = 7e9,        [FORM_Q6_K] = 10e9,
+    [FORM_IQ4_XS] = 9e9,   [FORM_IQ1_S] = 2.4e9,   [FORM_IQ1_M] = 1.9e9, [FORM_IQ2_XXS] = 2.6e9,   [FORM_IQ2_XS] = 3e9,
+    [FORM_IQ2_S] = 3.4e9,  [FORM_IQ3_XXS] = 3.2e9, [FORM_IQ3_S] = 3e9,   [FORM_TQ1_0] = 1.8e9,     [FORM_TQ2_0] = 4e9,
 };
 
 static int most_first(const void *a, const void *b)
