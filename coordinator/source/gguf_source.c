@@ -177,10 +177,9 @@ static int own_generation(const struct source *s, const struct config *c, struct
     return gguf_generation(g, s->own, e);
 }
 
-/* Tokens, scores and merges as they lie, their copies and tables. */
 static uint64_t text_bytes(const struct source *s)
 {
-    return 4 * ((const struct gguf *)s->own)->files[0].header_bytes;
+    return gguf_text_bytes(s->own);
 }
 
 const struct source_ops source_gguf_ops = {

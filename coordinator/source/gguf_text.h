@@ -14,3 +14,5 @@ int gguf_template(struct template **out, const struct gguf *g, const char *name,
 /* general.sampling.*, and the ends of an answer: eos, eot, eom, and all tokens whose text is known for it, since files forget
  * to say which end a turn. x is freed by generation_free(), after an error too. */
 int gguf_generation(struct model_generation *x, const struct gguf *g, struct error *e);
+/* About the memory that tokenizer and template take. */
+uint64_t gguf_text_bytes(const struct gguf *g);
