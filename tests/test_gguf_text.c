@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "coordinator/source/gguf_text.h"
+#include "coordinator/source/source.h"
 #include "tests/support_model.h"
 #include "tests/support_vocabulary.h"
 
@@ -160,12 +161,50 @@ static void sampling_is_the_makers(void **state)
     gguf_close(g);
 }
 
+/* All of it through a source; how texts are split is for files that may not say it. */
+static void sources_give_it(void **state)
+{
+    char *folder = scratch_make();
+    struct gguf_writer w;
+    struct vocabulary v = {0};
+    struct model_generation x;
+    struct tokenizer *t;
+    struct source *s;
+    struct error e = {0};
+
+    (void)state;
+    vocabulary_add(&v, "a", NORMAL, 0);
+    vocabulary_add(&v, "<|im_end|>", CONTROL, 0);
+    vocabulary_add(&v, "aa", NORMAL, 0);
+    gguf_write_begin(&w);
+    vocabulary_write(&w, &v, "gpt2");
+    gguf_write_strings(&w, "tokenizer.ggml.merges", (const char *const[]){"a a"}, 1);
+    gguf_write_file(&w, folder, "a.gguf");
+    if (source_open(&s, scratch_path(folder, "a.gguf"), &e)) fail_msg("%s", e.text);
+    assert_int_equal(source_tokenizer(s, &t, &e), -ENOTSUP);
+    e = (struct error){0};
+    assert_int_equal(source_set_split(s, "gpt-2", &e), 0);
+    if (source_tokenizer(s, &t, &e) || source_generation(s, NULL, &x, &e)) fail_msg("%s", e.text);
+    assert_int_equal(tokenizer_token_id(t, "aa"), 2);
+    assert_int_equal(x.eos_count, 1);
+    assert_true(source_text_bytes(s) > 0);
+    generation_free(&x);
+    tokenizer_close(t);
+    source_close(s);
+    if (source_open(&s, "tests/data/demo-model", &e)) fail_msg("%s", e.text);
+    assert_int_equal(source_set_split(s, "gpt-2", &e), -EINVAL);
+    assert_non_null(strstr(e.text, "--pre is for GGUF files"));
+    source_close(s);
+    scratch_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates_have_names),
         cmocka_unit_test(answers_end_with_all_of_them),
         cmocka_unit_test(sampling_is_the_makers),
+        cmocka_unit_test(sources_give_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
