@@ -195,6 +195,20 @@ static void what_is_missing_is_named(void **state)
     refuse(&w, "tensor blk.0.attn_q.weight has shape [8, 8], and [12, 8] was expected");
     write_small(&w, "llama", NULL);
     gguf_write_u32(&w, "llama.block_count", 1);
+    gguf_write_f32(&w, "llama.logit_scale", 0.5);
+    refuse(&w, "llama.logit_scale: LlamaForCausalLM does not know it");
+    write_small(&w, "llama", NULL);
+    gguf_write_u32(&w, "llama.block_count", 1);
+    gguf_write_bool(&w, "llama.attention.causal", 0);
+    refuse(&w, "its tokens see those that follow");
+    write_small(&w, "llama", NULL);
+    gguf_write_string(&w, "general.type", "adapter");
+    refuse(&w, "an adapter (LoRA), not a model");
+    gguf_write_begin(&w);
+    gguf_write_string(&w, "general.architecture", "llama");
+    refuse(&w, "a vocabulary alone, without weights");
+    write_small(&w, "llama", NULL);
+    gguf_write_u32(&w, "llama.block_count", 1);
     gguf_write_string(&w, "llama.rope.scaling.type", "spiral");
     refuse(&w, "llama.rope.scaling.type: \"spiral\" is not known");
 }
@@ -212,6 +226,8 @@ static void what_does_not_run_is_left_out(void **state)
     write_small(&w, "llama", NULL);
     gguf_write_u32(&w, "llama.block_count", 2);
     gguf_write_u32(&w, "llama.nextn_predict_layers", 1);
+    gguf_write_u32(&w, "llama.pooling_type", 3);
+    gguf_write_f32(&w, "llama.logit_scale", 0); /* as if it were not there */
     write_layer(&w, 1);
     gguf_write_tensor(&w, "blk.1.nextn.enorm.weight", 0, vector, 1, NULL, 32);
     gguf_write_tensor(&w, "v.patch_embd.weight", 0, vector, 1, NULL, 32);
@@ -220,6 +236,7 @@ static void what_does_not_run_is_left_out(void **state)
     if (model_open(&m, folder, NULL, &e)) fail_msg("%s", e.text);
     assert_int_equal(model_program(m)->spec.layers, 1);
     assert_non_null(strstr(model_notice(m), "2 tensors for pictures or sound (mm.0.weight, ...) are left out"));
+    assert_non_null(strstr(model_notice(m), "llama.pooling_type says that it makes embeddings"));
     assert_true(model_uses(m, "blk.0.attn_q.weight"));
     assert_false(model_uses(m, "blk.1.attn_q.weight"));
     model_close(m);

@@ -241,6 +241,7 @@ static void folders_of_other_kinds(void **state)
         const char *says;
     } cases[] = {
         {{"a-Q4_K_M.gguf"}, "GGUF", "a-Q4_K_M.gguf: its header goes on behind the end of the file"},
+        {{"Q4_K_M/", "Q4_K_M/a.gguf"}, NULL, "GGUF files lie in folders below it: give one of them, as in "},
         {{"b.gguf", "a.gguf", "mmproj-a.gguf"}, "", "2 models in GGUF files lie there: give one of them, as in "},
         {{"a-00002-of-00002.gguf"}, "GGUF", "a model folder holds config.json beside its safetensors files"},
         {{"adapter_config.json", "adapter_model.safetensors"},

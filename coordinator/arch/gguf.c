@@ -45,11 +45,20 @@ void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...)
     gguf_fault(v->g, v->e, full_key(v, full, key), "%s", text);
 }
 
-/* The value as a single one: of a list that is the same for each layer, its first. NULL: there is none. */
-static const struct gguf_value *single(struct gguf_values *v, const char *key)
+/* NULL: there is none. */
+static const struct gguf_value *ask(struct gguf_values *v, const char *key)
 {
     char full[KEY_BYTES];
     const struct gguf_value *x = gguf_find(v->g, full_key(v, full, key));
+
+    if (x) v->asked[x - v->g->values] = 1;
+    return x;
+}
+
+/* The value as a single one: of a list that is the same for each layer, its first. NULL: there is none. */
+static const struct gguf_value *single(struct gguf_values *v, const char *key)
+{
+    const struct gguf_value *x = ask(v, key);
 
     if (v->e->code || !x || !x->array) return v->e->code ? NULL : x;
     if (x->type == GGUF_STRING || !x->count) {
@@ -128,7 +137,7 @@ uint64_t gguf_value_needed(struct gguf_values *v, const char *key)
 
 void gguf_set(struct gguf_values *v, const char *field, json_t *x)
 {
-    if (!x || json_object_set_new(v->out, field, x))
+    if (json_object_set_new(v->out, field, x))
         error_set(v->e, ENOMEM, "%s: no memory for its description", v->g->files[0].path);
 }
 
@@ -200,8 +209,7 @@ void gguf_window(struct gguf_values *v)
 void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise)
 {
     static const char key[] = "attention.sliding_window_pattern";
-    char full[KEY_BYTES];
-    const struct gguf_value *x = gguf_find(v->g, full_key(v, full, key));
+    const struct gguf_value *x = ask(v, key);
     json_t *list = json_array();
 
     if (x && !x->array) gguf_value_int(v, key, &otherwise);
@@ -431,6 +439,65 @@ static void rotary(struct gguf_values *v)
         gguf_set_real(v, "partial_rotary_factor", 1);
 }
 
+/* ---- what the file says and nobody asked for ---- */
+
+/* Values that change what is computed. One that the family knows nothing of would make its answers wrong in silence. */
+static void refuse_unasked(struct gguf_values *v)
+{
+    static const char *const keys[] = {"attention.clamp_kqv",
+                                       "attention.max_alibi_bias",
+                                       "attention.scale",
+                                       "attention.temperature_scale",
+                                       "attention.temperature_length",
+                                       "attention.value_scale",
+                                       "attn_logit_softcapping",
+                                       "final_logit_softcapping",
+                                       "router_logit_softcapping",
+                                       "logit_scale",
+                                       "embedding_scale",
+                                       "residual_scale",
+                                       "swin_norm",
+                                       "rescale_every_n_layers",
+                                       "swiglu_clamp_exp",
+                                       "attention.indexer.head_count",
+                                       "expert_group_scale",
+                                       "moe_every_n_layers",
+                                       "altup.num_inputs",
+                                       "ssm.conv_kernel",
+                                       "wkv.head_size",
+                                       "hyper_connection.count"};
+    char full[KEY_BYTES];
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !v->e->code; i++) {
+        const struct gguf_value *x = gguf_find(v->g, full_key(v, full, keys[i]));
+
+        if (!x || v->asked[x - v->g->values]) continue;
+        if (x->type != GGUF_STRING && x->count == 1 && gguf_float(x, 0) == 0) continue; /* as if it were not there */
+        gguf_refuse(v, keys[i], "%s does not know it: take another model, or a newer sluice", v->family->class);
+    }
+}
+
+/* Files that hold no model. */
+static int refuse_other_kinds(const struct gguf *g, struct error *e)
+{
+    static const struct {
+        const char *type, *what;
+    } kinds[] = {
+        {"adapter", "an adapter (LoRA), not a model, and adapters are not supported: merge it into its model first"},
+        {"imatrix", "statistics for quantizing, and no model"},
+        {"mmproj", "what sees or hears beside a model: give the file of the language model that lies with it"}};
+    const char *type = "";
+    size_t bytes;
+
+    gguf_string(g, "general.type", &type, &bytes, e);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !e->code; i++)
+        if (!strcmp(kinds[i].type, type)) return error_set(e, ENOTSUP, "%s: %s", g->files[0].path, kinds[i].what);
+    if (!e->code && !g->tensor_count && g->complete)
+        return error_set(e, ENOTSUP, "%s: a vocabulary alone, without weights: give the file of a model",
+                         g->files[0].path);
+    return -e->code;
+}
+
 /* ---- the family ---- */
 
 const struct gguf_family *gguf_family_of(const struct gguf *g, struct error *e)
@@ -470,27 +537,31 @@ static int make_config(struct config *c, struct gguf_values *v)
     experts(v);
     rotary(v);
     if (v->family->config && !v->e->code) v->family->config(v);
+    gguf_field_flag(v, "attention.causal", "is_causal", true);
+    refuse_unasked(v);
     c->text = c->root;
     return -v->e->code;
 }
 
 int gguf_config(struct config **out, const struct gguf *g, struct error *e)
 {
-    const struct gguf_family *f = gguf_family_of(g, e);
+    const struct gguf_family *f = refuse_other_kinds(g, e) ? NULL : gguf_family_of(g, e);
     struct config *c = f ? calloc(1, sizeof *c) : NULL;
-    struct gguf_values v = {.g = g, .family = f, .e = e};
+    struct gguf_values v = {.g = g, .family = f, .e = e, .asked = calloc(g->value_count + 1, 1)};
     int rc;
 
     *out = NULL;
-    if (!f) return -e->code;
-    if (c) c->root = v.out = json_object();
-    if (!c || !c->root || !(c->path = strdup(g->files[0].path))) {
+    if (f && c) c->root = v.out = json_object();
+    if (!f || !c || !v.asked || !c->root || !(c->path = strdup(g->files[0].path))) {
         if (c) json_decref(c->root);
         free(c);
+        free(v.asked);
+        if (!f) return -e->code;
         return error_set(e, ENOMEM, "%s: no memory for its description", g->files[0].path);
     }
     v.architecture = f->architecture;
     rc = make_config(c, &v);
+    free(v.asked);
     if (rc)
         config_close(c);
     else

@@ -55,7 +55,7 @@ int gguf_config(struct config **out, const struct gguf *g, struct error *e);
 
 /* What was left out of the tensors, for people; "": nothing. */
 struct gguf_notice {
-    char text[200];
+    char text[360];
 };
 
 /* The tensors that the family of c asks for; c is that of gguf_config(). o as for tensors_open(). */
@@ -72,6 +72,7 @@ struct gguf_values {
     const struct gguf_family *family;
     json_t *out;
     struct error *e;
+    uint8_t *asked; /* of each of g's values: whether anybody asked for it */
     const char *architecture;
     uint64_t hidden, layers, heads, kv_heads, head_dim, rope_dim, experts, expert_inter; /* 0: not given */
 };

@@ -394,6 +394,20 @@ static void tell_others(const struct mapping *m, struct gguf_notice *says)
         m->others, first);
 }
 
+/* Some of a kind that writes were trained to make embeddings instead. */
+static void tell_pooling(const struct mapping *m, struct gguf_notice *says)
+{
+    size_t n = strlen(says->text);
+    struct error unread = {0};
+    uint64_t pooling = 0;
+    char key[128];
+
+    snprintf(key, sizeof key, "%s.pooling_type", m->f->architecture);
+    if (gguf_u64(m->g, key, &pooling, &unread) || !pooling) return;
+    snprintf(says->text + n, sizeof says->text - n,
+             "%s%s says that it makes embeddings: what it writes may be nonsense", n ? "; " : "", key);
+}
+
 int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct config *c,
                      const struct tensors_options *o, struct gguf_notice *says, struct error *e)
 {
@@ -415,6 +429,7 @@ int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct co
     for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = add_tensor(&m, &g->tensors[i]);
     for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = take_scale(&m, &g->tensors[i]);
     tell_others(&m, says);
+    tell_pooling(&m, says);
     if (rc)
         tensors_close(m.t);
     else

@@ -160,6 +160,29 @@ static bool is_parent(const struct listing *l, struct error *e)
     return true;
 }
 
+/* Repositories of GGUF files often have a folder for each type. */
+static bool is_gguf_parent(const struct listing *l, struct error *e)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        struct listing below;
+        const char *name;
+        char *path;
+
+        if (*l->name[i] == '.' || asprintf(&path, "%s/%s", l->folder, l->name[i]) < 0) continue;
+        if (listing_read(&below, path, NULL)) {
+            free(path);
+            continue;
+        }
+        if ((name = listed(&below, "", ".gguf")))
+            error_set(e, ENOENT, "%s: GGUF files lie in folders below it: give one of them, as in %s/%s", l->folder,
+                      path, name);
+        listing_free(&below);
+        free(path);
+        if (name) return true;
+    }
+    return false;
+}
+
 /* A download that was not ended: its half files have names of their own. */
 static bool is_unfinished(const struct listing *l, struct error *e)
 {
@@ -242,8 +265,9 @@ static int explain(const char *folder, explain_fn *const *kind, struct error *e)
 
 bool explain_known(const char *folder, struct error *e)
 {
-    static explain_fn *const kinds[] = {is_adapter,    is_native,     is_pipeline,      is_cache, is_parent,
-                                        has_no_config, is_unfinished, is_other_weights, is_empty, NULL};
+    static explain_fn *const kinds[] = {is_adapter,       is_native,      is_pipeline,   is_cache,
+                                        is_parent,        is_gguf_parent, has_no_config, is_unfinished,
+                                        is_other_weights, is_empty,       NULL};
     struct stat st;
     char *config;
     bool model;
