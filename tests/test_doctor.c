@@ -13,6 +13,7 @@
 
 #include "compute/cpu/cpu.h"
 #include "coordinator/doctor/doctor.h"
+#include "coordinator/plan/unpack.h"
 #include "coordinator/plan/machine.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
@@ -315,6 +316,25 @@ static void test_kernels(void **state)
     done(&d);
 }
 
+static void test_unpacking(void **state)
+{
+    struct doctor d = {.root = ""};
+
+    (void)state;
+    doctor_unpacking(&d, 10e9, "avx2", 2, 7e9);
+    expect(&d, "unpacking", DOCTOR_GOOD, "10.0 GB/s a thread");
+    done(&d);
+    doctor_unpacking(&d, 10e9, "avx2", 2, 0); /* a disk that was not measured slows nothing down */
+    expect(&d, "unpacking", DOCTOR_GOOD, "avx2");
+    done(&d);
+    doctor_unpacking(&d, 0.5e9, "plain", 2, 3e9);
+    expect(&d, "unpacking", DOCTOR_BETTER, "0.5 GB/s a thread");
+    done(&d);
+    doctor_unpacking(&d, 0, "plain", 2, 3e9);
+    assert_int_equal(d.count, 0);
+    assert_true(unpack_speed() > 0);
+}
+
 /* ---- storage ---- */
 
 static void test_file_systems(void **state)
@@ -519,10 +539,23 @@ static void test_command_in_the_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_cgroup),       TEST(test_cgroup_v2),    TEST(test_cgroup_v1),     TEST(test_cgroup_of_container),
-        TEST(test_short_of_memory), TEST(test_uring),        TEST(test_shm_and_files), TEST(test_huge_pages),
-        TEST(test_kernels),         TEST(test_file_systems), TEST(test_drives),        TEST(test_direct_read_tried),
-        TEST(test_no_gpu),          TEST(test_gpu),          TEST(test_command),       TEST(test_command_in_the_way),
+        TEST(test_no_cgroup),
+        TEST(test_cgroup_v2),
+        TEST(test_cgroup_v1),
+        TEST(test_cgroup_of_container),
+        TEST(test_short_of_memory),
+        TEST(test_uring),
+        TEST(test_shm_and_files),
+        TEST(test_huge_pages),
+        TEST(test_kernels),
+        TEST(test_unpacking),
+        TEST(test_file_systems),
+        TEST(test_drives),
+        TEST(test_direct_read_tried),
+        TEST(test_no_gpu),
+        TEST(test_gpu),
+        TEST(test_command),
+        TEST(test_command_in_the_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -557,6 +557,34 @@ static void mixed_folders(void **state)
     scratch_remove(other);
 }
 
+/* A model far larger than memory, of which only the config is there: it would be read from disk, and so packing pays. */
+static void plans_before_packing(void **state)
+{
+    char *folder = scratch_make();
+    json_t *o, *packed;
+
+    (void)state;
+    scratch_write(folder, "config.json",
+                  "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": 16384,"
+                  "\"intermediate_size\": 53248, \"num_attention_heads\": 128, \"num_key_value_heads\": 8,"
+                  "\"num_hidden_layers\": 126, \"vocab_size\": 128256, \"max_position_embeddings\": 8192,"
+                  "\"rms_norm_eps\": 1e-5, \"torch_dtype\": \"bfloat16\"}");
+    assert_int_equal(SLUICE("plan", folder, "--backend", "cpu", "--json"), 0);
+    o = json_of(last.out);
+    packed = json_object_get(o, "packed");
+    assert_non_null(packed);
+    assert_true(json_number_value(json_object_get(packed, "weight_bytes")) <
+                0.70 * json_number_value(json_object_get(o, "weight_bytes")));
+    assert_true(json_number_value(json_object_get(packed, "sweep_bytes")) <
+                0.72 * json_number_value(json_object_get(o, "sweep_bytes")));
+    assert_true(json_number_value(json_object_get(packed, "predicted_seconds_per_token")) > 0);
+    json_decref(o);
+    assert_int_equal(SLUICE("plan", folder, "--backend", "cpu"), 0);
+    /* how fast disk and processor are at the moment decides which of the two */
+    assert_true(strstr(last.out, "`sluice pack` would make a token") || strstr(last.out, "Packing would not pay here"));
+    scratch_remove(folder);
+}
+
 static void not_on_a_gpu(void **state)
 {
     char *scratch = scratch_make();
@@ -587,6 +615,11 @@ static void plans_and_profiles(void **state)
     (void)state;
     pack(demo, out, 0);
     assert_int_equal(SLUICE("plan", out), 0);
+    assert_non_null(strstr(last.out, "It is packed"));
+    assert_null(strstr(last.out, "\nForms"));
+    assert_int_equal(SLUICE("plan", demo), 0);
+    assert_non_null(strstr(last.out, "\nForms\n  as it lies"));
+    assert_non_null(strstr(last.out, "  packed "));
     assert_told(SLUICE("profile", "compute", out, "--seconds", "0.2"), "sluice profile pipeline");
     if (SLUICE("profile", "pipeline", out, "--seconds", "0.2")) fail_msg("%s", last.err);
     if (SLUICE("profile", "reader", out, "--seconds", "0.2")) fail_msg("%s", last.err);
@@ -633,6 +666,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(mixed_folders),
         cmocka_unit_test(plans_and_profiles),
         cmocka_unit_test(not_on_a_gpu),
+        cmocka_unit_test(plans_before_packing),
         cmocka_unit_test(source_that_changes), /* the last: it changes the model */
     };
 

@@ -13,6 +13,7 @@
 #include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
+#include "coordinator/plan/unpack.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/engine/stages.h"
 #include "coordinator/view/terminal.h"
@@ -116,6 +117,7 @@ static void look(struct doctor *d, const struct options *o, struct seen *seen)
     plan_settings_from_options(&settings, o, &e);
     calibration_measure(v, o->model ? o->model : ".", NULL, settings.host_memory);
     doctor_processor(d, m);
+    doctor_unpacking(d, unpack_speed(), unpack_code(), m->cpus, v->disk_measured ? v->disk : 0);
     doctor_memory(d, m, settings.host_memory);
     doctor_huge_pages(d, doctor_try_large_pages());
     doctor_shm(d, m->shm_free);

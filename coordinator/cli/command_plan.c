@@ -5,12 +5,14 @@
 #include <stdlib.h>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/packed_plan.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/arch/model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/speculate.h"
 #include "coordinator/plan/stored.h"
+#include "coordinator/plan/unpack.h"
 
 static json_t *speculation_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
 {
@@ -36,7 +38,7 @@ static json_t *stored_json(const struct plan_shm *p)
 }
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
-                      const struct calibration *v, struct error *e)
+                      const struct calibration *v, const struct packed_plan *x, struct error *e)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:"
@@ -59,6 +61,7 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
 
     if (o) json_object_set_new(o, "stored", stored_json(p));
     if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v));
+    if (o && x->plan) json_object_set_new(o, "packed", packed_plan_json(x));
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
              ? 0
              : error_set(e, EIO, "cannot write the plan");
@@ -149,6 +152,8 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
            s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);
+    if (v->unpack > 0)
+        printf("It is packed: each thread unpacks %.1f GB/s here (%s).\n", v->unpack / 1e9, unpack_code());
     if (s->device_gain > 0)
         printf("One more GB of the GPU's memory would save %.3g s of each token.\n", s->device_gain);
 }
@@ -160,6 +165,7 @@ int command_plan(const struct options *o, struct error *e)
     struct plan_summary summary;
     struct plan_shm *plan = NULL;
     struct model *model = NULL;
+    struct packed_plan packed = {0};
     struct calibration speeds;
     uint64_t bytes;
     int rc = model_open_source(&model, o->source, &mo, e);
@@ -170,12 +176,17 @@ int command_plan(const struct options *o, struct error *e)
     if (!rc) {
         calibration_measure(&speeds, o->model, plan, settings.host_memory);
         plan_summarize(&summary, plan, &speeds);
+        rc = packed_plan_guess(&packed, model_program(model), &settings, o->model, e);
+    }
+    if (!rc) {
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json)
-            rc = print_json(&summary, plan, model, &speeds, e);
+            rc = print_json(&summary, plan, model, &speeds, &packed, e);
         else
             print_human(&summary, plan, model, &speeds);
+        if (!o->json && packed.plan) packed_plan_print(&packed, &summary);
     }
+    packed_plan_free(&packed);
     free(plan);
     model_close(model);
     return rc;

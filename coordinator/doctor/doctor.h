@@ -62,6 +62,8 @@ void doctor_huge_pages(struct doctor *d, bool given);
  * "plain". */
 const char *doctor_kernels(const char *flags);
 void doctor_processor(struct doctor *d, const struct machine *m);
+/* bytes_per_second: of BF16, that one thread unpacks (plan/unpack.h), 0: not measured; code: with what. disk: 0: not measured. */
+void doctor_unpacking(struct doctor *d, double bytes_per_second, const char *code, uint32_t threads, double disk);
 
 /* ---- storage.c ---- */
 

@@ -70,3 +70,18 @@ void doctor_processor(struct doctor *d, const struct machine *m)
     doctor_cost(f, "cores that wait for the disk between tiles may clock down and be slow to come back");
     doctor_mend(f, "cpupower frequency-set -g performance, while a run is under way");
 }
+
+void doctor_unpacking(struct doctor *d, double bytes_per_second, const char *code, uint32_t threads, double disk)
+{
+    /* a packed model's disk must bring 2 bytes where 3 are unpacked */
+    bool slow = bytes_per_second > 0 && disk > 0 && bytes_per_second * threads < 1.5 * disk;
+    struct doctor_finding *f;
+
+    if (!(bytes_per_second > 0)) return;
+    f = doctor_add(d, "unpacking", slow ? DOCTOR_BETTER : DOCTOR_GOOD);
+    doctor_say(f, "%.1f GB/s a thread of what `sluice pack` has packed (%s)", bytes_per_second / 1e9, code);
+    if (!slow) return;
+    doctor_cost(f, "%u thread%s unpack more slowly than the disk would bring a packed model", threads,
+                threads == 1 ? "" : "s");
+    doctor_mend(f, "leave models as they are on this machine, or give a run more threads");
+}

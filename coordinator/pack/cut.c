@@ -39,7 +39,7 @@ static void add_range(struct ranges *r, struct range x)
 
 /* Which matrices an operation walks row by row: those of products, and of experts. Rows of an embedding are read one by one,
  * and heads take rows that need not be whole units. */
-static void mark(const struct plan_shm *p, uint8_t *product, uint8_t *other)
+void cut_mark(const struct plan_shm *p, uint8_t *product, uint8_t *other)
 {
     for (uint64_t i = 0; i < p->ops.count; i++) {
         const struct plan_op *op = &plan_ops(p)[i];
@@ -53,12 +53,16 @@ static void mark(const struct plan_shm *p, uint8_t *product, uint8_t *other)
     other[p->spec.embed_matrix] = 1;
 }
 
+bool cut_packs(const struct plan_matrix *m)
+{
+    return m->form == FORM_BF16 && !m->unit_rows && m->rows * m->cols >= WEIGHTS_LEAST && unit_stored_most(1, m->cols);
+}
+
 static void find_ranges(struct ranges *r, const struct plan_shm *p, const uint8_t *product, const uint8_t *other)
 {
     for (uint64_t i = 0; i < p->matrices.count; i++) {
         const struct plan_matrix *m = &plan_matrices(p)[i];
-        bool units = product[i] && !other[i] && m->form == FORM_BF16 && m->rows * m->cols >= WEIGHTS_LEAST &&
-                     unit_stored_most(1, m->cols);
+        bool units = product[i] && !other[i] && cut_packs(m);
 
         add_range(r, (struct range){m->file_off, m->rows * m->row_bytes, m->file, (uint32_t)m->rows, (uint32_t)m->cols,
                                     units});
@@ -117,13 +121,13 @@ static void settle_overlaps(struct ranges *r)
         }
 }
 
-static uint32_t unit_rows_of(const struct range *x, uint32_t unit_bytes)
+uint32_t cut_unit_rows(uint64_t rows, uint64_t cols, uint32_t unit_bytes)
 {
-    uint64_t rows = unit_bytes / (2 * (uint64_t)x->cols);
+    uint64_t n = unit_bytes / (2 * cols);
 
-    if (rows >= 16) rows -= rows % 16; /* kernels like whole groups of rows */
-    if (rows > x->rows) rows = x->rows;
-    return rows ? (uint32_t)rows : 1;
+    if (n >= 16) n -= n % 16; /* kernels like whole groups of rows */
+    if (n > rows) n = rows;
+    return n ? (uint32_t)n : 1;
 }
 
 static void put_segment(struct cut_file *f, struct packed_segment s)
@@ -149,7 +153,7 @@ static int cut_file(struct cut_file *f, const struct range *x, size_t n, uint32_
                                                .raw_bytes = x[i].bytes,
                                                .rows = x[i].rows,
                                                .cols = x[i].cols,
-                                               .unit_rows = unit_rows_of(&x[i], unit_bytes)});
+                                               .unit_rows = cut_unit_rows(x[i].rows, x[i].cols, unit_bytes)});
         at = x[i].off + x[i].bytes;
     }
     put_segment(f, (struct packed_segment){.raw_off = at, .raw_bytes = f->bytes - at});
@@ -198,7 +202,7 @@ static int cut_program(struct cut *c, const struct tensors *t, const struct plan
     int rc;
 
     if (!product) return error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder);
-    mark(p, product, product + p->matrices.count);
+    cut_mark(p, product, product + p->matrices.count);
     find_ranges(&r, p, product, product + p->matrices.count);
     settle_overlaps(&r);
     rc = r.failed ? error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder)

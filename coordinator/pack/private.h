@@ -3,6 +3,7 @@
 #include "coordinator/pack/pack.h"
 #include "coordinator/source/packed.h"
 #include "proto/base/sha256.h"
+#include "proto/plan.h"
 #include "proto/unit/unit.h"
 
 /* ---- cut.c ---- */
@@ -23,6 +24,12 @@ struct cut {
 
 int cut_make(struct cut *c, const struct source *s, uint32_t unit_bytes, struct error *e);
 void cut_free(struct cut *c);
+/* product[i] becomes 1 where matrix i is walked row by row, other[i] where it is read in other ways too. */
+void cut_mark(const struct plan_shm *p, uint8_t *product, uint8_t *other);
+/* Is it of a kind and size that packs? */
+bool cut_packs(const struct plan_matrix *m);
+/* Rows of a unit of at most unit_bytes, one at least. */
+uint32_t cut_unit_rows(uint64_t rows, uint64_t cols, uint32_t unit_bytes);
 
 /* ---- batch.c ---- */
 

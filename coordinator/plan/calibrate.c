@@ -15,6 +15,7 @@
 #include "coordinator/text/json.h"
 #include "coordinator/plan/calibrate_median.h"
 #include "coordinator/plan/stored.h"
+#include "coordinator/plan/unpack.h"
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/output.h"
@@ -95,11 +96,26 @@ static const char *main_form(const struct plan_shm *p)
     for (uint64_t i = 0; p && i < p->matrices.count; i++) {
         const struct plan_matrix *m = &plan_matrices(p)[i];
 
-        if (m->form < FORMS) weights[m->form] += (double)m->rows * (double)m->cols;
+        if (m->form < FORMS) weights[m->unit_rows ? FORM_B223 : m->form] += (double)m->rows * (double)m->cols;
     }
     for (uint32_t i = 0; i < FORMS; i++)
         if (weights[i] > weights[most]) most = i;
     return form_name(most);
+}
+
+/* Bytes of the packed matrices as they are stored, of those that they unpack to; 0: none is packed. */
+static double packed_ratio(const struct plan_shm *p)
+{
+    double stored = 0, raw = 0;
+
+    for (uint64_t i = 0; p && i < p->matrices.count; i++) {
+        const struct plan_matrix *m = &plan_matrices(p)[i];
+
+        if (!m->unit_rows) continue;
+        stored += (double)(plan_units(p)[m->unit0 + plan_matrix_units(m)] - plan_units(p)[m->unit0]);
+        raw += (double)m->rows * (double)m->row_bytes;
+    }
+    return raw > 0 ? stored / raw : 0;
 }
 
 static uint32_t threads_of(const struct plan_shm *p)
@@ -210,6 +226,25 @@ static bool in_page_cache(const struct plan_shm *p)
     return true;
 }
 
+/* A packed plan that no run has measured: its bytes come from memory as others do, and are unpacked then. The keys of both
+ * differ in the form only. */
+static void assume_unpacking(struct calibration *s, const json_t *file, const struct plan_shm *p)
+{
+    double ratio = packed_ratio(p), threads = threads_of(p);
+    char key[64];
+
+    if (!(ratio > 0)) return;
+    s->unpack = unpack_speed();
+    if (!s->flops_measured) {
+        snprintf(key, sizeof key, "flops-BF16-%u", threads_of(p));
+        known(file, key, &s->flops);
+    }
+    if (s->memory_measured) return;
+    snprintf(key, sizeof key, "memory-BF16-%u", threads_of(p));
+    known(file, key, &s->memory);
+    if (s->unpack > 0) s->memory = 1 / (1 / s->memory + 1 / (ratio * s->unpack * threads));
+}
+
 void calibration_load(struct calibration *s, const char *path, const struct plan_shm *p)
 {
     char key[64];
@@ -227,6 +262,7 @@ void calibration_load(struct calibration *s, const char *path, const struct plan
     s->memory_measured = known(file, key, &s->memory);
     lane_key(SPEEDS_FLOPS, path, p, key, sizeof key);
     s->flops_measured = known(file, key, &s->flops);
+    assume_unpacking(s, file, p);
     json_decref(file);
 }
 
@@ -377,7 +413,7 @@ void calibration_measure_memory(struct calibration *s, const struct plan_shm *p,
     double x;
 
     room -= room / 8; /* stacks, tables of pages, what is allocated on the way */
-    if (s->memory_measured || !((x = KERNEL_SHARE * probe_memory(threads_of(p), room)) > 0)) return;
+    if (s->memory_measured || s->unpack > 0 || !((x = KERNEL_SHARE * probe_memory(threads_of(p), room)) > 0)) return;
     x = plan_stored_speed(p, threads_of(p), x);
     lane_key(SPEEDS_MEMORY, NULL, p, key, sizeof key);
     keep_probe(key, x);

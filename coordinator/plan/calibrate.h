@@ -14,6 +14,8 @@ struct calibration {
     double flops;                             /* float32, all threads */
     double fill; /* bytes of pins per second that a first sweep gets from the system; 0: unknown */
     bool disk_measured, memory_measured, flops_measured; /* else assumed */
+    double
+        unpack; /* of a packed plan: bytes of BF16 per second that one thread unpacks; memory is then of stored bytes */
     bool page_cache; /* disk is what reading from the page cache gives: all of the plan's files are there */
 };
 

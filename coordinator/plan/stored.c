@@ -27,7 +27,10 @@ uint32_t plan_stored(const struct plan_shm *p, struct plan_stored out[FORMS])
     for (uint64_t i = 0; i < p->matrices.count; i++) {
         const struct plan_matrix *m = &plan_matrices(p)[i];
 
-        if (m->form < FORMS) bytes[m->form] += m->rows * m->row_bytes; /* plan_check() knows that they lie in a file */
+        if (m->unit_rows)
+            bytes[FORM_B223] += plan_units(p)[m->unit0 + plan_matrix_units(m)] - plan_units(p)[m->unit0];
+        else if (m->form < FORMS)
+            bytes[m->form] += m->rows * m->row_bytes; /* plan_check() knows that they lie in a file */
     }
     for (uint32_t form = 0; form < FORMS; form++)
         if (bytes[form]) out[n++] = (struct plan_stored){form, bytes[form]};
