@@ -519,6 +519,21 @@ static void damaged_folders(void **state)
     store(file, bytes, n);
     assert_int_equal(SLUICE("verify", out), 0);
 
+    /* whole, and what would the sums be? */
+    assert_int_equal(SLUICE("verify", out, "--out", within(scratch, "sums")), 0);
+    {
+        uint64_t m;
+        char *sums, *index;
+
+        load(&sums, &m, within(scratch, "sums"));
+        load(&index, &m, within(out, PACKED_INDEX));
+        assert_non_null(strstr(sums, "  model.safetensors\n"));
+        assert_non_null(strstr(sums, "  tokenizer.json\n"));
+        sums[64] = 0; /* the first line's sum is in the index */
+        assert_non_null(strstr(index, sums));
+        free(sums);
+        free(index);
+    }
     flip(within(out, "tokenizer.json"), 100);
     assert_told(SLUICE("verify", out), "tokenizer.json: it is not what was packed");
     flip(within(out, "tokenizer.json"), 100);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/arch/model.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/packed.h"
@@ -138,6 +139,16 @@ int command_unpack(const struct options *o, struct error *e)
     return rc;
 }
 
+/* Would a run take it? */
+static int opens(const struct source *s, struct error *e)
+{
+    struct model *m = NULL;
+    int rc = model_open_source(&m, s, NULL, e);
+
+    model_close(m);
+    return rc;
+}
+
 int verify_packed(const struct options *o, struct error *e)
 {
     struct inputs in = input_all(o);
@@ -157,6 +168,7 @@ int verify_packed(const struct options *o, struct error *e)
     if (o->out) rc = output_open(&out, o->out, &keep, e);
     w.sums = out ? output_file(out) : NULL;
     if (!rc) rc = unpack_folder(o->source, &p, &r, e);
+    if (!rc) rc = opens(o->source, e);
     view_hide(w.view);
     if (rc)
         output_close(out, false, NULL);
