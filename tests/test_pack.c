@@ -470,6 +470,9 @@ static void outputs_refused(void **state)
     assert_int_equal(SLUICE("pack", demo, out), 0);
     assert_non_null(strstr(last.out, "GB"));
     assert_told(SLUICE("pack", demo, out), "it is there already");
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", within(out, "model.safetensors.packed")),
+                "of the model");
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", within(out, PACKED_INDEX)), "of the model");
     assert_told(SLUICE("pack", out, within(scratch, "again")), "packed already");
     assert_told(SLUICE("unpack", demo, within(scratch, "again")), "is not packed");
     assert_told(SLUICE("unpack", out, demo), "it is there already");

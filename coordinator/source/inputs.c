@@ -29,12 +29,12 @@ static bool is_part(const char *name)
         "vocab.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json", "tekken.json", "params.json",
         "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json", "adapter_config.json",
         "quantize_config.json", "quant_config.json", "hf_quant_config.json", "configuration.json", "dtypes.json",
-        "tensors.tsv",
+        "tensors.tsv", "sluice-pack.json",
         /* published checksums (verify/published.c) */
         "sha256sums", "sha256sums.txt", "sha256sum", "sha256sum.txt", "checksums.sha256", "checksums.txt",
         "sha256.txt"};
-    static const char *const ends[] = {".safetensors", ".index.json", ".gguf", ".jinja", ".tiktoken",
-                                       ".model",       ".py",         ".pt",   ".pth",   ".ckpt"};
+    static const char *const ends[] = {".safetensors", ".index.json", ".gguf", ".jinja", ".tiktoken", ".model",
+                                       ".py",          ".pt",         ".pth",  ".ckpt",  ".packed"};
     static const char *const begins[] = {"pytorch_model", "consolidated", "model-",
                                          "LICENSE",       "README",       "adapter_model"};
     size_t n = strlen(name);
