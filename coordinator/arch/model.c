@@ -213,6 +213,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     if (build_ok(&b)) {
         settle_files(&b, m);
         packed_place(&m->building, m->tensors, b.file_of, &b.weight_bytes, e);
+        tensors_forget_fronts(m->tensors); /* a unit has 12 bytes there: of a large model, more than all else here */
     }
     if (build_ok(&b)) {
         compare_with_index(&b, m->tensors);

@@ -264,6 +264,14 @@ int tensors_read_file(struct tensors *t, uint32_t idx, tensors_claim_fn *claim, 
     return safetensors_read(t->files[idx].path, idx, &t->files[idx].info, visit, &r, e);
 }
 
+void tensors_forget_fronts(struct tensors *t)
+{
+    for (uint32_t i = 0; i < t->file_count; i++) {
+        packed_close(t->files[i].packed);
+        t->files[i].packed = NULL;
+    }
+}
+
 void tensors_close(struct tensors *t)
 {
     if (!t) return;

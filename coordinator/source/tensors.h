@@ -91,6 +91,9 @@ struct tensors_options {
 int tensors_open(struct tensors **out, const char *folder, const struct tensors_options *o, struct error *e);
 void tensors_close(struct tensors *t);
 
+/* Packed files: where their bytes lie is known elsewhere now, and no longer here. */
+void tensors_forget_fronts(struct tensors *t);
+
 const struct tensor *tensors_find(const struct tensors *t, const char *name);
 /* Of a name that is not found: the file that should have it as the index says; NULL: it says nothing. */
 const struct tensors_file *tensors_claimed(const struct tensors *t, const char *name);
