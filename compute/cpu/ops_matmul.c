@@ -252,27 +252,65 @@ static void sums(struct job *j)
             (uint64_t)j->rows * j->a.cols * j->a.n);
 }
 
-/* Packed: every column needs all rows, so a panel of them is unpacked behind the threads' own scratch, and then all
- * threads sum over it; the sums go on from one panel to the next. */
+/* Packed rows of which every column needs all: as many panels as there are threads are unpacked at a time. */
+#define PANELS_MOST 64u
+struct panels {
+    struct job *j;
+    const struct ops_weight *w;
+    unsigned char *scratch; /* panel_bytes() for each */
+    size_t row[PANELS_MOST], rows[PANELS_MOST];
+    struct cpu_rows got[PANELS_MOST];
+    uint32_t count;
+};
+
+static void unpack_task(void *arg, uint32_t worker, uint32_t task)
+{
+    struct panels *p = arg;
+    (void)worker;
+    p->got[task] = cpu_unpack(p->j->o, p->w, p->row[task], p->rows[task], p->scratch + task * panel_bytes(p->j),
+                              panel_bytes(p->j));
+}
+
+/* The next panels from row r on, none of them beyond its unit. Returns the row behind them. */
+static size_t next_panels(struct panels *p, size_t r, uint32_t most)
+{
+    const size_t unit = p->w->matrix->unit_rows,
+                 each = (panel_bytes(p->j) - FOOTPRINT_CPU_CHUNKS) / p->w->matrix->row_bytes;
+    for (p->count = 0; p->count < most && r < p->w->rows; p->count++) {
+        size_t n = unit - r % unit < each ? unit - r % unit : each;
+        if (n > p->w->rows - r) n = p->w->rows - r;
+        p->row[p->count] = r;
+        p->rows[p->count] = n;
+        r += n;
+    }
+    return r;
+}
+
+/* The panels lie behind the threads' own scratch; the sums go on from one to the next. */
 static void sums_packed(struct job *j, const struct ops_weight *w)
 {
     uint64_t left;
-    void *scratch = cpu_shared_scratch(j->o, MATMUL_WORK_FLOATS * sizeof(float), &left);
+    struct panels p = {.j = j, .w = w};
     const float *x = j->a.x;
-    if (left < panel_bytes(j)) {
+    p.scratch = cpu_shared_scratch(j->o, MATMUL_WORK_FLOATS * sizeof(float), &left);
+    uint32_t most = j->o->threads < PANELS_MOST ? j->o->threads : PANELS_MOST;
+    if (most > left / panel_bytes(j)) most = (uint32_t)(left / panel_bytes(j));
+    if (!most) {
         error_set(&j->o->error, ENOMEM, "scratch of %llu bytes is too small to unpack %llu columns",
                   (unsigned long long)j->o->scratch_bytes, (unsigned long long)j->a.cols);
         return;
     }
-    for (size_t r = 0; r < w->rows; r += j->rows) {
-        const struct cpu_rows p = cpu_unpack(j->o, w, r, w->rows - r, scratch, panel_bytes(j));
-        if (!p.rows) break;
-        j->a.data = p.data;
-        j->a.x = x + r;
-        j->rows = p.rows;
-        sums(j);
-        j->a.init = false;
-        j->a.bias = NULL;
+    for (size_t r = 0, end; r < w->rows; r = end) {
+        end = next_panels(&p, r, most);
+        cpu_run(j->o, unpack_task, &p, p.count, (uint64_t)(end - r) * j->a.cols);
+        for (uint32_t i = 0; i < p.count && p.got[i].rows; i++) {
+            j->a.data = p.got[i].data;
+            j->a.x = x + p.row[i];
+            j->rows = p.rows[i];
+            sums(j);
+            j->a.init = false;
+            j->a.bias = NULL;
+        }
     }
     cpu_unpack_failed(j->o, w);
 }
