@@ -42,6 +42,10 @@ static void check_ids(const char *where, const struct tokenizer *t, const json_t
     for (size_t i = 0; i < got.count && same; i++)
         same = (json_int_t)got.id[i] == json_integer_value(json_array_get(want, i));
     if (!same) fail_msg("%s: %s of \"%s\" differ", where, key, json_string_value(text));
+    /* what so many tokens can hold is what long inputs are held against: nothing that is a text may be beyond it */
+    if (json_string_length(text) > (got.count + 1) * tokenizer_longest(t))
+        fail_msg("%s: %zu tokens hold %zu bytes, and a token %zu at most", where, got.count, json_string_length(text),
+                 tokenizer_longest(t));
     token_ids_free(&got);
 }
 

@@ -46,7 +46,9 @@ static void embed_row(const struct job *j, uint32_t i)
 /* Can rows of it stand alone, in whole blocks? An error of the backend otherwise. */
 static bool known(struct ops *o, uint32_t form, uint64_t elements)
 {
-    if (form_can_be_table(form) && elements % form_elements(form) == 0) return true;
+    const struct form_info *f = form_info(form);
+
+    if (f && form_can_be_table(form) && elements % f->elements == 0) return true;
     error_set(&o->error, ENOTSUP, "rows of %llu elements of form %u (%s) cannot be dequantized by themselves",
               (unsigned long long)elements, form, form_name(form));
     return false;
