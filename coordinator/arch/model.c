@@ -179,13 +179,14 @@ static bool makes_embeddings(const char *folder)
     return pools;
 }
 
-static int know_class(struct model *m, const struct family *f, struct error *e)
+/* A fault stays in *e, which what follows looks at. */
+static void know_class(struct model *m, const struct family *f, struct error *e)
 {
     const char *type = family_class(f, m->config);
     bool known = false;
 
     m->config->defaults = type ? defaults_of(type, &known) : NULL;
-    return known && !m->config->defaults ? error_set(e, ENOMEM, "%s: no memory to read it", m->config->path) : 0;
+    if (known && !m->config->defaults) error_set(e, ENOMEM, "%s: no memory to read it", m->config->path);
 }
 
 static int write_program(struct model *m, const struct model_options *o, struct error *e)
@@ -200,7 +201,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
         return rc;
     }
     b.family = f->architecture;
-    rc = know_class(m, f, e);
+    know_class(m, f, e);
     if (says.text[0]) build_notice(&b, "%s", says.text);
     if (m->left_out.text[0]) build_notice(&b, "%s", m->left_out.text);
     b.embeds = makes_embeddings(m->tensors->folder);

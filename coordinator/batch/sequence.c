@@ -98,7 +98,7 @@ static int make(struct sequence **out, struct kv_rows *rows, uint32_t limit, uin
 int sequence_open(struct sequence **out, struct kv_rows *rows, uint32_t limit, uint32_t vocab, bool recurrent,
                   struct error *e)
 {
-    struct sequence *s;
+    struct sequence *s = NULL;
     int rc = make(&s, rows, limit, vocab, recurrent, e);
 
     if (rc) return rc;

@@ -213,8 +213,8 @@ const struct option_flag option_flags[] = {
      "a variable for the chat template, JSON or plain text; may be given several times"},
     {"date", 0, KIND_DATE, GROUP_INPUT, TEMPLATE, AT(date), 0, 0, 0, "DATE", "now",
      "the date that the chat template is told, as 2025-07-10T12:00:00"},
-    {"chat-template", 0, KIND_TEXT, GROUP_INPUT, TEMPLATE | SAMPLES, AT(template_name), 0, 0, 0, "NAME", "default",
-     "which of the model's chat templates is used, where it has several"},
+    {"chat-template", 0, KIND_TEXT, GROUP_INPUT, TEMPLATE | BIT(SERVE) | BIT(BATCH), AT(template_name), 0, 0, 0, "NAME",
+     "default", "which of the model's chat templates is used, where it has several"},
     {"pre", 0, KIND_TEXT, GROUP_INPUT, TOKENIZES, AT(pre), 0, 0, 0, "NAME", NULL,
      "how the tokenizer of a GGUF file splits texts, where the file does not say it or says it wrongly: llama-bpe, "
      "qwen2 and "

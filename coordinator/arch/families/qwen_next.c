@@ -280,7 +280,7 @@ static void next_config(struct gguf_values *v)
     if (!heads || inner % heads || !n)
         gguf_refuse(v, "ssm.inner_size", "%llu columns of %llu heads", (unsigned long long)inner,
                     (unsigned long long)heads);
-    if (v->e->code) return;
+    if (v->e->code || !heads || !n) return;
     gguf_set_int(v, "linear_num_value_heads", heads);
     gguf_set_int(v, "linear_num_key_heads", gguf_value_needed(v, "ssm.group_count"));
     gguf_set_int(v, "linear_key_head_dim", gguf_value_needed(v, "ssm.state_size"));
