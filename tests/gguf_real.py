@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Published GGUF files beside transformers: ids of 1000 mixed texts, logits, the likeliest continuation, a conversation.
+"""Published GGUF files beside transformers: ids of 1000 mixed texts, logits, also of the same weights as
+a folder in float32 (to the bit), the likeliest continuation, a conversation.
 
     python3 tests/gguf_real.py BUILD [--data DIR] [--texts N]     (transformers 5.24 or newer, torch, accelerate, gguf)
 
@@ -96,6 +97,30 @@ def compare_logits(sluice, path, model, tokenizer, prompt):
     return ours.shape == theirs.shape and worst <= TOLERANCE
 
 
+def save(model, folder):
+    import json
+    from safetensors.torch import save_file
+    config = model.config.to_dict()
+    config.pop("quantization_config", None)
+    config["dtype"] = "float32"
+    json.dump(config, open(os.path.join(folder, "config.json"), "w"))
+    weights = {name: w.contiguous() for name, w in model.state_dict().items()
+               if not (name == "lm_head.weight" and config["tie_word_embeddings"])}
+    save_file(weights, os.path.join(folder, "model.safetensors"))
+
+
+def compare_folder(sluice, path, model, tokenizer, prompt):
+    """The same weights as a folder in float32: the bits of the file."""
+    ids = " ".join(map(str, tokenizer.encode(prompt)))
+    with tempfile.TemporaryDirectory() as d:
+        save(model, d)
+        for model_, out in ((path, d + "/file"), (d, d + "/folder")):
+            run(sluice, "logits", model_, "--tokens", ids, "--out", out)
+        same = open(d + "/file", "rb").read() == open(d + "/folder", "rb").read()
+    print(f"{os.path.basename(path)}: logits of the file and of its weights in float32 {'are the same' if same else 'differ'}")
+    return same
+
+
 def compare_greedy(sluice, path, model, tokenizer, prompt):
     import torch
     ids = tokenizer.encode(prompt)
@@ -148,6 +173,7 @@ def main():
         model.eval()
         for good in (compare_ids(sluice, path, tokenizer, separator, o.texts),
                      compare_logits(sluice, path, model, tokenizer, prompt),
+                     compare_folder(sluice, path, model, tokenizer, prompt),
                      compare_greedy(sluice, path, model, tokenizer, prompt)):
             passed, failed = passed + good, failed + (not good)
         if tokenizer.chat_template:
