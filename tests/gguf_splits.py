@@ -28,6 +28,9 @@ SEED = ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+" + 
 EXAONE = (ENDINGS + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?"
           r"|\s*[\r\n]|\s+(?!\S)|\s+")
 BAILING = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+")
+BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
+JAIS = (ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+" +
+        "".join(r"|\s{%d}(?!\S)" % n for n in (512, 256, 128, 64, 32, 16, 8, 4)) + r"|\s{1,2}(?!\S)|\s{1}")
 RULES = {  # name: (what splits, in order; "gpt2" and "digits" are steps of their own), normal form C, whole words first
     "llama-bpe": ([LLAMA3], False, True),
     "dbrx": ([LLAMA3], False, False),
@@ -49,6 +52,10 @@ RULES = {  # name: (what splits, in order; "gpt2" and "digits" are steps of thei
     "exaone-moe": ([EXAONE], False, False),
     "bailingmoe": ([BAILING], False, False),
     "superbpe": ([r"\p{N}+", r"(?=(\d{3})+(?!\d))"], False, False),
+    "bloom": ([BLOOM], False, False),
+    "viking": ([BLOOM, "digits"], False, False),
+    "jais-2": ([JAIS], False, False),
+    "laguna": (["[^\\n]+|[\\n]+", QWEN2], False, False),
     "tiny_aya": ([r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O], True, False),
 }
 

@@ -49,6 +49,15 @@
 #define DEEPSEEK_MARKS "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+"
 #define DEEPSEEK_ASIAN "[一-龥\u0800-一가-\uD7FF]+"
 
+/* Scripts that are written without spaces, as AFMoE's tokenizer lists them. */
+#define AFMOE_SCRIPTS                                                                                                  \
+    "["                                                                                                                \
+    "\\x{4E00}-\\x{9FFF}\\x{3400}-\\x{4DBF}\\x{F900}-\\x{FAFF}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}"                  \
+    "\\x{FF65}-\\x{FF9F}\\x{2F00}-\\x{2FDF}\\x{E40}-\\x{E7F}\\x{E80}-\\x{EFF}\\x{1780}-\\x{17FF}"                      \
+    "\\x{1000}-\\x{109F}\\x{AA60}-\\x{AA7F}\\x{A9E0}-\\x{A9FF}\\x{AC00}-\\x{D7AF}\\x{1100}-\\x{11FF}"                  \
+    "]+"
+#define BLOOM " ?[^(\\s|.,!?…。，、।۔،)]+"
+
 static const struct ggml_split splits[] = {
     {.names = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2",
      .pattern = {LLAMA3},
@@ -57,19 +66,19 @@ static const struct ggml_split splits[] = {
     {.names = "dbrx smaug-bpe chatglm-bpe", .pattern = {LLAMA3}},
     {.names = "glm4 glm5", .pattern = {LLAMA3}, .whole_words = true},
     {.names = "qwen2 stablelm2", .pattern = {QWEN2}, .nfc = true},
-    {.names = "deepseek-r1-qwen hunyuan kormo megrez solar-open grok-2", .pattern = {QWEN2}},
+    {.names = "deepseek-r1-qwen hunyuan kormo megrez solar-open grok-2 f2llmv2", .pattern = {QWEN2}},
     {.names = "qwen35", .pattern = {QWEN35}},
     {.names = "gpt-2 phi-2 exaone4 jais trillion granite-docling gigachat a.x-4.0 mellum", .gpt2 = true},
     {.names = "olmo mpt", .gpt2 = true, .nfc = true},
     {.names = "starcoder refact smollm exaone codeshell minerva-7b mellum2", .pattern = {"\\p{N}"}, .gpt2 = true},
     {.names = "command-r", .pattern = {"\\p{N}"}, .gpt2 = true, .nfc = true},
     {.names = "falcon", .punctuation = true, .gpt2 = true, .pattern = {"[0-9][0-9][0-9]"}, .behind = {true}},
-    {.names = "gpt-4o llama4 minimax-m2 kanana2", .pattern = {GPT4O}},
+    {.names = "gpt-4o llama4 minimax-m2 kanana2 talkie", .pattern = {GPT4O}},
     {.names = "tekken", .pattern = {TEKKEN}, .whole_words = true, .begins = true},
     {.names = "deepseek-llm",
      .pattern = {"[\\r\\n]", DEEPSEEK_LETTERS, DEEPSEEK_MARKS, "\\s+$", DEEPSEEK_ASIAN, "\\p{N}"}},
     {.names = "deepseek-coder", .pattern = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", DEEPSEEK_ASIAN, "\\p{N}"}},
-    {.names = "deepseek-v3 hunyuan-dense joyai-llm", .pattern = {"\\p{N}{1,3}", EAST_ASIAN, DEEPSEEK3}},
+    {.names = "deepseek-v3 hunyuan-dense joyai-llm hy_v4", .pattern = {"\\p{N}{1,3}", EAST_ASIAN, DEEPSEEK3}},
     {.names = "kimi-k2", .pattern = {KIMI}},
     {.names = "seed-coder", .pattern = {ENDINGS "|" BEFORE "\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+" SPACES}},
     {.names = "exaone-moe",
@@ -89,6 +98,15 @@ static const struct ggml_split splits[] = {
     {.names = "minicpm5",
      .pattern = {"\\p{N}{1,3}", ENDINGS "|" BEFORE "\\p{L}+|\\p{N}+" OTHERS SPACES},
      .whole_words = true},
+    {.names = "afmoe", .pattern = {"\\p{N}+", "(?=(\\p{N}{3})+(?!\\p{N}))", AFMOE_SCRIPTS, DEEPSEEK3}},
+    {.names = "bloom poro-chat gpt3-finnish", .pattern = {BLOOM}},
+    {.names = "viking", .pattern = {BLOOM, "\\p{N}"}},
+    {.names = "jais-2",
+     .pattern = {ENDINGS "|" BEFORE "\\p{L}+|\\p{N}{1,3}" OTHERS
+                         "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)"
+                         "|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}"}},
+    {.names = "ufakzeka", .pattern = {BEFORE "\\p{L}+|\\p{N}" OTHERS SPACES}},
+    {.names = "laguna", .pattern = {"[^\\n]+|[\\n]+", QWEN2}},
 };
 #define SPLITS (sizeof splits / sizeof *splits)
 
