@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "coordinator/batch/ends.h"
 #include "coordinator/source/gguf_text.h"
 #include "coordinator/source/source.h"
+#include "proto/base/log.h"
 #include "tests/support_model.h"
 #include "tests/support_vocabulary.h"
 
@@ -131,6 +133,35 @@ static void answers_end_with_all_of_them(void **state)
     gguf_close(g);
 }
 
+static void keep_line(void *arg, const char *line, size_t bytes)
+{
+    snprintf(arg, 512, "%.*s", (int)bytes, line);
+}
+
+/* -v says which tokens end an answer, and why. */
+static void ends_are_told(void **state)
+{
+    struct model_generation x;
+    struct ends found;
+    struct error e = {0};
+    char line[512] = "";
+
+    (void)state;
+    generation_begin(&x);
+    assert_int_equal(generation_add_end(&x, 7, GENERATION_EOS_KEY, &e), 0);
+    assert_int_equal(generation_add_end(&x, 9, GENERATION_END_TEXT, &e), 0);
+    assert_int_equal(generation_add_end(&x, 7, GENERATION_END_TEXT, &e), 0);
+    log_setup("test", LOG_INFO);
+    log_divert(keep_line, line);
+    assert_int_equal(ends_find(&found, &x, NULL, 10, &e), 0);
+    log_divert(NULL, NULL);
+    log_setup("test", LOG_WARN);
+    assert_int_equal(found.count, 2);
+    assert_non_null(strstr(line, "an answer ends with 7 (tokenizer.ggml.eos_token_id, by its text), 9 (by its text)"));
+    ends_free(&found);
+    generation_free(&x);
+}
+
 static void sampling_is_the_makers(void **state)
 {
     struct gguf_writer w;
@@ -201,9 +232,8 @@ static void sources_give_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(templates_have_names),
-        cmocka_unit_test(answers_end_with_all_of_them),
-        cmocka_unit_test(sampling_is_the_makers),
+        cmocka_unit_test(templates_have_names), cmocka_unit_test(answers_end_with_all_of_them),
+        cmocka_unit_test(ends_are_told),        cmocka_unit_test(sampling_is_the_makers),
         cmocka_unit_test(sources_give_it),
     };
 
