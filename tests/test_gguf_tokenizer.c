@@ -344,6 +344,7 @@ static void special_tokens_strip(void **state)
     gguf_write_string(&w, "general.architecture", "phi3");
     t = open_tokenizer(&w, NULL);
     check(t, "</s>\n \nb", false, "[</s>][" SPACE "][b]");
+    check(t, "<s>\nb", false, "[<s>][" SPACE "][\n][b]");
     tokenizer_close(t);
 }
 

@@ -57,12 +57,19 @@ static int fault_at(const struct ggml_tables *g, struct error *e, const char *ke
                      (unsigned long long)i, what);
 }
 
+/* Of the special tokens that swallow white space, these do not. */
+static bool keeps_space(const char *text)
+{
+    return !strcmp(text, "<unk>") || !strcmp(text, "<s>") || !strcmp(text, "<|endoftext|>");
+}
+
 static int read_token(struct tokenizer *t, const struct ggml_tables *g, uint32_t id, struct error *e)
 {
     enum ggml_token_type type = ggml_type(g, id);
     size_t bytes;
     const char *text = g->tokens.at(g->tokens.of, id, &bytes);
-    struct added_token a = {.id = id, .special = type != GGML_TOKEN_USER_DEFINED, .rstrip = g->strips_right};
+    struct added_token a = {
+        .id = id, .special = type != GGML_TOKEN_USER_DEFINED, .rstrip = g->strips_right && !keeps_space(text)};
     int64_t other;
     int rc;
 

@@ -10,7 +10,7 @@
 #pragma once
 #include "coordinator/tokenizer/tokenizer.h"
 
-/* A list of texts that is the caller's. */
+/* A list of texts that is the caller's, each with a NUL behind it. */
 struct ggml_texts {
     const void *of;
     uint64_t count;
