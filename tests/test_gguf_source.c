@@ -78,6 +78,7 @@ static void a_plan_needs_the_header_alone(void **state)
     char *folder = reference_make("mixtral"), *out = scratch_make();
     struct model *m = NULL;
     struct error e = {0};
+    char part[512];
     uint64_t whole;
 
     (void)state;
@@ -89,6 +90,12 @@ static void a_plan_needs_the_header_alone(void **state)
     assert_int_equal(truncate(scratch_path(out, "m.gguf"), 6000), 0);
     assert_true(model_open(&m, out, NULL, &e) < 0);
     assert_non_null(strstr(e.text, "m.gguf: cut short: its tensors end at byte "));
+    e.code = 0;
+    assert_int_equal(link(scratch_path(out, "m.gguf"), strcat(strcpy(part, scratch_path(out, "m.gguf")), "-split-a")),
+                     0);
+    assert_true(model_open(&m, part, NULL, &e) < 0);
+    assert_non_null(strstr(e.text, "put its parts together first"));
+    unlink(part);
     e.code = 0;
     if (model_open(&m, out, &plan, &e)) fail_msg("%s", e.text);
     assert_true(model_weights_missing(m));

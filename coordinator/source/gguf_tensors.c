@@ -46,6 +46,14 @@ static int add_file(struct tensors *t, const struct gguf *g, uint32_t i, struct 
     return 0;
 }
 
+/* A file that somebody cut without making files of the parts: "x.gguf.part1of3", "x.gguf-split-a". */
+static bool is_raw_part(const char *name)
+{
+    const char *end = strstr(name, ".gguf");
+
+    return end && (strstr(end, "part") || strstr(end, "split"));
+}
+
 /* What is not there of file i: for a plan it need not be, where its header is. */
 static int judge_file(struct tensors *t, const struct gguf *g, uint32_t i, const struct tensors_options *o,
                       struct error *e)
@@ -62,10 +70,10 @@ static int judge_file(struct tensors *t, const struct gguf *g, uint32_t i, const
         t->files[i].info.bytes = f->tensors_end;
         return 0;
     }
-    error_set(e, EINVAL,
-              "%s: cut short: its tensors end at byte %" PRIu64 ", and it has %" PRIu64
-              ": let the download go on, or start it again",
-              f->path, f->tensors_end, f->bytes);
+    error_set(e, EINVAL, "%s: cut short: its tensors end at byte %" PRIu64 ", and it has %" PRIu64 ": %s", f->path,
+              f->tensors_end, f->bytes,
+              is_raw_part(f->name) ? "put its parts together first (cat)"
+                                   : "let the download go on, or start it again");
     return tensors_file_fault(t, i, o, e);
 }
 

@@ -153,9 +153,15 @@ static void qwen_config(struct gguf_values *v)
 const struct gguf_family gguf_qwen2 = {
     .architecture = "qwen2", .class = "Qwen2ForCausalLM", .type = "qwen2", .config = qwen_config};
 
+/* The text of Qwen2-VL and 2.5-VL: its three kinds of positions are one and the same for text. */
+const struct gguf_family gguf_qwen2_vl = {.architecture = "qwen2vl",
+                                          .class = "Qwen2_5_VLForConditionalGeneration",
+                                          .type = "qwen2_5_vl_text",
+                                          .config = qwen_config};
+
 const struct gguf_family gguf_qwen3 = {
     .architecture = "qwen3", .class = "Qwen3ForCausalLM", .type = "qwen3", .config = qwen_config};
 
-/* The text of Qwen3-VL: its three kinds of positions are one and the same for text. */
+/* That of Qwen3-VL. */
 const struct gguf_family gguf_qwen3_vl = {
     .architecture = "qwen3vl", .class = "Qwen3VLForConditionalGeneration", .type = "qwen3_vl_text"};
