@@ -41,9 +41,9 @@ class Server:
     def __init__(self):
         self.port, self.process = 0, None
 
-    def start(self, *more):
+    def start(self, *more, model="tests/data/demo-model"):
         self.process = subprocess.Popen(
-            [f"{build}/sluice", "serve", "tests/data/demo-model", "--port", str(self.port), "--heartbeat", "1", *more],
+            [f"{build}/sluice", "serve", model, "--port", str(self.port), "--heartbeat", "1", *more],
             stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", line)
@@ -290,8 +290,25 @@ def keys_and_death():
     wait("an answer with the key", lambda: idle() and answers() and len(answers()[-1]) > 5)
 
 
+def without_a_template():
+    server.stop()
+    folder = scratch + "/plain"
+    shutil.copytree("tests/data/demo-model", folder)
+    config = json.load(open(folder + "/tokenizer_config.json"))
+    config.pop("chat_template")
+    json.dump(config, open(folder + "/tokenizer_config.json", "w"))
+    server.start(model=folder)
+    page.refresh()
+    wait("the model's name", lambda: find("#model").text == "plain")
+    find("#new").click()
+    say("Once upon a time there was a")
+    wait("the text goes on", lambda: idle() and answers() and len(answers()[-1]) > 5)
+    check(not all_of(".fault"), "without an error")
+
+
 try:
-    for part in (chat, reload_loses_nothing, stops, conversations, nothing_is_run, looks, keys_and_death):
+    for part in (chat, reload_loses_nothing, stops, conversations, nothing_is_run, looks, keys_and_death,
+                 without_a_template):
         part()
     errors = [e["message"] for e in page.get_log("browser") if e["level"] == "SEVERE" and "Failed to load resource" not in e["message"]
               and "net::ERR" not in e["message"]]

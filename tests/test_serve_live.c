@@ -205,6 +205,22 @@ static void a_stream_is_read_again(void **state)
     reply_free(&r);
 }
 
+/* Whole answers too. */
+static void a_whole_answer_is_read_again(void **state)
+{
+    static const char body[] = "{\"prompt\":\"Once upon a time\",\"max_tokens\":20,\"temperature\":0}";
+    struct reply r =
+        client_ask(&server, "POST", "/v1/completions", "X-Conversation-Id: whole\r\n", body, sizeof body - 1);
+    struct reply other = again("whole", NULL);
+
+    (void)state;
+    assert_int_equal(r.status, 200);
+    assert_int_equal(other.status, 200);
+    assert_string_equal(r.body, other.body);
+    reply_free(&r);
+    reply_free(&other);
+}
+
 static void what_is_no_stream_is_refused(void **state)
 {
     static const struct {
@@ -294,10 +310,10 @@ static void an_answer_can_be_stopped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_page_is_three_files),      cmocka_unit_test(events_tell_of_the_pipeline),
-        cmocka_unit_test(watchers_are_bounded),         cmocka_unit_test(a_stream_is_read_again),
-        cmocka_unit_test(what_is_no_stream_is_refused), cmocka_unit_test(an_answer_outlives_its_client),
-        cmocka_unit_test(an_answer_can_be_stopped),
+        cmocka_unit_test(the_page_is_three_files),       cmocka_unit_test(events_tell_of_the_pipeline),
+        cmocka_unit_test(watchers_are_bounded),          cmocka_unit_test(a_stream_is_read_again),
+        cmocka_unit_test(a_whole_answer_is_read_again),  cmocka_unit_test(what_is_no_stream_is_refused),
+        cmocka_unit_test(an_answer_outlives_its_client), cmocka_unit_test(an_answer_can_be_stopped),
     };
 
     return cmocka_run_group_tests(tests, open_server, close_server);

@@ -82,6 +82,7 @@ static int walk(struct grammar_masks *m, struct grammar_states *s, uint32_t stat
     uint64_t work = 0;
     int rc = 0;
 
+    grammar_begin_work(s);
     at[0] = state;
     steps[0] = last;
     if (!last) return -ENOMEM;

@@ -11,6 +11,7 @@
 #define STATES_MAX 4096u
 #define ITEMS_MAX  1048576u /* of all states */
 #define SET_MAX    8192u    /* places of one state */
+#define WORK_MAX   8000000u /* places looked at for one mask, or one text: a fraction of a second */
 
 /* A place; as a frame: where to go on, once what was called is over. */
 struct place {
@@ -34,7 +35,7 @@ struct grammar_states {
     size_t places, states, items, finds, todos;
     size_t place_room, state_room, item_room, found_room, todo_room, place_slots, state_slots;
     size_t steps; /* states with known steps */
-    uint32_t search;
+    uint32_t search, work;
     bool end; /* found by the search */
     int rc;   /* of the search */
 };
@@ -216,6 +217,7 @@ static void expand(struct grammar_states *s, uint32_t index)
     struct place p = s->place[index];
     const struct grammar_node *n = &s->g->node[p.node];
 
+    if (s->work++ >= WORK_MAX) failed(s, E2BIG);
     switch (n->op) {
     case GRAMMAR_BYTES:
         if (s->finds == SET_MAX)
@@ -366,16 +368,21 @@ size_t grammar_states_bytes(const struct grammar_states *s)
 int grammar_step_error(int rc, struct error *e)
 {
     if (rc == -ENOSPC) return error_set(e, ENOSPC, "the table of states is full");
-    if (rc == -E2BIG)
+    if (rc == -E2BIG) /* places or work */
         return error_set(e, E2BIG,
-                         "the schema leaves more than %u ways open at once: make its alternatives differ in "
-                         "what comes first",
-                         SET_MAX);
+                         "the schema leaves too many ways open at once: make its alternatives differ in what comes "
+                         "first");
     return rc ? error_set(e, -rc, "out of memory") : 0;
+}
+
+void grammar_begin_work(struct grammar_states *s)
+{
+    s->work = 0;
 }
 
 int grammar_start(struct grammar_states *s, uint32_t *state, struct error *e)
 {
+    s->work = 0;
     search_begin(s);
     reach(s, s->g->start, 0, GRAMMAR_NONE);
     return grammar_step_error(search_end(s, state), e);
@@ -387,6 +394,7 @@ static uint32_t compute_step(struct grammar_states *s, uint32_t state, uint8_t b
     uint32_t to;
 
     search_begin(s);
+    s->work += from.count;
     for (uint32_t i = 0; i < from.count; i++) {
         struct place p = s->place[s->item[from.first + i]];
         const struct grammar_node *n = &s->g->node[p.node];
@@ -424,6 +432,7 @@ int grammar_advance(struct grammar_states *s, uint32_t *state, const char *bytes
 {
     int rc = 0;
 
+    s->work = 0;
     for (size_t i = 0; i < n && *state != GRAMMAR_DEAD && !rc; i++)
         *state = grammar_step(s, *state, (uint8_t)bytes[i], &rc);
     return grammar_step_error(rc, e);

@@ -27,7 +27,9 @@ int grammar_advance(struct grammar_states *s, uint32_t *state, const char *bytes
 bool grammar_may_end(const struct grammar_states *s, uint32_t state);  /* the text may be over */
 bool grammar_complete(const struct grammar_states *s, uint32_t state); /* it is: nothing can follow */
 
-/* One byte, for walks over many: the state, GRAMMAR_DEAD also where *rc says why there is none. */
+/* One byte, for walks over many: the state, GRAMMAR_DEAD also where *rc says why there is none. A walk's work is bounded
+ * from grammar_begin_work() on: -E2BIG. */
+void grammar_begin_work(struct grammar_states *s);
 uint32_t grammar_step(struct grammar_states *s, uint32_t state, uint8_t byte, int *rc);
 /* What is known of a state's steps: [byte] is the state + 1, 0: not known. Good until the table forgets. NULL: no memory. */
 const uint32_t *grammar_known_steps(struct grammar_states *s, uint32_t state);

@@ -135,7 +135,7 @@ let settings = keep.get('settings', {});
 let all = good(keep.get('conversations', []));
 let current = all.find(c => c.id === keep.get('current', '')) || null;
 let running = null;  /* { conversation, message, abort, began, first } */
-let facts = { context: 0, model: '' };
+let facts = { context: 0, model: '', chat: true };
 let pulse = null;
 
 /* Only what has the form of conversations: from the browser, or a file. */
@@ -309,10 +309,15 @@ function ask(text) {
 }
 
 function request(c) {
+  const text = (settings.system || '') + c.messages.map(m => m.content).join('');
   const body = { model: facts.model, stream: true, stream_options: { include_usage: true }, return_progress: true,
     messages: c.messages.filter(m => m.content).map(m => ({ role: m.role, content: m.content })) };
   if (!body.model) delete body.model;
   if (settings.system) body.messages.unshift({ role: 'system', content: settings.system });
+  if (!facts.chat) { /* no template: the text goes on */
+    delete body.messages;
+    body.prompt = text;
+  }
   for (const f of FIELDS) if (settings[f] !== undefined && settings[f] !== '') body[f] = Number(settings[f]);
   return body;
 }
@@ -322,7 +327,7 @@ async function answer(c) {
   const body = request(c);
   c.messages.push(m);
   save();
-  await follow(c, m, signal => fetch('/v1/chat/completions', { method: 'POST', signal, headers: headers({ 'X-Conversation-Id': m.stream }), body: JSON.stringify(body) }));
+  await follow(c, m, signal => fetch(facts.chat ? '/v1/chat/completions' : '/v1/completions', { method: 'POST', signal, headers: headers({ 'X-Conversation-Id': m.stream }), body: JSON.stringify(body) }));
 }
 
 /* After a reload, or when the connection broke: all of it once more, from the server. */
@@ -402,12 +407,12 @@ function take(run, m, event) {
   if (event.prompt_progress) run.prefill = [event.prompt_progress.processed, event.prompt_progress.total];
   for (const choice of event.choices || []) {
     const d = choice.delta || {};
-    if (d.content || d.reasoning_content) {
+    if (d.content || d.reasoning_content || choice.text) {
       run.first = run.first || now;
       run.last = now;
       run.pieces = (run.pieces || 0) + 1;
     }
-    m.content += d.content || '';
+    m.content += d.content || choice.text || '';
     m.reasoning += d.reasoning_content || '';
   }
   m.stats = { tokens: run.pieces || 0, seconds: (run.last - run.first) / 1000, first: run.first ? (run.first - run.began) / 1000 : 0 };
@@ -549,7 +554,8 @@ async function look() {
     const r = await fetch('/props', { headers: headers() }), p = await r.json();
     if (!r.ok) throw new Error(p.error ? p.error.message : 'HTTP ' + r.status);
     const d = p.default_generation_settings;
-    facts = { model: p.model, context: d.n_ctx };
+    facts = { model: p.model, context: d.n_ctx, chat: p.chat_template };
+    $('input').placeholder = facts.chat ? 'Ask something' : 'A text to go on with: the model has no chat template';
     $('model').textContent = p.model;
     $('context').textContent = facts.context + ' tokens of context';
     for (const f of FIELDS) if (d[f] !== undefined) $(f).placeholder = d[f];

@@ -188,7 +188,13 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
         return;
     }
     *reading = (struct reading){.routes = r, .exchange = x, .job = j, .said_ns = clock_ns()};
-    if (name && j->ask->stream) reading->stays = streams_add(r->streams, name, key ? key : "", j);
+    if (name && !(reading->stays = streams_add(r->streams, name, key ? key : "", j))) {
+        on_finish(reading);
+        fault_set(&f, 503, NULL, NULL, "too many answers with an X-Conversation-Id are under way");
+        f.retry_after = work_eta(r->work);
+        http_fault(x, &f);
+        return;
+    }
     send_answer(reading);
 }
 
