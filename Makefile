@@ -23,7 +23,7 @@ LDFLAGS  := -pthread $(EXTRA_LDFLAGS)
 MSGPACK          := $(if $(filter /%,$(shell $(CC) -print-file-name=libmsgpack-c.so 2>/dev/null)),-lmsgpack-c,-lmsgpackc)
 LIBS_proto       := -lzmq $(MSGPACK) -lrt
 LIBS_reader      := -luring
-LIBS_coordinator := -ljansson -lmicrohttpd -lpcre2-8 -lutf8proc -lsentencepiece -lstdc++ -ledit -ldl -lm
+LIBS_coordinator := -ljansson -lmicrohttpd -lpcre2-8 -lutf8proc -lsentencepiece -lstdc++ -ledit -lcrypto -ldl -lm
 LIBS_compute     := -lm
 LIBS_verify      := -lcrypto
 

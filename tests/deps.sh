@@ -18,7 +18,7 @@ packages=(
     "libmicrohttpd-dev|HTTP of sluice serve"
     "libpcre2-dev|patterns of tokenizers"
     "libsentencepiece-dev|tokenizer.model files"
-    "libssl-dev|checksums of sluice verify"
+    "libssl-dev|checksums of sluice verify and pack"
     "libutf8proc-dev|Unicode normal forms"
     "libedit-dev|line editing in the chat"
     "libcmocka-dev|tests"

@@ -38,7 +38,9 @@ int batch_open(struct batch *b, const struct pack_options *o, struct error *e)
     if (room > BATCH_BYTES) room = BATCH_BYTES;
     if (room < BATCH_LEAST) room = BATCH_LEAST;
     *b = (struct batch){.o = o, .room = room, .stored_room = room};
-    sha256_begin(&b->sum);
+    int rc = sha256_begin(&b->sum, e);
+
+    if (rc) return rc;
     b->raw = malloc(room);
     b->stored = malloc(room);
     if (b->raw && b->stored) return 0;
@@ -48,6 +50,7 @@ int batch_open(struct batch *b, const struct pack_options *o, struct error *e)
 
 void batch_close(struct batch *b)
 {
+    sha256_free(&b->sum);
     free(b->piece);
     free(b->raw);
     free(b->stored);

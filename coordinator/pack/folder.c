@@ -72,20 +72,20 @@ static int copy_bytes(int from, int to, const char *path, struct sha256 *sum, st
 /* to: NULL for nowhere. */
 static int copy_to(const char *from, const char *partial, const char *to, char *sum, const char *want, struct error *e)
 {
-    uint8_t digest[SHA256_BYTES];
+    uint8_t digest[PACKED_SHA256] = {0};
     struct sha256 s;
     struct stat st;
     int in, out = -1, rc = file_open(from, &in, &st, e);
 
     if (rc) return rc;
-    sha256_begin(&s);
-    if (to) {
+    rc = sha256_begin(&s, e);
+    if (!rc && to) {
         out = open(partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (out < 0) rc = error_set(e, errno, "%s: %s", partial, error_name(errno));
     }
     if (!rc) rc = copy_bytes(in, out, from, &s, e);
-    sha256_end(&s, digest);
-    sha256_hex(sum, digest, SHA256_BYTES);
+    if (!rc) rc = sha256_end(&s, digest, e);
+    packed_hex(sum, digest, PACKED_SHA256);
     if (!rc && want && strcmp(sum, want))
         rc = error_set(e, EBADMSG, "%s: it is not what was packed: its SHA-256 is %s, and should be %s", from, sum,
                        want);
@@ -93,6 +93,7 @@ static int copy_to(const char *from, const char *partial, const char *to, char *
     if (rc && out >= 0) unlink(partial);
     if (out >= 0) close(out);
     close(in);
+    sha256_free(&s);
     return rc;
 }
 

@@ -180,7 +180,7 @@ static int finish(struct packing *k, struct batch *b, struct packed_file *x, str
     uint8_t *front = malloc(k->front_bytes);
     int rc = front ? unchanged(k, e) : error_set(e, ENOMEM, "%s: no memory for its front", k->path);
 
-    sha256_end(&b->sum, head.raw_sha256);
+    if (!rc) rc = sha256_end(&b->sum, head.raw_sha256, e);
     if (!rc) {
         packed_front(front, &head, k->header, k->f->segment, k->lengths);
         rc = write_at(k->out, front, k->front_bytes, 0);
@@ -192,7 +192,7 @@ static int finish(struct packing *k, struct batch *b, struct packed_file *x, str
     x->raw_bytes = k->f->bytes;
     x->stored_bytes = k->at;
     x->front_sum = head.sum;
-    sha256_hex(x->sha256, head.raw_sha256, SHA256_BYTES);
+    packed_hex(x->sha256, head.raw_sha256, PACKED_SHA256);
     return rc;
 }
 
@@ -245,7 +245,7 @@ static bool is_done(struct packing *k, struct progress *p, struct packed_file *x
         x->raw_bytes = k->f->bytes;
         x->stored_bytes = done->head.stored_bytes;
         x->front_sum = done->head.sum;
-        sha256_hex(x->sha256, done->head.raw_sha256, SHA256_BYTES);
+        packed_hex(x->sha256, done->head.raw_sha256, PACKED_SHA256);
         for (uint64_t i = 0; i < done->head.segments; i++)
             if (done->segment[i].unit_rows)
                 k->r->unit_bytes += packed_unit(done, &done->segment[i], packed_units(&done->segment[i])) -

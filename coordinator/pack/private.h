@@ -1,8 +1,8 @@
 /* What the files of this room share. */
 #pragma once
 #include "coordinator/pack/pack.h"
+#include "coordinator/pack/sha256.h"
 #include "coordinator/source/packed.h"
-#include "proto/base/sha256.h"
 #include "proto/plan.h"
 #include "proto/unit/unit.h"
 

@@ -91,11 +91,13 @@ static int unpack_pieces(struct unpacking *k, struct batch *b, struct progress *
 
 static int compare_sums(const struct unpacking *k, struct batch *b, struct error *e)
 {
-    uint8_t digest[SHA256_BYTES];
-    char hex[2 * SHA256_BYTES + 1];
+    uint8_t digest[PACKED_SHA256];
+    char hex[2 * PACKED_SHA256 + 1];
 
-    sha256_end(&b->sum, digest);
-    sha256_hex(hex, digest, SHA256_BYTES);
+    int rc = sha256_end(&b->sum, digest, e);
+
+    if (rc) return rc;
+    packed_hex(hex, digest, PACKED_SHA256);
     if (!memcmp(digest, k->front->head.raw_sha256, sizeof digest) && !strcmp(hex, k->x->sha256)) return 0;
     return error_set(e, EBADMSG,
                      "%s: what it unpacks to is not what was packed: its SHA-256 is %s, and should be %s: copy "
@@ -179,7 +181,7 @@ static int unpack_file(const char *folder, const struct packed_file *x, const st
 static int unpack_all(const char *folder, const struct packed_index *x, const struct pack_options *o,
                       struct pack_result *r, struct error *e)
 {
-    char sum[2 * SHA256_BYTES + 1];
+    char sum[2 * PACKED_SHA256 + 1];
     struct progress p = {0};
     int rc = 0;
 

@@ -226,3 +226,15 @@ void packed_close(struct packed *p)
     free(p->unit);
     free(p);
 }
+
+char *packed_hex(char *out, const uint8_t *bytes, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    out[2 * n] = 0;
+    return out;
+}

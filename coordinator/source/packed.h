@@ -19,9 +19,9 @@
 #pragma once
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "proto/base/error.h"
-#include "proto/base/sha256.h"
 
 #define PACKED_INDEX      "sluice-pack.json"
 #define PACKED_SUFFIX     ".packed"
@@ -29,6 +29,7 @@
 #define PACKED_MAGIC      UINT64_C(0x64656b6361706c73) /* "slpacked" */
 #define PACKED_VERSION    1u
 #define PACKED_ALIGN      64u
+#define PACKED_SHA256     32u /* bytes */
 #define PACKED_PAGE       4096u
 #define PACKED_FRONT_MOST (UINT64_C(1) << 30)
 
@@ -39,7 +40,7 @@ struct packed_head {
     uint64_t header_bytes;              /* of the safetensors header, its length included */
     uint64_t raw_bytes;                 /* of the original file */
     uint64_t segments, units;
-    uint8_t raw_sha256[SHA256_BYTES]; /* of the original file */
+    uint8_t raw_sha256[PACKED_SHA256]; /* of the original file */
     uint64_t zeros[3];
     uint64_t sum; /* of the front, this being 0 (proto/base/checksum.h) */
 };
@@ -83,7 +84,7 @@ void packed_front(uint8_t *out, struct packed_head *head, const uint8_t *header,
 struct packed_file {
     char *name; /* of the original file, in the folder */
     uint64_t raw_bytes, stored_bytes, front_sum;
-    char sha256[2 * SHA256_BYTES + 1]; /* of the original file; of a file that was copied: its own */
+    char sha256[2 * PACKED_SHA256 + 1]; /* of the original file; of a file that was copied: its own */
 };
 
 struct packed_index {
@@ -92,6 +93,9 @@ struct packed_index {
     struct packed_file *copied; /* stored_bytes and sums 0 */
     size_t copies;
 };
+
+/* 2 n digits, lower case, and a 0; returns out. */
+char *packed_hex(char *out, const uint8_t *bytes, size_t n);
 
 /* Has the folder an index? */
 bool packed_folder(const char *folder);
