@@ -575,6 +575,16 @@ static void mixed_folders(void **state)
     scratch_remove(other);
 }
 
+/* A budget that does for the model, and not for the units of a packed one: nothing is said of packing, and nothing breaks. */
+static void plans_in_the_least_memory(void **state)
+{
+    char *folder = reference_make("llama");
+
+    (void)state;
+    if (SLUICE("plan", folder, "--host-memory", least_memory(folder))) fail_msg("%s", last.err);
+    scratch_remove(folder);
+}
+
 /* A model far larger than memory, of which only the config is there: it would be read from disk, and so packing pays. */
 static void plans_before_packing(void **state)
 {
@@ -685,6 +695,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(plans_and_profiles),
         cmocka_unit_test(not_on_a_gpu),
         cmocka_unit_test(plans_before_packing),
+        cmocka_unit_test(plans_in_the_least_memory),
         cmocka_unit_test(source_that_changes), /* the last: it changes the model */
     };
 

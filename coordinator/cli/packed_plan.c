@@ -11,13 +11,14 @@
 int packed_plan_guess(struct packed_plan *x, const struct plan_shm *program, const struct plan_settings *s,
                       const char *path, struct error *e)
 {
+    struct error unfit;
     uint64_t bytes;
     int rc;
 
     *x = (struct packed_plan){0};
     if (s->backend != BACKEND_CPU) return 0; /* the cuda backend does not unpack */
     rc = pack_guess(&x->program, program, e);
-    if (rc || !x->program || plan_build(&x->plan, &bytes, x->program, s, NULL)) return rc;
+    if (rc || !x->program || plan_build(&x->plan, &bytes, x->program, s, &unfit)) return rc;
     calibration_load(&x->speeds, path, x->plan);
     plan_summarize(&x->summary, x->plan, &x->speeds);
     return 0;
