@@ -289,25 +289,23 @@ static bool is_scale(const char *name)
     return tensors_name_ends(name, ".scale") || tensors_name_ends(name, ".input_scale"); /* of activations */
 }
 
-/* t, "blk.0.attn_q.scale", belongs to what lies in the file as "blk.0.attn_q.weight". */
-static int take_scale(struct mapping *m, const struct gguf_tensor *t)
+/* What lies in the file as "blk.0.attn_q.weight" may have a "blk.0.attn_q.scale" beside it. */
+static int take_scale(struct mapping *m, struct tensor *of)
 {
-    size_t stem = strlen(t->name) - strlen(".scale"), n = 0;
-    float *x = NULL, times;
+    char name[NAME_BYTES];
+    const struct gguf_tensor *t;
+    float *x = NULL;
+    size_t n = 0;
     int rc;
 
-    if (!tensors_name_ends(t->name, ".scale") || tensors_name_ends(t->name, ".input_scale")) return 0;
-    if (!gguf_tensor_is_there(m->g, t)) return 0;
+    if (!of->stored || !tensors_name_ends(of->stored, ".weight")) return 0;
+    snprintf(name, sizeof name, "%.*s.scale", (int)(strlen(of->stored) - strlen(".weight")), of->stored);
+    t = gguf_tensor(m->g, name);
+    if (!t || !gguf_tensor_is_there(m->g, t)) return 0;
     rc = gguf_read_floats(&x, &n, m->g, t, SCALES_MOST, m->e);
     if (rc) return rc;
-    times = n == 1 ? x[0] : NAN;
+    of->times = n == 1 ? x[0] : NAN;
     free(x);
-    for (size_t i = 0; i < m->t->count; i++) {
-        struct tensor *of = &m->t->at[i];
-
-        if (of->stored && !strncmp(of->stored, t->name, stem) && !strcmp(of->stored + stem, ".weight"))
-            of->times = times;
-    }
     return 0;
 }
 
@@ -427,7 +425,7 @@ int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct co
     if (rc) return rc;
     m.t->changes = f->changes;
     for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = add_tensor(&m, &g->tensors[i]);
-    for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = take_scale(&m, &g->tensors[i]);
+    for (size_t i = 0; i < m.t->count && !rc; i++) rc = take_scale(&m, &m.t->at[i]);
     tell_others(&m, says);
     tell_pooling(&m, says);
     if (rc)
