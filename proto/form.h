@@ -10,7 +10,8 @@
  *   FORM_SCALES_INSIDE   inside of the block
  *
  * Dequantizing is exact in the form `to`, in which a dequantized matrix may be kept; everywhere else it is
- * float32: stored number times scale, rounded once. Activations are float32 whatever the form.
+ * float32: stored number times scale, rounded once; of blocks that have minima, the difference (or sum) of two
+ * exact products, rounded once. Activations are float32 whatever the form.
  *
  * Who reads the table: the coordinator (which tensors can be weights, row bytes, tiles, predicted bytes),
  * plan_check(), compute's search for what is no finite number, sluice-verify, the profiles' stub stages. Who has
