@@ -174,6 +174,63 @@ static void a_queue_is_bounded_and_a_retry_attaches(void **state)
     assert_int_equal(server_stop(&s, SIGTERM), 0);
 }
 
+/* ---- waiting ---- */
+
+static void silence_is_broken(void **state)
+{
+    struct server s = server_start((const char *const[]){"--parallel", "1", "--heartbeat", "0.1", NULL});
+    int a = begin_long(&s, ",\"stream\":true"), b;
+    struct reply r;
+    json_t *o;
+
+    (void)state;
+    wait_for(&s, "sluice:num_requests_running ", 1);
+    b = send_post(&s, "{\"prompt\":\"" STORY "\",\"max_tokens\":3}");
+    nap_ms(1500);
+    close(a);
+    r = client_read(b);
+    close(b);
+    assert_int_equal(r.status, 200);
+    assert_non_null(strstr(r.head, "Transfer-Encoding: chunked"));
+    assert_int_equal(strncmp(r.body, "\n\n", 2), 0);
+    o = reply_json(&r);
+    assert_int_equal(json_array_size(json_object_get(o, "choices")), 1);
+    json_decref(o);
+    reply_free(&r);
+    assert_int_equal(server_stop(&s, SIGTERM), 0);
+}
+
+static void time_is_limited_and_progress_told(void **state)
+{
+    struct server s = server_start((const char *const[]){"--chunk", "32", NULL});
+    char body[2048] = "{\"return_progress\":true,\"stream\":true,\"max_tokens\":2,\"prompt\":[0";
+    struct reply r;
+    const char *finish;
+    json_t *o;
+
+    (void)state;
+    r = client_post(&s, "/v1/completions",
+                    "{\"prompt\":\"" STORY "\",\"max_tokens\":900,\"ignore_eos\":true,\"n\":64,\"logprobs\":20,"
+                    "\"timeout_s\":0.3}");
+    assert_int_equal(r.status, 200);
+    o = reply_json(&r);
+    assert_true(json_integer_value(json_object_get(json_object_get(o, "usage"), "completion_tokens")) < 64 * 900);
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(json_object_get(o, "choices"), 9), "finish_reason")),
+        "length");
+    json_decref(o);
+    reply_free(&r);
+    for (int i = 1; i < 200; i++) sprintf(body + strlen(body), ",%d", 10 + i % 90);
+    strcat(body, "]}");
+    r = client_post(&s, "/v1/completions", body);
+    assert_int_equal(r.status, 200);
+    assert_non_null(strstr(r.body, "\"prompt_progress\":{\"total\":200,\"cache\":0,\"processed\":32,"));
+    assert_non_null(strstr(r.body, "\"processed\":192,"));
+    free(stream_text(&r, 0, &finish));
+    reply_free(&r);
+    assert_int_equal(server_stop(&s, SIGTERM), 0);
+}
+
 /* ---- stages that die ---- */
 
 static void a_killed_stage_changes_no_text(void **state)
@@ -261,6 +318,8 @@ int main(void)
         cmocka_unit_test(texts_do_not_depend_on_company),
         cmocka_unit_test(who_hangs_up_leaves),
         cmocka_unit_test(a_queue_is_bounded_and_a_retry_attaches),
+        cmocka_unit_test(silence_is_broken),
+        cmocka_unit_test(time_is_limited_and_progress_told),
         cmocka_unit_test(a_killed_stage_changes_no_text),
         cmocka_unit_test(what_runs_may_end),
         cmocka_unit_test(what_runs_too_long_is_told),

@@ -154,6 +154,11 @@ void scheduler_leave(struct scheduler *s, struct sequence *q)
         }
 }
 
+uint32_t scheduler_rows_free(const struct scheduler *s)
+{
+    return kv_rows_free(s->rows);
+}
+
 uint32_t scheduler_joined(const struct scheduler *s)
 {
     return s->joined;

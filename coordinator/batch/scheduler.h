@@ -64,6 +64,7 @@ int scheduler_sequence(struct scheduler *s, struct sequence **out, uint32_t limi
 /* q has been asked (sequence_ask()) and takes part in the next sweep on. It leaves by itself at its end. */
 int scheduler_join(struct scheduler *s, struct sequence *q, struct error *e);
 void scheduler_leave(struct scheduler *s, struct sequence *q); /* also of one that has left already */
+uint32_t scheduler_rows_free(const struct scheduler *s);       /* of the KV cache */
 uint32_t scheduler_joined(const struct scheduler *s);
 struct scheduler_counts scheduler_counts(const struct scheduler *s);
 

@@ -428,6 +428,7 @@ static void tell(struct work *w)
     pthread_mutex_unlock(&w->lock);
     atomic_store(&m->waiting, ahead);
     atomic_store(&m->running, w->actives);
+    atomic_store(&m->kv_free, scheduler_rows_free(w->scheduler));
 }
 
 /* ---- after a sweep ---- */
