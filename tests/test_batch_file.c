@@ -261,13 +261,30 @@ static void an_end_is_resumed(void **state)
     unlink(out);
 }
 
+/* What many answers would bring is told before anything starts. */
+static void many_answers_are_planned(void **state)
+{
+    struct process_result r = process_run(
+        "sluice", (const char *const[]){"plan", SERVE_DEMO, "--parallel", "32", "--json", "--host-memory", "1G", NULL},
+        NULL, 0, 20);
+    json_t *o = json_loadb(r.out, r.out_bytes, 0, NULL), *x = json_object_get(o, "parallel");
+    double seconds = json_number_value(json_object_get(x, "seconds_per_sweep"));
+
+    (void)state;
+    assert_int_equal(r.status, 0);
+    assert_int_equal(json_integer_value(json_object_get(x, "answers")), 32);
+    assert_true(seconds >= json_number_value(json_object_get(o, "predicted_seconds_per_token")) * 0.9);
+    assert_true(json_number_value(json_object_get(x, "tokens_per_second")) * seconds > 31.9);
+    json_decref(o);
+    process_result_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_are_those_of_run),
-        cmocka_unit_test(a_bad_line_is_one_error),
-        cmocka_unit_test(what_cannot_be_is_refused),
-        cmocka_unit_test(an_end_is_resumed),
+        cmocka_unit_test(answers_are_those_of_run),  cmocka_unit_test(a_bad_line_is_one_error),
+        cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(an_end_is_resumed),
+        cmocka_unit_test(many_answers_are_planned),
     };
 
     return cmocka_run_group_tests(tests, open_folder, close_folder);

@@ -37,6 +37,27 @@ static json_t *stored_json(const struct plan_shm *p)
     return o;
 }
 
+/* Several answers in the same sweeps. */
+static json_t *answers_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+{
+    uint32_t n = p->run.sequences;
+    double seconds = plan_sweep_seconds(s, p, v, n);
+
+    return json_pack("{s:I,s:f,s:f,s:I}", "answers", (json_int_t)n, "seconds_per_sweep", seconds, "tokens_per_second",
+                     n / seconds, "positions_each",
+                     (json_int_t)((p->run.kv_rows - plan_guess_rows(p->run.guesses)) / n));
+}
+
+static void print_answers(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+{
+    uint32_t n = p->run.sequences;
+    double seconds = plan_sweep_seconds(s, p, v, n);
+
+    if (n < 2) return;
+    printf("%u answers at once: %.3g s a sweep, %.3g tokens/s together; the KV cache has %u positions for each.\n", n,
+           seconds, n / seconds, (p->run.kv_rows - plan_guess_rows(p->run.guesses)) / n);
+}
+
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
                       const struct calibration *v, const struct packed_plan *x, struct error *e)
 {
@@ -62,6 +83,7 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
     if (o) json_object_set_new(o, "stored", stored_json(p));
     if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v));
     if (o && x->plan) json_object_set_new(o, "packed", packed_plan_json(x));
+    if (o && p->run.sequences > 1) json_object_set_new(o, "parallel", answers_json(s, p, v));
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
              ? 0
              : error_set(e, EIO, "cannot write the plan");
@@ -149,6 +171,7 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
            value_size_text(s->sweep_bytes, a, sizeof a), v->page_cache ? "the page cache" : "disk", v->disk / 1e9,
            v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
     print_speculation(s, p, v);
+    print_answers(s, p, v);
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
            s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);
@@ -172,6 +195,7 @@ int command_plan(const struct options *o, struct error *e)
 
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
     if (!rc) plan_settings_speculate(&settings, o);
+    if (!rc && o->parallel) settings.sequences = settings.max_logits = (uint32_t)o->parallel;
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);
     if (!rc) {
         calibration_measure(&speeds, o->model, plan, settings.host_memory);

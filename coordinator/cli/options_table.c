@@ -282,6 +282,8 @@ const struct option_flag option_flags[] = {
      "room for N tokens, prompt and answer together"},
     {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(SERVE) | BIT(BATCH), AT(parallel), 0, 1, 4096, "N", "auto",
      "answers that are worked on at once; auto: up to 64, as the memory allows"},
+    {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(PLAN), AT(parallel), 0, 1, 4096, "N", "1",
+     "answers at once, as run --prompts, serve and batch have them: what they take together"},
     {"parallel", 0, KIND_INT, GROUP_MEMORY, BIT(RUN), AT(parallel), 0, 1, 4096, "N", "auto",
      "with --prompts: answers that are worked on at once; auto: up to 64, as the memory allows"},
     {"chunk", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(batch_tokens), 0, 1, 1e6, "N", "auto",

@@ -14,8 +14,8 @@ static const struct kind {
     {"prose", {1.8, 1.9, 2.0}, {1.8, 1.9, 2.0}},
 };
 
-static double sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
-                            uint32_t n)
+double plan_sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                          uint32_t n)
 {
     struct plan_costs c;
     double compute;
@@ -41,8 +41,8 @@ void plan_speculation(struct plan_speculation out[PLAN_KINDS], const struct plan
 {
     double seconds[SIZES + 1];
 
-    for (int i = 0; i < SIZES; i++) seconds[i] = sweep_seconds(z, p, v, 1 + sizes[i]);
-    seconds[SIZES] = sweep_seconds(z, p, v, 1);
+    for (int i = 0; i < SIZES; i++) seconds[i] = plan_sweep_seconds(z, p, v, 1 + sizes[i]);
+    seconds[SIZES] = plan_sweep_seconds(z, p, v, 1);
     for (int k = 0; k < PLAN_KINDS; k++) {
         out[k].name = kinds[k].name;
         best_of(&out[k].least, kinds[k].least, seconds, p->run.guesses);

@@ -15,5 +15,8 @@ struct plan_speculation {
     struct plan_range least, most; /* of such texts; 1 token where guesses do not pay */
 };
 
+/* Seconds of a sweep of n single tokens, each of which wants logits: of n answers, or of one and guesses. */
+double plan_sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
+                          uint32_t n);
 void plan_speculation(struct plan_speculation out[PLAN_KINDS], const struct plan_summary *z, const struct plan_shm *p,
                       const struct calibration *v);
