@@ -135,6 +135,35 @@ static void bodies_are_bounded(void **state)
     assert_int_equal(server_stop(&s, SIGTERM), 0);
 }
 
+/* Many bodies that are each allowed are too much together; who waits is served again when they are gone. */
+static void bodies_are_bounded_together(void **state)
+{
+    struct server s = server_start(NULL);
+    size_t most = 30u << 20;
+    char *body = malloc(most);
+    struct reply r;
+    int fd[9];
+
+    (void)state;
+    memset(body, ' ', most);
+    for (int i = 0; i < 9; i++) {
+        fd[i] = client_connect(&s);
+        send_text(fd[i], "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 31457281\r\n\r\n");
+        client_send(fd[i], body, most); /* and not the last byte */
+    }
+    r = client_ask(&s, "POST", "/v1/completions", "", body, most);
+    assert_int_equal(r.status, 503);
+    assert_non_null(strstr(r.head, "Retry-After: 5"));
+    reply_free(&r);
+    for (int i = 0; i < 9; i++) close(fd[i]);
+    wait_for(&s, "sluice:connections ", 1);
+    r = client_post(&s, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":1}");
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    free(body);
+    assert_int_equal(server_stop(&s, SIGTERM), 0);
+}
+
 static int descriptors(pid_t pid)
 {
     char path[64];
@@ -206,9 +235,8 @@ static void half_open_connections_are_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_hosts_and_origins),
-        cmocka_unit_test(bodies_are_bounded),
-        cmocka_unit_test(clients_vanish_at_every_byte),
+        cmocka_unit_test(keys_hosts_and_origins),           cmocka_unit_test(bodies_are_bounded),
+        cmocka_unit_test(bodies_are_bounded_together),      cmocka_unit_test(clients_vanish_at_every_byte),
         cmocka_unit_test(half_open_connections_are_closed),
     };
 

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -40,6 +41,7 @@ struct http {
     pthread_cond_t stop;
     struct peer *peers;
     unsigned count;
+    _Atomic size_t bodies; /* bytes of bodies that are kept */
     bool stopping;
     pthread_t guard;
     bool guarded;
@@ -51,6 +53,7 @@ struct exchange {
     const char *method, *path;
     struct buffer body;
     uint64_t received;
+    size_t kept;        /* bytes of the body that count in http->bodies */
     struct fault fault; /* known before the body was read */
     bool answered;
     enum MHD_Result result;
@@ -336,13 +339,30 @@ static void check_head(struct exchange *x)
         fault_set(&x->fault, 405, NULL, NULL, "%.200s takes %s, not %.20s", x->path, methods, x->method);
 }
 
+static void drop_body(struct exchange *x)
+{
+    buffer_free(&x->body);
+    atomic_fetch_sub(&x->http->bodies, x->kept);
+    x->kept = 0;
+}
+
 static void take_body(struct exchange *x, const char *data, size_t bytes)
 {
     x->received += bytes;
     if (!x->fault.status && x->received > HTTP_BODY_MAX)
         fault_set(&x->fault, 413, NULL, NULL, "the body has more than the %u bytes that are allowed", HTTP_BODY_MAX);
-    if (!x->fault.status) buffer_append(&x->body, data, bytes);
-    if (x->fault.status || x->body.failed) buffer_free(&x->body);
+    if (!x->fault.status && atomic_load(&x->http->bodies) + bytes > HTTP_BODIES_MAX) {
+        fault_set(&x->fault, 503, NULL, "busy", "the bodies of all requests together take more than %u MiB",
+                  HTTP_BODIES_MAX >> 20);
+        x->fault.retry_after = 5;
+    }
+    if (x->fault.status || x->body.failed) {
+        drop_body(x);
+        return;
+    }
+    buffer_append(&x->body, data, bytes);
+    atomic_fetch_add(&x->http->bodies, bytes);
+    x->kept += bytes;
 }
 
 static void answer(struct exchange *x)
@@ -403,7 +423,7 @@ static void on_completed(void *arg, struct MHD_Connection *c, void **context, en
     (void)code;
     if (!x) return;
     set_busy(x, false);
-    buffer_free(&x->body);
+    drop_body(x);
     free(x);
     *context = NULL;
 }

@@ -4,7 +4,7 @@
  *
  *   Host, Origin, key, length --> body, whole --> handle() --> http_reply() or http_stream()
  *
- * Bounds: HTTP_BODY_MAX, HTTP_HEADERS_MAX, HTTP_CONNECTIONS, HTTP_REQUEST_SECONDS from the connection (or the answer before)
+ * Bounds: HTTP_BODY_MAX, HTTP_BODIES_MAX, HTTP_HEADERS_MAX, HTTP_CONNECTIONS, HTTP_REQUEST_SECONDS from the connection (or the answer before)
  * to the request's last byte. */
 #pragma once
 #include <stdbool.h>
@@ -15,6 +15,7 @@
 #include "proto/base/error.h"
 
 #define HTTP_BODY_MAX        (32u << 20)
+#define HTTP_BODIES_MAX      (256u << 20) /* of all requests that are being read or answered */
 #define HTTP_HEADERS_MAX     (32u << 10)
 #define HTTP_CONNECTIONS     512
 #define HTTP_REQUEST_SECONDS 30
