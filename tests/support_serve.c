@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +15,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+
+#include "tests/support_model.h"
+
+char *server_model(const char *tokenizer_config)
+{
+    static const char *const files[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"};
+    char here[PATH_MAX], path[PATH_MAX + 64], *folder = scratch_make();
+
+    assert_non_null(realpath(SERVE_DEMO, here));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", here, files[i]);
+        assert_int_equal(symlink(path, scratch_path(folder, files[i])), 0);
+    }
+    scratch_write(folder, "tokenizer_config.json", tokenizer_config);
+    return folder;
+}
 
 struct server server_start(const char *const *more)
 {

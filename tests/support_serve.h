@@ -14,6 +14,8 @@ struct server {
 
 /* Waits until it listens; more: further arguments, ended by NULL, or NULL. Fails the test. */
 struct server server_start(const char *const *more);
+/* A scratch folder of the demo model with this tokenizer_config.json; scratch_remove() takes it away. */
+char *server_model(const char *tokenizer_config);
 struct server server_start_model(const char *model, const char *const *more);
 /* Sends the signal and waits for its end; the exit status. */
 int server_stop(struct server *s, int signal);

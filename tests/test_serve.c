@@ -433,6 +433,50 @@ static void a_message_is_continued(void **state)
     json_decref(o);
 }
 
+/* ---- thoughts ---- */
+
+/* A template that opens a thought, as some models' do: what is said before its end is no content. */
+static void thoughts_are_told_apart(void **state)
+{
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"" QUESTION "\"}],\"max_tokens\":12,\"temperature\":0%s}";
+    char *folder = server_model("{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"bos_token\":\"<|begin_of_text|>\","
+                                "\"eos_token\":\"<|end|>\",\"chat_template\":\"{{ bos_token }}<|user|>\\n{{ messages[0]"
+                                "['content'] }}<|end|>\\n<|assistant|>\\n<think>\\n\"}");
+    struct server s = server_start_model(folder, NULL);
+    char text[512];
+    struct reply r;
+    json_t *o, *m;
+    char *thought;
+
+    (void)state;
+    snprintf(text, sizeof text, body, "");
+    r = client_post(&s, "/v1/chat/completions", text);
+    o = reply_json(&r);
+    m = json_object_get(choice_at(o, 0), "message");
+    assert_string_equal(string_at(m, "content"), "");
+    thought = strdup(string_at(m, "reasoning_content"));
+    assert_true(strlen(thought) > 5);
+    json_decref(o);
+    reply_free(&r);
+    snprintf(text, sizeof text, body, ",\"reasoning_format\":\"none\"");
+    r = client_post(&s, "/v1/chat/completions", text);
+    o = reply_json(&r);
+    m = json_object_get(choice_at(o, 0), "message");
+    assert_string_equal(string_at(m, "content"), thought);
+    assert_null(json_object_get(m, "reasoning_content"));
+    json_decref(o);
+    reply_free(&r);
+    snprintf(text, sizeof text, body, ",\"stream\":true");
+    r = client_post(&s, "/v1/chat/completions", text);
+    assert_non_null(strstr(r.body, "\"delta\":{\"reasoning_content\":"));
+    assert_null(strstr(r.body, "\"delta\":{\"content\":"));
+    reply_free(&r);
+    free(thought);
+    assert_int_equal(server_stop(&s, SIGTERM), 0);
+    scratch_remove(folder);
+}
+
 /* ---- answers of a form ---- */
 
 static json_t *spoken_json(const char *format, bool stream)
@@ -526,6 +570,7 @@ int main(void)
         cmocka_unit_test(a_prompt_too_long_is_told),
         cmocka_unit_test(models_tokens_and_templates),
         cmocka_unit_test(a_message_is_continued),
+        cmocka_unit_test(thoughts_are_told_apart),
         cmocka_unit_test(answers_have_their_form),
         cmocka_unit_test(forms_are_refused_by_name),
     };

@@ -1,5 +1,4 @@
 /* Tools: calls that a request forces are valid, told in the shapes of the API, and refused by name where they cannot be. */
-#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,7 +26,6 @@ static char *folder;
 /* The demo model with a template that has tools as Hermes has them. */
 static int open_server(void **state)
 {
-    static const char *const files[] = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"};
     static const char text[] =
         "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"bos_token\":\"<|begin_of_text|>\",\"eos_token\":\"<|end|>"
         "\","
@@ -37,18 +35,9 @@ static int open_server(void **state)
         "{{ '<|' + m['role'] + '|>\\n' + (m['content'] or '') | trim }}{% for c in m.tool_calls or [] %}<tool_call>"
         "{{ c.function.arguments.city }}</tool_call>{% endfor %}{{ '<|end|>\\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}\"}";
-    char here[PATH_MAX];
 
     (void)state;
-    folder = scratch_make();
-    for (size_t i = 0; i < 4; i++) {
-        char path[PATH_MAX + 64];
-
-        assert_non_null(realpath(SERVE_DEMO, here));
-        snprintf(path, sizeof path, "%s/%s", here, files[i]);
-        assert_int_equal(symlink(path, scratch_path(folder, files[i])), 0);
-    }
-    scratch_write(folder, "tokenizer_config.json", text);
+    folder = server_model(text);
     server = server_start_model(folder, NULL);
     return 0;
 }
