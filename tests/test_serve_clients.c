@@ -259,6 +259,45 @@ static void a_killed_stage_changes_no_text(void **state)
     assert_int_equal(server_stop(&s, SIGTERM), 0);
 }
 
+/* ---- its beginning ---- */
+
+static void an_address_that_is_taken_is_told(void **state)
+{
+    struct server s = server_start(NULL);
+    char port[8];
+    struct process_result r;
+
+    (void)state;
+    snprintf(port, sizeof port, "%d", s.port);
+    r = process_run("sluice", (const char *const[]){"serve", SERVE_DEMO, "--port", port, NULL}, NULL, 0, 10);
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "--port N takes another"));
+    process_result_free(&r);
+    r = process_run("sluice", (const char *const[]){"serve", SERVE_DEMO, "--host", "nowhere.invalid", NULL}, NULL, 0,
+                    20);
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "--host nowhere.invalid: "));
+    process_result_free(&r);
+    assert_int_equal(server_stop(&s, SIGINT), 0);
+}
+
+/* Told to end at any moment from its start on, it ends. */
+static void it_ends_before_it_has_begun(void **state)
+{
+    (void)state;
+    for (int ms = 0; ms < 120; ms += 9) {
+        struct process p = process_start("sluice", (const char *const[]){"serve", SERVE_DEMO, "--port", "0", NULL});
+        struct process_result r;
+
+        nap_ms(ms);
+        kill(p.pid, ms % 2 ? SIGINT : SIGTERM);
+        r = process_finish(&p, NULL, 0, 10);
+        if (r.status && r.status != 130 && r.status != 128 + SIGTERM && r.status != 128 + SIGINT)
+            fail_msg("after %d ms: %d: %s", ms, r.status, r.err);
+        process_result_free(&r);
+    }
+}
+
 /* ---- its end ---- */
 
 static void what_runs_may_end(void **state)
@@ -321,6 +360,8 @@ int main(void)
         cmocka_unit_test(silence_is_broken),
         cmocka_unit_test(time_is_limited_and_progress_told),
         cmocka_unit_test(a_killed_stage_changes_no_text),
+        cmocka_unit_test(an_address_that_is_taken_is_told),
+        cmocka_unit_test(it_ends_before_it_has_begun),
         cmocka_unit_test(what_runs_may_end),
         cmocka_unit_test(what_runs_too_long_is_told),
     };

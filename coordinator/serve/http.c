@@ -440,7 +440,13 @@ static void on_log(void *arg, const char *format, va_list ap)
     log_debug("http: %s", line);
 }
 
-static int listen_at(struct http *h, struct error *e)
+static int cannot_listen(const struct http *h, int failed, struct error *e)
+{
+    return error_set(e, failed, "cannot listen on %s port %d: %s%s", h->config.host, h->config.port, error_name(failed),
+                     failed == EADDRINUSE ? "; --port N takes another, 0 any that is free" : "");
+}
+
+static int take_address(struct http *h, struct error *e)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
     const char *host = h->config.host;
@@ -457,7 +463,7 @@ static int listen_at(struct http *h, struct error *e)
         int fd = socket(p->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (fd >= 0 && !bind(fd, p->ai_addr, p->ai_addrlen) && !listen(fd, 1024)) {
+        if (fd >= 0 && !bind(fd, p->ai_addr, p->ai_addrlen)) {
             h->listener = fd;
             h->loopback = check_address_local(p->ai_addr);
             continue;
@@ -466,17 +472,16 @@ static int listen_at(struct http *h, struct error *e)
         if (fd >= 0) close(fd);
     }
     freeaddrinfo(list);
-    if (h->listener < 0)
-        return error_set(e, failed, "cannot listen on %s port %d: %s%s", host, h->config.port, error_name(failed),
-                         failed == EADDRINUSE ? "; --port N takes another, 0 any that is free" : "");
+    if (h->listener < 0) return cannot_listen(h, failed, e);
     getsockname(h->listener, (struct sockaddr *)&a, &n);
     h->port =
         ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
     return 0;
 }
 
-static int start(struct http *h, struct error *e)
+int http_start(struct http *h, struct error *e)
 {
+    if (listen(h->listener, 1024)) return cannot_listen(h, errno, e);
     h->daemon = MHD_start_daemon(
         MHD_USE_POLL | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG |
             MHD_USE_ITC,
@@ -505,8 +510,7 @@ int http_open(struct http **out, const struct http_config *c, struct error *e)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&h->stop, &attr);
     pthread_condattr_destroy(&attr);
-    rc = listen_at(h, e);
-    if (!rc) rc = start(h, e);
+    rc = take_address(h, e);
     if (rc)
         http_close(h);
     else

@@ -36,7 +36,9 @@ struct http_config {
     void *arg;
 };
 
+/* Takes the address, so that it is known at once whether it is free; who connects before http_start() is refused. */
 int http_open(struct http **out, const struct http_config *c, struct error *e);
+int http_start(struct http *h, struct error *e);
 int http_port(const struct http *h);
 /* Waits until no request is being answered, so long at most. */
 void http_settle(struct http *h, unsigned ms);

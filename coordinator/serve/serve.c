@@ -33,7 +33,8 @@ struct server {
     struct keys keys;
     pthread_t watcher;
     bool watched;
-    atomic_bool over; /* all is done: the watcher ends */
+    atomic_bool serving; /* requests are answered: a signal lets those end that run */
+    atomic_bool over;    /* all is done: the watcher ends */
 };
 
 /* ---- signals: the first one drains, the next one interrupts ---- */
@@ -89,6 +90,10 @@ static void *watch(void *arg)
     while (!heard(-1)) {
     }
     if (atomic_load(&s->over)) return NULL;
+    if (!atomic_load(&s->serving)) {
+        interrupt();
+        return NULL;
+    }
     if (!s->options->quiet)
         fprintf(stderr, "sluice: ending: what runs has %g s; a second signal ends it at once\n", drain);
     work_drain(s->work, drain);
@@ -164,7 +169,8 @@ static int start(struct server *s, struct error *e)
                      &(struct work_config){.facts = &s->facts, .metrics = &s->metrics, .queue = (uint32_t)o->queue}, e);
 }
 
-static int listen_for_requests(struct server *s, struct error *e)
+/* Whether the address is free is known before anything is loaded. */
+static int take_address(struct server *s, struct error *e)
 {
     const struct options *o = s->options;
     struct http_config c = {.host = o->host,
@@ -175,8 +181,18 @@ static int listen_for_requests(struct server *s, struct error *e)
                             .handle = routes_handle,
                             .connections = on_connections,
                             .arg = &s->routes};
+    int rc = http_open(&s->http, &c, e);
+
+    if (!rc && pthread_create(&s->watcher, NULL, watch, s)) rc = error_set(e, EAGAIN, "cannot start a thread");
+    s->watched = !rc;
+    return rc;
+}
+
+static int listen_for_requests(struct server *s, struct error *e)
+{
+    const struct options *o = s->options;
     bool six = strchr(o->host, ':') != NULL;
-    int rc;
+    int rc = engine_ready(instance_engine(s->instance), e);
 
     s->routes = (struct routes){.facts = &s->facts,
                                 .metrics = &s->metrics,
@@ -184,10 +200,9 @@ static int listen_for_requests(struct server *s, struct error *e)
                                 .pulse = &s->pulse,
                                 .streams = s->streams,
                                 .heartbeat = o->heartbeat};
-    if ((rc = http_open(&s->http, &c, e))) return rc;
-    if (pthread_create(&s->watcher, NULL, watch, s)) return error_set(e, EAGAIN, "cannot start a thread");
-    s->watched = true;
-    if ((rc = engine_ready(instance_engine(s->instance), e))) return rc;
+    if (!rc) rc = http_start(s->http, e);
+    if (rc) return rc;
+    atomic_store(&s->serving, true);
     if (!o->quiet)
         fprintf(stderr, "sluice: %s, %u answers at once, %u tokens of context\n", s->facts.name, s->facts.parallel,
                 s->facts.context);
@@ -226,6 +241,7 @@ int serve(const struct options *o, struct error *e)
     if (!(s.streams = streams_open())) return error_set(e, ENOMEM, "out of memory");
     rc = signals(e);
     if (!rc) rc = keys_read(&s.keys, o, e);
+    if (!rc) rc = take_address(&s, e);
     if (!rc) rc = start(&s, e);
     if (!rc) rc = listen_for_requests(&s, e);
     if (!rc) rc = work_run(s.work, e);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "coordinator/batch/prefix.h"
+#include "coordinator/engine/interrupt.h"
 #include "coordinator/serve/choice.h"
 #include "coordinator/serve/reply.h"
 #include "coordinator/serve/work_slots.h"
@@ -564,6 +565,7 @@ int work_run(struct work *w, struct error *e)
     while (!rc) {
         bool over, last = w->config.more ? !w->config.more(w->config.arg) : false;
 
+        if (interrupted()) return error_set(e, ECANCELED, "interrupted");
         last |= take_incoming(w, &over);
         sweep_gone(w, w->waiting);
         sweep_gone(w, w->running);
