@@ -5,7 +5,7 @@
 
 #define WEIGHT_STEP 0.03  /* towards the newest */
 #define FORGET      0.99  /* of likelihoods, and of hits, with each token */
-#define BEFORE      2.0   /* what a bin is assumed to have seen, and found as predicted */
+#define BEFORE      1.0   /* what a bin is assumed to have seen, and found as predicted */
 #define Q_LEAST     0.002 /* less is not worth a place in the list */
 
 #define BETA_ONE 3

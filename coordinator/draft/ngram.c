@@ -34,7 +34,7 @@ struct ngrams {
 };
 
 /* Of texts of all kinds, roughly: only where it starts. */
-static const float escapes_at_first[NGRAM_ORDERS] = {.75f, .55f, .4f, .3f, .2f, .15f, .08f, .05f, .03f, .015f};
+static const float escapes_at_first[NGRAM_ORDERS] = {.75f, .55f, .4f, .3f, .2f, .12f, .06f, .03f, .015f, .008f};
 
 static void assume_rates(struct ngrams *g)
 {
