@@ -23,8 +23,9 @@ static void cut_host(struct positions *p)
     p->state_of_row = (uint32_t *)(void *)(host + f->state_of_row);
     p->row_of_state = (uint32_t *)(void *)(host + f->row_of_state);
     p->state_used = (uint64_t *)(void *)(host + f->state_used);
+    p->state_sequence = (uint32_t *)(void *)(host + f->state_sequence);
     memset(p->state_of_row, 0xff, p->plan->run.kv_rows * sizeof *p->state_of_row);
-    memset(p->row_of_state, 0xff, p->plan->run.sequences * sizeof *p->row_of_state);
+    memset(p->row_of_state, 0xff, plan_states_kept(&p->plan->run) * sizeof *p->row_of_state);
 }
 
 static void cut_device(struct positions *p)
@@ -146,7 +147,7 @@ static uint32_t parent_here(const struct positions *p, uint32_t parent, uint64_t
     return written > before ? (uint32_t)(written - before - 1) : UINT32_MAX;
 }
 
-/* Which positions leave their parent's state to a later one: to[i], true or false until it gets its slot. What this sweep
+/* Which positions leave their parent's state to a later one, or as it is to be kept: to[i], true or false until it gets its slot. What this sweep
  * continues is marked as used, so that it is not given away by it. */
 static void mark_states(struct positions *p, const struct sweep_position *s, uint64_t before, uint64_t used)
 {
@@ -155,7 +156,7 @@ static void mark_states(struct positions *p, const struct sweep_position *s, uin
         uint32_t here = s[i].parent == ROW_NONE ? UINT32_MAX : parent_here(p, s[i].parent, before), slot;
 
         if (here != UINT32_MAX) {
-            p->to[i] = p->from[here];
+            p->to[i] = p->from[here] || (s[here].flags & POSITION_KEEP);
             p->from[here] = true;
         } else if (s[i].parent != ROW_NONE && (slot = p->state_of_row[s[i].parent]) != UINT32_MAX) {
             p->to[i] = p->state_used[slot] == used;
@@ -164,16 +165,19 @@ static void mark_states(struct positions *p, const struct sweep_position *s, uin
     }
 }
 
-/* A free slot, else the one not used for longest, never one of this sweep; UINT32_MAX: there is none. */
-static uint32_t take_slot(const struct positions *p, uint64_t used)
+/* A free slot, else one of the same sequence, else the one not used for longest, never one of this sweep; UINT32_MAX: there is
+ * none. */
+static uint32_t take_slot(const struct positions *p, uint32_t sequence, uint64_t used)
 {
-    uint32_t slot = UINT32_MAX;
+    uint32_t own = UINT32_MAX, oldest = UINT32_MAX;
 
-    for (uint32_t j = 0; j < p->plan->run.sequences; j++) {
+    for (uint32_t j = 0; j < plan_states_kept(&p->plan->run); j++) {
         if (p->row_of_state[j] == ROW_NONE) return j;
-        if (p->state_used[j] != used && (slot == UINT32_MAX || p->state_used[j] < p->state_used[slot])) slot = j;
+        if (p->state_used[j] == used) continue;
+        if (own == UINT32_MAX && p->state_sequence[j] == sequence) own = j;
+        if (oldest == UINT32_MAX || p->state_used[j] < p->state_used[oldest]) oldest = j;
     }
-    return slot;
+    return own != UINT32_MAX ? own : oldest;
 }
 
 /* A slot for the state after each row: its parent's, if nobody later in this sweep needs that, else another one. */
@@ -192,12 +196,14 @@ static int place_states(struct positions *p, const struct sweep_position *s, uin
             if (!wanted) slot = p->from[i];
         }
         if (p->state_of_row[s[i].row] != UINT32_MAX) p->row_of_state[p->state_of_row[s[i].row]] = ROW_NONE;
-        if (slot == UINT32_MAX && (slot = take_slot(p, sweep + 1)) == UINT32_MAX)
-            return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more", p->plan->run.sequences);
+        if (slot == UINT32_MAX && (slot = take_slot(p, s[i].sequence, sweep + 1)) == UINT32_MAX)
+            return error_set(e, ENOSPC, "%u recurrent states are kept, this sweep needs more",
+                             plan_states_kept(&p->plan->run));
         if (p->row_of_state[slot] != ROW_NONE) p->state_of_row[p->row_of_state[slot]] = UINT32_MAX;
         p->row_of_state[slot] = s[i].row;
         p->state_of_row[s[i].row] = slot;
         p->state_used[slot] = sweep + 1;
+        p->state_sequence[slot] = s[i].sequence;
         p->to[i] = slot;
     }
     return 0;

@@ -40,10 +40,11 @@ struct positions {
     uint32_t *d_row, *d_position, *d_first, *d_select, *d_gather;
     struct ops_run *d_runs;
     /* recurrent states: which slot holds the state after a row */
-    uint32_t *state_of_row; /* [kv_rows], UINT32_MAX: none; NULL where the model has none */
-    uint32_t *row_of_state; /* [slots], ROW_NONE: free */
-    uint64_t *state_used;   /* [slots] sweep of last use */
-    uint32_t *from, *to;    /* of the current sweep */
+    uint32_t *state_of_row;   /* [kv_rows], UINT32_MAX: none; NULL where the model has none */
+    uint32_t *row_of_state;   /* [slots], ROW_NONE: free */
+    uint64_t *state_used;     /* [slots] sweep of last use */
+    uint32_t *state_sequence; /* [slots] whose it was last */
+    uint32_t *from, *to;      /* of the current sweep */
 };
 
 int positions_open(struct positions *p, const struct plan_shm *plan, struct ops *ops, struct error *e);

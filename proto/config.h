@@ -41,7 +41,7 @@ struct plan_run {
     uint32_t kv_rows;       /* positions that the KV cache holds */
     uint32_t max_positions; /* of one sweep */
     uint32_t max_logits;    /* positions of one sweep that may want logits */
-    uint32_t sequences;     /* recurrent states kept */
+    uint32_t sequences;     /* at once */
     uint32_t trace;         /* stages report every slot's times */
     uint32_t log_level;
     uint32_t io_find;            /* enum plan_io_find */
@@ -52,6 +52,12 @@ struct plan_run {
      * transfer) while it answers MEASURE_MEMORY or MEASURE_COPY, on the device that it measures; 0: nobody will ask. */
     uint64_t probe_bytes, peak_bytes;
 };
+
+/* Recurrent states that are kept: one of each sequence, and one more where what follows it is guessed. */
+static inline uint32_t plan_states_kept(const struct plan_run *run)
+{
+    return run->guesses ? 2 * run->sequences : run->sequences;
+}
 
 /* Slots lie lane after lane: bytes of those of the lanes before this one, in the arena (slots: reader_slots) or in the
  * device's memory (transfer_slots); lane LANES: of all. */

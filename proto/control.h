@@ -63,6 +63,8 @@ enum control_measure {
 #define POSITION_LOGITS 1u /* its logits are wanted */
 #define POSITION_CHECK                                                                                                 \
     2u /* of the first position: this sweep shall name the first tensor or result that is not a number */
+#define POSITION_KEEP                                                                                                  \
+    4u /* recurrent states: the one after it is kept, and what follows it in this sweep goes on from a copy */
 #define ROW_NONE UINT32_MAX
 
 /* One position of a sweep. Its key and value go to KV row `row`; it sees itself and its ancestors: parent is the row of

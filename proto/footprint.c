@@ -216,7 +216,7 @@ uint64_t footprint_memory(const struct plan_shm *p, const struct plan_run *r, ui
     uint64_t at = cut_caches(p, r, k, v), offset;
 
     for (uint64_t i = 0; i < p->states.count; i++) {
-        offset = piece(&at, plan_states(p)[i].floats * sizeof(float) * r->sequences);
+        offset = piece(&at, plan_states(p)[i].floats * sizeof(float) * plan_states_kept(r));
         if (states) states[i] = offset;
     }
     return at;
@@ -245,8 +245,9 @@ void footprint_positions(struct footprint_positions *f, const struct plan_shm *p
     f->runs = piece(&at, f->runs_most * FOOTPRINT_RUN);
     if (p->states.count) {
         f->state_of_row = piece(&at, r->kv_rows * word);
-        f->row_of_state = piece(&at, r->sequences * word);
-        f->state_used = piece(&at, r->sequences * sizeof(uint64_t));
+        f->row_of_state = piece(&at, plan_states_kept(r) * word);
+        f->state_used = piece(&at, plan_states_kept(r) * sizeof(uint64_t));
+        f->state_sequence = piece(&at, plan_states_kept(r) * word);
     }
     f->host_bytes = at;
     at = 0;

@@ -86,7 +86,8 @@ struct footprint_positions {
     uint64_t token, row, position, first, select, gather; /* [n], first [n + 1] */
     uint64_t from, to;                                    /* [n] */
     uint64_t runs;                                        /* [runs_most] */
-    uint64_t state_of_row, row_of_state, state_used;      /* [kv_rows], [sequences] twice; where there are states */
+    uint64_t state_of_row; /* [kv_rows]; where there are states, as those that follow: [plan_states_kept()] */
+    uint64_t row_of_state, state_used, state_sequence;
     uint64_t host_bytes;
     /* device */
     uint64_t d_row, d_position, d_first, d_select, d_gather, d_runs;

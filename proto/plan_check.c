@@ -13,7 +13,7 @@ static int check_sizes(const struct plan_shm *p, struct error *e)
         kv += (uint64_t)plan_caches(p)[i].k_width + plan_caches(p)[i].v_width;
     for (uint64_t i = 0; i < p->states.count; i++) state += plan_states(p)[i].floats;
     if (!check_fits(0, kv, 4ull * p->run.kv_rows, CHECK_BYTES) ||
-        !check_fits(0, state, 4ull * p->run.sequences, CHECK_BYTES) ||
+        !check_fits(0, state, 4ull * plan_states_kept(&p->run), CHECK_BYTES) ||
         !check_fits(0, width, 4ull * p->run.max_positions, CHECK_BYTES))
         CHECK_FAIL("%u cached positions, %u in a sweep and %u sequences need more memory than there is", p->run.kv_rows,
                    p->run.max_positions, p->run.sequences);

@@ -56,10 +56,10 @@ int scheduler_open(struct scheduler **out, const struct scheduler_config *c, str
 
     if (!s) return error_set(e, ENOMEM, "out of memory");
     s->config = *c;
-    if (c->plan->states.count) s->config.guesser = (struct guesser){0};
     rc = sampler_open(&s->sampler, c->plan->spec.vocab, e);
     if (!rc) rc = kv_rows_open(&s->rows, r->kv_rows, e);
     if (!rc) rc = sweep_open(&s->sweep, r->max_positions, r->max_logits, e);
+    s->sweep.chains = c->plan->states.count > 0;
     if (!rc) rc = sweep_spare(&s->sweep, s->rows, plan_guess_rows(r->guesses), e);
     if (!rc && !(s->ahead = calloc(r->max_positions, sizeof *s->ahead))) rc = error_set(e, ENOMEM, "out of memory");
     if (!rc && s->config.guesser.guess) rc = open_guesses(s, r->max_logits, e);
@@ -246,6 +246,15 @@ static void record(struct scheduler *s)
     if (s->config.swept) s->config.swept(s->config.arg, s->start_ns, &r);
 }
 
+/* Recurrent states are there after the root and after the last guess of its chain. */
+static void accept_chain(struct scheduler *s, uint32_t at)
+{
+    const struct sweep_row *r = &s->sweep.row[at];
+
+    if (r->kin != SWEEP_NONE) return;
+    while (sequence_computed(r->sequence) <= r->position) sequence_accept(r->sequence, sequence_computed(r->sequence));
+}
+
 /* The token of a row of logits; and where it was guessed, that of its row, and so on: to the first that was not, or is the
  * sequence's last. A guess whose logits are no numbers is computed again as what it is: the error is then the plain run's. */
 static int walk(struct scheduler *s, uint32_t at, const float *logits, uint32_t *tokens, struct error *e)
@@ -268,8 +277,9 @@ static int walk(struct scheduler *s, uint32_t at, const float *logits, uint32_t 
         if (sequence_ended(q) != SEQUENCE_RUNS) return 0;
         next = sweep_child(&s->sweep, at, token);
         if (next == SWEEP_NONE || !engine_are_numbers(logits + next * vocab, vocab)) return 0;
-        if (s->sweep.row[next].own) sequence_accept(q, s->sweep.row[next].position);
+        if (s->sweep.row[next].own && !s->sweep.chains) sequence_accept(q, s->sweep.row[next].position);
         at = next;
+        if (s->sweep.chains) accept_chain(s, at);
     }
 }
 
@@ -343,13 +353,14 @@ static void announce(struct scheduler *s, bool next)
 
 /* ---- guesses ---- */
 
-static struct guess_root root_of(const struct sequence *q, uint32_t most)
+static struct guess_root root_of(const struct sequence *q, uint32_t most, bool chain)
 {
     return (struct guess_root){.token = sequence_tokens(q),
                                .count = sequence_count(q),
                                .prompt = sequence_prompt(q),
                                .number = sequence_number(q),
                                .most = most,
+                               .chain = chain,
                                .sampling = sequence_sampling(q)};
 }
 
@@ -359,7 +370,7 @@ static void meet_all(struct scheduler *s)
     const struct guesser *g = &s->config.guesser;
 
     for (uint32_t i = 0; g->meet && i < s->joined; i++) {
-        struct guess_root r = root_of(s->list[i], 0);
+        struct guess_root r = root_of(s->list[i], 0, s->sweep.chains);
 
         g->meet(g->arg, &r);
     }
@@ -378,7 +389,7 @@ static uint32_t list_roots(struct scheduler *s)
         s->root_row[n] = i;
         s->node[i] = 0;
         s->node_root[i] = n;
-        s->root[n++] = root_of(q, most);
+        s->root[n++] = root_of(q, most, s->sweep.chains);
     }
     return n;
 }

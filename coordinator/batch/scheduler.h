@@ -41,7 +41,7 @@ struct scheduler_counts {
 struct scheduler_config {
     struct engine *engine;
     const struct plan_shm *plan;
-    struct guesser guesser; /* guess NULL: nobody guesses, and so for models with recurrent states */
+    struct guesser guesser; /* guess NULL: nobody guesses */
     /* At every boundary between sweeps, before the next is built: may join and leave. May be NULL. */
     int (*boundary)(void *arg, struct error *e);
     void *boundary_arg;

@@ -69,6 +69,7 @@ static bool add(struct sweep *s, struct sequence *q, struct sequence_work w, uin
             s->row[s->rows++] = (struct sweep_row){.sequence = q,
                                                    .position = w.from + n,
                                                    .root = w.decode,
+                                                   .at = s->positions,
                                                    .row = p->row,
                                                    .parent = SWEEP_NONE,
                                                    .kin = SWEEP_NONE,
@@ -123,17 +124,20 @@ bool sweep_guess(struct sweep *s, uint32_t parent, uint32_t token, uint32_t *row
     uint32_t position = p->position + 1;
     bool own = (p->own || p->root) && !p->heir;
 
+    if (s->chains && !own) return false;
     if (s->positions == s->most || s->rows == s->most_rows || (!own && s->spared == s->spares)) return false;
     *g = (struct sweep_row){.sequence = p->sequence,
                             .position = position,
                             .parent = parent,
                             .token = token,
+                            .at = s->positions,
                             .own = own,
                             .kin = SWEEP_NONE,
                             .next = p->kin,
                             .row = own ? sequence_row_ahead(p->sequence, position) : s->spare[s->spared]};
     g->turns = p->turns + (g->row != p->row + 1);
     if (g->turns > TURNS_MOST) return false;
+    if (s->chains && p->root) s->position[p->at].flags |= POSITION_KEEP;
     if (own)
         p->heir = true;
     else

@@ -6,7 +6,9 @@
  *
  * Guesses hang on rows of logits: a root, the last token of a sequence that is answering, or an earlier guess. The first that
  * is hung on a root, and the first on that one, and so on, get the rows of the cache that these tokens would have; all
- * others get rows that belong to no sequence and are free again in the next sweep. */
+ * others get rows that belong to no sequence and are free again in the next sweep. Where models have recurrent states there
+ * are no others: a chain of guesses goes on from a copy of the state after its root, which is kept for what is computed
+ * again where not all of them were right. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +24,8 @@ struct sweep_span {
 struct sweep_row { /* of logits that will come, in order */
     struct sequence *sequence;
     uint32_t position;
-    bool root; /* guesses may follow it */
+    bool root;   /* guesses may follow it */
+    uint32_t at; /* its place among the positions */
     /* of a guess: */
     uint32_t parent; /* the row of logits that it follows, SWEEP_NONE: it is no guess */
     uint32_t token;
@@ -41,6 +44,7 @@ struct sweep {
     uint32_t positions, spans, rows;
     uint32_t decodes;                /* of the positions, those that come after a prompt, guesses included */
     uint32_t guesses;                /* of the positions */
+    bool chains;                     /* guesses follow each other: recurrent states */
     uint32_t *spare, spares, spared; /* rows of the cache for guesses; how many there are, and are used */
 };
 

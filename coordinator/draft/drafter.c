@@ -205,15 +205,19 @@ static void grow(struct drafter *d, struct node *x, uint32_t guess)
 {
     uint32_t ahead;
     struct ngram_context c = way_to(d, x->root, guess, &ahead);
+    const struct blend_guess *best = NULL;
 
     blend_look(&d->blend, c, &d->sampling[x->root], d->position[x->root] + ahead, &x->list);
     x->open = true;
     if (ahead >= d->ask->root[x->root].most) return;
+    for (uint32_t i = 0; i < x->list.n; i++)
+        if (!best || x->list.guess[i].p > best->p) best = &x->list.guess[i];
     for (uint32_t i = 0; i < x->list.n; i++) {
         const struct blend_guess *g = &x->list.guess[i];
         double p = x->p * (double)g->p;
 
-        if (p >= P_LEAST) push(d, (struct heap_entry){p, x->root, guess, g->token, g->recycled > g->ngram});
+        if (p >= P_LEAST && (g == best || !d->ask->root[x->root].chain))
+            push(d, (struct heap_entry){p, x->root, guess, g->token, g->recycled > g->ngram});
     }
 }
 

@@ -20,6 +20,7 @@ struct guess_root {
     uint32_t prompt; /* tokens that it began with */
     uint32_t number; /* its name: another one's, or the same one's after it was asked again, is another */
     uint32_t most;   /* guesses after each other that are of use */
+    bool chain;      /* only one guess can follow each */
     const struct sampler_settings *sampling;
 };
 

@@ -242,7 +242,7 @@ static void start(struct draft *d)
         .io = s->io,
         .engine = s->engine,
         .kv_form = s->kv_form,
-        .guesses = d->p->states.count ? 0 : s->guesses,
+        .guesses = s->guesses,
         .sequences = s->sequences ? s->sequences : 1,
         .trace = s->trace,
         .log_level = s->log_level,
@@ -435,9 +435,11 @@ static int refuse_device(const struct draft *d)
 static uint64_t guessing(const struct draft *d)
 {
     const struct plan_run *r = d->r;
-    uint64_t cache = r->backend == BACKEND_CPU ? footprint_kv_position(d->p, r->kv_form) : 0;
+    uint64_t cache = r->backend == BACKEND_CPU ? footprint_kv_position(d->p, r->kv_form) : 0, states = 0;
 
-    return cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + plan_guess_rows(r->guesses) * cache +
+    for (uint64_t i = 0; i < d->p->states.count && r->guesses && r->backend == BACKEND_CPU; i++)
+        states += plan_states(d->p)[i].floats * sizeof(float) * r->sequences;
+    return states + cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + plan_guess_rows(r->guesses) * cache +
            r->guesses * (uint64_t)d->p->spec.vocab * sizeof(float) * (r->backend == BACKEND_CPU ? 2 : 1);
 }
 
