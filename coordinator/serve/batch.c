@@ -88,6 +88,13 @@ static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t pos
     atomic_fetch_add(&r->metrics.positions, positions);
 }
 
+static void on_guessed(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses)
+{
+    (void)start_ns;
+    (void)end_ns;
+    atomic_fetch_add(&((struct run *)arg)->metrics.guesses, guesses);
+}
+
 /* ---- results ---- */
 
 static int write_fault(struct run *r, const struct batch_line *l, const struct fault *f, struct error *e)
@@ -197,7 +204,7 @@ static bool more(void *arg)
 static int start(struct run *r, struct instance **i, struct error *e)
 {
     const struct options *o = r->options;
-    struct batch_observer observer = {.arg = r, .tick = on_tick, .swept = on_swept};
+    struct batch_observer observer = {.arg = r, .tick = on_tick, .swept = on_swept, .guessed = on_guessed};
     struct instance_config c = {.options = o, .text = true, .template = PARTS_TEMPLATE_IF_ANY, .observer = &observer};
     uint32_t most = o->parallel                         ? (uint32_t)o->parallel
                     : r->requests < SERVE_PARALLEL_MOST ? (uint32_t)r->requests

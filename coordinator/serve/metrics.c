@@ -76,6 +76,7 @@ void metrics_write(struct buffer *b, const struct metrics *m)
     counter(b, "prefix_cache_hits_total", "Tokens of prompts that the KV cache held already.", &m->cached_tokens);
     counter(b, "sweeps_total", "Passes over the model.", &m->sweeps);
     counter(b, "sweep_positions_total", "Positions that sweeps have computed.", &m->positions);
+    counter(b, "guesses_total", "Of these, tokens that were guessed to follow, and checked.", &m->guesses);
     counter(b, "bytes_read_total", "Bytes of weights read from disk.", &m->bytes_read);
     counter(b, "requests_total", "Requests for answers.", &m->requests);
     counter(b, "requests_refused_total", "Requests that were refused.", &m->refused);

@@ -135,6 +135,13 @@ static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t pos
     atomic_fetch_add(&m->positions, positions);
 }
 
+static void on_guessed(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses)
+{
+    (void)start_ns;
+    (void)end_ns;
+    atomic_fetch_add(&((struct server *)arg)->metrics.guesses, guesses);
+}
+
 static void on_note(void *arg, const char *text)
 {
     (void)arg;
@@ -153,7 +160,8 @@ static void on_connections(void *arg, int change)
 static int start(struct server *s, struct error *e)
 {
     const struct options *o = s->options;
-    struct batch_observer observer = {.arg = s, .sweep = on_sweep, .tick = on_tick, .swept = on_swept, .note = on_note};
+    struct batch_observer observer = {
+        .arg = s, .sweep = on_sweep, .tick = on_tick, .swept = on_swept, .guessed = on_guessed, .note = on_note};
     struct instance_config c = {.options = o, .text = true, .template = PARTS_TEMPLATE_IF_ANY, .observer = &observer};
     struct instance_load load = {.sequences = o->parallel ? (uint32_t)o->parallel : SERVE_PARALLEL_MOST,
                                  .max_logits = SERVE_PARALLEL_MOST,
