@@ -132,7 +132,8 @@ static void room_is_given_back(void **state)
 
 static void choices_read_a_prompt_once(void **state)
 {
-    struct server s = server_start(NULL);
+    static const char *const plain[] = {"--speculate", "off", NULL}; /* guesses are positions too */
+    struct server s = server_start(plain);
     struct answer a = ask(&s, 6, 400, 9, ",\"n\":8");
     double computed = server_metric(&s, "sluice:sweep_positions_total ");
 
