@@ -22,7 +22,7 @@ struct fuzz_target {
 extern const struct fuzz_target fuzz_safetensors, fuzz_index, fuzz_config, fuzz_generation, fuzz_tokenizer, fuzz_pieces,
     fuzz_template, fuzz_control, fuzz_plan, fuzz_run, fuzz_options, fuzz_trace, fuzz_sums, fuzz_tensors_list, fuzz_job,
     fuzz_messages, fuzz_calibration, fuzz_document, fuzz_place, fuzz_special, fuzz_merges, fuzz_gguf, fuzz_gguf_text,
-    fuzz_unit, fuzz_packed, fuzz_schema, fuzz_tekken;
+    fuzz_unit, fuzz_packed, fuzz_schema, fuzz_tools, fuzz_tekken;
 extern const struct fuzz_target fuzz_request;
 extern const struct fuzz_target *const fuzz_targets[]; /* all of them; NULL ends it */
 
