@@ -64,7 +64,7 @@ static void what_followed_is_found(void **state)
     assert_true(p_of(history_ngrams(h), text + 80, 80, 21) < 0.2);
     assert_true(p_of(history_ngrams(h), text + 80, 1, 20) > 0.2); /* less is known of a shorter context */
     /* the last token has never been followed by this one */
-    assert_true(p_of(history_ngrams(h), (const uint32_t[]){5, 60}, 2, 6) == 0);
+    assert_true(p_of(history_ngrams(h), (const uint32_t[]){5, 60} + 2, 2, 6) == 0);
     r = root(text, 120, 1); /* it goes on */
     history_meet(h, &r);
     assert_true(p_of(history_ngrams(h), text + 120, 30, 0) > 0.5);

@@ -501,7 +501,7 @@ static int open_all(const char *folder, struct error *e)
     if (!rc) rc = tokenizer_open(&t, folder, e);
     if (!rc) rc = template_open(&c, folder, NULL, e);
     if (!rc) template_close(c);
-    if (t && (!rc || c)) tokenizer_close(t);
+    tokenizer_close(t);
     model_close(m);
     return rc;
 }

@@ -225,8 +225,10 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     uint32_t dims = parts > 1 ? 3 : 2;
     const struct tensor *t = find(b, full, TENSOR_DTYPES, shape + (3 - dims), dims);
     struct plan_matrix m = {.rows = rows, .cols = cols, .scale_file = PLAN_NONE};
+    const char *name;
 
     if (!t) return 0;
+    name = tensor_stored_name(t); /* stays where it is; t does not where tensors are added */
     /* a lone matrix in a stack keeps its three dimensions */
     if (!same_shape(t, shape + (3 - dims), dims) && !same_shape(t, shape, 3)) {
         shape_fault(b, t, shape + (3 - dims), dims);
@@ -236,13 +238,13 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     if (times) *times = t->times;
     if (isnan(t->times) || (t->times != 0 && !times))
         build_fault(b, "%s: tensor %s: a scale of all of it is not supported here: take a file of another type",
-                    tensors_path(b->t, t), tensor_stored_name(t));
+                    tensors_path(b->t, t), name);
     if (!build_ok(b)) return 0;
     m.row_bytes = form_row_bytes(m.form, cols);
     m.file_off = t->offset + part * rows * m.row_bytes;
     m.file = program_file_of(b, t);
     if (form_info(m.form)->scales == FORM_SCALES_GRID) find_scales(b, &m, t, part, parts);
-    return build_ok(b) ? put_matrix(b, &m, tensor_stored_name(t)) : 0;
+    return build_ok(b) ? put_matrix(b, &m, name) : 0;
 }
 
 uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols)
