@@ -134,11 +134,11 @@ static void lines_of_every_length(void **state)
 /* ---- as a user ---- */
 
 #ifdef __SANITIZE_ADDRESS__
-#define LIMIT "" /* the sanitizer reserves addresses by the terabyte, and is slow */
+#define LIMIT   "" /* the sanitizer reserves addresses by the terabyte, and is slow */
 #define SECONDS 120
 #else
 #define SECONDS 20
-#define LIMIT "ulimit -v 3000000; "
+#define LIMIT   "ulimit -v 3000000; "
 #endif
 
 /* What never ends goes into the command, which may have a gigabyte of addresses: where it reads on, it ends otherwise. */
