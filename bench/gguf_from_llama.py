@@ -3,7 +3,7 @@
 
     PYTHONPATH=.../gguf-py gguf_from_llama.py FOLDER OUT.gguf
 
-llama.cpp's own converter wants a published tokenizer; a bench needs none. Rows of q and k are put in the order in which
+llama.cpp's own converter wants a published tokenizer; a bench needs none but byte tokens. Rows of q and k are put in the order in which
 llama.cpp rotates them."""
 import json
 import mmap
@@ -48,6 +48,18 @@ def rotated_order(x, heads):
     return x.reshape(heads, 2, rows // heads // 2, cols).swapaxes(1, 2).reshape(rows, cols)
 
 
+def vocabulary(w, n):
+    """Bytes, and as many tokens more as the model has rows."""
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    kinds = [gguf.TokenType.UNKNOWN] + 2 * [gguf.TokenType.CONTROL] + 256 * [gguf.TokenType.BYTE]
+    w.add_tokenizer_model("llama")
+    w.add_token_list(tokens + [f"\u2581w{i}" for i in range(n - len(tokens))])
+    w.add_token_scores([-float(i) for i in range(n)])
+    w.add_token_types(kinds + (n - len(kinds)) * [gguf.TokenType.NORMAL])
+    w.add_bos_token_id(1)
+    w.add_eos_token_id(2)
+
+
 def main():
     folder, out = sys.argv[1:]
     with open(os.path.join(folder, "config.json")) as f:
@@ -55,7 +67,7 @@ def main():
     w = gguf.GGUFWriter(out, "llama")
     w.add_name("bench")
     w.add_vocab_size(c["vocab_size"])
-    w.add_tokenizer_model("no_vocab")
+    vocabulary(w, c["vocab_size"])
     w.add_context_length(c["max_position_embeddings"])
     w.add_embedding_length(c["hidden_size"])
     w.add_block_count(c["num_hidden_layers"])
