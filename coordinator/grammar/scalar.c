@@ -201,8 +201,8 @@ uint32_t grammar_other_name(struct grammar *g, const char **name, const size_t *
     for (size_t i = 0; i < n && !g->failed; i++) {
         size_t end = i + 1 < n ? at[i + 1] : text.bytes;
 
-        if (can_be_spelled(text.data + at[i], end - at[i]))
-            word[words++] = (struct grammar_word){text.data + at[i], end - at[i]};
+        if (end == at[i] || can_be_spelled(text.data + at[i], end - at[i]))
+            word[words++] = (struct grammar_word){text.bytes ? text.data + at[i] : "", end - at[i]};
     }
     if (!g->failed) {
         qsort(word, words, sizeof *word, by_text);

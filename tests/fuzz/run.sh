@@ -2,6 +2,7 @@
 # Runs libFuzzer on each target for so many seconds, from the seeds and from what earlier runs have found.
 #
 #   tests/fuzz/run.sh BUILD SECONDS TARGET...
+#   FUZZ_SEED=N                  the same inputs each time, as far as the seconds go; without it others in each run
 #
 # The corpus grows in BUILD/corpus/TARGET; an input that fails lies in BUILD/found/TARGET afterwards: mend what it shows and
 # keep it as tests/data/fuzz/TARGET/NAME. Prints a line for each target: inputs, coverage, what failed.
@@ -11,6 +12,7 @@ shift 2
 [ "$seconds" -gt 0 ] || { echo "fuzz: SECONDS must be 1 or more" >&2; exit 1; } # libFuzzer takes 0 for ever
 # Memory that a target may hold: what the largest inputs account for, many times over. One input may take 20 s of a loaded machine.
 limits=(-rss_limit_mb=2048 -malloc_limit_mb=256 -timeout=20 -max_len=65536 -print_final_stats=1 -verbosity=1)
+[ -z "${FUZZ_SEED:-}" ] || limits+=(-seed="$FUZZ_SEED")
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:handle_abort=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 
