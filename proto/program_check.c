@@ -102,11 +102,13 @@ static int check_scales(const struct plan_shm *p, const struct plan_matrix *m, u
 /* The units of a packed matrix follow each other, and none is longer than what it unpacks to and its header. */
 static int check_units(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
 {
-    const uint64_t *at = plan_units(p) + m->unit0, n = plan_matrix_units(m);
+    const uint64_t *at, n = plan_matrix_units(m);
 
     if (m->form != FORM_BF16) CHECK_FAIL("matrix %llu is packed, and stored in %s", ULL(i), form_name(m->form));
-    if (!check_fits(m->unit0, n + 1, 1, p->units.count) || !unit_stored_most(m->unit_rows, m->cols) ||
-        m->file_off != *at)
+    if (!check_fits(m->unit0, n + 1, 1, p->units.count) || !unit_stored_most(m->unit_rows, m->cols))
+        CHECK_FAIL("matrix %llu: units from %llu on, of %u rows", ULL(i), ULL(m->unit0), m->unit_rows);
+    at = plan_units(p) + m->unit0;
+    if (m->file_off != *at)
         CHECK_FAIL("matrix %llu: units from %llu on, of %u rows", ULL(i), ULL(m->unit0), m->unit_rows);
     for (uint64_t k = 0; k < n; k++) {
         uint64_t left = m->rows - k * m->unit_rows, bytes = at[k + 1] - at[k];
