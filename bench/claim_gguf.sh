@@ -22,7 +22,7 @@ for type in ${TYPES:-Q8_0 Q4_K_M}; do
         run_json s -p "Once upon a time" -n 18 --context 128 --speculate off
         ours+=("$(calc "1 / $(decode_seconds s)")")
         stored+=("$(calc "$(field 'd["stages"]["compute"]["bytes"] / len(d["sweeps"]) / 1e9' <"$scratch/s.json") * ${ours[r]}")")
-        run_json p -p "$(words 512)" -n 2 --context 2048 --speculate off
+        run_json p -p "$(words 70)" -n 2 --context 1024 --speculate off # a token a letter: about 512
         prompt+=("$(field 'max(s["positions"] / s["seconds"] for s in d["sweeps"] if s["positions"] > 64)' <"$scratch/p.json")")
         peer_prompt+=("$(llama_rate "$llama_bench" -p 512 -n 0 -lm none)")
         say "$type, round $((r + 1)): from memory ${ours[r]} and ${peer[r]} tok/s (${stored[r]} GB/s), a prompt ${prompt[r]} and ${peer_prompt[r]}"
