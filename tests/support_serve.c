@@ -220,6 +220,17 @@ json_t *reply_json(const struct reply *r)
     return o;
 }
 
+json_t *client_post_json(const struct server *s, const char *path, const char *body, int status)
+{
+    struct reply r = client_post(s, path, body);
+    json_t *o;
+
+    if (r.status != status) fail_msg("%d instead of %d for %s: %s", r.status, status, body, r.body);
+    o = reply_json(&r);
+    reply_free(&r);
+    return o;
+}
+
 /* ---- streams ---- */
 
 static const char *piece_of(const json_t *choice)

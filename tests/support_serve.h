@@ -36,6 +36,8 @@ struct reply client_get(const struct server *s, const char *path);
 struct reply client_read(int fd); /* until the answer is complete or the connection closed */
 void reply_free(struct reply *r);
 json_t *reply_json(const struct reply *r); /* the caller's; fails the test where it is none */
+/* The JSON of the answer, the caller's; fails the test where its status is another. */
+json_t *client_post_json(const struct server *s, const char *path, const char *body, int status);
 
 /* The text of a stream's choice: its pieces, joined; checks the framing of every event. The caller's. */
 char *stream_text(const struct reply *r, int choice, const char **finish);

@@ -32,13 +32,7 @@ static int close_server(void **state)
 
 static json_t *post(const char *path, const char *body, int status)
 {
-    struct reply r = client_post(&server, path, body);
-    json_t *o;
-
-    if (r.status != status) fail_msg("%d instead of %d for %s: %s", r.status, status, body, r.body);
-    o = reply_json(&r);
-    reply_free(&r);
-    return o;
+    return client_post_json(&server, path, body, status);
 }
 
 static const char *string_at(const json_t *o, const char *key)
