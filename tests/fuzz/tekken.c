@@ -11,12 +11,9 @@ static void run(const uint8_t *data, size_t bytes)
     static const char *const names[] = {"tekken.json", NULL};
     static const char usual[] = "ab  b\xC3\xA4 12 it's [INST]x</s>\n\n\xF0\x9F\xA6\x8A aaaaab";
     static struct fuzz_folder folder;
-    const uint8_t *nul = bytes ? memchr(data, 0, bytes) : NULL;
-    const char *text = nul ? (const char *)nul + 1 : usual;
 
     if (!folder.files) fuzz_folder_make(&folder, names);
-    fuzz_folder_fill(&folder, 0, data, nul ? (size_t)(nul - data) : bytes, 0);
-    fuzz_text(folder.path, text, nul ? bytes - (size_t)(text - (const char *)data) : sizeof usual - 1);
+    fuzz_text_behind(&folder, data, bytes, usual);
 }
 
 /* A file needs all bytes before anything else is looked at. */

@@ -60,3 +60,12 @@ void fuzz_text(const char *folder, const char *text, size_t bytes)
     fuzz_text_of(t, text, bytes);
     tokenizer_close(t);
 }
+
+void fuzz_text_behind(struct fuzz_folder *f, const uint8_t *data, size_t bytes, const char *usual)
+{
+    const uint8_t *nul = bytes ? memchr(data, 0, bytes) : NULL;
+    const char *text = nul ? (const char *)nul + 1 : usual;
+
+    fuzz_folder_fill(f, 0, data, nul ? (size_t)(nul - data) : bytes, 0);
+    fuzz_text(f->path, text, nul ? bytes - (size_t)(text - (const char *)data) : strlen(usual));
+}

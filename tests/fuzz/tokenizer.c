@@ -12,12 +12,9 @@ static void run(const uint8_t *data, size_t bytes)
     static const char *const names[] = {"tokenizer.json", NULL};
     static const char usual[] = "Hello  w\xC3\xB6rld, 1234 it's <s>\xE2\x96\x81x\n\n\t\xF0\x9F\xA6\x8A aaaaaaaa";
     static struct fuzz_folder folder;
-    const uint8_t *nul = bytes ? memchr(data, 0, bytes) : NULL;
-    const char *text = nul ? (const char *)nul + 1 : usual;
 
     if (!folder.files) fuzz_folder_make(&folder, names);
-    fuzz_folder_fill(&folder, 0, data, nul ? (size_t)(nul - data) : bytes, 0);
-    fuzz_text(folder.path, text, nul ? bytes - (size_t)(text - (const char *)data) : sizeof usual - 1);
+    fuzz_text_behind(&folder, data, bytes, usual);
 }
 
 struct sink {
