@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include "proto/base/error.h"
 
-#define GGUF_HEADER_MAX (UINT64_C(512) << 20)
+#define GGUF_HEADER_MAX (UINT64_C(128) << 20)
 #define GGUF_DIMS       4u
 #define GGUF_FILES_MAX  4096u
 

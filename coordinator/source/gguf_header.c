@@ -16,7 +16,8 @@
 #define TENSOR_LEAST 24u /* of a tensor's entry: length of the name, dims, type, offset */
 #define NAME_MOST    4096u
 #define ALIGN_MOST   (UINT64_C(1) << 30)
-#define MORE         1 /* what is there of the header is whole, and it goes on */
+#define FIRST_ROOM   64u /* entries, a power of two */
+#define MORE         1   /* what is there of the header is whole, and it goes on */
 
 /* ---- reading the bytes ---- */
 
@@ -306,20 +307,47 @@ static int begin(struct parser *p, uint64_t *tensors, uint64_t *values)
     return 0;
 }
 
+/* Room for entry number `count` of an array that grows as its entries are read: a count alone, in a file whose end is a
+   hole, takes no memory. */
+static void *grow(struct parser *p, void *entries, size_t count, size_t entry)
+{
+    void *grown = entries;
+
+    if (!count || (count >= FIRST_ROOM && !(count & (count - 1))))
+        grown = realloc(entries, (count ? 2 * count : FIRST_ROOM) * entry);
+    if (!grown) error_set(p->e, ENOMEM, "%s: no memory for entry %zu of its header", p->path, count);
+    return grown;
+}
+
+static int parse_value(struct parser *p)
+{
+    struct gguf_header *h = p->h;
+    struct gguf_value *values = grow(p, h->values, h->value_count, sizeof *values);
+
+    if (!values) return -ENOMEM;
+    h->values = values;
+    values[h->value_count] = (struct gguf_value){0};
+    return take_value(p, &values[h->value_count++]);
+}
+
+static int parse_tensor(struct parser *p)
+{
+    struct gguf_header *h = p->h;
+    struct gguf_tensor *tensors = grow(p, h->tensors, h->tensor_count, sizeof *tensors);
+
+    if (!tensors) return -ENOMEM;
+    h->tensors = tensors;
+    tensors[h->tensor_count] = (struct gguf_tensor){0};
+    return take_tensor(p, &tensors[h->tensor_count++]);
+}
+
 static int parse(struct parser *p)
 {
-    uint64_t tensors, values;
+    uint64_t tensors = 0, values = 0;
     int rc = begin(p, &tensors, &values);
 
-    if (rc) return rc;
-    p->h->values = calloc(values + 1, sizeof *p->h->values);
-    p->h->tensors = calloc(tensors + 1, sizeof *p->h->tensors);
-    if (!p->h->values || !p->h->tensors)
-        return error_set(p->e, ENOMEM, "%s: no memory for %" PRIu64 " values and %" PRIu64 " tensors", p->path, values,
-                         tensors);
-    for (; p->h->value_count < values && !rc; p->h->value_count++) rc = take_value(p, &p->h->values[p->h->value_count]);
-    for (; p->h->tensor_count < tensors && !rc; p->h->tensor_count++)
-        rc = take_tensor(p, &p->h->tensors[p->h->tensor_count]);
+    while (!rc && p->h->value_count < values) rc = parse_value(p);
+    while (!rc && p->h->tensor_count < tensors) rc = parse_tensor(p);
     return rc;
 }
 
@@ -442,6 +470,7 @@ static int read_all(struct parser *p, int fd)
         gguf_header_free(p->h);
         p->at = 0;
         want = p->have < p->file_bytes / 2 ? 2 * p->have : p->file_bytes;
+        if (want > GGUF_HEADER_MAX) want = GGUF_HEADER_MAX; /* need() asks for nothing behind it */
         rc = fill(p, fd, want);
     }
     return rc;
