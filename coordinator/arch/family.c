@@ -37,6 +37,8 @@ static const struct family families[] = {
     {"Qwen3NextForCausalLM", "qwen3_next", family_qwen3_next},
     {"Qwen3_5ForCausalLM", "qwen3_5_text", family_qwen35},
     {"Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", family_qwen35_moe},
+    {"Lfm2ForCausalLM", "lfm2", family_lfm2},
+    {"Lfm2MoeForCausalLM", "lfm2_moe", family_lfm2_moe},
     {"OlmoeForCausalLM", "olmoe", family_olmoe},
     {"Glm4MoeForCausalLM", "glm4_moe", family_glm4_moe},
     {"DeepseekV2ForCausalLM", "deepseek_v2", family_deepseek_v2},
