@@ -79,7 +79,10 @@ static void weigh(const struct op_router *p, const float *score, const uint32_t 
         return;
     }
     for (uint32_t k = 0; k < p->top; k++) sum += score[id[k]];
-    sum += p->eps;
+    if (!(p->flags & ROUTER_LEAST_SUM))
+        sum += p->eps;
+    else if (sum < p->eps)
+        sum = p->eps;
     for (uint32_t k = 0; k < p->top; k++) {
         float w = score[id[k]];
 

@@ -171,6 +171,7 @@ struct op_delta {
 enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX }; /* the last: softmax over the chosen ones only */
 #define ROUTER_NORMALIZE  1u /* chosen weights are divided by their sum (+ eps) */
 #define ROUTER_GROUP_TOP2 2u /* a group's score is the sum of its best two (else the best one) */
+#define ROUTER_LEAST_SUM  4u /* eps is not added to their sum: it is the least that the sum counts as */
 struct op_router {
     struct plan_view src;                            /* logits [experts] */
     uint32_t experts, top, groups, top_groups, bias; /* bias: added for the choice only; PLAN_NONE */

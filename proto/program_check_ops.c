@@ -249,7 +249,7 @@ static int router(const struct at *a, const struct op_router *o)
     }
     if (o->experts != x->experts || !o->top || o->top > eligible || o->top != x->max_used)
         OP_FAIL("%u of %u experts, the table has %u of %u", o->top, o->experts, x->max_used, x->experts);
-    if (o->score > SCORE_TOPK_SOFTMAX || (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2)))
+    if (o->score > SCORE_TOPK_SOFTMAX || (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM)))
         OP_FAIL("score %u, flags %x", o->score, o->flags);
     if ((o->flags & ROUTER_GROUP_TOP2) && o->groups && o->experts / o->groups < 2)
         OP_FAIL("%u groups of %u experts have no best two", o->groups, o->experts);

@@ -341,6 +341,11 @@ static void mask_groups(const struct op_router *o, double *choice)
     free(group);
 }
 
+static double sum_with(const struct op_router *o, double sum)
+{
+    return o->flags & ROUTER_LEAST_SUM ? fmax(sum, (double)o->eps) : sum + (double)o->eps;
+}
+
 static void route(struct run *r, const struct op_router *o, uint32_t i, double *score, double *choice)
 {
     const double *x = at(r, o->src, i);
@@ -364,7 +369,7 @@ static void route(struct run *r, const struct op_router *o, uint32_t i, double *
     }
     for (uint32_t t = 0; t < o->top; t++) {
         double *w = &r->weight[i * o->top + t];
-        if (o->flags & ROUTER_NORMALIZE || o->score == SCORE_TOPK_SOFTMAX) *w /= sum + (double)o->eps;
+        if (o->flags & ROUTER_NORMALIZE || o->score == SCORE_TOPK_SOFTMAX) *w /= sum_with(o, sum);
         *w *= (double)o->scale;
     }
 }

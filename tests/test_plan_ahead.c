@@ -120,7 +120,9 @@ static bool has_wider_vectors(const char *list)
     assert_non_null(f);
     while (fgets(line, sizeof line, f))
         if (sscanf(line, "%*s %*s %31s %63s", form, shape) == 2) {
-            wide |= !strcmp(form, "F32") && strspn(shape, "0123456789") == strlen(shape);
+            const char *length = strncmp(shape, "1x", 2) ? shape : shape + 2; /* a vector all the same */
+
+            wide |= !strcmp(form, "F32") && strspn(length, "0123456789") == strlen(length);
             narrow |= strcmp(form, "F32") != 0;
         }
     fclose(f);

@@ -51,6 +51,11 @@ static const struct family families[] = {
     {"QWenLMHeadModel", "qwen", family_qwen1},
     {"ChatGLMModel", "chatglm", family_chatglm},
     {"ChatGLMForConditionalGeneration", NULL, family_chatglm},
+    {"Dots1ForCausalLM", "dots1", family_dots1},
+    {"SolarOpenForCausalLM", "solar_open", family_solar_open},
+    {"HYV3ForCausalLM", "hy_v3", family_hy_v3},
+    {"Ernie4_5_MoeForCausalLM", "ernie4_5_moe", family_ernie45_moe},
+    {"Glm4MoeLiteForCausalLM", "glm4_moe_lite", family_glm4_moe_lite},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

@@ -64,3 +64,8 @@ void family_internlm2(struct build *b);
 void family_baichuan(struct build *b);
 void family_qwen1(struct build *b);
 void family_chatglm(struct build *b);
+void family_dots1(struct build *b);
+void family_solar_open(struct build *b);
+void family_hy_v3(struct build *b);
+void family_ernie45_moe(struct build *b);
+void family_glm4_moe_lite(struct build *b);

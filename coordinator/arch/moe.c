@@ -2,24 +2,59 @@
 #include "coordinator/arch/stack.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define EXPERTS_LIMIT 65536u
+#define COLUMNS_LIMIT (1u << 24)
+
+/* Of the names that a size has among the families, the one that the config gives, else the one that its class has; the
+ * first where there is none. */
+static uint32_t size_named(struct build *b, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < 2 * n; i++)
+        if ((i >= n || config_gives(b->c, names[i])) && config_field(b->c, names[i % n], false))
+            return config_size(b->c, names[i % n], 1, EXPERTS_LIMIT, b->e);
+    return config_size(b->c, names[0], 1, EXPERTS_LIMIT, b->e);
+}
 
 uint32_t moe_experts(struct build *b)
 {
-    static const char *const names[] = {"num_experts", "num_local_experts", "n_routed_experts"};
-#define NAMES (sizeof names / sizeof *names)
+    static const char *const names[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"};
 
-    for (size_t i = 0; i < 2 * NAMES; i++) /* those that the config gives, then those of the class */
-        if ((i >= NAMES || config_gives(b->c, names[i])) && config_field(b->c, names[i % NAMES], false))
-            return config_size(b->c, names[i % NAMES], 1, EXPERTS_LIMIT, b->e);
-    return config_size(b->c, names[0], 1, EXPERTS_LIMIT, b->e);
-#undef NAMES
+    return size_named(b, names, sizeof names / sizeof *names);
 }
 
 uint32_t moe_experts_chosen(struct build *b)
 {
-    return config_size(b->c, "num_experts_per_tok", 1, EXPERTS_LIMIT, b->e);
+    static const char *const names[] = {"num_experts_per_tok", "moe_k", "moe_topk"};
+
+    return size_named(b, names, sizeof names / sizeof *names);
+}
+
+uint32_t moe_shared_inter(struct build *b, uint32_t inter)
+{
+    static const char *const names[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
+    size_t i = 0;
+    uint64_t n;
+
+    while (i < 2 && !config_field(b->c, names[i], false)) i++;
+    n = (uint64_t)config_size_or(b->c, names[i], 0, 1024, 0, b->e) * inter;
+    if (n > COLUMNS_LIMIT)
+        config_fault(b->c, b->e, names[i], "%llu columns of shared experts are out of range", (unsigned long long)n);
+    return build_ok(b) ? (uint32_t)n : 0;
+}
+
+bool moe_layer_is_sparse(struct build *b, uint32_t i, uint32_t dense_layers)
+{
+    const char *s;
+
+    if (!config_field(b->c, "mlp_layer_types", false)) return i >= dense_layers;
+    s = config_list_string(b->c, "mlp_layer_types", i, b->e);
+    if (!s)
+        config_fault(b->c, b->e, "mlp_layer_types", "no entry for layer %u", i);
+    else if (strcmp(s, "sparse") && strcmp(s, "dense"))
+        config_fault(b->c, b->e, "mlp_layer_types", "layer %u is \"%.40s\"; sparse and dense are known", i, s);
+    return s && !strcmp(s, "sparse");
 }
 
 bool moe_qwen_layer(struct build *b, uint32_t i)

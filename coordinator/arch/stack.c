@@ -193,6 +193,13 @@ static void norm_q_and_k(struct build *b, const struct attention *a, struct plan
     qk_norm(b, a, a->k_norm, k, k, b->kv_heads, b->head_dim);
 }
 
+void stack_tune(struct build *b, const struct attention *a, struct plan_view q, uint64_t width)
+{
+    if (a->tune_mul != 0 && build_ok(b))
+        program_op(b->p, OP_SCALE, b->layer)->scale = (struct op_scale){
+            .x = q, .width = (uint32_t)width, .flags = SCALE_BY_POSITION, .mul = a->tune_mul, .floor = a->tune_floor};
+}
+
 void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src)
 {
     uint64_t width = (uint64_t)b->heads * b->head_dim;
@@ -207,12 +214,7 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
     if (!a->norm_last) norm_q_and_k(b, a, at[0], at[1]);
     rotate(b, a, at[0], at[1]);
     if (a->norm_last) norm_q_and_k(b, a, at[0], at[1]);
-    if (a->tune_mul != 0 && build_ok(b))
-        program_op(b->p, OP_SCALE, b->layer)->scale = (struct op_scale){.x = at[0],
-                                                                        .width = (uint32_t)width,
-                                                                        .flags = SCALE_BY_POSITION,
-                                                                        .mul = a->tune_mul,
-                                                                        .floor = a->tune_floor};
+    stack_tune(b, a, at[0], width);
     stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, b->head_dim, out, at[0], at[1], at[2], 0);
     if (a->gated) { /* q is not needed any more: its place takes the gates */
         build_copy(b, at[0], b->head_dim, view_at(pairs, b->head_dim), 2 * b->head_dim, b->heads, b->head_dim);

@@ -67,6 +67,8 @@ void stack_build(struct build *b, struct stack *s);
 /* Parts of it, for families that differ. */
 void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src);
 void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struct plan_view src);
+/* q, of width columns, grows with the position where a says so. */
+void stack_tune(struct build *b, const struct attention *a, struct plan_view q, uint64_t width);
 /* Appends to the cache and attends: q, k, v stand in their views. */
 void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
                   uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
@@ -94,9 +96,15 @@ struct moe {
 
 void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src);
 
-/* Sizes under the names that families give them: num_experts, num_local_experts or n_routed_experts; num_experts_per_tok. */
+/* Sizes under the names that families give them: num_experts, num_local_experts, n_routed_experts or moe_num_experts;
+ * num_experts_per_tok, moe_k or moe_topk. */
 uint32_t moe_experts(struct build *b);
 uint32_t moe_experts_chosen(struct build *b);
+/* Columns of the shared experts together, inter each: n_shared_experts, num_shared_experts or moe_num_shared_experts of
+ * them; 0: there are none. */
+uint32_t moe_shared_inter(struct build *b, uint32_t inter);
+/* Whether layer i has experts: what mlp_layer_types calls it ("sparse" or "dense"), else whether dense_layers come first. */
+bool moe_layer_is_sparse(struct build *b, uint32_t i, uint32_t dense_layers);
 /* Qwen's experts (mlp.gate, mlp.experts), normalized where norm_topk_prob says so or is no field of the class. Files hold one matrix for each
  * expert, or all of them fused. */
 struct moe moe_qwen(struct build *b);

@@ -1,23 +1,97 @@
-/* Ernie 4.5: Llama that rotates in pairs. Reference: transformers, modeling_ernie4_5.py. */
+/* Ernie 4.5: Llama that rotates in pairs, alone or with experts in some of its layers. Reference: transformers,
+ * modeling_ernie4_5.py, modeling_ernie4_5_moe.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
-void family_ernie45(struct build *b)
+static struct stack ernie(struct build *b, struct rope_table *rope)
 {
-    struct rope_table rope;
-    struct stack s;
     bool bias = config_bool_or(b->c, "use_bias", false, b->e);
+    struct stack s;
 
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    rope = build_plain_rope(b);
-    s = stack_llama(b, &rope);
+    *rope = build_plain_rope(b);
+    s = stack_llama(b, rope);
     s.attention.rope_style = ROPE_PAIRS;
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
     s.mlp.up_bias = s.mlp.down_bias = bias;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
+    return s;
+}
+
+void family_ernie45(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s = ernie(b, &rope);
+
+    stack_build(b, &s);
+}
+
+struct ernie_moe {
+    struct moe moe;
+    uint32_t first, last, interval; /* layers with experts */
+};
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct ernie_moe *o = s->own;
+
+    if ((b->layer + 1) % o->interval == 0 && b->layer >= o->first && b->layer <= o->last)
+        stack_moe(b, &o->moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+static struct moe experts(struct build *b, const struct mlp *mlp)
+{
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .router = "mlp.gate",
+                    .correction = "mlp.moe_statics.e_score_correction_bias",
+                    .score = SCORE_SOFTMAX,
+                    .flags = ROUTER_NORMALIZE | ROUTER_LEAST_SUM,
+                    .scale = 1,
+                    .act = mlp->act,
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj",
+                    .shared = {.gate = "mlp.shared_experts.gate_proj",
+                               .up = "mlp.shared_experts.up_proj",
+                               .down = "mlp.shared_experts.down_proj",
+                               .up_bias = mlp->up_bias,
+                               .down_bias = mlp->down_bias,
+                               .act = mlp->act}};
+
+    m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
+    m.shared.inter = moe_shared_inter(b, m.inter);
+    m.norm_eps = (float)config_number_or(b->c, "moe_norm_min", 1e-12, b->e);
+    return m;
+}
+
+static uint32_t last_layer(struct build *b)
+{
+    const json_t *v = config_field(b->c, "moe_layer_end_index", false);
+    int64_t n = -1;
+
+    if (v && (!json_whole(v, &n) || n < -1 || n > UINT32_MAX))
+        config_fault(b->c, b->e, "moe_layer_end_index", "it is neither a layer's number nor -1, which means the last");
+    return n < 0 ? UINT32_MAX : (uint32_t)n;
+}
+
+void family_ernie45_moe(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s = ernie(b, &rope);
+    struct ernie_moe o = {.moe = experts(b, &s.mlp)};
+
+    o.first = config_size_or(b->c, "moe_layer_start_index", 0, 1u << 20, 1, b->e);
+    o.interval = config_size_or(b->c, "moe_layer_interval", 1, 1u << 20, 1, b->e);
+    o.last = last_layer(b);
+    s.own = &o;
+    s.feed = feed;
     stack_build(b, &s);
 }
 
