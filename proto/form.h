@@ -52,7 +52,8 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 #define FORM_SCALE  2u /* elements of a grid of scales */
 #define FORM_CACHE  4u /* keys and values of the KV cache: narrowed to it, and dequantized again */
 
-#define FORM_BIT(name) (UINT64_C(1) << FORM_##name)
+#define FORM_BIT(name)    (UINT64_C(1) << FORM_##name)
+#define FORM_SCALES_FLOAT (FORM_BIT(F32) | FORM_BIT(BF16) | FORM_BIT(F16))
 
 /* The table. A row:
  *
@@ -79,8 +80,8 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(BF16,      1,  2, 2, BF16, NONE,  0,  0, 0,                                                                    \
         FORM_SCALE | FORM_CACHE, (0, 1, 2, 0x7f80, 0x7f),                          0x3c)                               \
     ROW(F16,       1,  2, 2, F32,  NONE,  0,  0, 0,                                                                    \
-        FORM_CACHE,              (0, 1, 2, 0x7c00, 0x3ff),                         0x2c)                               \
-    ROW(F8_E4M3,   1,  1, 1, F32,  GRID,  0,  0, FORM_BIT(F32) | FORM_BIT(BF16),                                       \
+        FORM_SCALE | FORM_CACHE, (0, 1, 2, 0x7c00, 0x3ff),                         0x2c)                               \
+    ROW(F8_E4M3,   1,  1, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT,                                                     \
         0,                       (0, 1, 1, 0x7f, 0),                               0x3c)                               \
     ROW(MXFP4,    32, 16, 1, BF16, GRID,  1, 32, FORM_BIT(F8_E8M0),                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x21)

@@ -12,7 +12,19 @@
 
 #define CHUNK (UINT64_C(1) << 20) /* elements made at a time */
 
-enum rule { RULE_LIN, RULE_E4M3, RULE_RAW, RULE_FAST, RULE_SPARSE };
+enum rule {
+    RULE_LIN,
+    RULE_E4M3,
+    RULE_RAW,
+    RULE_FAST,
+    RULE_SPARSE,
+    RULE_INT8,
+    RULE_NIB,
+    RULE_PERM,
+    RULE_VAL,
+    RULE_TEXT,
+    RULE_WALK
+};
 
 struct row {
     char *file, *name, *dtype;
@@ -20,7 +32,8 @@ struct row {
     uint32_t dims, size; /* size: bytes of an element */
     enum rule rule;
     float mean, scale;
-    uint32_t lo, n;
+    uint32_t lo, n, g;
+    const char *text; /* of the last rules, in the list */
 };
 
 struct list {
@@ -97,6 +110,43 @@ static void put_float(uint8_t *out, const char *dtype, float x)
     }
 }
 
+static uint8_t random_byte(uint64_t seed, uint64_t i)
+{
+    return (uint8_t)(splitmix64(seed + i) >> 56);
+}
+
+static uint64_t integer_of(const struct row *r, uint64_t seed, uint64_t i)
+{
+    uint64_t word = 0;
+
+    if (r->rule == RULE_PERM) return i * r->n % r->lo / r->g;
+    if (r->rule == RULE_WALK) return (random_byte(seed, i / r->n) + i % r->n) % r->lo;
+    for (uint32_t k = 0; k < 8; k++) word |= (uint64_t)((r->lo + random_byte(seed, 8 * i + k) % r->n) & 15) << 4 * k;
+    return word;
+}
+
+static void put_integer(const struct row *r, uint8_t *out, uint64_t x)
+{
+    memcpy(out, &x, r->size); /* lowest bytes first */
+}
+
+/* Numbers and texts as the list writes them. */
+static void fill_written(const struct row *r, uint64_t start, uint64_t n, uint8_t *out)
+{
+    char *at = (char *)(uintptr_t)r->text;
+
+    for (uint64_t i = 0; r->rule == RULE_TEXT && i < n; i++) out[i] = (uint8_t)at[start + i];
+    for (uint64_t i = 0; r->rule == RULE_VAL && i < start + n; i++) {
+        double x = strtod(at, &at);
+
+        if (i < start) continue;
+        if (r->dtype[0] == 'I' || r->dtype[0] == 'U')
+            put_integer(r, out + (i - start) * r->size, (uint64_t)(int64_t)x);
+        else
+            put_float(out + (i - start) * r->size, r->dtype, (float)x);
+    }
+}
+
 /* Elements [start, start + n) of the tensor. */
 static void fill(const struct row *r, uint64_t seed, uint64_t start, uint64_t n, uint8_t *out)
 {
@@ -111,15 +161,22 @@ static void fill(const struct row *r, uint64_t seed, uint64_t start, uint64_t n,
         }
         return;
     }
+    if (r->rule == RULE_VAL || r->rule == RULE_TEXT) {
+        fill_written(r, start, n, out);
+        return;
+    }
     for (uint64_t i = 0; i < n; i++) {
-        uint8_t u = (uint8_t)(splitmix64(seed + start + i) >> 56);
-        if (r->rule == RULE_LIN)
+        uint8_t u = random_byte(seed, start + i);
+        switch (r->rule) {
+        case RULE_LIN:
             put_float(out + i * r->size, r->dtype,
                       bf16_value(bf16_bits(r->mean + r->scale * ((2 * (float)u - 255) / 256))));
-        else if (r->rule == RULE_E4M3)
-            out[i] = (uint8_t)((u & 0x80) | (0x20 + (u & 0x1f)));
-        else
-            out[i] = (uint8_t)(r->lo + u % r->n);
+            break;
+        case RULE_E4M3: out[i] = (uint8_t)((u & 0x80) | (0x20 + (u & 0x1f))); break;
+        case RULE_INT8: out[i] = u; break;
+        case RULE_RAW: out[i] = (uint8_t)(r->lo + u % r->n); break;
+        default: put_integer(r, out + i * r->size, integer_of(r, seed, start + i)); break;
+        }
     }
 }
 
@@ -127,27 +184,62 @@ static void fill(const struct row *r, uint64_t seed, uint64_t start, uint64_t n,
 
 static uint32_t dtype_size(const char *s)
 {
-    if (!strcmp(s, "F32")) return 4;
-    if (!strcmp(s, "F16") || !strcmp(s, "BF16")) return 2;
-    return !strcmp(s, "U8") || !strcmp(s, "F8_E4M3") ? 1 : 0;
+    static const struct {
+        const char *name;
+        uint32_t size;
+    } known[] = {{"F32", 4}, {"F16", 2}, {"BF16", 2}, {"U8", 1},  {"F8_E4M3", 1}, {"F8_E8M0", 1},
+                 {"I8", 1},  {"I32", 4}, {"I64", 8},  {"U32", 4}, {"F8_E5M2", 1}};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i].name, s)) return known[i].size;
+    return 0;
+}
+
+static bool starts(struct row *r, const char *s, const char *rule)
+{
+    size_t n = strlen(rule);
+
+    if (strncmp(s, rule, n)) return false;
+    r->text = s + n;
+    return true;
 }
 
 static int parse_rule(struct row *r, const char *s)
 {
+    int rc = -EINVAL;
+
     if (sscanf(s, "lin %f %f", &r->mean, &r->scale) == 2) {
         r->rule = RULE_LIN;
-        return r->size > 1 ? 0 : -EINVAL;
-    }
-    if (sscanf(s, "raw %u %u", &r->lo, &r->n) == 2 && r->n) {
+        rc = r->size > 1 && r->dtype[0] != 'I' ? 0 : rc;
+    } else if (sscanf(s, "raw %u %u", &r->lo, &r->n) == 2 && r->n) {
         r->rule = RULE_RAW;
-        return r->size == 1 ? 0 : -EINVAL;
-    }
-    if (sscanf(s, "fast %f", &r->scale) == 1) {
+        rc = r->size == 1 ? 0 : rc;
+    } else if (sscanf(s, "nib %u %u", &r->lo, &r->n) == 2 && r->n) {
+        r->rule = RULE_NIB;
+        rc = r->size == 4 ? 0 : rc;
+    } else if (sscanf(s, "perm %u %u %u", &r->lo, &r->n, &r->g) == 3 && r->lo && r->g) {
+        r->rule = RULE_PERM;
+        rc = r->size >= 4 ? 0 : rc;
+    } else if (sscanf(s, "walk %u %u", &r->lo, &r->n) == 2 && r->lo && r->n) {
+        r->rule = RULE_WALK;
+        rc = r->size >= 4 ? 0 : rc;
+    } else if (sscanf(s, "fast %f", &r->scale) == 1) {
         r->rule = RULE_FAST;
-        return r->size == 2 ? 0 : -EINVAL;
+        rc = r->size == 2 ? 0 : rc;
+    } else if (starts(r, s, "text ")) {
+        r->rule = RULE_TEXT;
+        rc = r->size == 1 && strlen(r->text) == r->elements ? 0 : rc;
+    } else if (starts(r, s, "val ")) {
+        r->rule = RULE_VAL;
+        rc = r->size > 1 ? 0 : rc;
+    } else if (!strcmp(s, "sparse")) {
+        r->rule = RULE_SPARSE;
+        rc = 0;
+    } else if (!strcmp(s, "e4m3") || !strcmp(s, "int8")) {
+        r->rule = *s == 'e' ? RULE_E4M3 : RULE_INT8;
+        rc = r->size == 1 ? 0 : rc;
     }
-    r->rule = !strcmp(s, "sparse") ? RULE_SPARSE : RULE_E4M3;
-    return !strcmp(s, "sparse") || (!strcmp(s, "e4m3") && r->size == 1) ? 0 : -EINVAL;
+    return rc;
 }
 
 /* line is cut into its fields in place. */
@@ -161,7 +253,8 @@ static int parse_line(struct row *r, char *line)
     shape = strsep(&line, "\t");
     rule = strsep(&line, "\t");
     if (!rule || !(r->size = dtype_size(r->dtype))) return -EINVAL;
-    for (r->elements = 1; r->dims < 8; shape = end + 1) {
+    r->elements = 1;
+    for (; *shape && r->dims < 8; shape = end + 1) {
         r->shape[r->dims] = strtoull(shape, &end, 10);
         r->elements *= r->shape[r->dims++];
         if (end == shape || (*end && *end != 'x')) return -EINVAL;
@@ -270,7 +363,7 @@ static int write_file(struct list *l, const char *file, const char *out, uint64_
 {
     uint64_t header_bytes = 0, data = 0;
     char *header = make_header(l, file, &header_bytes, &data);
-    uint8_t *scratch = malloc(CHUNK * 4);
+    uint8_t *scratch = malloc(CHUNK * 8);
     int fd = open_new(out, file, e), rc = fd < 0 ? fd : 0;
 
     if (!header || !scratch) rc = -ENOMEM;

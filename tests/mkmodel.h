@@ -5,9 +5,15 @@
  *     lin MEAN SCALE  MEAN + SCALE * (2u - 255) / 256, in float32, rounded to nearest even to bfloat16, stored as the dtype
  *     e4m3            the byte (u & 0x80) | (0x20 + (u & 0x1f))
  *     raw LO N        the byte LO + u % N
+ *     int8            the byte u
+ *     nib LO N        an integer of eight four-bit numbers: number k, at bit 4k, is LO + u % N with u of index 8i + k
+ *     perm N P G      (i * P % N) / G
+ *     val A B...      the numbers as written
+ *     text S          the bytes of S
+ *     walk N K        (u + i % K) % N, with u of index i / K: distinct numbers in each row of K
  *     fast SCALE      any dtype of two bytes: pseudo random bfloat16 near SCALE, made at memory speed, for speed tests
  *     sparse          nothing is written: the file has a hole there, which reads as zeros
- * Several files get a model.safetensors.index.json. The first three rules are those of the reference models. */
+ * Several files get a model.safetensors.index.json. An empty shape is a scalar. All rules but the last two are those of the reference models. */
 #pragma once
 #include <stdint.h>
 #include "proto/base/error.h"

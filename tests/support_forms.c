@@ -108,11 +108,12 @@ static void fill_scales(unsigned char *p, uint32_t form, size_t count, uint64_t 
 {
     for (size_t i = 0; i < count; i++, p += form_bytes(form)) {
         float x = 0.01f + fabsf(uniform(seed));
-        uint16_t half = bf16_of_float(x);
+        uint16_t half = form == FORM_F16 ? half_of_float(x) : bf16_of_float(x);
         unsigned char exponent = (unsigned char)(118 + number(seed) % 12);
 
         switch (form) {
         case FORM_F32: memcpy(p, &x, 4); break;
+        case FORM_F16:
         case FORM_BF16: memcpy(p, &half, 2); break;
         case FORM_F8_E8M0: *p = exponent; break;
         default: fprintf(stderr, "no scales are made in %s\n", form_name(form)); abort();

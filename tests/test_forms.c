@@ -219,7 +219,7 @@ static void damage_matrix(struct plan_shm *p, const struct form_info *f, struct 
     }
     FAULT(m->scale_file, PLAN_NONE, "has no scales");
     FAULT(m->scale_form, UNKNOWN, "form 99 (unknown)");
-    FAULT(m->scale_form, FORM_F16, "(F16)");
+    FAULT(m->scale_form, FORM_F64, "(F64)");
     FAULT(m->scale_row_bytes, m->scale_row_bytes + 1, "of scales a row");
     FAULT(m->block_cols, 0, "blocks of no size");
     if (f->grid_cols) FAULT(m->block_cols, f->grid_cols * 2u, "one scale for");

@@ -81,7 +81,8 @@ static void write_index(const char *list, const char *folder)
         uint64_t dims[8], bytes;
         uint32_t n = 0;
 
-        assert_int_equal(sscanf(line, "%255s %511s %31s %63s", file, name, form, shape), 4);
+        shape[0] = 0; /* of a scalar */
+        assert_in_range(sscanf(line, "%255[^\t]\t%511[^\t]\t%31[^\t]\t%63[^\t]", file, name, form, shape), 3, 4);
         for (char *p = strtok(shape, "x"); p; p = strtok(NULL, "x")) dims[n++] = strtoull(p, NULL, 10);
         assert_int_equal(tensor_shape_bytes(tensor_dtype_of(form), dims, n, &bytes), 0);
         total += bytes;

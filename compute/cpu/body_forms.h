@@ -133,6 +133,7 @@ INLINE float grid_scale(const struct cpu_product *a, const unsigned char *row, s
     case FORM_F8_E8M0: return e8m0_value(row[i]);
     case FORM_F32: memcpy(&s, row + 4 * i, sizeof s); return s;
     case FORM_BF16: memcpy(&h, row + 2 * i, sizeof h); return float_of_bits((uint32_t)h << 16);
+    case FORM_F16: memcpy(&h, row + 2 * i, sizeof h); return float_of_half(h);
     }
     return s;
 }

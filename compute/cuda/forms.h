@@ -370,6 +370,7 @@ ELEMENT_FN float form_load_scale(uint32_t form, const void *row, uint64_t k)
     switch (form) {
     case FORM_F32: return ((const float *)row)[k];
     case FORM_BF16: return element_bf16(((const uint16_t *)row)[k]);
+    case FORM_F16: return element_f16(((const uint16_t *)row)[k]);
     case FORM_F8_E8M0: return element_e8m0(((const uint8_t *)row)[k]);
     }
     return element_from_bits(0x7fc00000u);

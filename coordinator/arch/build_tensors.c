@@ -15,17 +15,36 @@ static const char *show_shape(char *out, size_t bytes, const uint64_t *shape, ui
     return out;
 }
 
-static uint32_t assumed_dtype(struct build *b, const char *name)
+/* The scales that lie beside a tensor of this whole name. */
+static const struct tensor *scales_of(const struct build *b, const char *name)
+{
+    static const char *const ends[] = {"_scale", "_scale_inv"};
+    char scale[BUILD_NAME_BYTES + 16];
+    const struct tensor *s = NULL;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && !s; i++) {
+        snprintf(scale, sizeof scale, "%s%s", name, ends[i]);
+        s = tensors_find(b->t, scale);
+    }
+    return s;
+}
+
+/* The type of most tensors. */
+static uint32_t model_dtype(struct build *b)
 {
     const char *dtype = config_string_or(b->c, "torch_dtype", NULL, b->e);
-    char scale[BUILD_NAME_BYTES + 16];
 
     if (!dtype) dtype = config_string_or(b->c, "dtype", "bfloat16", b->e);
-    snprintf(scale, sizeof scale, "%s_scale_inv", name);
-    if (b->quant.kind == QUANT_FP8 &&
-        (b->t->names_known ? tensors_find(b->t, scale) != NULL : strstr(name, "_proj.weight") != NULL))
-        return TENSOR_F8_E4M3;
     return !strcmp(dtype, "float32") ? TENSOR_F32 : !strcmp(dtype, "float16") ? TENSOR_F16 : TENSOR_BF16;
+}
+
+static uint32_t assumed_dtype(struct build *b, const char *name)
+{
+    bool fp8 = b->quant.kind == QUANT_FP8 || b->quant.kind == QUANT_COMPRESSED || b->quant.kind == QUANT_MODELOPT;
+
+    if (fp8 && (b->t->names_known ? scales_of(b, name) != NULL : strstr(name, "_proj.weight") != NULL))
+        return TENSOR_F8_E4M3;
+    return model_dtype(b);
 }
 
 /* A fault of one tensor: the end of the building, or a line in the list of who wants them all. */
@@ -142,56 +161,80 @@ static uint16_t form_of(struct build *b, const struct tensor *t)
     return FORMS;
 }
 
-/* Does s, of a matrix or of a stack of parts, have this shape for each part? Dimensions of length 1 may be left out at
- * the end. */
-static bool scales_shaped(const struct tensor *s, uint32_t parts, uint64_t rows, uint64_t cols)
+/* Does s, of a matrix or of a stack of parts, have this shape for each part? Dimensions of length 1 may be left out at the
+ * end; where loose, of more dimensions than that, they stand anywhere. */
+static bool scales_shaped(const struct tensor *s, uint32_t parts, uint64_t rows, uint64_t cols, bool loose)
 {
     uint64_t want[3], n = 0;
+    uint32_t k = 0;
 
     if (parts > 1) want[n++] = parts;
     want[n++] = rows;
     want[n++] = cols;
-    if (s->dims > n) return false;
-    for (uint32_t i = 0; i < n; i++)
-        if ((i < s->dims ? s->shape[i] : 1) != want[i]) return false;
+    if (loose && s->dims <= n) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        while (loose && k < s->dims && s->shape[k] == 1) k++;
+        if (loose && want[i] == 1) continue;
+        if ((k < s->dims ? s->shape[k] : 1) != want[i]) return false;
+        k++;
+    }
+    while (k < s->dims && s->shape[k] == 1 && loose) k++;
+    return k >= s->dims;
+}
+
+static bool set_block(struct plan_matrix *m, const struct tensor *s, uint32_t parts, uint64_t rows, uint64_t cols)
+{
+    uint64_t down = (m->rows + rows - 1) / rows, across = (m->cols + cols - 1) / cols;
+
+    if (!scales_shaped(s, parts, down, across, false) && !scales_shaped(s, parts, down, across, true)) return false;
+    m->block_rows = (uint32_t)rows;
+    m->block_cols = (uint32_t)cols;
     return true;
 }
 
-/* Which part of the matrix one scale of tensor s covers: a block, a row, or all of it; a fault where its shape says
- * nothing sensible. */
+/* Scales in one row of tensor s for each row of a matrix: of groups of columns. 0: it has no such shape. */
+static uint64_t group_columns(const struct plan_matrix *m, const struct tensor *s)
+{
+    uint64_t n = s->dims ? s->shape[s->dims - 1] : 0;
+
+    return n > 1 && m->cols % n == 0 ? m->cols / n : 0;
+}
+
+/* Which part of the matrix one scale of tensor s covers: a block, a row, some columns of a row, or all of it; a fault where
+ * its shape says nothing sensible. */
 static void scale_blocks(struct build *b, struct plan_matrix *m, const struct tensor *s, uint32_t parts)
 {
-    uint64_t rows = m->rows, cols = m->cols, br = b->quant.block_rows, bc = b->quant.block_cols;
-    bool blocks = br && bc;
-    uint64_t shape[3] = {parts, blocks ? (rows + br - 1) / br : rows, blocks ? (cols + bc - 1) / bc : 1};
+    const struct quant_block *q = b->quant.block;
+    uint32_t n = b->quant.blocks;
+    uint64_t group = group_columns(m, s), shape[3] = {parts, m->rows, 1};
 
-    if (blocks && scales_shaped(s, parts, shape[1], shape[2])) {
-        m->block_rows = (uint32_t)br;
-        m->block_cols = (uint32_t)bc;
-    } else if (scales_shaped(s, parts, 1, 1)) {
-        m->block_rows = (uint32_t)rows;
-        m->block_cols = (uint32_t)cols;
-    } else if (scales_shaped(s, parts, rows, 1)) {
-        m->block_rows = 1;
-        m->block_cols = (uint32_t)cols;
-    } else {
-        shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
-        m->block_rows = (uint32_t)rows;
-        m->block_cols = (uint32_t)cols;
+    for (uint32_t i = 0; i < n; i++)
+        if (set_block(m, s, parts, q[i].rows, q[i].cols)) return;
+    if (set_block(m, s, parts, m->rows, m->cols) || set_block(m, s, parts, 1, m->cols)) return;
+    if (group && set_block(m, s, parts, 1, group)) return;
+    if (n) {
+        shape[1] = (m->rows + q->rows - 1) / q->rows;
+        shape[2] = (m->cols + q->cols - 1) / q->cols;
     }
+    shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+    m->block_rows = (uint32_t)m->rows;
+    m->block_cols = (uint32_t)m->cols;
 }
 
 static void find_scales(struct build *b, struct plan_matrix *m, const struct tensor *t, uint32_t part, uint32_t parts)
 {
-    uint64_t br = b->quant.block_rows ? b->quant.block_rows : m->rows,
-             bc = b->quant.block_cols ? b->quant.block_cols : m->cols;
-    uint64_t shape[3] = {parts, (m->rows + br - 1) / br, (m->cols + bc - 1) / bc}, columns;
+    const struct quant_block whole = {b->quant.span == QUANT_OF_ROW ? 1 : (uint32_t)m->rows, (uint32_t)m->cols},
+                             *q = b->quant.blocks ? b->quant.block : &whole;
+    uint64_t shape[3] = {parts, (m->rows + q->rows - 1) / q->rows, (m->cols + q->cols - 1) / q->cols}, columns;
+    uint32_t dtype = b->quant.scale_dtype == TENSOR_DTYPES ? model_dtype(b) : b->quant.scale_dtype;
+    const struct tensor *s = scales_of(b, t->name);
     char name[BUILD_NAME_BYTES];
-    const struct tensor *s;
 
-    snprintf(name, sizeof name, "%s_scale", t->name);
-    if (!tensors_find(b->t, name)) snprintf(name, sizeof name, "%s_scale_inv", t->name);
-    s = find(b, name, TENSOR_F32, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+    if (s)
+        snprintf(name, sizeof name, "%s", s->name);
+    else
+        snprintf(name, sizeof name, "%s_scale%s", t->name, b->quant.kind == QUANT_FP8 ? "_inv" : "");
+    s = find(b, name, dtype, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
     if (!s) return;
     m->scale_form = (uint16_t)tensor_form(s->dtype);
     if (!form_scaled_by(m->form, m->scale_form))

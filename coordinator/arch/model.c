@@ -34,7 +34,7 @@ static int init_build(struct build *b, struct model *m, const struct model_optio
     if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
     for (uint32_t i = 0; i < m->tensors->file_count; i++) b->file_of[i] = PLAN_NONE;
     build_names(b, "model.", "layers", "embed_tokens");
-    b->quant = quant_read(m->config, e);
+    b->quant = quant_read(m->config, m->tensors->gguf ? NULL : m->tensors->folder, e);
     return -e->code;
 }
 
@@ -102,7 +102,9 @@ static void compare_with_index(struct build *b, const struct tensors *t)
 /* Buffers and scales of activations, which no family multiplies with. */
 static bool means_nothing(const char *name)
 {
-    static const char *const ends[] = {"inv_freq", ".input_scale", ".k_scale", ".v_scale"};
+    static const char *const ends[] = {
+        "inv_freq", ".input_scale", ".output_scale", ".activation_scale", ".input_global_scale",
+        ".k_scale", ".v_scale",     ".q_scale",      ".prob_output_scale"};
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (tensors_name_ends(name, ends[i])) return true;
@@ -203,6 +205,8 @@ static int write_program(struct model *m, const struct model_options *o, struct 
     b.family = f->architecture;
     know_class(m, f, e);
     if (says.text[0]) build_notice(&b, "%s", says.text);
+    if (b.quant.kv_scales)
+        build_notice(&b, "the folder gives scales of a narrower KV cache: they are not used, see --kv-type");
     if (m->left_out.text[0]) build_notice(&b, "%s", m->left_out.text);
     b.embeds = makes_embeddings(m->tensors->folder);
     if (b.embeds)

@@ -1,10 +1,22 @@
 #include "coordinator/arch/quant.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "coordinator/text/json.h"
+
+#define BESIDE_BYTES (UINT64_C(16) << 20) /* of hf_quant_config.json, which lists modules */
+#define REMEDY       "take the model's bfloat16 or FP8 folder"
+
+struct reading {
+    struct quant *q;
+    const struct config *c;
+    struct error *e;
+    const char *path; /* of the file that says it */
+};
 
 static const char *text(const json_t *o, const char *key)
 {
@@ -13,84 +25,223 @@ static const char *text(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-static uint32_t block_side(const struct config *c, const json_t *list, size_t i, struct error *e)
+static bool is(const char *s, const char *const *names)
+{
+    for (; *names; names++)
+        if (!strcmp(s, *names)) return true;
+    return false;
+}
+
+__attribute__((format(printf, 2, 3))) static void fault(struct reading *r, const char *fmt, ...)
+{
+    char what[400];
+    va_list ap;
+
+    if (r->e->code) return;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    error_set(r->e, EINVAL, "%s: quantization%s: %s", r->path, r->path == r->c->path ? "_config" : "", what);
+}
+
+/* ---- blocks of scales ---- */
+
+static void add_block(struct reading *r, uint32_t rows, uint32_t cols)
+{
+    struct quant *q = r->q;
+
+    for (uint32_t i = 0; i < q->blocks; i++)
+        if (q->block[i].rows == rows && q->block[i].cols == cols) return;
+    if (q->blocks == QUANT_BLOCKS)
+        fault(r, "its groups have scales for blocks of more than 4 sizes, which is not supported: " REMEDY);
+    else
+        q->block[q->blocks++] = (struct quant_block){rows, cols};
+}
+
+static uint32_t block_side(struct reading *r, const json_t *list, size_t i, const char *key)
 {
     const json_t *v = json_array_get(list, i);
 
     if (json_array_size(list) == 2 && json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) <= 65536)
         return (uint32_t)json_integer_value(v);
-    config_fault(c, e, "quantization_config", "weight_block_size is not two sizes");
+    fault(r, "%s is not two sizes", key);
     return 1;
 }
 
-static void read_fp8(struct quant *q, const struct config *c, const json_t *o, struct error *e)
+/* [128, 128], or as text "128x128". */
+static void read_block(struct reading *r, const json_t *o, const char *key)
 {
-    const json_t *block = json_object_get(o, "weight_block_size");
+    const json_t *v = json_object_get(o, key);
+    unsigned rows, cols;
+    char end;
 
-    q->kind = QUANT_FP8;
-    if (*text(o, "fmt") && strcmp(text(o, "fmt"), "e4m3") && strcmp(text(o, "fmt"), "float8_e4m3fn"))
-        config_fault(c, e, "quantization_config", "fp8 of format \"%.40s\" is not supported, e4m3 is", text(o, "fmt"));
-    if (!block || json_is_null(block)) return;
-    q->block_rows = block_side(c, block, 0, e);
-    q->block_cols = block_side(c, block, 1, e);
+    if (!v || json_is_null(v)) return;
+    if (json_is_string(v) && sscanf(json_string_value(v), "%5ux%5u%c", &rows, &cols, &end) == 2 && rows && cols &&
+        rows <= 65536 && cols <= 65536) {
+        add_block(r, rows, cols);
+        return;
+    }
+    rows = block_side(r, v, 0, key);
+    cols = block_side(r, v, 1, key);
+    if (!r->e->code) add_block(r, rows, cols);
 }
 
-/* compressed-tensors holds many forms; eight-bit floats with a scale for each row or matrix are one that is FP8 here. */
-static bool is_compressed_fp8(const json_t *o)
+/* ---- by method ---- */
+
+static void read_fp8(struct reading *r, const json_t *o)
+{
+    static const char *const formats[] = {"", "e4m3", "float8_e4m3fn", NULL};
+
+    r->q->kind = QUANT_FP8;
+    if (!is(text(o, "fmt"), formats)) fault(r, "fp8 of format \"%.40s\" is not supported, e4m3 is", text(o, "fmt"));
+    read_block(r, o, "weight_block_size");
+}
+
+/* What one group of compressed-tensors or ModelOpt says of its weights: NULL where it can be multiplied with, else what
+ * it is called. Which scales there are, and which matrices have them, their tensors tell. */
+static const char *group_fault(struct reading *r, const json_t *w, char *out, size_t bytes)
+{
+    static const char *const strategies[] = {"", "tensor", "channel", "block", "group", NULL};
+    json_int_t bits = json_integer_value(json_object_get(w, "num_bits"));
+
+    if (!json_is_object(w)) return NULL; /* activations alone */
+    snprintf(out, bytes, "%lld-bit %.20s by %.20s", (long long)bits, *text(w, "type") ? text(w, "type") : "int",
+             *text(w, "strategy") ? text(w, "strategy") : "tensor");
+    if (bits != 8 || strcmp(text(w, "type"), "float") || !is(text(w, "strategy"), strategies)) return out;
+    read_block(r, w, "block_structure");
+    if (!strcmp(text(w, "strategy"), "channel")) r->q->span = QUANT_OF_ROW;
+    return NULL;
+}
+
+static void read_groups(struct reading *r, const json_t *o, const char *method)
 {
     const json_t *groups = json_object_get(o, "config_groups"), *group;
-    const char *key;
+    const char *key, *what;
+    char name[96];
 
-    if (strcmp(text(o, "format"), "float-quantized") && strcmp(text(o, "format"), "naive-quantized")) return false;
     json_object_foreach((json_t *)(uintptr_t)groups, key, group)
     {
-        const json_t *w = json_object_get(group, "weights");
-        if (json_integer_value(json_object_get(w, "num_bits")) != 8 || strcmp(text(w, "type"), "float")) return false;
+        what = group_fault(r, json_object_get(group, "weights"), name, sizeof name);
+        if (what)
+            fault(r, "weights quantized by \"%.40s%s%.40s\" (%s: %s) are not supported: " REMEDY, method,
+                  *text(o, "format") ? ", " : "", text(o, "format"), key, what);
     }
-    return json_object_size(groups) > 0;
+}
+
+/* Weights that were turned, or of which zeros are left out, are not those that a product takes. */
+static void refuse_transforms(struct reading *r, const json_t *o)
+{
+    const json_t *turned = json_object_get(json_object_get(o, "transform_config"), "config_groups");
+    const char *sparse = text(json_object_get(o, "sparsity_config"), "format");
+
+    if (json_object_size(turned)) fault(r, "weights that are turned (transform_config) are not supported: " REMEDY);
+    if (*sparse && strcmp(sparse, "dense")) fault(r, "sparse weights (\"%.40s\") are not supported: " REMEDY, sparse);
+}
+
+static void read_compressed(struct reading *r, const json_t *o)
+{
+    static const char *const formats[] = {"float-quantized", "naive-quantized", "mixed-precision", "dense", NULL};
+
+    r->q->kind = QUANT_COMPRESSED;
+    r->q->scale_dtype = TENSOR_DTYPES;
+    refuse_transforms(r, o);
+    if (!is(text(o, "format"), formats))
+        fault(r, "weights quantized by \"compressed-tensors, %.40s\" are not supported: " REMEDY, text(o, "format"));
+    read_groups(r, o, "compressed-tensors");
+    r->q->kv_scales = json_is_object(json_object_get(o, "kv_cache_scheme"));
+}
+
+/* In config.json, and in hf_quant_config.json one level deeper. */
+static void read_modelopt(struct reading *r, const json_t *o)
+{
+    static const char *const known[] = {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", NULL};
+    const json_t *deeper = json_object_get(o, "quantization"), *layers, *layer;
+    const char *algo, *key;
+
+    if (json_is_object(deeper)) o = deeper;
+    algo = text(o, "quant_algo");
+    r->q->kind = QUANT_MODELOPT;
+    layers = json_object_get(o, "quantized_layers");
+    json_object_foreach((json_t *)(uintptr_t)layers, key, layer)
+    {
+        if (!is(text(layer, "quant_algo"), known) && *text(layer, "quant_algo"))
+            fault(r, "weights quantized by ModelOpt's \"%.40s\" (%.80s) are not supported: " REMEDY,
+                  text(layer, "quant_algo"), key);
+    }
+    if (!is(algo, known) && *algo && strcmp(algo, "MIXED_PRECISION"))
+        fault(r, "weights quantized by ModelOpt's \"%.40s\" are not supported: " REMEDY, algo);
+    if (!json_is_object(deeper)) read_groups(r, o, "modelopt");
+    if (!strcmp(algo, "FP8_PER_CHANNEL_PER_TOKEN")) r->q->span = QUANT_OF_ROW;
+    if (!strcmp(algo, "FP8_PB_WO") || !strcmp(algo, "MIXED_PRECISION")) add_block(r, 128, 128);
+    r->q->kv_scales = *text(o, "kv_cache_quant_algo") || json_is_object(json_object_get(o, "kv_cache_scheme"));
 }
 
 /* A folder that says how many bits its weights have, and not by which method: mlx's own, or one that lost a field. */
-static void no_method(const struct config *c, const json_t *o, struct error *e)
+static void no_method(struct reading *r, const json_t *o)
 {
     const json_t *bits = json_object_get(o, "bits"), *group = json_object_get(o, "group_size");
-    bool mlx = config_field(c, "quantization", true) != NULL;
+    bool mlx = config_field(r->c, "quantization", true) != NULL;
     char how[80] = "";
 
     if (json_is_integer(bits) && json_is_integer(group))
         snprintf(how, sizeof how, " (%lld bits, a scale for %lld weights)", (long long)json_integer_value(bits),
                  (long long)json_integer_value(group));
-    config_fault(
-        c, e, mlx ? "quantization" : "quantization_config",
-        mlx ? "weights quantized for mlx%s are not supported: take the model's bfloat16 or FP8 folder"
-            : "weights quantized%s by a method that quant_method does not name are not supported: take the model's "
-              "bfloat16 or FP8 folder",
-        how);
+    config_fault(r->c, r->e, mlx ? "quantization" : "quantization_config",
+                 mlx ? "weights quantized for mlx%s are not supported: " REMEDY
+                     : "weights quantized%s by a method that quant_method does not name are not supported: " REMEDY,
+                 how);
 }
 
-struct quant quant_read(const struct config *c, struct error *e)
+static void read_method(struct reading *r, const json_t *o)
+{
+    const char *method = text(o, "quant_method");
+
+    if (!strcmp(method, "fp8")) {
+        read_fp8(r, o);
+    } else if (!strcmp(method, "fbgemm_fp8")) {
+        r->q->kind = QUANT_FP8;
+        r->q->span = QUANT_OF_ROW;
+    } else if (!strcmp(method, "mxfp4")) {
+        r->q->kind = QUANT_MXFP4;
+    } else if (!strcmp(method, "compressed-tensors")) {
+        read_compressed(r, o);
+    } else if (!strncmp(method, "modelopt", 8)) {
+        read_modelopt(r, o);
+    } else if (!*method) {
+        no_method(r, o);
+    } else {
+        fault(r, "weights quantized by \"%.40s%s%.40s\" are not supported: " REMEDY, method,
+              *text(o, "format") ? ", " : "", text(o, "format"));
+    }
+}
+
+/* ModelOpt's own file, where config.json does not speak of it. It says nothing of its own where it is no object. */
+static void read_beside(struct reading *r, const char *folder)
+{
+    struct error unread = {0};
+    char path[4096];
+    json_t *o;
+
+    if (snprintf(path, sizeof path, "%s/hf_quant_config.json", folder) >= (int)sizeof path) return;
+    if (json_read_file(&o, path, BESIDE_BYTES, &unread)) return;
+    r->path = path;
+    if (json_is_object(json_object_get(o, "quantization"))) read_modelopt(r, o);
+    json_decref(o);
+}
+
+struct quant quant_read(const struct config *c, const char *folder, struct error *e)
 {
     struct quant q = {.kind = QUANT_NONE};
+    struct reading r = {&q, c, e, c->path};
     const json_t *o = config_field(c, "quantization_config", true);
-    const char *method;
 
     if (!o) o = config_field(c, "compression_config", true);
     if (!o) o = config_field(c, "quantization", true);
-    if (e->code || !o || (json_is_object(o) && !json_object_size(o))) return q;
-    method = text(o, "quant_method");
-    if (!strcmp(method, "fp8")) {
-        read_fp8(&q, c, o, e);
-    } else if (!strcmp(method, "mxfp4")) {
-        q.kind = QUANT_MXFP4;
-    } else if (!strcmp(method, "compressed-tensors") && is_compressed_fp8(o)) {
-        q.kind = QUANT_FP8;
-    } else if (!*method) {
-        no_method(c, o, e);
-    } else {
-        config_fault(c, e, "quantization_config",
-                     "weights quantized by \"%.40s%s%.40s\" are not supported: take the model's bfloat16 or FP8 folder",
-                     method, *text(o, "format") ? ", " : "", text(o, "format"));
-    }
+    if (e->code) return q;
+    if (o && !(json_is_object(o) && !json_object_size(o)))
+        read_method(&r, o);
+    else if (folder)
+        read_beside(&r, folder);
     return q;
 }
 

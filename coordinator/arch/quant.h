@@ -1,19 +1,33 @@
 /* quantization_config: how the weights of a folder are stored. Forms that are not known are refused by name; of those
  * that are, the tensors themselves say which matrices they apply to (a scale lies beside each). */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "coordinator/source/config.h"
 #include "coordinator/source/tensors.h"
 
-enum quant_kind { QUANT_NONE, QUANT_FP8, QUANT_MXFP4 };
+enum quant_kind { QUANT_NONE, QUANT_FP8, QUANT_MXFP4, QUANT_COMPRESSED, QUANT_MODELOPT };
 
-struct quant {
-    enum quant_kind kind;
-    uint32_t block_rows, block_cols; /* FP8: of one scale; 0: scales cover rows or the whole matrix */
+enum quant_span { QUANT_OF_MATRIX, QUANT_OF_ROW };
+
+/* Elements that share a scale. */
+struct quant_block {
+    uint32_t rows, cols;
 };
 
-/* Sticky: see config.h. */
-struct quant quant_read(const struct config *c, struct error *e);
+#define QUANT_BLOCKS 4u /* sizes of blocks in one folder */
+struct quant {
+    enum quant_kind kind;
+    uint32_t blocks; /* that config.json names; scales cover groups of columns, rows or the whole matrix otherwise */
+    struct quant_block block[QUANT_BLOCKS];
+    /* For folders whose tensors are not there to tell: what a scale of most matrices covers, and its type. Blocks go first. */
+    enum quant_span span;
+    uint32_t scale_dtype; /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
+    bool kv_scales;       /* scales of a narrower KV cache are given; keys and values are not scaled here */
+};
+
+/* Of folder, hf_quant_config.json too where config.json says nothing; NULL: there is none. Sticky: see config.h. */
+struct quant quant_read(const struct config *c, const char *folder, struct error *e);
 /* -ENOTSUP, with the method, for weights that are quantized although config.json does not say so: their tensors tell; t
  * NULL, since none could be read: files beside config.json. */
 int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e);

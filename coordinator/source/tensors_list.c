@@ -31,12 +31,14 @@ static int fault(const struct list *l, const char *what, const char *word)
                      l->path, l->line, what, *word ? ": " : "", word);
 }
 
-/* "4096x1024": rows before columns. */
+/* "4096x1024": rows before columns. Of a scalar it is empty. */
 static int read_shape(const struct list *l, const char *text, uint64_t *shape, uint32_t *dims)
 {
     const char *p = text;
 
-    for (*dims = 0; *dims < DIMS_MAX;) {
+    *dims = 0;
+    if (!*text) return 0;
+    while (*dims < DIMS_MAX) {
         char *end;
 
         if (!isdigit((unsigned char)*p)) break;

@@ -1,0 +1,255 @@
+/* quantization_config, and scales beside the weights, in every shape and type that tools write: which elements share one,
+ * and what is refused by name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/mkmodel.h"
+#include "tests/support_model.h"
+
+/* The reference's folder with, in its config.json, this quantization_config (NULL: its own; "": none), and in each line of its
+ * list that names what, the text from replaced by to. */
+struct odd {
+    const char *model, *quant, *what, *from, *to;
+};
+
+static char *whole_file(const char *path)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = fopen(path, "re");
+
+    if (!f || getdelim(&text, &n, 0, f) <= 0) fail_msg("%s cannot be read", path);
+    fclose(f);
+    return text;
+}
+
+static char *changed_list(const char *list, const struct odd *o)
+{
+    char *copy = strdup(list), *rest = copy, *line, *text = NULL;
+    size_t n = 0, hits = 0;
+    FILE *out = open_memstream(&text, &n);
+
+    assert_non_null(copy);
+    assert_non_null(out);
+    while ((line = strsep(&rest, "\n"))) {
+        char *at = o->what && strstr(line, o->what) ? strstr(line, o->from) : NULL;
+
+        if (at)
+            fprintf(out, "%.*s%s%s\n", (int)(at - line), line, o->to, at + strlen(o->from));
+        else
+            fprintf(out, "%s\n", line);
+        hits += at != NULL;
+    }
+    fclose(out);
+    if (o->what && !hits) fail_msg("%s: no line has %s and \"%s\"", o->model, o->what, o->from);
+    free(copy);
+    return text;
+}
+
+static void set_quant(const char *folder, const char *model, const char *quant)
+{
+    char path[256], *text;
+    json_t *c;
+
+    snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", model);
+    c = json_load_file(path, 0, NULL);
+    assert_non_null(c);
+    if (*quant) {
+        json_t *q = json_loads(quant, 0, NULL);
+
+        if (!q) fail_msg("no JSON: %s", quant);
+        json_object_set_new(c, "quantization_config", q);
+    } else {
+        json_object_del(c, "quantization_config");
+    }
+    text = json_dumps(c, 0);
+    scratch_write(folder, "config.json", text);
+    free(text);
+    json_decref(c);
+}
+
+static char *make_odd(const struct odd *o)
+{
+    char path[256], *folder = reference_make(o->model), *list, *text;
+    struct error e = {0};
+
+    snprintf(path, sizeof path, REFERENCE_MODELS "/%s/tensors.tsv", o->model);
+    list = whole_file(path);
+    text = changed_list(list, o);
+    if (mkmodel_from_text(text, folder, &e)) fail_msg("%s", e.text);
+    if (o->quant) set_quant(folder, o->model, o->quant);
+    free(text);
+    free(list);
+    return folder;
+}
+
+static const struct plan_matrix *matrix_of(const struct model *m, const char *name)
+{
+    const struct plan_shm *p = model_program(m);
+
+    for (uint64_t i = 0; i < p->matrices.count; i++)
+        if (strstr(plan_string(p, plan_matrices(p)[i].name), name)) return plan_matrices(p) + i;
+    fail_msg("no matrix %s", name);
+    return NULL;
+}
+
+#define CT(weights)                                                                                                    \
+    "{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\",\"config_groups\":{\"g\":{\"targets\":["  \
+    "\"Linear\"],\"weights\":" weights "}},\"ignore\":[\"lm_head\"]}"
+#define FP8(more) "{\"num_bits\":8,\"type\":\"float\"" more "}"
+
+/* down_proj of these models is 128 x 192. */
+static void scales_of_every_shape(void **state)
+{
+    static const struct {
+        struct odd odd;
+        uint32_t block_rows, block_cols, scale_form;
+    } cases[] = {
+        {{"llama-fbgemm-fp8", NULL, NULL, NULL, NULL}, 1, 192, FORM_F32},
+        {{"llama-ct-fp8-channel", NULL, NULL, NULL, NULL}, 1, 192, FORM_BF16},
+        {{"llama-ct-fp8-channel", NULL, "down_proj.weight_scale", "BF16\t128x1", "F16\t128x1"}, 1, 192, FORM_F16},
+        {{"llama-ct-fp8-channel", NULL, "down_proj.weight_scale", "BF16\t128x1", "F32\t128"}, 1, 192, FORM_F32},
+        {{"llama-ct-fp8-tensor", NULL, NULL, NULL, NULL}, 128, 192, FORM_BF16},
+        {{"llama-ct-fp8-tensor", NULL, "down_proj.weight_scale", "BF16\t1\t", "F16\t\t"}, 128, 192, FORM_F16},
+        {{"llama-ct-fp8-tensor", NULL, "down_proj.weight_scale", "BF16\t1\t", "F16\t1x1\t"}, 128, 192, FORM_F16},
+        {{"llama-ct-fp8-block", NULL, NULL, NULL, NULL}, 128, 128, FORM_BF16},
+        {{"llama-ct-fp8-block", CT(FP8(",\"strategy\":\"block\",\"block_structure\":\"128x128\"")), NULL, NULL, NULL},
+         128,
+         128,
+         FORM_BF16},
+        /* each group has its own */
+        {{"llama-ct-fp8-block",
+          "{\"quant_method\":\"compressed-tensors\",\"format\":\"mixed-precision\",\"config_groups\":{"
+          "\"a\":{\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":8,\"type\":\"float\",\"strategy\":\"block\","
+          "\"block_structure\":[128,128]}},"
+          "\"b\":{\"targets\":[\"re:.*down_proj\"],\"weights\":{\"num_bits\":8,\"type\":\"float\",\"strategy\":"
+          "\"block\","
+          "\"block_structure\":[32,64]}}}}",
+          "down_proj.weight_scale", "\t1x2", "\t4x3"},
+         32,
+         64,
+         FORM_BF16},
+        {{"llama-ct-fp8-channel", CT(FP8(",\"strategy\":\"group\",\"group_size\":32")), "down_proj.weight_scale",
+          "128x1", "128x6"},
+         1,
+         32,
+         FORM_BF16},
+        {{"qwen3-modelopt-fp8", NULL, NULL, NULL, NULL}, 128, 192, FORM_F32},
+        {{"qwen3-modelopt-fp8", "", NULL, NULL, NULL}, 128, 192, FORM_F32},
+        {{"qwen3-modelopt-fp8", "{\"quant_method\":\"modelopt\",\"quant_algo\":\"FP8_PB_WO\"}",
+          "down_proj.weight_scale", "F32\t\t", "F32\t1x1x2x1\t"},
+         128,
+         128,
+         FORM_F32},
+        {{"qwen3-modelopt-fp8",
+          "{\"quant_method\":\"modelopt\",\"quant_algo\":\"FP8_PER_CHANNEL_PER_TOKEN\",\"kv_cache_scheme\":{\"type\":"
+          "\"float\",\"num_bits\":8}}",
+          "down_proj.weight_scale", "F32\t\t", "F32\t128\t"},
+         1,
+         192,
+         FORM_F32},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *folder = make_odd(&cases[i].odd);
+        const struct plan_matrix *w;
+        struct model *m = NULL;
+        struct error e = {0};
+
+        if (model_open(&m, folder, NULL, &e)) fail_msg("case %zu: %s", i, e.text);
+        w = matrix_of(m, "layers.1.mlp.down_proj");
+        if (w->form != FORM_F8_E4M3 || w->block_rows != cases[i].block_rows || w->block_cols != cases[i].block_cols ||
+            w->scale_form != cases[i].scale_form)
+            fail_msg("case %zu: %s, a scale in %s for %u x %u", i, form_name(w->form), form_name(w->scale_form),
+                     w->block_rows, w->block_cols);
+        model_close(m);
+        scratch_remove(folder);
+    }
+}
+
+/* ModelOpt's own file, where config.json says nothing, or another. */
+static void the_file_of_modelopt(void **state)
+{
+    const struct odd plain = {"qwen3-modelopt-fp8", "", NULL, NULL, NULL};
+    char *folder = make_odd(&plain);
+    struct model *m = NULL;
+    struct error e = {0};
+
+    (void)state;
+    scratch_write(folder, "hf_quant_config.json",
+                  "{\"producer\":{\"name\":\"modelopt\"},\"quantization\":{\"quant_algo\":\"FP8\","
+                  "\"kv_cache_quant_algo\":\"FP8\",\"exclude_modules\":[\"lm_head\"]}}");
+    if (model_open(&m, folder, NULL, &e)) fail_msg("%s", e.text);
+    assert_non_null(model_notice(m));
+    assert_non_null(strstr(model_notice(m), "scales of a narrower KV cache"));
+    model_close(m);
+    scratch_write(folder, "hf_quant_config.json", "{\"quantization\":{\"quant_algo\":\"W4A8_AWQ\"}}");
+    assert_true(model_open(&m, folder, NULL, &e) < 0);
+    assert_non_null(strstr(e.text, "hf_quant_config.json: quantization: weights quantized by ModelOpt's \"W4A8_AWQ\""));
+    scratch_remove(folder);
+}
+
+static void refused_by_name(void **state)
+{
+    static const struct {
+        struct odd odd;
+        const char *says;
+    } cases[] = {
+        {{"llama-ct-fp8-block", CT(FP8(",\"block_structure\":[128]")), NULL, NULL, NULL}, "block_structure"},
+        {{"llama-ct-fp8-block", CT(FP8(",\"block_structure\":\"wide\"")), NULL, NULL, NULL}, "block_structure"},
+        {{"llama-ct-fp8-block", CT(FP8(",\"block_structure\":[48,48]")), NULL, NULL, NULL}, "and [4, 3] was expected"},
+        {{"llama-ct-fp8-channel", CT("{\"num_bits\":6,\"type\":\"float\"}"), NULL, NULL, NULL},
+         "6-bit float by tensor"},
+        {{"llama-ct-fp8-channel", CT(FP8(",\"strategy\":\"row\"")), NULL, NULL, NULL}, "8-bit float by row"},
+        {{"llama-ct-fp8-channel",
+          "{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\",\"sparsity_config\":{\"format\":"
+          "\"sparse-24-bitmask\"}}",
+          NULL, NULL, NULL},
+         "sparse weights (\"sparse-24-bitmask\")"},
+        {{"llama-ct-fp8-channel",
+          "{\"quant_method\":\"compressed-tensors\",\"format\":\"float-quantized\",\"transform_config\":{\"config_"
+          "groups\":{\"R1\":{\"type\":\"hadamard\"}}}}",
+          NULL, NULL, NULL},
+         "turned (transform_config)"},
+        {{"llama-ct-fp8-channel", "{\"quant_method\":\"compressed-tensors\",\"format\":\"marlin-24\"}", NULL, NULL,
+          NULL},
+         "marlin-24"},
+        {{"llama-ct-fp8-channel", NULL, "1.mlp.down_proj.weight_scale", "128x1", "64x2"}, "has shape [64, 2]"},
+        {{"llama-ct-fp8-channel", NULL, "1.mlp.down_proj.weight_scale", "weight_scale", "weight_scaly"},
+         "down_proj.weight_scale of shape"},
+        {{"qwen3-modelopt-fp8", "{\"quant_method\":\"modelopt\",\"quant_algo\":\"W4A8_AWQ\"}", NULL, NULL, NULL},
+         "W4A8_AWQ"},
+        {{"qwen3-modelopt-fp8",
+          "{\"quant_method\":\"modelopt\",\"quant_algo\":\"MIXED_PRECISION\",\"quantized_layers\":{\"l.q\":{\"quant_"
+          "algo\":\"INT4_AWQ\"}}}",
+          NULL, NULL, NULL},
+         "INT4_AWQ\" (l.q)"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *folder = make_odd(&cases[i].odd);
+        struct model *m = NULL;
+        struct error e = {0};
+
+        if (model_open(&m, folder, NULL, &e) >= 0) fail_msg("case %zu (%s) was not refused", i, cases[i].says);
+        if (!strstr(e.text, cases[i].says) || strchr(e.text, '\n')) fail_msg("case %zu: \"%s\"", i, e.text);
+        scratch_remove(folder);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(scales_of_every_shape), cmocka_unit_test(the_file_of_modelopt),
+                                       cmocka_unit_test(refused_by_name)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
