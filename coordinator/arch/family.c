@@ -56,6 +56,10 @@ static const struct family families[] = {
     {"HYV3ForCausalLM", "hy_v3", family_hy_v3},
     {"Ernie4_5_MoeForCausalLM", "ernie4_5_moe", family_ernie45_moe},
     {"Glm4MoeLiteForCausalLM", "glm4_moe_lite", family_glm4_moe_lite},
+    {"ExaoneMoeForCausalLM", "exaone_moe", family_exaone_moe},
+    {"ExaoneMoEForCausalLM", NULL, family_exaone_moe},
+    {"AfmoeForCausalLM", "afmoe", family_afmoe},
+    {"Cohere2MoeForCausalLM", "cohere2_moe", family_cohere2_moe},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

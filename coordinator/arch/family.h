@@ -69,3 +69,6 @@ void family_solar_open(struct build *b);
 void family_hy_v3(struct build *b);
 void family_ernie45_moe(struct build *b);
 void family_glm4_moe_lite(struct build *b);
+void family_exaone_moe(struct build *b);
+void family_afmoe(struct build *b);
+void family_cohere2_moe(struct build *b);

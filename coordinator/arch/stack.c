@@ -220,6 +220,11 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
         build_copy(b, at[0], b->head_dim, view_at(pairs, b->head_dim), 2 * b->head_dim, b->heads, b->head_dim);
         build_act(b, out, at[0], out, width, ACT_SIGMOID, 0);
     }
+    if (a->gate) {
+        at[0] = build_view(b, BUF_Q, width, 0);
+        build_linear(b, at[0], src, a->gate, width, b->hidden, false);
+        build_act(b, out, at[0], out, width, ACT_SIGMOID, 0);
+    }
     build_linear(b, dst, out, a->o, b->hidden, width, a->o_bias);
 }
 

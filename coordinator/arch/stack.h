@@ -35,6 +35,7 @@ struct attention {
     const char *sinks;
     uint32_t alibi;             /* vector, or PLAN_NONE */
     bool gated;                 /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
+    const char *gate;           /* the same gates from a matrix [heads * head_dim][hidden] of their own; NULL: none */
     float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
 };
 
@@ -92,6 +93,7 @@ struct moe {
     bool transposed, interleaved, mxfp4;
     struct mlp shared;       /* inter 0: none */
     const char *shared_gate; /* matrix [1][hidden]: the shared expert times its sigmoid; NULL: none */
+    bool averaged;           /* half of the sum of the chosen and the shared expert, in place of their sum */
 };
 
 void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src);

@@ -142,10 +142,11 @@ static void route(struct build *b, const struct moe *m, uint32_t table, struct p
     if (build_ok(b)) program_op(b->p, OP_ROUTER, b->layer)->router = o;
 }
 
-/* The shared expert, computed while the chosen ones are on their way. */
-static struct plan_view shared(struct build *b, const struct moe *m, struct plan_view src)
+/* The shared expert, computed while the chosen ones are on their way. Beside attention, BUF_OUT2 is where all of it goes. */
+static struct plan_view shared(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src)
 {
-    struct plan_view out = build_view(b, BUF_OUT2, b->hidden, 0), gate;
+    enum build_buffer which = dst.buf == build_view(b, BUF_OUT2, b->hidden, 0).buf ? BUF_A : BUF_OUT2;
+    struct plan_view out = build_view(b, which, b->hidden, 0), gate;
 
     stack_mlp(b, &m->shared, out, src);
     if (!m->shared_gate) return out;
@@ -160,6 +161,7 @@ void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struc
     struct op_experts o = {
         .src = src, .dst = dst, .act = m->act, .flags = m->act_flags, .alpha = m->alpha, .limit = m->limit};
     struct plan_view out2 = VIEW_NONE;
+    float part = m->averaged ? 0.5f : 1;
 
     if (!m->top || m->top > m->experts) {
         build_fault(b, "%s: %u experts for each token of %u there are: these sizes contradict each other", b->c->path,
@@ -176,7 +178,7 @@ void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struc
     }
     o.table = expert_table(b, m);
     route(b, m, o.table, src);
-    if (m->shared.inter) out2 = shared(b, m, src);
+    if (m->shared.inter) out2 = shared(b, m, dst, src);
     if (build_ok(b)) program_op(b->p, OP_EXPERTS, b->layer)->experts = o;
-    if (m->shared.inter) build_add(b, dst, dst, out2, b->hidden, 1, 1);
+    if (m->shared.inter) build_add(b, dst, dst, out2, b->hidden, part, part);
 }

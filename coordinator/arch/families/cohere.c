@@ -1,8 +1,11 @@
 /* Command R and R7B: attention and feed forward side by side from one layer norm, rotary in pairs, scaled logits, tied.
- * R7B rotates only in the layers that slide. Reference: transformers, modeling_cohere.py, modeling_cohere2.py. */
+ * R7B rotates only in the layers that slide. Command A MoE: R7B with experts, after some layers without them. Reference:
+ * transformers, modeling_cohere.py, modeling_cohere2.py, modeling_cohere2_moe.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
+
+#include <string.h>
 
 struct cohere2 {
     struct rope_table rope;
@@ -59,6 +62,95 @@ void family_cohere2(struct build *b)
     s = cohere(b, &o.rope);
     s.own = &o;
     s.before_layer = before_layer;
+    stack_build(b, &s);
+}
+
+struct cohere2_moe {
+    struct cohere2 plain; /* pattern: of the layers after the first dense ones */
+    struct moe moe;
+    uint32_t dense, dense_pattern;
+};
+
+static bool is_sparse(struct build *b, const struct cohere2_moe *o, uint32_t i)
+{
+    return moe_layer_is_sparse(b, i, o->dense);
+}
+
+/* The first layers count their pattern from their own beginning, and so do the others. Those without experts rotate though
+ * they see everything, where every one of them does. */
+static void before_moe_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct cohere2_moe *o = s->own;
+    bool by_rule = i < o->dense ? (i + 1) % o->dense_pattern : (i - o->dense + 1) % o->plain.pattern;
+    bool slides = build_layer_is(b, i, "sliding_attention", by_rule);
+
+    s->attention.window = slides ? o->plain.window : 0;
+    s->attention.rope = s->attention.window || (o->dense_pattern == 1 && !is_sparse(b, o, i)) ? &o->plain.rope : NULL;
+}
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct cohere2_moe *o = s->own;
+
+    if (is_sparse(b, o, b->layer))
+        stack_moe(b, &o->moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+static struct moe experts(struct build *b)
+{
+    const char *score = config_string_or(b->c, "expert_selection_fn", "softmax", b->e);
+    const char *joined = config_string_or(b->c, "shared_expert_combination_strategy", "average", b->e);
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .inter = b->inter,
+                    .router = "mlp.gate",
+                    .score = SCORE_TOPK_SOFTMAX,
+                    .scale = 1,
+                    .act = build_activation(b, "hidden_act", ACT_SILU),
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj",
+                    .shared = {.gate = "mlp.shared_experts.gate_proj",
+                               .up = "mlp.shared_experts.up_proj",
+                               .down = "mlp.shared_experts.down_proj"}};
+
+    m.shared.inter = moe_shared_inter(b, m.inter);
+    m.shared.act = m.act;
+    m.averaged = !strcmp(joined, "average");
+    if (strcmp(joined, "average") && strcmp(joined, "sum"))
+        config_fault(b->c, b->e, "shared_expert_combination_strategy", "\"%.40s\" is not known; average and sum are",
+                     joined);
+    if (strcmp(score, "softmax") && strcmp(score, "sigmoid"))
+        config_fault(b->c, b->e, "expert_selection_fn", "\"%.40s\" is not known; softmax and sigmoid are", score);
+    if (!strcmp(score, "sigmoid")) {
+        m.score = SCORE_SIGMOID;
+        if (config_bool_or(b->c, "norm_topk_prob", true, b->e)) m.flags = ROUTER_NORMALIZE;
+    }
+    return m;
+}
+
+void family_cohere2_moe(struct build *b)
+{
+    struct cohere2_moe o;
+    struct stack s;
+    bool rms = config_field(b->c, "rms_norm_eps", false) != NULL;
+
+    build_sizes(b);
+    build_norm_kind(b, rms ? NORM_RMS : NORM_LAYER, rms ? "rms_norm_eps" : "layer_norm_eps", 1e-5);
+    o.plain.rope = build_plain_rope(b);
+    o.plain.window = build_sliding(b);
+    o.plain.pattern = config_size_or(b->c, "sliding_window_pattern", 1, 10000, 4, b->e);
+    o.dense = config_size_or(b->c, "first_k_dense_replace", 0, 1u << 20, 0, b->e);
+    o.dense_pattern = config_size_or(b->c, "prefix_dense_sliding_window_pattern", 1, 10000, 1, b->e);
+    o.moe = experts(b);
+    s = cohere(b, &o.plain.rope);
+    s.mlp.inter = config_size_or(b->c, "prefix_dense_intermediate_size", 1, 1u << 24, b->inter, b->e);
+    s.own = &o;
+    s.before_layer = before_moe_layer;
+    s.feed = feed;
     stack_build(b, &s);
 }
 

@@ -1,5 +1,7 @@
-/* EXAONE 4: norms after the blocks, q and k normed by head; where layers slide, the others do not rotate. Reference:
- * transformers, modeling_exaone4.py. */
+/* EXAONE 4: norms after the blocks, q and k normed by head; where layers slide, the others do not rotate. K-EXAONE: the same
+ * attention with norms before the blocks, and DeepSeek V3's experts. Reference: transformers, modeling_exaone4.py,
+ * modeling_exaone_moe.py. */
+#include "coordinator/arch/families/deepseek.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
@@ -7,6 +9,7 @@
 #include <string.h>
 
 struct exaone {
+    struct deepseek_moe experts; /* first: see deepseek_feed() */
     struct rope_table rope;
     uint32_t window, pattern;
     const char *letters; /* "LLLG": which layers are local */
@@ -27,28 +30,63 @@ static void before_layer(struct build *b, struct stack *s, uint32_t i)
     s->attention.rope = slides || !o->window ? &o->rope : NULL;
 }
 
-void family_exaone4(struct build *b)
+static struct stack exaone(struct build *b, struct exaone *o)
 {
-    struct exaone o = {.pattern = 4};
     struct stack s;
 
+    *o = (struct exaone){.pattern = 4};
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    o.rope = build_plain_rope(b);
-    o.window = build_sliding(b);
+    o->rope = build_plain_rope(b);
+    o->window = build_sliding(b);
     if (json_is_string(config_field(b->c, "sliding_window_pattern", false)))
-        o.letters = config_string_or(b->c, "sliding_window_pattern", NULL, b->e);
+        o->letters = config_string_or(b->c, "sliding_window_pattern", NULL, b->e);
     else
-        o.pattern = config_size_or(b->c, "sliding_window_pattern", 0, 10000, 4, b->e);
-    s = stack_llama(b, &o.rope);
-    s.before_attention = s.before_mlp = NULL;
-    s.after_attention = "post_attention_layernorm";
-    s.after_mlp = "post_feedforward_layernorm";
+        o->pattern = config_size_or(b->c, "sliding_window_pattern", 0, 10000, 4, b->e);
+    s = stack_llama(b, &o->rope);
     s.attention.norm = QK_HEAD;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
-    s.own = &o;
+    s.own = o;
     s.before_layer = before_layer;
+    return s;
+}
+
+void family_exaone4(struct build *b)
+{
+    struct exaone o;
+    struct stack s = exaone(b, &o);
+
+    s.before_attention = s.before_mlp = NULL;
+    s.after_attention = "post_attention_layernorm";
+    s.after_mlp = "post_feedforward_layernorm";
+    stack_build(b, &s);
+}
+
+/* Its first folders say of each layer whether it has experts in is_moe_layer. */
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct exaone *o = s->own;
+    bool listed = config_field(b->c, "is_moe_layer", false) && !config_field(b->c, "mlp_layer_types", false);
+    int64_t sparse = listed ? config_list_int(b->c, "is_moe_layer", b->layer, -1, b->e) : 0;
+
+    if (sparse < 0) config_fault(b->c, b->e, "is_moe_layer", "no entry for layer %u", b->layer);
+    if (!listed)
+        deepseek_feed(b, s, dst, src);
+    else if (sparse)
+        stack_moe(b, &o->experts.moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+void family_exaone_moe(struct build *b)
+{
+    struct exaone o;
+    struct stack s = exaone(b, &o);
+
+    o.experts = deepseek_v3_moe(b);
+    o.experts.moe.correction = "mlp.e_score_correction_bias";
+    s.feed = feed;
     stack_build(b, &s);
 }
 

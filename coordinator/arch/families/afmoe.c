@@ -1,0 +1,91 @@
+/* AFMoE (Trinity): norms before and after both blocks, q and k normed by head, a gate on attention's output, layers that see
+ * everything without rotation, and experts chosen by sigmoid scores. Reference: transformers, modeling_afmoe.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+#include <string.h>
+
+struct afmoe {
+    struct rope_table rope;
+    struct moe moe;
+    uint32_t window, every, dense;
+};
+
+static void before_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct afmoe *o = s->own;
+    bool slides = build_layer_is(b, i, "sliding_attention", (i + 1) % o->every);
+
+    s->attention.window = slides ? o->window : 0;
+    s->attention.rope = slides ? &o->rope : NULL;
+}
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct afmoe *o = s->own;
+
+    if (b->layer >= o->dense)
+        stack_moe(b, &o->moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+static struct moe experts(struct build *b)
+{
+    const char *score = config_string_or(b->c, "score_func", "sigmoid", b->e);
+    struct moe m = {.experts = moe_experts(b),
+                    .top = moe_experts_chosen(b),
+                    .router = "mlp.router.gate",
+                    .correction = "mlp.expert_bias",
+                    .score = SCORE_SIGMOID,
+                    .norm_eps = 1e-20f,
+                    .act = build_activation(b, "hidden_act", ACT_SILU),
+                    .list = "mlp.experts",
+                    .gate = "gate_proj",
+                    .up = "up_proj",
+                    .down = "down_proj",
+                    .shared = {.gate = "mlp.shared_experts.gate_proj",
+                               .up = "mlp.shared_experts.up_proj",
+                               .down = "mlp.shared_experts.down_proj"}};
+
+    m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
+    m.scale = (float)config_number_or(b->c, "route_scale", 1, b->e);
+    m.shared.inter = moe_shared_inter(b, m.inter);
+    m.shared.act = m.act;
+    if (config_bool_or(b->c, "route_norm", true, b->e)) m.flags = ROUTER_NORMALIZE;
+    if (strcmp(score, "sigmoid"))
+        config_fault(b->c, b->e, "score_func", "\"%.40s\" is not supported, sigmoid is", score);
+    if (config_size_or(b->c, "n_group", 0, 65536, 1, b->e) > 1)
+        config_fault(b->c, b->e, "n_group", "experts in groups are not supported in this family");
+    return m;
+}
+
+void family_afmoe(struct build *b)
+{
+    struct afmoe o;
+    struct stack s;
+
+    build_sizes(b);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    o.rope = build_plain_rope(b);
+    o.window = build_sliding(b);
+    o.every = config_size_or(b->c, "global_attn_every_n_layers", 1, 10000, 4, b->e);
+    o.dense = config_size_or(b->c, "num_dense_layers", 0, 1u << 20, 0, b->e);
+    o.moe = experts(b);
+    s = stack_llama(b, &o.rope);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
+        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.norm = QK_HEAD;
+    s.attention.gate = "self_attn.gate_proj";
+    s.mlp.act = o.moe.act;
+    s.after_attention = "post_attention_layernorm";
+    s.before_mlp = "pre_mlp_layernorm";
+    s.after_mlp = "post_mlp_layernorm";
+    if (config_bool_or(b->c, "mup_enabled", false, b->e)) s.embed_scale = (float)sqrt(b->hidden);
+    s.tied = build_tied(b);
+    s.own = &o;
+    s.before_layer = before_layer;
+    s.feed = feed;
+    stack_build(b, &s);
+}
