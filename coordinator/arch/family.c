@@ -129,6 +129,15 @@ static const char *first_architecture(const struct config *c)
     return json_string_value(json_array_get(json_object_get(c->root, "architectures"), 0));
 }
 
+bool family_writes_as(const struct family *f, const char *architecture)
+{
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (!strcmp(families[i].architecture, architecture) && families[i].write == f->write) return true;
+    for (size_t i = 0; i < MULTIMODAL; i++)
+        if (!strcmp(multimodal[i].architecture, architecture) && multimodal[i].write == f->write) return true;
+    return false;
+}
+
 /* ---- what is not known ---- */
 
 #define NEAREST 3

@@ -22,6 +22,9 @@ const char *family_class(const struct family *f, const struct config *c);
 /* The family of a config; NULL and a fault that lists the known ones, or says why this one cannot write text. */
 const struct family *family_find(const struct config *c, struct family_notice *says, struct error *e);
 
+/* Is the class of this name written by the same function? */
+bool family_writes_as(const struct family *f, const char *architecture);
+
 void family_llama(struct build *b);
 void family_mistral(struct build *b);
 void family_qwen2(struct build *b);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/source/gguf_source.h"
 #include "coordinator/text/suggest.h"
 
@@ -39,6 +40,7 @@ void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...)
     char full[KEY_BYTES], text[512];
     va_list ap;
 
+    if (v->tells) return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
@@ -168,18 +170,21 @@ void gguf_set_none(struct gguf_values *v, const char *field)
 
 void gguf_field_int(struct gguf_values *v, const char *key, const char *field, uint64_t otherwise)
 {
+    gguf_tell_field(v, key, field);
     gguf_value_int(v, key, &otherwise);
     gguf_set_int(v, field, otherwise);
 }
 
 void gguf_field_real(struct gguf_values *v, const char *key, const char *field, double otherwise)
 {
+    gguf_tell_field(v, key, field);
     gguf_value_real(v, key, &otherwise);
     gguf_set_real(v, field, otherwise);
 }
 
 void gguf_field_flag(struct gguf_values *v, const char *key, const char *field, bool otherwise)
 {
+    gguf_tell_field(v, key, field);
     gguf_value_flag(v, key, &otherwise);
     gguf_set_flag(v, field, otherwise);
 }
@@ -199,6 +204,7 @@ void gguf_window(struct gguf_values *v)
 {
     uint64_t window = 0;
 
+    gguf_tell_field(v, "attention.sliding_window", "sliding_window");
     gguf_value_int(v, "attention.sliding_window", &window);
     if (window)
         gguf_set_int(v, "sliding_window", window);
@@ -212,6 +218,7 @@ void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t other
     const struct gguf_value *x = ask(v, key);
     json_t *list = json_array();
 
+    gguf_tell_pattern(v, key, otherwise);
     if (x && !x->array) gguf_value_int(v, key, &otherwise);
     if (x && x->array && (!gguf_is_kind(x, GGUF_BOOLS) || x->count < v->layers)) {
         gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no booleans", x->count, v->layers);
@@ -499,6 +506,11 @@ static int refuse_other_kinds(const struct gguf *g, struct error *e)
 }
 
 /* ---- the family ---- */
+
+const struct gguf_family *gguf_family_at(size_t i)
+{
+    return i < FAMILIES ? families[i] : NULL;
+}
 
 const struct gguf_family *gguf_family_of(const struct gguf *g, struct error *e)
 {

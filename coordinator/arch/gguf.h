@@ -4,6 +4,8 @@
  *                     converter changed, and what llama.cpp knows of the architecture without being told
  *   gguf.c            general.architecture -> family; values -> a config, in the words of config.json
  *   gguf_map.c        tensors under the names that the family asks for: renamed, sliced, with their dimensions turned
+ *   gguf_tell.c       the way back: the values that a file would have, out of the same functions
+ *   gguf_make.c       and the tensors, out of the same names: what a folder is as a file (gguf_make.h)
  *
  * Nothing is converted: a tensor here is bytes of the file at their offset. What differs in the numbers themselves is told by
  * struct tensors_changes, and what a family has to do about it is in its own code. Names and meanings are those of llama.cpp's
@@ -39,6 +41,7 @@ struct gguf_values;
 struct gguf_family {
     const char *architecture;      /* general.architecture */
     const char *class, *type;      /* what config.json calls it: architectures[0], model_type */
+    const char *const *also;       /* further classes of which folders become files of it, ended by a NULL; or NULL */
     const struct gguf_name *names; /* of tensors of a layer, before the usual ones of Llama; ended by a NULL */
     /* NULL: "model.", "layers", "embed_tokens", "norm", "lm_head" */
     const char *prefix, *layers, *embed, *norm, *head;
@@ -65,10 +68,20 @@ int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct co
 /* The family of a file; NULL with the error that names those that are nearest. */
 const struct gguf_family *gguf_family_of(const struct gguf *g, struct error *e);
 
+/* What most families call things as Llama does; ended by a NULL. */
+extern const struct gguf_name gguf_usual_names[];
+/* The i-th family; NULL behind the last. */
+const struct gguf_family *gguf_family_at(size_t i);
+
 /* ---- for families: values on one side, fields of the config on the other; sticky as config.h's getters ---- */
 
+struct gguf_telling;
+
+/* The same functions tell values when a file is made (gguf_tell.h): then g is empty, no value is there and nothing is refused,
+ * gguf_field_...() and gguf_tell_...() put values into the file, and fields that are set go nowhere. */
 struct gguf_values {
     const struct gguf *g;
+    struct gguf_telling *tells; /* NULL: values are read */
     const struct gguf_family *family;
     json_t *out;
     struct error *e;
@@ -104,6 +117,13 @@ void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t other
 /* sliding_window, or none where there is none or 0. */
 void gguf_window(struct gguf_values *v);
 void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The value of a file that is made, unless it was told before; nothing where values are read. */
+void gguf_tell_int(struct gguf_values *v, const char *key, uint64_t x);
+void gguf_tell_real(struct gguf_values *v, const char *key, double x);
+void gguf_tell_flag(struct gguf_values *v, const char *key, bool x);
+/* The same of a field of the config, where that gives one. */
+void gguf_tell_field(struct gguf_values *v, const char *key, const char *field);
 
 /* How files of DeepSeek's kind of experts say what they do (deepseek.c). */
 void gguf_deepseek_experts(struct gguf_values *v);

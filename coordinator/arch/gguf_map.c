@@ -15,8 +15,7 @@
 #define EXPERTS_MOST 65536u
 #define SCALES_MOST  65536u /* of a stack of experts */
 
-/* What most families call things as Llama does. */
-static const struct gguf_name usual[] = {
+const struct gguf_name gguf_usual_names[] = {
     {"attn_norm", "input_layernorm", GGUF_AS_IS},
     {"ffn_norm", "post_attention_layernorm", GGUF_AS_IS},
     {"attn_q", "self_attn.q_proj", GGUF_AS_IS},
@@ -210,7 +209,7 @@ static const char *expert_name(const struct mapping *m, char out[NAME_BYTES], ui
     const struct gguf_name *x = find_name(m->f->names, stacked, strlen(stacked));
     const char *end;
 
-    if (!x) x = find_name(usual, stacked, strlen(stacked));
+    if (!x) x = find_name(gguf_usual_names, stacked, strlen(stacked));
     end = strstr(x->name, ".switch_mlp");
     snprintf(out, NAME_BYTES, "%s%s.%" PRIu64 ".%.*s.experts.%" PRIu64 ".%s.weight", m->prefix, m->layers, layer,
              (int)(end ? end - x->name : 0), x->name, expert,
@@ -329,7 +328,7 @@ static int add_of_layer(struct mapping *m, const struct gguf_tensor *t, uint64_t
     if (is_scale(rest)) return 0; /* take_scale() */
     rc = add_expert(m, t, layer, rest, &is);
     if (rc || is) return rc;
-    if (!x) x = find_name(usual, rest, bytes);
+    if (!x) x = find_name(gguf_usual_names, rest, bytes);
     if (!x) {
         /* it stays, so that a family that does not use it says so */
         snprintf(name, sizeof name, "%s%s.%" PRIu64 ".%.300s", m->prefix, m->layers, layer, rest);

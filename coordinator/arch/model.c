@@ -379,3 +379,13 @@ const struct model_generation *model_generation(const struct model *m)
 {
     return &m->generation;
 }
+
+const struct config *model_config(const struct model *m)
+{
+    return m->config;
+}
+
+const struct tensors *model_tensors(const struct model *m)
+{
+    return m->tensors;
+}

@@ -45,3 +45,6 @@ const char *model_weights_from(const struct model *m);
 bool model_weights_missing(const struct model *m);          /* they are not there: it can be planned, and not run */
 bool model_uses(const struct model *m, const char *tensor); /* does the program read the tensor of that name? */
 const struct model_generation *model_generation(const struct model *m);
+/* What it was read from; both belong to the model. */
+const struct config *model_config(const struct model *m);
+const struct tensors *model_tensors(const struct model *m);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/packed.h"
 #include "coordinator/engine/interrupt.h"
+#include "coordinator/pack/gguf.h"
 #include "coordinator/pack/pack.h"
+#include "coordinator/source/gguf_types.h"
 #include "coordinator/view/view.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -103,13 +106,119 @@ static void print_packed(const struct options *o, const struct work *w, const st
     if (r->kept_bytes) printf("  %.3f GB were there already\n", (double)r->kept_bytes / 1e9);
 }
 
+/* ---- a GGUF file ---- */
+
+/* Tensors of one kind and type in all layers: "ffn_down.weight". */
+struct kind {
+    const char *name;
+    size_t bytes;
+    uint32_t type, count;
+    double least, most, squares, elements;
+};
+
+static const char *kind_name(const char *tensor)
+{
+    unsigned layer;
+    int end = 0;
+
+    return sscanf(tensor, "blk.%9u.%n", &layer, &end) == 1 && end ? tensor + end : tensor;
+}
+
+static struct kind *find_kind(struct kind *list, size_t *count, const struct pack_tensor *t)
+{
+    const char *name = kind_name(t->name);
+
+    for (size_t i = 0; i < *count; i++)
+        if (!strcmp(list[i].name, name) && list[i].type == t->type) return &list[i];
+    list[*count] = (struct kind){.name = name, .type = t->type, .least = t->error};
+    return &list[(*count)++];
+}
+
+/* What each kind of tensor lost, where any of it is lost. */
+static void print_errors(const struct gguf_pack *p)
+{
+    struct kind *list = calloc(p->made.count + 1, sizeof *list);
+    size_t count = 0;
+
+    for (size_t i = 0; list && i < p->made.count; i++) {
+        const struct pack_tensor *t = &p->report[i];
+        struct kind *k = find_kind(list, &count, t);
+
+        k->count++;
+        k->least = t->error < k->least ? t->error : k->least;
+        k->most = t->error > k->most ? t->error : k->most;
+        k->squares += t->error * t->error * (double)t->elements;
+        k->elements += (double)t->elements;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (list[i].most > 0)
+            printf("  %-28s %4u of %-6s off by %.2f%% (%.2f to %.2f%%)\n", list[i].name, list[i].count,
+                   gguf_type_name(list[i].type), 100 * sqrt(list[i].squares / list[i].elements), 100 * list[i].least,
+                   100 * list[i].most);
+    free(list);
+}
+
+static void print_gguf(const struct options *o, const struct work *w, const struct gguf_pack *p,
+                       const struct pack_result *r)
+{
+    printf("%s: %s, %.3f GB in %" PRIu64 " file%s out of %.3f GB (%.4f), %.1f s\n", o->out,
+           pack_form_info(p->form)->label, (double)r->stored_bytes / 1e9, r->files, r->files == 1 ? "" : "s",
+           (double)r->raw_bytes / 1e9, r->raw_bytes ? (double)r->stored_bytes / (double)r->raw_bytes : 1,
+           (double)(clock_ns() - w->began) / 1e9);
+    print_errors(p);
+    if (r->kept_bytes) printf("  %.3f GB were there already\n", (double)r->kept_bytes / 1e9);
+}
+
+static int print_gguf_json(const struct work *w, const struct gguf_pack *p, const struct pack_result *r,
+                           struct error *e)
+{
+    json_t *list = json_array(), *o;
+    int rc;
+
+    for (size_t i = 0; i < p->made.count; i++)
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:I, s:I, s:f}", "name", p->report[i].name, "type",
+                            gguf_type_name(p->report[i].type), "elements", (json_int_t)p->report[i].elements, "bytes",
+                            (json_int_t)p->report[i].bytes, "relative_rms_error", p->report[i].error));
+    o = json_pack("{s:I, s:I, s:I, s:I, s:s, s:f, s:o}", "bytes", (json_int_t)r->raw_bytes, "stored_bytes",
+                  (json_int_t)r->stored_bytes, "kept_bytes", (json_int_t)r->kept_bytes, "files", (json_int_t)r->files,
+                  "form", pack_form_info(p->form)->label, "seconds", (double)(clock_ns() - w->began) / 1e9, "tensors",
+                  list);
+    rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
+             ? 0
+             : error_set(e, EIO, "cannot write to standard output");
+    json_decref(o);
+    return rc;
+}
+
+static int pack_as_gguf(const struct options *o, struct error *e)
+{
+    struct gguf_pack_options g = {.form = (enum pack_form)(o->pack_to - PACK_Q8), .shard_bytes = o->shard_bytes};
+    struct gguf_pack p;
+    struct pack_result r;
+    struct work w;
+    int rc = begin(&w, o, pack_form_info(g.form)->name, e);
+
+    if (rc) return rc;
+    g.pack = options_of(o, &w);
+    rc = gguf_pack(&p, o->source, &g, &r, e);
+    view_hide(w.view);
+    if (rc == -ECANCELED) log_warn("%s: the same command goes on where this one ended", o->out);
+    if (!rc && p.notice[0]) log_warn("%s: %s", o->out, p.notice);
+    if (!rc && o->json) rc = print_gguf_json(&w, &p, &r, e);
+    if (!rc && !o->json) print_gguf(o, &w, &p, &r);
+    gguf_pack_free(&p);
+    end(&w);
+    return rc;
+}
+
 int command_pack(const struct options *o, struct error *e)
 {
     struct pack_result r;
     struct work w;
-    int rc = begin(&w, o, "pack", e);
+    int rc = o->pack_to == PACK_LOSSLESS ? begin(&w, o, "pack", e) : pack_as_gguf(o, e);
 
-    if (rc) return rc;
+    if (rc || o->pack_to != PACK_LOSSLESS) return rc;
     struct pack_options p = options_of(o, &w);
     rc = pack_folder(o->source, &p, &r, e);
     view_hide(w.view);

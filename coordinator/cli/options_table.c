@@ -160,13 +160,16 @@ const struct option_command_info option_commands[COMMANDS] = {
                         0},
     [COMMAND_PACK] =
         {"pack",
-         "store a model's weights in fewer bytes, bit for bit",
+         "store a model's weights in fewer bytes, bit for bit or in fewer bits",
          "Makes a folder that is run like any other: the BF16 matrices that a run streams take about two thirds of "
          "their "
          "bytes, everything else lies there as it was. Worth it where the disk is what a run waits for. Every "
          "piece is unpacked and compared before it is written; after a kill or a full disk the same command goes on "
-         "where it ended. The embedding's rows are read one by one, so they stay as they are.",
-         {MODEL, {"OUT", AT(out), false, "the folder to make"}},
+         "where it ended. The embedding's rows are read one by one, so they stay as they are. With --to q8, q6, q5 or "
+         "q4 it makes an ordinary GGUF file instead, of fewer bits, with tokenizer, template and sampling defaults: "
+         "other "
+         "programs read it too, and the summary tells what each kind of tensor lost.",
+         {MODEL, {"OUT", AT(out), false, "the folder to make, or the file, NAME.gguf"}},
          0},
     [COMMAND_UNPACK] =
         {"unpack",
@@ -301,8 +304,12 @@ const struct option_flag option_flags[] = {
     {"speculate", 0, KIND_INT, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(speculate), 0, 0, 1024, "off|N", "auto",
      "guess up to N tokens that may follow and check them in the sweep that computes the next one; the text is the "
      "same"},
-    {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0, "lossless", "lossless",
-     "what to pack into"},
+    {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0,
+     "lossless|q8|q6|q5|q4|bf16|f16|f32", "lossless",
+     "what to pack into: all bits in fewer bytes, or a GGUF file of types of so many bits (Q8_0, Q6_K, Q5_K_M, "
+     "Q4_K_M)"},
+    {"shard-size", 0, KIND_SIZE, GROUP_COMPUTE, BIT(PACK), AT(shard_bytes), 0, 1, 1e18, "SIZE", NULL,
+     "make a set of GGUF files, each of this size at most"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PACKS, AT(threads), 0, 1, 4096, "N", "auto", "threads"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(threads), 0, 1, 4096, "N", "auto",
      "compute threads of the cpu backend"},

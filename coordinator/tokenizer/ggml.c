@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "coordinator/text/utf8.h"
+#include "coordinator/tokenizer/ggml_out.h"
 #include "coordinator/tokenizer/ggml_parts.h"
 
 #define KEY(name) "tokenizer.ggml." name
@@ -201,6 +202,17 @@ static int make_splits(struct tokenizer *t, const struct ggml_split *split, stru
     if (!rc) rc = add_patterns(t, split, false, e);
     if (!rc && split->gpt2) rc = add_pattern(t, pretokenizer_gpt2_regex, e);
     return rc ? rc : add_patterns(t, split, true, e);
+}
+
+int ggml_split_by(struct tokenizer *t, const char *name, struct error *e)
+{
+    const struct ggml_split *split = ggml_split_find(name);
+
+    if (!split) return error_set(e, EINVAL, "no rule is called %s", name);
+    pretokenizer_free(&t->pretokenizer);
+    normalizer_free(&t->normalizer);
+    t->model.bpe.ignore_merges = split->whole_words;
+    return make_splits(t, split, e);
 }
 
 static int read_byte_level(struct tokenizer *t, const struct ggml_tables *g, bool *begins, struct error *e)

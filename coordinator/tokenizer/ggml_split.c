@@ -1,4 +1,5 @@
 #include "coordinator/tokenizer/ggml_split.h"
+#include "coordinator/tokenizer/ggml_out.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -124,6 +125,13 @@ const struct ggml_split *ggml_split_find(const char *name)
     for (size_t i = 0; i < SPLITS && !strchr(name, ' '); i++)
         if (lists(splits[i].names, name)) return &splits[i];
     return NULL;
+}
+
+bool ggml_split_name(size_t i, char *name, size_t room)
+{
+    if (i >= SPLITS) return false;
+    snprintf(name, room, "%.*s", (int)strcspn(splits[i].names, " "), splits[i].names);
+    return true;
 }
 
 void ggml_split_names(char *out, size_t room)

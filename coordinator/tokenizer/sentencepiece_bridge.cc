@@ -29,8 +29,7 @@ static size_t strips_of(const sentencepiece::SentencePieceProcessor &processor)
     const std::string mark = space_mark;
     const std::vector<std::string> pieces = {mark, mark, mark + "a"};
     std::string text;
-    if (!processor.Decode(pieces, &text).ok() || text == "   a")
-        return 0;
+    if (!processor.Decode(pieces, &text).ok() || text == "   a") return 0;
     return text == "  a" ? 1 : SIZE_MAX;
 }
 
@@ -40,8 +39,7 @@ static std::string normalized(const sentencepiece::SentencePieceProcessor &proce
     std::vector<std::string> pieces;
     std::string joined;
     if (processor.Encode(text, &pieces).ok()) {
-        for (const std::string &piece : pieces)
-            joined += piece;
+        for (const std::string &piece : pieces) joined += piece;
     }
     return joined;
 }
@@ -63,7 +61,8 @@ extern "C" int sentencepiece_open(struct piece_model **out, const char *path, st
         std::unique_ptr<struct piece_model> s(new struct piece_model);
         const auto status = s->processor.Load(path);
         if (!status.ok() || s->processor.GetPieceSize() <= 0)
-            return error_set(e, EINVAL, "%s: libsentencepiece cannot read it: %s; fetch the file again", path, status.ToString().c_str());
+            return error_set(e, EINVAL, "%s: libsentencepiece cannot read it: %s; fetch the file again", path,
+                             status.ToString().c_str());
         s->strips = strips_of(s->processor);
         s->words = words_of(s->processor);
         *out = s.release();
@@ -85,7 +84,8 @@ extern "C" uint32_t sentencepiece_size(const struct piece_model *s)
     return (uint32_t)s->processor.GetPieceSize();
 }
 
-extern "C" const char *sentencepiece_piece(const struct piece_model *s, uint32_t id, size_t *bytes, enum sentencepiece_kind *kind)
+extern "C" const char *sentencepiece_piece(const struct piece_model *s, uint32_t id, size_t *bytes,
+                                           enum sentencepiece_kind *kind)
 {
     const int i = (int)id;
     const std::string &piece = s->processor.IdToPiece(i);
@@ -96,6 +96,16 @@ extern "C" const char *sentencepiece_piece(const struct piece_model *s, uint32_t
                                         : SENTENCEPIECE_NORMAL;
     *bytes = piece.size();
     return piece.c_str();
+}
+
+extern "C" float sentencepiece_score(const struct piece_model *s, uint32_t id)
+{
+    return s->processor.GetScore((int)id);
+}
+
+extern "C" bool sentencepiece_is_bpe(const struct piece_model *s)
+{
+    return s->words != SENTENCEPIECE_WHOLE;
 }
 
 extern "C" int64_t sentencepiece_bos(const struct piece_model *s)
@@ -134,10 +144,8 @@ static bool stands_alone(const struct piece_model *s, const char *text, std::vec
 {
     const std::string c(text, char_bytes(text));
     std::vector<std::string> pieces;
-    if (c.size() < 3 || !s->processor.Encode(c, &before).ok() || !s->processor.Encode(c, &pieces).ok())
-        return false;
-    if (before.empty() || !s->processor.IsUnknown(before.back()) || pieces.back() != c)
-        return false;
+    if (c.size() < 3 || !s->processor.Encode(c, &before).ok() || !s->processor.Encode(c, &pieces).ok()) return false;
+    if (before.empty() || !s->processor.IsUnknown(before.back()) || pieces.back() != c) return false;
     before.pop_back();
     return true;
 }
@@ -147,13 +155,13 @@ static bool stands_alone(const struct piece_model *s, const char *text, std::vec
 static size_t tiling_of(const struct piece_model *s, const char *text, size_t bytes, std::vector<int> &before)
 {
     size_t at = part_bytes, tries = 0;
-    while (at < bytes && (text[at] & 0xC0) == 0x80)
-        at++;
+    while (at < bytes && (text[at] & 0xC0) == 0x80) at++;
     while (at < bytes && tries++ < part_bytes / 4) {
         const size_t next = at + char_bytes(text + at);
         size_t n;
-        if (next < bytes && !utf8_is_mark(utf8_decode(text + next, &n)) && !utf8_is_other(utf8_decode(text + next, &n)) &&
-            stands_alone(s, text + at, before) && stands_alone(s, text + next, before))
+        if (next < bytes && !utf8_is_mark(utf8_decode(text + next, &n)) &&
+            !utf8_is_other(utf8_decode(text + next, &n)) && stands_alone(s, text + at, before) &&
+            stands_alone(s, text + next, before))
             return next;
         at = next;
     }
@@ -162,7 +170,8 @@ static size_t tiling_of(const struct piece_model *s, const char *text, size_t by
 
 /* The ids of one part; behind a cut without those of what libsentencepiece puts before a text, and without the unknown
  * piece that continues the one before the cut. */
-static int encode_part(const struct piece_model *s, const char *text, size_t bytes, size_t drop, struct token_ids *out, struct error *e)
+static int encode_part(const struct piece_model *s, const char *text, size_t bytes, size_t drop, struct token_ids *out,
+                       struct error *e)
 {
     std::vector<int> ids;
     const auto status = s->processor.Encode({text, bytes}, &ids);
@@ -175,7 +184,8 @@ static int encode_part(const struct piece_model *s, const char *text, size_t byt
     return 0;
 }
 
-extern "C" int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out, struct error *e)
+extern "C" int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, struct token_ids *out,
+                                    struct error *e)
 {
     try {
         std::vector<int> before;
@@ -183,8 +193,7 @@ extern "C" int sentencepiece_encode(const struct piece_model *s, const char *tex
         int rc = 0;
         while (bytes > long_text && rc == 0) {
             const size_t cut = tiling_of(s, text, bytes, before);
-            if (cut == bytes)
-                break;
+            if (cut == bytes) break;
             rc = encode_part(s, text, cut, drop, out, e);
             drop = before.size() + 1;
             text += cut;

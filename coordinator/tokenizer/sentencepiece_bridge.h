@@ -1,5 +1,6 @@
 /* libsentencepiece, a C++ library, in C's words. A model is read-only once open; threads may share it. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,9 @@ void sentencepiece_close(struct piece_model *s); /* NULL: nothing to do */
 uint32_t sentencepiece_size(const struct piece_model *s);
 /* The piece of an id < size: its bytes, NUL behind them, valid while it is open. */
 const char *sentencepiece_piece(const struct piece_model *s, uint32_t id, size_t *bytes, enum sentencepiece_kind *kind);
+float sentencepiece_score(const struct piece_model *s, uint32_t id);
+/* Does it join pairs (else it is Unigram, or cuts at words or characters)? */
+bool sentencepiece_is_bpe(const struct piece_model *s);
 int64_t sentencepiece_bos(const struct piece_model *s); /* id, or -1 */
 int64_t sentencepiece_eos(const struct piece_model *s);
 /* How many spaces decoding takes off the front of a text: 0, 1, or SIZE_MAX for all. */

@@ -4,6 +4,7 @@
 #include "coordinator/arch/families/latent.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 
 #include <string.h>
 
@@ -139,6 +140,20 @@ void family_glm4_moe_lite(struct build *b)
 
 /* ---- as GGUF ---- */
 
+/* Where they count: of V2's folders, some have numbers that its method does not read. */
+static void tell_groups(struct gguf_values *v)
+{
+    const struct plan_shm *p = v->tells ? v->tells->program : NULL;
+
+    for (uint64_t i = 0; p && i < p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind != OP_ROUTER || op->router.groups < 2) continue;
+        gguf_tell_int(v, "expert_group_count", op->router.groups);
+        gguf_tell_int(v, "expert_group_used_count", op->router.top_groups);
+    }
+}
+
 void gguf_deepseek_experts(struct gguf_values *v)
 {
     uint64_t groups = 1, chosen = 1;
@@ -148,6 +163,7 @@ void gguf_deepseek_experts(struct gguf_values *v)
     gguf_field_int(v, "leading_dense_block_count", "first_k_dense_replace", 0);
     gguf_field_real(v, "expert_weights_scale", "routed_scaling_factor", 1);
     gguf_field_flag(v, "expert_weights_norm", "norm_topk_prob", false);
+    tell_groups(v);
     gguf_value_int(v, "expert_group_count", &groups);
     gguf_value_int(v, "expert_group_used_count", &chosen);
     gguf_set_int(v, "n_group", groups ? groups : 1);
@@ -178,11 +194,41 @@ static void latent_sizes(struct gguf_values *v)
     gguf_set_none(v, "head_dim");
 }
 
+/* The same sizes for a file: as llama.cpp has them, keys of which are the latent vector and what rotates. */
+static void tell_latent_sizes(struct gguf_values *v)
+{
+    const struct config *c = v->tells->config;
+    struct error unread = {0};
+    uint32_t rank = config_size_or(c, "kv_lora_rank", 1, 1u << 20, 0, &unread);
+    uint32_t nope = config_size_or(c, "qk_nope_head_dim", 1, 1u << 16, 0, &unread);
+    uint32_t rotated = config_size_or(c, "qk_rope_head_dim", 1, 1u << 16, 0, &unread);
+
+    gguf_tell_int(v, "attention.head_count_kv", 1);
+    gguf_tell_int(v, "attention.key_length", rank + rotated);
+    gguf_tell_int(v, "attention.value_length", rank);
+    gguf_tell_int(v, "attention.key_length_mla", nope + rotated);
+    gguf_tell_field(v, "attention.value_length_mla", "v_head_dim");
+    gguf_tell_field(v, "attention.q_lora_rank", "q_lora_rank");
+    gguf_tell_int(v, "attention.kv_lora_rank", rank);
+    gguf_tell_int(v, "rope.dimension_count", rotated);
+}
+
 /* How experts are scored tells V3 and its kin from V2; where no value says it, the bias of the choice, which V2 has not. */
 static void deepseek_config(struct gguf_values *v)
 {
     uint64_t scored = gguf_layer_has(v, "exp_probs_b.bias") ? 2 : 1;
 
+    if (v->tells) {
+        tell_latent_sizes(v);
+        gguf_deepseek_experts(v);
+        for (uint64_t i = 0; i < v->tells->program->ops.count; i++) {
+            const struct plan_op *op = &plan_ops(v->tells->program)[i];
+
+            if (op->kind == OP_ROUTER)
+                gguf_tell_int(v, "expert_gating_func", op->router.score == SCORE_SIGMOID ? 2 : 1);
+        }
+        return;
+    }
     gguf_value_int(v, "expert_gating_func", &scored);
     if (scored != 1 && scored != 2)
         gguf_refuse(v, "expert_gating_func", "%llu is not supported; 1 (softmax) and 2 (sigmoid) are",
@@ -211,9 +257,12 @@ static const struct gguf_name deepseek_names[] = {
     {NULL, NULL, 0},
 };
 
+static const char *const deepseek_also[] = {"DeepseekV2ForCausalLM", NULL};
+
 const struct gguf_family gguf_deepseek2 = {
     .architecture = "deepseek2",
     .class = "DeepseekV3ForCausalLM",
+    .also = deepseek_also,
     .type = "deepseek_v3",
     .names = deepseek_names,
     .latent = true,

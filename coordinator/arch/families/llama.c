@@ -118,9 +118,13 @@ static const struct gguf_name llama_names[] = {
     {NULL, NULL, 0},
 };
 
+/* A window of Mistral's is not in such a file. */
+static const char *const llama_also[] = {"MistralForCausalLM", "MixtralForCausalLM", NULL};
+
 const struct gguf_family gguf_llama = {
     .architecture = "llama",
     .class = "LlamaForCausalLM",
+    .also = llama_also,
     .type = "llama",
     .names = llama_names,
     .changes = {.qk_pairs = true},

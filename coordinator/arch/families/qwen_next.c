@@ -3,10 +3,12 @@
  * Delta Networks (arXiv 2412.06464), transformers, modeling_qwen3_next.py, modeling_qwen3_5.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct next {
     struct moe moe;
@@ -272,8 +274,42 @@ static void next_layers(struct gguf_values *v, uint64_t interval)
     gguf_set(v, "layer_types", list);
 }
 
+/* What next_config() reads. */
+static void tell_next(struct gguf_values *v)
+{
+    const struct config *c = v->tells->config;
+    struct error unread = {0};
+    uint32_t heads = config_size_or(c, "linear_num_value_heads", 1, 65536, 0, &unread);
+    uint32_t width = config_size_or(c, "linear_value_head_dim", 1, 65536, 0, &unread);
+    uint8_t *recurrent = calloc(v->layers + 1, 1);
+    char key[128];
+
+    gguf_tell_int(v, "ssm.time_step_rank", heads);
+    gguf_tell_int(v, "ssm.inner_size", (uint64_t)heads * width);
+    gguf_tell_field(v, "ssm.group_count", "linear_num_key_heads");
+    gguf_tell_field(v, "ssm.state_size", "linear_key_head_dim");
+    gguf_tell_field(v, "ssm.conv_kernel", "linear_conv_kernel_dim");
+    gguf_tell_field(v, "full_attention_interval", "full_attention_interval");
+    gguf_tell_int(v, "full_attention_interval", 4);
+    gguf_tell_field(v, "expert_shared_feed_forward_length", "shared_expert_intermediate_size");
+    for (uint64_t i = 0; i < v->tells->program->ops.count && recurrent; i++) {
+        const struct plan_op *op = &plan_ops(v->tells->program)[i];
+
+        if (op->kind == OP_DELTA && op->layer < v->layers) recurrent[op->layer] = 1;
+    }
+    snprintf(key, sizeof key, "%s.attention.recurrent_layers", v->architecture);
+    gguf_out_array(v->tells->out, key, GGUF_BOOL, recurrent ? v->layers : 0);
+    gguf_out_element(v->tells->out, recurrent, recurrent ? v->layers : 0);
+    v->tells->failed |= !recurrent;
+    free(recurrent);
+}
+
 static void next_config(struct gguf_values *v)
 {
+    if (v->tells) {
+        tell_next(v);
+        return;
+    }
     uint64_t heads = gguf_value_needed(v, "ssm.time_step_rank"), inner = gguf_value_needed(v, "ssm.inner_size"), n = 4;
 
     gguf_value_int(v, "full_attention_interval", &n);
