@@ -82,6 +82,13 @@ static void read_events(const struct reply *r, const char *delta, char *names, c
     }
 }
 
+/* Strict clients refuse an answer that lacks one of these, though most are null. */
+static void assert_keys(const json_t *o, const char *const *key)
+{
+    for (; *key; key++)
+        if (!json_object_get(o, *key)) fail_msg("the answer has no \"%s\"", *key);
+}
+
 /* ---- messages ---- */
 
 static void messages_say_what_a_chat_says(void **state)
@@ -99,6 +106,10 @@ static void messages_say_what_a_chat_says(void **state)
     assert_string_equal(string_at(block, "text"), want);
     assert_int_equal(number_at(usage, "input_tokens") + number_at(usage, "cache_read_input_tokens"), 16);
     assert_int_equal(number_at(usage, "output_tokens"), 40);
+    assert_keys(o, (const char *const[]){"id", "role", "model", "container", "stop_details", "stop_sequence", NULL});
+    assert_keys(usage, (const char *const[]){"cache_creation", "cache_creation_input_tokens", "inference_geo",
+                                             "output_tokens_details", "server_tool_use", "service_tier", NULL});
+    assert_keys(block, (const char *const[]){"citations", NULL});
     json_decref(o);
     r = client_post(&server, "/v1/messages",
                     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"" QUESTION
@@ -170,6 +181,29 @@ static void responses_say_what_a_chat_says(void **state)
     assert_string_equal(string_at(item, "type"), "message");
     assert_string_equal(string_at(json_array_get(json_object_get(item, "content"), 0), "text"), want);
     assert_int_equal(number_at(json_object_get(o, "usage"), "input_tokens"), 16);
+    assert_keys(o, (const char *const[]){"created_at",
+                                         "completed_at",
+                                         "error",
+                                         "instructions",
+                                         "max_tool_calls",
+                                         "parallel_tool_calls",
+                                         "presence_penalty",
+                                         "frequency_penalty",
+                                         "reasoning",
+                                         "previous_response_id",
+                                         "prompt_cache_key",
+                                         "safety_identifier",
+                                         "text",
+                                         "service_tier",
+                                         "temperature",
+                                         "tool_choice",
+                                         "tools",
+                                         "top_logprobs",
+                                         "top_p",
+                                         "truncation",
+                                         "store",
+                                         "background",
+                                         NULL});
     json_decref(o);
     r = client_post(&server, "/v1/responses",
                     "{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"" QUESTION

@@ -187,15 +187,15 @@ static json_t *frame_of(const json_t *body)
     static const char *const keys[] = {"instructions",
                                        "metadata",
                                        "parallel_tool_calls",
-                                       "temperature",
                                        "tool_choice",
                                        "tools",
-                                       "top_p",
                                        "max_output_tokens",
                                        "reasoning",
                                        "text",
                                        "truncation",
                                        "user",
+                                       "prompt_cache_key",
+                                       "safety_identifier",
                                        NULL};
     json_t *o = json_object();
 

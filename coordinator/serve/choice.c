@@ -119,6 +119,15 @@ static int on_text(void *arg, const char *text, size_t bytes, struct error *e)
 
 /* ---- tokens ---- */
 
+void choice_progress(struct choice *c, uint32_t done)
+{
+    struct job *j = c->job;
+
+    if (c->index || done == atomic_load(&j->prompt_done)) return;
+    atomic_store(&j->prompt_done, done);
+    if (j->ask->progress && j->ask->stream) reply_progress(j);
+}
+
 /* What the token is chosen from: logits with the request's own wishes added. */
 static const float *on_logits(void *arg, const float *logits)
 {
@@ -158,10 +167,14 @@ static int on_token(void *arg, uint32_t token, enum sequence_end *end, struct er
     c->made++;
     c->last_ns = clock_ns();
     if (!c->job->first_ns) c->job->first_ns = c->last_ns;
-    /* the token that ends an answer is not part of it */
-    if (*end == SEQUENCE_TOKEN) return 0;
+    /* the token that ends an answer is not part of its text; completions tell its logarithm, which those who score texts by an
+       echo and one token more count on */
+    if (*end == SEQUENCE_TOKEN && c->job->ask->api != ASK_COMPLETION) return 0;
     if (c->job->ask->logprobs >= 0) rc = logprobs_add(&c->logprobs, c->raw, c->job->facts->vocab, token, e);
+    if (*end == SEQUENCE_TOKEN) return rc;
+    if (c->made == 1) choice_progress(c, (uint32_t)choice_prompt(c)->count);
     if (!rc) rc = completion_push(c->completion, token, &c->stopped, e);
+    if (c->thoughts && c->think.inside) c->job->thought_tokens++;
     if (c->stopped || (c->constraint && is_complete(c))) *end = SEQUENCE_STOP;
     return rc;
 }

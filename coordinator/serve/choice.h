@@ -63,6 +63,8 @@ void choice_free(struct choice *c);
 
 const struct token_ids *choice_prompt(const struct choice *c);
 uint32_t choice_limit(const struct choice *c); /* tokens that its sequence may have */
+/* So many tokens of its prompt are computed: noted for those who wait, and told where the request wants to know. */
+void choice_progress(struct choice *c, uint32_t done);
 /* Its sequence holds the prompt; it joins. */
 int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *scratch, struct error *e);
 /* Its sequence has ended: goes on with what comes next, or says its last words and is ENDED. */

@@ -44,6 +44,7 @@ struct job {
     uint32_t choices, begun, ended;
     uint32_t events; /* of a stream that numbers them */
     uint64_t prompt_tokens, cached_tokens, tokens;
+    uint64_t thought_tokens; /* of tokens: made while the model was thinking */
     struct job *next;
 };
 

@@ -20,15 +20,17 @@ static void usage(struct buffer *b, const struct job *j, uint64_t said)
 {
     out_format(b,
                "\"usage\":{\"input_tokens\":%llu,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":%llu,"
-               "\"output_tokens\":%llu}",
+               "\"cache_creation\":null,\"output_tokens\":%llu,\"output_tokens_details\":{\"thinking_tokens\":%llu},"
+               "\"server_tool_use\":null,\"service_tier\":\"standard\",\"inference_geo\":null}",
                (unsigned long long)(j->prompt_tokens - j->cached_tokens), (unsigned long long)j->cached_tokens,
-               (unsigned long long)said);
+               (unsigned long long)said, (unsigned long long)j->thought_tokens);
 }
 
 static void head(struct buffer *b, const struct job *j)
 {
     out_format(b, "{\"id\":\"%s\",\"type\":\"message\",\"role\":\"assistant\",\"model\":", j->id);
     out_string(b, j->ask->model, strlen(j->ask->model));
+    buffer_append_text(b, ",\"container\":null,\"stop_details\":null");
 }
 
 static void stop_reason(struct buffer *b, const struct choice *c)
@@ -78,7 +80,7 @@ static void open_part(struct choice *c, struct buffer *b, bool thinking)
     event(b, "content_block_start");
     out_format(b, ",\"index\":%u,\"content_block\":%s", c->parts,
                thinking ? "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"
-                        : "{\"type\":\"text\",\"text\":\"\"}");
+                        : "{\"type\":\"text\",\"text\":\"\",\"citations\":null}");
     end_event(b);
     c->part = thinking ? PART_THOUGHT : PART_TEXT;
 }
@@ -182,7 +184,7 @@ static void whole(struct job *j, struct buffer *b)
     if (c->text.bytes || !c->calls) {
         buffer_append_text(b, any ? ",{\"type\":\"text\",\"text\":" : "{\"type\":\"text\",\"text\":");
         out_string(b, c->text.data ? c->text.data : "", c->text.bytes);
-        buffer_append_byte(b, '}');
+        buffer_append_text(b, ",\"citations\":null}");
         any = true;
     }
     for (uint32_t i = 0; i < c->calls; i++, any = true) {

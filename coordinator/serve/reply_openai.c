@@ -40,9 +40,11 @@ static void usage(struct buffer *b, const struct job *j)
 {
     out_format(b,
                ",\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
+               "\"prompt_tokens_details\":{\"cached_tokens\":%llu},"
+               "\"completion_tokens_details\":{\"reasoning_tokens\":%llu}}",
                (unsigned long long)j->prompt_tokens, (unsigned long long)j->tokens,
-               (unsigned long long)(j->prompt_tokens + j->tokens), (unsigned long long)j->cached_tokens);
+               (unsigned long long)(j->prompt_tokens + j->tokens), (unsigned long long)j->cached_tokens,
+               (unsigned long long)j->thought_tokens);
 }
 
 /* ---- events ---- */

@@ -1,5 +1,6 @@
 /* OpenAI's /v1/responses: an answer is a list of items, of a stream each begun, grown and ended by numbered events. */
 #include <string.h>
+#include <time.h>
 
 #include "coordinator/serve/choice.h"
 #include "coordinator/serve/job.h"
@@ -93,6 +94,10 @@ static void write_response(struct buffer *b, struct job *j, const char *finish)
                : cut   ? "incomplete"
                        : "completed");
     out_string(b, j->ask->model, strlen(j->ask->model));
+    if (finish)
+        out_format(b, ",\"completed_at\":%lld", (long long)time(NULL));
+    else
+        buffer_append_text(b, ",\"completed_at\":null");
     out_format(b, ",\"error\":null,\"incomplete_details\":%s,\"output\":[",
                cut ? "{\"reason\":\"max_output_tokens\"}" : "null");
     if (finish) write_output(b, &j->choice[0]);
@@ -102,20 +107,25 @@ static void write_response(struct buffer *b, struct job *j, const char *finish)
     repeat(b, j, "metadata", "{}");
     repeat(b, j, "parallel_tool_calls", "true");
     repeat(b, j, "reasoning", "{\"effort\":null,\"summary\":null}");
-    repeat(b, j, "temperature", "1.0");
+    out_format(b, ",\"temperature\":%.9g,\"top_p\":%.9g", j->ask->sampling.temperature, j->ask->sampling.top_p);
     repeat(b, j, "text", "{\"format\":{\"type\":\"text\"}}");
     repeat(b, j, "tool_choice", "\"auto\"");
     repeat(b, j, "tools", "[]");
-    repeat(b, j, "top_p", "1.0");
     repeat(b, j, "truncation", "\"disabled\"");
     repeat(b, j, "user", "null");
+    repeat(b, j, "prompt_cache_key", "null");
+    repeat(b, j, "safety_identifier", "null");
+    out_format(b, ",\"presence_penalty\":%.9g,\"frequency_penalty\":%.9g,\"top_logprobs\":0,\"max_tool_calls\":null",
+               j->ask->presence, j->ask->frequency);
+    buffer_append_text(b, ",\"service_tier\":\"default\"");
     buffer_append_text(b, ",\"previous_response_id\":null,\"store\":false,\"background\":false,\"usage\":");
     if (finish)
         out_format(b,
                    "{\"input_tokens\":%llu,\"input_tokens_details\":{\"cached_tokens\":%llu},\"output_tokens\":%llu,"
-                   "\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":%llu}",
+                   "\"output_tokens_details\":{\"reasoning_tokens\":%llu},\"total_tokens\":%llu}",
                    (unsigned long long)j->prompt_tokens, (unsigned long long)j->cached_tokens,
-                   (unsigned long long)j->tokens, (unsigned long long)(j->prompt_tokens + j->tokens));
+                   (unsigned long long)j->tokens, (unsigned long long)j->thought_tokens,
+                   (unsigned long long)(j->prompt_tokens + j->tokens));
     else
         buffer_append_text(b, "null");
     buffer_append_byte(b, '}');

@@ -352,6 +352,10 @@ static void note_begin(struct work *w, struct choice *c)
     atomic_fetch_add(&m->prompt_tokens, n);
     atomic_fetch_add(&m->cached_tokens, c->cached);
     atomic_fetch_add(&j->prompt_total, n);
+    if (c->index || !j->ask->progress || !j->ask->stream) return;
+    /* where it begins: what the cache held is done */
+    atomic_store(&j->prompt_done, c->cached);
+    reply_progress(j);
 }
 
 static int begin(struct work *w, struct choice *c, struct error *e)
@@ -487,10 +491,7 @@ static void note_progress(struct work *w)
         uint32_t done = sequence_computed(c->sequence), all = (uint32_t)choice_prompt(c)->count;
 
         if (done > all) done = all;
-        if (c->index == 0 && done != atomic_load(&j->prompt_done)) {
-            atomic_store(&j->prompt_done, done);
-            if (j->ask->progress && j->ask->stream && !c->made) reply_progress(j);
-        }
+        if (!c->made) choice_progress(c, done);
         if (c->made == 1 && c->seen != 1 && c->index == 0) metrics_observe(&m->first_token, c->last_ns - j->arrived_ns);
         if (c->made > 1 && c->seen != c->made) metrics_observe(&m->between_tokens, c->last_ns - c->before_ns);
         if (c->seen != c->made) c->before_ns = c->last_ns;
