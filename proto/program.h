@@ -71,7 +71,7 @@ enum plan_op_kind {
     OP_COPY,      /* blocks of columns from one view to another */
     OP_ADD,       /* dst = ca * a + cb * b */
     OP_ACT,       /* dst = act(gate) * up, or act(gate) */
-    OP_SCALE,     /* x = cap * tanh(mul * x / cap), or mul * x */
+    OP_SCALE,     /* x = cap * tanh(mul * x / cap), or mul * x, or that clamped */
     OP_ATTENTION, /* appends k and v to the cache, then dst = softmax(scale q k^T) v over the position's ancestors */
     OP_CONV,      /* short causal convolution over the sequence, one kernel a channel */
     OP_DELTA,     /* gated delta rule, recurrent state [heads][dk][dv] */
@@ -140,6 +140,8 @@ struct op_act {
     float alpha, limit;
 };
 #define SCALE_BY_POSITION 1u /* Llama 4: mul becomes 1 + mul * log(1 + floor((position + 1) / floor)); cap 0 */
+#define SCALE_FROM_ZERO   2u /* with it: position in place of position + 1 (Ministral 3) */
+#define SCALE_CLAMP       4u /* x = mul * x, no less than -cap and no more than cap */
 struct op_scale {
     struct plan_view x;
     uint32_t width, flags;

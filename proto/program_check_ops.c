@@ -174,7 +174,12 @@ static int act(const struct at *a, const struct op_act *o)
 
 static int scale(const struct at *a, const struct op_scale *o)
 {
-    if (o->flags & ~SCALE_BY_POSITION) OP_FAIL("flags %x", o->flags);
+    const uint32_t flags = o->flags;
+
+    if ((flags & ~(SCALE_BY_POSITION | SCALE_FROM_ZERO | SCALE_CLAMP)) ||
+        ((flags & SCALE_FROM_ZERO) && !(flags & SCALE_BY_POSITION)) ||
+        ((flags & SCALE_CLAMP) && (flags != SCALE_CLAMP || !(o->cap > 0))))
+        OP_FAIL("flags %x", flags);
     return columns(a, "columns", o->x, o->width);
 }
 

@@ -44,7 +44,8 @@ def rotary(config):
     rules = config.rope_parameters
     if "full_attention" in rules:
         yield "rope_theta", rules["full_attention"]["rope_theta"]
-        yield "rope_local_base_freq", rules["sliding_attention"]["rope_theta"]
+        if "rope_local_base_freq" in inspect.getsource(type(config)):
+            yield "rope_local_base_freq", rules["sliding_attention"]["rope_theta"]
         return
     yield "rope_theta", rules["rope_theta"]
     if "partial_rotary_factor" in rules:

@@ -208,8 +208,11 @@ static void do_scale(const struct run *r, const struct op_scale *o)
 {
     for (uint32_t i = 0; i < r->rows; i++) {
         double mul = (double)o->mul, cap = (double)o->cap, *x = at(r, o->x, i);
-        if (o->flags & SCALE_BY_POSITION) mul = 1 + mul * log1p(floor((i + 1.0) / (double)o->floor));
-        for (uint32_t c = 0; c < o->width; c++) x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
+        if (o->flags & SCALE_BY_POSITION)
+            mul = 1 + mul * log1p(floor((i + (o->flags & SCALE_FROM_ZERO ? 0.0 : 1.0)) / (double)o->floor));
+        for (uint32_t c = 0; c < o->width && (o->flags & SCALE_CLAMP); c++) x[c] = fmax(-cap, fmin(cap, mul * x[c]));
+        for (uint32_t c = 0; c < o->width && !(o->flags & SCALE_CLAMP); c++)
+            x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
     }
 }
 

@@ -232,10 +232,13 @@ static void test_scale(void **state)
 {
     (void)state;
     enum { N = 5, WIDTH = 205 };
-    const struct op_scale ps[] = {{.width = WIDTH, .mul = 0.3f},
-                                  {.width = WIDTH, .mul = 1.0f, .cap = 30.0f},
-                                  {.width = WIDTH, .mul = 2.5f, .cap = 5.0f},
-                                  {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION, .floor = 8192.0f}};
+    const struct op_scale ps[] = {
+        {.width = WIDTH, .mul = 0.3f},
+        {.width = WIDTH, .mul = 1.0f, .cap = 30.0f},
+        {.width = WIDTH, .mul = 2.5f, .cap = 5.0f},
+        {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION, .floor = 8192.0f},
+        {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION | SCALE_FROM_ZERO, .floor = 8190.0f},
+        {.width = WIDTH, .mul = 0.7f, .flags = SCALE_CLAMP, .cap = 40.0f}};
     const uint32_t positions[N] = {0, 8190, 8191, 100000, 4000000};
     for (size_t i = 0; i < COUNT(ps); i++) {
         uint64_t seed = i;

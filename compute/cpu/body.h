@@ -16,6 +16,6 @@
         .gemv = {FORM_PLAIN(KERNEL_GEMV) FORM_BLOCKS(KERNEL_BLOCK)}, .pack = kernel_pack, .gemm = kernel_gemm,         \
         .groups = kernel_groups, .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm,  \
         .rope = kernel_rope, .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,   \
-        .add_scaled = kernel_add_scaled, .narrow = kernel_narrow, .attention = kernel_attention, .conv = kernel_conv,  \
-        .delta = kernel_delta                                                                                          \
+        .clamp = kernel_clamp, .add_scaled = kernel_add_scaled, .narrow = kernel_narrow,                               \
+        .attention = kernel_attention, .conv = kernel_conv, .delta = kernel_delta                                      \
     }

@@ -158,6 +158,14 @@ static void kernel_softcap(float *x, size_t width, float mul, float cap)
     store_some(x + c, soft_cap(vf_mul(load_some(x + c, n), m), top), n);
 }
 
+/* Keeps what is not a number. */
+static void kernel_clamp(float *x, size_t width, float mul, float cap)
+{
+    const vf m = vf_set1(mul), top = vf_set1(cap), bottom = vf_set1(-cap);
+    FOR_VECS(c, n, width)
+    store_some(x + c, vf_max(bottom, vf_min(top, vf_mul(load_some(x + c, n), m))), n);
+}
+
 static void kernel_add_scaled(float *dst, const float *src, size_t width, float weight)
 {
     const vf w = vf_set1(weight);

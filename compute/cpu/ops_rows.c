@@ -159,8 +159,11 @@ static void scale_row(const struct job *j, uint32_t i)
     const struct op_scale *p = j->p;
     float *x = j->dst + i * j->ldd;
     if (p->flags & SCALE_BY_POSITION) {
-        const float steps = (float)(int64_t)(((float)j->index[i] + 1.0f) / p->floor); /* rounded down: not negative */
+        const float first = p->flags & SCALE_FROM_ZERO ? 0.0f : 1.0f;
+        const float steps = (float)(int64_t)(((float)j->index[i] + first) / p->floor); /* rounded down: not negative */
         j->o->kernels->scale(x, p->width, (float)(1.0 + (double)p->mul * log_exact(1.0 + (double)steps)));
+    } else if (p->flags & SCALE_CLAMP) {
+        j->o->kernels->clamp(x, p->width, p->mul, p->cap);
     } else if (p->cap != 0.0f) {
         j->o->kernels->softcap(x, p->width, p->mul, p->cap);
     } else {

@@ -422,7 +422,12 @@ void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uin
         for (uint32_t c = 0; c < p->width; c++) {
             float *at = x + (uint64_t)i * ldx + c;
             double mul = p->mul;
-            if (p->flags & SCALE_BY_POSITION) mul = 1 + mul * log(1 + floor((positions[i] + 1.0) / p->floor));
+            const double first = p->flags & SCALE_FROM_ZERO ? 0 : 1;
+            if (p->flags & SCALE_BY_POSITION) mul = 1 + mul * log(1 + floor((positions[i] + first) / p->floor));
+            if (p->flags & SCALE_CLAMP) {
+                *at = (float)fmax(-p->cap, fmin(p->cap, mul * *at));
+                continue;
+            }
             *at = (float)(p->cap != 0 ? p->cap * tanh(mul * *at / p->cap) : mul * *at);
         }
 }

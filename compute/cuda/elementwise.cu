@@ -6,7 +6,8 @@
 #include "compute/cuda/forms.h"
 #include "compute/cuda/launch.cuh"
 
-namespace {
+namespace
+{
 
 const unsigned THREADS = 256;
 
@@ -15,10 +16,11 @@ dim3 grid_for(uint64_t width, uint32_t n)
     return dim3(blocks_for(width, THREADS), grid_rows(n));
 }
 
-#define COLUMN() (blockIdx.x * blockDim.x + threadIdx.x)
+#define COLUMN()       (blockIdx.x * blockDim.x + threadIdx.x)
 #define EACH_ROW(i, n) for (uint32_t i = blockIdx.y; i < (n); i += gridDim.y)
 
-__global__ void embed_kernel(float *dst, uint32_t ld, const ops_gather g, uint64_t row_bytes, uint32_t n, uint32_t width, float scale)
+__global__ void embed_kernel(float *dst, uint32_t ld, const ops_gather g, uint64_t row_bytes, uint32_t n,
+                             uint32_t width, float scale)
 {
     uint32_t c = COLUMN();
 
@@ -27,7 +29,8 @@ __global__ void embed_kernel(float *dst, uint32_t ld, const ops_gather g, uint64
     {
         uint32_t k = g.index[i] - g.first;
 
-        if (k < g.count) dst[(uint64_t)i * ld + c] = scale * form_load(g.form, (const uint8_t *)g.rows + k * row_bytes, c);
+        if (k < g.count)
+            dst[(uint64_t)i * ld + c] = scale * form_load(g.form, (const uint8_t *)g.rows + k * row_bytes, c);
     }
 }
 
@@ -56,8 +59,8 @@ __global__ void rope_kernel(const op_rope p, float *x, uint32_t ldx, const float
     }
 }
 
-__global__ void copy_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width, uint32_t dst_stride,
-                            uint32_t src_stride, uint32_t n)
+__global__ void copy_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width,
+                            uint32_t dst_stride, uint32_t src_stride, uint32_t n)
 {
     uint64_t c = COLUMN();
     uint64_t block = c / width, at = c % width;
@@ -66,8 +69,8 @@ __global__ void copy_kernel(float *dst, uint32_t ldd, const float *src, uint32_t
     EACH_ROW(i, n) dst[(uint64_t)i * ldd + block * dst_stride + at] = src[(uint64_t)i * lds + block * src_stride + at];
 }
 
-__global__ void add_kernel(float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width, float ca,
-                           float cb, uint32_t n)
+__global__ void add_kernel(float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb,
+                           uint32_t width, float ca, float cb, uint32_t n)
 {
     uint32_t c = COLUMN();
 
@@ -75,7 +78,8 @@ __global__ void add_kernel(float *dst, uint32_t ldd, const float *a, uint32_t ld
     EACH_ROW(i, n) dst[(uint64_t)i * ldd + c] = ca * a[(uint64_t)i * lda + c] + cb * b[(uint64_t)i * ldb + c];
 }
 
-__global__ void act_kernel(const op_act p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu, uint32_t n)
+__global__ void act_kernel(const op_act p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
+                           uint32_t ldu, uint32_t n)
 {
     uint32_t c = COLUMN();
 
@@ -106,12 +110,21 @@ __global__ void scale_kernel(const op_scale p, float *x, uint32_t ldx, const uin
         float *at = x + (uint64_t)i * ldx + c;
         float mul = p.mul;
 
-        if (p.flags & SCALE_BY_POSITION) mul = 1.0f + p.mul * logf(1.0f + floorf(((float)positions[i] + 1.0f) / p.floor));
+        if (p.flags & SCALE_BY_POSITION)
+            mul = 1.0f + p.mul * logf(1.0f + floorf(((float)positions[i] + (p.flags & SCALE_FROM_ZERO ? 0.0f : 1.0f)) /
+                                                    p.floor));
+        if (p.flags & SCALE_CLAMP) { /* keeps what is not a number */
+            float v = mul * *at;
+
+            *at = v > p.cap ? p.cap : v < -p.cap ? -p.cap : v;
+            continue;
+        }
         *at = p.cap != 0.0f ? p.cap * tanhf(mul * *at / p.cap) : mul * *at;
     }
 }
 
-__global__ void gather_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width, uint32_t n)
+__global__ void gather_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
+                              uint32_t width, uint32_t n)
 {
     uint32_t c = COLUMN();
 
@@ -119,8 +132,8 @@ __global__ void gather_kernel(float *dst, uint32_t ldd, const float *src, uint32
     EACH_ROW(i, n) dst[(uint64_t)i * ldd + c] = src[(uint64_t)index[i] * lds + c];
 }
 
-__global__ void scatter_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, const float *weight,
-                               uint32_t width, uint32_t n)
+__global__ void scatter_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
+                               const float *weight, uint32_t width, uint32_t n)
 {
     uint32_t c = COLUMN();
 
@@ -150,38 +163,44 @@ bool known(struct ops *o, uint32_t form, uint64_t elements)
 
 } /* namespace */
 
-void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width, float scale)
+void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width,
+               float scale)
 {
     if (known(o, g->form, width))
-        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, *g, form_row_bytes(g->form, width), n, width, scale);
+        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, *g,
+               form_row_bytes(g->form, width), n, width, scale);
 }
 
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)
 {
     uint64_t blocks = (elements + THREADS - 1) / THREADS;
 
-    if (known(o, form, elements)) launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst, src, form, elements);
+    if (known(o, form, elements))
+        launch(o, "dequantizing", dequantize_kernel, dim3((unsigned)(blocks < 65535 ? blocks : 65535)), THREADS, 0, dst,
+               src, form, elements);
 }
 
 void ops_rope(struct ops *o, const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n)
 {
-    launch(o, "rotary", rope_kernel, grid_for((uint64_t)p->heads * (p->dim / 2), n), THREADS, 0, *p, x, ldx, cs, dim, n);
+    launch(o, "rotary", rope_kernel, grid_for((uint64_t)p->heads * (p->dim / 2), n), THREADS, 0, *p, x, ldx, cs, dim,
+           n);
 }
 
-void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width, uint32_t dst_stride,
-              uint32_t src_stride, uint32_t n)
+void ops_copy(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, uint32_t blocks, uint32_t width,
+              uint32_t dst_stride, uint32_t src_stride, uint32_t n)
 {
-    launch(o, "copy", copy_kernel, grid_for((uint64_t)blocks * width, n), THREADS, 0, dst, ldd, src, lds, blocks, width, dst_stride, src_stride, n);
+    launch(o, "copy", copy_kernel, grid_for((uint64_t)blocks * width, n), THREADS, 0, dst, ldd, src, lds, blocks, width,
+           dst_stride, src_stride, n);
 }
 
-void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb, uint32_t width, float ca,
-             float cb, uint32_t n)
+void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t lda, const float *b, uint32_t ldb,
+             uint32_t width, float ca, float cb, uint32_t n)
 {
     launch(o, "add", add_kernel, grid_for(width, n), THREADS, 0, dst, ldd, a, lda, b, ldb, width, ca, cb, n);
 }
 
-void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up, uint32_t ldu,
-             uint32_t n)
+void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg,
+             const float *up, uint32_t ldu, uint32_t n)
 {
     launch(o, "activation", act_kernel, grid_for(p->width, n), THREADS, 0, *p, dst, ldd, gate, ldg, up, ldu, n);
 }
@@ -191,15 +210,17 @@ void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, 
     launch(o, "scale", scale_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, positions, n);
 }
 
-void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, uint32_t width, uint32_t n)
+void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
+                     uint32_t width, uint32_t n)
 {
     launch(o, "gathering rows", gather_kernel, grid_for(width, n), THREADS, 0, dst, ldd, src, lds, index, width, n);
 }
 
-void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index, const float *weight,
-                          uint32_t width, uint32_t n)
+void ops_scatter_add_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                          const uint32_t *index, const float *weight, uint32_t width, uint32_t n)
 {
-    launch(o, "adding rows", scatter_kernel, grid_for(width, n), THREADS, 0, dst, ldd, src, lds, index, weight, width, n);
+    launch(o, "adding rows", scatter_kernel, grid_for(width, n), THREADS, 0, dst, ldd, src, lds, index, weight, width,
+           n);
 }
 
 void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, uint32_t width, uint32_t n)
@@ -210,5 +231,6 @@ void ops_scale_rows(struct ops *o, float *x, uint32_t ldx, const float *weight, 
 void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n)
 {
     if (n && width)
-        backend_check(o, cudaMemset2DAsync(x, (size_t)ldx * sizeof *x, 0, (size_t)width * sizeof *x, n, o->stream), "clearing rows");
+        backend_check(o, cudaMemset2DAsync(x, (size_t)ldx * sizeof *x, 0, (size_t)width * sizeof *x, n, o->stream),
+                      "clearing rows");
 }

@@ -251,7 +251,7 @@ void build_norm(struct build *b, struct plan_view dst, struct plan_view src, con
     char full[BUILD_NAME_BYTES];
 
     snprintf(full, sizeof full, "%s.weight", name);
-    o.weight = build_vector(b, full, b->hidden);
+    o.weight = b->norm_bare ? PLAN_NONE : build_vector(b, full, b->hidden);
     snprintf(full, sizeof full, "%s.bias", name);
     if (b->norm_bias) o.bias = build_vector(b, full, b->hidden);
     build_norm_op(b, &o);

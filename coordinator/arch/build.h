@@ -48,7 +48,7 @@ struct build {
     /* the norm of this family */
     uint32_t norm_kind; /* enum plan_norm */
     float eps, weight_add;
-    bool norm_bias;
+    bool norm_bias, norm_bare; /* with NAME.bias; without NAME.weight */
     /* where we are */
     uint32_t layer;
     char prefix[128], layers_name[64]; /* "model.", "layers" */
@@ -117,7 +117,7 @@ struct plan_view view_at(struct plan_view v, uint64_t col); /* v moved right by 
 /* dst = src W^T (+ NAME.bias). */
 void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows,
                   uint64_t cols, bool bias);
-/* The family's norm over hidden columns with NAME.weight (and NAME.bias where the family has them). */
+/* The family's norm over hidden columns with NAME.weight and NAME.bias, where the family has them. */
 void build_norm(struct build *b, struct plan_view dst, struct plan_view src, const char *name);
 /* Any norm, all fields given. */
 void build_norm_op(struct build *b, const struct op_norm *o);

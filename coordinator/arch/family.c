@@ -60,6 +60,13 @@ static const struct family families[] = {
     {"ExaoneMoEForCausalLM", NULL, family_exaone_moe},
     {"AfmoeForCausalLM", "afmoe", family_afmoe},
     {"Cohere2MoeForCausalLM", "cohere2_moe", family_cohere2_moe},
+    {"Ministral3ForCausalLM", "ministral3", family_ministral3},
+    {"HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense", family_hunyuan_dense},
+    {"ArceeForCausalLM", "arcee", family_arcee},
+    {"NemotronForCausalLM", "nemotron", family_nemotron},
+    {"OlmoForCausalLM", "olmo", family_olmo},
+    {"Olmo3ForCausalLM", "olmo3", family_olmo3},
+    {"InternLM3ForCausalLM", "internlm3", family_internlm3},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -210,6 +217,23 @@ static void unknown(const struct config *c, struct error *e)
               c->path, name, *near ? "; of those that are, the nearest are " : ", nor one of a like name", near);
 }
 
+/* The text part of a multimodal folder that says what it is, and is none of those known: the usual one of such folders would
+ * answer, and wrongly. */
+static bool unknown_text_part(const struct config *c, struct error *e)
+{
+    const char *type = json_string_value(json_object_get(c->text, "model_type"));
+    char word[64], near[NEAREST * 70];
+
+    if (!type) type = json_string_value(json_array_get(json_object_get(c->text, "architectures"), 0));
+    if (!type) return false;
+    short_name(word, sizeof word, type);
+    nearest(near, sizeof near, word);
+    error_set(e, ENOTSUP,
+              "%s: its language model is a \"%.60s\", which is not known%s%s: take another model, or a newer sluice",
+              c->path, type, *near ? "; of those that are, the nearest are " : ", nor one of a like name", near);
+    return true;
+}
+
 /* ---- what does not write ---- */
 
 static bool ends_with(const char *s, const char *end)
@@ -297,6 +321,7 @@ const struct family *family_find(const struct config *c, struct family_notice *s
         return NULL;
     }
     if (c->text != c->root) f = named_by(c->text);
+    if (!f && c->text != c->root && unknown_text_part(c, e)) return NULL;
     if (!f && whole && whole->write) f = whole;
     if (!f && !whole) f = named_by(c->root);
     if (!f) {

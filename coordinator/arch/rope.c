@@ -51,6 +51,15 @@ static void make_dynamic(struct making *m, uint32_t length)
     base_frequencies(m, m->theta * pow(m->factor * n / m->limit - (m->factor - 1), dim / (dim - 2)));
 }
 
+/* Hunyuan's folders call it dynamic, and it depends on no length. */
+static void make_alpha(struct making *m)
+{
+    double alpha = rule(m, "alpha", 1), dim = m->dim;
+
+    if (!(alpha > 0)) config_fault(m->c, m->e, m->where, "alpha must be greater than 0");
+    base_frequencies(m, dim <= 2 ? m->theta : m->theta * pow(alpha, dim / (dim - 2)));
+}
+
 static void make_llama3(struct making *m)
 {
     double low = rule(m, "low_freq_factor", 1), high = rule(m, "high_freq_factor", 4), trained = m->trained;
@@ -253,6 +262,7 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
     /* mrope: the three positions of a picture's patch are one and the same for text */
     if (!strcmp(type, "default") || !strcmp(type, "mrope")) return make_default(m);
     out->attention_mul = deepseek_mul(m);
+    if (!strcmp(type, "dynamic") && q->alpha && rule(m, "alpha", 0) != 0) return make_alpha(m);
     if (!strcmp(type, "linear") || !strcmp(type, "dynamic")) out->stretchable = positions(m->limit * m->factor);
     if (!strcmp(type, "linear")) return make_linear(m);
     if (!strcmp(type, "dynamic")) return make_dynamic(m, q->length);
@@ -270,6 +280,60 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
                  "rope type \"%.40s\" is not known; default, linear, dynamic, llama3, yarn and longrope are", type);
 }
 
+/* What is read above, what says the same of a model's positions in other words, and what means nothing for text. */
+static bool is_known_rule(const struct rope_request *q, const char *key)
+{
+    static const char *const known[] = {"rope_type",
+                                        "type",
+                                        "rope_theta",
+                                        "partial_rotary_factor",
+                                        "factor",
+                                        "original_max_position_embeddings",
+                                        "max_position_embeddings",
+                                        "attention_factor",
+                                        "beta_fast",
+                                        "beta_slow",
+                                        "mscale",
+                                        "mscale_all_dim",
+                                        "truncate",
+                                        "low_freq_factor",
+                                        "high_freq_factor",
+                                        "short_factor",
+                                        "long_factor",
+                                        "mrope_section",
+                                        "mrope_interleaved",
+                                        "interleaved",
+                                        "finetuned"};
+
+    if (!strcmp(key, "llama_4_scaling_beta")) return q->tunes;
+    if (!strcmp(key, "alpha")) return q->alpha;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i], key)) return true;
+    return false;
+}
+
+static void refuse_unknown_rules(const struct making *m, const struct rope_request *q)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)(uintptr_t)m->rules, key, v)
+    {
+        if (is_known_rule(q, key) || json_is_null(v) || json_is_false(v)) continue;
+        if (json_is_number(v) && json_number_value(v) == 0) continue;
+        config_fault(m->c, m->e, m->where,
+                     "%.60s is not supported for this model: without it the answers would be wrong", key);
+    }
+}
+
+/* q grows with the position, as the rules say it. */
+static void read_tuning(const struct making *m, const struct rope_request *q, struct rope_table *out)
+{
+    if (!q->tunes) return;
+    out->tune_mul = (float)rule(m, "llama_4_scaling_beta", 0);
+    out->tune_floor = (float)m->trained;
+}
+
 struct rope_table rope_make(struct program *p, const struct config *c, const struct rope_request *q, struct error *e)
 {
     struct making m = {.c = c, .e = e, .scale = 1};
@@ -278,7 +342,9 @@ struct rope_table rope_make(struct program *p, const struct config *c, const str
 
     if (e->code) return out;
     find_rules(&m, q, &type);
+    refuse_unknown_rules(&m, q);
     read_numbers(&m, q);
+    read_tuning(&m, q, &out);
     out.borrowed = m.borrowed;
     if (e->code) return out;
     m.inv_freq = calloc(m.dim / 2, sizeof *m.inv_freq);

@@ -6,12 +6,14 @@
  *   dynamic    theta grown for contexts beyond the trained one (NTK)
  *   llama3     low frequencies divided by factor, high ones kept, a ramp between (Llama 3.1)
  *   yarn       the same by numbers of rotations, and cos/sin scaled (Peng et al. 2023, arXiv 2309.00071)
+ *   dynamic with alpha   theta grown by alpha for all lengths (Hunyuan)
  *   longrope   one factor for each frequency, short or long by the length wanted (Ding et al. 2024, arXiv 2402.13753)
  *
  * Both forms of config.json are read: rope_theta with rope_scaling, and rope_parameters (which may hold one object for
  * each kind of layer). Where both stand there, rope_scaling is what someone added to a saved folder, and goes first, as in
  * transformers; theta and share come from rope_parameters where nothing else in the config gives them. (transformers takes its
- * class's then, which no model was trained with.) */
+ * class's then, which no model was trained with.) A number among the rules that is not known is refused: it would change the
+ * angles, or what is made of them. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +30,8 @@ struct rope_request {
     double stretch;         /* every frequency is divided by it, after all else (ChatGLM2); 0: 1 */
     uint32_t trained;       /* original_max_position_embeddings where the config says nothing; 0: the full number */
     bool longrope;          /* whatever type is given, short_factor and long_factor mean longrope (Phi 3) */
+    bool tunes;             /* llama_4_scaling_beta is read: q grows with the position (Ministral 3) */
+    bool alpha;             /* alpha of dynamic rules stretches theta, whatever the length (Hunyuan) */
     uint32_t length;        /* positions that the run may reach; 0: unknown, then the trained context */
 };
 
@@ -39,7 +43,8 @@ struct rope_table {
     /* Positions to which the rules stretch the trained ones, whatever max_position_embeddings says; 0: they do not. By
      * default (yarn), and where a run asks for them (linear, dynamic: most of their folders count them already). */
     uint32_t stretched, stretchable;
-    bool borrowed; /* theta or share is that of a rope_parameters beside rope_scaling */
+    float tune_mul, tune_floor; /* with tunes: q times 1 + tune_mul * log(1 + floor(position / tune_floor)); 0: no */
+    bool borrowed;              /* theta or share is that of a rope_parameters beside rope_scaling */
 };
 
 /* Puts the table into the program. Sticky: see config.h. */

@@ -69,7 +69,7 @@ static void qk_norm(struct build *b, const struct attention *a, const char *name
         elements = (uint64_t)heads * b->head_dim;
     }
     snprintf(full, sizeof full, "%s.weight", name);
-    if (!a->norm_last) o.weight = build_vector(b, full, elements);
+    if (!a->norm_bare) o.weight = build_vector(b, full, elements);
     build_norm_op(b, &o);
 }
 
@@ -196,8 +196,21 @@ static void norm_q_and_k(struct build *b, const struct attention *a, struct plan
 void stack_tune(struct build *b, const struct attention *a, struct plan_view q, uint64_t width)
 {
     if (a->tune_mul != 0 && build_ok(b))
+        program_op(b->p, OP_SCALE, b->layer)->scale =
+            (struct op_scale){.x = q,
+                              .width = (uint32_t)width,
+                              .flags = SCALE_BY_POSITION | (a->tune_zero ? SCALE_FROM_ZERO : 0),
+                              .mul = a->tune_mul,
+                              .floor = a->tune_floor};
+}
+
+static void clip(struct build *b, const struct attention *a, const struct plan_view at[3])
+{
+    uint32_t heads[3] = {b->heads * (a->gated ? 2 : 1), b->kv_heads, b->kv_heads};
+
+    for (int i = 0; i < 3 && build_ok(b); i++)
         program_op(b->p, OP_SCALE, b->layer)->scale = (struct op_scale){
-            .x = q, .width = (uint32_t)width, .flags = SCALE_BY_POSITION, .mul = a->tune_mul, .floor = a->tune_floor};
+            .x = at[i], .width = heads[i] * b->head_dim, .flags = SCALE_CLAMP, .mul = 1, .cap = a->clip};
 }
 
 void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src)
@@ -209,6 +222,7 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
         config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by num_key_value_heads %u", b->heads,
                      b->kv_heads);
     project(b, a, src, at);
+    if (a->clip != 0) clip(b, a, at);
     pairs = at[0];
     if (a->gated) take_gated_q(b, a, &at[0]);
     if (!a->norm_last) norm_q_and_k(b, a, at[0], at[1]);

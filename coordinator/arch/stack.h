@@ -27,7 +27,8 @@ struct attention {
     const char *q_norm, *k_norm;
     enum qk_norm norm;
     uint32_t qk_kind;              /* kind of that norm: enum plan_norm */
-    bool norm_last;                /* after rotation, without weights (Llama 4) */
+    bool norm_last;                /* after rotation */
+    bool norm_bare;                /* without weights */
     const struct rope_table *rope; /* NULL: no rotation */
     uint32_t rope_style;
     uint32_t window, chunk;
@@ -37,6 +38,8 @@ struct attention {
     bool gated;                 /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
     const char *gate;           /* the same gates from a matrix [heads * head_dim][hidden] of their own; NULL: none */
     float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
+    bool tune_zero;             /* from position 0 on, not 1 (SCALE_FROM_ZERO) */
+    float clip;                 /* q, k and v are no larger and no smaller than this; 0: they may be */
 };
 
 struct mlp {

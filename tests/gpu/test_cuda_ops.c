@@ -196,9 +196,12 @@ static void test_act(void **state)
 
 static void test_scale(void **state)
 {
-    static const struct op_scale ways[] = {{.width = 70, .mul = 3},
-                                           {.width = 70, .mul = 1, .cap = 0.5f},
-                                           {.width = 70, .mul = 0.1f, .floor = 4, .flags = SCALE_BY_POSITION}};
+    static const struct op_scale ways[] = {
+        {.width = 70, .mul = 3},
+        {.width = 70, .mul = 1, .cap = 0.5f},
+        {.width = 70, .mul = 0.1f, .floor = 4, .flags = SCALE_BY_POSITION},
+        {.width = 70, .mul = 0.1f, .floor = 7, .flags = SCALE_BY_POSITION | SCALE_FROM_ZERO},
+        {.width = 70, .mul = 2, .cap = 0.25f, .flags = SCALE_CLAMP}};
     static const uint32_t places[3] = {2, 7, 4000};
     uint64_t seed = 6;
 

@@ -1,7 +1,72 @@
-/* OLMo 2 and OLMoE. OLMo 2: norms after the blocks instead of before, and over all of q and k. Reference: transformers, modeling_olmo2.py. */
+/* OLMo 1 to 3 and OLMoE. OLMo 1: layer norms without weights, q, k and v clipped. OLMo 2: norms after the blocks instead of
+ * before, and over all of q and k. OLMo 3: the same with layers that slide, whose rotation no rules stretch. Reference:
+ * transformers, modeling_olmo.py, modeling_olmo2.py, modeling_olmo3.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
+
+#define OLMO_EPS 1e-5f /* of its norms; no field says it */
+
+static bool attention_bias(struct build *b)
+{
+    return config_bool_or(b->c, "attention_bias", false, b->e);
+}
+
+/* Of q, k and v; 0: they are not clipped. */
+static float clip_of(struct build *b)
+{
+    double clip = config_number_or(b->c, "clip_qkv", 0, b->e);
+
+    if (config_field(b->c, "clip_qkv", false) && !(clip > 0))
+        config_fault(b->c, b->e, "clip_qkv", "%g is out of range, it must be greater than 0", clip);
+    return (float)clip;
+}
+
+void family_olmo(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b);
+    b->norm_kind = NORM_LAYER;
+    b->eps = OLMO_EPS;
+    b->norm_bare = true;
+    rope = build_plain_rope(b);
+    s = stack_llama(b, &rope);
+    s.attention.clip = clip_of(b);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b);
+    stack_build(b, &s);
+}
+
+struct olmo3 {
+    struct rope_table full, sliding;
+    uint32_t window;
+};
+
+static void olmo3_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct olmo3 *o = s->own;
+    bool slides = build_layer_is(b, i, "sliding_attention", (i + 1) % 4);
+
+    s->attention.window = slides ? o->window : 0;
+    s->attention.rope = slides ? &o->sliding : &o->full;
+}
+
+static struct stack olmo2(struct build *b, const struct rope_table *rope)
+{
+    struct stack s = stack_llama(b, rope);
+
+    s.before_attention = s.before_mlp = NULL;
+    s.after_attention = "post_attention_layernorm";
+    s.after_mlp = "post_feedforward_layernorm";
+    s.attention.norm = QK_FULL;
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
+    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b);
+    return s;
+}
 
 void family_olmo2(struct build *b)
 {
@@ -11,15 +76,23 @@ void family_olmo2(struct build *b)
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_plain_rope(b);
-    s = stack_llama(b, &rope);
-    s.before_attention = s.before_mlp = NULL;
-    s.after_attention = "post_attention_layernorm";
-    s.after_mlp = "post_feedforward_layernorm";
-    s.attention.norm = QK_FULL;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
-    s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
-    s.tied = build_tied(b);
+    s = olmo2(b, &rope);
+    stack_build(b, &s);
+}
+
+void family_olmo3(struct build *b)
+{
+    struct olmo3 o;
+    struct stack s;
+
+    build_sizes(b);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    o.full = build_rotary(b, (struct rope_request){.layer_type = "full_attention"});
+    o.sliding = build_rotary(b, (struct rope_request){.layer_type = "sliding_attention"});
+    o.window = build_sliding(b);
+    s = olmo2(b, &o.full);
+    s.own = &o;
+    s.before_layer = olmo3_layer;
     stack_build(b, &s);
 }
 
@@ -43,13 +116,10 @@ void family_olmoe(struct build *b)
 
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    if (config_field(b->c, "clip_qkv", false))
-        config_fault(b->c, b->e, "clip_qkv", "clipping q, k and v is not supported");
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.norm = QK_FULL;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
     s.tied = build_tied(b);
     m.experts = moe_experts(b);
     m.top = moe_experts_chosen(b);
