@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "coordinator/serve/batch_lines.h"
 #include "tests/support_model.h"
 #include "tests/support_serve.h"
 #include "tests/support_victims.h"
@@ -279,11 +280,46 @@ static void many_answers_are_planned(void **state)
     process_result_free(&r);
 }
 
+/* The room of the longest request is known before anything starts: ids as they are, texts by their bytes, answers by their
+ * limit or what is usual. */
+static void the_longest_request_is_known(void **state)
+{
+    static const struct {
+        const char *body;
+        uint64_t least, most;
+    } cases[] = {
+        {"{\"prompt\":[1,2,3],\"max_tokens\":40}", 43, 200},
+        {"{\"prompt\":\"abcdefgh\"}", 500, 600},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"abcdefghijklmnopqrstuvwxyz\"}],\"max_completion_tokens\":9}",
+         20, 200},
+        {"{\"prompt\":7,\"max_tokens\":\"x\"}", 500, 600},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        FILE *f = fopen(in, "w");
+        struct batch_extent x;
+        struct error e = {0};
+
+        assert_non_null(f);
+        for (int k = 0; k < 2; k++)
+            fprintf(f, "{\"custom_id\":\"%d\",\"method\":\"POST\",\"url\":\"/v1/completions\",\"body\":%s}\n", k,
+                    k ? cases[i].body : "{\"prompt\":[1],\"max_tokens\":1}");
+        fclose(f);
+        assert_int_equal(batch_input_check(&x, in, 500, &e), 0);
+        assert_int_equal(x.requests, 2);
+        assert_in_range(x.tokens, cases[i].least, cases[i].most);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_are_those_of_run),  cmocka_unit_test(a_bad_line_is_one_error),
-        cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(an_end_is_resumed),
+        cmocka_unit_test(the_longest_request_is_known),
+        cmocka_unit_test(answers_are_those_of_run),
+        cmocka_unit_test(a_bad_line_is_one_error),
+        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(an_end_is_resumed),
         cmocka_unit_test(many_answers_are_planned),
     };
 

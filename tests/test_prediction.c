@@ -320,6 +320,31 @@ static void reads_tell_of_what_they_passed(void **state)
     }
 }
 
+/* What a run saw of the memory while others had the processor is not kept; nor does a small model's run speak for a large one. */
+static void crowded_runs_and_small_models_teach_little(void **state)
+{
+    static const struct plan_shm plan = {.run = {.threads = 2, .backend = BACKEND_CPU}};
+    const struct plan_summary summary = {.dense_bytes = 400000000};
+    const struct calibration known = {0};
+    struct sweep_record sweep[6];
+    struct calibration_run run = {.plan = &plan, .summary = &summary, .speeds = &known, .sweep = sweep, .sweeps = 6};
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++) sweep[i] = (struct sweep_record){1, true, 40000000, 0, 0, 40000000};
+    for (uint64_t percent = 50; percent <= 100; percent += 50) {
+        json_t *file;
+
+        write_file("{}");
+        run.compute_busy_ns = 240000000;
+        run.compute_cpu_ns = 2 * run.compute_busy_ns * percent / 100;
+        calibration_learn(&run, folder);
+        assert_non_null(file = json_load_file(scratch_path(folder, "sluice/speeds.json"), 0, NULL));
+        assert_int_equal(json_object_get(file, "memory-BF16-2-small") != NULL, percent == 100);
+        assert_null(json_object_get(file, "memory-BF16-2"));
+        json_decref(file);
+    }
+}
+
 static json_t *run_json(const char *prompt, const char *tokens)
 {
     const char *const ask[] = {"run", DEMO,           "-p",     prompt, "-n",     tokens,        "--temperature",
@@ -410,6 +435,7 @@ int main(void)
         cmocka_unit_test(earlier_runs_are_believed),
         cmocka_unit_test(own_sweeps_give_own_speeds),
         cmocka_unit_test(reads_tell_of_what_they_passed),
+        cmocka_unit_test(crowded_runs_and_small_models_teach_little),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -10,10 +10,12 @@
 #include "coordinator/batch/ends.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/plan/machine.h"
+#include "coordinator/plan/speculate.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
 #define MEMORY_MATTERS 100000000u /* bytes of a sweep from which on its speed is worth some 0.05 s, once */
+#define NEARLY         1.02       /* of two rates */
 #define READ_LEAST     250000000u /* bytes of a first sweep that say what the disk gives */
 /* A seed that nobody gave is read from the summary and given back with --seed: every JSON reader keeps 53 bits exactly. */
 #define SEED_RANDOM_MASK ((UINT64_C(1) << 53) - 1)
@@ -299,25 +301,44 @@ static void measure_text(struct plan_settings *s)
     s->text_measured = true;
 }
 
-/* Plans for so many sequences, or for as many of them as there is room for. Of several, each has room for what is known to
- * be wanted; one has more, for turns to come. */
+/* Of several sequences, each has room for what is known to be wanted; one has more, for turns to come. */
+static int plan_so_many(struct instance *i, struct plan_settings *settings, const struct instance_load *l, uint32_t n,
+                        struct error *e)
+{
+    const struct options *o = i->config.options;
+    uint32_t model = model_program(i->parts.model)->spec.context;
+
+    settings->sequences = n;
+    settings->max_logits = l->max_logits > n ? l->max_logits : n;
+    settings->context = (uint32_t)o->context;
+    if (n > 1 && !o->context && settings->want_tokens)
+        settings->context = settings->want_tokens < model ? settings->want_tokens : model;
+    return make_plan(i, settings, l, e);
+}
+
+/* Plans for so many sequences, or for as many of them as there is room for, or as give the most tokens per second; of
+ * numbers that give nearly as many, the fewest. */
 static int plan_sequences(struct instance *i, struct plan_settings *settings, const struct instance_load *l,
                           struct error *e)
 {
-    const struct options *o = i->config.options;
-    uint32_t model = model_program(i->parts.model)->spec.context, n = l->sequences ? l->sequences : 1;
+    uint32_t best = 0, last = 0;
+    double most = 0;
     int rc;
 
-    for (;; n /= 2) {
-        settings->sequences = n;
-        settings->max_logits = l->max_logits > n ? l->max_logits : n;
-        settings->context = (uint32_t)o->context;
-        if (n > 1 && !o->context && settings->want_tokens)
-            settings->context = settings->want_tokens < model ? settings->want_tokens : model;
-        rc = make_plan(i, settings, l, e);
-        if (!rc || n == 1 || !l->fewer || (rc != -ENOMEM && rc != -EINVAL)) return rc;
-        *e = (struct error){0};
+    for (uint32_t n = l->sequences ? l->sequences : 1;; n /= 2) {
+        rc = plan_so_many(i, settings, l, n, e);
+        if (!rc) {
+            double rate = n / plan_sweep_seconds(&i->summary, i->plan, &i->speeds, n);
+
+            last = n;
+            if (!best || rate * NEARLY >= most) best = n;
+            if (rate > most) most = rate;
+        }
+        if (n == 1 || !l->fewer || (!rc && !l->fastest) || (rc && rc != -ENOMEM && rc != -EINVAL)) break;
     }
+    if (!best) return rc;
+    *e = (struct error){0};
+    return last == best ? 0 : plan_so_many(i, settings, l, best, e);
 }
 
 /* Who guesses, where there is room for guesses: n-grams and recycled logits. */
@@ -383,6 +404,7 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
         settings.want_tokens = l->prompt_tokens + (uint32_t)(o->max_tokens > 0 ? o->max_tokens
                                                              : i->config.text  ? 1024
                                                                                : 0);
+    if (l->want_tokens > settings.want_tokens) settings.want_tokens = l->want_tokens;
     if ((rc = plan_sequences(i, &settings, l, e))) return rc;
     i->started = true;
     mps = choose_mps(i);
@@ -418,7 +440,9 @@ static bool experience(const struct instance *i, struct calibration_run *out)
                                     .speeds = &i->speeds,
                                     .io_ways = stats.io_ways,
                                     .sweep = scheduler_times(i->scheduler)->sweep,
-                                    .sweeps = scheduler_times(i->scheduler)->sweeps};
+                                    .sweeps = scheduler_times(i->scheduler)->sweeps,
+                                    .compute_busy_ns = stats.stage[STAGE_COMPUTE].busy_ns,
+                                    .compute_cpu_ns = stats.stage[STAGE_COMPUTE].cpu_ns};
     return true;
 }
 

@@ -34,8 +34,10 @@ struct instance_load {
     uint32_t prompt_tokens; /* of the longest prompt */
     uint32_t all_tokens;    /* of all prompts that are there from the start */
     uint32_t max_logits;    /* rows of one sweep */
+    uint32_t want_tokens;   /* prompt and answer of the longest, as far as that can be guessed */
     uint32_t sequences;     /* at once */
-    bool fewer;             /* or as many of them as the memory has room for */
+    bool fewer;             /* or as many of them as the memory has room for, */
+    bool fastest;           /* or as together give the most tokens per second: their KV rows are taken from the pins */
 };
 
 int instance_load(struct instance **out, const struct instance_config *c, struct error *e);

@@ -28,9 +28,10 @@
 #define MEMORY_BYTES  (UINT64_C(64) << 20) /* for each thread, at most and at least: a core's own caches hold less */
 #define MEMORY_LEAST  (UINT64_C(4) << 20)
 #define PROBE_THREADS 16u
-#define KERNEL_SHARE  0.9                 /* of plain reading, what the kernels of few tokens reach */
-#define KEPT          5u                  /* measurements of a lane */
-#define CACHE_BYTES   (UINT64_C(4) << 20) /* what it is at most */
+#define KERNEL_SHARE  0.9                  /* of plain reading, what the kernels of few tokens reach */
+#define KEPT          5u                   /* measurements of a lane */
+#define CACHE_BYTES   (UINT64_C(4) << 20)  /* what it is at most */
+#define SMALL_BYTES   UINT64_C(1000000000) /* of weights */
 #define LEAST         1e5
 #define MOST          1e16
 
@@ -118,6 +119,16 @@ static double packed_ratio(const struct plan_shm *p)
     return raw > 0 ? stored / raw : 0;
 }
 
+/* Tokens of small models go at speeds of their own: what is handed over counts as much as bytes do. */
+static const char *size_of(const struct plan_shm *p)
+{
+    uint64_t bytes = 0;
+
+    for (uint64_t i = 0; p && i < p->matrices.count; i++)
+        bytes += plan_matrices(p)[i].rows * plan_matrices(p)[i].row_bytes;
+    return p && bytes < SMALL_BYTES ? "-small" : "";
+}
+
 static uint32_t threads_of(const struct plan_shm *p)
 {
     struct machine m;
@@ -141,8 +152,8 @@ static void lane_key(enum calibration_lane lane, const char *path, const struct 
     case SPEEDS_DISK: disk_key(path, key, room); return;
     case SPEEDS_PAGE_CACHE: snprintf(key, room, "page-cache"); return;
     case SPEEDS_FILL: snprintf(key, room, "fill"); return;
-    case SPEEDS_MEMORY: snprintf(key, room, "memory-%s-%u", main_form(p), threads_of(p)); return;
-    case SPEEDS_FLOPS: snprintf(key, room, "flops-%s-%u", main_form(p), threads_of(p)); return;
+    case SPEEDS_MEMORY: snprintf(key, room, "memory-%s-%u%s", main_form(p), threads_of(p), size_of(p)); return;
+    case SPEEDS_FLOPS: snprintf(key, room, "flops-%s-%u%s", main_form(p), threads_of(p), size_of(p)); return;
     }
 }
 
@@ -236,11 +247,11 @@ static void assume_unpacking(struct calibration *s, const json_t *file, const st
     if (!(ratio > 0)) return;
     s->unpack = unpack_speed();
     if (!s->flops_measured) {
-        snprintf(key, sizeof key, "flops-BF16-%u", threads_of(p));
+        snprintf(key, sizeof key, "flops-BF16-%u%s", threads_of(p), size_of(p));
         known(file, key, &s->flops);
     }
     if (s->memory_measured) return;
-    snprintf(key, sizeof key, "memory-BF16-%u", threads_of(p));
+    snprintf(key, sizeof key, "memory-BF16-%u%s", threads_of(p), size_of(p));
     known(file, key, &s->memory);
     if (s->unpack > 0) s->memory = 1 / (1 / s->memory + 1 / (ratio * s->unpack * threads));
 }

@@ -12,6 +12,7 @@
 #define TOKENS_LEAST  3
 #define TOKEN_LEAST   0.02 /* seconds: below it hand-overs count as much as bytes */
 #define CHUNK_LEAST   32   /* positions from which on the units that multiply matter, not the memory */
+#define CPU_LEAST     0.75 /* of the processor time that compute's threads could have had: below it others had it */
 #define CHUNK_BUSY    UINT64_C(50000000)
 
 /* Of one sweep; 0: it says nothing of this lane. */
@@ -131,11 +132,22 @@ static void keep_flops(const struct calibration_run *s)
     log_debug("prompts went at %.1f GFLOP/s", rate / 1e9);
 }
 
+/* What a crowded machine did in a minute is no speed of the machine. */
+static bool crowded(const struct calibration_run *s)
+{
+    double most = (double)s->compute_busy_ns * s->plan->run.threads;
+
+    if (!s->compute_cpu_ns || (double)s->compute_cpu_ns >= CPU_LEAST * most) return false;
+    log_debug("other programs had the processor for %.0f %% of the time: nothing is learnt of memory and arithmetic",
+              100 - 100 * (double)s->compute_cpu_ns / most);
+    return true;
+}
+
 void calibration_learn(const struct calibration_run *s, const char *path)
 {
     keep_disk(s, path);
     keep_fill(s);
-    if (s->plan->run.backend != BACKEND_CPU) return;
+    if (s->plan->run.backend != BACKEND_CPU || crowded(s)) return;
     keep_memory(s);
     keep_flops(s);
 }

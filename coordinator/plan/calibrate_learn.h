@@ -20,6 +20,7 @@ struct calibration_run {
     uint64_t io_ways; /* how the reader read: EPOCH_READS_* bits */
     const struct sweep_record *sweep;
     uint32_t sweeps;
+    uint64_t compute_busy_ns, compute_cpu_ns; /* of the whole run: at work, and processor time of all its threads */
 };
 
 /* Keeps them where the run was long enough, and bound by them, so that they are speeds of the machine and not of the run.

@@ -29,8 +29,9 @@ struct run {
     struct batch_output out;
     struct item *item; /* [room] */
     uint32_t items, room;
-    bool end;                              /* of the input */
-    uint64_t requests, had, done, refused; /* of the input; of an earlier run; of this one */
+    bool end; /* of the input */
+    struct batch_extent extent;
+    uint64_t had, done, refused; /* of an earlier run; of this one */
     uint64_t begin_ns, told_ns;
     struct live live;
     struct error error; /* what ended it from within more() */
@@ -49,13 +50,13 @@ static void put_time(char *to, size_t room, double seconds)
 static void describe(const struct run *r, char *line, size_t room)
 {
     double seconds = (double)(clock_ns() - r->begin_ns) / 1e9;
-    uint64_t left = r->requests - r->had - r->done;
+    uint64_t left = r->extent.requests - r->had - r->done;
     uint64_t tokens = atomic_load(&r->metrics.generation_tokens);
     char eta[32] = "?";
 
     if (r->done) put_time(eta, sizeof eta, seconds / (double)r->done * (double)left);
     snprintf(line, room, "%llu/%llu answered  %u running  %.3g tok/s  ETA %s", (unsigned long long)(r->had + r->done),
-             (unsigned long long)r->requests, r->items, seconds > 0 ? (double)tokens / seconds : 0, eta);
+             (unsigned long long)r->extent.requests, r->items, seconds > 0 ? (double)tokens / seconds : 0, eta);
 }
 
 static void tell(struct run *r)
@@ -206,10 +207,14 @@ static int start(struct run *r, struct instance **i, struct error *e)
     const struct options *o = r->options;
     struct batch_observer observer = {.arg = r, .tick = on_tick, .swept = on_swept, .guessed = on_guessed};
     struct instance_config c = {.options = o, .text = true, .template = PARTS_TEMPLATE_IF_ANY, .observer = &observer};
-    uint32_t most = o->parallel                         ? (uint32_t)o->parallel
-                    : r->requests < SERVE_PARALLEL_MOST ? (uint32_t)r->requests
-                                                        : SERVE_PARALLEL_MOST;
-    struct instance_load load = {.sequences = most, .max_logits = SERVE_PARALLEL_MOST, .fewer = !o->parallel};
+    uint32_t most = o->parallel                                ? (uint32_t)o->parallel
+                    : r->extent.requests < SERVE_PARALLEL_MOST ? (uint32_t)r->extent.requests
+                                                               : SERVE_PARALLEL_MOST;
+    struct instance_load load = {.sequences = most,
+                                 .max_logits = SERVE_PARALLEL_MOST,
+                                 .want_tokens = r->extent.tokens < UINT32_MAX ? (uint32_t)r->extent.tokens : UINT32_MAX,
+                                 .fewer = !o->parallel,
+                                 .fastest = true};
     int rc = instance_load(i, &c, e);
 
     if (!rc) rc = instance_start(*i, &load, e);
@@ -255,7 +260,7 @@ int batch(const struct options *o, struct error *e)
     interrupt_setup();
     live_open(&r.live, o->quiet);
     r.begin_ns = r.told_ns = clock_ns();
-    rc = batch_input_check(o->prompt_file, &r.requests, e);
+    rc = batch_input_check(&r.extent, o->prompt_file, facts_max_tokens(o), e);
     if (!rc) rc = batch_output_open(&r.out, o, e);
     if (!rc) rc = batch_input_open(&r.in, o->prompt_file, e);
     if (!rc) rc = start(&r, &i, e);

@@ -105,16 +105,35 @@ int batch_input_next(struct batch_input *in, struct batch_line *out, struct erro
     }
 }
 
-int batch_input_check(const char *path, uint64_t *requests, struct error *e)
+/* A token has three bytes or more in most texts and languages. Ids count as they are. */
+static uint64_t tokens_of(const json_t *body, uint32_t max_tokens)
+{
+    const json_t *prompt = json_object_get(body, "prompt"), *messages = json_object_get(body, "messages");
+    const json_t *limit = json_object_get(body, "max_completion_tokens");
+    uint64_t answer = max_tokens, bytes = 0, ids = 0;
+
+    if (!json_is_integer(limit)) limit = json_object_get(body, "max_tokens");
+    if (json_is_integer(limit) && json_integer_value(limit) >= 0) answer = (uint64_t)json_integer_value(limit);
+    if (json_is_integer(json_array_get(prompt, 0)))
+        ids = json_array_size(prompt);
+    else if (prompt || messages)
+        bytes = json_dumpb(messages ? messages : prompt, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+    return ids + bytes / 2 + 64 + answer;
+}
+
+int batch_input_check(struct batch_extent *out, const char *path, uint32_t max_tokens, struct error *e)
 {
     json_t *seen = json_object(), *had;
     struct batch_input in;
     struct batch_line l;
     int rc = batch_input_open(&in, path, e), more = 0;
 
-    *requests = 0;
+    *out = (struct batch_extent){0};
     while (!rc && (more = batch_input_next(&in, &l, e)) > 0) {
-        ++*requests;
+        uint64_t tokens = tokens_of(l.body, max_tokens);
+
+        out->requests++;
+        if (tokens > out->tokens) out->tokens = tokens;
         had = l.id ? json_object_get(seen, l.id) : NULL;
         if (had)
             rc = error_set(e, EINVAL, "%s: lines %lld and %llu have the same custom_id, %.200s", path,
@@ -124,7 +143,7 @@ int batch_input_check(const char *path, uint64_t *requests, struct error *e)
         batch_line_free(&l);
     }
     if (!rc && more < 0) rc = more;
-    if (!rc && !*requests) rc = error_set(e, EINVAL, "%s holds no requests: one a line is needed", path);
+    if (!rc && !out->requests) rc = error_set(e, EINVAL, "%s holds no requests: one a line is needed", path);
     json_decref(seen);
     batch_input_close(&in);
     return rc;

@@ -33,8 +33,15 @@ void batch_input_close(struct batch_input *in);
 /* 1, 0 at the end, or -errno. */
 int batch_input_next(struct batch_input *in, struct batch_line *out, struct error *e);
 
-/* All lines are looked at before anything starts: *requests of them; -EINVAL with both lines where two have the same id. */
-int batch_input_check(const char *path, uint64_t *requests, struct error *e);
+/* What a file asks for, before anything of it is tokenized. */
+struct batch_extent {
+    uint64_t requests;
+    uint64_t
+        tokens; /* that the longest of them may take, prompt and answer: a guess from its bytes, more likely too high */
+};
+/* All lines are looked at before anything starts; -EINVAL with both lines where two have the same id. max_tokens: of an
+ * answer, where a request says nothing. */
+int batch_input_check(struct batch_extent *out, const char *path, uint32_t max_tokens, struct error *e);
 
 /* Where results go, appended. */
 struct batch_output {

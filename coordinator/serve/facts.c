@@ -38,6 +38,11 @@ static void find_tools(struct facts *x)
     }
 }
 
+uint32_t facts_max_tokens(const struct options *o)
+{
+    return o->max_tokens > 0 ? (uint32_t)o->max_tokens : MAX_TOKENS;
+}
+
 int facts_open(struct facts *x, struct instance *i, struct error *e)
 {
     const struct options *o = instance_options(i);
@@ -52,7 +57,7 @@ int facts_open(struct facts *x, struct instance *i, struct error *e)
                         .aliases = o->aliases,
                         .vocab = p->spec.vocab,
                         .parallel = p->run.sequences,
-                        .max_tokens = o->max_tokens > 0 ? (uint32_t)o->max_tokens : MAX_TOKENS,
+                        .max_tokens = facts_max_tokens(o),
                         .created = (int64_t)time(NULL)};
     /* the rows are one pool, of which a request takes what it needs */
     rows = p->run.kv_rows - plan_guess_rows(p->run.guesses);

@@ -34,6 +34,8 @@ struct facts {
     int64_t created;     /* seconds since 1970 */
 };
 
+/* Of an answer, where a request says nothing. */
+uint32_t facts_max_tokens(const struct options *o);
 /* Of an instance that was started, and outlives the facts. */
 int facts_open(struct facts *x, struct instance *i, struct error *e);
 void facts_close(struct facts *x);
