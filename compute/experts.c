@@ -164,6 +164,7 @@ static void activate(struct decoder *d, const struct op_experts *p, const struct
     const float *up = t->interleaved ? NULL : x->d_up + t->inter;
 
     if (t->interleaved) a.flags = ACT_INTERLEAVED;
+    if (p->flags & EXPERTS_CLAMP_AFTER) a.flags |= ACT_CLAMP_AFTER;
     ops_act(d->ops, &a, x->d_act, x->footprint.inter, x->d_up, ld, up, ld, m);
 }
 
@@ -212,6 +213,41 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
     return 0;
 }
 
+/* Positions that chose experts which give back what they are given, and the weights of those together. */
+static uint32_t gather_identity(struct experts *x, uint32_t rows, uint32_t first)
+{
+    uint32_t m = 0;
+
+    for (uint32_t i = 0; i < rows; i++) {
+        float sum = 0;
+        bool any = false;
+
+        for (uint32_t k = 0; k < x->chosen_top; k++) {
+            if (x->id[(uint64_t)i * x->chosen_top + k] < first) continue;
+            sum += x->weight[(uint64_t)i * x->chosen_top + k];
+            any = true;
+        }
+        if (!any) continue;
+        x->members[m] = i;
+        x->member_weight[m++] = sum;
+    }
+    return m;
+}
+
+static void run_identity(struct decoder *d, const struct op_experts *p, const struct plan_experts *t)
+{
+    struct experts *x = d->experts;
+    uint32_t m = t->identity ? gather_identity(x, d->rows, t->experts) : 0;
+
+    if (!m) return;
+    ops_upload(d->ops, x->d_members, x->members, m * 4ull);
+    ops_upload(d->ops, x->d_weight, x->member_weight, m * 4ull);
+    ops_gather_rows(d->ops, x->d_in, x->footprint.hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members,
+                    t->hidden, m);
+    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_in, x->footprint.hidden,
+                         x->d_members, x->d_weight, t->hidden, m);
+}
+
 int experts_run(struct decoder *d, const struct op_experts *p, struct error *e)
 {
     struct experts *x = d->experts;
@@ -222,5 +258,6 @@ int experts_run(struct decoder *d, const struct op_experts *p, struct error *e)
     ops_zero(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), t->hidden, d->rows);
     for (uint32_t k = 0; k < t->experts; k++)
         if (x->chosen[k] && (rc = run_one(d, p, k, e))) return rc;
+    run_identity(d, p, t);
     return 0;
 }

@@ -25,7 +25,7 @@ static void scores(const struct op_router *p, const float *logits, float *score)
         for (uint32_t i = 0; i < p->experts; i++) score[i] = (float)(1.0 / (1.0 + exp_fixed(-(double)logits[i])));
         return;
     }
-    if (p->score == SCORE_TOPK_SOFTMAX) {
+    if (p->score == SCORE_TOPK_SOFTMAX || p->score == SCORE_MIXER) {
         for (uint32_t i = 0; i < p->experts; i++) score[i] = logits[i];
         return;
     }
@@ -65,10 +65,28 @@ static void limit_groups(const struct op_router *p, float *choice, float *group)
     }
 }
 
+/* The weight of the best of those that are left: not a number in choice are those that were taken, and it is not yet. */
+static float mix(const struct op_router *p, const float *score, const float *choice, uint32_t best)
+{
+    double most = score[best], sum = 0.0;
+
+    for (uint32_t i = 0; i < p->experts; i++) {
+        double x = score[i], factor = fabs(x) > most ? fabs(x) : most;
+
+        if (isnan(choice[i]) || (most - x) / factor > p->eps) continue;
+        sum += exp_fixed(x - most);
+    }
+    return (float)(1.0 / sum);
+}
+
 static void weigh(const struct op_router *p, const float *score, const uint32_t *id, float *weight)
 {
     double sum = 0.0;
 
+    if (p->score == SCORE_MIXER) {
+        for (uint32_t k = 0; k < p->top; k++) weight[k] *= p->scale;
+        return;
+    }
     if (p->score == SCORE_TOPK_SOFTMAX) {
         double most = score[id[0]];
 
@@ -112,6 +130,7 @@ void router_choose(const struct op_router *p, const float *logits, uint32_t ld, 
                 if (!isnan(choice[j]) && (best == UINT32_MAX || choice[j] > choice[best])) best = j;
             if (best == UINT32_MAX) best = k; /* nothing but NaN: any choice gives NaN */
             id[k] = best;
+            if (p->score == SCORE_MIXER) weight[k] = mix(p, score, choice, best);
             choice[best] = NAN;
         }
         weigh(p, score, id, weight);

@@ -267,7 +267,7 @@ static void widest_experts(struct footprint_experts *f, const struct plan_shm *p
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = plan_experts(p) + i;
 
-        f->experts = (uint32_t)most(f->experts, x->experts);
+        f->experts = (uint32_t)most(f->experts, (uint64_t)x->experts + x->identity);
         f->hidden = (uint32_t)most(f->hidden, x->hidden);
         f->inter = (uint32_t)most(f->inter, x->inter);
         f->top = (uint32_t)most(f->top, x->max_used);

@@ -133,11 +133,13 @@ struct op_add {
     float ca, cb;
 };
 #define ACT_INTERLEAVED 1u /* gate and up alternate: gate view is [g0, u0, g1, u1, ...] */
-#define ACT_BROADCAST   2u /* one gate column for all of up's */
+#define ACT_BROADCAST   2u /* one gate column for all of up's, or for each so many of them (each) */
+#define ACT_CLAMP_AFTER 4u /* act(gate) is at most limit, up no less than -limit and no more than limit (Step) */
 struct op_act {
     struct plan_view dst, gate, up; /* up.buf PLAN_NOBUF: none */
     uint32_t width, kind, flags;
     float alpha, limit;
+    uint32_t each; /* ACT_BROADCAST: columns of up for a gate, a divisor of width; 0: all of them */
 };
 #define SCALE_BY_POSITION 1u /* Llama 4: mul becomes 1 + mul * log(1 + floor((position + 1) / floor)); cap 0 */
 #define SCALE_FROM_ZERO   2u /* with it: position in place of position + 1 (Ministral 3) */
@@ -170,7 +172,9 @@ struct op_delta {
     uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state, flags;
     float scale;
 };
-enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX }; /* the last: softmax over the chosen ones only */
+/* TOPK_SOFTMAX: softmax over the chosen ones only. MIXER: one after the other, each weighed by the softmax over those that are
+ * left and as good but for a little, (best - x) / max(|x|, best) <= eps (SparseMixer: Liu et al. 2024, arXiv 2409.12136). */
+enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX, SCORE_MIXER };
 #define ROUTER_NORMALIZE  1u /* chosen weights are divided by their sum (+ eps) */
 #define ROUTER_GROUP_TOP2 2u /* a group's score is the sum of its best two (else the best one) */
 #define ROUTER_LEAST_SUM  4u /* eps is not added to their sum: it is the least that the sum counts as */
@@ -181,6 +185,7 @@ struct op_router {
     float scale, eps;
 };
 #define EXPERTS_SCALE_INPUT 1u /* the weight multiplies the input, not the output (Llama 4) */
+#define EXPERTS_CLAMP_AFTER 2u /* ACT_CLAMP_AFTER */
 struct op_experts {
     struct plan_view src, dst;
     uint32_t table, act, flags;
@@ -226,6 +231,7 @@ struct plan_experts {
     uint8_t biased;                         /* each matrix has a bias, numbered as the matrices are, from bias0 */
     uint32_t max_used;                      /* experts chosen for a position */
     uint32_t bias0;                         /* vectors, at PLAN_STREAMED */
+    uint32_t identity; /* further ones behind these, without matrices: they give their input back (LongCat) */
 };
 
 /* Rotary angles: position * inv_freq[i] (float32 product, as the reference does), cos and sin times scale. */

@@ -162,12 +162,16 @@ static int add(const struct at *a, const struct op_add *o)
 static int act(const struct at *a, const struct op_act *o)
 {
     bool interleaved = o->flags & ACT_INTERLEAVED, broadcast = o->flags & ACT_BROADCAST;
+    uint32_t each = o->each ? o->each : o->width;
     int rc = columns(a, "destination", o->dst, o->width);
 
-    if (!rc) rc = columns(a, "gate", o->gate, broadcast ? 1 : (uint64_t)o->width * (interleaved ? 2 : 1));
+    if (each != o->width && (!broadcast || o->width % each))
+        OP_FAIL("a gate for %u of %u columns, flags %x", o->each, o->width, o->flags);
+    if (!rc) rc = columns(a, "gate", o->gate, broadcast ? o->width / each : (uint64_t)o->width * (interleaved ? 2 : 1));
     if (!rc && o->up.buf != PLAN_NOBUF) rc = columns(a, "up", o->up, o->width);
     if (rc) return rc;
-    if (o->kind > ACT_SWIGLU_OAI || (o->flags & ~(ACT_INTERLEAVED | ACT_BROADCAST)) || (interleaved && broadcast))
+    if (o->kind > ACT_SWIGLU_OAI || (o->flags & ~(ACT_INTERLEAVED | ACT_BROADCAST | ACT_CLAMP_AFTER)) ||
+        (interleaved && broadcast))
         OP_FAIL("activation %u, flags %x", o->kind, o->flags);
     return 0;
 }
@@ -252,9 +256,12 @@ static int router(const struct at *a, const struct op_router *o)
             OP_FAIL("%u of %u groups of %u experts", o->top_groups, o->groups, o->experts);
         eligible = (uint64_t)o->experts / o->groups * o->top_groups;
     }
-    if (o->experts != x->experts || !o->top || o->top > eligible || o->top != x->max_used)
-        OP_FAIL("%u of %u experts, the table has %u of %u", o->top, o->experts, x->max_used, x->experts);
-    if (o->score > SCORE_TOPK_SOFTMAX || (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM)))
+    if (o->experts != (uint64_t)x->experts + x->identity || !o->top || o->top > eligible || o->top != x->max_used)
+        OP_FAIL("%u of %u experts, the table has %u of %u and %u more", o->top, o->experts, x->max_used, x->experts,
+                x->identity);
+    if (o->score == SCORE_MIXER && (o->groups || o->bias != PLAN_NONE || o->flags))
+        OP_FAIL("a mixer with %u groups, bias %u, flags %x", o->groups, o->bias, o->flags);
+    if (o->score > SCORE_MIXER || (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM)))
         OP_FAIL("score %u, flags %x", o->score, o->flags);
     if ((o->flags & ROUTER_GROUP_TOP2) && o->groups && o->experts / o->groups < 2)
         OP_FAIL("%u groups of %u experts have no best two", o->groups, o->experts);
@@ -270,12 +277,13 @@ static int experts(const struct at *a, const struct op_experts *o)
     int rc;
 
     if (o->table >= a->p->experts.count) OP_FAIL("experts %u of %llu", o->table, ULL(a->p->experts.count));
-    if (o->act > ACT_SWIGLU_OAI || (o->flags & ~EXPERTS_SCALE_INPUT))
+    if (o->act > ACT_SWIGLU_OAI || (o->flags & ~(EXPERTS_SCALE_INPUT | EXPERTS_CLAMP_AFTER)))
         OP_FAIL("activation %u, flags %x", o->act, o->flags);
     /* the choice of experts is the one made last: it must be this table's */
     while (i && ops[i - 1].kind != OP_ROUTER) i--;
     if (!i || ops[i - 1].router.table != o->table) OP_FAIL("no router chose among experts %u before", o->table);
     x = plan_experts(a->p) + o->table;
+    if (x->identity && (o->flags & EXPERTS_SCALE_INPUT)) OP_FAIL("flags %x where experts give back", o->flags);
     rc = columns(a, "source", o->src, x->hidden);
     if (!rc) rc = columns(a, "destination", o->dst, x->hidden);
     if (!rc) rc = apart(a, o->src, o->dst);

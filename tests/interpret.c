@@ -71,8 +71,9 @@ static double act(uint32_t kind, double x)
     }
 }
 
-static double gated(uint32_t kind, double gate, double up, double alpha, double limit)
+static double gated(uint32_t kind, double gate, double up, double alpha, double limit, bool clamp)
 {
+    if (clamp) return fmin(act(kind, gate), limit) * fmax(-limit, fmin(up, limit));
     if (kind != ACT_SWIGLU_OAI) return act(kind, gate) * up;
     gate = gate < limit ? gate : limit;
     up = up < -limit ? -limit : up > limit ? limit : up;
@@ -197,9 +198,9 @@ static void do_act(const struct run *r, const struct op_act *o)
         double *dst = at(r, o->dst, i);
         for (uint32_t c = 0; c < o->width; c++) {
             bool pairs = o->flags & ACT_INTERLEAVED;
-            double g = pairs ? gate[2 * c] : gate[o->flags & ACT_BROADCAST ? 0 : c];
+            double g = pairs ? gate[2 * c] : gate[o->flags & ACT_BROADCAST ? (o->each ? c / o->each : 0) : c];
             double up = pairs ? gate[2 * c + 1] : o->up.buf == PLAN_NOBUF ? 1 : at(r, o->up, i)[c];
-            dst[c] = gated(o->kind, g, up, (double)o->alpha, (double)o->limit);
+            dst[c] = gated(o->kind, g, up, (double)o->alpha, (double)o->limit, o->flags & ACT_CLAMP_AFTER);
         }
     }
 }
@@ -349,11 +350,33 @@ static double sum_with(const struct op_router *o, double sum)
     return o->flags & ROUTER_LEAST_SUM ? fmax(sum, (double)o->eps) : sum + (double)o->eps;
 }
 
+/* One expert after the other: the best of those left, by the softmax over them without those that are far below it. */
+static void route_mixer(struct run *r, const struct op_router *o, uint32_t i, double *left)
+{
+    const double *x = at(r, o->src, i);
+
+    memcpy(left, x, o->experts * sizeof *x);
+    for (uint32_t t = 0; t < o->top; t++) {
+        uint32_t e = best(left, o->experts);
+        double sum = 0;
+
+        for (uint32_t k = 0; k < o->experts; k++)
+            if (!isnan(left[k]) && !((x[e] - x[k]) / fmax(fabs(x[k]), x[e]) > (double)o->eps)) sum += exp(x[k] - x[e]);
+        r->chosen[i * o->top + t] = e;
+        r->weight[i * o->top + t] = (double)o->scale / sum;
+        left[e] = NAN;
+    }
+}
+
 static void route(struct run *r, const struct op_router *o, uint32_t i, double *score, double *choice)
 {
     const double *x = at(r, o->src, i);
     double top = -INFINITY, sum = 0;
 
+    if (o->score == SCORE_MIXER) {
+        route_mixer(r, o, i, choice);
+        return;
+    }
     for (uint32_t e = 0; e < o->experts; e++) top = fmax(top, x[e]);
     for (uint32_t e = 0; e < o->experts; e++) sum += exp(x[e] - top);
     for (uint32_t e = 0; e < o->experts; e++) {
@@ -409,12 +432,16 @@ static void run_expert(const struct run *r, const struct op_experts *o, const st
     uint32_t m = t->matrix0 + e * (t->fused ? 2 : 3);
     bool pre = o->flags & EXPERTS_SCALE_INPUT;
 
+    if (e >= t->experts) {
+        for (uint32_t c = 0; c < t->hidden; c++) dst[c] += src[c] * weight;
+        return;
+    }
     for (uint32_t c = 0; c < t->hidden; c++) x[c] = src[c] * (pre ? weight : 1);
     expert_product(r, t, m, x, t->hidden, t->fused ? 2 * (uint64_t)t->inter : t->inter, gate);
     if (!t->fused) expert_product(r, t, m + 1, x, t->hidden, t->inter, up);
     for (uint32_t c = 0; c < t->inter; c++)
         mid[c] = gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c],
-                       (double)o->alpha, (double)o->limit);
+                       (double)o->alpha, (double)o->limit, o->flags & EXPERTS_CLAMP_AFTER);
     expert_product(r, t, m + (t->fused ? 1 : 2), mid, t->inter, t->hidden, y);
     for (uint32_t c = 0; c < t->hidden; c++) dst[c] += y[c] * (pre ? 1 : weight);
 }

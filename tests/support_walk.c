@@ -118,6 +118,11 @@ static void walk_headmm(const struct plan_shm *p, struct stream *s, const struct
     }
 }
 
+static uint64_t router_experts(const struct plan_experts *x)
+{
+    return (uint64_t)x->experts + x->identity;
+}
+
 static void walk_experts(const struct plan_shm *p, const struct op_experts *o)
 {
     const struct plan_experts *x = plan_experts(p) + o->table;
@@ -239,7 +244,8 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         break;
     case OP_DELTA: walk_delta(p, &op->delta); break;
     case OP_ROUTER:
-        inside(op->router.table < p->experts.count && op->router.experts == plan_experts(p)[op->router.table].experts,
+        inside(op->router.table < p->experts.count &&
+                   op->router.experts == router_experts(plan_experts(p) + op->router.table),
                "experts of a router");
         inside(op->router.top && op->router.top <= op->router.experts, "chosen experts");
         walk_view(p, op->router.src, op->router.experts);

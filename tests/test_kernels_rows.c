@@ -189,11 +189,13 @@ static float *wide_floats(uint64_t *seed, size_t n, float most)
     return p;
 }
 
-static void check_act(uint32_t kind, uint32_t flags, bool up, double tolerance)
+/* each: columns for a gate of ACT_BROADCAST, 0: all */
+static void check_act(uint32_t kind, uint32_t flags, uint32_t each, bool up, double tolerance)
 {
-    enum { N = 7, WIDTH = 1003, LD = 2 * WIDTH + 1 };
+    enum { N = 7, WIDTH = 1003 /* 17 x 59 */, LD = 2 * WIDTH + 1 };
     uint64_t seed = kind * 8 + flags;
-    const struct op_act p = {.width = WIDTH, .kind = kind, .flags = flags, .alpha = 1.702f, .limit = 7.0f};
+    const struct op_act p = {
+        .width = WIDTH, .kind = kind, .flags = flags, .alpha = 1.702f, .limit = 7.0f, .each = each};
     float *gate = wide_floats(&seed, N * LD, 100.0f), *ups = wide_floats(&seed, N * LD, 8.0f),
           *want = calloc(N * LD, 4), *base = NULL;
     reference_act(&p, want, LD, gate, LD, up ? ups : NULL, LD, N);
@@ -219,13 +221,18 @@ static void test_act(void **state)
 {
     (void)state;
     for (uint32_t kind = ACT_NONE; kind <= ACT_SOFTPLUS; kind++) {
-        check_act(kind, 0, false, 1e-6);
-        check_act(kind, 0, true, 1e-6);
-        check_act(kind, ACT_INTERLEAVED, false, 1e-6);
-        check_act(kind, ACT_BROADCAST, true, 1e-6);
+        check_act(kind, 0, 0, false, 1e-6);
+        check_act(kind, 0, 0, true, 1e-6);
+        check_act(kind, ACT_INTERLEAVED, 0, false, 1e-6);
+        check_act(kind, ACT_BROADCAST, 0, true, 1e-6);
+        check_act(kind, ACT_BROADCAST, 17, true, 1e-6);
+        check_act(kind, ACT_BROADCAST, 59, false, 1e-6);
+        check_act(kind, ACT_CLAMP_AFTER, 0, true, 1e-6);
+        check_act(kind, ACT_CLAMP_AFTER, 0, false, 1e-6);
+        check_act(kind, ACT_CLAMP_AFTER | ACT_INTERLEAVED, 0, false, 1e-6);
     }
-    check_act(ACT_SWIGLU_OAI, 0, true, 1e-6);
-    check_act(ACT_SWIGLU_OAI, ACT_INTERLEAVED, false, 1e-6);
+    check_act(ACT_SWIGLU_OAI, 0, 0, true, 1e-6);
+    check_act(ACT_SWIGLU_OAI, ACT_INTERLEAVED, 0, false, 1e-6);
 }
 
 static void test_scale(void **state)

@@ -143,7 +143,18 @@ void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t l
 
 static void act_row(const struct job *j, uint32_t i)
 {
-    j->o->kernels->act(j->p, j->dst + i * j->ldd, j->a + i * j->lda, j->b ? j->b + i * j->ldb : NULL);
+    const struct op_act *p = j->p;
+    const float *gate = j->a + i * j->lda, *up = j->b ? j->b + i * j->ldb : NULL;
+    float *dst = j->dst + i * j->ldd;
+    struct op_act one = *p;
+
+    if (!(p->flags & ACT_BROADCAST) || !p->each) {
+        j->o->kernels->act(p, dst, gate, up);
+        return;
+    }
+    one.width = p->each;
+    for (uint32_t c = 0; c < p->width; c += p->each, gate++)
+        j->o->kernels->act(&one, dst + c, gate, up ? up + c : NULL);
 }
 
 void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg,

@@ -405,14 +405,20 @@ void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float
     const bool pairs = p->flags & ACT_INTERLEAVED;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t c = 0; c < p->width; c++) {
-            const uint32_t at = p->flags & ACT_BROADCAST ? 0 : pairs ? 2 * c : c;
+            const uint32_t shared = p->each ? c / p->each : 0;
+            const uint32_t at = p->flags & ACT_BROADCAST ? shared : pairs ? 2 * c : c;
             double g = gate[(uint64_t)i * ldg + at], u = 1;
             if (pairs || up) u = pairs ? gate[(uint64_t)i * ldg + at + 1] : up[(uint64_t)i * ldu + c];
             if (p->kind == ACT_SWIGLU_OAI) {
                 g = fmin(g, p->limit);
                 u = fmax(-(double)p->limit, fmin(u, p->limit)) + 1;
             }
-            dst[(uint64_t)i * ldd + c] = (float)(act(p, p->kind, g) * u);
+            g = act(p, p->kind, g);
+            if (p->flags & ACT_CLAMP_AFTER) {
+                g = fmin(g, p->limit);
+                u = pairs || up ? fmax(-(double)p->limit, fmin(u, p->limit)) : 1;
+            }
+            dst[(uint64_t)i * ldd + c] = (float)(g * u);
         }
 }
 

@@ -93,10 +93,11 @@ __global__ void act_kernel(const op_act p, float *dst, uint32_t ldd, const float
             gv = g[2 * c];
             uv = g[2 * c + 1];
         } else {
-            gv = p.flags & ACT_BROADCAST ? g[0] : g[c];
+            gv = g[!(p.flags & ACT_BROADCAST) ? c : p.each ? c / p.each : 0];
             if (u) uv = u[c];
         }
-        dst[(uint64_t)i * ldd + c] = act_pair(p.kind, gv, uv, u || p.flags & ACT_INTERLEAVED, p.alpha, p.limit);
+        dst[(uint64_t)i * ldd + c] =
+            act_pair(p.kind, gv, uv, u || p.flags & ACT_INTERLEAVED, p.alpha, p.limit, p.flags & ACT_CLAMP_AFTER);
     }
 }
 

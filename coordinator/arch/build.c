@@ -187,6 +187,13 @@ bool build_has(struct build *b, const char *name)
     return build_find(b, name) != NULL;
 }
 
+void build_leave_out(struct build *b, const char *name)
+{
+    struct tensor *t = (struct tensor *)(uintptr_t)build_find(b, name);
+
+    if (t && !t->used) t->left_out = true;
+}
+
 /* ---- buffers ---- */
 
 struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width, uint64_t col)

@@ -87,6 +87,8 @@ void build_layer(struct build *b, uint32_t i); /* names of layer i, operations o
 bool build_has(struct build *b, const char *name);
 /* The whole name, into out of BUILD_NAME_BYTES; returns out. */
 const char *build_full_name(const struct build *b, char *out, const char *name);
+/* NAME may be in the folder, and is of no use: verify counts it as known. */
+void build_leave_out(struct build *b, const char *name);
 /* NULL: it is not in the folder. Of a folder that is assumed, dims may be 0: its shape is not known. */
 const struct tensor *build_find(struct build *b, const char *name);
 

@@ -67,6 +67,12 @@ static const struct family families[] = {
     {"OlmoForCausalLM", "olmo", family_olmo},
     {"Olmo3ForCausalLM", "olmo3", family_olmo3},
     {"InternLM3ForCausalLM", "internlm3", family_internlm3},
+    {"PhimoeForCausalLM", "phimoe", family_phimoe},
+    {"PhiMoEForCausalLM", NULL, family_phimoe},
+    {"LongcatFlashForCausalLM", "longcat_flash", family_longcat_flash},
+    {"LongcatCausalLM", NULL, family_longcat_flash},
+    {"MiMoV2FlashForCausalLM", "mimo_v2_flash", family_mimo_v2_flash},
+    {"Step3p5ForCausalLM", "step3p5", family_step3p5},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -80,6 +86,7 @@ static const struct family multimodal[] = {
     {"Qwen3_5ForConditionalGeneration", "qwen3_5_text", family_qwen35},
     {"Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe_text", family_qwen35_moe},
     {"Llama4ForConditionalGeneration", "llama4_text", family_llama4},
+    {"Step3p7ForConditionalGeneration", "step3p5", family_step3p5},
     {"Mistral3ForConditionalGeneration", "mistral", family_mistral},
     {"LlavaForConditionalGeneration", "llama", family_llama},
     {"LlavaNextForConditionalGeneration", "llama", family_llama},

@@ -82,3 +82,7 @@ void family_nemotron(struct build *b);
 void family_olmo(struct build *b);
 void family_olmo3(struct build *b);
 void family_internlm3(struct build *b);
+void family_phimoe(struct build *b);
+void family_longcat_flash(struct build *b);
+void family_mimo_v2_flash(struct build *b);
+void family_step3p5(struct build *b);

@@ -120,6 +120,23 @@ static bool is_of_a_layer(const struct build *b, const char *name)
     return !strncmp(name, start, (size_t)n) && strtoul(name + n, &end, 10) < b->layers && *end == '.';
 }
 
+/* Layers behind those that write, which predict a token more each (MTP): the config counts them, or they say so. */
+static void leave_out_predictors(struct build *b, struct tensors *t)
+{
+    char start[sizeof b->prefix + sizeof b->layers_name + 2], *end;
+    size_t n = (size_t)snprintf(start, sizeof start, "%s%s.", b->prefix, b->layers_name);
+    uint32_t more = config_size_or(b->c, "num_nextn_predict_layers", 0, 10000, 0, b->e);
+
+    for (size_t i = 0; i < t->count; i++) {
+        struct tensor *x = &t->at[i];
+        unsigned long layer = strncmp(x->name, start, n) ? 0 : strtoul(x->name + n, &end, 10);
+
+        if (x->used) continue;
+        if (!strncmp(x->name, "mtp.", 4) || strstr(x->name, ".mtp.")) x->left_out = true;
+        if (layer >= b->layers && layer - b->layers < more) x->left_out = true;
+    }
+}
+
 /* A layer's tensor that this family does not multiply with (a bias of which the config does not speak) is ignored, as the
  * reference does, but not in silence. */
 static void look_for_unused(struct build *b, const struct tensors *t)
@@ -129,7 +146,7 @@ static void look_for_unused(struct build *b, const struct tensors *t)
 
     for (size_t i = 0; i < t->count; i++) {
         const struct tensor *x = &t->at[i];
-        if (x->used || means_nothing(x->name) || !is_of_a_layer(b, x->name)) continue;
+        if (x->used || x->left_out || means_nothing(x->name) || !is_of_a_layer(b, x->name)) continue;
         if (!first) first = x->name;
         count++;
     }
@@ -213,6 +230,7 @@ static int write_program(struct model *m, const struct model_options *o, struct 
         build_notice(&b, "modules.json says that this model makes embeddings: what it writes may be nonsense");
     refuse_other_kinds(&b);
     f->write(&b);
+    if (build_ok(&b)) leave_out_predictors(&b, m->tensors);
     if (build_ok(&b)) look_for_disputed(&b, m->tensors);
     if (build_ok(&b)) look_for_unused(&b, m->tensors);
     if (build_ok(&b)) {
@@ -373,6 +391,13 @@ bool model_uses(const struct model *m, const char *tensor)
         if (t->used && t->stored && !strcmp(t->stored, tensor)) return true;
     }
     return false;
+}
+
+bool model_leaves_out(const struct model *m, const char *tensor)
+{
+    const struct tensor *t = tensors_find(m->tensors, tensor);
+
+    return t && t->left_out;
 }
 
 const struct model_generation *model_generation(const struct model *m)

@@ -44,6 +44,8 @@ const char *model_notice(const struct model *m); /* NULL, or a line that the use
 const char *model_weights_from(const struct model *m);
 bool model_weights_missing(const struct model *m);          /* they are not there: it can be planned, and not run */
 bool model_uses(const struct model *m, const char *tensor); /* does the program read the tensor of that name? */
+/* Is it one that the program knows, and has no use for: of layers that predict further tokens, of experts that do nothing? */
+bool model_leaves_out(const struct model *m, const char *tensor);
 const struct model_generation *model_generation(const struct model *m);
 /* What it was read from; both belong to the model. */
 const struct config *model_config(const struct model *m);

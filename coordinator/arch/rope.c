@@ -139,6 +139,7 @@ static void make_longrope(struct making *m, bool is_long)
         }
         m->inv_freq[i] = 1.0f / ((float)json_number_value(v) * powf((float)m->theta, (float)(2 * i) / (float)m->dim));
     }
+    if (isnan(given)) given = rule(m, is_long ? "long_mscale" : "short_mscale", NAN); /* Phi 3.5 MoE */
     if (!isnan(given))
         m->scale = (float)given;
     else
@@ -300,6 +301,8 @@ static bool is_known_rule(const struct rope_request *q, const char *key)
                                         "high_freq_factor",
                                         "short_factor",
                                         "long_factor",
+                                        "short_mscale",
+                                        "long_mscale",
                                         "mrope_section",
                                         "mrope_interleaved",
                                         "interleaved",

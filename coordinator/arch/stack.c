@@ -123,9 +123,15 @@ static void project_head(struct build *b, struct plan_view dst, struct plan_view
     part_pairs(b, dst, pairs, build_view(b, BUF_T2, rows, 0), heads);
 }
 
+static uint32_t value_width(const struct build *b, const struct attention *a)
+{
+    return a->value ? a->value : b->head_dim;
+}
+
 static void project(struct build *b, const struct attention *a, struct plan_view src, struct plan_view out[3])
 {
     uint64_t q = (uint64_t)b->heads * b->head_dim, kv = (uint64_t)b->kv_heads * b->head_dim;
+    uint64_t value = (uint64_t)b->kv_heads * value_width(b, a);
 
     if (a->qkv) {
         project_fused(b, a, src, out);
@@ -133,13 +139,14 @@ static void project(struct build *b, const struct attention *a, struct plan_view
     }
     out[0] = build_view(b, a->gated ? BUF_T1 : BUF_Q, a->gated ? 2 * q : q, 0);
     out[1] = build_view(b, BUF_K, kv, 0);
-    out[2] = build_view(b, BUF_V, kv, 0);
+    out[2] = build_view(b, BUF_V, value, 0);
     if (a->gated)
         build_linear(b, out[0], src, a->q, 2 * q, b->hidden, a->q_bias);
     else
         project_head(b, out[0], src, a->q, b->heads, a->q_bias);
     project_head(b, out[1], src, a->k, b->kv_heads, a->k_bias);
-    build_linear(b, out[2], src, a->v, kv, b->hidden, a->v_bias);
+    build_linear(b, out[2], src, a->v, value, b->hidden, a->v_bias);
+    if (a->value_mul != 0) build_scale(b, out[2], value, a->value_mul, 0);
 }
 
 /* q out of [q, gate] pairs, normed on the way where it is to be. */
@@ -213,10 +220,25 @@ static void clip(struct build *b, const struct attention *a, const struct plan_v
             .x = at[i], .width = heads[i] * b->head_dim, .flags = SCALE_CLAMP, .mul = 1, .cap = a->clip};
 }
 
+/* Attention's output times the sigmoid of gates of its own. */
+static void gate_output(struct build *b, const struct attention *a, struct plan_view out, struct plan_view src)
+{
+    uint64_t width = (uint64_t)b->heads * value_width(b, a), gates = a->gate_heads ? b->heads : width;
+    struct plan_view gate = build_view(b, BUF_Q, gates, 0); /* q is not needed any more */
+    struct op_act o = {.dst = out, .gate = gate, .up = out, .width = (uint32_t)width, .kind = ACT_SIGMOID};
+
+    build_linear(b, gate, src, a->gate, gates, b->hidden, false);
+    if (a->gate_heads) {
+        o.flags = ACT_BROADCAST;
+        o.each = value_width(b, a);
+    }
+    if (build_ok(b)) program_op(b->p, OP_ACT, b->layer)->act = o;
+}
+
 void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src)
 {
-    uint64_t width = (uint64_t)b->heads * b->head_dim;
-    struct plan_view out = build_view(b, BUF_A, width, 0), at[3], pairs;
+    uint64_t width = (uint64_t)b->heads * b->head_dim, value = (uint64_t)b->heads * value_width(b, a);
+    struct plan_view out = build_view(b, BUF_A, value, 0), at[3], pairs;
 
     if (build_ok(b) && b->heads % b->kv_heads)
         config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by num_key_value_heads %u", b->heads,
@@ -229,17 +251,13 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
     rotate(b, a, at[0], at[1]);
     if (a->norm_last) norm_q_and_k(b, a, at[0], at[1]);
     stack_tune(b, a, at[0], width);
-    stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, b->head_dim, out, at[0], at[1], at[2], 0);
+    stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, value_width(b, a), out, at[0], at[1], at[2], 0);
     if (a->gated) { /* q is not needed any more: its place takes the gates */
         build_copy(b, at[0], b->head_dim, view_at(pairs, b->head_dim), 2 * b->head_dim, b->heads, b->head_dim);
         build_act(b, out, at[0], out, width, ACT_SIGMOID, 0);
     }
-    if (a->gate) {
-        at[0] = build_view(b, BUF_Q, width, 0);
-        build_linear(b, at[0], src, a->gate, width, b->hidden, false);
-        build_act(b, out, at[0], out, width, ACT_SIGMOID, 0);
-    }
-    build_linear(b, dst, out, a->o, b->hidden, width, a->o_bias);
+    if (a->gate) gate_output(b, a, out, src);
+    build_linear(b, dst, out, a->o, b->hidden, value, a->o_bias);
 }
 
 /* ---- feed forward ---- */
@@ -261,7 +279,14 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
     } else {
         build_linear(b, gate, src, m->up, m->inter, b->hidden, m->up_bias);
     }
-    build_act(b, gate, gate, up, m->inter, m->act, 0);
+    if (build_ok(b))
+        program_op(b->p, OP_ACT, b->layer)->act = (struct op_act){.dst = gate,
+                                                                  .gate = gate,
+                                                                  .up = up,
+                                                                  .width = m->inter,
+                                                                  .kind = m->act,
+                                                                  .flags = m->limit != 0 ? ACT_CLAMP_AFTER : 0,
+                                                                  .limit = m->limit};
     build_linear(b, dst, gate, m->down, b->hidden, m->inter, m->down_bias);
 }
 

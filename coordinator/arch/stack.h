@@ -37,6 +37,9 @@ struct attention {
     uint32_t alibi;             /* vector, or PLAN_NONE */
     bool gated;                 /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
     const char *gate;           /* the same gates from a matrix [heads * head_dim][hidden] of their own; NULL: none */
+    bool gate_heads;            /* which is [heads][hidden]: one for all columns of a head */
+    uint32_t value;             /* columns of a head of v, where they are not head_dim; 0: they are */
+    float value_mul;            /* v is times this; 0: it is not */
     float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
     bool tune_zero;             /* from position 0 on, not 1 (SCALE_FROM_ZERO) */
     float clip;                 /* q, k and v are no larger and no smaller than this; 0: they may be */
@@ -47,6 +50,7 @@ struct mlp {
     const char *gate_up;     /* one matrix instead: gate, then up */
     bool up_bias, down_bias; /* of gate too */
     uint32_t inter, act;     /* gate NULL and gate_up NULL: act(up) alone */
+    float limit;             /* ACT_CLAMP_AFTER; 0: no limit */
 };
 
 struct stack {
@@ -82,6 +86,7 @@ void stack_attend(struct build *b, const struct attention *a, uint32_t heads, ui
 
 struct moe {
     uint32_t experts, top, inter;
+    uint32_t identity;  /* further ones, which give their input back: the router scores them behind the others */
     const char *router; /* matrix [experts][hidden] */
     bool router_bias;
     const char *correction;                    /* vector [experts], added for the choice only; NULL: none */
@@ -90,7 +95,8 @@ struct moe {
     uint32_t act, act_flags; /* of struct op_experts */
     float alpha, limit;
     /* names: ROUTES.E.gate and so on, or whole tensors of all experts */
-    const char *list, *gate, *up, *down;    /* "mlp.experts", "gate_proj", ... */
+    const char *list, *gate, *up, *down; /* "mlp.experts", "gate_proj", ... */
+    const char *stacks; /* what stands before gate_proj.weight and so on [experts][..][..]; NULL: list */
     const char *fused_gate_up, *fused_down; /* tensors [experts][..][..]; NULL: one matrix for each expert */
     const char *fused_gate_up_bias, *fused_down_bias;
     bool transposed, interleaved, mxfp4;
@@ -100,6 +106,10 @@ struct moe {
 };
 
 void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src);
+/* Its halves, where the router sees something else, or something comes between: the choice (and the experts' table), and
+ * the experts that were chosen. */
+uint32_t stack_route(struct build *b, const struct moe *m, struct plan_view src);
+void stack_experts(struct build *b, const struct moe *m, uint32_t table, struct plan_view dst, struct plan_view src);
 
 /* Sizes under the names that families give them: num_experts, num_local_experts, n_routed_experts or moe_num_experts;
  * num_experts_per_tok, moe_k or moe_topk. */

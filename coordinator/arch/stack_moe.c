@@ -10,6 +10,10 @@ static bool stacked_list(struct build *b, const struct moe *m, char *out, size_t
     const char *end = m->list ? strstr(m->list, "experts") : NULL;
     char full[BUILD_NAME_BYTES];
 
+    if (m->stacks) {
+        snprintf(out, bytes, "%s", m->stacks);
+        return true;
+    }
     if (!end) return false;
     snprintf(out, bytes, "%.*sswitch_mlp", (int)(end - m->list), m->list);
     snprintf(full, sizeof full, "%s.gate_proj.weight", out);
@@ -68,7 +72,13 @@ static void refuse_more_experts(struct build *b, const struct moe *m)
 {
     char full[BUILD_NAME_BYTES];
 
-    snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts, m->gate);
+    for (uint32_t e = m->experts; e < m->experts + m->identity; e++) {
+        snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, e, m->gate);
+        build_leave_out(b, full);
+        snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, e, m->up);
+        build_leave_out(b, full);
+    }
+    snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts + m->identity, m->gate);
     if (build_ok(b) && build_has(b, full))
         build_fault(
             b, "%s: tensor %s%s is there, but %s counts %u experts: the file and config.json do not belong together",
@@ -99,6 +109,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
                              .hidden = b->hidden,
                              .inter = m->inter,
                              .max_used = m->top,
+                             .identity = m->identity,
                              .matrix0 = (uint32_t)b->p->matrices.count,
                              .fused = fused,
                              .interleaved = fused && m->interleaved,
@@ -124,9 +135,10 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
 
 static void route(struct build *b, const struct moe *m, uint32_t table, struct plan_view src)
 {
-    struct plan_view logits = build_view(b, BUF_ROUTER, m->experts, 0);
+    uint32_t all = m->experts + m->identity;
+    struct plan_view logits = build_view(b, BUF_ROUTER, all, 0);
     struct op_router o = {.src = logits,
-                          .experts = m->experts,
+                          .experts = all,
                           .top = m->top,
                           .groups = m->groups,
                           .top_groups = m->top_groups,
@@ -137,8 +149,8 @@ static void route(struct build *b, const struct moe *m, uint32_t table, struct p
                           .scale = m->scale,
                           .eps = m->norm_eps};
 
-    build_linear(b, logits, src, m->router, m->experts, b->hidden, m->router_bias);
-    if (m->correction) o.bias = build_vector(b, m->correction, m->experts);
+    build_linear(b, logits, src, m->router, all, b->hidden, m->router_bias);
+    if (m->correction) o.bias = build_vector(b, m->correction, all);
     if (build_ok(b)) program_op(b->p, OP_ROUTER, b->layer)->router = o;
 }
 
@@ -156,17 +168,14 @@ static struct plan_view shared(struct build *b, const struct moe *m, struct plan
     return out;
 }
 
-void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src)
+uint32_t stack_route(struct build *b, const struct moe *m, struct plan_view src)
 {
-    struct op_experts o = {
-        .src = src, .dst = dst, .act = m->act, .flags = m->act_flags, .alpha = m->alpha, .limit = m->limit};
-    struct plan_view out2 = VIEW_NONE;
-    float part = m->averaged ? 0.5f : 1;
+    uint32_t table;
 
     if (!m->top || m->top > m->experts) {
         build_fault(b, "%s: %u experts for each token of %u there are: these sizes contradict each other", b->c->path,
                     m->top, m->experts);
-        return;
+        return 0;
     }
     if (m->groups && (m->experts % m->groups || !m->top_groups || m->top_groups > m->groups ||
                       m->top > m->experts / m->groups * m->top_groups)) {
@@ -174,11 +183,32 @@ void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struc
                     "%s: %u experts in %u groups, %u of them chosen, for %u experts each token: these sizes contradict "
                     "each other",
                     b->c->path, m->experts, m->groups, m->top_groups, m->top);
-        return;
+        return 0;
     }
-    o.table = expert_table(b, m);
-    route(b, m, o.table, src);
+    table = expert_table(b, m);
+    route(b, m, table, src);
+    return table;
+}
+
+void stack_experts(struct build *b, const struct moe *m, uint32_t table, struct plan_view dst, struct plan_view src)
+{
+    if (build_ok(b))
+        program_op(b->p, OP_EXPERTS, b->layer)->experts = (struct op_experts){.src = src,
+                                                                              .dst = dst,
+                                                                              .table = table,
+                                                                              .act = m->act,
+                                                                              .flags = m->act_flags,
+                                                                              .alpha = m->alpha,
+                                                                              .limit = m->limit};
+}
+
+void stack_moe(struct build *b, const struct moe *m, struct plan_view dst, struct plan_view src)
+{
+    uint32_t table = stack_route(b, m, src);
+    struct plan_view out2 = VIEW_NONE;
+    float part = m->averaged ? 0.5f : 1;
+
     if (m->shared.inter) out2 = shared(b, m, dst, src);
-    if (build_ok(b)) program_op(b->p, OP_EXPERTS, b->layer)->experts = o;
+    stack_experts(b, m, table, dst, src);
     if (m->shared.inter) build_add(b, dst, dst, out2, b->hidden, part, part);
 }

@@ -118,7 +118,8 @@ static int write_header(int fd, const struct gguf_pack *p, struct error *e)
         memcpy(tensor, p->tensor, p->made.count * sizeof *tensor);
         rc = gguf_out_lay(&files, &p->made.out, tensor, p->made.count, 0, e);
     }
-    if (!rc && write_at(fd, files.at[0].header.data, files.at[0].header.bytes, 0))
+    if (!rc &&
+        (write_at(fd, files.at[0].header.data, files.at[0].header.bytes, 0) || ftruncate(fd, (off_t)files.at[0].bytes)))
         rc = error_set(e, ENOMEM, "no memory for the header of a GGUF file");
     if (!rc) rc = write_factors(fd, p, tensor, e);
     gguf_out_files_free(&files);
@@ -126,7 +127,7 @@ static int write_header(int fd, const struct gguf_pack *p, struct error *e)
     return rc;
 }
 
-/* A header without its data, as of a download that has only begun. */
+/* Its data take no memory: nobody writes them. */
 int gguf_pack_model(struct model **out, const struct gguf_pack *p, const struct model *m, uint32_t *window,
                     struct error *e)
 {

@@ -3,7 +3,9 @@
 /* Weights that a position meets in the experts of a table. */
 static double expert_weights(const struct plan_experts *x)
 {
-    return 3.0 * x->max_used * (double)x->hidden * x->inter;
+    double share = (double)x->experts / ((double)x->experts + x->identity);
+
+    return 3.0 * share * x->max_used * (double)x->hidden * x->inter;
 }
 
 double plan_flops(const struct plan_shm *p, double positions, double logits)

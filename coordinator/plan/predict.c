@@ -47,7 +47,7 @@ static double union_bytes(const struct plan_shm *p, uint32_t n)
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *x = &plan_experts(p)[i];
 
-        sum += (double)table_bytes(p, i) * (1 - pow(1 - (double)x->max_used / x->experts, n));
+        sum += (double)table_bytes(p, i) * (1 - pow(1 - (double)x->max_used / ((double)x->experts + x->identity), n));
     }
     return sum;
 }
@@ -56,8 +56,11 @@ static void count_experts(struct plan_summary *z, const struct plan_shm *p)
 {
     uint64_t place = 0, places = 0;
 
-    for (uint64_t i = 0; i < p->experts.count; i++)
-        z->expert_used_bytes += table_bytes(p, i) / plan_experts(p)[i].experts * plan_experts(p)[i].max_used;
+    for (uint64_t i = 0; i < p->experts.count; i++) {
+        const struct plan_experts *x = &plan_experts(p)[i];
+
+        z->expert_used_bytes += table_bytes(p, i) / ((uint64_t)x->experts + x->identity) * x->max_used;
+    }
     z->expert_chunk_bytes = (uint64_t)union_bytes(p, p->run.max_positions);
     z->expert_cache_bytes = p->run.expert_cache_bytes;
     /* the cache has places of one size: reader/cache.h */

@@ -52,6 +52,7 @@ struct tensor {
     uint32_t block_form;    /* of a type of GGUF's blocks: enum form. 0: dtype says the form */
     float times;            /* all of it is multiplied by it, where it is not 0; NaN: each part of a stack by another */
     bool used;              /* by the model's program; set while it is written */
+    bool left_out;          /* known to it and of no use: see model_leaves_out() */
 };
 
 /* What is known of the file itself. The format's own library loads no file of which bytes belong to no tensor. */

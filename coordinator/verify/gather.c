@@ -276,18 +276,24 @@ static int by_place(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-static int note_extra(struct verify *v)
+/* A line of the tensors that the model does not use: those that it knows and leaves out, or the others. */
+static int note_unused(struct verify *v, bool left_out)
 {
     uint64_t bytes = 0;
     size_t n = 0;
     const char *first = NULL;
 
     for (size_t i = 0; i < v->tensors && v->model_known; i++) {
-        if (v->tensor[i].used) continue;
+        if (v->tensor[i].used || v->tensor[i].left_out != left_out) continue;
         if (!n++) first = v->tensor[i].name;
         bytes += v->tensor[i].bytes;
     }
     if (!n) return 0;
+    if (left_out)
+        return verify_note(v,
+                           "%zu tensor%s (%.3f GB, %s%s) known and left out: what predicts further tokens, or does "
+                           "nothing",
+                           n, n > 1 ? "s" : "", (double)bytes / 1e9, first, n > 1 ? ", ..." : "");
     return verify_note(v, "%zu extra tensor%s (%.3f GB, %s%s): in the files, and not used by the model as it runs here",
                        n, n > 1 ? "s" : "", (double)bytes / 1e9, first, n > 1 ? ", ..." : "");
 }
@@ -319,5 +325,5 @@ int verify_gather(struct verify *v, const struct options *o, struct error *e)
     for (size_t i = 0; i < v->items; i++) v->bytes += v->item[i].bytes;
     if (v->model_known && !v->gguf_folder && !verify_item_named(v, "generation_config.json"))
         rc = verify_note(v, "it has no generation_config.json: nobody recommends how tokens are chosen");
-    return rc || note_extra(v) ? no_memory(v, e) : 0;
+    return rc || note_unused(v, true) || note_unused(v, false) ? no_memory(v, e) : 0;
 }

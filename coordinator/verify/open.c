@@ -96,7 +96,10 @@ static int judge(struct verify *v, const struct parts *p)
     if (m) {
         v->model_known = true;
         snprintf(v->architecture, sizeof v->architecture, "%s", model_program(m)->spec.architecture);
-        for (size_t i = 0; i < v->tensors; i++) v->tensor[i].used = model_uses(m, v->tensor[i].name);
+        for (size_t i = 0; i < v->tensors; i++) {
+            v->tensor[i].used = model_uses(m, v->tensor[i].name);
+            v->tensor[i].left_out = !v->tensor[i].used && model_leaves_out(m, v->tensor[i].name);
+        }
         if (!v->tensors_wrong) rc = judge_plan(v, m);
         if (!rc && model_notice(m)) rc = verify_note(v, "%s", model_notice(m));
     }

@@ -69,7 +69,7 @@ static void print_extra(const struct verify *v, bool details)
     size_t n = 0;
 
     for (size_t i = 0; i < v->tensors && v->model_known; i++) {
-        if (v->tensor[i].used) continue;
+        if (v->tensor[i].used || v->tensor[i].left_out) continue;
         if (details || n < EXTRA_LINES) put("    extra ", v->tensor[i].name, "\n");
         n++;
     }
@@ -148,12 +148,13 @@ static json_t *findings_json(const struct verify *v)
     return list;
 }
 
-static json_t *extra_json(const struct verify *v)
+static json_t *unused_json(const struct verify *v, bool left_out)
 {
     json_t *list = json_array();
 
     for (size_t i = 0; i < v->tensors && v->model_known; i++)
-        if (!v->tensor[i].used) json_array_append_new(list, text_json(v->tensor[i].name));
+        if (!v->tensor[i].used && v->tensor[i].left_out == left_out)
+            json_array_append_new(list, text_json(v->tensor[i].name));
     return list;
 }
 
@@ -168,11 +169,11 @@ static json_t *notes_json(const struct verify *v)
 static int print_json(const struct verify *v, struct error *e)
 {
     double s = seconds(v);
-    json_t *o =
-        json_pack("{s:b,s:o,s:I,s:I,s:f,s:f,s:o,s:o,s:o,s:o}", "ok", v->findings == 0, "architecture",
-                  v->model_known ? json_string(v->architecture) : json_null(), "tensors", (json_int_t)v->tensors,
-                  "bytes", (json_int_t)v->bytes, "seconds", s, "bytes_per_second", s > 0 ? (double)v->bytes / s : 0.0,
-                  "files", items_json(v), "extra", extra_json(v), "notes", notes_json(v), "findings", findings_json(v));
+    json_t *o = json_pack("{s:b,s:o,s:I,s:I,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "ok", v->findings == 0, "architecture",
+                          v->model_known ? json_string(v->architecture) : json_null(), "tensors",
+                          (json_int_t)v->tensors, "bytes", (json_int_t)v->bytes, "seconds", s, "bytes_per_second",
+                          s > 0 ? (double)v->bytes / s : 0.0, "files", items_json(v), "extra", unused_json(v, false),
+                          "left_out", unused_json(v, true), "notes", notes_json(v), "findings", findings_json(v));
     int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
                  ? 0
                  : error_set(e, EIO, "cannot write the report");

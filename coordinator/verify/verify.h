@@ -58,7 +58,7 @@ struct verify_tensor {
     char *name;
     uint32_t item, dtype, form;
     uint64_t offset, bytes, nan, inf, first;
-    bool used;
+    bool used, left_out; /* by the model as it runs here; known to it, and of no use to what it writes */
 };
 
 struct verify {

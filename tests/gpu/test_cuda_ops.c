@@ -168,16 +168,18 @@ static void test_act(void **state)
 
     (void)state;
     for (uint32_t kind = ACT_NONE; kind <= ACT_SWIGLU_OAI; kind++) {
-        for (uint32_t way = 0; way < 4; way++) { /* with up, without, interleaved, one gate for all */
+        for (uint32_t way = 0; way < 6; way++) { /* with up, without, interleaved, a gate for all, for 7, clamped */
             struct op_act p = {.width = width,
                                .kind = kind,
                                .alpha = 1.702f,
                                .limit = 2,
                                .flags = way == 2   ? ACT_INTERLEAVED
-                                        : way == 3 ? ACT_BROADCAST
-                                                   : 0};
+                                        : way == 5 ? ACT_CLAMP_AFTER
+                                        : way >= 3 ? ACT_BROADCAST
+                                                   : 0,
+                               .each = way == 4 ? 7 : 0};
             uint32_t ldg = 2 * width;
-            bool has_up = way == 0 || way == 3 || kind == ACT_SWIGLU_OAI; /* which is nothing without one */
+            bool has_up = way == 0 || way >= 3 || kind == ACT_SWIGLU_OAI; /* which is nothing without one */
             float *gate = gpu_floats(&seed, n * ldg), *up = gpu_floats(&seed, n * width), *y = calloc(n * width, 4),
                   *dy, *got;
 
