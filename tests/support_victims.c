@@ -32,9 +32,10 @@ static bool first_line(const char *path, char *line, size_t room)
     return ok;
 }
 
-pid_t victim_find(pid_t coordinator, int stage)
+static pid_t find(pid_t coordinator, int stage, bool last)
 {
     char path[96], list[256], comm[32], name[32];
+    pid_t found = 0;
 
     snprintf(name, sizeof name, "sluice-%s", victim_stage[stage]);
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", coordinator, coordinator);
@@ -44,9 +45,22 @@ pid_t victim_find(pid_t coordinator, int stage)
 
         if (end == at) break;
         snprintf(path, sizeof path, "/proc/%d/comm", pid);
-        if (first_line(path, comm, sizeof comm) && !strncmp(comm, name, strlen(name)) && !victim_gone(pid)) return pid;
+        if (first_line(path, comm, sizeof comm) && !strncmp(comm, name, strlen(name)) && !victim_gone(pid)) {
+            found = pid;
+            if (!last) break;
+        }
     }
-    return 0;
+    return found;
+}
+
+pid_t victim_find(pid_t coordinator, int stage)
+{
+    return find(coordinator, stage, false);
+}
+
+pid_t victim_last(pid_t coordinator, int stage)
+{
+    return find(coordinator, stage, true);
 }
 
 pid_t victim_wait(pid_t coordinator, int stage, int limit_ms)

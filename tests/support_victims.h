@@ -10,7 +10,9 @@ extern const char *const victim_stage[VICTIM_STAGES]; /* "reader", "transfer", "
 
 /* Process of that stage under this coordinator; 0: there is none (yet). */
 pid_t victim_find(pid_t coordinator, int stage);
-/* The same, waiting for it; 0 after the limit. */
+/* The one that was started last, where there are several. */
+pid_t victim_last(pid_t coordinator, int stage);
+/* The first, waiting for it; 0 after the limit. */
 pid_t victim_wait(pid_t coordinator, int stage, int limit_ms);
 bool victim_gone(pid_t pid); /* ended; a zombie that nobody has waited for counts as gone */
 

@@ -153,7 +153,7 @@ static void probabilities_are_right_on_average(void **state)
             logits[v] = v == (text[i - 1] * 7 + 3) % VOCAB ? 3 : -0.1f * (float)(v % 9);
         text[i] = below(4) ? (text[i - 1] * 7 + 3) % VOCAB : below(VOCAB);
         history_meet(h, &r);
-        blend_look(&b, (struct ngram_context){text + i, i < 32 ? i : 32}, &greedy, i, &list);
+        blend_look(&b, (struct ngram_context){text + i, i < 32 ? i : 32}, &greedy, i, NULL, &list);
         if (i > 500) {
             float most = 0;
             bool hit = false;
@@ -200,7 +200,7 @@ static void recycled_logits_foresee_the_noise(void **state)
         struct blend_list list = {.run = 0};
         uint32_t token, best = 0;
 
-        blend_look(&b, (struct ngram_context){text + 4, 4}, &s, 100 + i, &list);
+        blend_look(&b, (struct ngram_context){text + 4, 4}, &s, 100 + i, NULL, &list);
         assert_int_equal(sampler_choose(sampler, &s, logits, text, 4, 0, 100 + i, &token, &e), 0);
         for (uint32_t j = 1; j < list.n; j++)
             if (list.guess[j].p > list.guess[best].p) best = j;
@@ -328,7 +328,7 @@ static void memory_is_as_planned(void **state)
     for (size_t i = 0; i < 6; i++)
         for (size_t j = 0; j < 4; j++)
             for (size_t k = 0; k < 4; k++)
-                assert_true(drafter_bytes(guesses[j], roots[k], tokens[i]) <=
+                assert_true(drafter_bytes(guesses[j], roots[k], tokens[i], false) <=
                             cost_of_guessing(guesses[j], roots[k], tokens[i]));
     assert_int_equal(cost_of_guessing(0, 5, 5000), 0);
 }

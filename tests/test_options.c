@@ -348,6 +348,7 @@ static int parse_with(enum option_command c, const struct option_flag *f, int wa
     word[n++] = text;
     if (way != 1 && f->argument) word[n++] = a_value(f);
     if (c == COMMAND_RUN && !strcmp(f->name, "parallel")) word[n++] = "--prompts=f"; /* of use with it alone */
+    if (option_applies(f, c) && !strcmp(f->name, "draft-memory")) word[n++] = "--draft=m";
     word[n] = NULL;
     return parse_list(word);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "coordinator/batch/draft_model.h"
 #include "coordinator/batch/ends.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/plan/machine.h"
@@ -37,7 +38,8 @@ struct instance {
     struct sampler_settings sampling;
     struct guesser guesser; /* guess NULL: nobody */
     struct drafter *drafter;
-    uint32_t positions; /* of the sweep under way */
+    struct draft_model *small; /* NULL: there is none */
+    uint32_t positions;        /* of the sweep under way */
     uint64_t sweep_start_ns;
 };
 
@@ -61,12 +63,18 @@ static int load(struct instance *i, struct error *e)
     if (o->max_tokens > 0 && prompt) po.model.want_tokens = prompt + (uint32_t)o->max_tokens;
     if (!i->config.text && prompt) po.model.want_tokens = prompt;
     rc = parts_open(&i->parts, source ? source : own, &po, e);
-    source_close(own);
     if (!rc && i->config.text && !o->ignore_eos)
         rc = ends_find(&i->ends, model_generation(i->parts.model), i->parts.tokenizer,
                        model_program(i->parts.model)->spec.vocab, e);
+    if (!rc && o->draft)
+        rc = draft_model_open(&i->small, o,
+                              &(struct draft_model_of){.name = source_name(source ? source : own),
+                                                       .program = model_program(i->parts.model),
+                                                       .tokenizer = i->parts.tokenizer},
+                              e);
     notice = i->parts.model ? model_notice(i->parts.model) : NULL;
     if (!rc && notice && !o->quiet) log_at(LOG_WARN, "%s", notice);
+    source_close(own);
     return rc;
 }
 
@@ -134,6 +142,7 @@ static struct batch_progress progress(struct instance *i)
     p.decode_sweeps = scheduler_times(i->scheduler)->decode_sweeps;
     p.decode_tokens = scheduler_times(i->scheduler)->decode_tokens;
     p.guesses = scheduler_times(i->scheduler)->guesses;
+    p.guess_ns = scheduler_times(i->scheduler)->guess_ns;
     return p;
 }
 
@@ -341,7 +350,15 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
     return last == best ? 0 : plan_so_many(i, settings, l, best, e);
 }
 
-/* Who guesses, where there is room for guesses: n-grams and recycled logits. */
+/* What the reader can read ahead between two sweeps takes so long. */
+static double read_ahead(const struct instance *i, const struct plan_costs *c)
+{
+    const struct plan_run *r = &i->plan->run;
+
+    return c->read > c->first ? (double)r->reader_slots[LANE_SWEEP] * (double)r->slot_bytes / i->speeds.disk : 0;
+}
+
+/* Who guesses, where there is room for guesses: n-grams, recycled logits, the small model. */
 static int open_drafter(struct instance *i, struct error *e)
 {
     const struct plan_run *r = &i->plan->run;
@@ -358,6 +375,11 @@ static int open_drafter(struct instance *i, struct error *e)
     plan_costs(&costs, &i->summary, i->plan, &i->speeds);
     c.costs =
         (struct budget_costs){.read = costs.read, .first = costs.first, .position = costs.position, .row = costs.row};
+    if (i->small) {
+        c.neural = draft_model_neural(i->small);
+        c.width = draft_model_width(i->small);
+        c.hidden = read_ahead(i, &costs);
+    }
     if (i->summary.expert_bytes) {
         c.costs.most = r->guesses + r->sequences;
         experts = calloc(c.costs.most + UINT64_C(1), sizeof *experts);
@@ -386,6 +408,18 @@ static int open_scheduler(struct instance *i, struct error *e)
     return scheduler_open(&i->scheduler, &c, e);
 }
 
+/* Its stages read while the model's do. */
+static int start_small(struct instance *i, struct error *e)
+{
+    struct draft_model_watch w = {.tick = on_tick, .tick_arg = i, .log = i->observer.log, .log_arg = i->observer.arg};
+
+    if (i->plan->run.guesses) return draft_model_start(i->small, &i->plan->run, &w, e);
+    log_warn("there is no memory for guesses, so that the draft model has nothing to do");
+    draft_model_close(i->small);
+    i->small = NULL;
+    return 0;
+}
+
 int instance_start(struct instance *i, const struct instance_load *l, struct error *e)
 {
     const struct options *o = i->config.options;
@@ -396,7 +430,7 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
     if (rc) return rc;
     if (i->config.guesser)
         settings.guesses = i->config.guesses;
-    else if (i->config.text)
+    else if (i->config.text || i->small)
         plan_settings_speculate(&settings, o);
     measure_text(&settings);
     settings.prompt_tokens = l->all_tokens ? l->all_tokens : l->prompt_tokens;
@@ -405,10 +439,15 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
                                                              : i->config.text  ? 1024
                                                                                : 0);
     if (l->want_tokens > settings.want_tokens) settings.want_tokens = l->want_tokens;
+    if (i->small) {
+        settings.sequences = l->sequences;
+        if ((rc = draft_model_plan(i->small, &settings, e))) return rc;
+    }
     if ((rc = plan_sequences(i, &settings, l, e))) return rc;
     i->started = true;
     mps = choose_mps(i);
     rc = start_engine(i, mps, e);
+    if (!rc && i->small) rc = start_small(i, e);
     if (!rc && i->plan->run.backend == BACKEND_CUDA && settings.backend_auto)
         rc = prove_device(i, l, &settings, mps, e);
     if (rc) return rc;
@@ -456,6 +495,7 @@ void instance_close(struct instance *i)
     if (i->started && experience(i, &run)) calibration_learn(&run, i->config.options->model);
     scheduler_close(i->scheduler);
     drafter_close(i->drafter);
+    draft_model_close(i->small);
     engine_close(i->engine);
     free(i->plan);
     ends_free(&i->ends);
@@ -527,10 +567,13 @@ const struct scheduler_times *instance_times(const struct instance *i)
 void instance_stats(const struct instance *i, struct engine_stats *out)
 {
     engine_stats(i->engine, out);
+    if (i->small && draft_model_neural(i->small))
+        out->peak_host_bytes += neural_stats(draft_model_neural(i->small)).peak_bytes;
 }
 
 void instance_rest(struct instance *i)
 {
+    if (i->small && draft_model_neural(i->small)) neural_rest(draft_model_neural(i->small));
     if (i->engine) engine_rest(i->engine);
 }
 
@@ -549,6 +592,11 @@ const char *instance_predicted_from(const struct instance *i)
 double instance_predicted_prompt_seconds(const struct instance *i)
 {
     return i->predicted_prompt_seconds;
+}
+
+const struct draft_model *instance_small(const struct instance *i)
+{
+    return i->small;
 }
 
 bool instance_guessing(const struct instance *i, struct drafter_stats *out)

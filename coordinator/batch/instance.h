@@ -18,6 +18,7 @@
 #include "coordinator/tokenizer/tokenizer.h"
 
 struct instance;
+struct draft_model;
 
 struct instance_config {
     const struct options *options;         /* must outlive the instance */
@@ -69,5 +70,6 @@ const char *instance_predicted_from(const struct instance *i);
 double instance_predicted_prompt_seconds(const struct instance *i); /* 0: the prompt's length was not known */
 /* What came of guessing; false: nobody guesses in this run. */
 bool instance_guessing(const struct instance *i, struct drafter_stats *out);
+const struct draft_model *instance_small(const struct instance *i); /* of --draft; NULL: there is none */
 /* A token's seconds as the plan says with the speeds that the lanes had in this run; 0: there was no such sweep. */
 double instance_seconds_by_lanes(const struct instance *i);

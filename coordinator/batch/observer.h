@@ -13,7 +13,7 @@ struct batch_progress {
     uint64_t layer, layers; /* where compute is */
     uint64_t bytes_read;
     uint64_t decode_ns, decode_sweeps, decode_tokens;   /* sweeps of nothing but new tokens, so far */
-    uint64_t guesses;                                   /* checked so far */
+    uint64_t guesses, guess_ns;                         /* checked so far; spent on seeking them */
     double seconds_per_token, seconds_per_prompt_token; /* as predicted */
 };
 

@@ -337,12 +337,43 @@ static const float *mask(struct sampler *s, const float *logits, const uint64_t 
     return s->masked;
 }
 
+static bool penalizes(const struct sampler_settings *o)
+{
+    return o->repeat_penalty != 1.0 && o->repeat_penalty > 0;
+}
+
+/* What the filters keep, in s->list: how many. */
+static uint32_t keep(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
+                     uint64_t count, bool noise)
+{
+    bool penalize = penalizes(o);
+    double t = noise ? o->temperature : 1.0;
+    uint32_t n;
+
+    if (penalize) mark(s, history, count, 1);
+    if (!penalize && o->top_k > 0 && (uint32_t)o->top_k < s->vocab) {
+        n = scan_top_k(s->list, logits, s->vocab, (uint32_t)o->top_k, t);
+    } else {
+        n = list_all(s, o, logits, t);
+        if (noise) n = keep_top_k(s->list, n, o->top_k);
+    }
+    if (penalize) mark(s, history, count, 0);
+    if (noise && n) {
+        n = keep_top_p(s->list, n, o->top_p);
+        n = keep_min_p(s->list, n, o->min_p);
+    }
+    return n;
+}
+
+static bool filters(const struct sampler_settings *o)
+{
+    return o->top_k > 0 || o->top_p < 1 || o->min_p > 0;
+}
+
 int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
                    uint64_t count, uint64_t sequence, uint64_t position, uint32_t *token, struct error *e)
 {
-    bool penalize = o->repeat_penalty != 1.0 && o->repeat_penalty > 0, noise = o->temperature > COLDEST;
-    bool filters = noise && (o->top_k > 0 || o->top_p < 1 || o->min_p > 0);
-    double t = noise ? o->temperature : 1.0;
+    bool penalize = penalizes(o), noise = o->temperature > COLDEST;
     float most;
     uint32_t n;
 
@@ -360,22 +391,53 @@ int sampler_choose(struct sampler *s, const struct sampler_settings *o, const fl
         *token = find(logits, s->vocab, most);
         return 0;
     }
-    if (!penalize && !filters) {
+    if (!penalize && !filters(o)) {
         *token = best_of_all(logits, s->vocab, o, sequence, position);
         return 0;
     }
-    if (penalize) mark(s, history, count, 1);
-    if (!penalize && o->top_k > 0 && (uint32_t)o->top_k < s->vocab) {
-        n = scan_top_k(s->list, logits, s->vocab, (uint32_t)o->top_k, t);
-    } else {
-        n = list_all(s, o, logits, t);
-        if (noise) n = keep_top_k(s->list, n, o->top_k);
-    }
-    if (penalize) mark(s, history, count, 0);
-    if (noise) {
-        n = keep_top_p(s->list, n, o->top_p);
-        n = keep_min_p(s->list, n, o->min_p);
-    }
+    n = keep(s, o, logits, history, count, noise);
     *token = best_of_list(s->list, n, o, noise, sequence, position);
     return 0;
+}
+
+/* ---- ranking ---- */
+
+/* Tokens this far below the best are e^-12 as likely: all of them together are hardly ever chosen. */
+#define FAR 12.0
+
+/* The tokens whose scores are not far below the best: how many. */
+static uint32_t list_near(struct sampler *s, const float *logits, double t)
+{
+    double least = largest(logits, s->vocab) - FAR * t;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if ((double)logits[i] >= least) s->list[n++] = (struct candidate){(double)logits[i] / t, i};
+    return n;
+}
+
+uint32_t sampler_rank(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
+                      uint64_t count, uint64_t position, uint32_t most, uint32_t *token, float *score)
+{
+    bool noise = o->temperature > COLDEST;
+    uint32_t n;
+
+    if (penalizes(o) || (noise && filters(o)))
+        n = keep(s, o, logits, history, count, noise);
+    else if (noise)
+        n = list_near(s, logits, o->temperature);
+    else
+        n = scan_top_k(s->list, logits, s->vocab, most < s->vocab ? most : s->vocab, 1);
+    for (uint32_t i = 0; noise && i < n; i++)
+        s->list[i].score -= log(-log(sampler_uniform(o->seed, 0, position, s->list[i].token)));
+    if (n > most) {
+        select_best(s->list, n, most);
+        n = most;
+    }
+    qsort(s->list, n, sizeof *s->list, by_score);
+    for (uint32_t i = 0; i < n; i++) {
+        token[i] = s->list[i].token;
+        score[i] = (float)s->list[i].score;
+    }
+    return n;
 }

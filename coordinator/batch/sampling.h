@@ -27,5 +27,11 @@ void sampler_close(struct sampler *s);
 int sampler_choose(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
                    uint64_t count, uint64_t sequence, uint64_t position, uint32_t *token, struct error *e);
 
+/* For guesses at what another model's logits will make of the same noise (of sequence 0): the best `most` tokens by the scores that
+ * sampler_choose() compares, the best first, into token and score: how many. Tokens that are hardly ever chosen may be left
+ * out, and allow is not looked at. */
+uint32_t sampler_rank(struct sampler *s, const struct sampler_settings *o, const float *logits, const uint32_t *history,
+                      uint64_t count, uint64_t position, uint32_t most, uint32_t *token, float *score);
+
 /* Uniform in (0, 1), never 0 or 1; the same bits on every machine. */
 double sampler_uniform(uint64_t seed, uint64_t sequence, uint64_t position, uint32_t token);

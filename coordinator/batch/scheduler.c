@@ -10,6 +10,7 @@
 #include "proto/base/log.h"
 
 #define DEATHS_MAX 3
+#define IDLE_MS    4 /* between looks at what the guesser does meanwhile */
 
 struct scheduler {
     struct scheduler_config config;
@@ -32,9 +33,9 @@ struct scheduler {
     struct scheduler_times times;
     /* the sweep under way */
     bool under_way;
-    uint64_t start_ns;
-    struct sweep_record before; /* what the stages had done when it began */
-    struct sweep_record last;   /* the one that is done */
+    uint64_t start_ns, guess_ns; /* guess_ns: its guesses have taken so long */
+    struct sweep_record before;  /* what the stages had done when it began */
+    struct sweep_record last;    /* the one that is done */
 };
 
 static int open_guesses(struct scheduler *s, uint32_t rows, struct error *e)
@@ -236,7 +237,7 @@ static void record(struct scheduler *s)
     r.ns = clock_ns() - s->start_ns;
     if (t->sweeps < SCHEDULER_SWEEPS) t->sweep[t->sweeps++] = r;
     if (decode) {
-        t->decode_ns += r.ns;
+        t->decode_ns += r.ns + s->guess_ns;
         t->decode_sweeps++;
     } else {
         t->prompt_ns += r.ns;
@@ -402,6 +403,7 @@ static void guess(struct scheduler *s)
     struct guess_ask ask = {.root = s->root, .roots = list_roots(s), .positions = s->sweep.positions};
     uint64_t begin = clock_ns(), end;
 
+    s->guess_ns = 0;
     n = s->sweep.most - s->sweep.positions;
     ask.most = s->sweep.most_rows - rows < n ? s->sweep.most_rows - rows : n;
     s->asked = !s->cautious && ask.roots && ask.most;
@@ -421,7 +423,8 @@ static void guess(struct scheduler *s)
         s->node_root[row[i]] = x->root;
     }
     end = clock_ns();
-    s->times.guess_ns += end - begin;
+    s->guess_ns = end - begin;
+    s->times.guess_ns += s->guess_ns;
     if (s->config.guessed) s->config.guessed(s->config.arg, begin, end, s->sweep.guesses);
 }
 
@@ -450,12 +453,15 @@ static int start(struct scheduler *s, struct error *e)
 static int wait_for(struct scheduler *s, uint64_t limit_ns, const float **logits, uint32_t *rows, struct error *e)
 {
     struct engine *g = s->config.engine;
+    const struct guesser *guesser = &s->config.guesser;
     const struct sweep_row *bad;
     int rc = 0;
 
     while (!rc && !engine_sweep_done(g)) {
+        bool busy = guesser->idle && guesser->idle(guesser->arg);
+
         if (clock_ns() >= limit_ns) return -EAGAIN;
-        rc = engine_poll(g, 50, e);
+        rc = engine_poll(g, busy ? IDLE_MS : 50, e);
     }
     s->under_way = false;
     if (rc) return rc;

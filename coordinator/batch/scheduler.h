@@ -23,7 +23,8 @@
 #define SCHEDULER_SWEEPS 256
 
 struct scheduler_times {
-    uint64_t prompt_ns, decode_ns; /* time in sweeps; the first one, which fills the memory, is a prompt's always */
+    uint64_t prompt_ns,
+        decode_ns; /* time in sweeps, and in guessing before them; the first one, which fills the memory, is a prompt's always */
     uint64_t decode_sweeps, decode_tokens;
     uint64_t guesses, guessed_sweeps;            /* that were checked; sweeps with such */
     uint64_t guessed_tokens;                     /* that came of those sweeps */

@@ -8,13 +8,15 @@
 #include "coordinator/cli/packed_plan.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/arch/model.h"
+#include "coordinator/batch/draft_model.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/speculate.h"
 #include "coordinator/plan/stored.h"
 #include "coordinator/plan/unpack.h"
 
-static json_t *speculation_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+static json_t *speculation_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v,
+                                const struct draft_model *small)
 {
     struct plan_speculation x[PLAN_KINDS];
     json_t *o = json_pack("{s:I,s:s}", "most", (json_int_t)p->run.guesses, "from", PLAN_GUESSES_FROM);
@@ -24,6 +26,11 @@ static json_t *speculation_json(const struct plan_summary *s, const struct plan_
         json_object_set_new(o, x[k].name,
                             json_pack("{s:[f,f],s:[f,f]}", "tokens_per_sweep", x[k].least.tokens, x[k].most.tokens,
                                       "seconds_per_token", x[k].least.seconds, x[k].most.seconds));
+    if (small)
+        json_object_set_new(o, "draft",
+                            json_pack("{s:s,s:I,s:f}", "model", draft_model_name(small), "bytes",
+                                      (json_int_t)draft_model_bytes(small), "seconds_per_step",
+                                      draft_model_seconds(small, draft_model_width(small))));
     return o;
 }
 
@@ -59,7 +66,8 @@ static void print_answers(const struct plan_summary *s, const struct plan_shm *p
 }
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
-                      const struct calibration *v, const struct packed_plan *x, struct error *e)
+                      const struct calibration *v, const struct packed_plan *x, const struct draft_model *small,
+                      struct error *e)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:"
@@ -81,7 +89,7 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
     int rc;
 
     if (o) json_object_set_new(o, "stored", stored_json(p));
-    if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v));
+    if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v, small));
     if (o && x->plan) json_object_set_new(o, "packed", packed_plan_json(x));
     if (o && p->run.sequences > 1) json_object_set_new(o, "parallel", answers_json(s, p, v));
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
@@ -142,8 +150,32 @@ static void print_speculation(const struct plan_summary *s, const struct plan_sh
     print_range("prose", &x[2]);
 }
 
+static void print_small(const struct draft_model *small)
+{
+    char a[32];
+
+    printf("The draft model %s takes %s of the memory, %.3g s to be asked about %u tokens.\n", draft_model_name(small),
+           value_size_text(draft_model_bytes(small), a, sizeof a), draft_model_seconds(small, draft_model_width(small)),
+           draft_model_width(small));
+}
+
+/* Its tokens are compared where both have any; what else is amiss with a tokenizer a run tells. */
+static int open_small(struct draft_model **out, const struct options *o, const struct model *m,
+                      struct plan_settings *settings, struct error *e)
+{
+    struct draft_model_of of = {.name = source_name(o->source), .program = model_program(m), .planned_only = true};
+    struct tokenizer *t = NULL;
+    struct error ignored;
+    int rc;
+
+    if (!source_tokenizer(o->source, &t, &ignored)) of.tokenizer = t;
+    rc = draft_model_open(out, o, &of, e);
+    tokenizer_close(t);
+    return rc ? rc : draft_model_plan(*out, settings, e);
+}
+
 static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
-                        const struct calibration *v)
+                        const struct calibration *v, const struct draft_model *small)
 {
     char a[32], b[32], c[32];
 
@@ -171,6 +203,7 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
            value_size_text(s->sweep_bytes, a, sizeof a), v->page_cache ? "the page cache" : "disk", v->disk / 1e9,
            v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
     print_speculation(s, p, v);
+    if (small) print_small(small);
     print_answers(s, p, v);
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
            s->max_positions);
@@ -189,6 +222,7 @@ int command_plan(const struct options *o, struct error *e)
     struct plan_shm *plan = NULL;
     struct model *model = NULL;
     struct packed_plan packed = {0};
+    struct draft_model *small = NULL;
     struct calibration speeds;
     uint64_t bytes;
     int rc = model_open_source(&model, o->source, &mo, e);
@@ -196,6 +230,7 @@ int command_plan(const struct options *o, struct error *e)
     if (!rc) rc = plan_settings_from_options(&settings, o, e);
     if (!rc) plan_settings_speculate(&settings, o);
     if (!rc && o->parallel) settings.sequences = settings.max_logits = (uint32_t)o->parallel;
+    if (!rc && o->draft) rc = open_small(&small, o, model, &settings, e);
     if (!rc) rc = plan_build(&plan, &bytes, model_program(model), &settings, e);
     if (!rc) {
         calibration_measure(&speeds, o->model, plan, settings.host_memory);
@@ -205,12 +240,13 @@ int command_plan(const struct options *o, struct error *e)
     if (!rc) {
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json)
-            rc = print_json(&summary, plan, model, &speeds, &packed, e);
+            rc = print_json(&summary, plan, model, &speeds, &packed, small, e);
         else
-            print_human(&summary, plan, model, &speeds);
+            print_human(&summary, plan, model, &speeds, small);
         if (!o->json && packed.plan) packed_plan_print(&packed, &summary);
     }
     packed_plan_free(&packed);
+    draft_model_close(small);
     free(plan);
     model_close(model);
     return rc;

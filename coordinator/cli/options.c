@@ -403,6 +403,9 @@ static int check_together(const struct options *o, struct error *e)
                          o->prompt ? "prompt" : "file");
     if (o->parallel && o->command == COMMAND_RUN && !o->prompts)
         return error_set(e, EINVAL, "--parallel needs --prompts FILE");
+    if (o->draft && !o->speculate)
+        return error_set(e, EINVAL, "--draft guesses, and --speculate off forbids it: leave one out");
+    if (!o->draft && o->draft_memory != UINT64_MAX) return error_set(e, EINVAL, "--draft-memory needs --draft MODEL");
     if (o->quiet && o->verbose) return error_set(e, EINVAL, "--quiet and --verbose are both given; leave one out");
     return 0;
 }

@@ -87,11 +87,13 @@ struct options {
     bool ignore_eos;
 
     /* The pipeline. 0 means automatic unless it says otherwise. */
-    int context;      /* positions of a sequence */
-    int speculate;    /* tokens that are guessed for one sweep; OPTION_SPECULATE_AUTO: as many as pay */
-    int batch_tokens; /* --chunk: positions of the prompt in one sweep */
-    int backend;      /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
-    int device;       /* index of the GPU, from 0 */
+    int context;           /* positions of a sequence */
+    int speculate;         /* tokens that are guessed for one sweep; OPTION_SPECULATE_AUTO: as many as pay */
+    const char *draft;     /* a small model that guesses too, or NULL */
+    uint64_t draft_memory; /* bytes of it; UINT64_MAX: automatic */
+    int batch_tokens;      /* --chunk: positions of the prompt in one sweep */
+    int backend;           /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
+    int device;            /* index of the GPU, from 0 */
     enum option_mps mps;
     int threads; /* compute threads of the cpu backend */
     enum form kv_form;

@@ -33,6 +33,7 @@ const struct options option_defaults = {
     .speculate = OPTION_SPECULATE_AUTO,
     .backend = BACKEND_AUTO,
     .kv_form = FORM_F32,
+    .draft_memory = UINT64_MAX,
     .host_memory = UINT64_MAX,
     .device_memory = UINT64_MAX,
     .io = PLAN_IO_AUTO,
@@ -275,6 +276,8 @@ const struct option_flag option_flags[] = {
      "memory for all processes together; auto: what is free, less a margin"},
     {"device-memory", 0, KIND_SIZE, GROUP_MEMORY, PIPELINE, AT(device_memory), 0, 0, 1e18, "SIZE", "auto",
      "memory of the GPU that may be used"},
+    {"draft-memory", 0, KIND_SIZE, GROUP_MEMORY, SAMPLES | BIT(PLAN), AT(draft_memory), 0, 0, 1e18, "SIZE", "auto",
+     "memory for the model of --draft, a part of --host-memory; auto: what it needs, up to a half"},
     {"reader-depth", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(reader_depth), 0, 1, 65536, "N", "auto",
      "slots of the ring between disk and memory"},
     {"transfer-depth", 0, KIND_INT, GROUP_MEMORY, PIPELINE, AT(transfer_depth), 0, 1, 65536, "N", "auto",
@@ -304,6 +307,8 @@ const struct option_flag option_flags[] = {
     {"speculate", 0, KIND_INT, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(speculate), 0, 0, 1024, "off|N", "auto",
      "guess up to N tokens that may follow and check them in the sweep that computes the next one; the text is the "
      "same"},
+    {"draft", 0, KIND_FILE, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(draft), 0, 0, 0, "MODEL", NULL,
+     "a small model with the same tokens, a folder or a GGUF file, that guesses too; it stays in memory"},
     {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0,
      "lossless|q8|q6|q5|q4|bf16|f16|f32", "lossless",
      "what to pack into: all bits in fewer bytes, or a GGUF file of types of so many bits (Q8_0, Q6_K, Q5_K_M, "

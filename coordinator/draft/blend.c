@@ -7,14 +7,21 @@
 #define FORGET      0.99  /* of likelihoods, and of hits, with each token */
 #define BEFORE      1.0   /* what a bin is assumed to have seen, and found as predicted */
 #define Q_LEAST     0.002 /* less is not worth a place in the list */
+#define NGRAMS_MOST (BLEND_MOST - RECYCLE_TOKENS)
 
 #define BETA_ONE 3
 static const double betas[BLEND_BETAS] = {0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4.5, 7, 10};
 
 void blend_open(struct blend *b, const struct ngrams *g, const struct recycle *r)
 {
-    *b = (struct blend){.ngrams = g, .recycle = r, .recycled.best = BETA_ONE};
+    *b = (struct blend){.ngrams = g,
+                        .recycle = r,
+                        .recycled.best = BETA_ONE,
+                        .neural.best = BETA_ONE,
+                        .neural_trials = 4,
+                        .neural_hits = 3.8};
     for (uint32_t k = 0; k < NGRAM_ORDERS; k++) b->weight[k] = 0.5 + 0.05 * k;
+    for (uint32_t k = 0; k <= NGRAM_ORDERS; k++) b->trust[k] = 0.7;
     for (uint32_t k = 0; k <= RECYCLE_ORDERS; k++) {
         b->trials[k] = 4;
         b->hits[k] = 1 + 0.6 * k;
@@ -49,6 +56,17 @@ static void softmax(const float *score, uint32_t n, double beta, double *share)
     for (uint32_t i = 0; i < n; i++) share[i] /= sum;
 }
 
+/* The guess of this token in the list, a new one where there is none; NULL: the list is full. */
+static struct blend_guess *guess_of(struct blend_list *out, uint32_t token)
+{
+    uint32_t k = 0;
+
+    while (k < out->n && out->guess[k].token != token) k++;
+    if (k == BLEND_MOST) return NULL;
+    if (k == out->n) out->guess[out->n++] = (struct blend_guess){.token = token};
+    return &out->guess[k];
+}
+
 static void add_recycled(const struct blend *b, struct blend_list *out)
 {
     double share[RECYCLE_TOKENS], h = b->hits[out->recycled_order] / b->trials[out->recycled_order];
@@ -56,13 +74,36 @@ static void add_recycled(const struct blend *b, struct blend_list *out)
     if (!out->recycled) return;
     softmax(out->score, out->recycled, betas[b->recycled.best], share);
     for (uint32_t i = 0; i < out->recycled; i++) {
-        float x = (float)(share[i] * h);
-        uint32_t k = 0;
+        struct blend_guess *g = guess_of(out, out->token[i]);
 
-        while (k < out->n && out->guess[k].token != out->token[i]) k++;
-        if (k == BLEND_MOST) continue;
-        if (k == out->n) out->guess[out->n++] = (struct blend_guess){.token = out->token[i]};
-        out->guess[k].recycled = x;
+        if (g) g->recycled = (float)(share[i] * h);
+    }
+}
+
+static void add_neural(const struct blend *b, struct blend_list *out)
+{
+    double share[BLEND_SCORES], h = b->neural_hits / b->neural_trials;
+
+    if (!out->neural.n) return;
+    softmax(out->neural.score, out->neural.n, betas[b->neural.best], share);
+    for (uint32_t i = 0; i < out->neural.n; i++) {
+        struct blend_guess *g = guess_of(out, out->neural.token[i]);
+
+        if (g) g->neural = (float)(share[i] * h);
+    }
+}
+
+/* As they were counted: the noise that decides what is sampled makes these no better, since counts do not say how near the
+ * others are where it matters. */
+static void add_ngrams(const struct blend *b, struct ngram_context c, struct blend_list *out)
+{
+    struct ngram_guess list[NGRAMS_MOST];
+    uint32_t n = ngrams_guess(b->ngrams, c, list, NGRAMS_MOST, &out->order);
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct blend_guess *g = guess_of(out, list[i].token);
+
+        if (g) g->ngram = (float)list[i].p;
     }
 }
 
@@ -84,36 +125,55 @@ static uint32_t class_of(uint32_t run)
     return k;
 }
 
-static double calibrated(const struct blend *b, uint32_t run, double q)
+static double calibrated(const struct blend *b, const struct blend_list *x, double q)
 {
-    uint32_t i = bin_of(q), k = class_of(run);
-    double p = q * (b->found[k][i] + BEFORE) / (b->sum[k][i] + BEFORE);
+    uint32_t i = bin_of(q), k = class_of(x->run);
+    bool neural = x->neural.n > 0;
+    double p = q * (b->found[neural][k][i] + BEFORE) / (b->sum[neural][k][i] + BEFORE);
 
     return p < 0.999 ? p : 0.999;
 }
 
-void blend_look(const struct blend *b, struct ngram_context c, const struct sampler_settings *s, uint64_t position,
-                struct blend_list *out)
+static double weight_of(const struct blend *b, const struct blend_list *x)
 {
-    struct ngram_guess list[BLEND_MOST];
-    uint32_t kept = 0;
-    double w;
+    return !x->recycled ? 1 : x->order < NGRAM_ORDERS ? b->weight[x->order] : 0;
+}
 
-    out->recycled = out->recycled_order = 0;
-    out->n = ngrams_guess(b->ngrams, c, list, BLEND_MOST - RECYCLE_TOKENS, &out->order);
-    for (uint32_t i = 0; i < out->n; i++)
-        out->guess[i] = (struct blend_guess){.token = list[i].token, .ngram = (float)list[i].p};
+static double trust_of(const struct blend *b, const struct blend_list *x)
+{
+    return !x->neural.n ? 0 : x->order == NGRAM_ORDERS && !x->recycled ? 1 : b->trust[x->order];
+}
+
+void blend_look(const struct blend *b, struct ngram_context c, const struct sampler_settings *s, uint64_t position,
+                const struct blend_scores *neural, struct blend_list *out)
+{
+    uint32_t kept = 0;
+    double w, v;
+
+    out->n = out->recycled = out->recycled_order = out->neural.n = 0;
+    if (neural) out->neural = *neural;
+    add_neural(b, out);
+    add_ngrams(b, c, out);
     look_at_recycled(b, c, s, position, out);
-    w = !out->recycled ? 1 : out->n ? b->weight[out->order] : 0;
     add_recycled(b, out);
+    w = weight_of(b, out);
+    v = trust_of(b, out);
     for (uint32_t i = 0; i < out->n; i++) {
         struct blend_guess x = out->guess[i];
 
-        x.q = (float)(w * (double)x.ngram + (1 - w) * (double)x.recycled);
+        x.q = (float)(v * (double)x.neural + (1 - v) * (w * (double)x.ngram + (1 - w) * (double)x.recycled));
         if ((double)x.q >= Q_LEAST) out->guess[kept++] = x;
     }
     out->n = kept;
-    for (uint32_t i = 0; i < out->n; i++) out->guess[i].p = (float)calibrated(b, out->run, out->guess[i].q);
+    for (uint32_t i = 0; i < out->n; i++) out->guess[i].p = (float)calibrated(b, out, out->guess[i].q);
+}
+
+enum blend_source blend_from(const struct blend *b, const struct blend_list *x, const struct blend_guess *g)
+{
+    double w = weight_of(b, x), v = trust_of(b, x), n = (1 - v) * w * (double)g->ngram,
+           r = (1 - v) * (1 - w) * (double)g->recycled, m = v * (double)g->neural;
+
+    return m >= n && m >= r && m > 0 ? BLEND_NEURAL : r > n ? BLEND_RECYCLED : BLEND_NGRAM;
 }
 
 uint32_t blend_run(const struct blend_list *x, uint32_t token)
@@ -140,34 +200,72 @@ static void learn_beta(struct blend_beta *b, const float *score, uint32_t n, uin
         if (b->likelihood[i] > b->likelihood[b->best]) b->best = i;
 }
 
+/* Where the token is among n; n: nowhere. */
+static uint32_t place_of(const uint32_t *list, uint32_t n, uint32_t token)
+{
+    uint32_t at = 0;
+
+    while (at < n && list[at] != token) at++;
+    return at;
+}
+
 static void learn_recycled(struct blend *b, const struct blend_list *x, uint32_t token)
 {
-    uint32_t at = 0, k = x->recycled_order;
+    uint32_t at = place_of(x->token, x->recycled, token), k = x->recycled_order;
 
     if (!x->recycled) return;
-    while (at < x->recycled && x->token[at] != token) at++;
     b->trials[k] = b->trials[k] * FORGET + 1;
     b->hits[k] = b->hits[k] * FORGET + (at < x->recycled);
     if (at < x->recycled) learn_beta(&b->recycled, x->score, x->recycled, at);
 }
 
-void blend_learn(struct blend *b, const struct blend_list *x, uint32_t token)
+static void learn_neural(struct blend *b, const struct blend_list *x, uint32_t token)
 {
-    const struct blend_guess *chosen = NULL;
+    uint32_t at = place_of(x->neural.token, x->neural.n, token);
+
+    if (!x->neural.n) return;
+    b->neural_trials = b->neural_trials * FORGET + 1;
+    b->neural_hits = b->neural_hits * FORGET + (at < x->neural.n);
+    if (at < x->neural.n) learn_beta(&b->neural, x->neural.score, x->neural.n, at);
+}
+
+/* Towards the share that the first of two has in what they gave the token together. */
+static void learn_weight(double *w, double first, double second)
+{
+    double a = *w * first, b = (1 - *w) * second;
+
+    if (!(a + b > 0)) return;
+    *w += WEIGHT_STEP * (a / (a + b) - *w);
+    *w = *w < 0.02 ? 0.02 : *w > 0.98 ? 0.98 : *w;
+}
+
+static void learn_calibration(struct blend *b, const struct blend_list *x, uint32_t token)
+{
+    double(*sum)[BLEND_BINS] = b->sum[x->neural.n > 0], (*found)[BLEND_BINS] = b->found[x->neural.n > 0];
+    uint32_t k = class_of(x->run);
 
     for (uint32_t i = 0; i < x->n; i++) {
         const struct blend_guess *g = &x->guess[i];
-        double *sum = &b->sum[class_of(x->run)][bin_of(g->q)], *found = &b->found[class_of(x->run)][bin_of(g->q)];
+        uint32_t bin = bin_of(g->q);
 
-        if (g->token == token) chosen = g;
-        *sum = *sum * FORGET + (double)g->q;
-        *found = *found * FORGET + (g->token == token);
+        sum[k][bin] = sum[k][bin] * FORGET + (double)g->q;
+        found[k][bin] = found[k][bin] * FORGET + (g->token == token);
     }
-    if (chosen && x->recycled && x->order < NGRAM_ORDERS) {
-        double w = b->weight[x->order], n = w * (double)chosen->ngram, r = (1 - w) * (double)chosen->recycled;
+}
 
-        w += WEIGHT_STEP * (n / (n + r) - w);
-        b->weight[x->order] = w < 0.02 ? 0.02 : w > 0.98 ? 0.98 : w;
+void blend_learn(struct blend *b, const struct blend_list *x, uint32_t token)
+{
+    const struct blend_guess *g = NULL;
+
+    for (uint32_t i = 0; i < x->n; i++)
+        if (x->guess[i].token == token) g = &x->guess[i];
+    learn_calibration(b, x, token);
+    if (g && x->neural.n && (x->order < NGRAM_ORDERS || x->recycled)) {
+        double w = weight_of(b, x);
+
+        learn_weight(&b->trust[x->order], g->neural, w * (double)g->ngram + (1 - w) * (double)g->recycled);
     }
+    if (g && x->recycled && x->order < NGRAM_ORDERS) learn_weight(&b->weight[x->order], g->ngram, g->recycled);
     learn_recycled(b, x, token);
+    learn_neural(b, x, token);
 }

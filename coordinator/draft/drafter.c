@@ -4,32 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/draft/blend.h"
 #include "coordinator/draft/history.h"
+#include "coordinator/draft/tree.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
 
-#define P_LEAST    0.002 /* of a path that is worth a position, however cheap */
-#define BEYOND     8u    /* guesses after the best tree that are looked at for a better one */
-#define GAIN_LEAST 0.98  /* of the seconds without any: what is no better than that is left */
+#define BEYOND     8u   /* guesses after the best tree that are looked at for a better one */
+#define GAIN_LEAST 0.98 /* of the seconds without any: what is no better than that is left */
 /* What sweeps without guesses take is looked at where those with some take longer than that is assumed to be, by more than
  * this: at once where it is not known, else after so many. */
 #define BLIND_MOST 128u
 #define LONGER     1.1
-#define TAIL       NGRAM_REACH
 
-/* A guess, or a root: what follows it. */
-struct node {
-    uint32_t root, parent, token; /* parent: number of a guess, GUESS_ROOT */
-    bool recycled;                /* more than from n-grams */
-    bool open;                    /* list is there */
-    double p;
-    struct blend_list list;
-};
-
-struct heap_entry {
-    double p;
-    uint32_t root, parent, token;
-    bool recycled;
-};
+/* Steps of the small model. */
+#define STEP_SHARE  0.3  /* a step takes guesses down to this part of its likeliest one */
+#define STEP_P      0.02 /* and this */
+#define STEPS_LEAST 8u   /* of a sweep at most: so many, and one more for each four guesses */
+#define STEP_GAIN   0.6  /* what a step brings for each token that is asked about, before it is known */
+#define STEP_NEWEST 0.1
+#define STEP_UNPAID 64u /* sweeps without one, after which one is tried */
+#define LACKS_MOST  32u /* tokens that it has not seen yet count as so many: it sees them once */
+#define TOLD_AFTER  32u /* sweeps that it was too dear for */
 
 /* Likeliest tokens in a row at the end of a sequence. */
 #define STREAKS 256u
@@ -45,21 +40,23 @@ struct drafter {
     struct blend blend;
     struct streak streak[STREAKS]; /* of the sequences whose numbers have these last bits */
     struct budget budget;
-    struct node *node; /* [roots + most] the roots' first */
-    struct heap_entry *heap;
-    uint32_t heap_count, heap_room;
+    struct tree tree;
     /* the sweep under way */
     const struct guess_ask *ask;
-    uint32_t *path;                    /* [most + TAIL] tokens before a node */
-    uint32_t *tail, *tails;            /* [roots][TAIL] tokens of each root, at its end; how many */
-    uint64_t *position;                /* [roots] of the token after it */
-    uint32_t *number;                  /* [roots] */
-    struct sampler_settings *sampling; /* [roots] */
-    uint32_t roots, guesses;
+    uint32_t *number, *run; /* [roots] */
+    uint32_t guesses;
     double predicted;
     uint32_t blind; /* sweeps since the last one without guesses */
     bool asked;     /* about the sweep under way */
     double seconds; /* of the last sweep with guesses */
+    /* steps of the small model */
+    bool *has; /* [roots] there is a place for it */
+    struct neural_node *batch;
+    struct tree_node **of; /* [width] of the tree's, until it grows anew */
+    struct blend_scores *scores;
+    double gain;
+    uint32_t unpaid; /* sweeps since it was worth a step */
+    bool told;
     struct drafter_stats stats;
 };
 
@@ -73,31 +70,33 @@ static uint32_t places(uint32_t tokens)
     return n;
 }
 
-uint64_t drafter_bytes(uint32_t most, uint32_t roots, uint32_t tokens)
+uint32_t drafter_nodes(uint32_t most)
 {
-    uint64_t nodes = (uint64_t)most + roots;
+    return 2 * most;
+}
 
+uint64_t drafter_bytes(uint32_t most, uint32_t roots, uint32_t tokens, bool small)
+{
     return sizeof(struct drafter) + history_bytes(tokens) + recycle_bytes(places(tokens)) +
-           nodes * (sizeof(struct node) + BLEND_MOST * sizeof(struct heap_entry)) +
-           roots * (TAIL * sizeof(uint32_t) + sizeof(struct sampler_settings) + 24) + (most + TAIL) * sizeof(uint32_t);
+           tree_bytes(most, roots, small ? drafter_nodes(most) : 0) +
+           (small ? most * (sizeof(struct neural_node) + sizeof(struct blend_scores) + 8) : 0) + roots * UINT64_C(9);
 }
 
 static int allocate(struct drafter *d, struct error *e)
 {
     const struct drafter_config *c = &d->config;
 
-    d->heap_room = (c->roots + c->most) * BLEND_MOST;
-    d->node = calloc(c->roots + c->most, sizeof *d->node);
-    d->heap = calloc(d->heap_room, sizeof *d->heap);
-    d->path = calloc(c->most + TAIL, sizeof *d->path);
-    d->tail = calloc((size_t)c->roots * TAIL, sizeof *d->tail);
-    d->tails = calloc(c->roots, sizeof *d->tails);
-    d->position = calloc(c->roots, sizeof *d->position);
     d->number = calloc(c->roots, sizeof *d->number);
-    d->sampling = calloc(c->roots, sizeof *d->sampling);
+    d->run = calloc(c->roots, sizeof *d->run);
+    d->has = calloc(c->roots, sizeof *d->has);
     if (c->costs.experts) d->experts = malloc((c->costs.most + UINT64_C(1)) * sizeof *d->experts);
-    if (d->node && d->heap && d->path && d->tail && d->tails && d->position && d->number && d->sampling &&
-        (d->experts || !c->costs.experts))
+    if (c->neural) {
+        d->batch = calloc(c->width, sizeof *d->batch);
+        d->of = calloc(c->width, sizeof(struct tree_node *));
+        d->scores = calloc(c->width, sizeof *d->scores);
+    }
+    if (d->number && d->run && d->has && (d->experts || !c->costs.experts) &&
+        (!c->neural || (d->batch && d->of && d->scores)))
         return 0;
     return error_set(e, ENOMEM, "no memory for trees of %u guesses", c->most);
 }
@@ -105,12 +104,16 @@ static int allocate(struct drafter *d, struct error *e)
 int drafter_open(struct drafter **out, const struct drafter_config *c, struct error *e)
 {
     struct drafter *d = calloc(1, sizeof *d);
+    struct tree_config tree = {.most = c->most, .roots = c->roots, .spots = c->neural ? drafter_nodes(c->most) : 0};
     struct budget_costs costs = c->costs;
     int rc;
 
     if (!d) return error_set(e, ENOMEM, "out of memory");
     d->config = *c;
+    d->gain = STEP_GAIN;
+    tree.blend = &d->blend;
     rc = allocate(d, e);
+    if (!rc) rc = tree_open(&d->tree, &tree, e);
     if (!rc) rc = history_open(&d->history, c->tokens, e);
     if (!rc) rc = recycle_open(&d->recycle, places(c->tokens), e);
     if (rc) {
@@ -129,15 +132,14 @@ void drafter_close(struct drafter *d)
     if (!d) return;
     history_close(d->history);
     recycle_close(d->recycle);
+    tree_close(&d->tree);
     free(d->experts);
-    free(d->node);
-    free(d->heap);
-    free(d->path);
-    free(d->tail);
-    free(d->tails);
-    free(d->position);
     free(d->number);
-    free(d->sampling);
+    free(d->run);
+    free(d->has);
+    free(d->batch);
+    free(d->of);
+    free(d->scores);
     free(d);
 }
 
@@ -146,80 +148,7 @@ struct drafter_stats drafter_stats(const struct drafter *d)
     return d->stats;
 }
 
-/* ---- the heap: the likeliest first; of equals, the one that came first in the tree ---- */
-
-static bool before(const struct heap_entry *a, const struct heap_entry *b)
-{
-    return a->p > b->p;
-}
-
-static void push(struct drafter *d, struct heap_entry x)
-{
-    uint32_t i = d->heap_count;
-
-    if (i == d->heap_room) return;
-    for (d->heap_count++; i && before(&x, &d->heap[(i - 1) / 2]); i = (i - 1) / 2) d->heap[i] = d->heap[(i - 1) / 2];
-    d->heap[i] = x;
-}
-
-static bool pop(struct drafter *d, struct heap_entry *out)
-{
-    struct heap_entry x;
-    uint32_t i = 0, child;
-
-    if (!d->heap_count) return false;
-    *out = d->heap[0];
-    x = d->heap[--d->heap_count];
-    while ((child = 2 * i + 1) < d->heap_count) {
-        if (child + 1 < d->heap_count && before(&d->heap[child + 1], &d->heap[child])) child++;
-        if (!before(&d->heap[child], &x)) break;
-        d->heap[i] = d->heap[child];
-        i = child;
-    }
-    d->heap[i] = x;
-    return true;
-}
-
 /* ---- the tree ---- */
-
-/* The tokens up to a node, itself the last: the newest TAIL of them, or what there is. *ahead: guesses on the way. */
-static struct ngram_context way_to(struct drafter *d, uint32_t root, uint32_t guess, uint32_t *ahead)
-{
-    uint32_t *end = d->path + d->config.most + TAIL, *at = end, left;
-
-    for (*ahead = 0; guess != GUESS_ROOT; ++*ahead) {
-        const struct node *x = &d->node[d->config.roots + guess];
-
-        *--at = x->token;
-        guess = x->parent;
-    }
-    left = (uint32_t)(at - d->path);
-    if (left > d->tails[root]) left = d->tails[root];
-    at -= left;
-    memcpy(at, d->tail + (size_t)root * TAIL + TAIL - left, left * sizeof *at);
-    return (struct ngram_context){end, (uint32_t)(end - at)};
-}
-
-/* What may follow a node becomes candidates. */
-static void grow(struct drafter *d, struct node *x, uint32_t guess)
-{
-    uint32_t ahead;
-    struct ngram_context c = way_to(d, x->root, guess, &ahead);
-    const struct blend_guess *best = NULL;
-
-    blend_look(&d->blend, c, &d->sampling[x->root], d->position[x->root] + ahead, &x->list);
-    x->open = true;
-    if (ahead >= d->ask->root[x->root].most) return;
-    for (uint32_t i = 0; i < x->list.n; i++)
-        if (!best || x->list.guess[i].p > best->p) best = &x->list.guess[i];
-    for (uint32_t i = 0; i < x->list.n; i++) {
-        const struct blend_guess *g = &x->list.guess[i];
-        double p = x->p * (double)g->p;
-
-        if (p >= P_LEAST && (g == best || !d->ask->root[x->root].chain))
-            push(d, (struct heap_entry){p, x->root, guess, g->token, g->recycled > g->ngram});
-    }
-}
 
 static uint32_t run_of(const struct drafter *d, uint32_t number)
 {
@@ -230,51 +159,37 @@ static uint32_t run_of(const struct drafter *d, uint32_t number)
 
 static void plant(struct drafter *d)
 {
-    d->heap_count = 0;
-    for (uint32_t i = 0; i < d->roots; i++) {
+    uint32_t roots = d->ask->roots < d->config.roots ? d->ask->roots : d->config.roots;
+
+    for (uint32_t i = 0; i < roots; i++) {
         const struct guess_root *r = &d->ask->root[i];
 
         history_meet(d->history, r);
-        d->tails[i] = r->count < TAIL ? r->count : TAIL;
-        memcpy(d->tail + (size_t)i * TAIL + TAIL - d->tails[i], r->token + r->count - d->tails[i],
-               d->tails[i] * sizeof *d->tail);
-        d->position[i] = r->count;
         d->number[i] = r->number;
-        d->sampling[i] = *r->sampling;
-        d->node[i] = (struct node){.root = i, .parent = GUESS_ROOT, .p = 1, .list.run = run_of(d, r->number)};
-        grow(d, &d->node[i], GUESS_ROOT);
+        d->run[i] = run_of(d, r->number);
     }
+    tree_plant(&d->tree, d->ask->root, roots, d->run);
 }
 
-/* What follows a guess, or a root. */
-static const struct blend_list *list_of(const struct drafter *d, uint32_t root, uint32_t guess)
-{
-    return &d->node[guess == GUESS_ROOT ? root : d->config.roots + guess].list;
-}
-
-/* The tree as large as it pays: how many of the guesses that were made. */
+/* The tree as large as it pays: how many of its guesses. */
 static uint32_t choose(struct drafter *d, uint32_t most)
 {
-    uint32_t at = d->ask->positions, rows = d->roots, best = 0, n = 0;
-    double tokens = d->roots, seconds = budget_seconds(&d->budget, at, rows), least = seconds / tokens * GAIN_LEAST;
-    struct heap_entry x;
+    struct tree *t = &d->tree;
+    uint32_t at = d->ask->positions, rows = t->roots, best = 0;
+    double tokens = rows, seconds = budget_seconds(&d->budget, at, rows), least = seconds / tokens * GAIN_LEAST;
 
+    tree_begin(t);
     d->predicted = tokens;
-    while (n < most && (d->config.fixed || n < best + BEYOND) && pop(d, &x)) {
-        struct node *y = &d->node[d->config.roots + n];
-        double longer = budget_seconds(&d->budget, at + n + 1, rows + n + 1);
+    while (t->guesses < most && (d->config.fixed || t->guesses < best + BEYOND) && tree_next(t)) {
+        uint32_t n = t->guesses;
+        double longer = budget_seconds(&d->budget, at + n, rows + n);
 
-        tokens += x.p;
+        tokens += tree_at(t, 0, n - 1)->p;
         if (longer > seconds) seconds = longer;
-        *y = (struct node){.root = x.root, .parent = x.parent, .token = x.token, .recycled = x.recycled, .p = x.p};
-        y->list.run = blend_run(list_of(d, x.root, x.parent), x.token);
-        n++;
-        if (d->config.fixed || seconds / tokens < least) {
-            least = seconds / tokens;
-            best = n;
-            d->predicted = tokens;
-        }
-        grow(d, y, n - 1);
+        if (!d->config.fixed && !(seconds / tokens < least)) continue;
+        least = seconds / tokens;
+        best = n;
+        d->predicted = tokens;
     }
     return best;
 }
@@ -282,12 +197,120 @@ static uint32_t choose(struct drafter *d, uint32_t most)
 /* Is a sweep without guesses due? */
 static bool look_up(const struct drafter *d)
 {
-    uint32_t n = d->ask->positions, rows = d->roots;
+    uint32_t n = d->ask->positions, rows = d->tree.roots;
 
     if (d->config.fixed || !d->blind) return false;
     if (!budget_seen(&d->budget, n)) return d->seconds > LONGER * budget_planned(&d->budget, n, rows);
     return d->blind >= BLIND_MOST && d->seconds > LONGER * budget_seconds(&d->budget, n, rows);
 }
+
+/* ---- the small model ---- */
+
+/* May it be asked what follows this node? */
+static bool open_to_it(const struct drafter *d, const struct tree_node *x)
+{
+    const struct tree *t = &d->tree;
+
+    if (x->ahead >= d->ask->root[x->root].most || !d->has[x->root]) return false;
+    if (x->spot != TREE_NONE) return !t->spot[x->spot].scored;
+    return tree_at(t, x->root, x->parent)->spot != TREE_NONE;
+}
+
+static bool is_taken(const struct drafter *d, uint32_t n, const struct tree_node *x)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (d->of[i] == x) return true;
+    return false;
+}
+
+static struct tree_node *likeliest(const struct drafter *d, uint32_t taken)
+{
+    const struct tree *t = &d->tree;
+    struct tree_node *best = NULL;
+
+    for (uint32_t i = 0; i < t->roots + t->guesses; i++) {
+        struct tree_node *x = i < t->roots ? &t->node[i] : tree_at(t, 0, i - t->roots);
+
+        if ((!best || x->p > best->p) && open_to_it(d, x) && !is_taken(d, taken, x)) best = x;
+    }
+    return best;
+}
+
+/* The likeliest that it was not asked about, none before its parent, which is likelier: how many; and the sum of their
+ * probabilities. */
+static uint32_t pick(struct drafter *d, double *sum)
+{
+    struct tree *t = &d->tree;
+    uint32_t n = 0;
+
+    for (*sum = 0; n < d->config.width; n++) {
+        struct tree_node *x = likeliest(d, n);
+
+        if (!x || x->p < STEP_P || (n && x->p < STEP_SHARE * d->of[0]->p)) break;
+        if (x->spot == TREE_NONE && tree_spot(t, x) == TREE_NONE) break;
+        d->batch[n] = (struct neural_node){x->root, NEURAL_ROOT, x->token};
+        if (x->ahead) d->batch[n].parent = tree_at(t, x->root, x->parent)->spot;
+        d->of[n] = x;
+        *sum += x->p;
+    }
+    return n;
+}
+
+/* best: guesses of the tree as it is; spent: seconds of the steps before. */
+static bool pays(const struct drafter *d, uint32_t asked, double sum, uint32_t best, double spent, bool first)
+{
+    const struct neural *m = d->config.neural;
+    double sweep = budget_seconds(&d->budget, d->ask->positions + best, d->tree.roots + best) + spent;
+    double hidden = d->config.hidden - spent, cost;
+    uint32_t lacks = first ? neural_lacks(m) : 0;
+
+    cost = neural_seconds(m, asked + (lacks < LACKS_MOST ? lacks : LACKS_MOST), asked);
+    if (d->unpaid >= STEP_UNPAID && cost < sweep) return true;
+    if (hidden > 0) cost = cost > hidden ? cost - hidden : 0;
+    return d->gain * sum * sweep / d->predicted > cost;
+}
+
+static void tell(struct drafter *d)
+{
+    if (d->told || d->stats.steps || d->unpaid < TOLD_AFTER) return;
+    d->told = true;
+    log_warn("the draft model costs more than it would save here, %.3g s a step for sweeps of %.3g s: it is not asked "
+             "(--speculate N asks it always)",
+             neural_seconds(d->config.neural, 1, 1), budget_seconds(&d->budget, 1, 1));
+}
+
+/* Asks it in steps, and lets the tree grow again after each: how many of its guesses. */
+static uint32_t deepen(struct drafter *d, uint32_t most, uint32_t best)
+{
+    struct neural *m = d->config.neural;
+    struct tree *t = &d->tree;
+    uint32_t steps = 0, n;
+    uint64_t begin = clock_ns();
+    double sum;
+
+    if (!m || !most || !(d->config.fixed ? neural_works(m) : neural_ready(m))) return best;
+    neural_plant(m, d->ask->root, t->roots, d->has);
+    while (steps < STEPS_LEAST + most / 4 && (n = pick(d, &sum))) {
+        double before = d->predicted;
+
+        if (!d->config.fixed && !pays(d, n, sum, best, (double)(clock_ns() - begin) / 1e9, !steps)) break;
+        if (!neural_step(m, d->batch, n, d->scores)) break;
+        for (uint32_t i = 0; i < n; i++) {
+            t->spot[d->of[i]->spot].scores = d->scores[i];
+            t->spot[d->of[i]->spot].scored = true;
+        }
+        best = choose(d, most);
+        d->gain += STEP_NEWEST * ((d->predicted - before) / sum - d->gain);
+        if (d->gain < 0.02) d->gain = 0.02;
+        steps++;
+    }
+    d->stats.steps += steps;
+    d->unpaid = steps ? 0 : d->unpaid + 1;
+    if (neural_works(m)) tell(d);
+    return best;
+}
+
+/* ---- the calls ---- */
 
 static uint32_t on_guess(void *arg, const struct guess_ask *ask, struct guess *out)
 {
@@ -295,36 +318,42 @@ static uint32_t on_guess(void *arg, const struct guess_ask *ask, struct guess *o
     uint32_t most = ask->most < d->config.most ? ask->most : d->config.most;
 
     d->ask = ask;
-    d->roots = ask->roots < d->config.roots ? ask->roots : d->config.roots;
     plant(d);
-    d->guesses = choose(d, look_up(d) ? 0 : most);
+    if (look_up(d)) most = 0;
+    d->guesses = deepen(d, most, choose(d, most));
     for (uint32_t i = 0; i < d->guesses; i++) {
-        const struct node *x = &d->node[d->config.roots + i];
+        const struct tree_node *x = tree_at(&d->tree, 0, i);
 
         out[i] = (struct guess){x->root, x->parent, x->token};
     }
+    tree_leave(&d->tree);
     d->ask = NULL;
     d->asked = true;
     return d->guesses;
 }
 
-/* ---- what came of it ---- */
+static void count_hit(struct drafter *d, enum blend_source from)
+{
+    if (from == BLEND_NGRAM) d->stats.hits_ngram++;
+    if (from == BLEND_RECYCLED) d->stats.hits_recycled++;
+    if (from == BLEND_NEURAL) d->stats.hits_neural++;
+}
 
 static void on_seen(void *arg, const struct guess_seen *s)
 {
     struct drafter *d = arg;
-    struct node *x = s->node ? &d->node[d->config.roots + s->node - 1] : &d->node[s->root];
+    uint32_t guess = s->node ? s->node - 1 : GUESS_ROOT, ahead;
+    const struct tree_node *x;
     struct ngram_context c;
-    uint32_t ahead;
 
-    if (s->root >= d->roots) return;
-    c = way_to(d, s->root, s->node ? s->node - 1 : GUESS_ROOT, &ahead);
+    if (s->root >= d->tree.roots) return;
+    x = tree_at(&d->tree, s->root, guess);
+    c = tree_way(&d->tree, s->root, guess, &ahead);
     if (x->open) {
         blend_learn(&d->blend, &x->list, s->token);
         d->streak[d->number[s->root] % STREAKS] = (struct streak){d->number[s->root], blend_run(&x->list, s->token)};
     }
-    if (s->node && x->recycled) d->stats.hits_recycled++;
-    if (s->node && !x->recycled) d->stats.hits_ngram++;
+    if (s->node) count_hit(d, x->from);
     recycle_keep(d->recycle, c.end, c.known, s->logits, d->config.vocab);
 }
 
@@ -348,9 +377,18 @@ static void on_meet(void *arg, const struct guess_root *r)
     struct drafter *d = arg;
 
     history_meet(d->history, r);
+    if (d->config.neural && (d->config.fixed || d->unpaid < TOLD_AFTER)) neural_meet(d->config.neural, r);
+}
+
+static bool on_idle(void *arg)
+{
+    struct drafter *d = arg;
+
+    return d->config.neural && neural_idle(d->config.neural);
 }
 
 struct guesser drafter_guesser(struct drafter *d)
 {
-    return (struct guesser){.meet = on_meet, .guess = on_guess, .seen = on_seen, .swept = on_swept, .arg = d};
+    return (struct guesser){
+        .meet = on_meet, .idle = on_idle, .guess = on_guess, .seen = on_seen, .swept = on_swept, .arg = d};
 }

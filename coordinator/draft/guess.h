@@ -57,6 +57,8 @@ struct guess_sweep {
  * or no room. */
 struct guesser {
     void (*meet)(void *arg, const struct guess_root *root); /* NULL: it wants to know nothing before */
+    /* After these, again and again until the sweep is done: works on them without waiting. True: look again soon. May be NULL. */
+    bool (*idle)(void *arg);
     /* The guesses, each after its parent, into out [ask->most]; how many. */
     uint32_t (*guess)(void *arg, const struct guess_ask *ask, struct guess *out);
     void (*seen)(void *arg, const struct guess_seen *s);

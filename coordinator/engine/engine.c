@@ -94,6 +94,11 @@ int engine_ready(struct engine *g, struct error *e)
     return 0;
 }
 
+bool engine_attached(const struct engine *g)
+{
+    return g->control && engine_all_attached(g);
+}
+
 /* Until the sweep that was sent last is done. */
 static int finish_sweep(struct engine *g, struct error *e)
 {

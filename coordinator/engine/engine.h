@@ -43,6 +43,7 @@ struct engine_stats {
     uint64_t start_ns;                       /* engine_open() */
     uint64_t first_byte_ns;                  /* first read completed; 0: not yet */
     uint64_t peak_host_bytes;                /* of all processes, shared memory counted once */
+    uint64_t peak_stage_bytes;               /* the same without this process */
     uint64_t sweep, layer;                   /* where compute is; sweep counts from 1 */
     uint64_t hit_bytes, miss_bytes;          /* expert cache */
     uint64_t epochs;
@@ -60,6 +61,8 @@ void engine_close(struct engine *g);
 /* Waits until all stages are attached. 0, -ECANCELED (Ctrl-C), -EPIPE (a stage failed; e says which, how, and its last
  * words). */
 int engine_ready(struct engine *g, struct error *e);
+
+bool engine_attached(const struct engine *g); /* engine_ready() would return at once */
 
 /* One sweep. *logits: [*rows][vocab], valid until the next call, perhaps no numbers. Results as engine_ready(). */
 int engine_sweep(struct engine *g, const struct sweep_position *s, uint32_t n, const float **logits, uint32_t *rows,

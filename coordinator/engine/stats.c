@@ -24,14 +24,15 @@ static uint64_t own_memory(pid_t pid)
 
 void engine_sample_memory(struct engine *g)
 {
-    uint64_t sum = own_memory(getpid());
+    uint64_t own = own_memory(getpid()), sum = 0;
     struct stat st;
 
     for (int i = 0; i < STAGES; i++)
         if (!g->child[i].ended) sum += own_memory(g->child[i].pid);
     for (int i = 0; i < SEGS; i++)
         if (g->shm[i].fd >= 0 && !fstat(g->shm[i].fd, &st)) sum += (uint64_t)st.st_blocks * 512;
-    if (sum > g->total.peak_host_bytes) g->total.peak_host_bytes = sum;
+    if (sum > g->total.peak_stage_bytes) g->total.peak_stage_bytes = sum;
+    if (own + sum > g->total.peak_host_bytes) g->total.peak_host_bytes = own + sum;
 }
 
 void engine_add_stats(struct engine_stats *to, const struct engine *g)

@@ -91,9 +91,10 @@ static void on_swept(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t pos
 
 static void on_guessed(void *arg, uint64_t start_ns, uint64_t end_ns, uint32_t guesses)
 {
-    (void)start_ns;
-    (void)end_ns;
-    atomic_fetch_add(&((struct run *)arg)->metrics.guesses, guesses);
+    struct metrics *m = &((struct run *)arg)->metrics;
+
+    atomic_fetch_add(&m->guesses, guesses);
+    atomic_fetch_add(&m->draft_ns, end_ns - start_ns);
 }
 
 /* ---- results ---- */

@@ -77,6 +77,8 @@ void metrics_write(struct buffer *b, const struct metrics *m)
     counter(b, "sweeps_total", "Passes over the model.", &m->sweeps);
     counter(b, "sweep_positions_total", "Positions that sweeps have computed.", &m->positions);
     counter(b, "guesses_total", "Of these, tokens that were guessed to follow, and checked.", &m->guesses);
+    number(b, "draft_seconds_total", "counter", "Seconds that guesses were sought for.",
+           (double)atomic_load(&m->draft_ns) / 1e9);
     counter(b, "bytes_read_total", "Bytes of weights read from disk.", &m->bytes_read);
     counter(b, "requests_total", "Requests for answers.", &m->requests);
     counter(b, "requests_refused_total", "Requests that were refused.", &m->refused);

@@ -20,8 +20,8 @@ struct metrics {
     atomic_uint running, waiting, rows, connections;
     atomic_ullong kv_rows, kv_free;
     /* counters */
-    atomic_ullong prompt_tokens, generation_tokens, cached_tokens, sweeps, positions, guesses, bytes_read, requests,
-        refused;
+    atomic_ullong prompt_tokens, generation_tokens, cached_tokens, sweeps, positions, guesses, draft_ns, bytes_read,
+        requests, refused;
     atomic_ullong busy_ns[3], wait_ns[3]; /* of the stages */
     atomic_ullong finished[METRICS_FINISHES];
     struct metrics_histogram first_token, between_tokens, queued, whole;

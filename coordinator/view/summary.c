@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/batch/draft_model.h"
 #include "proto/base/clock.h"
 
 static double share(uint64_t part, uint64_t whole)
@@ -59,6 +60,17 @@ static double ratio(double part, uint64_t whole)
     return whole ? part / (double)whole : 0;
 }
 
+/* The model of --draft. */
+static json_t *small_json(const struct instance *i)
+{
+    const struct draft_model *m = instance_small(i);
+    struct neural_stats s = neural_stats(draft_model_neural(m));
+
+    return json_pack("{s:s%,s:b,s:I,s:I,s:I,s:f}", "model", draft_model_name(m), strlen(draft_model_name(m)), "works",
+                     neural_works(draft_model_neural(m)), "bytes", (json_int_t)draft_model_bytes(m), "steps",
+                     (json_int_t)s.steps, "positions", (json_int_t)s.positions, "seconds", (double)s.ns / 1e9);
+}
+
 static void add_guessing(json_t *o, const struct instance *i)
 {
     const struct scheduler_times *t = instance_times(i);
@@ -67,12 +79,13 @@ static void add_guessing(json_t *o, const struct instance *i)
     json_object_set_new(o, "tokens_per_sweep", json_real(ratio((double)t->decode_tokens, t->decode_sweeps)));
     if (!instance_guessing(i, &s)) return;
     json_object_set_new(o, "speculation",
-                        json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:I}}", "most",
+                        json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:{s:I,s:I,s:I}}", "most",
                                   (json_int_t)instance_plan(i)->run.guesses, "sweeps", (json_int_t)s.sweeps, "nodes",
                                   (json_int_t)s.guesses, "tokens_per_sweep", ratio((double)s.tokens, s.sweeps),
                                   "predicted_tokens_per_sweep", ratio(s.predicted, s.sweeps), "draft_seconds",
                                   (double)t->guess_ns / 1e9, "hits", "ngram", (json_int_t)s.hits_ngram, "recycled",
-                                  (json_int_t)s.hits_recycled));
+                                  (json_int_t)s.hits_recycled, "draft", (json_int_t)s.hits_neural));
+    if (instance_small(i)) json_object_set_new(json_object_get(o, "speculation"), "draft", small_json(i));
 }
 
 static json_t *summary_json(const struct summary_input *x)

@@ -185,6 +185,9 @@ static void on_tick(void *arg, const struct batch_progress *p)
     if (p->decode_sweeps && p->guesses)
         snprintf(speed + strlen(speed), sizeof speed - strlen(speed), "  %.2g a sweep",
                  (double)p->decode_tokens / (double)p->decode_sweeps);
+    if (p->decode_sweeps && p->guess_ns > p->decode_ns / 50)
+        snprintf(speed + strlen(speed), sizeof speed - strlen(speed), "  %.2g s guessing",
+                 (double)p->guess_ns / 1e9 / (double)p->decode_sweeps);
     put_time(left, sizeof left, eta(v, p, now));
     snprintf(line, sizeof line, "%s  layer %llu/%llu  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)p->layer,
              (unsigned long long)p->layers, v->rate / 1e9, speed, left, v->note);
