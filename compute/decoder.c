@@ -319,8 +319,10 @@ static void run_attention(struct decoder *d, const struct op_attention *p)
     uint32_t kv = d->plan->run.kv_form;
     void *k = d->k_cache[p->cache], *v = d->v_cache[p->cache];
 
-    ops_kv_store(d->ops, kv, k, c->k_width, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);
-    if (c->v_width) ops_kv_store(d->ops, kv, v, c->v_width, decoder_at(d, p->v), decoder_ld(d, p->v), &rows);
+    if (!(p->flags & ATTN_REUSES))
+        ops_kv_store(d->ops, kv, k, c->k_width, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);
+    if (!(p->flags & ATTN_REUSES) && c->v_width)
+        ops_kv_store(d->ops, kv, v, c->v_width, decoder_at(d, p->v), decoder_ld(d, p->v), &rows);
     ops_attention(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->q), decoder_ld(d, p->q), k,
                   v ? v : k, kv, decoder_vector(d, p->sinks), decoder_vector(d, p->alibi), &rows);
 }
@@ -360,6 +362,17 @@ static void run_act(struct decoder *d, const struct op_act *p)
 
     ops_act(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->gate), decoder_ld(d, p->gate),
             has_up ? decoder_at(d, p->up) : NULL, has_up ? decoder_ld(d, p->up) : 0, d->rows);
+}
+
+static void run_scale(struct decoder *d, const struct op_scale *p)
+{
+    struct ops_factors f = {.positions = d->positions.d_position};
+
+    if (p->flags & SCALE_BY_VECTOR) {
+        f.vector = decoder_vector(d, p->vector);
+        f.vector_floats = (uint32_t)plan_vectors(d->plan)[p->vector].elements;
+    }
+    ops_scale(d->ops, p, decoder_at(d, p->x), decoder_ld(d, p->x), &f, d->rows);
 }
 
 static void run_select(struct decoder *d, const struct op_select *p)
@@ -412,10 +425,7 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
                 op->add.cb, n);
         return 0;
     case OP_ACT: run_act(d, &op->act); return 0;
-    case OP_SCALE:
-        ops_scale(d->ops, &op->scale, decoder_at(d, op->scale.x), decoder_ld(d, op->scale.x), d->positions.d_position,
-                  n);
-        return 0;
+    case OP_SCALE: run_scale(d, &op->scale); return 0;
     case OP_ATTENTION: run_attention(d, &op->attention); return 0;
     case OP_CONV: run_conv(d, &op->conv); return 0;
     case OP_DELTA: run_delta(d, &op->delta); return 0;

@@ -121,6 +121,10 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
     if (bias) ops_download(d->ops, x->bias_host, bias, p->experts * 4ull);
     if ((rc = ops_sync(d->ops, e))) return rc;
     router_choose(p, x->logits, p->experts, bias ? x->bias_host : NULL, d->rows, x->id, x->weight, x->scratch);
+    if (p->flags & ROUTER_SCALE_EACH) { /* the bias is not needed any more: its place takes the factors */
+        ops_download(d->ops, x->bias_host, decoder_vector(d, p->each), p->experts * 4ull);
+        for (uint64_t i = 0; i < (uint64_t)d->rows * p->top; i++) x->weight[i] *= x->bias_host[x->id[i]];
+    }
     x->table = p->table;
     memset(x->chosen, 0, x->footprint.experts);
     for (uint64_t i = 0; i < (uint64_t)d->rows * p->top; i++) x->chosen[x->id[i]] = 1;

@@ -104,8 +104,15 @@ void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t l
              uint32_t width, float ca, float cb, uint32_t n);
 void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg,
              const float *up, uint32_t ldu, uint32_t n);
-/* positions: n rotary positions in device memory, used with SCALE_BY_POSITION. */
-void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n);
+/* positions: n rotary positions in device memory, used with SCALE_BY_POSITION; vector: float32 there, of vector_floats
+ * elements, 1 or p->width, used with SCALE_BY_VECTOR. */
+struct ops_factors {
+    const uint32_t *positions;
+    const float *vector;
+    uint32_t vector_floats;
+};
+void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f,
+               uint32_t n);
 
 /* x[i][0..width) = 0. */
 void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n);

@@ -48,8 +48,8 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
     case OP_SCALE: out[n++] = op->scale.x; break;
     case OP_ATTENTION:
         out[n++] = op->attention.q;
-        out[n++] = op->attention.k;
-        if (!(op->attention.flags & ATTN_V_IN_K)) out[n++] = op->attention.v;
+        if (!(op->attention.flags & ATTN_REUSES)) out[n++] = op->attention.k;
+        if (!(op->attention.flags & (ATTN_V_IN_K | ATTN_REUSES))) out[n++] = op->attention.v;
         out[n++] = op->attention.dst;
         break;
     case OP_CONV:

@@ -71,7 +71,7 @@ enum plan_op_kind {
     OP_COPY,      /* blocks of columns from one view to another */
     OP_ADD,       /* dst = ca * a + cb * b */
     OP_ACT,       /* dst = act(gate) * up, or act(gate) */
-    OP_SCALE,     /* x = cap * tanh(mul * x / cap), or mul * x, or that clamped */
+    OP_SCALE,     /* x = cap * tanh(mul * x / cap), or mul * x, or that clamped, or x times a vector */
     OP_ATTENTION, /* appends k and v to the cache, then dst = softmax(scale q k^T) v over the position's ancestors */
     OP_CONV,      /* short causal convolution over the sequence, one kernel a channel */
     OP_DELTA,     /* gated delta rule, recurrent state [heads][dk][dv] */
@@ -144,12 +144,16 @@ struct op_act {
 #define SCALE_BY_POSITION 1u /* Llama 4: mul becomes 1 + mul * log(1 + floor((position + 1) / floor)); cap 0 */
 #define SCALE_FROM_ZERO   2u /* with it: position in place of position + 1 (Ministral 3) */
 #define SCALE_CLAMP       4u /* x = mul * x, no less than -cap and no more than cap */
+#define SCALE_BY_VECTOR   8u /* x * vector, which has one element for all columns or one for each; mul 1, cap 0 */
 struct op_scale {
     struct plan_view x;
     uint32_t width, flags;
     float mul, cap, floor;
+    uint32_t vector; /* SCALE_BY_VECTOR */
 };
 #define ATTN_V_IN_K 1u /* v is the first dv columns of k; nothing else is cached (latent attention) */
+#define ATTN_REUSES                                                                                                    \
+    2u /* k and v are none: what an operation before it has appended to the same cache is attended over */
 struct op_attention {
     struct plan_view q, k, v, dst; /* q [heads][dk], k [kv_heads][dk], v [kv_heads][dv], dst [heads][dv] */
     uint32_t heads, kv_heads, dk, dv;
@@ -178,10 +182,12 @@ enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX, SCORE_MIXER 
 #define ROUTER_NORMALIZE  1u /* chosen weights are divided by their sum (+ eps) */
 #define ROUTER_GROUP_TOP2 2u /* a group's score is the sum of its best two (else the best one) */
 #define ROUTER_LEAST_SUM  4u /* eps is not added to their sum: it is the least that the sum counts as */
+#define ROUTER_SCALE_EACH 8u /* each weight is multiplied by its expert's own factor, after all else */
 struct op_router {
     struct plan_view src;                            /* logits [experts] */
     uint32_t experts, top, groups, top_groups, bias; /* bias: added for the choice only; PLAN_NONE */
     uint32_t score, flags, table;                    /* expert table */
+    uint32_t each;                                   /* vector [experts]; ROUTER_SCALE_EACH */
     float scale, eps;
 };
 #define EXPERTS_SCALE_INPUT 1u /* the weight multiplies the input, not the output (Llama 4) */

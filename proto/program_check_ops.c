@@ -179,23 +179,43 @@ static int act(const struct at *a, const struct op_act *o)
 static int scale(const struct at *a, const struct op_scale *o)
 {
     const uint32_t flags = o->flags;
+    bool one;
 
-    if ((flags & ~(SCALE_BY_POSITION | SCALE_FROM_ZERO | SCALE_CLAMP)) ||
+    if ((flags & ~(SCALE_BY_POSITION | SCALE_FROM_ZERO | SCALE_CLAMP | SCALE_BY_VECTOR)) ||
         ((flags & SCALE_FROM_ZERO) && !(flags & SCALE_BY_POSITION)) ||
-        ((flags & SCALE_CLAMP) && (flags != SCALE_CLAMP || !(o->cap > 0))))
+        ((flags & SCALE_CLAMP) && (flags != SCALE_CLAMP || !(o->cap > 0))) ||
+        ((flags & SCALE_BY_VECTOR) && (flags != SCALE_BY_VECTOR || o->mul != 1.0f || o->cap != 0.0f)))
         OP_FAIL("flags %x", flags);
+    if (flags & SCALE_BY_VECTOR) {
+        one = o->vector < a->p->vectors.count && plan_vectors(a->p)[o->vector].elements == 1;
+        if (needed_vector(a, "factors", o->vector, one ? 1 : o->width)) return -EPROTO;
+    }
     return columns(a, "columns", o->x, o->width);
+}
+
+/* Does an operation before this one append to the cache what it attends over, in heads of the same sizes? */
+static int appended(const struct at *a, const struct op_attention *o)
+{
+    for (uint64_t i = 0; i < a->i; i++) {
+        const struct op_attention *x = &plan_ops(a->p)[i].attention;
+
+        if (plan_ops(a->p)[i].kind == OP_ATTENTION && x->cache == o->cache && !(x->flags & ATTN_REUSES) &&
+            x->kv_heads == o->kv_heads && x->dk == o->dk && x->dv == o->dv &&
+            (x->flags & ATTN_V_IN_K) == (o->flags & ATTN_V_IN_K))
+            return 0;
+    }
+    OP_FAIL("nothing was appended to cache %u before", o->cache);
 }
 
 static int attention(const struct at *a, const struct op_attention *o)
 {
-    bool shared = o->flags & ATTN_V_IN_K;
+    bool shared = o->flags & ATTN_V_IN_K, reuses = o->flags & ATTN_REUSES;
     const struct plan_cache *c;
     uint64_t k, v;
     int rc;
 
     if (!o->heads || !o->kv_heads || o->heads % o->kv_heads || !o->dk || !o->dv || (shared && o->dv > o->dk) ||
-        (o->flags & ~ATTN_V_IN_K))
+        (o->flags & ~(ATTN_V_IN_K | ATTN_REUSES)))
         OP_FAIL("%u heads over %u, %u and %u columns, flags %x", o->heads, o->kv_heads, o->dk, o->dv, o->flags);
     if (o->cache >= a->p->caches.count) OP_FAIL("cache %u of %llu", o->cache, ULL(a->p->caches.count));
     c = plan_caches(a->p) + o->cache;
@@ -204,8 +224,9 @@ static int attention(const struct at *a, const struct op_attention *o)
     if (c->k_width != k || c->v_width != v)
         OP_FAIL("cache of %u + %u columns, not %llu + %llu", c->k_width, c->v_width, ULL(k), ULL(v));
     rc = columns(a, "q", o->q, (uint64_t)o->heads * o->dk);
-    if (!rc) rc = columns(a, "k", o->k, k);
-    if (!rc && !shared) rc = columns(a, "v", o->v, v);
+    if (!rc && !reuses) rc = columns(a, "k", o->k, k);
+    if (!rc && !reuses && !shared) rc = columns(a, "v", o->v, v);
+    if (!rc && reuses) rc = appended(a, o);
     if (!rc) rc = columns(a, "destination", o->dst, (uint64_t)o->heads * o->dv);
     if (!rc) rc = vector(a, "sinks", o->sinks, o->heads);
     if (!rc) rc = vector(a, "alibi", o->alibi, o->heads);
@@ -261,11 +282,13 @@ static int router(const struct at *a, const struct op_router *o)
                 x->identity);
     if (o->score == SCORE_MIXER && (o->groups || o->bias != PLAN_NONE || o->flags))
         OP_FAIL("a mixer with %u groups, bias %u, flags %x", o->groups, o->bias, o->flags);
-    if (o->score > SCORE_MIXER || (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM)))
+    if (o->score > SCORE_MIXER ||
+        (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM | ROUTER_SCALE_EACH)))
         OP_FAIL("score %u, flags %x", o->score, o->flags);
     if ((o->flags & ROUTER_GROUP_TOP2) && o->groups && o->experts / o->groups < 2)
         OP_FAIL("%u groups of %u experts have no best two", o->groups, o->experts);
     if (vector(a, "bias", o->bias, o->experts)) return -EPROTO;
+    if ((o->flags & ROUTER_SCALE_EACH) && needed_vector(a, "factors", o->each, o->experts)) return -EPROTO;
     return columns(a, "source", o->src, o->experts);
 }
 

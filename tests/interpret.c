@@ -25,6 +25,7 @@ struct run {
     uint32_t *chosen;
     double *weight;
     uint32_t top;
+    double **cache; /* [caches] rows of k, then v, of each position */
 };
 
 /* ---- weights ---- */
@@ -211,9 +212,33 @@ static void do_scale(const struct run *r, const struct op_scale *o)
         double mul = (double)o->mul, cap = (double)o->cap, *x = at(r, o->x, i);
         if (o->flags & SCALE_BY_POSITION)
             mul = 1 + mul * log1p(floor((i + (o->flags & SCALE_FROM_ZERO ? 0.0 : 1.0)) / (double)o->floor));
-        for (uint32_t c = 0; c < o->width && (o->flags & SCALE_CLAMP); c++) x[c] = fmax(-cap, fmin(cap, mul * x[c]));
-        for (uint32_t c = 0; c < o->width && !(o->flags & SCALE_CLAMP); c++)
-            x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
+        for (uint32_t c = 0; c < o->width; c++) {
+            if (o->flags & SCALE_BY_VECTOR)
+                mul = vector(r, o->vector, plan_vectors(r->p)[o->vector].elements == 1 ? 0 : c);
+            if (o->flags & SCALE_CLAMP)
+                x[c] = fmax(-cap, fmin(cap, mul * x[c]));
+            else
+                x[c] = cap != 0 ? cap * tanh(mul * x[c] / cap) : mul * x[c];
+        }
+    }
+}
+
+/* Position j's keys, or values where they are their own, as they were appended. */
+static const double *cached(const struct run *r, const struct op_attention *o, uint32_t j, bool v)
+{
+    const struct plan_cache *c = &plan_caches(r->p)[o->cache];
+
+    return r->cache[o->cache] + (uint64_t)j * (c->k_width + c->v_width) + (v ? c->k_width : 0);
+}
+
+static void append(const struct run *r, const struct op_attention *o)
+{
+    const struct plan_cache *c = &plan_caches(r->p)[o->cache];
+    double *to = r->cache[o->cache] = calloc(r->n, ((size_t)c->k_width + c->v_width) * sizeof *to);
+
+    for (uint32_t i = 0; i < r->n && to; i++, to += c->k_width + c->v_width) {
+        memcpy(to, at(r, o->k, i), c->k_width * sizeof *to);
+        if (c->v_width) memcpy(to + c->k_width, at(r, o->v, i), c->v_width * sizeof *to);
     }
 }
 
@@ -227,7 +252,7 @@ static void attend_head(const struct run *r, const struct op_attention *o, uint3
     if (o->chunk && i / o->chunk * o->chunk > first) first = i / o->chunk * o->chunk;
     for (uint32_t j = first; j <= i; j++) {
         p[j] = 0;
-        for (uint32_t c = 0; c < o->dk; c++) p[j] += q[c] * at(r, o->k, j)[(uint64_t)g * o->dk + c];
+        for (uint32_t c = 0; c < o->dk; c++) p[j] += q[c] * cached(r, o, j, false)[(uint64_t)g * o->dk + c];
         p[j] *= (double)o->scale;
         if (o->cap != 0) p[j] = (double)o->cap * tanh(p[j] / (double)o->cap);
         if (o->alibi != PLAN_NONE) p[j] += vector(r, o->alibi, h) * ((double)j - i);
@@ -240,8 +265,8 @@ static void attend_head(const struct run *r, const struct op_attention *o, uint3
         dst[c] = 0;
         for (uint32_t j = first; j <= i; j++)
             dst[c] += p[j] / sum *
-                      (o->flags & ATTN_V_IN_K ? at(r, o->k, j)[(uint64_t)g * o->dk + c]
-                                              : at(r, o->v, j)[(uint64_t)g * o->dv + c]);
+                      (o->flags & ATTN_V_IN_K ? cached(r, o, j, false)[(uint64_t)g * o->dk + c]
+                                              : cached(r, o, j, true)[(uint64_t)g * o->dv + c]);
     }
 }
 
@@ -249,6 +274,7 @@ static void do_attention(const struct run *r, const struct op_attention *o)
 {
     double *p = calloc(r->n, sizeof *p);
 
+    if (!(o->flags & ATTN_REUSES)) append(r, o);
     for (uint32_t i = 0; i < r->n && p; i++)
         for (uint32_t h = 0; h < o->heads; h++) attend_head(r, o, i, h, p);
     free(p);
@@ -397,6 +423,7 @@ static void route(struct run *r, const struct op_router *o, uint32_t i, double *
         double *w = &r->weight[i * o->top + t];
         if (o->flags & ROUTER_NORMALIZE || o->score == SCORE_TOPK_SOFTMAX) *w /= sum_with(o, sum);
         *w *= (double)o->scale;
+        if (o->flags & ROUTER_SCALE_EACH) *w *= vector(r, o->each, r->chosen[i * o->top + t]);
     }
 }
 
@@ -522,12 +549,15 @@ int interpret(const struct plan_shm *p, const uint32_t *tokens, uint32_t n, cons
     r.file = calloc(p->files.count + 1, sizeof *r.file);
     r.file_bytes = calloc(p->files.count + 1, sizeof *r.file_bytes);
     r.buf = calloc(p->buffers.count + 1, sizeof *r.buf);
+    r.cache = calloc(p->caches.count + 1, sizeof *r.cache);
     for (size_t i = 0; i < p->buffers.count; i++) r.buf[i] = calloc((size_t)n * plan_buffers(p)[i], sizeof(double));
     rc = map_files(&r, e);
     for (size_t i = 0; i < p->ops.count && !rc; i++) step(&r, &plan_ops(p)[i]);
     for (size_t i = 0; i < p->files.count; i++)
         if (r.file[i]) munmap((void *)(uintptr_t)r.file[i], r.file_bytes[i]);
     for (size_t i = 0; i < p->buffers.count; i++) free(r.buf[i]);
+    for (size_t i = 0; i < p->caches.count; i++) free(r.cache[i]);
+    free(r.cache);
     free(r.buf);
     free(r.file);
     free(r.file_bytes);

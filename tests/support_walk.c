@@ -156,15 +156,15 @@ static void walk_experts(const struct plan_shm *p, const struct op_experts *o)
 
 static void walk_attention(const struct plan_shm *p, const struct op_attention *o)
 {
-    bool shared = o->flags & ATTN_V_IN_K;
+    bool shared = o->flags & ATTN_V_IN_K, reuses = o->flags & ATTN_REUSES;
 
     inside(o->cache < p->caches.count, "cache");
     inside(o->heads / o->kv_heads * (uint64_t)o->kv_heads == o->heads, "heads");
     walk_view(p, o->q, (uint64_t)o->heads * o->dk);
-    walk_view(p, o->k, plan_caches(p)[o->cache].k_width);
+    if (!reuses) walk_view(p, o->k, plan_caches(p)[o->cache].k_width);
     inside((uint64_t)o->kv_heads * o->dk <= plan_caches(p)[o->cache].k_width, "cached keys");
     if (!shared) {
-        walk_view(p, o->v, plan_caches(p)[o->cache].v_width);
+        if (!reuses) walk_view(p, o->v, plan_caches(p)[o->cache].v_width);
         inside((uint64_t)o->kv_heads * o->dv <= plan_caches(p)[o->cache].v_width, "cached values");
     }
     inside(!shared || o->dv <= o->dk, "values in keys");
@@ -230,7 +230,11 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
                                                     : op->act.width);
         if (op->act.up.buf != PLAN_NOBUF) walk_view(p, op->act.up, op->act.width);
         break;
-    case OP_SCALE: walk_view(p, op->scale.x, op->scale.width); break;
+    case OP_SCALE:
+        walk_view(p, op->scale.x, op->scale.width);
+        if (op->scale.flags & SCALE_BY_VECTOR)
+            walk_vector(p, op->scale.vector, plan_vectors(p)[op->scale.vector].elements == 1 ? 1 : op->scale.width);
+        break;
     case OP_ATTENTION: walk_attention(p, &op->attention); break;
     case OP_CONV:
         walk_view(p, op->conv.src, op->conv.width);
@@ -250,6 +254,7 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         inside(op->router.top && op->router.top <= op->router.experts, "chosen experts");
         walk_view(p, op->router.src, op->router.experts);
         walk_vector(p, op->router.bias, op->router.experts);
+        if (op->router.flags & ROUTER_SCALE_EACH) walk_vector(p, op->router.each, op->router.experts);
         break;
     case OP_EXPERTS: walk_experts(p, &op->experts); break;
     case OP_SELECT:

@@ -245,23 +245,27 @@ static void test_scale(void **state)
         {.width = WIDTH, .mul = 2.5f, .cap = 5.0f},
         {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION, .floor = 8192.0f},
         {.width = WIDTH, .mul = 0.1f, .flags = SCALE_BY_POSITION | SCALE_FROM_ZERO, .floor = 8190.0f},
-        {.width = WIDTH, .mul = 0.7f, .flags = SCALE_CLAMP, .cap = 40.0f}};
+        {.width = WIDTH, .mul = 0.7f, .flags = SCALE_CLAMP, .cap = 40.0f},
+        {.width = WIDTH, .mul = 1.0f, .flags = SCALE_BY_VECTOR},
+        {.width = WIDTH, .mul = 1.0f, .flags = SCALE_BY_VECTOR}};
     const uint32_t positions[N] = {0, 8190, 8191, 100000, 4000000};
     for (size_t i = 0; i < COUNT(ps); i++) {
         uint64_t seed = i;
         float *x = wide_floats(&seed, N * WIDTH, 300.0f), *want = copy_of(x, N * WIDTH), *base = NULL;
-        reference_scale(&ps[i], want, WIDTH, positions, N);
+        float *vector = wide_floats(&seed, WIDTH, 3.0f);
+        const struct ops_factors f = {positions, vector, i + 1 == COUNT(ps) ? 1 : WIDTH};
+        reference_scale(&ps[i], want, WIDTH, &f, N);
         for (size_t way = 0; way < kernels_ways(); way++) {
             struct ops *o = kernels_open(way);
             float *y = copy_of(x, N * WIDTH);
-            ops_scale(o, &ps[i], y, WIDTH, positions, N);
+            ops_scale(o, &ps[i], y, WIDTH, &f, N);
             kernels_assert_near(y, want, N * WIDTH, 1e-6, NULL, 0, "scale");
             base = base ? base : copy_of(y, N * WIDTH);
             kernels_assert_same(y, base, N * WIDTH, kernels_way_name(way));
             free(y);
             ops_close(o);
         }
-        free(x), free(want), free(base);
+        free(x), free(want), free(base), free(vector);
     }
 }
 

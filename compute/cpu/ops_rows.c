@@ -169,7 +169,12 @@ static void scale_row(const struct job *j, uint32_t i)
 {
     const struct op_scale *p = j->p;
     float *x = j->dst + i * j->ldd;
-    if (p->flags & SCALE_BY_POSITION) {
+    if (p->flags & SCALE_BY_VECTOR) {
+        if (j->form == 1)
+            j->o->kernels->scale(x, p->width, j->a[0]);
+        else
+            j->o->kernels->act(&(struct op_act){.width = p->width, .kind = ACT_NONE}, x, j->a, x);
+    } else if (p->flags & SCALE_BY_POSITION) {
         const float first = p->flags & SCALE_FROM_ZERO ? 0.0f : 1.0f;
         const float steps = (float)(int64_t)(((float)j->index[i] + first) / p->floor); /* rounded down: not negative */
         j->o->kernels->scale(x, p->width, (float)(1.0 + (double)p->mul * log_exact(1.0 + (double)steps)));
@@ -182,9 +187,17 @@ static void scale_row(const struct job *j, uint32_t i)
     }
 }
 
-void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f, uint32_t n)
 {
-    struct job j = {.o = o, .p = p, .dst = x, .ldd = ldx, .index = positions, .n = n, .row = scale_row};
+    struct job j = {.o = o,
+                    .p = p,
+                    .dst = x,
+                    .ldd = ldx,
+                    .a = f->vector,
+                    .form = f->vector_floats,
+                    .index = f->positions,
+                    .n = n,
+                    .row = scale_row};
     run_rows(&j, (uint64_t)p->width * (p->cap != 0.0f ? 4 : 1));
 }
 

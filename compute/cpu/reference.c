@@ -422,14 +422,15 @@ void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float
         }
 }
 
-void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t c = 0; c < p->width; c++) {
             float *at = x + (uint64_t)i * ldx + c;
             double mul = p->mul;
             const double first = p->flags & SCALE_FROM_ZERO ? 0 : 1;
-            if (p->flags & SCALE_BY_POSITION) mul = 1 + mul * log(1 + floor((positions[i] + first) / p->floor));
+            if (p->flags & SCALE_BY_POSITION) mul = 1 + mul * log(1 + floor((f->positions[i] + first) / p->floor));
+            if (p->flags & SCALE_BY_VECTOR) mul = f->vector[f->vector_floats == 1 ? 0 : c];
             if (p->flags & SCALE_CLAMP) {
                 *at = (float)fmax(-p->cap, fmin(p->cap, mul * *at));
                 continue;

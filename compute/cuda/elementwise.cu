@@ -101,7 +101,7 @@ __global__ void act_kernel(const op_act p, float *dst, uint32_t ldd, const float
     }
 }
 
-__global__ void scale_kernel(const op_scale p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+__global__ void scale_kernel(const op_scale p, float *x, uint32_t ldx, const ops_factors f, uint32_t n)
 {
     uint32_t c = COLUMN();
 
@@ -112,8 +112,10 @@ __global__ void scale_kernel(const op_scale p, float *x, uint32_t ldx, const uin
         float mul = p.mul;
 
         if (p.flags & SCALE_BY_POSITION)
-            mul = 1.0f + p.mul * logf(1.0f + floorf(((float)positions[i] + (p.flags & SCALE_FROM_ZERO ? 0.0f : 1.0f)) /
-                                                    p.floor));
+            mul = 1.0f +
+                  p.mul * logf(1.0f +
+                               floorf(((float)f.positions[i] + (p.flags & SCALE_FROM_ZERO ? 0.0f : 1.0f)) / p.floor));
+        if (p.flags & SCALE_BY_VECTOR) mul = f.vector[f.vector_floats == 1 ? 0 : c];
         if (p.flags & SCALE_CLAMP) { /* keeps what is not a number */
             float v = mul * *at;
 
@@ -206,9 +208,9 @@ void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, co
     launch(o, "activation", act_kernel, grid_for(p->width, n), THREADS, 0, *p, dst, ldd, gate, ldg, up, ldu, n);
 }
 
-void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const uint32_t *positions, uint32_t n)
+void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f, uint32_t n)
 {
-    launch(o, "scale", scale_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, positions, n);
+    launch(o, "scale", scale_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, *f, n);
 }
 
 void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,

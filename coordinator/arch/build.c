@@ -264,6 +264,27 @@ void build_norm(struct build *b, struct plan_view dst, struct plan_view src, con
     build_norm_op(b, &o);
 }
 
+void build_head_norm(struct build *b, struct plan_view dst, struct plan_view src, uint64_t heads, uint64_t width,
+                     const char *name)
+{
+    struct op_norm o = {.src = src,
+                        .dst = dst,
+                        .groups = (uint32_t)heads,
+                        .width = (uint32_t)width,
+                        .src_stride = (uint32_t)width,
+                        .dst_stride = (uint32_t)width,
+                        .kind = NORM_RMS,
+                        .eps = b->eps,
+                        .weight_add = b->weight_add,
+                        .weight = PLAN_NONE,
+                        .bias = PLAN_NONE};
+    char full[BUILD_NAME_BYTES];
+
+    snprintf(full, sizeof full, "%s.weight", name ? name : "");
+    if (name) o.weight = build_vector(b, full, width);
+    build_norm_op(b, &o);
+}
+
 void build_add(struct build *b, struct plan_view dst, struct plan_view a, struct plan_view x, uint64_t width, float ca,
                float cb)
 {
@@ -295,6 +316,15 @@ void build_scale(struct build *b, struct plan_view x, uint64_t width, float mul,
 {
     if (build_ok(b))
         op(b, OP_SCALE)->scale = (struct op_scale){.x = x, .width = (uint32_t)width, .mul = mul, .cap = cap};
+}
+
+void build_scale_by(struct build *b, struct plan_view x, uint64_t width, const char *name, uint64_t elements)
+{
+    uint32_t vector = build_vector(b, name, elements);
+
+    if (build_ok(b))
+        op(b, OP_SCALE)->scale =
+            (struct op_scale){.x = x, .width = (uint32_t)width, .flags = SCALE_BY_VECTOR, .mul = 1, .vector = vector};
 }
 
 void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r,

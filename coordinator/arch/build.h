@@ -130,8 +130,13 @@ void build_act(struct build *b, struct plan_view dst, struct plan_view gate, str
 void build_copy(struct build *b, struct plan_view dst, uint64_t dst_stride, struct plan_view src, uint64_t src_stride,
                 uint64_t blocks, uint64_t width);
 void build_scale(struct build *b, struct plan_view x, uint64_t width, float mul, float cap);
+/* x times the vector of this whole name: one number for all of width columns (elements 1), or one for each. */
+void build_scale_by(struct build *b, struct plan_view x, uint64_t width, const char *name, uint64_t elements);
 void build_rope(struct build *b, struct plan_view x, uint64_t heads, uint64_t stride, const struct rope_table *r,
                 uint32_t style);
+/* RMS norm of heads heads of width columns, from src to dst, packed in both; name NULL: without weights. */
+void build_head_norm(struct build *b, struct plan_view dst, struct plan_view src, uint64_t heads, uint64_t width,
+                     const char *name);
 extern const struct plan_view VIEW_NONE;
 
 /* The activation that hidden_act (or another field) names; kind where the field is absent. */

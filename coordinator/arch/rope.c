@@ -36,6 +36,20 @@ static void make_default(struct making *m)
     base_frequencies(m, m->theta);
 }
 
+/* All of a head's columns have a frequency, and most of them none that turns. */
+static void make_proportional(struct making *m, double otherwise)
+{
+    double share = rule(m, "partial_rotary_factor", m->rules ? 1 : otherwise), factor = rule(m, "factor", 1);
+
+    if (!(share >= 0 && share <= 1)) {
+        config_fault(m->c, m->e, m->where, "partial_rotary_factor %g is out of range, it must be from 0 to 1", share);
+        return;
+    }
+    base_frequencies(m, m->theta);
+    for (uint32_t i = 0; i < m->dim / 2; i++)
+        m->inv_freq[i] = i < (uint32_t)floor(share * m->dim / 2) ? m->inv_freq[i] / (float)factor : 0;
+}
+
 static void make_linear(struct making *m)
 {
     base_frequencies(m, m->theta);
@@ -199,7 +213,7 @@ static void find_rules(struct making *m, const struct rope_request *q, const cha
     }
     v = type_of(m->rules);
     if (!v && q->layer_type) v = type_of(m->beside);
-    *type = "default";
+    *type = !m->rules && q->type ? q->type : "default";
     if (json_is_string(v))
         *type = json_string_value(v);
     else if (v)
@@ -268,6 +282,7 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
     if (!strcmp(type, "linear")) return make_linear(m);
     if (!strcmp(type, "dynamic")) return make_dynamic(m, q->length);
     if (!strcmp(type, "llama3")) return make_llama3(m);
+    if (!strcmp(type, "proportional")) return make_proportional(m, q->share);
     if (!strcmp(type, "yarn")) {
         make_yarn(m);
         out->stretched = positions(m->trained * m->factor);
@@ -277,8 +292,10 @@ static void make_kind(struct making *m, const struct rope_request *q, const char
         if (!is_long) out->trained = m->trained;
         return make_longrope(m, is_long);
     }
-    config_fault(m->c, m->e, m->where,
-                 "rope type \"%.40s\" is not known; default, linear, dynamic, llama3, yarn and longrope are", type);
+    config_fault(
+        m->c, m->e, m->where,
+        "rope type \"%.40s\" is not known; default, linear, dynamic, llama3, yarn, longrope and proportional are",
+        type);
 }
 
 /* What is read above, what says the same of a model's positions in other words, and what means nothing for text. */

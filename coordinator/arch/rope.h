@@ -7,6 +7,7 @@
  *   llama3     low frequencies divided by factor, high ones kept, a ramp between (Llama 3.1)
  *   yarn       the same by numbers of rotations, and cos/sin scaled (Peng et al. 2023, arXiv 2309.00071)
  *   dynamic with alpha   theta grown by alpha for all lengths (Hunyuan)
+ *   proportional  default for the first partial_rotary_factor of a head's frequencies, the others are zero (Gemma 4)
  *   longrope   one factor for each frequency, short or long by the length wanted (Ding et al. 2024, arXiv 2402.13753)
  *
  * Both forms of config.json are read: rope_theta with rope_scaling, and rope_parameters (which may hold one object for
@@ -24,6 +25,8 @@ struct rope_request {
     const char *layer_type; /* "full_attention" and so on where rope_parameters differ by layer, or NULL */
     double theta;           /* without one in the config; 0: 10000 */
     const char *theta_key;  /* the config's field for theta; NULL: rope_theta */
+    const char *type;       /* without rules in the config; NULL: default */
+    double share;           /* partial_rotary_factor of such rules, where type is proportional */
     uint32_t head_dim;      /* columns of a head, before the partial factor */
     double partial;         /* share of them that rotates; 0: 1 */
     bool partial_key;       /* the class reads partial_rotary_factor, which goes before it */

@@ -161,28 +161,45 @@ static void take_gated_q(struct build *b, const struct attention *a, struct plan
         build_copy(b, *q, b->head_dim, pairs, 2 * b->head_dim, b->heads, b->head_dim);
 }
 
+static struct op_attention attention_op(const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
+                                        uint32_t dv, struct plan_view dst, struct plan_view q)
+{
+    return (struct op_attention){.q = q,
+                                 .dst = dst,
+                                 .heads = heads,
+                                 .kv_heads = kv_heads,
+                                 .dk = dk,
+                                 .dv = dv,
+                                 .window = a->window,
+                                 .chunk = a->chunk,
+                                 .sinks = PLAN_NONE,
+                                 .alibi = a->alibi,
+                                 .scale = a->scale,
+                                 .cap = a->cap};
+}
+
 void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
                   uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
                   uint32_t flags)
 {
-    struct op_attention o = {.q = q,
-                             .k = k,
-                             .v = v,
-                             .dst = dst,
-                             .heads = heads,
-                             .kv_heads = kv_heads,
-                             .dk = dk,
-                             .dv = dv,
-                             .window = a->window,
-                             .chunk = a->chunk,
-                             .sinks = PLAN_NONE,
-                             .alibi = a->alibi,
-                             .flags = flags,
-                             .scale = a->scale,
-                             .cap = a->cap};
+    struct op_attention o = attention_op(a, heads, kv_heads, dk, dv, dst, q);
 
+    o.k = k;
+    o.v = v;
+    o.flags = flags;
     if (a->sinks) o.sinks = build_vector(b, a->sinks, heads);
     o.cache = program_cache(b->p, kv_heads * dk, flags & ATTN_V_IN_K ? 0 : kv_heads * dv);
+    if (build_ok(b)) program_op(b->p, OP_ATTENTION, b->layer)->attention = o;
+}
+
+void stack_attend_again(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t width,
+                        struct plan_view dst, struct plan_view q, uint32_t cache)
+{
+    struct op_attention o = attention_op(a, heads, kv_heads, width, width, dst, q);
+
+    o.k = o.v = VIEW_NONE;
+    o.flags = ATTN_REUSES;
+    o.cache = cache;
     if (build_ok(b)) program_op(b->p, OP_ATTENTION, b->layer)->attention = o;
 }
 
@@ -401,6 +418,7 @@ void stack_build(struct build *b, struct stack *s)
         build_layer(b, i);
         if (s->before_layer) s->before_layer(b, s, i);
         layer(b, s);
+        if (s->after_layer) s->after_layer(b, s, i);
     }
     b->layer = b->layers;
     head(b, s, embed);

@@ -3,7 +3,7 @@
  *   x = embedding
  *   each layer   a = after_attention(attention(before_attention(x)))     x += residual * a
  *                m = after_mlp(mlp(before_mlp(x)))                       x += residual * m
- *                (parallel: both from one norm of x)
+ *                (parallel: both from one norm of x; after_layer: what follows)
  *   logits = head(final_norm(x))
  *
  * A family fills struct stack from the config, and changes it before a layer that differs. What fits none of the
@@ -62,6 +62,7 @@ struct stack {
     float residual, embed_scale, logit_mul, logit_cap;
     uint32_t head_flags;
     void (*before_layer)(struct build *b, struct stack *s, uint32_t i);
+    void (*after_layer)(struct build *b, struct stack *s, uint32_t i);
     void (*attend)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);
     void (*feed)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);
     void *own; /* the family's */
@@ -81,6 +82,9 @@ void stack_tune(struct build *b, const struct attention *a, struct plan_view q, 
 void stack_attend(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t dk,
                   uint32_t dv, struct plan_view dst, struct plan_view q, struct plan_view k, struct plan_view v,
                   uint32_t flags);
+/* Attends over the keys and values that an earlier layer of this sweep has put into its cache, of the same heads. */
+void stack_attend_again(struct build *b, const struct attention *a, uint32_t heads, uint32_t kv_heads, uint32_t width,
+                        struct plan_view dst, struct plan_view q, uint32_t cache);
 
 /* ---- experts ---- */
 
@@ -90,6 +94,7 @@ struct moe {
     const char *router; /* matrix [experts][hidden] */
     bool router_bias;
     const char *correction;                    /* vector [experts], added for the choice only; NULL: none */
+    const char *each;                          /* vector [experts], a factor of each one's weight; NULL: none */
     uint32_t score, flags, groups, top_groups; /* of struct op_router; groups 0: all experts are one */
     float scale, norm_eps;
     uint32_t act, act_flags; /* of struct op_experts */

@@ -151,6 +151,10 @@ static void route(struct build *b, const struct moe *m, uint32_t table, struct p
 
     build_linear(b, logits, src, m->router, all, b->hidden, m->router_bias);
     if (m->correction) o.bias = build_vector(b, m->correction, all);
+    if (m->each) {
+        o.each = build_vector(b, m->each, all);
+        o.flags |= ROUTER_SCALE_EACH;
+    }
     if (build_ok(b)) program_op(b->p, OP_ROUTER, b->layer)->router = o;
 }
 

@@ -203,19 +203,24 @@ static void test_scale(void **state)
         {.width = 70, .mul = 1, .cap = 0.5f},
         {.width = 70, .mul = 0.1f, .floor = 4, .flags = SCALE_BY_POSITION},
         {.width = 70, .mul = 0.1f, .floor = 7, .flags = SCALE_BY_POSITION | SCALE_FROM_ZERO},
-        {.width = 70, .mul = 2, .cap = 0.25f, .flags = SCALE_CLAMP}};
+        {.width = 70, .mul = 2, .cap = 0.25f, .flags = SCALE_CLAMP},
+        {.width = 70, .mul = 1, .flags = SCALE_BY_VECTOR},
+        {.width = 70, .mul = 1, .flags = SCALE_BY_VECTOR}};
     static const uint32_t places[3] = {2, 7, 4000};
     uint64_t seed = 6;
 
     (void)state;
     for (size_t i = 0; i < COUNT(ways); i++) {
-        float *x = gpu_floats(&seed, 3 * 75), *dx = gpu_put(o, x, 3 * 75 * 4), *got;
+        float *x = gpu_floats(&seed, 3 * 75), *dx = gpu_put(o, x, 3 * 75 * 4), *by = gpu_floats(&seed, 70), *got;
+        struct ops_factors f = {places, by, i + 1 == COUNT(ways) ? 1 : 70}, df = f;
 
-        ops_scale(o, &ways[i], dx, 75, gpu_put(o, places, sizeof places), 3);
-        reference_scale(&ways[i], x, 75, places, 3);
+        df.positions = gpu_put(o, places, sizeof places);
+        df.vector = gpu_put(o, by, 70 * 4);
+        ops_scale(o, &ways[i], dx, 75, &df, 3);
+        reference_scale(&ways[i], x, 75, &f, 3);
         got = gpu_get(o, dx, 3 * 75);
         gpu_assert_near(got, x, 3 * 75, 1e-6, NULL, 1, "scale");
-        free(x), free(got);
+        free(x), free(by), free(got);
         gpu_forget(o);
     }
 }

@@ -1,0 +1,287 @@
+/* Gemma 4: attention with a scale of 1, q, k and v normed (v without weights), layers that see all positions with heads of
+ * their own size and, where attention_k_eq_v says so, one projection for k and v; a number that each layer's output is
+ * multiplied by. Its experts stand beside the dense feed forward, each with norms of their own, and their router sees the
+ * residual. Late layers may attend over the keys and values of the last layer of their kind that has its own, and have twice
+ * the feed forward there. Reference: transformers, modeling_gemma4.py, configuration_gemma4.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATTERN       6u /* without layer_types every sixth layer sees all positions */
+#define EXPERTS_LIMIT 65536u
+#define SIZE_LIMIT    (1u << 24)
+
+enum kind { SLIDING, FULL, KINDS };
+
+struct gemma4 {
+    struct rope_table rope[KINDS];
+    uint32_t cache[KINDS]; /* of the last layer that has keys and values of its own; PLAN_NONE: none yet */
+    uint32_t window, head_dim, kv_heads, inter, first_shared;
+    bool k_is_v, wide;
+    struct moe moe; /* experts 0: none */
+};
+
+static double positive(struct build *b, const char *key)
+{
+    double x = config_number_or(b->c, key, 0, b->e);
+
+    if (x <= 0 && config_field(b->c, key, false))
+        config_fault(b->c, b->e, key, "%g is out of range, it must be greater than 0", x);
+    return x;
+}
+
+/* The last layer sees all positions whatever layer_types says of it, as in the reference. */
+static enum kind kind_of(struct build *b, uint32_t i)
+{
+    bool slides = build_layer_is(b, i, "sliding_attention", (i + 1) % PATTERN);
+
+    return slides && i + 1 < b->layers ? SLIDING : FULL;
+}
+
+/* ---- sizes of a layer ---- */
+
+/* per_layer_config, as the class writes it: the object of layer i ("05"); NULL: it has none. */
+static const json_t *override_of(struct build *b, uint32_t i)
+{
+    const json_t *all = config_field(b->c, "per_layer_config", false), *v;
+    const char *key, *field;
+    char *end;
+
+    if (all && !json_is_members(all)) config_fault(b->c, b->e, "per_layer_config", "not an object");
+    if (!all || !build_ok(b)) return NULL;
+    json_object_foreach((json_t *)(uintptr_t)all, key, v)
+    {
+        const json_t *x;
+
+        if (strtoul(key, &end, 10) != i || *end || end == key) continue;
+        if (!json_is_members(v)) {
+            config_fault(b->c, b->e, "per_layer_config", "\"%.20s\" is not an object", key);
+            return NULL;
+        }
+        json_object_foreach((json_t *)(uintptr_t)v, field,
+                            x) if (strcmp(field, "head_dim") && strcmp(field, "num_key_value_heads"))
+            config_fault(b->c, b->e, "per_layer_config", "\"%.40s\" of layer %u is not known of this family", field, i);
+        return v;
+    }
+    return NULL;
+}
+
+static uint32_t size_of(struct build *b, const json_t *override, const char *key, uint32_t otherwise)
+{
+    double x = config_object_number(b->c, override, "per_layer_config", key, otherwise, b->e);
+
+    if (!(x >= 1 && x <= SIZE_LIMIT) || floor(x) != x)
+        config_fault(b->c, b->e, "per_layer_config", "%s %g is out of range", key, x);
+    return build_ok(b) ? (uint32_t)x : 1;
+}
+
+/* Heads of layer i become the build's. */
+static void set_heads(struct build *b, const struct gemma4 *g, uint32_t i, enum kind kind)
+{
+    bool listed = config_field(b->c, "per_layer_config", false);
+    const json_t *o = override_of(b, i);
+    uint32_t head_dim = g->head_dim, kv_heads = g->kv_heads;
+
+    if (!listed && kind == FULL) {
+        head_dim = config_size_or(b->c, "global_head_dim", 1, SIZE_LIMIT, 512, b->e);
+        if (g->k_is_v) kv_heads = config_size_or(b->c, "num_global_key_value_heads", 1, SIZE_LIMIT, kv_heads, b->e);
+    }
+    b->head_dim = size_of(b, o, "head_dim", head_dim);
+    b->kv_heads = size_of(b, o, "num_key_value_heads", kv_heads);
+    if (!build_ok(b)) return;
+    if (b->heads % b->kv_heads)
+        config_fault(b->c, b->e, "num_attention_heads", "%u is not divisible by the %u key heads of layer %u", b->heads,
+                     b->kv_heads, i);
+    if ((uint64_t)b->heads * b->head_dim > SIZE_LIMIT)
+        config_fault(b->c, b->e, "head_dim", "%u is out of range", b->head_dim);
+}
+
+/* ---- attention ---- */
+
+static void attend(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    struct gemma4 *g = s->own;
+    const struct attention *a = &s->attention;
+    enum kind kind = kind_of(b, b->layer);
+    uint64_t hd = b->head_dim, qs = b->heads * hd, kvs = b->kv_heads * hd;
+    struct plan_view q = build_view(b, BUF_Q, qs, 0), k, v, out = build_view(b, BUF_A, qs, 0);
+
+    build_linear(b, q, src, a->q, qs, b->hidden, a->q_bias);
+    build_head_norm(b, q, q, b->heads, hd, a->q_norm);
+    build_rope(b, q, b->heads, hd, a->rope, a->rope_style);
+    if (b->layer >= g->first_shared) {
+        stack_attend_again(b, a, b->heads, b->kv_heads, b->head_dim, out, q, g->cache[kind]);
+    } else {
+        k = build_view(b, BUF_K, kvs, 0);
+        v = build_view(b, BUF_V, kvs, 0);
+        build_linear(b, k, src, a->k, kvs, b->hidden, a->k_bias);
+        if (!(g->k_is_v && kind == FULL)) build_linear(b, v, src, a->v, kvs, b->hidden, a->v_bias);
+        build_head_norm(b, v, g->k_is_v && kind == FULL ? k : v, b->kv_heads, hd, NULL);
+        build_head_norm(b, k, k, b->kv_heads, hd, a->k_norm);
+        build_rope(b, k, b->kv_heads, hd, a->rope, a->rope_style);
+        stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, b->head_dim, out, q, k, v, 0);
+        g->cache[kind] = (uint32_t)b->p->caches.count - 1;
+    }
+    build_linear(b, dst, out, a->o, b->hidden, qs, a->o_bias);
+}
+
+/* ---- feed forward ---- */
+
+/* The router sees the residual, normed and times a vector over the root of its length. */
+static uint32_t route(struct build *b, const struct gemma4 *g)
+{
+    struct plan_view in = build_view(b, BUF_T1, b->hidden, 0);
+    struct op_norm o = {.src = build_x(b),
+                        .dst = in,
+                        .groups = 1,
+                        .width = b->hidden,
+                        .src_stride = b->hidden,
+                        .dst_stride = b->hidden,
+                        .kind = NORM_RMS,
+                        .eps = b->eps,
+                        .bias = PLAN_NONE};
+
+    o.weight = build_vector(b, "router.scale", b->hidden);
+    build_norm_op(b, &o);
+    build_scale(b, in, b->hidden, 1.0f / sqrtf((float)b->hidden), 0);
+    return stack_route(b, &g->moe, in);
+}
+
+/* The chosen experts are asked for, and on their way while the dense part is computed. */
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct gemma4 *g = s->own;
+    struct plan_view out2, in2;
+    uint32_t table;
+
+    if (!g->moe.experts) {
+        stack_mlp(b, &s->mlp, dst, src);
+        return;
+    }
+    out2 = build_view(b, BUF_OUT2, b->hidden, 0);
+    in2 = build_view(b, BUF_T1, b->hidden, 0);
+    table = route(b, g);
+    stack_mlp(b, &s->mlp, dst, src);
+    build_norm(b, dst, dst, "post_feedforward_layernorm_1");
+    build_norm(b, in2, build_x(b), "pre_feedforward_layernorm_2");
+    stack_experts(b, &g->moe, table, out2, in2);
+    build_norm(b, out2, out2, "post_feedforward_layernorm_2");
+    build_add(b, dst, dst, out2, b->hidden, 1, 1);
+}
+
+/* ---- the stack ---- */
+
+static void before_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    const struct gemma4 *g = s->own;
+    enum kind kind = kind_of(b, i);
+
+    set_heads(b, g, i, kind);
+    s->attention.window = kind == SLIDING ? g->window : 0;
+    s->attention.rope = &g->rope[kind];
+    s->mlp.inter = g->inter * (g->wide && i >= g->first_shared ? 2 : 1);
+    if (build_ok(b) && b->head_dim != g->rope[kind].dim)
+        config_fault(b->c, b->e, "per_layer_config", "layer %u has heads of %u columns, an earlier one of its kind %u",
+                     i, b->head_dim, g->rope[kind].dim);
+    if (build_ok(b) && i >= g->first_shared && g->cache[kind] == PLAN_NONE)
+        config_fault(b->c, b->e, "num_kv_shared_layers",
+                     "layer %u takes the keys of an earlier layer of its kind, and none of those has any", i);
+}
+
+static void after_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    (void)s;
+    (void)i;
+    build_scale_by(b, build_x(b), b->hidden, "layer_scalar", 1);
+}
+
+/* One table for each kind, of the heads of its first layer. */
+static void make_ropes(struct build *b, struct gemma4 *g)
+{
+    static const struct rope_request usual[KINDS] = {
+        [SLIDING] = {.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .theta = 10000},
+        [FULL] = {.layer_type = "full_attention", .theta = 1e6, .type = "proportional", .share = 0.25},
+    };
+
+    for (int kind = 0; kind < KINDS && build_ok(b); kind++) {
+        struct rope_request q = usual[kind];
+        uint32_t i = 0;
+
+        while (i < b->layers && build_ok(b) && kind_of(b, i) != (enum kind)kind) i++;
+        if (i == b->layers) continue;
+        set_heads(b, g, i, (enum kind)kind);
+        q.head_dim = b->head_dim;
+        if (build_ok(b)) g->rope[kind] = build_rotary(b, q);
+    }
+}
+
+static struct moe experts_of(struct build *b)
+{
+    struct moe m = {.router = "router.proj",
+                    .each = "router.per_expert_scale",
+                    .score = SCORE_SOFTMAX,
+                    .flags = ROUTER_NORMALIZE,
+                    .scale = 1,
+                    .fused_gate_up = "experts.gate_up_proj",
+                    .fused_down = "experts.down_proj",
+                    .act = build_activation(b, "hidden_activation", ACT_GELU_TANH)};
+
+    if (!config_bool_or(b->c, "enable_moe_block", false, b->e)) return m;
+    m.experts = config_size(b->c, "num_experts", 1, EXPERTS_LIMIT, b->e);
+    m.top = config_size(b->c, "top_k_experts", 1, EXPERTS_LIMIT, b->e);
+    m.inter = config_size(b->c, "moe_intermediate_size", 1, SIZE_LIMIT, b->e);
+    return m;
+}
+
+static void read_switches(struct build *b, struct gemma4 *g)
+{
+    uint32_t shared = config_size_or(b->c, "num_kv_shared_layers", 0, SIZE_LIMIT, 0, b->e), own;
+
+    if (build_ok(b) && shared && shared >= b->layers)
+        config_fault(b->c, b->e, "num_kv_shared_layers", "%u of %u layers: none is left that has keys of its own",
+                     shared, b->layers);
+    g->first_shared = build_ok(b) ? b->layers - shared : 0;
+    g->window = build_sliding(b);
+    g->k_is_v = config_bool_or(b->c, "attention_k_eq_v", false, b->e);
+    g->wide = config_bool_or(b->c, "use_double_wide_mlp", false, b->e);
+    g->head_dim = b->head_dim;
+    g->kv_heads = b->kv_heads;
+    g->inter = b->inter;
+    g->moe = experts_of(b);
+    own = config_size_or(b->c, "hidden_size_per_layer_input", 0, SIZE_LIMIT, 0, b->e);
+    if (own)
+        config_fault(b->c, b->e, "hidden_size_per_layer_input",
+                     "%u columns of embeddings of each layer are not supported", own);
+}
+
+void family_gemma4(struct build *b)
+{
+    struct gemma4 g = {.cache = {PLAN_NONE, PLAN_NONE}};
+    struct stack s;
+    bool bias;
+
+    build_sizes(b);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
+    read_switches(b, &g);
+    if (build_ok(b)) make_ropes(b, &g);
+    s = stack_llama(b, &g.rope[FULL]);
+    bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    s.attention.scale = 1;
+    s.mlp.act = g.moe.act;
+    s.embed_scale = (float)sqrt(b->hidden);
+    s.tied = build_tied(b);
+    s.logit_cap = (float)positive(b, "final_logit_softcapping");
+    s.after_attention = "post_attention_layernorm";
+    s.before_mlp = "pre_feedforward_layernorm";
+    s.after_mlp = "post_feedforward_layernorm";
+    s.before_layer = before_layer;
+    s.after_layer = after_layer;
+    s.attend = attend;
+    s.feed = feed;
+    s.own = &g;
+    if (build_ok(b)) stack_build(b, &s);
+}
