@@ -192,15 +192,22 @@ static const struct plan_matrix *matrix_of(const struct decoder *d, const struct
                                    : NULL;
 }
 
+static int blame_row(const struct decoder *d, const struct plan_matrix *m, uint32_t row, struct error *e)
+{
+    uint32_t token = d->positions.token[row];
+
+    return error_set(e, EBADMSG, "%s: tensor %s: row %llu holds elements that are not finite numbers: " REMEDY,
+                     plan_string(d->plan, plan_files(d->plan)[m->file].name), plan_string(d->plan, m->name),
+                     token < m->rows ? (unsigned long long)token : 0);
+}
+
 static int blame_result(const struct decoder *d, const struct plan_op *op, uint32_t row, struct error *e)
 {
     const struct plan_matrix *m = matrix_of(d, op);
     const char *file = m ? plan_string(d->plan, plan_files(d->plan)[m->file].name) : NULL,
                *name = m ? plan_string(d->plan, m->name) : NULL;
 
-    if (op->kind == OP_EMBED)
-        return error_set(e, EBADMSG, "%s: tensor %s: row %u holds elements that are not finite numbers: " REMEDY, file,
-                         name, d->positions.token[row]);
+    if (op->kind == OP_EMBED) return blame_row(d, m, row, e);
     if (m)
         return error_set(e, EBADMSG,
                          "%s: tensor %s: products with it exceed float32, though its elements are numbers: " REMEDY,
@@ -216,26 +223,38 @@ static int blame_result(const struct decoder *d, const struct plan_op *op, uint3
                      op->layer, plan_op_name(op->kind));
 }
 
-int check_result(struct decoder *d, const struct plan_op *op, struct error *e)
+/* Rows of an operation's result that are not finite numbers: the first; d->rows: there is none. -ENOMEM. */
+static int look(struct decoder *d, struct plan_view v, uint32_t *row, struct error *e)
 {
-    struct plan_view views[PLAN_OP_VIEWS];
-    uint32_t n = plan_op_views(op, views), ld;
-    uint64_t elements, i = 0;
-    float *host;
+    const uint64_t each = PIECE_BYTES / sizeof(float);
+    uint32_t ld = decoder_ld(d, v);
+    uint64_t elements = (uint64_t)d->rows * ld, i = 0;
+    float *host = malloc(PIECE_BYTES);
 
-    if (!n || !d->rows || op->kind == OP_ROUTER || op->kind == OP_LOGITS) return 0;
-    ld = decoder_ld(d, views[n - 1]);
-    elements = (uint64_t)d->rows * ld;
-    host = malloc(PIECE_BYTES);
     if (!host) return error_set(e, ENOMEM, "no memory to look for what is not a number");
     for (; i < elements; i++) {
-        const uint64_t each = PIECE_BYTES / sizeof *host;
-
         if (i % each == 0)
-            ops_download(d->ops, host, d->buffers[views[n - 1].buf] + i,
+            ops_download(d->ops, host, d->buffers[v.buf] + i,
                          (elements - i < each ? elements - i : each) * sizeof *host);
         if (!isfinite(host[i % each])) break;
     }
     free(host);
-    return i == elements ? 0 : blame_result(d, op, (uint32_t)(i / ld), e);
+    *row = (uint32_t)(i / ld);
+    return 0;
+}
+
+int check_result(struct decoder *d, const struct plan_op *op, struct error *e)
+{
+    struct plan_view views[PLAN_OP_VIEWS];
+    uint32_t n = plan_op_views(op, views), row;
+    int rc;
+
+    if (!n || !d->rows || op->kind == OP_ROUTER || op->kind == OP_LOGITS) return 0;
+    rc = look(d, views[n - 1], &row, e);
+    if (!rc && row < d->rows) return blame_result(d, op, row, e);
+    if (!rc && op->kind == OP_EMBED && (op->embed.flags & EMBED_BESIDE)) {
+        rc = look(d, op->embed.beside_dst, &row, e);
+        if (!rc && row < d->rows) return blame_row(d, &plan_matrices(d->plan)[op->embed.beside], row, e);
+    }
+    return rc;
 }

@@ -285,7 +285,7 @@ static int check_rows(struct decoder *d, const struct control_sweep *o, struct e
 
 static int run_embed(struct decoder *d, const struct op_embed *p, struct error *e)
 {
-    struct ops_gather g = {.form = plan_matrices(d->plan)[p->matrix].form, .index = d->positions.d_gather};
+    struct ops_gather g = {.index = d->positions.d_gather, .stride = plan_row_stride(d->plan)};
     struct tiles_rows r;
     int rc;
 
@@ -295,10 +295,17 @@ static int run_embed(struct decoder *d, const struct op_embed *p, struct error *
             return error_set(e, EPROTO, "%u rows of the embedding from number %llu on, expected are %llu from %llu on",
                              r.count, (unsigned long long)r.first, (unsigned long long)(d->end_row - d->next_row),
                              (unsigned long long)d->next_row);
+        g.form = plan_matrices(d->plan)[p->matrix].form;
         g.rows = r.data;
         g.first = (uint32_t)(r.first - d->first_row);
         g.count = r.count;
         ops_embed(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), &g, d->positions.n, p->width, p->scale);
+        if (p->flags & EMBED_BESIDE) {
+            g.form = plan_matrices(d->plan)[p->beside].form;
+            g.rows = (const uint8_t *)r.data + plan_beside_offset(d->plan);
+            ops_embed(d->ops, decoder_at(d, p->beside_dst), decoder_ld(d, p->beside_dst), &g, d->positions.n,
+                      p->beside_width, p->beside_scale);
+        }
         tiles_done(&d->row_tiles);
         d->next_row += r.count;
     }

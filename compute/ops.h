@@ -65,11 +65,12 @@ struct ops_weight {
 
 /* ---- operations ---- */
 
-/* Stored rows, contiguous, in device memory: numbers first .. first + count - 1 of those that n positions look for. */
+/* Stored rows in device memory: numbers first .. first + count - 1 of those that n positions look for. */
 struct ops_gather {
     const void *rows;
     uint32_t form, first, count;
     const uint32_t *index; /* [n] device: the number that each position looks for */
+    uint64_t stride;       /* bytes from one row to the next; 0: they lie side by side */
 };
 /* dst[i][0..width) = scale * the row of number index[i], where it is among these; other positions stay as they are. */
 void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width,

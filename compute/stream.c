@@ -159,7 +159,7 @@ int tiles_next(struct tiles *t, struct tile_part *out, struct error *e)
 
 int tiles_gather(struct tiles *t, struct tiles_rows *out, struct error *e)
 {
-    uint64_t row_bytes = t->stage->plan->gather.row_bytes;
+    uint64_t row_bytes = plan_row_stride(t->stage->plan);
     struct ring_entry *x;
     const uint8_t *base = NULL;
     int rc;

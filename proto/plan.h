@@ -50,6 +50,7 @@ struct plan_shm {
     struct plan_spec spec;
     struct plan_run run;
     struct plan_gather gather; /* the embedding's rows */
+    struct plan_gather beside; /* the second table's, by the same numbers; rows 0: there is none */
 #define PLAN_TABLE(table, type) struct plan_table table;
     PLAN_PROGRAM_TABLES(PLAN_TABLE)
     PLAN_TILE_TABLES(PLAN_TABLE)
@@ -65,6 +66,24 @@ struct plan_shm {
 PLAN_PROGRAM_TABLES(PLAN_ACCESS)
 PLAN_TILE_TABLES(PLAN_ACCESS)
 #undef PLAN_ACCESS
+
+/* The second table beside the embedding; PLAN_NONE: there is none. */
+static inline uint32_t plan_beside_matrix(const struct plan_shm *p)
+{
+    const struct plan_op *first = plan_ops(p);
+
+    return p->ops.count && first->kind == OP_EMBED && (first->embed.flags & EMBED_BESIDE) ? first->embed.beside
+                                                                                          : PLAN_NONE;
+}
+/* Of a row that is sent: where the second table's part begins, and the bytes from one to the next. */
+static inline uint64_t plan_beside_offset(const struct plan_shm *p)
+{
+    return plan_row_aligned(p->gather.row_bytes);
+}
+static inline uint64_t plan_row_stride(const struct plan_shm *p)
+{
+    return plan_rows_stride(p->gather.row_bytes, p->beside.row_bytes);
+}
 
 static inline const char *plan_string(const struct plan_shm *p, uint64_t name)
 {

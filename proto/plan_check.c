@@ -1,6 +1,7 @@
 #include "proto/check.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* What the stages allocate from this must not overflow. */
 static int check_sizes(const struct plan_shm *p, struct error *e)
@@ -20,16 +21,25 @@ static int check_sizes(const struct plan_shm *p, struct error *e)
     return 0;
 }
 
-/* The table that rows are read from is the embedding; the program's check has seen what that is. */
+static bool is_table(const struct plan_gather *t, const struct plan_matrix *m)
+{
+    return t->file == m->file && t->file_off == m->file_off && t->rows == m->rows && t->row_bytes == m->row_bytes;
+}
+
+/* The tables that rows are read from are the embedding and what stands beside it; the program's check has seen what those
+ * are. */
 static int check_gather(const struct plan_shm *p, struct error *e)
 {
-    const struct plan_matrix *m = &plan_matrices(p)[p->spec.embed_matrix];
-    const struct plan_gather *t = &p->gather;
+    uint32_t beside = plan_beside_matrix(p);
+    const struct plan_gather *t = &p->gather, none = {0};
 
-    if (t->file != m->file || t->file_off != m->file_off || t->rows != m->rows || t->row_bytes != m->row_bytes)
+    if (!is_table(t, &plan_matrices(p)[p->spec.embed_matrix]))
         CHECK_FAIL("rows are not gathered from the embedding, matrix %u", p->spec.embed_matrix);
-    if (t->row_bytes > p->run.row_slot_bytes || t->rows > UINT32_MAX / 2)
-        CHECK_FAIL("%llu rows of %llu bytes, slots for rows have %llu", ULL(t->rows), ULL(t->row_bytes),
+    if (beside == PLAN_NONE ? memcmp(&p->beside, &none, sizeof none) != 0
+                            : !is_table(&p->beside, &plan_matrices(p)[beside]))
+        CHECK_FAIL("rows beside the embedding's are not gathered from matrix %u", beside);
+    if (plan_row_stride(p) > p->run.row_slot_bytes || t->rows > UINT32_MAX / 2)
+        CHECK_FAIL("%llu rows of %llu bytes, slots for rows have %llu", ULL(t->rows), ULL(plan_row_stride(p)),
                    ULL(p->run.row_slot_bytes));
     return 0;
 }

@@ -17,7 +17,10 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
     uint32_t n = 0;
 
     switch (op->kind) {
-    case OP_EMBED: out[n++] = op->embed.dst; break;
+    case OP_EMBED:
+        if (op->embed.flags & EMBED_BESIDE) out[n++] = op->embed.beside_dst;
+        out[n++] = op->embed.dst;
+        break;
     case OP_NORM:
         out[n++] = op->norm.src;
         out[n++] = op->norm.dst;

@@ -63,7 +63,7 @@ struct plan_view {
 };
 
 enum plan_op_kind {
-    OP_EMBED,     /* dst = scale * row of the embedding, one for each position */
+    OP_EMBED,     /* dst = scale * row of the embedding, one for each position; and a row of a second table beside it */
     OP_NORM,      /* dst = norm(src) * (weight_add + weight) + bias, for each of groups groups of width columns */
     OP_MATMUL,    /* dst = src W^T + bias */
     OP_HEADMM,    /* for each head h: dst_h = src_h W_h^T, or src_h W_h when transposed */
@@ -95,10 +95,15 @@ enum plan_act {
     ACT_SWIGLU_OAI
 }; /* (min(gate, limit) * sigmoid(alpha gate)) * (clamp(up, +-limit) + 1) */
 
+#define EMBED_BESIDE 1u /* of the first operation only; a token that the second table has no row of takes its row 0 */
 struct op_embed {
     struct plan_view dst;
     uint32_t matrix, width;
     float scale;
+    uint32_t flags;
+    struct plan_view beside_dst;
+    uint32_t beside, beside_width; /* the second table, and its columns */
+    float beside_scale;
 };
 struct op_norm {
     struct plan_view src, dst;

@@ -79,6 +79,18 @@ static int apart(const struct at *a, struct plan_view src, struct plan_view dst)
     return 0;
 }
 
+static int embed_beside(const struct at *a, const struct op_embed *o)
+{
+    const struct plan_matrix *m;
+    int rc = matrix(a, o->beside, &m);
+
+    if (rc) return rc;
+    if (o->flags != EMBED_BESIDE || a->i || !form_can_be_table(m->form) || m->unit_rows || o->beside_width != m->cols)
+        OP_FAIL("flags %x: matrix %u of %llu x %llu %s beside the embedding, of width %u", o->flags, o->beside,
+                ULL(m->rows), ULL(m->cols), form_name(m->form), o->beside_width);
+    return columns(a, "second destination", o->beside_dst, o->beside_width);
+}
+
 static int embed(const struct at *a, const struct op_embed *o)
 {
     const struct plan_matrix *m;
@@ -89,7 +101,8 @@ static int embed(const struct at *a, const struct op_embed *o)
         m->rows < a->p->spec.vocab)
         OP_FAIL("matrix %u of %llu x %llu %s for %u tokens of width %u", o->matrix, ULL(m->rows), ULL(m->cols),
                 form_name(m->form), a->p->spec.vocab, o->width);
-    return columns(a, "destination", o->dst, o->width);
+    rc = columns(a, "destination", o->dst, o->width);
+    return rc || !o->flags ? rc : embed_beside(a, o);
 }
 
 static int norm(const struct at *a, const struct op_norm *o)

@@ -51,11 +51,24 @@ struct plan_expert_tiles {
     uint32_t tile0, each;
 };
 
-/* A table whose rows are read one by one, as they are asked for (the embedding). rows 0: there is none. */
+/* A table whose rows are read one by one, as they are asked for (the embedding). rows 0: there is none. With a second table
+ * beside it, each row that is sent is the first one's, then the second one's of the same number (of number 0, where it has
+ * not so many), each from a multiple of PLAN_ROW_ALIGN on. */
+#define PLAN_ROW_ALIGN 16u
 struct plan_gather {
     uint64_t file_off, rows, row_bytes;
     uint32_t file, pad;
 };
+
+static inline uint64_t plan_row_aligned(uint64_t bytes)
+{
+    return (bytes + PLAN_ROW_ALIGN - 1) / PLAN_ROW_ALIGN * PLAN_ROW_ALIGN;
+}
+/* Bytes from one row that is sent to the next; beside_bytes 0: there is no second table. */
+static inline uint64_t plan_rows_stride(uint64_t row_bytes, uint64_t beside_bytes)
+{
+    return beside_bytes ? plan_row_aligned(row_bytes) + plan_row_aligned(beside_bytes) : row_bytes;
+}
 
 /* ---- device memory (cuda): the lanes' slots, then the pinned tiles ----
  * A tile lies there as in its host slot, but every part is moved down to a multiple of 256 bytes, for wide loads. That

@@ -14,7 +14,7 @@ enum { NOT_READ, PINNED, FIRST_SUM }; /* a sum is never one of the first two */
 struct content {
     struct content_options o;
     uint32_t tiles;
-    const struct plan_gather *table;
+    const struct plan_gather *table, *beside;
     _Atomic uint64_t *tile; /* [tiles] NOT_READ, PINNED or the sum of its payload */
     _Atomic uint64_t *row;  /* [table->rows] NOT_READ or a sum */
     uint8_t *block;         /* [BLOCK], of content_compare() */
@@ -29,6 +29,7 @@ int content_open(struct content **out, const struct content_options *o, struct e
     c->o = *o;
     c->tiles = (uint32_t)p->tiles.count;
     c->table = &p->gather;
+    c->beside = &p->beside;
     c->tile = calloc(c->tiles + 1u, sizeof *c->tile);
     c->row = calloc(c->table->rows + 1, sizeof *c->row);
     c->block = aligned_alloc(PLAN_PAGE, BLOCK);
@@ -86,6 +87,7 @@ void content_row(struct content *c, uint32_t row, const uint8_t *base)
     if (atomic_load_explicit(&c->row[row], memory_order_relaxed) != NOT_READ) return;
     checksum_begin(&sum);
     checksum_feed(&sum, base, c->table->row_bytes);
+    if (c->beside->rows) checksum_feed(&sum, base + plan_row_aligned(c->table->row_bytes), c->beside->row_bytes);
     atomic_store_explicit(&c->row[row], sum_of(&sum), memory_order_release);
 }
 
@@ -151,16 +153,30 @@ static bool tile_lies_in(const struct content *c, uint32_t tile, uint32_t file)
     return false;
 }
 
+/* A row's sum is that of both tables' parts, wherever these lie. */
+static int compare_row(struct content *c, uint64_t i, uint64_t noted, bool *same, struct error *e)
+{
+    const struct plan_gather *t = c->table, *b = c->beside;
+    struct checksum sum;
+    int rc;
+
+    checksum_begin(&sum);
+    rc = walk(c, t->file, t->file_off + i * t->row_bytes, t->row_bytes, &sum, NULL, NULL, e);
+    if (!rc && b->rows)
+        rc = walk(c, b->file, b->file_off + (i < b->rows ? i : 0) * b->row_bytes, b->row_bytes, &sum, NULL, NULL, e);
+    *same = sum_of(&sum) == as_noted(noted);
+    return rc;
+}
+
 static int compare_rows(struct content *c, uint32_t file, bool *same, struct error *e)
 {
-    const struct plan_gather *m = c->table;
+    bool here = c->table->file == file || (c->beside->rows && c->beside->file == file);
     int rc = 0;
 
-    for (uint64_t i = 0; m->file == file && i < m->rows && *same && !rc; i++) {
+    for (uint64_t i = 0; here && i < c->table->rows && *same && !rc; i++) {
         uint64_t noted = atomic_load_explicit(&c->row[i], memory_order_acquire);
 
-        if (noted == NOT_READ) continue;
-        rc = compare_range(c, file, m->file_off + i * m->row_bytes, m->row_bytes, noted, same, e);
+        if (noted != NOT_READ) rc = compare_row(c, i, noted, same, e);
     }
     return rc;
 }

@@ -148,6 +148,7 @@ static int open_rows(struct files *f, const struct plan_shm *p, struct error *e)
 {
     int fd = p->gather.rows ? files_fd(f, p->gather.file, FILES_ROWS, e) : 0;
 
+    if (fd >= 0 && p->beside.rows) fd = files_fd(f, p->beside.file, FILES_ROWS, e);
     return fd < 0 ? fd : 0;
 }
 

@@ -55,10 +55,16 @@ int gather_open(struct gather *g, const struct gather_options *o, struct error *
     uint32_t n;
     int rc;
 
-    *g = (struct gather){.run = o->run, .table = &p->gather, .fetch = o->fetch, .arena = o->arena, .cache = o->cache};
+    *g = (struct gather){.run = o->run,
+                         .table = &p->gather,
+                         .beside = &p->beside,
+                         .stride = plan_row_stride(p),
+                         .fetch = o->fetch,
+                         .arena = o->arena,
+                         .cache = o->cache};
     if ((rc = lane_open(&g->lane, o->run, &p->run, LANE_ROWS, e))) return rc;
     if (!g->table->rows) return 0;
-    g->rows_each = (uint32_t)(plan_slot_bytes(&p->run, LANE_ROWS) / g->table->row_bytes);
+    g->rows_each = (uint32_t)(plan_slot_bytes(&p->run, LANE_ROWS) / g->stride);
     if (!g->rows_each) return error_set(e, EPROTO, "plan: a slot is shorter than a row of the table");
     n = o->cache ? list_held(g, p, NULL) : 0;
     if (!n) return 0;
@@ -101,15 +107,34 @@ static void close_entry(struct gather *g)
     g->open = NULL;
 }
 
-/* 1: begun, 0: there is no room for it now, -errno. */
-static int begin_row(struct gather *g, uint64_t tiles, struct error *e)
+/* The row's part of the first table, to its place; results as begin_row(). */
+static int begin_first(struct gather *g, struct ring_entry *x, uint8_t *dest, uint64_t tiles, struct error *e)
 {
     const struct plan_gather *t = g->table;
     uint64_t offset = t->file_off + g->row * t->row_bytes;
-    struct ring_entry *x = g->open;
     const uint8_t *held = find_held(g, offset, tiles);
+
+    if (!held) return fetch_row(g->fetch, lane_job(&g->lane, x->seq), t->file, offset, (uint32_t)t->row_bytes, dest, e);
+    memcpy(dest, held, t->row_bytes);
+    return 1;
+}
+
+static int begin_beside(struct gather *g, struct ring_entry *x, uint8_t *dest, struct error *e)
+{
+    const struct plan_gather *t = g->beside;
+    uint64_t row = g->row < t->rows ? g->row : 0;
+
+    if (!t->rows) return 1;
+    return fetch_row(g->fetch, lane_job(&g->lane, x->seq), t->file, t->file_off + row * t->row_bytes,
+                     (uint32_t)t->row_bytes, dest + plan_row_aligned(g->table->row_bytes), e);
+}
+
+/* 1: begun, 0: there is no room for it now, -errno. */
+static int begin_row(struct gather *g, uint64_t tiles, struct error *e)
+{
+    struct ring_entry *x = g->open;
     uint8_t *dest;
-    int rc = 1;
+    int rc;
 
     if (!x) {
         if (!lane_room(&g->lane) || !lane_slot_free(&g->lane)) return 0;
@@ -117,14 +142,13 @@ static int begin_row(struct gather *g, uint64_t tiles, struct error *e)
         lane_use_slot(&g->lane, x);
         fetch_rows(lane_job(&g->lane, x->seq));
     }
-    dest = g->arena + x->offset + x->rows * t->row_bytes;
-    if (held)
-        memcpy(dest, held, t->row_bytes);
-    else
-        rc = fetch_row(g->fetch, lane_job(&g->lane, x->seq), t->file, offset, (uint32_t)t->row_bytes, dest, e);
-    if (rc != 1) return rc;
+    dest = g->arena + x->offset + x->rows * g->stride;
+    if (!g->half && (rc = begin_first(g, x, dest, tiles, e)) != 1) return rc;
+    g->half = true;
+    if ((rc = begin_beside(g, x, dest, e)) != 1) return rc;
+    g->half = false;
     x->rows++;
-    x->bytes += t->row_bytes;
+    x->bytes += g->stride;
     g->number++;
     if (g->last || x->rows == g->rows_each) close_entry(g);
     return 1;

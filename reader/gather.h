@@ -2,7 +2,8 @@
  *
  * A slot takes as many rows as it has room for, all of one batch. A row whose bytes lie in the host cache, since a tile that
  * stays there holds them (a head that is the embedding too), is copied from it; every other one is a small read of its own,
- * through the page cache, and goes before the reads of tiles. */
+ * through the page cache, and goes before the reads of tiles. Where a second table stands beside the first, a row is two
+ * reads, one of each. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,7 +16,8 @@ struct gather_held; /* a piece of the table in the host cache */
 
 struct gather {
     struct epoch_shm *run;
-    const struct plan_gather *table;
+    const struct plan_gather *table, *beside;
+    uint64_t stride; /* bytes of a row in a slot */
     struct fetch *fetch;
     uint8_t *arena;
     const uint8_t *cache;
@@ -24,6 +26,7 @@ struct gather {
     struct ring_entry *open; /* the entry that rows are added to; NULL: none */
     uint64_t number;         /* of the next row */
     bool pending, last;      /* a row that was taken from the list and not yet begun; it ends its batch */
+    bool half;               /* of that row the first table's part has begun */
     uint32_t row;
     struct gather_held *held; /* by place in the file */
     uint32_t held_count;

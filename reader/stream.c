@@ -101,7 +101,7 @@ static void note_content(void *arg, enum lane_id lane, const struct ring_entry *
     if (lane == LANE_ROWS) {
         for (uint32_t i = 0; i < x->rows; i++)
             if (rows_at(s->o.run, x->sweep + i, &row))
-                content_row(s->content, row, base + i * s->o.plan->gather.row_bytes);
+                content_row(s->content, row, base + i * plan_row_stride(s->o.plan));
     } else if (lane == LANE_REQUEST || !x->sweep) {
         content_tile(s->content, x->tile, base);
     }

@@ -88,6 +88,13 @@ static void do_embed(const struct run *r, const struct op_embed *o)
     for (uint32_t i = 0; i < r->n; i++)
         for (uint32_t c = 0; c < o->width; c++)
             at(r, o->dst, i)[c] = (double)o->scale * element(r, matrix(r, o->matrix), r->tokens[i], c);
+    if (!(o->flags & EMBED_BESIDE)) return;
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct plan_matrix *m = matrix(r, o->beside);
+        uint32_t row = r->tokens[i] < m->rows ? r->tokens[i] : 0;
+        for (uint32_t c = 0; c < o->beside_width; c++)
+            at(r, o->beside_dst, i)[c] = (double)o->beside_scale * element(r, m, row, c);
+    }
 }
 
 static void norm_group(const struct run *r, const struct op_norm *o, const double *x, double *y, uint32_t g)

@@ -198,6 +198,11 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
                    op->embed.width <= plan_matrices(p)[op->embed.matrix].cols,
                "embedding");
         walk_view(p, op->embed.dst, op->embed.width);
+        if (!(op->embed.flags & EMBED_BESIDE)) break;
+        inside(op->embed.beside < p->matrices.count &&
+                   op->embed.beside_width <= plan_matrices(p)[op->embed.beside].cols,
+               "table beside the embedding");
+        walk_view(p, op->embed.beside_dst, op->embed.beside_width);
         break;
     case OP_NORM:
         more = op->norm.groups - 1;

@@ -275,7 +275,7 @@ static void check_rows(const struct record *r, uint32_t form, const unsigned cha
     stored_make(&s, &h, r->type);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
-        const struct ops_gather g = {s.data, form, 5, 3, index};
+        const struct ops_gather g = {s.data, form, 5, 3, index, 0};
 
         for (uint32_t i = 0; i < 5 * h.cols; i++) got[i] = -3;
         ops_embed(o, got, h.cols, &g, 5, h.cols, 0.5f);

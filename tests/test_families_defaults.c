@@ -116,6 +116,14 @@ static void refused_by_name(void **state)
         {"olmo2", "rope_parameters",
          "{\"full_attention\":{\"rope_type\":\"default\"},\"sliding_attention\":{\"rope_type\":\"default\"}}",
          "rope_parameters"},
+        {"gemma4", "num_kv_shared_layers", "6", "num_kv_shared_layers"},
+        {"gemma4", "num_kv_shared_layers", "1", "num_kv_shared_layers"},
+        {"gemma4", "per_layer_config", "{\"05\":{\"wobble\":1}}", "wobble"},
+        {"gemma4", "per_layer_config", "{\"05\":{\"head_dim\":0.5}}", "per_layer_config"},
+        {"gemma4", "per_layer_config", "{\"1\":{\"head_dim\":48}}", "per_layer_config"},
+        {"gemma4", "global_head_dim", "0", "global_head_dim"},
+        {"gemma4", "num_global_key_value_heads", "3", "num_attention_heads"},
+        {"gemma4", "final_logit_softcapping", "-1", "final_logit_softcapping"},
         {"llama", "block_configs", "[{\"attention\":{\"n_heads_in_group\":4}}]", "block_configs"},
     };
 

@@ -194,7 +194,7 @@ static void embed_in_order(struct ops *o, float *dst, const void *rows, uint32_t
     uint32_t *index = malloc(n * sizeof *index);
     assert_non_null(index);
     for (uint32_t i = 0; i < n; i++) index[i] = i;
-    ops_embed(o, dst, width, &(struct ops_gather){rows, form, 0, n, index}, n, width, scale);
+    ops_embed(o, dst, width, &(struct ops_gather){rows, form, 0, n, index, 0}, n, width, scale);
     free(index);
 }
 
@@ -263,7 +263,7 @@ static void test_halves(void **state)
             kernels_assert_same(got, base, 65535, "dequantized, not-a-numbers too");
             /* rows 5, 6 and 7 of what the positions look for; what is not among them stays */
             static const uint32_t index[] = {6, 5, 8, 7, 6, 4};
-            const struct ops_gather g = {p, form, 5, 3, index};
+            const struct ops_gather g = {p, form, 5, 3, index, 0};
             for (uint32_t i = 0; i < 6006; i++) got[i] = -3;
             ops_embed(o, got, 1001, &g, 6, 1001, 0.5f);
             for (uint32_t i = 0; i < 6006; i++) {

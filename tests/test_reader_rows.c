@@ -97,6 +97,55 @@ static void take_batch(struct stub *p, uint64_t number, const uint32_t *rows, ui
     }
 }
 
+/* ---- a second table beside it ---- */
+
+#define BESIDE      410001u
+#define BESIDE_ROW  333u
+#define BESIDE_ROWS 50u
+
+static void expect_both(const struct stub *p, const struct ring_entry *x, uint32_t i, uint32_t row)
+{
+    const uint8_t *data = stub_payload(p, x) + i * plan_row_stride(p->plan),
+                  *second = data + plan_beside_offset(p->plan);
+    uint64_t wrong = 0;
+
+    for (uint32_t k = 0; k < ROW; k++) wrong += data[k] != content_byte(0, TABLE + row * ROW + k);
+    if (row >= BESIDE_ROWS) row = 0;
+    for (uint32_t k = 0; k < BESIDE_ROW; k++) wrong += second[k] != content_byte(0, BESIDE + row * BESIDE_ROW + k);
+    assert_int_equal(wrong, 0);
+}
+
+/* Each row is both tables' rows, also where there is room for one read at a time. */
+static void rows_of_two_tables(void **state)
+{
+    enum { COUNT = 200 };
+    uint32_t rows[COUNT];
+
+    for (uint32_t i = 0; i < COUNT; i++) rows[i] = i * 37 % ROWS;
+    for (uint32_t depth = 1; depth <= 9; depth += 4) {
+        struct builder *b = make_plan(*state, 2);
+        struct stub p;
+        uint32_t each;
+
+        b->head.run.io_depth = depth;
+        b->head.beside = (struct plan_gather){.file_off = BESIDE, .rows = BESIDE_ROWS, .row_bytes = BESIDE_ROW};
+        stub_start(&p, finish(b), NULL);
+        each = (uint32_t)(ROW_SLOT / plan_row_stride(p.plan));
+        assert_int_equal(rows_list(p.run, 0, rows, COUNT), 0);
+        for (uint32_t done = 0; done < COUNT;) {
+            struct ring_entry *x = stub_next(&p, LANE_ROWS);
+
+            if (!x) fail_msg("%s", p.error.text);
+            assert_int_equal(x->rows, COUNT - done < each ? COUNT - done : each);
+            assert_int_equal(x->bytes, x->rows * plan_row_stride(p.plan));
+            for (uint32_t i = 0; i < x->rows; i++) expect_both(&p, x, i, rows[done + i]);
+            done += x->rows;
+            ring_release(ring_of(&p));
+        }
+        stub_stop(&p);
+    }
+}
+
 static void every_byte_of_every_batch(void **state)
 {
     static const uint32_t counts[] = {1, EACH - 1, EACH, EACH + 1, 2 * EACH, 500, 3, 1};
@@ -227,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_of_every_batch),
+        cmocka_unit_test(rows_of_two_tables),
         cmocka_unit_test(batches_are_read_ahead),
         cmocka_unit_test(lanes_do_not_wait_for_each_other),
         cmocka_unit_test(a_row_beyond_the_table_is_refused),

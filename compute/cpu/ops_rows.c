@@ -38,8 +38,7 @@ static void embed_row(const struct job *j, uint32_t i)
     const struct ops_gather *g = j->p;
     const uint32_t k = g->index[i] - g->first;
     if (k < g->count)
-        j->o->kernels->dequantize(j->dst + i * j->ldd,
-                                  (const unsigned char *)g->rows + k * form_row_bytes(g->form, j->width), g->form,
+        j->o->kernels->dequantize(j->dst + i * j->ldd, (const unsigned char *)g->rows + k * j->stride, g->form,
                                   j->width, j->ca);
 }
 
@@ -58,6 +57,8 @@ void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *
                float scale)
 {
     struct job j = {.o = o, .p = g, .dst = dst, .ldd = ld, .n = n, .width = width, .ca = scale, .row = embed_row};
+
+    j.stride = g->stride ? g->stride : form_row_bytes(g->form, width);
     if (known(o, g->form, width)) run_rows(&j, width);
 }
 

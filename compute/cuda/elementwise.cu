@@ -169,9 +169,10 @@ bool known(struct ops *o, uint32_t form, uint64_t elements)
 void ops_embed(struct ops *o, float *dst, uint32_t ld, const struct ops_gather *g, uint32_t n, uint32_t width,
                float scale)
 {
+    uint64_t stride = g->stride ? g->stride : form_row_bytes(g->form, width);
+
     if (known(o, g->form, width))
-        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, *g,
-               form_row_bytes(g->form, width), n, width, scale);
+        launch(o, "embedding", embed_kernel, grid_for(width, n), THREADS, 0, dst, ld, *g, stride, n, width, scale);
 }
 
 void ops_dequantize(struct ops *o, float *dst, const void *src, uint32_t form, uint64_t elements)

@@ -32,6 +32,7 @@ enum build_buffer {
     BUF_ROUTER, /* logits of the experts, gates of shared ones */
     BUF_LAST,
     BUF_LOGITS, /* selected positions only */
+    BUF_BESIDE, /* rows of a second table, and what is made of them for the layers */
     BUFS
 };
 

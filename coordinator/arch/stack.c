@@ -316,6 +316,13 @@ static uint32_t embedding(struct build *b, const struct stack *s)
     build_top(b);
     o.matrix = build_matrix(b, s->embed, b->vocab, b->hidden);
     o.dst = build_x(b);
+    if (s->beside) {
+        o.flags = EMBED_BESIDE;
+        o.beside = build_matrix(b, s->beside, s->beside_rows, s->beside_width);
+        o.beside_dst = build_view(b, BUF_BESIDE, s->beside_width, 0);
+        o.beside_width = s->beside_width;
+        o.beside_scale = s->beside_scale;
+    }
     if (build_ok(b)) program_op(b->p, OP_EMBED, 0)->embed = o;
     b->p->spec.embed_matrix = o.matrix;
     return o.matrix;
@@ -414,6 +421,7 @@ void stack_build(struct build *b, struct stack *s)
 {
     uint32_t embed = embedding(b, s);
 
+    if (s->after_embedding) s->after_embedding(b, s);
     for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
         build_layer(b, i);
         if (s->before_layer) s->before_layer(b, s, i);

@@ -61,6 +61,11 @@ struct stack {
     bool parallel, tied, head_bias;
     float residual, embed_scale, logit_mul, logit_cap;
     uint32_t head_flags;
+    /* A second table that is read with the embedding, row by row; NULL: none. Its view: BUF_BESIDE. */
+    const char *beside;
+    uint32_t beside_rows, beside_width;
+    float beside_scale;
+    void (*after_embedding)(struct build *b, struct stack *s);
     void (*before_layer)(struct build *b, struct stack *s, uint32_t i);
     void (*after_layer)(struct build *b, struct stack *s, uint32_t i);
     void (*attend)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);

@@ -29,12 +29,17 @@ static void append(struct plan_shm *image, struct plan_table *to, const struct p
     image->bytes = align(image->bytes + from->count * from->size);
 }
 
+static struct plan_gather table_of(const struct plan_matrix *m)
+{
+    return (struct plan_gather){.file_off = m->file_off, .rows = m->rows, .row_bytes = m->row_bytes, .file = m->file};
+}
+
 static struct plan_shm *assemble(const struct plan_shm *program, const struct tiling *c, const struct plan_run *r,
                                  struct error *e)
 {
     uint64_t bytes = image_bytes(program, c);
     struct plan_shm *image = calloc(1, bytes);
-    const struct plan_matrix *embed;
+    uint32_t beside;
 
     if (!image) {
         error_set(e, ENOMEM, "no memory for a plan of %llu bytes", (unsigned long long)bytes);
@@ -49,9 +54,9 @@ static struct plan_shm *assemble(const struct plan_shm *program, const struct ti
     image->spec.resident_tiles = c->resident_count;
     image->spec.demand_tiles = c->expert_count;
     image->run = *r;
-    embed = &plan_matrices(image)[image->spec.embed_matrix];
-    image->gather = (struct plan_gather){
-        .file_off = embed->file_off, .rows = embed->rows, .row_bytes = embed->row_bytes, .file = embed->file};
+    image->gather = table_of(&plan_matrices(image)[image->spec.embed_matrix]);
+    beside = plan_beside_matrix(image);
+    if (beside != PLAN_NONE) image->beside = table_of(&plan_matrices(image)[beside]);
     return image;
 }
 

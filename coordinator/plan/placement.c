@@ -58,7 +58,9 @@ static const char *mib(uint64_t bytes, char out[32])
 static void set_row_slots(struct draft *d)
 {
     struct plan_run *r = d->r;
-    uint64_t row = plan_matrices(d->p)[d->p->spec.embed_matrix].row_bytes;
+    uint32_t beside = plan_beside_matrix(d->p);
+    uint64_t row = plan_rows_stride(plan_matrices(d->p)[d->p->spec.embed_matrix].row_bytes,
+                                    beside == PLAN_NONE ? 0 : plan_matrices(d->p)[beside].row_bytes);
     uint64_t all = r->max_positions * row, slot = least_of(least_of(all, ROW_SLOT), r->slot_bytes), each;
 
     r->row_slot_bytes = pages(most_of(slot / row * row, row));

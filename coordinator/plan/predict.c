@@ -193,8 +193,9 @@ double plan_prompt_seconds(const struct plan_summary *z, const struct plan_shm *
 
 void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const struct calibration *v)
 {
-    const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix];
+    const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix], *beside = NULL;
 
+    if (plan_beside_matrix(p) != PLAN_NONE) beside = &plan_matrices(p)[plan_beside_matrix(p)];
     *out = (struct plan_summary){
         .context = p->spec.context, .max_positions = p->run.max_positions, .slot_bytes = p->run.slot_bytes};
     count_tiles(out, p);
@@ -204,7 +205,9 @@ void plan_summarize(struct plan_summary *out, const struct plan_shm *p, const st
     count_memory(out, p);
     out->sweep_bytes = out->dense_disk_bytes + (uint64_t)((double)out->expert_used_bytes * (1.0 - out->expert_hits));
     out->active_bytes = out->dense_bytes + out->resident_bytes + out->expert_used_bytes + embed->row_bytes;
+    if (beside) out->active_bytes += beside->row_bytes;
     out->weight_bytes = out->dense_bytes + out->resident_bytes + out->expert_bytes;
+    if (beside) out->weight_bytes += beside->rows * beside->row_bytes;
     /* a tied table is streamed as the head already */
     for (uint64_t i = 0, tied = 0; i <= p->ops.count; i++) {
         if (i == p->ops.count && !tied)

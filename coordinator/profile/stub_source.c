@@ -133,7 +133,7 @@ int stub_source_open(struct stub_source **out, struct engine *engine, const stru
     s->plan = plan;
     for (int i = 0; i < LANES; i++)
         ring_attach(&s->ring[i], s->run, device, (enum lane_id)i, device ? STAGE_COMPUTE : STAGE_TRANSFER);
-    s->rows_each = (uint32_t)(plan->run.row_slot_bytes / plan->gather.row_bytes);
+    s->rows_each = (uint32_t)(plan->run.row_slot_bytes / plan_row_stride(plan));
     lay_out(s, device);
     fill(s, device ? engine_cache(engine) : engine_arena(engine));
     return 0;
@@ -239,7 +239,7 @@ static bool send_rows(struct stub_source *s, bool *stuck)
         }
         send(s, LANE_ROWS,
              s->base[ROWS] + ring_published(&s->ring[LANE_ROWS]) % s->places[ROWS] * p->run.row_slot_bytes, RING_GATHER,
-             s->rows, s->rows * p->gather.row_bytes);
+             s->rows, s->rows * plan_row_stride(p));
         s->number += s->rows;
         s->rows = 0;
         s->rows_end = false;

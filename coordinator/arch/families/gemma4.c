@@ -2,7 +2,9 @@
  * their own size and, where attention_k_eq_v says so, one projection for k and v; a number that each layer's output is
  * multiplied by. Its experts stand beside the dense feed forward, each with norms of their own, and their router sees the
  * residual. Late layers may attend over the keys and values of the last layer of their kind that has its own, and have twice
- * the feed forward there. Reference: transformers, modeling_gemma4.py, configuration_gemma4.py. */
+ * the feed forward there. Small models have a second embedding with columns for each layer, gated into the residual at its
+ * end. Reference: transformers, modeling_gemma4.py, configuration_gemma4.py. */
+#include "coordinator/arch/families/layer_inputs.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
@@ -20,6 +22,7 @@ struct gemma4 {
     struct rope_table rope[KINDS];
     uint32_t cache[KINDS]; /* of the last layer that has keys and values of its own; PLAN_NONE: none yet */
     uint32_t window, head_dim, kv_heads, inter, first_shared;
+    uint32_t own; /* columns that each layer has in the second embedding; 0: there is none */
     bool k_is_v, wide;
     struct moe moe; /* experts 0: none */
 };
@@ -191,10 +194,22 @@ static void before_layer(struct build *b, struct stack *s, uint32_t i)
                      "layer %u takes the keys of an earlier layer of its kind, and none of those has any", i);
 }
 
+static void after_embedding(struct build *b, struct stack *s)
+{
+    const struct gemma4 *g = s->own;
+
+    if (g->own) layer_inputs_make(b, g->own);
+}
+
 static void after_layer(struct build *b, struct stack *s, uint32_t i)
 {
-    (void)s;
-    (void)i;
+    const struct gemma4 *g = s->own;
+    struct plan_view out = build_view(b, BUF_OUT, b->hidden, 0);
+
+    if (g->own) {
+        layer_inputs_gate(b, g->own, i, s->mlp.act, out, build_x(b));
+        build_add(b, build_x(b), build_x(b), out, b->hidden, 1, 1);
+    }
     build_scale_by(b, build_x(b), b->hidden, "layer_scalar", 1);
 }
 
@@ -238,7 +253,7 @@ static struct moe experts_of(struct build *b)
 
 static void read_switches(struct build *b, struct gemma4 *g)
 {
-    uint32_t shared = config_size_or(b->c, "num_kv_shared_layers", 0, SIZE_LIMIT, 0, b->e), own;
+    uint32_t shared = config_size_or(b->c, "num_kv_shared_layers", 0, SIZE_LIMIT, 0, b->e);
 
     if (build_ok(b) && shared && shared >= b->layers)
         config_fault(b->c, b->e, "num_kv_shared_layers", "%u of %u layers: none is left that has keys of its own",
@@ -251,10 +266,10 @@ static void read_switches(struct build *b, struct gemma4 *g)
     g->kv_heads = b->kv_heads;
     g->inter = b->inter;
     g->moe = experts_of(b);
-    own = config_size_or(b->c, "hidden_size_per_layer_input", 0, SIZE_LIMIT, 0, b->e);
-    if (own)
-        config_fault(b->c, b->e, "hidden_size_per_layer_input",
-                     "%u columns of embeddings of each layer are not supported", own);
+    g->own = config_size_or(b->c, "hidden_size_per_layer_input", 0, SIZE_LIMIT, 0, b->e);
+    if (build_ok(b) && (uint64_t)g->own * b->layers > SIZE_LIMIT)
+        config_fault(b->c, b->e, "hidden_size_per_layer_input", "%u columns for each of %u layers are out of range",
+                     g->own, b->layers);
 }
 
 void family_gemma4(struct build *b)
@@ -278,10 +293,17 @@ void family_gemma4(struct build *b)
     s.after_attention = "post_attention_layernorm";
     s.before_mlp = "pre_feedforward_layernorm";
     s.after_mlp = "post_feedforward_layernorm";
+    s.after_embedding = after_embedding;
     s.before_layer = before_layer;
     s.after_layer = after_layer;
     s.attend = attend;
     s.feed = feed;
     s.own = &g;
+    if (g.own) {
+        layer_inputs_table(b, &s, g.own);
+        if (build_ok(b) && s.beside_rows < b->vocab)
+            config_fault(b->c, b->e, "vocab_size_per_layer_input", "%u rows for a vocabulary of %u", s.beside_rows,
+                         b->vocab);
+    }
     if (build_ok(b)) stack_build(b, &s);
 }
