@@ -363,6 +363,25 @@ static void run_delta(struct decoder *d, const struct op_delta *p)
               plan_states(d->plan)[p->state].floats, &c);
 }
 
+static void run_scan(struct decoder *d, const struct op_scan *p)
+{
+    struct ops_chain c = {d->positions.from, d->positions.to, d->positions.n};
+    struct ops_scan_args x = {.x = decoder_at(d, p->x),
+                              .dt = decoder_at(d, p->dt),
+                              .b = decoder_at(d, p->b),
+                              .c = decoder_at(d, p->c),
+                              .ldx = decoder_ld(d, p->x),
+                              .lddt = decoder_ld(d, p->dt),
+                              .ldb = decoder_ld(d, p->b),
+                              .ldc = decoder_ld(d, p->c),
+                              .a_log = decoder_vector(d, p->a_log),
+                              .dt_bias = decoder_vector(d, p->dt_bias),
+                              .skip = decoder_vector(d, p->skip)};
+
+    ops_scan(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), &x, d->states[p->state],
+             plan_states(d->plan)[p->state].floats, &c);
+}
+
 static void run_act(struct decoder *d, const struct op_act *p)
 {
     bool has_up = p->up.buf != PLAN_NOBUF;
@@ -436,6 +455,7 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
     case OP_ATTENTION: run_attention(d, &op->attention); return 0;
     case OP_CONV: run_conv(d, &op->conv); return 0;
     case OP_DELTA: run_delta(d, &op->delta); return 0;
+    case OP_SCAN: run_scan(d, &op->scan); return 0;
     case OP_ROUTER: return experts_route(d, &op->router, e);
     case OP_EXPERTS: return experts_run(d, &op->experts, e);
     case OP_LOGITS: run_logits(d, &op->logits); return 0;

@@ -175,6 +175,15 @@ struct ops_delta_args {
 void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x,
                float *states, uint64_t state_floats, const struct ops_chain *c);
 
+/* state slot: [heads][states][width]. See struct op_scan. skip NULL: none. */
+struct ops_scan_args {
+    const float *x, *dt, *b, *c;
+    uint32_t ldx, lddt, ldb, ldc;
+    const float *a_log, *dt_bias, *skip;
+};
+void ops_scan(struct ops *o, const struct op_scan *p, float *dst, uint32_t ldd, const struct ops_scan_args *x,
+              float *states, uint64_t state_floats, const struct ops_chain *c);
+
 /* ---- device memory across processes (cuda; the cpu backend has none of it and returns -ENOTSUP) ---- */
 
 #define OPS_HANDLE_BYTES 64

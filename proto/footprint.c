@@ -40,6 +40,13 @@ uint64_t footprint_cpu_delta(uint32_t dk)
     return 2 * round_up(dk, 16);
 }
 
+uint64_t footprint_cpu_scan(uint32_t states)
+{
+    uint64_t positions = FOOTPRINT_CPU_SCAN;
+
+    return positions * (FOOTPRINT_CPU_SCAN_COLUMNS + 16) + UINT64_C(16) * states;
+}
+
 /* The largest of all products with stored weights. A table's experts are alike. */
 struct products {
     uint64_t cols, inputs, weights; /* columns of a matrix, inputs of a product, elements of a matrix */
@@ -100,6 +107,7 @@ static uint64_t cpu_scratch(const struct plan_shm *p, const struct plan_run *r)
 
         if (op->kind == OP_ATTENTION)
             each = most(each, sizeof(float) * footprint_cpu_attention(op->attention.dk, op->attention.dv));
+        if (op->kind == OP_SCAN) each = most(each, sizeof(float) * footprint_cpu_scan(op->scan.states));
         if (op->kind == OP_DELTA) each = most(each, sizeof(float) * footprint_cpu_delta(op->delta.dk));
     }
     return cpu_panel(p) * r->threads +

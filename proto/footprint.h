@@ -55,6 +55,10 @@ extern "C" {
 uint64_t footprint_cpu_panel(uint64_t row_bytes); /* bytes; a multiple of 64 */
 uint64_t footprint_cpu_attention(uint32_t dk, uint32_t dv);
 uint64_t footprint_cpu_delta(uint32_t dk);
+/* The same of some columns of a head of a scan, whose positions are prepared so many at a time. */
+#define FOOTPRINT_CPU_SCAN         64u
+#define FOOTPRINT_CPU_SCAN_COLUMNS 64u
+uint64_t footprint_cpu_scan(uint32_t states);
 
 /* Scratch that a call of any operation needs at most. */
 uint64_t footprint_scratch(const struct plan_shm *p, const struct plan_run *r);

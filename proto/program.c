@@ -5,8 +5,8 @@
 const char *plan_op_name(uint32_t kind)
 {
     static const char *const names[OP_KINDS] = {
-        "embed", "norm",      "matmul", "headmm", "rope",   "copy",    "add",    "act",
-        "scale", "attention", "conv",   "delta",  "router", "experts", "select", "logits",
+        "embed",     "norm", "matmul", "headmm", "rope",    "copy",   "add",    "act",  "scale",
+        "attention", "conv", "delta",  "router", "experts", "select", "logits", "scan",
     };
 
     return kind < OP_KINDS ? names[kind] : "unknown";
@@ -77,6 +77,13 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         out[n++] = op->select.dst;
         break;
     case OP_LOGITS: out[n++] = op->logits.src; break;
+    case OP_SCAN:
+        out[n++] = op->scan.x;
+        out[n++] = op->scan.dt;
+        out[n++] = op->scan.b;
+        out[n++] = op->scan.c;
+        out[n++] = op->scan.dst;
+        break;
     default: break;
     }
     return n;

@@ -79,6 +79,7 @@ enum plan_op_kind {
     OP_EXPERTS,   /* dst = sum over the chosen experts of weight * expert(src) */
     OP_SELECT,    /* from here on only positions that want logits: dst rows = chosen rows of src */
     OP_LOGITS,    /* hands src [selected][vocabulary] to the coordinator */
+    OP_SCAN,      /* selective state space, recurrent state [heads][states][width] */
     OP_KINDS
 };
 
@@ -184,6 +185,21 @@ struct op_delta {
 /* TOPK_SOFTMAX: softmax over the chosen ones only. MIXER: one after the other, each weighed by the softmax over those that are
  * left and as good but for a little, (best - x) / max(|x|, best) <= eps (SparseMixer: Liu et al. 2024, arXiv 2409.12136). */
 enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX, SCORE_MIXER };
+/* For each position and head h, of group g = h / (heads / groups), with d = softplus(dt + dt_bias) between dt_least and
+ * dt_most: S = exp(-exp(a_log) d) S + d (b_g x_h^T), dst = S^T c_g + skip x. One d, a_log and skip for each head (Mamba-2:
+ * Dao and Gu 2024, arXiv 2405.21060), or with SCAN_CHANNELS a d and skip for each column and an a_log for each of its
+ * states (Mamba: Gu and Dao 2023, arXiv 2312.00752). SCAN_RATES: a_log holds -exp(a_log). */
+#define SCAN_CHANNELS 1u
+#define SCAN_RATES    2u
+struct op_scan {
+    struct plan_view x, dt, b, c,
+        dst; /* x, dst [heads][width]; dt [heads], channels [heads][width]; b, c [groups][states] */
+    uint32_t heads, width, groups, states;
+    uint32_t a_log, dt_bias, skip; /* [heads]; channels: [heads][width][states], the others [heads][width]; skip may be
+                                      PLAN_NONE */
+    uint32_t state, flags;
+    float dt_least, dt_most;
+};
 #define ROUTER_NORMALIZE  1u /* chosen weights are divided by their sum (+ eps) */
 #define ROUTER_GROUP_TOP2 2u /* a group's score is the sum of its best two (else the best one) */
 #define ROUTER_LEAST_SUM  4u /* eps is not added to their sum: it is the least that the sum counts as */
@@ -230,6 +246,7 @@ struct plan_op {
         struct op_experts experts;
         struct op_select select;
         struct op_logits logits;
+        struct op_scan scan;
     };
 };
 

@@ -278,6 +278,32 @@ static int delta(const struct at *a, const struct op_delta *o)
     return rc;
 }
 
+static int scan(const struct at *a, const struct op_scan *o)
+{
+    uint64_t channels = (uint64_t)o->heads * o->width, each = o->flags & SCAN_CHANNELS ? channels : o->heads,
+             rates = each;
+    const struct plan_view sources[] = {o->x, o->dt, o->b, o->c};
+    int rc;
+
+    if (!o->heads || !o->width || !o->groups || !o->states || o->heads % o->groups)
+        OP_FAIL("%u heads of %u columns in %u groups of %u states", o->heads, o->width, o->groups, o->states);
+    if ((o->flags & ~(SCAN_CHANNELS | SCAN_RATES)) || !(o->dt_least >= 0 && o->dt_least <= o->dt_most))
+        OP_FAIL("flags %x, steps from %g to %g", o->flags, (double)o->dt_least, (double)o->dt_most);
+    if (o->flags & SCAN_CHANNELS && __builtin_mul_overflow(channels, o->states, &rates))
+        OP_FAIL("%llu columns of %u states", ULL(channels), o->states);
+    rc = columns(a, "x", o->x, channels);
+    if (!rc) rc = columns(a, "dt", o->dt, each);
+    if (!rc) rc = columns(a, "b", o->b, (uint64_t)o->groups * o->states);
+    if (!rc) rc = columns(a, "c", o->c, (uint64_t)o->groups * o->states);
+    if (!rc) rc = columns(a, "destination", o->dst, channels);
+    if (!rc) rc = needed_vector(a, "a_log", o->a_log, rates);
+    if (!rc) rc = needed_vector(a, "dt_bias", o->dt_bias, each);
+    if (!rc) rc = vector(a, "skip", o->skip, each);
+    if (!rc) rc = state(a, o->state, o->heads, o->states, o->width);
+    for (size_t i = 0; !rc && i < sizeof sources / sizeof *sources; i++) rc = apart(a, sources[i], o->dst);
+    return rc;
+}
+
 static int router(const struct at *a, const struct op_router *o)
 {
     const struct plan_experts *x;
@@ -360,6 +386,7 @@ static int check_op(const struct at *a)
     case OP_ATTENTION: return attention(a, &o->attention);
     case OP_CONV: return conv(a, &o->conv);
     case OP_DELTA: return delta(a, &o->delta);
+    case OP_SCAN: return scan(a, &o->scan);
     case OP_ROUTER: return router(a, &o->router);
     case OP_EXPERTS: return experts(a, &o->experts);
     case OP_SELECT: return select_rows(a, &o->select);
@@ -372,7 +399,7 @@ static int check_op(const struct at *a)
 static bool needs_all_positions(uint32_t kind)
 {
     return kind == OP_EMBED || kind == OP_ROPE || kind == OP_ATTENTION || kind == OP_CONV || kind == OP_DELTA ||
-           kind == OP_SELECT;
+           kind == OP_SCAN || kind == OP_SELECT;
 }
 
 int check_ops(const struct plan_shm *p, struct error *e)

@@ -15,6 +15,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 FAMILIES = "coordinator/arch/family.c"
 UNUSED = re.compile(r"token_id$|dropout|^initializer_range$|^use_cache$|pdrop$|_loss_coef$|^output_router_logits$|^router_jitter_noise$"
+                    r"|^time_step_limit$"  # a bound that is Infinity, which JSON does not have
                     r"|^pretraining_tp$|^num_mtp_layers$|^num_nextn_predict_layers$|^rope_parameters$|^layer_types$")
 
 # configuration_*.py beside the weights: 01-ai/Yi-6B of November 2023, internlm/internlm2-7b, baichuan-inc/Baichuan2-7B-Base
@@ -41,7 +42,9 @@ PUBLISHED = {
 
 def rotary(config):
     """What the class makes of no rules at all, under the names of an older config.json."""
-    rules = config.rope_parameters
+    rules = getattr(config, "rope_parameters", None)
+    if rules is None:
+        return
     if "full_attention" in rules:
         yield "rope_theta", rules["full_attention"]["rope_theta"]
         if "rope_local_base_freq" in inspect.getsource(type(config)):

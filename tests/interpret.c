@@ -332,6 +332,35 @@ static void delta_step(const struct run *r, const struct op_delta *o, uint32_t i
     }
 }
 
+/* One step of one column: its states, one after the other. */
+static void scan_step(const struct run *r, const struct op_scan *o, uint32_t i, uint64_t channel, double *state)
+{
+    bool channels = o->flags & SCAN_CHANNELS;
+    uint64_t head = channel / o->width, own = channels ? channel : head, group = head / (o->heads / o->groups);
+    const double *b = at(r, o->b, i) + group * o->states, *c = at(r, o->c, i) + group * o->states;
+    double x = at(r, o->x, i)[channel], d = log1p(exp(at(r, o->dt, i)[own] + vector(r, o->dt_bias, own)));
+    double sum = o->skip == PLAN_NONE ? 0 : vector(r, o->skip, own) * x;
+
+    d = fmin(fmax(d, (double)o->dt_least), (double)o->dt_most);
+    for (uint32_t k = 0; k < o->states; k++) {
+        double a = vector(r, o->a_log, channels ? channel * o->states + k : head);
+
+        state[k] = exp((o->flags & SCAN_RATES ? a : -exp(a)) * d) * state[k] + d * x * b[k];
+        sum += state[k] * c[k];
+    }
+    at(r, o->dst, i)[channel] = sum;
+}
+
+static void do_scan(const struct run *r, const struct op_scan *o)
+{
+    for (uint64_t c = 0; c < (uint64_t)o->heads * o->width; c++) {
+        double *state = calloc(o->states, sizeof *state);
+
+        for (uint32_t i = 0; i < r->n && state; i++) scan_step(r, o, i, c, state);
+        free(state);
+    }
+}
+
 static void do_delta(const struct run *r, const struct op_delta *o)
 {
     for (uint32_t h = 0; h < o->heads; h++) {
@@ -518,6 +547,7 @@ static void step(struct run *r, const struct plan_op *op)
     case OP_ATTENTION: return do_attention(r, &op->attention);
     case OP_CONV: return do_conv(r, &op->conv);
     case OP_DELTA: return do_delta(r, &op->delta);
+    case OP_SCAN: return do_scan(r, &op->scan);
     case OP_ROUTER: return do_router(r, &op->router);
     case OP_EXPERTS: return do_experts(r, &op->experts);
     case OP_SELECT: return do_select(r, &op->select);

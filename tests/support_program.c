@@ -1,5 +1,6 @@
 #include "tests/support_program.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +177,20 @@ static void recurrent(struct maker *m)
                                                .dt_bias = dt,
                                                .state = program_state(m->p, (uint64_t)s->heads * d * d),
                                                .scale = 1};
+    op(m, OP_SCAN)->scan = (struct op_scan){.x = view(m->q, 0),
+                                            .dt = view(m->normed, 0),
+                                            .b = view(m->k, 0),
+                                            .c = view(m->k, 0),
+                                            .dst = view(m->o, 0),
+                                            .heads = s->heads,
+                                            .width = d,
+                                            .groups = s->kv_heads,
+                                            .states = d,
+                                            .a_log = a_log,
+                                            .dt_bias = dt,
+                                            .skip = a_log,
+                                            .state = program_state(m->p, (uint64_t)s->heads * d * d),
+                                            .dt_most = INFINITY};
 }
 
 static void mlp(struct maker *m)

@@ -12,7 +12,7 @@ struct test_shape {
     uint32_t experts, top;          /* 0: dense */
     bool fused, transposed, biased; /* of the experts */
     bool latent;                    /* an OP_HEADMM pair in each layer */
-    bool recurrent;                 /* an OP_CONV and OP_DELTA in each layer */
+    bool recurrent;                 /* an OP_CONV, OP_DELTA and OP_SCAN in each layer */
     uint32_t block; /* rows and columns of a block of scales, where the form leaves that to the matrix */
     uint64_t gap;   /* bytes between tensors, 0: none */
 };

@@ -188,6 +188,24 @@ static void walk_delta(const struct plan_shm *p, const struct op_delta *o)
            "state");
 }
 
+static void walk_scan(const struct plan_shm *p, const struct op_scan *o)
+{
+    unsigned __int128 rates = (unsigned __int128)o->heads * o->width * o->states;
+    uint64_t channels = (uint64_t)o->heads * o->width, each = o->flags & SCAN_CHANNELS ? channels : o->heads;
+
+    inside(rates <= UINT64_MAX, "rates");
+    walk_view(p, o->x, channels);
+    walk_view(p, o->dt, each);
+    walk_view(p, o->b, (uint64_t)o->groups * o->states);
+    walk_view(p, o->c, (uint64_t)o->groups * o->states);
+    walk_view(p, o->dst, channels);
+    inside(o->a_log != PLAN_NONE && o->dt_bias != PLAN_NONE, "decay");
+    walk_vector(p, o->a_log, o->flags & SCAN_CHANNELS ? (uint64_t)rates : o->heads);
+    walk_vector(p, o->dt_bias, each);
+    walk_vector(p, o->skip, each);
+    inside(o->state < p->states.count && rates <= plan_states(p)[o->state].floats, "state");
+}
+
 static void walk_op(const struct plan_shm *p, struct stream *s, const struct plan_op *op)
 {
     uint32_t more;
@@ -252,6 +270,7 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
                "inputs kept");
         break;
     case OP_DELTA: walk_delta(p, &op->delta); break;
+    case OP_SCAN: walk_scan(p, &op->scan); break;
     case OP_ROUTER:
         inside(op->router.table < p->experts.count &&
                    op->router.experts == router_experts(plan_experts(p) + op->router.table),

@@ -31,6 +31,9 @@
 #define ATTENTION_BLOCK   FOOTPRINT_CPU_ATTENTION /* positions of the sequence that are reduced together */
 #define ATTENTION_QUERIES FOOTPRINT_CPU_QUERIES   /* queries (positions x heads) of a task */
 
+#define SCAN_POSITIONS FOOTPRINT_CPU_SCAN         /* positions whose steps are prepared together */
+#define SCAN_COLUMNS   FOOTPRINT_CPU_SCAN_COLUMNS /* of a task */
+
 /* One matrix product over the rows of one call; see ops_matmul() and ops_matmul_t(). */
 struct cpu_product {
     float *y;
@@ -106,6 +109,9 @@ struct cpu_kernels {
                  size_t c1);
     void (*delta)(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x, float *states,
                   size_t state_floats, const struct ops_chain *c, uint32_t head, float *work);
+    /* Columns [c0, c1) of head h, at most SCAN_COLUMNS. work: footprint_cpu_scan(), 64 byte aligned. */
+    void (*scan)(const struct op_scan *p, float *dst, size_t ldd, const struct ops_scan_args *x, float *states,
+                 size_t state_floats, const struct ops_chain *c, uint32_t head, size_t c0, size_t c1, float *work);
 };
 
 extern const struct cpu_kernels cpu_kernels_avx512_vbmi, cpu_kernels_avx512, cpu_kernels_avx2, cpu_kernels_plain;

@@ -31,6 +31,48 @@ void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, 
     cpu_run(o, conv_task, &j, (p->width + CONV_CHANNELS - 1) / CONV_CHANNELS, (uint64_t)p->width * p->taps * c->n);
 }
 
+struct scan_job {
+    struct ops *o;
+    const struct op_scan *p;
+    float *dst, *states;
+    const struct ops_scan_args *x;
+    size_t ldd, state_floats;
+    const struct ops_chain *chain;
+    uint64_t bytes_each;
+    uint32_t parts; /* tasks of a head */
+};
+
+static void scan_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct scan_job *j = arg;
+    const size_t c0 = (size_t)(task % j->parts) * SCAN_COLUMNS,
+                 c1 = j->p->width - c0 < SCAN_COLUMNS ? j->p->width : c0 + SCAN_COLUMNS;
+
+    j->o->kernels->scan(j->p, j->dst, j->ldd, j->x, j->states, j->state_floats, j->chain, task / j->parts, c0, c1,
+                        cpu_worker_scratch(j->o, worker, j->bytes_each));
+}
+
+void ops_scan(struct ops *o, const struct op_scan *p, float *dst, uint32_t ldd, const struct ops_scan_args *x,
+              float *states, uint64_t state_floats, const struct ops_chain *c)
+{
+    struct scan_job j = {.o = o,
+                         .p = p,
+                         .dst = dst,
+                         .states = states,
+                         .x = x,
+                         .ldd = ldd,
+                         .state_floats = state_floats,
+                         .chain = c,
+                         .bytes_each = footprint_cpu_scan(p->states) * sizeof(float),
+                         .parts = (p->width + SCAN_COLUMNS - 1) / SCAN_COLUMNS};
+    if (o->threads * cpu_round_up(j.bytes_each, 64) > o->scratch_bytes) {
+        error_set(&o->error, ENOMEM, "scratch of %llu bytes is too small for a scan of %u states",
+                  (unsigned long long)o->scratch_bytes, p->states);
+        return;
+    }
+    cpu_run(o, scan_task, &j, p->heads * j.parts, (uint64_t)p->heads * p->width * p->states * 3 * c->n);
+}
+
 struct delta_job {
     struct ops *o;
     const struct op_delta *p;

@@ -27,5 +27,7 @@ void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd,
 void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
                     const float *weight, const float *bias, float *states, uint64_t state_floats,
                     const struct ops_chain *c);
+void reference_scan(const struct op_scan *p, float *dst, uint32_t ldd, const struct ops_scan_args *x, float *states,
+                    uint64_t state_floats, const struct ops_chain *c);
 void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
                      uint64_t state_floats, const struct ops_chain *c);

@@ -18,6 +18,8 @@
 #define GEMV_TOKENS     6
 #define TILE_VECS       2
 #define INSIDE_ROWS     4
+#define SCAN_VECS       1 /* of a scan: states x vectors of columns that stay in registers, 4 x 1 x 2 halves */
+#define SCAN_ROWS       4
 #define INSIDE_FEW_ROWS 2
 
 typedef struct {

@@ -17,9 +17,11 @@
 #define FEW_ROWS_2      8 /* by two */
 #define ROW_BY_ROW      0
 #define GEMV_TOKENS     16 /* more are packed into tiles; weights of 16 bits never are */
-#define TILE_VECS       4  /* columns of sums over rows, in vectors: 4 x 6 tokens */
-#define INSIDE_ROWS     4  /* rows of blocks walked together by one token */
-#define INSIDE_FEW_ROWS 4  /* by several */
+#define SCAN_VECS       4  /* of a scan: 4 states x 4 vectors of columns stay in registers */
+#define SCAN_ROWS       4
+#define TILE_VECS       4 /* columns of sums over rows, in vectors: 4 x 6 tokens */
+#define INSIDE_ROWS     4 /* rows of blocks walked together by one token */
+#define INSIDE_FEW_ROWS 4 /* by several */
 
 typedef __m512 vf;
 typedef __mmask16 vm;

@@ -23,6 +23,8 @@
 #define ROW_BY_ROW  0
 #define GEMV_TOKENS 4
 #define TILE_VECS   1
+#define SCAN_VECS   1
+#define SCAN_ROWS   1
 #define INSIDE_ROWS 0 /* blocks of rows are always widened */
 
 typedef struct {

@@ -64,18 +64,32 @@ static void refuse_uncounted_layers(struct build *b)
                      start);
 }
 
-void build_sizes(struct build *b)
+/* Of the rest of a model, beside attention. */
+static void other_sizes(struct build *b)
 {
     uint32_t longest;
 
     b->hidden = config_size(b->c, "hidden_size", 1, SIZE_LIMIT, b->e);
-    b->layers = config_size(b->c, "num_hidden_layers", 1, LAYERS_LIMIT, b->e);
+    if (!b->layers) b->layers = config_size(b->c, "num_hidden_layers", 1, LAYERS_LIMIT, b->e);
     b->vocab = config_size(b->c, "vocab_size", 1, SIZE_LIMIT, b->e);
     b->inter = config_size_or(b->c, "intermediate_size", 1, SIZE_LIMIT, 0, b->e);
     b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, b->e);
     longest = config_length_or(b->c, "model_max_length", b->limit, b->e);
     if (longest > b->limit) b->limit = longest; /* Command R gives both, and means the larger */
+}
+
+void build_sizes(struct build *b)
+{
+    other_sizes(b);
     head_sizes(b);
+    refuse_uncounted_layers(b);
+}
+
+void build_body_sizes(struct build *b)
+{
+    other_sizes(b);
+    b->heads = b->kv_heads = 1;
+    b->head_dim = b->hidden;
     refuse_uncounted_layers(b);
 }
 

@@ -74,8 +74,11 @@ static inline bool build_ok(const struct build *b)
 }
 
 /* hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit under their usual names, with sane limits; without a
- * number, as many key heads as heads, and hidden / heads columns of each. */
+ * number, as many key heads as heads, and hidden / heads columns of each. layers, where a family has counted them otherwise,
+ * stay. */
 void build_sizes(struct build *b);
+/* The same of a model without attention. */
+void build_body_sizes(struct build *b);
 /* RMS or layer norm and its eps from this field. */
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
 

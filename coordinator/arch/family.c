@@ -40,6 +40,7 @@ static const struct family families[] = {
     {"Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", family_qwen35_moe},
     {"Lfm2ForCausalLM", "lfm2", family_lfm2},
     {"Lfm2MoeForCausalLM", "lfm2_moe", family_lfm2_moe},
+    {"Mamba2ForCausalLM", "mamba2", family_mamba2},
     {"OlmoeForCausalLM", "olmoe", family_olmoe},
     {"Glm4MoeForCausalLM", "glm4_moe", family_glm4_moe},
     {"DeepseekV2ForCausalLM", "deepseek_v2", family_deepseek_v2},

@@ -58,6 +58,7 @@ void family_qwen35(struct build *b);
 void family_qwen35_moe(struct build *b);
 void family_lfm2(struct build *b);
 void family_lfm2_moe(struct build *b);
+void family_mamba2(struct build *b);
 void family_olmoe(struct build *b);
 void family_glm4_moe(struct build *b);
 void family_deepseek_v2(struct build *b);

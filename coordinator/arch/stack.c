@@ -374,6 +374,7 @@ static void layer(struct build *b, struct stack *s)
         return;
     }
     add_branch(b, s, x, out, s->after_attention);
+    if (s->one_block) return;
     n = normed(b, s->before_mlp, x);
     run_feed(b, s, out, n);
     add_branch(b, s, x, out, s->after_mlp);

@@ -59,6 +59,7 @@ struct stack {
     const char *embed, *final_norm, *head;                                   /* head: NULL: lm_head */
     const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
     bool parallel, tied, head_bias;
+    bool one_block; /* a layer is its attend alone */
     float residual, embed_scale, logit_mul, logit_cap;
     uint32_t head_flags;
     /* A second table that is read with the embedding, row by row; NULL: none. Its view: BUF_BESIDE. */

@@ -6,7 +6,7 @@
 GPU_TESTS := $(patsubst tests/gpu/%.c,%,$(sort $(wildcard tests/gpu/test_*.c)))
 
 # On the device: $(B)/gpu/test_*
-$(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(B)/obj/compute/cpu/reference.o $(B)/libcompute_cuda.a $(call LIB,proto)
+$(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(B)/obj/compute/cpu/reference.o $(B)/obj/compute/cpu/reference_state.o $(B)/libcompute_cuda.a $(call LIB,proto)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
@@ -45,7 +45,7 @@ $(B)/tests/pretend.so: tests/gpu/emulated/pretend.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(filter-out -fsanitize=%,$(CFLAGS)) -shared -fPIC -o $@ $<
-$(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(B)/obj/compute/cpu/reference.o $(call EMULATED_CUDA,compute) $(call LIB,proto)
+$(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(B)/obj/compute/cpu/reference.o $(B)/obj/compute/cpu/reference_state.o $(call EMULATED_CUDA,compute) $(call LIB,proto)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
