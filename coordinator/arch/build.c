@@ -44,7 +44,8 @@ static void head_sizes(struct build *b)
     b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT, b->heads, b->e);
     b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, 0, b->e);
     if (!build_ok(b)) return;
-    if (!b->head_dim && b->hidden % b->heads)
+    /* heads of latent attention have sizes of their own */
+    if (!b->head_dim && b->hidden % b->heads && !config_field(b->c, "kv_lora_rank", false))
         config_fault(b->c, b->e, "hidden_size", "%u is not divisible by num_attention_heads %u", b->hidden, b->heads);
     if (!b->head_dim) b->head_dim = b->hidden / b->heads;
     if ((uint64_t)b->heads * b->head_dim > SIZE_LIMIT)

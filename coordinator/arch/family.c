@@ -75,6 +75,8 @@ static const struct family families[] = {
     {"LongcatCausalLM", NULL, family_longcat_flash},
     {"MiMoV2FlashForCausalLM", "mimo_v2_flash", family_mimo_v2_flash},
     {"Step3p5ForCausalLM", "step3p5", family_step3p5},
+    {"Mistral4ForCausalLM", "mistral4", family_mistral4},
+    {"HunYuanMoEV1ForCausalLM", "hunyuan_v1_moe", family_hunyuan_moe},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

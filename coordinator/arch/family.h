@@ -88,3 +88,5 @@ void family_phimoe(struct build *b);
 void family_longcat_flash(struct build *b);
 void family_mimo_v2_flash(struct build *b);
 void family_step3p5(struct build *b);
+void family_mistral4(struct build *b);
+void family_hunyuan_moe(struct build *b);

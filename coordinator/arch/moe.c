@@ -68,7 +68,7 @@ bool moe_qwen_layer(struct build *b, uint32_t i)
 }
 
 /* Fused experts are stored [experts][2 inter][hidden], or the other way round. */
-static void find_fused(struct build *b, struct moe *m, uint32_t i)
+void moe_find_fused(struct build *b, struct moe *m, uint32_t i)
 {
     char name[BUILD_NAME_BYTES];
     const struct tensor *t;
@@ -98,7 +98,7 @@ struct moe moe_qwen(struct build *b)
     if (config_bool_or(b->c, "norm_topk_prob", true, b->e)) m.flags = ROUTER_NORMALIZE;
     for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
         if (!moe_qwen_layer(b, i)) continue;
-        find_fused(b, &m, i);
+        moe_find_fused(b, &m, i);
         break;
     }
     return m;

@@ -134,6 +134,8 @@ bool moe_layer_is_sparse(struct build *b, uint32_t i, uint32_t dense_layers);
 /* Qwen's experts (mlp.gate, mlp.experts), normalized where norm_topk_prob says so or is no field of the class. Files hold one matrix for each
  * expert, or all of them fused. */
 struct moe moe_qwen(struct build *b);
+/* Whether layer i has them fused, in "mlp.experts.gate_up_proj" and "mlp.experts.down_proj": then m says so. */
+void moe_find_fused(struct build *b, struct moe *m, uint32_t i);
 /* And the shared one with its gate. */
 void moe_qwen_shared(struct build *b, struct moe *m);
 /* Whether layer i has experts: decoder_sparse_step, mlp_only_layers. */

@@ -1,5 +1,6 @@
-/* DeepSeek V2, V3, R1 and Kimi K2, GLM-4.7-Flash: latent attention (latent.h) and experts. Reference: DeepSeek-V2 (arXiv
- * 2405.04434), transformers, modeling_deepseek_v2.py, modeling_deepseek_v3.py, modeling_glm4_moe_lite.py. */
+/* DeepSeek V2, V3, R1 and Kimi K2, GLM-4.7-Flash, Mistral 4: latent attention (latent.h) and experts. Reference: DeepSeek-V2 (arXiv
+ * 2405.04434), transformers, modeling_deepseek_v2.py, modeling_deepseek_v3.py, modeling_glm4_moe_lite.py,
+ * modeling_mistral4.py. */
 #include "coordinator/arch/families/deepseek.h"
 #include "coordinator/arch/families/latent.h"
 #include "coordinator/arch/family.h"
@@ -89,17 +90,21 @@ void deepseek_feed(struct build *b, struct stack *s, struct plan_view dst, struc
         stack_mlp(b, &s->mlp, dst, src);
 }
 
-static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *), uint32_t style, double eps)
+static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *), uint32_t style, double eps,
+                     bool tunes)
 {
     struct deepseek d;
     struct stack s;
 
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", eps);
-    d.latent = latent_read(b, "self_attn", style);
+    d.latent = latent_read_as(b, "self_attn", style, (struct rope_request){.tunes = tunes});
     d.experts = experts(b);
     s = stack_llama(b, NULL);
     s.attention.scale = d.latent.scale;
+    s.attention.tune_mul = d.latent.rope.tune_mul;
+    s.attention.tune_floor = d.latent.rope.tune_floor;
+    s.attention.tune_zero = true;
     s.mlp.act = d.experts.moe.act;
     s.mlp.up_bias = s.mlp.down_bias = d.experts.moe.shared.up_bias;
     s.tied = build_tied(b);
@@ -116,12 +121,12 @@ static uint32_t style_of(struct build *b)
 
 void family_deepseek_v2(struct build *b)
 {
-    deepseek(b, deepseek_v2_moe, ROPE_PAIRS, 1e-6);
+    deepseek(b, deepseek_v2_moe, ROPE_PAIRS, 1e-6, false);
 }
 
 void family_deepseek_v3(struct build *b)
 {
-    deepseek(b, deepseek_v3_moe, style_of(b), 1e-6);
+    deepseek(b, deepseek_v3_moe, style_of(b), 1e-6, false);
 }
 
 /* Without a list of its layers, the first has no experts. */
@@ -135,7 +140,22 @@ static struct deepseek_moe glm4_lite_moe(struct build *b)
 
 void family_glm4_moe_lite(struct build *b)
 {
-    deepseek(b, glm4_lite_moe, style_of(b), 1e-5);
+    deepseek(b, glm4_lite_moe, style_of(b), 1e-5, false);
+}
+
+static struct deepseek_moe mistral4_moe(struct build *b)
+{
+    struct deepseek_moe d = deepseek_v3_moe(b);
+
+    d.moe.score = SCORE_SOFTMAX;
+    d.moe.correction = NULL;
+    if (build_ok(b) && d.dense_layers < b->layers) moe_find_fused(b, &d.moe, d.dense_layers);
+    return d;
+}
+
+void family_mistral4(struct build *b)
+{
+    deepseek(b, mistral4_moe, style_of(b), 1e-6, true);
 }
 
 /* ---- as GGUF ---- */

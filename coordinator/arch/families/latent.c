@@ -173,6 +173,11 @@ void latent_attention(struct build *b, const struct latent *l, const struct atte
 
 struct latent latent_read(struct build *b, const char *at, uint32_t style)
 {
+    return latent_read_as(b, at, style, (struct rope_request){0});
+}
+
+struct latent latent_read_as(struct build *b, const char *at, uint32_t style, struct rope_request q)
+{
     struct latent l = {.at = at, .style = style, .eps = LATENT_EPS, .q_mul = 1, .kv_mul = 1};
 
     l.q_rank = config_size_or(b->c, "q_lora_rank", 1, 1u << 20, 0, b->e);
@@ -181,7 +186,8 @@ struct latent latent_read(struct build *b, const char *at, uint32_t style)
     l.rotated = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
     l.value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
     l.bias = config_bool_or(b->c, "attention_bias", false, b->e);
-    l.rope = build_rotary(b, (struct rope_request){.head_dim = l.rotated});
+    q.head_dim = l.rotated;
+    l.rope = build_rotary(b, q);
     l.scale = (float)(l.rope.attention_mul / sqrt((double)l.nope + l.rotated));
     return l;
 }

@@ -21,6 +21,8 @@ struct latent {
 
 /* q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim, attention_bias and the rotation. */
 struct latent latent_read(struct build *b, const char *at, uint32_t style);
+/* The same where the rotation is asked for otherwise; its head_dim is filled in. */
+struct latent latent_read_as(struct build *b, const char *at, uint32_t style, struct rope_request q);
 /* Window, scale and tuning are a's. */
 void latent_attention(struct build *b, const struct latent *l, const struct attention *a, struct plan_view dst,
                       struct plan_view src);
