@@ -116,6 +116,58 @@ static value_triples linear[] = {{"int", "ssm.conv_kernel", "linear_conv_kernel_
 static value_triples llama4_values[] = {{"int", "interleave_moe_layer_step", "interleave_moe_layer_step"},
                                         {NULL, NULL, NULL}};
 
+static name_pairs ernie_moe[] = {{"mlp.moe_statics.e_score_correction_bias", "exp_probs_b.bias"}, {NULL, NULL}};
+static value_triples ernie_moe_values[] = {{"int", "expert_count", "moe_num_experts"},
+                                           {"int", "expert_used_count", "moe_k"},
+                                           {"int", "interleave_moe_layer_step", "moe_layer_interval"},
+                                           {"int", "leading_dense_block_count", "moe_layer_start_index"},
+                                           {"int", "expert_shared_count", "moe_num_shared_experts"},
+                                           {NULL, NULL, NULL}};
+static name_pairs afmoe[] = {{"post_attention_layernorm", "post_attention_norm"},
+                             {"pre_mlp_layernorm", "ffn_norm"},
+                             {"post_mlp_layernorm", "post_ffw_norm"},
+                             {"self_attn.gate_proj", "attn_gate"},
+                             {"mlp.router.gate", "ffn_gate_inp"},
+                             {"mlp.expert_bias", "exp_probs_b.bias"},
+                             {NULL, NULL}};
+static value_triples afmoe_values[] = {{"int", "leading_dense_block_count", "num_dense_layers"},
+                                       {"int", "expert_shared_count", "num_shared_experts"},
+                                       {"bool", "expert_weights_norm", "route_norm"},
+                                       {"real", "expert_weights_scale", "route_scale"},
+                                       {NULL, NULL, NULL}};
+static value_triples cohere2_moe[] = {{"real", "logit_scale", "logit_scale"},
+                                      {"int", "leading_dense_block_count", "first_k_dense_replace"},
+                                      {"int", "expert_shared_count", "num_shared_experts"},
+                                      {"bool", "expert_weights_norm", "norm_topk_prob"},
+                                      {"int", "feed_forward_length", "prefix_dense_intermediate_size"},
+                                      {NULL, NULL, NULL}};
+static name_pairs exaone_moe[] = {{"mlp.e_score_correction_bias", "exp_probs_b.bias"}, {NULL, NULL}};
+static value_triples exaone_moe_values[] = {{"int", "leading_dense_block_count", "first_k_dense_replace"},
+                                            {"int", "expert_shared_count", "num_shared_experts"},
+                                            {"real", "expert_weights_scale", "routed_scaling_factor"},
+                                            {"bool", "expert_weights_norm", "norm_topk_prob"},
+                                            {NULL, NULL, NULL}};
+static name_pairs hy3[] = {{"mlp.router.gate", "ffn_gate_inp"},
+                           {"mlp.expert_bias", "exp_probs_b"},
+                           {"mlp.shared_mlp.gate_proj", "ffn_gate_shexp"},
+                           {"mlp.shared_mlp.up_proj", "ffn_up_shexp"},
+                           {"mlp.shared_mlp.down_proj", "ffn_down_shexp"},
+                           {NULL, NULL}};
+/* one shared expert: its width is an expert's */
+static value_triples hy3_values[] = {{"int", "expert_shared_feed_forward_length", "moe_intermediate_size"},
+                                     {"real", "expert_weights_scale", "router_scaling_factor"},
+                                     {NULL, NULL, NULL}};
+static name_pairs hunyuan_moe[] = {{"mlp.gate.wg", "ffn_gate_inp"},
+                                   {"self_attn.query_layernorm", "attn_q_norm"},
+                                   {"self_attn.key_layernorm", "attn_k_norm"},
+                                   {"mlp.shared_mlp.gate_proj", "ffn_gate_shexp"},
+                                   {"mlp.shared_mlp.up_proj", "ffn_up_shexp"},
+                                   {"mlp.shared_mlp.down_proj", "ffn_down_shexp"},
+                                   {NULL, NULL}};
+static value_triples hunyuan_moe_values[] = {{"int", "expert_used_count", "moe_topk"},
+                                             {"int", "expert_shared_feed_forward_length", "intermediate_size"},
+                                             {NULL, NULL, NULL}};
+
 static const struct conversion conversions[] = {
     {"llama", "llama", PERMUTED, NULL, NULL},
     {"mistral", "llama", PERMUTED, NULL, NULL},
@@ -151,6 +203,13 @@ static const struct conversion conversions[] = {
     {"llama4_text", "llama4", TRANSPOSED, llama4, llama4_values},
     {"deepseek_v2", "deepseek2", 0, NULL, deepseek},
     {"deepseek_v3", "deepseek2", 0, NULL, deepseek},
+    {"dots1", "dots1", 0, NULL, glm4_moe},
+    {"ernie4_5_moe", "ernie4_5-moe", 0, ernie_moe, ernie_moe_values},
+    {"afmoe", "afmoe", SLIDES, afmoe, afmoe_values},
+    {"cohere2_moe", "cohere2moe", SLIDES, NULL, cohere2_moe},
+    {"exaone_moe", "exaone-moe", SLIDES | SLIDES_WHERE, exaone_moe, exaone_moe_values},
+    {"hy_v3", "hy_v3", 0, hy3, hy3_values},
+    {"hunyuan_v1_moe", "hunyuan-moe", 0, hunyuan_moe, hunyuan_moe_values},
     {"qwen3_next", "qwen3next", PLUS_ONE | PARTIAL, next, linear},
     {"qwen3_5_text", "qwen35", PLUS_ONE | PARTIAL | TILED, next, linear},
     {"qwen3_5_moe_text", "qwen35moe", PLUS_ONE | PARTIAL | TILED, next, linear},

@@ -104,6 +104,13 @@ static const struct {
     {"olmoe", NULL, 0},
     {"granite", NULL, 0},
     {"granite-moe", NULL, 0},
+    {"cohere2-moe", NULL, 0},
+    {"dots1", NULL, 0},
+    {"ernie4.5-moe", NULL, 0},
+    {"afmoe", NULL, 0},
+    {"exaone-moe", NULL, 0},
+    {"hy-v3", NULL, 0},
+    {"hunyuan-moe", "{\"moe_topk\":2,\"num_shared_expert\":1,\"moe_intermediate_size\":176}", 0},
     {"cohere", NULL, 0},
     {"cohere2", NULL, 0},
     {"starcoder2", NULL, 0},
@@ -331,12 +338,48 @@ static void logits_stay_near(void **state)
     scratch_remove(folder);
 }
 
+/* ---- what no file of an architecture can say ---- */
+
+static void what_has_no_place_in_a_file(void **state)
+{
+    static const struct {
+        const char *name, *patch, *field;
+    } refusals[] = {
+        {"hunyuan-moe", "{}", "moe_topk"},
+        {"hunyuan-moe", "{\"moe_topk\":2,\"rope_scaling\":{\"type\":\"dynamic\",\"alpha\":1000.0}}", "rope_scaling"},
+        {"dots1", "{\"sliding_window\":4,\"max_window_layers\":1,\"layer_types\":null}", "layer_types"},
+        {"afmoe", "{\"mup_enabled\":false}", "mup_enabled"},
+        {"afmoe", "{\"global_attn_every_n_layers\":2,\"layer_types\":null}", "layer_types"},
+        {"cohere2-moe", "{\"shared_expert_combination_strategy\":\"sum\"}", "shared_expert_combination_strategy"},
+        {"cohere2-moe", "{\"expert_selection_fn\":\"softmax\"}", "expert_selection_fn"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        char *folder = reference_make(refusals[i].name), *out = scratch_make(), path[512];
+        json_t *config = reference_config(refusals[i].name), *change = json_of(refusals[i].patch);
+        struct gguf_pack p;
+        struct error e = {0};
+
+        json_object_update(config, change);
+        json_decref(change);
+        scratch_write_json(folder, "config.json", config);
+        snprintf(path, sizeof path, "%s/m.gguf", out);
+        if (!pack_with(folder, path, PACK_AS_Q8, 2, 0, &p, &e)) fail_msg("%s is packed", refusals[i].field);
+        gguf_pack_free(&p);
+        if (!strstr(e.text, refusals[i].field) || !strstr(e.text, "have no place in a GGUF file"))
+            fail_msg("%s: \"%s\"", refusals[i].field, e.text);
+        scratch_remove(out);
+        scratch_remove(folder);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_stay),       cmocka_unit_test(numbers_stay_in_their_own_form),
         cmocka_unit_test(blocks_lose_little), cmocka_unit_test(blocks_of_odd_numbers),
-        cmocka_unit_test(logits_stay_near),
+        cmocka_unit_test(logits_stay_near),   cmocka_unit_test(what_has_no_place_in_a_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

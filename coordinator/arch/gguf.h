@@ -132,5 +132,6 @@ extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen
     gguf_gemma, gguf_gemma2, gguf_gemma3, gguf_minimax_m2, gguf_qwen2_moe, gguf_qwen3_moe, gguf_qwen3_vl_moe,
     gguf_chatglm, gguf_glm4, gguf_glm4_moe, gguf_phi3, gguf_granite, gguf_granite_moe, gguf_olmo2, gguf_olmoe,
     gguf_cohere, gguf_cohere2, gguf_starcoder2, gguf_stablelm, gguf_smollm3, gguf_ernie45, gguf_seed_oss, gguf_exaone4,
+    gguf_dots1, gguf_ernie45_moe, gguf_afmoe, gguf_cohere2_moe, gguf_exaone_moe, gguf_hy_v3, gguf_hunyuan_moe,
     gguf_gpt_oss, gguf_internlm2, gguf_baichuan, gguf_llama4, gguf_qwen1, gguf_deepseek2, gguf_qwen3_next, gguf_qwen35,
     gguf_qwen35_moe;

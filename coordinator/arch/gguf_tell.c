@@ -82,6 +82,13 @@ void gguf_tell_field(struct gguf_values *v, const char *key, const char *field)
     if (v->tells) tell_json(v, key, config_field(v->tells->config, field, false));
 }
 
+void gguf_tell_cannot(struct gguf_values *v, const char *field, const char *why)
+{
+    if (!v->tells || v->tells->cannot) return;
+    v->tells->cannot = field;
+    v->tells->why = why;
+}
+
 void gguf_tell_pattern(struct gguf_values *v, const char *key, uint64_t otherwise)
 {
     bool by_rule = true;
@@ -299,6 +306,10 @@ int gguf_tell(struct gguf_out *out, struct gguf_factors *f, const struct gguf_fa
     free(t.told);
     free(slides);
     json_decref(v.out);
+    if (t.cannot)
+        return error_set(e, ENOTSUP,
+                         "%s: %s: %s have no place in a GGUF file of the architecture %s: take the folder as it is",
+                         t.config->path, t.cannot, t.why, family->architecture);
     return t.failed || out->values.failed || unread.code ? error_set(e, ENOMEM, "no memory for what a GGUF file says")
                                                          : 0;
 }

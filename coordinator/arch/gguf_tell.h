@@ -12,7 +12,8 @@ struct gguf_telling {
     struct gguf_out *out;
     char **told; /* keys, the caller's of gguf_tell() not */
     size_t count;
-    bool failed; /* no memory */
+    bool failed;              /* no memory */
+    const char *cannot, *why; /* a field of the config, and what it says that such a file cannot; NULL: all is told */
 };
 
 /* Rotary factors, which are tensors there. */
@@ -26,6 +27,9 @@ struct gguf_factors {
 int gguf_tell(struct gguf_out *out, struct gguf_factors *f, const struct gguf_family *family, const struct model *m,
               uint64_t inter, struct error *e);
 void gguf_factors_free(struct gguf_factors *f);
+
+/* The config says in this field what no file of the architecture can: gguf_tell() refuses, with the first of them. */
+void gguf_tell_cannot(struct gguf_values *v, const char *field, const char *why);
 
 /* ---- for gguf.c ---- */
 

@@ -1,6 +1,7 @@
 /* AFMoE (Trinity): norms before and after both blocks, q and k normed by head, a gate on attention's output, layers that see
  * everything without rotation, and experts chosen by sigmoid scores. Reference: transformers, modeling_afmoe.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -89,3 +90,49 @@ void family_afmoe(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name afmoe_names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"ffn_norm", "pre_mlp_layernorm", GGUF_AS_IS},
+    {"post_ffw_norm", "post_mlp_layernorm", GGUF_AS_IS},
+    {"attn_gate", "self_attn.gate_proj", GGUF_AS_IS},
+    {"ffn_gate_inp", "mlp.router.gate", GGUF_AS_IS},
+    {"exp_probs_b", "mlp.expert_bias", GGUF_BARE},
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* llama.cpp scales the embedding always, and each fourth layer sees everything, whatever a file says. */
+static void afmoe_config(struct gguf_values *v)
+{
+    if (v->tells) {
+        struct error unread = {0};
+
+        if (!config_bool_or(v->tells->config, "mup_enabled", false, &unread))
+            gguf_tell_cannot(v, "mup_enabled", "an embedding that is not scaled");
+        for (uint64_t i = 0; i < v->layers; i++)
+            if (v->tells->slides[i] != ((i + 1) % 4 != 0))
+                gguf_tell_cannot(v, "layer_types", "another order of layers than three with a window and one without");
+    }
+    gguf_field_int(v, "leading_dense_block_count", "num_dense_layers", 0);
+    gguf_field_int(v, "expert_shared_count", "num_shared_experts", 0);
+    gguf_field_flag(v, "expert_weights_norm", "route_norm", true);
+    gguf_tell_flag(v, "expert_weights_norm", true);
+    gguf_field_real(v, "expert_weights_scale", "route_scale", 1);
+    gguf_tell_int(v, "expert_gating_func", 2);
+    gguf_set_flag(v, "mup_enabled", true);
+    gguf_window(v);
+    gguf_layer_types(v, "sliding_attention", 4);
+}
+
+const struct gguf_family gguf_afmoe = {
+    .architecture = "afmoe",
+    .class = "AfmoeForCausalLM",
+    .type = "afmoe",
+    .names = afmoe_names,
+    .config = afmoe_config,
+};

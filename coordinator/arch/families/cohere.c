@@ -2,7 +2,7 @@
  * R7B rotates only in the layers that slide. Command A MoE: R7B with experts, after some layers without them. Reference:
  * transformers, modeling_cohere.py, modeling_cohere2.py, modeling_cohere2_moe.py. */
 #include "coordinator/arch/family.h"
-#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <string.h>
@@ -181,4 +181,50 @@ const struct gguf_family gguf_cohere2 = {
     .class = "Cohere2ForCausalLM",
     .type = "cohere2",
     .config = cohere2_config,
+};
+
+static const struct gguf_name cohere2_moe_names[] = {
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void tell_cohere2_moe(struct gguf_values *v)
+{
+    const struct config *c = v->tells->config;
+    struct error unread = {0};
+    const char *joined = config_string_or(c, "shared_expert_combination_strategy", "average", &unread);
+    const char *score = config_string_or(c, "expert_selection_fn", "softmax", &unread);
+
+    if (config_size_or(c, "num_shared_experts", 0, 1024, 0, &unread) && strcmp(joined, "average"))
+        gguf_tell_cannot(v, "shared_expert_combination_strategy", "a sum of the chosen and the shared experts");
+    if (strcmp(score, "sigmoid")) gguf_tell_cannot(v, "expert_selection_fn", "experts chosen by softmax");
+    gguf_tell_int(v, "expert_gating_func", 2);
+}
+
+/* feed_forward_length is that of the first layers; norms are of the kind whose eps the file has. */
+static void cohere2_moe_config(struct gguf_values *v)
+{
+    double eps;
+
+    if (v->tells) tell_cohere2_moe(v);
+    gguf_field_real(v, "logit_scale", "logit_scale", 0.0625);
+    gguf_field_int(v, "leading_dense_block_count", "first_k_dense_replace", 0);
+    gguf_field_int(v, "expert_shared_count", "num_shared_experts", 0);
+    gguf_field_flag(v, "expert_weights_norm", "norm_topk_prob", false);
+    gguf_field_int(v, "feed_forward_length", "prefix_dense_intermediate_size", 0);
+    if (!gguf_value_real(v, "attention.layer_norm_rms_epsilon", &eps)) gguf_set_none(v, "rms_norm_eps");
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_set_text(v, "expert_selection_fn", "sigmoid");
+    gguf_window(v);
+    gguf_layer_types(v, "sliding_attention", 4);
+}
+
+const struct gguf_family gguf_cohere2_moe = {
+    .architecture = "cohere2moe",
+    .class = "Cohere2MoeForCausalLM",
+    .type = "cohere2_moe",
+    .names = cohere2_moe_names,
+    .config = cohere2_moe_config,
 };

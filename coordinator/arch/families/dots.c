@@ -2,6 +2,7 @@
  * modeling_dots1.py. */
 #include "coordinator/arch/families/deepseek.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf_tell.h"
 
 static void before_layer(struct build *b, struct stack *s, uint32_t i)
 {
@@ -32,3 +33,28 @@ void family_dots1(struct build *b)
     s.feed = deepseek_feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name dots_names[] = {
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* llama.cpp has no window for it. */
+static void dots_config(struct gguf_values *v)
+{
+    gguf_deepseek_experts(v);
+    for (uint64_t i = 0; v->tells && i < v->layers; i++)
+        if (v->tells->slides[i]) gguf_tell_cannot(v, "layer_types", "layers with a window");
+}
+
+const struct gguf_family gguf_dots1 = {
+    .architecture = "dots1",
+    .class = "Dots1ForCausalLM",
+    .type = "dots1",
+    .names = dots_names,
+    .config = dots_config,
+};

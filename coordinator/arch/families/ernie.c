@@ -1,7 +1,7 @@
 /* Ernie 4.5: Llama that rotates in pairs, alone or with experts in some of its layers. Reference: transformers,
  * modeling_ernie4_5.py, modeling_ernie4_5_moe.py. */
 #include "coordinator/arch/family.h"
-#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 static struct stack ernie(struct build *b, struct rope_table *rope)
@@ -107,4 +107,34 @@ const struct gguf_family gguf_ernie45 = {
     .class = "Ernie4_5ForCausalLM",
     .type = "ernie4_5",
     .config = ernie_config,
+};
+
+static const struct gguf_name ernie_moe_names[] = {
+    {"exp_probs_b", "mlp.moe_statics.e_score_correction_bias", GGUF_BARE},
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* The last layer has experts in every file. */
+static void ernie_moe_config(struct gguf_values *v)
+{
+    const json_t *last = v->tells ? config_field(v->tells->config, "moe_layer_end_index", false) : NULL;
+
+    if (json_integer_value(last) >= 0 && last && (uint64_t)json_integer_value(last) + 1 < v->layers)
+        gguf_tell_cannot(v, "moe_layer_end_index", "layers without experts behind those that have them");
+    ernie_config(v);
+    gguf_field_int(v, "interleave_moe_layer_step", "moe_layer_interval", 1);
+    gguf_field_int(v, "leading_dense_block_count", "moe_layer_start_index", 1);
+    gguf_field_int(v, "expert_shared_count", "moe_num_shared_experts", 0);
+    gguf_set(v, "moe_layer_end_index", json_integer(-1));
+}
+
+const struct gguf_family gguf_ernie45_moe = {
+    .architecture = "ernie4_5-moe",
+    .class = "Ernie4_5_MoeForCausalLM",
+    .type = "ernie4_5_moe",
+    .names = ernie_moe_names,
+    .config = ernie_moe_config,
 };

@@ -118,3 +118,31 @@ const struct gguf_family gguf_exaone4 = {
     .names = exaone4_names,
     .config = exaone4_config,
 };
+
+static const struct gguf_name exaone_moe_names[] = {
+    {"exp_probs_b", "mlp.e_score_correction_bias", GGUF_BARE},
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void exaone_moe_config(struct gguf_values *v)
+{
+    gguf_deepseek_experts(v);
+    gguf_field_int(v, "expert_shared_count", "num_shared_experts", 0);
+    gguf_tell_int(v, "expert_gating_func", 2);
+    gguf_window(v);
+    gguf_layer_types(v, "sliding_attention", 4);
+}
+
+static const char *const exaone_moe_also[] = {"ExaoneMoEForCausalLM", NULL};
+
+const struct gguf_family gguf_exaone_moe = {
+    .architecture = "exaone-moe",
+    .class = "ExaoneMoeForCausalLM",
+    .type = "exaone_moe",
+    .also = exaone_moe_also,
+    .names = exaone_moe_names,
+    .config = exaone_moe_config,
+};

@@ -2,6 +2,7 @@
  * beside a shared feed forward, as many of them for a token as the layer says. Reference: transformers,
  * modeling_hunyuan_v1_dense.py, modeling_hunyuan_v1_moe.py; the fields of the published config.json. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 static struct stack hunyuan(struct build *b, struct rope_table *rope)
@@ -89,3 +90,62 @@ void family_hunyuan_moe(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name hunyuan_moe_names[] = {
+    {"attn_q_norm", "self_attn.query_layernorm", GGUF_AS_IS},
+    {"attn_k_norm", "self_attn.key_layernorm", GGUF_AS_IS},
+    {"ffn_gate_inp", "mlp.gate.wg", GGUF_AS_IS},
+    {"ffn_gate_shexp", "mlp.shared_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mlp.shared_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mlp.shared_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* Of the shared experts of the first layer, together. */
+static uint64_t shared_columns(const struct gguf_values *v)
+{
+    const json_t *n = v->tells ? config_field(v->tells->config, "num_shared_expert", false) : NULL;
+
+    if (json_is_array(n)) n = json_array_get(n, 0);
+    return v->expert_inter * (json_is_integer(n) ? (uint64_t)json_integer_value(n) : 1);
+}
+
+/* One number of experts for all layers; and theta is stretched already. */
+static void tell_hunyuan_moe(struct gguf_values *v)
+{
+    const struct plan_shm *p = v->tells->program;
+    uint32_t top = 0;
+
+    for (uint64_t i = 0; i < p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind != OP_ROUTER) continue;
+        if (top && top != op->router.top)
+            gguf_tell_cannot(v, "moe_topk", "layers that choose differently many experts");
+        top = op->router.top;
+    }
+    if (json_is_number(json_object_get(config_field(v->tells->config, "rope_scaling", false), "alpha")))
+        gguf_tell_cannot(v, "rope_scaling", "a theta that alpha stretches");
+}
+
+static void hunyuan_moe_config(struct gguf_values *v)
+{
+    uint64_t shared = 0;
+
+    if (v->tells) tell_hunyuan_moe(v);
+    gguf_value_int(v, "expert_shared_feed_forward_length", &shared);
+    gguf_set_int(v, "num_experts", v->experts);
+    gguf_set_int(v, "moe_topk", gguf_value_needed(v, "expert_used_count"));
+    gguf_set_int(v, "num_shared_expert", v->expert_inter ? shared / v->expert_inter : 0);
+    gguf_tell_int(v, "expert_shared_feed_forward_length", shared_columns(v));
+}
+
+const struct gguf_family gguf_hunyuan_moe = {
+    .architecture = "hunyuan-moe",
+    .class = "HunYuanMoEV1ForCausalLM",
+    .type = "hunyuan_v1_moe",
+    .names = hunyuan_moe_names,
+    .config = hunyuan_moe_config,
+};
