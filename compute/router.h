@@ -1,5 +1,6 @@
 /* The choice of experts, on the host: a few hundred numbers for each position, in one fixed order of operations.
- * Sources: Mixtral, DeepSeek-V2/V3 (group-limited choice, correction bias), gpt-oss (softmax over the chosen ones). */
+ * Sources: Mixtral, DeepSeek-V2/V3 (group-limited choice, correction bias), gpt-oss (softmax over the chosen ones), SparseMixer
+ * (arXiv 2409.12136), of which two are chosen one after the other. */
 #pragma once
 #include <stdint.h>
 #include "proto/plan.h"
