@@ -127,6 +127,7 @@ static const struct {
     {"deepseek-v2", NULL, 1e-12},
     {"deepseek-v3", NULL, 1e-12},
     {"deepseek-v3-yarn", NULL, 1e-12},
+    {"glm4-moe-lite", NULL, 1e-12},
     {"qwen3-next", NULL, 1e-5},
     {"qwen3.5", NULL, 1e-5},
 };

@@ -277,7 +277,7 @@ static const struct gguf_name deepseek_names[] = {
     {NULL, NULL, 0},
 };
 
-static const char *const deepseek_also[] = {"DeepseekV2ForCausalLM", NULL};
+static const char *const deepseek_also[] = {"DeepseekV2ForCausalLM", "Glm4MoeLiteForCausalLM", NULL};
 
 const struct gguf_family gguf_deepseek2 = {
     .architecture = "deepseek2",
