@@ -20,8 +20,9 @@ static void sizes(struct build *b)
     b->vocab = config_size(b->c, "vocab_size", 1, 1u << 24, b->e);
     b->inter = config_size(b->c, "ffn_hidden_size", 1, 1u << 24, b->e);
     b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, b->e);
-    b->heads = b->kv_heads = config_size(b->c, "num_attention_heads", 1, 65536, b->e);
-    b->head_dim = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
+    b->heads = config_size(b->c, "num_attention_heads", 1, 65536, b->e);
+    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, 65536, b->heads, b->e);
+    b->head_dim = config_size_or(b->c, "head_dim", 1, 1u << 16, 64, b->e); /* read, and not used: heads are latent */
 }
 
 static float rank_factor(struct build *b, const char *key, uint32_t rank)
