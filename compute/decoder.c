@@ -224,12 +224,16 @@ static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error
 {
     const struct plan_matrix *m = &plan_matrices(d->plan)[p->matrix];
     const float *bias = decoder_vector(d, p->bias);
+    bool turned = p->flags & MATMUL_TRANSPOSED;
     struct weight_part w;
     int rc;
 
     for (uint64_t row = 0; row < m->rows; row += w.part->rows) {
         if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, row, e))) return rc;
-        if (d->rows)
+        if (d->rows && turned)
+            ops_matmul_t(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src) + row,
+                         decoder_ld(d, p->src), &w.weight, bias, row == 0, d->rows);
+        else if (d->rows)
             ops_matmul(d->ops, decoder_at(d, p->dst) + row, decoder_ld(d, p->dst), decoder_at(d, p->src),
                        decoder_ld(d, p->src), &w.weight, bias ? bias + row : NULL, p->flags, d->rows);
     }
@@ -382,6 +386,24 @@ static void run_scan(struct decoder *d, const struct op_scan *p)
              plan_states(d->plan)[p->state].floats, &c);
 }
 
+static int run_position(struct decoder *d, const struct op_position *p, struct error *e)
+{
+    if ((uint64_t)d->positions.max_position + p->offset >= p->rows)
+        return error_set(e, EPROTO, "position %u has no row in a table of %u", d->positions.max_position, p->rows);
+    ops_position(d->ops, p, decoder_at(d, p->x), decoder_ld(d, p->x), decoder_vector(d, p->table),
+                 d->positions.d_position, d->rows);
+    return 0;
+}
+
+static void run_xielu(struct decoder *d, const struct op_xielu *p)
+{
+    struct ops_xielu_args x = {decoder_vector(d, p->alpha_p), decoder_vector(d, p->alpha_n), decoder_vector(d, p->beta),
+                               decoder_vector(d, p->eps)};
+
+    ops_xielu(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src), &x,
+              d->rows);
+}
+
 static void run_act(struct decoder *d, const struct op_act *p)
 {
     bool has_up = p->up.buf != PLAN_NOBUF;
@@ -459,6 +481,8 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
     case OP_ROUTER: return experts_route(d, &op->router, e);
     case OP_EXPERTS: return experts_run(d, &op->experts, e);
     case OP_LOGITS: run_logits(d, &op->logits); return 0;
+    case OP_POSITION: return run_position(d, &op->position, e);
+    case OP_XIELU: run_xielu(d, &op->xielu); return 0;
     default: return error_set(e, EPROTO, "operation %u is unknown to this stage", op->kind);
     }
 }

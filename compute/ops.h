@@ -105,6 +105,15 @@ void ops_add(struct ops *o, float *dst, uint32_t ldd, const float *a, uint32_t l
              uint32_t width, float ca, float cb, uint32_t n);
 void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg,
              const float *up, uint32_t ldu, uint32_t n);
+/* x[i] += row positions[i] + p->offset of the table [rows][width]; positions: n of them, all in device memory. */
+void ops_position(struct ops *o, const struct op_position *p, float *x, uint32_t ldx, const float *table,
+                  const uint32_t *positions, uint32_t n);
+/* See struct op_xielu; numbers: one float each, in device memory. */
+struct ops_xielu_args {
+    const float *alpha_p, *alpha_n, *beta, *eps;
+};
+void ops_xielu(struct ops *o, const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+               const struct ops_xielu_args *x, uint32_t n);
 /* positions: n rotary positions in device memory, used with SCALE_BY_POSITION; vector: float32 there, of vector_floats
  * elements, 1 or p->width, used with SCALE_BY_VECTOR. */
 struct ops_factors {

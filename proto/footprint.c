@@ -69,7 +69,9 @@ static struct products largest_products(const struct plan_shm *p)
 
         if (matrix == PLAN_NONE) continue;
         widen(&x, plan_matrices(p)[matrix].rows, plan_matrices(p)[matrix].cols,
-              op->kind == OP_HEADMM ? op->headmm.rows : 0);
+              op->kind == OP_HEADMM                  ? op->headmm.rows
+              : op->matmul.flags & MATMUL_TRANSPOSED ? plan_matrices(p)[matrix].rows
+                                                     : 0);
     }
     for (uint64_t i = 0; i < p->experts.count; i++) {
         const struct plan_experts *t = plan_experts(p) + i;

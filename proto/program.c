@@ -5,8 +5,9 @@
 const char *plan_op_name(uint32_t kind)
 {
     static const char *const names[OP_KINDS] = {
-        "embed",     "norm", "matmul", "headmm", "rope",    "copy",   "add",    "act",  "scale",
-        "attention", "conv", "delta",  "router", "experts", "select", "logits", "scan",
+        "embed",     "norm", "matmul", "headmm", "rope",    "copy",   "add",    "act",      "scale",
+        "attention", "conv", "delta",  "router", "experts", "select", "logits", "scan",     "position",
+        "xielu",
     };
 
     return kind < OP_KINDS ? names[kind] : "unknown";
@@ -71,6 +72,11 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
     case OP_EXPERTS:
         out[n++] = op->experts.src;
         out[n++] = op->experts.dst;
+        break;
+    case OP_POSITION: out[n++] = op->position.x; break;
+    case OP_XIELU:
+        out[n++] = op->xielu.src;
+        out[n++] = op->xielu.dst;
         break;
     case OP_SELECT:
         out[n++] = op->select.src;

@@ -80,6 +80,8 @@ enum plan_op_kind {
     OP_SELECT,    /* from here on only positions that want logits: dst rows = chosen rows of src */
     OP_LOGITS,    /* hands src [selected][vocabulary] to the coordinator */
     OP_SCAN,      /* selective state space, recurrent state [heads][states][width] */
+    OP_POSITION,  /* x += row of the position in a learned table */
+    OP_XIELU,     /* dst = xielu(src) */
     OP_KINDS
 };
 
@@ -113,7 +115,8 @@ struct op_norm {
     uint32_t weight_stride;                         /* between groups: 0 where they share it */
     float eps, weight_add;
 };
-#define MATMUL_ROW_NORM 1u /* rows of W are scaled to length 1 (Baichuan 2's head) */
+#define MATMUL_ROW_NORM   1u /* rows of W are scaled to length 1 (Baichuan 2's head) */
+#define MATMUL_TRANSPOSED 2u /* W is stored [in][out]: dst = src W + bias has its columns; no other flag beside it */
 struct op_matmul {
     struct plan_view src, dst;
     uint32_t matrix, bias, flags;
@@ -218,6 +221,19 @@ struct op_experts {
     uint32_t table, act, flags;
     float alpha, limit;
 };
+/* rows rows of width columns lie in vectors from table on, POSITION_ROWS in each but perhaps the last, one behind the other in
+ * the resident area; position p's is row p + offset. */
+#define POSITION_ROWS 64u
+struct op_position {
+    struct plan_view x;
+    uint32_t table, rows, width, offset;
+};
+/* With p = softplus(alpha_p), n = beta + softplus(alpha_n): p x^2 + beta x for x > 0, n (expm1(min(x, eps)) - x) + beta x else.
+ * Each of them a vector of one element (Huang, Schlag 2024, arXiv 2411.13010). */
+struct op_xielu {
+    struct plan_view src, dst;
+    uint32_t width, alpha_p, alpha_n, beta, eps;
+};
 struct op_select {
     struct plan_view src, dst;
     uint32_t width;
@@ -247,6 +263,8 @@ struct plan_op {
         struct op_select select;
         struct op_logits logits;
         struct op_scan scan;
+        struct op_position position;
+        struct op_xielu xielu;
     };
 };
 

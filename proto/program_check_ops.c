@@ -121,15 +121,17 @@ static int norm(const struct at *a, const struct op_norm *o)
 
 static int matmul(const struct at *a, const struct op_matmul *o)
 {
+    bool turned = o->flags & MATMUL_TRANSPOSED;
     const struct plan_matrix *m;
     int rc = matrix(a, o->matrix, &m);
 
-    if (!rc) rc = columns(a, "source", o->src, m->cols);
-    if (!rc) rc = columns(a, "destination", o->dst, m->rows);
-    if (!rc) rc = vector(a, "bias", o->bias, m->rows);
+    if (!rc) rc = columns(a, "source", o->src, turned ? m->rows : m->cols);
+    if (!rc) rc = columns(a, "destination", o->dst, turned ? m->cols : m->rows);
+    if (!rc) rc = vector(a, "bias", o->bias, turned ? m->cols : m->rows);
     if (!rc) rc = apart(a, o->src, o->dst);
     if (rc) return rc;
-    if (o->flags & ~MATMUL_ROW_NORM) OP_FAIL("flags %x", o->flags);
+    if ((o->flags & ~(MATMUL_ROW_NORM | MATMUL_TRANSPOSED)) || (turned && o->flags != MATMUL_TRANSPOSED))
+        OP_FAIL("flags %x", o->flags);
     return 0;
 }
 
@@ -352,6 +354,39 @@ static int experts(const struct at *a, const struct op_experts *o)
     return rc;
 }
 
+/* The table's vectors: whole but the last, each where the one before ends. */
+static int position(const struct at *a, const struct op_position *o)
+{
+    const struct plan_vector *v = plan_vectors(a->p) + o->table;
+    uint64_t parts = ((uint64_t)o->rows + POSITION_ROWS - 1) / POSITION_ROWS;
+    int rc = columns(a, "columns", o->x, o->width);
+
+    if (rc) return rc;
+    if (!parts || !check_fits(o->table, 1, parts, a->p->vectors.count))
+        OP_FAIL("%u rows from vector %u of %llu on", o->rows, o->table, ULL(a->p->vectors.count));
+    if ((uint64_t)a->p->spec.context + o->offset > o->rows)
+        OP_FAIL("%u rows for %u positions from row %u on", o->rows, a->p->spec.context, o->offset);
+    for (uint64_t i = 0; i < parts && !rc; i++) {
+        uint64_t first = i * POSITION_ROWS, n = o->rows - first < POSITION_ROWS ? o->rows - first : POSITION_ROWS;
+
+        rc = needed_vector(a, "table", o->table + (uint32_t)i, n * o->width);
+        if (!rc && v[i].at != v->at + first * o->width) OP_FAIL("vector %llu is not behind the one before", ULL(i));
+    }
+    return rc;
+}
+
+static int xielu(const struct at *a, const struct op_xielu *o)
+{
+    int rc = columns(a, "source", o->src, o->width);
+
+    if (!rc) rc = columns(a, "destination", o->dst, o->width);
+    if (!rc) rc = needed_vector(a, "alpha_p", o->alpha_p, 1);
+    if (!rc) rc = needed_vector(a, "alpha_n", o->alpha_n, 1);
+    if (!rc) rc = needed_vector(a, "beta", o->beta, 1);
+    if (!rc) rc = needed_vector(a, "eps", o->eps, 1);
+    return rc;
+}
+
 static int select_rows(const struct at *a, const struct op_select *o)
 {
     int rc = columns(a, "source", o->src, o->width);
@@ -391,6 +426,8 @@ static int check_op(const struct at *a)
     case OP_EXPERTS: return experts(a, &o->experts);
     case OP_SELECT: return select_rows(a, &o->select);
     case OP_LOGITS: return logits(a, &o->logits);
+    case OP_POSITION: return position(a, &o->position);
+    case OP_XIELU: return xielu(a, &o->xielu);
     default: OP_FAIL("unknown kind %u", o->kind);
     }
 }
@@ -399,7 +436,7 @@ static int check_op(const struct at *a)
 static bool needs_all_positions(uint32_t kind)
 {
     return kind == OP_EMBED || kind == OP_ROPE || kind == OP_ATTENTION || kind == OP_CONV || kind == OP_DELTA ||
-           kind == OP_SCAN || kind == OP_SELECT;
+           kind == OP_SCAN || kind == OP_SELECT || kind == OP_POSITION;
 }
 
 int check_ops(const struct plan_shm *p, struct error *e)

@@ -43,16 +43,17 @@ PUBLISHED = {
 def rotary(config):
     """What the class makes of no rules at all, under the names of an older config.json."""
     rules = getattr(config, "rope_parameters", None)
-    if rules is None:
+    theta, share = ("rotary_emb_base", "rotary_pct") if '"rotary_pct"' in inspect.getsource(type(config)) else ("rope_theta", "partial_rotary_factor")
+    if not rules:  # it does not rotate
         return
     if "full_attention" in rules:
         yield "rope_theta", rules["full_attention"]["rope_theta"]
         if "rope_local_base_freq" in inspect.getsource(type(config)):
             yield "rope_local_base_freq", rules["sliding_attention"]["rope_theta"]
         return
-    yield "rope_theta", rules["rope_theta"]
+    yield theta, rules["rope_theta"]
     if "partial_rotary_factor" in rules:
-        yield "partial_rotary_factor", rules["partial_rotary_factor"]
+        yield share, rules["partial_rotary_factor"]
     if rules["rope_type"] != "default":
         yield "rope_parameters", {k: v for k, v in rules.items() if k not in ("rope_theta", "partial_rotary_factor")}
 

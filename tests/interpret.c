@@ -128,9 +128,26 @@ static double dot_row(const struct run *r, const struct plan_matrix *m, uint64_t
     return sum;
 }
 
+static void do_turned(const struct run *r, const struct op_matmul *o)
+{
+    const struct plan_matrix *m = matrix(r, o->matrix);
+
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint64_t c = 0; c < m->cols; c++) {
+            double sum = o->bias == PLAN_NONE ? 0 : vector(r, o->bias, c);
+            for (uint64_t k = 0; k < m->rows; k++) sum += at(r, o->src, i)[k] * element(r, m, k, c);
+            at(r, o->dst, i)[c] = sum;
+        }
+}
+
 static void do_matmul(const struct run *r, const struct op_matmul *o)
 {
     const struct plan_matrix *m = matrix(r, o->matrix);
+
+    if (o->flags & MATMUL_TRANSPOSED) {
+        do_turned(r, o);
+        return;
+    }
 
     for (uint64_t row = 0; row < m->rows; row++) {
         double length = 1;
@@ -247,6 +264,28 @@ static void append(const struct run *r, const struct op_attention *o)
         memcpy(to, at(r, o->k, i), c->k_width * sizeof *to);
         if (c->v_width) memcpy(to + c->k_width, at(r, o->v, i), c->v_width * sizeof *to);
     }
+}
+
+static void do_position(const struct run *r, const struct op_position *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t c = 0; c < o->width; c++) {
+            uint32_t row = i + o->offset;
+            at(r, o->x, i)[c] +=
+                vector(r, o->table + row / POSITION_ROWS, (uint64_t)(row % POSITION_ROWS) * o->width + c);
+        }
+}
+
+static void do_xielu(const struct run *r, const struct op_xielu *o)
+{
+    double beta = vector(r, o->beta, 0), eps = vector(r, o->eps, 0), p = act(ACT_SOFTPLUS, vector(r, o->alpha_p, 0)),
+           n = beta + act(ACT_SOFTPLUS, vector(r, o->alpha_n, 0));
+
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t c = 0; c < o->width; c++) {
+            double x = at(r, o->src, i)[c];
+            at(r, o->dst, i)[c] = x > 0 ? p * x * x + beta * x : n * (expm1(fmin(x, eps)) - x) + beta * x;
+        }
 }
 
 static void attend_head(const struct run *r, const struct op_attention *o, uint32_t i, uint32_t h, double *p)
@@ -544,6 +583,8 @@ static void step(struct run *r, const struct plan_op *op)
     case OP_ADD: return do_add(r, &op->add);
     case OP_ACT: return do_act(r, &op->act);
     case OP_SCALE: return do_scale(r, &op->scale);
+    case OP_POSITION: return do_position(r, &op->position);
+    case OP_XIELU: return do_xielu(r, &op->xielu);
     case OP_ATTENTION: return do_attention(r, &op->attention);
     case OP_CONV: return do_conv(r, &op->conv);
     case OP_DELTA: return do_delta(r, &op->delta);

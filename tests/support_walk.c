@@ -281,6 +281,22 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         if (op->router.flags & ROUTER_SCALE_EACH) walk_vector(p, op->router.each, op->router.experts);
         break;
     case OP_EXPERTS: walk_experts(p, &op->experts); break;
+    case OP_POSITION:
+        walk_view(p, op->position.x, op->position.width);
+        inside((uint64_t)p->spec.context + op->position.offset <= op->position.rows &&
+                   op->position.table < p->vectors.count &&
+                   plan_vectors(p)[op->position.table].at + (uint64_t)op->position.rows * op->position.width <=
+                       p->spec.resident_floats,
+               "rows of positions");
+        break;
+    case OP_XIELU:
+        walk_view(p, op->xielu.src, op->xielu.width);
+        walk_view(p, op->xielu.dst, op->xielu.width);
+        walk_vector(p, op->xielu.alpha_p, 1);
+        walk_vector(p, op->xielu.alpha_n, 1);
+        walk_vector(p, op->xielu.beta, 1);
+        walk_vector(p, op->xielu.eps, 1);
+        break;
     case OP_SELECT:
         walk_view(p, op->select.src, op->select.width);
         walk_view(p, op->select.dst, op->select.width);

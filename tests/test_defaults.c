@@ -113,6 +113,7 @@ static json_t *another(const json_t *value, int which)
     if (json_is_boolean(value)) return json_boolean(!json_is_true(value));
     if (json_is_real(value)) return json_real(json_real_value(value) / 2);
     if (json_is_object(value)) return json_of("{\"rope_type\":\"default\"}");
+    if (json_is_string(value) && !strcmp(json_string_value(value), "relu")) return json_string("silu");
     if (json_is_string(value))
         return json_string(strcmp(json_string_value(value), "greedy") ? "relu" : "group_limited_greedy");
     return json_integer(3);
@@ -121,14 +122,23 @@ static json_t *another(const json_t *value, int which)
 /* Under another name the config has it already: which of the two holds is no question of defaults. */
 static bool is_given_otherwise(const json_t *config, const char *key)
 {
-    static const char *const experts[] = {"num_experts", "num_local_experts", "n_routed_experts"};
-    bool is_one = false, given = false;
+    static const char *const names[][5] = {{"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"},
+                                           {"n_head", "n_heads", "num_attention_heads"},
+                                           {"n_layer", "n_layers", "num_hidden_layers"},
+                                           {"n_embd", "n_embed", "d_model", "hidden_size"},
+                                           {"n_inner", "ffn_dim", "intermediate_size"},
+                                           {"n_positions", "max_seq_len", "max_position_embeddings"}};
 
-    for (size_t i = 0; i < 3; i++) {
-        is_one |= !strcmp(key, experts[i]);
-        given |= strcmp(key, experts[i]) && json_object_get(config, experts[i]);
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        bool is_one = false, given = false;
+
+        for (size_t i = 0; i < 5 && names[k][i]; i++) {
+            is_one |= !strcmp(key, names[k][i]);
+            given |= strcmp(key, names[k][i]) && json_object_get(config, names[k][i]);
+        }
+        if (is_one) return given;
     }
-    return is_one && given;
+    return false;
 }
 
 /* A key of the class, which config does not have, given as the class has it: x, what config makes, stays. And given otherwise:

@@ -269,6 +269,53 @@ static void test_scale(void **state)
     }
 }
 
+static void test_xielu(void **state)
+{
+    (void)state;
+    enum { N = 4, WIDTH = 131 };
+    const struct op_xielu p = {.width = WIDTH};
+    const float ap = 0.3f, an = -0.7f, beta = 0.5f, eps = -1e-6f;
+    const struct ops_xielu_args x = {&ap, &an, &beta, &eps};
+    uint64_t seed = 11;
+    float *a = wide_floats(&seed, N * WIDTH, 20.0f), *want = copy_of(a, N * WIDTH), *base = NULL;
+    a[0] = 0, a[1] = -1e-7f, a[2] = 1e-7f, a[3] = -90;
+    reference_xielu(&p, want, WIDTH, a, WIDTH, &x, N);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = copy_of(a, N * WIDTH);
+        y[4] = __builtin_nanf("");
+        ops_xielu(o, &p, y, WIDTH, y, WIDTH, &x, N);
+        assert_true(y[4] != y[4]);
+        y[4] = want[4];
+        kernels_assert_near(y, want, N * WIDTH, 1e-6, NULL, 1, "xielu");
+        base = base ? base : copy_of(y, N * WIDTH);
+        kernels_assert_same(y, base, N * WIDTH, kernels_way_name(way));
+        free(y);
+        ops_close(o);
+    }
+    free(a), free(want), free(base);
+}
+
+static void test_position(void **state)
+{
+    (void)state;
+    enum { N = 3, WIDTH = 37, ROWS = 9 };
+    const struct op_position p = {.width = WIDTH, .rows = ROWS, .offset = 2};
+    const uint32_t positions[N] = {6, 0, 3};
+    uint64_t seed = 12;
+    float *a = wide_floats(&seed, N * WIDTH, 2.0f), *table = wide_floats(&seed, ROWS * WIDTH, 2.0f);
+    for (size_t way = 0; way < kernels_ways(); way++) {
+        struct ops *o = kernels_open(way);
+        float *y = copy_of(a, N * WIDTH);
+        ops_position(o, &p, y, WIDTH, table, positions, N);
+        for (uint32_t i = 0; i < N * WIDTH; i++)
+            assert_true(y[i] == a[i] + table[(positions[i / WIDTH] + 2) * WIDTH + i % WIDTH]);
+        free(y);
+        ops_close(o);
+    }
+    free(a), free(table);
+}
+
 /* Copies, sums, gathered and scattered rows. */
 static void test_moves(void **state)
 {
@@ -413,7 +460,8 @@ int main(void)
         cmocka_unit_test(test_norm),        cmocka_unit_test(test_large_norm),
         cmocka_unit_test(test_norm_scales), cmocka_unit_test(test_norm_of_no_number),
         cmocka_unit_test(test_rope),        cmocka_unit_test(test_act),
-        cmocka_unit_test(test_scale),       cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_scale),       cmocka_unit_test(test_xielu),
+        cmocka_unit_test(test_position),    cmocka_unit_test(test_moves),
         cmocka_unit_test(test_conv),        cmocka_unit_test(test_delta),
         cmocka_unit_test(test_exact),
     };

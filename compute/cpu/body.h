@@ -17,6 +17,6 @@
         .gemv = {FORM_PLAIN(KERNEL_GEMV) FORM_BLOCKS(KERNEL_BLOCK)}, .pack = kernel_pack, .gemm = kernel_gemm,         \
         .groups = kernel_groups, .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm,  \
         .rope = kernel_rope, .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,   \
-        .clamp = kernel_clamp, .add_scaled = kernel_add_scaled, .narrow = kernel_narrow,                               \
+        .clamp = kernel_clamp, .xielu = kernel_xielu, .add_scaled = kernel_add_scaled, .narrow = kernel_narrow,        \
         .attention = kernel_attention, .conv = kernel_conv, .delta = kernel_delta, .scan = kernel_scan                 \
     }

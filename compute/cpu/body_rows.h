@@ -282,3 +282,18 @@ static void kernel_act(const struct op_act *p, float *dst, const float *gate, co
     default: act_columns(p, p->kind, dst, gate, up); break;
     }
 }
+
+/* expm1 of what is below eps as exp - 1: what is lost of it is lost to the difference anyway. */
+static void kernel_xielu(float *dst, const float *src, size_t width, const struct ops_xielu_args *x)
+{
+    const vf p = vf_set1(softplus(*x->alpha_p)), m = vf_set1(*x->beta + softplus(*x->alpha_n)),
+             beta = vf_set1(*x->beta);
+    const vf eps = vf_set1(*x->eps), one = vf_set1(1.0f);
+    FOR_VECS(c, n, width)
+    {
+        const vf v = load_some(src + c, n), line = vf_mul(beta, v);
+        const vf below = vf_sub(vf_sub(vf_exp(vf_min(eps, v)), one), v); /* keeps what is not a number */
+        const vf yes = vf_add(vf_mul(vf_mul(p, v), v), line), no = vf_add(vf_mul(below, m), line);
+        store_some(dst + c, vf_sel(vf_lt(vf_zero(), v), yes, no), n);
+    }
+}

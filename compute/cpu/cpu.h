@@ -97,6 +97,7 @@ struct cpu_kernels {
     void (*act)(const struct op_act *p, float *dst, const float *gate, const float *up);
     void (*scale)(float *x, size_t width, float mul);
     void (*softcap)(float *x, size_t width, float mul, float cap);
+    void (*xielu)(float *dst, const float *src, size_t width, const struct ops_xielu_args *x);
     void (*clamp)(float *x, size_t width, float mul, float cap);
     void (*add_scaled)(float *dst, const float *src, size_t width, float weight); /* dst += weight * src */
     void (*narrow)(void *dst, const float *src, uint32_t kv_form, size_t width);

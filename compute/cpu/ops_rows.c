@@ -202,6 +202,33 @@ void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, 
     run_rows(&j, (uint64_t)p->width * (p->cap != 0.0f ? 4 : 1));
 }
 
+static void position_row(const struct job *j, uint32_t i)
+{
+    const struct op_position *p = j->p;
+    float *x = j->dst + i * j->ldd;
+    j->o->kernels->add(x, x, j->a + ((size_t)j->index[i] + p->offset) * p->width, p->width, 1.0f, 1.0f);
+}
+
+void ops_position(struct ops *o, const struct op_position *p, float *x, uint32_t ldx, const float *table,
+                  const uint32_t *positions, uint32_t n)
+{
+    struct job j = {.o = o, .p = p, .dst = x, .ldd = ldx, .a = table, .index = positions, .n = n, .row = position_row};
+    run_rows(&j, p->width);
+}
+
+static void xielu_row(const struct job *j, uint32_t i)
+{
+    j->o->kernels->xielu(j->dst + i * j->ldd, j->a + i * j->lda, j->width, j->p);
+}
+
+void ops_xielu(struct ops *o, const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+               const struct ops_xielu_args *x, uint32_t n)
+{
+    struct job j = {
+        .o = o, .p = x, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .width = p->width, .n = n, .row = xielu_row};
+    run_rows(&j, (uint64_t)p->width * 4);
+}
+
 static void gather_row(const struct job *j, uint32_t i)
 {
     memcpy(j->dst + i * j->ldd, j->a + j->index[i] * j->lda, j->width * sizeof(float));

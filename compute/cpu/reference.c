@@ -422,6 +422,18 @@ void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float
         }
 }
 
+void reference_xielu(const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                     const struct ops_xielu_args *x, uint32_t n)
+{
+    const double beta = *x->beta, ap = log1p(exp(*x->alpha_p)), an = beta + log1p(exp(*x->alpha_n));
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t c = 0; c < p->width; c++) {
+            const double v = src[(uint64_t)i * lds + c];
+            dst[(uint64_t)i * ldd + c] =
+                (float)(v > 0 ? ap * v * v + beta * v : (expm1(fmin(v, *x->eps)) - v) * an + beta * v);
+        }
+}
+
 void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)

@@ -20,6 +20,8 @@ void reference_norm(const struct op_norm *p, float *y, uint32_t ldy, const float
 void reference_rope(const struct op_rope *p, float *x, uint32_t ldx, const float *cs, uint32_t dim, uint32_t n);
 void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float *gate, uint32_t ldg, const float *up,
                    uint32_t ldu, uint32_t n);
+void reference_xielu(const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                     const struct ops_xielu_args *x, uint32_t n);
 void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f, uint32_t n);
 void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
                          const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks,

@@ -126,6 +126,30 @@ __global__ void scale_kernel(const op_scale p, float *x, uint32_t ldx, const ops
     }
 }
 
+__global__ void position_kernel(const op_position p, float *x, uint32_t ldx, const float *table,
+                                const uint32_t *positions, uint32_t n)
+{
+    uint32_t c = COLUMN();
+
+    if (c >= p.width) return;
+    EACH_ROW(i, n) x[(uint64_t)i * ldx + c] += table[((uint64_t)positions[i] + p.offset) * p.width + c];
+}
+
+__global__ void xielu_kernel(uint32_t width, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                             const ops_xielu_args x, uint32_t n)
+{
+    uint32_t c = COLUMN();
+    float beta = *x.beta, p = act_softplus(*x.alpha_p), m = beta + act_softplus(*x.alpha_n);
+
+    if (c >= width) return;
+    EACH_ROW(i, n)
+    {
+        float v = src[(uint64_t)i * lds + c], low = v > *x.eps ? *x.eps : v;
+
+        dst[(uint64_t)i * ldd + c] = v > 0.0f ? p * v * v + beta * v : (expm1f(low) - v) * m + beta * v;
+    }
+}
+
 __global__ void gather_kernel(float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,
                               uint32_t width, uint32_t n)
 {
@@ -212,6 +236,18 @@ void ops_act(struct ops *o, const struct op_act *p, float *dst, uint32_t ldd, co
 void ops_scale(struct ops *o, const struct op_scale *p, float *x, uint32_t ldx, const struct ops_factors *f, uint32_t n)
 {
     launch(o, "scale", scale_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, *f, n);
+}
+
+void ops_position(struct ops *o, const struct op_position *p, float *x, uint32_t ldx, const float *table,
+                  const uint32_t *positions, uint32_t n)
+{
+    launch(o, "positions", position_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, table, positions, n);
+}
+
+void ops_xielu(struct ops *o, const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+               const struct ops_xielu_args *x, uint32_t n)
+{
+    launch(o, "xielu", xielu_kernel, grid_for(p->width, n), THREADS, 0, p->width, dst, ldd, src, lds, *x, n);
 }
 
 void ops_gather_rows(struct ops *o, float *dst, uint32_t ldd, const float *src, uint32_t lds, const uint32_t *index,

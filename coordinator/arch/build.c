@@ -38,60 +38,80 @@ void build_notice(struct build *b, const char *fmt, ...)
 
 /* ---- sizes ---- */
 
-static void head_sizes(struct build *b)
+const char *build_given(const struct build *b, const char *const names[2])
 {
-    b->heads = config_size(b->c, "num_attention_heads", 1, HEADS_LIMIT, b->e);
-    b->kv_heads = config_size_or(b->c, "num_key_value_heads", 1, HEADS_LIMIT, b->heads, b->e);
+    return names[1] && !config_gives(b->c, names[0]) && config_gives(b->c, names[1]) ? names[1] : names[0];
+}
+
+static void head_sizes(struct build *b, const struct build_size_names *n)
+{
+    const char *hidden = build_given(b, n->hidden), *heads = build_given(b, n->heads);
+
+    b->heads = config_size(b->c, heads, 1, HEADS_LIMIT, b->e);
+    b->kv_heads = b->heads;
+    if (n->kv_heads[0]) b->kv_heads = config_size_or(b->c, build_given(b, n->kv_heads), 1, HEADS_LIMIT, b->heads, b->e);
     b->head_dim = config_size_or(b->c, "head_dim", 1, SIZE_LIMIT, 0, b->e);
     if (!build_ok(b)) return;
     /* heads of latent attention have sizes of their own */
     if (!b->head_dim && b->hidden % b->heads && !config_field(b->c, "kv_lora_rank", false))
-        config_fault(b->c, b->e, "hidden_size", "%u is not divisible by num_attention_heads %u", b->hidden, b->heads);
+        config_fault(b->c, b->e, hidden, "%u is not divisible by %s %u", b->hidden, heads, b->heads);
     if (!b->head_dim) b->head_dim = b->hidden / b->heads;
     if ((uint64_t)b->heads * b->head_dim > SIZE_LIMIT)
         config_fault(b->c, b->e, "head_dim", "%u is out of range", b->head_dim);
 }
 
 /* A config that does not count the layers, and a folder with more of them than its class has: the answers would be wrong. */
-static void refuse_uncounted_layers(struct build *b)
+static void refuse_uncounted_layers(struct build *b, const char *key)
 {
     char start[sizeof b->prefix + sizeof b->layers_name + 16];
 
-    if (!build_ok(b) || config_gives(b->c, "num_hidden_layers")) return;
+    if (!build_ok(b) || config_gives(b->c, key)) return;
     snprintf(start, sizeof start, "%s%s.%u.", b->prefix, b->layers_name, b->layers);
     if (names_any_begins(b->t, start))
-        config_fault(b->c, b->e, "num_hidden_layers",
+        config_fault(b->c, b->e, key,
                      "this field is missing, and the folder has more layers than the %u that are usual: %s*", b->layers,
                      start);
 }
 
 /* Of the rest of a model, beside attention. */
-static void other_sizes(struct build *b)
+static void other_sizes(struct build *b, const struct build_size_names *n)
 {
     uint32_t longest;
 
-    b->hidden = config_size(b->c, "hidden_size", 1, SIZE_LIMIT, b->e);
-    if (!b->layers) b->layers = config_size(b->c, "num_hidden_layers", 1, LAYERS_LIMIT, b->e);
+    b->hidden = config_size(b->c, build_given(b, n->hidden), 1, SIZE_LIMIT, b->e);
+    if (!b->layers) b->layers = config_size(b->c, build_given(b, n->layers), 1, LAYERS_LIMIT, b->e);
     b->vocab = config_size(b->c, "vocab_size", 1, SIZE_LIMIT, b->e);
-    b->inter = config_size_or(b->c, "intermediate_size", 1, SIZE_LIMIT, 0, b->e);
-    b->limit = config_size_or(b->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, b->e);
+    b->inter = config_size_or(b->c, build_given(b, n->inter), 1, SIZE_LIMIT, 0, b->e);
+    b->limit = config_size_or(b->c, build_given(b, n->limit), 1, CONFIG_SIZE_MAX, 2048, b->e);
     longest = config_length_or(b->c, "model_max_length", b->limit, b->e);
     if (longest > b->limit) b->limit = longest; /* Command R gives both, and means the larger */
 }
 
+void build_sizes_named(struct build *b, const struct build_size_names *n)
+{
+    other_sizes(b, n);
+    head_sizes(b, n);
+    refuse_uncounted_layers(b, build_given(b, n->layers));
+}
+
+static const struct build_size_names usual = {.hidden = {"hidden_size"},
+                                              .layers = {"num_hidden_layers"},
+                                              .heads = {"num_attention_heads"},
+                                              .kv_heads = {"num_key_value_heads"},
+                                              .inter = {"intermediate_size"},
+                                              .limit = {"max_position_embeddings"}};
+
 void build_sizes(struct build *b)
 {
-    other_sizes(b);
-    head_sizes(b);
-    refuse_uncounted_layers(b);
+    build_sizes_named(b, &usual);
 }
 
 void build_body_sizes(struct build *b)
 {
-    other_sizes(b);
+    other_sizes(b, &usual);
     b->heads = b->kv_heads = 1;
     b->head_dim = b->hidden;
-    refuse_uncounted_layers(b);
+    refuse_uncounted_layers(b, "num_hidden_layers");
 }
 
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps)
@@ -243,7 +263,9 @@ void build_linear(struct build *b, struct plan_view dst, struct plan_view src, c
     char full[BUILD_NAME_BYTES];
     float times;
 
-    o.matrix = build_matrix_times(b, name, rows, cols, &times);
+    if (b->transposed) o.flags = MATMUL_TRANSPOSED;
+    o.matrix = b->transposed ? build_matrix_times(b, name, cols, rows, &times)
+                             : build_matrix_times(b, name, rows, cols, &times);
     snprintf(full, sizeof full, "%s.bias", name);
     if (bias) o.bias = build_vector(b, full, rows);
     if (bias && times != 0)

@@ -31,6 +31,7 @@ enum build_buffer {
     BUF_UP,     /* feed forward */
     BUF_ROUTER, /* logits of the experts, gates of shared ones */
     BUF_LAST,
+    BUF_NARROW, /* of a head that is narrower than the model */
     BUF_LOGITS, /* selected positions only */
     BUF_BESIDE, /* rows of a second table, and what is made of them for the layers */
     BUFS
@@ -50,6 +51,7 @@ struct build {
     uint32_t norm_kind; /* enum plan_norm */
     float eps, weight_add;
     bool norm_bias, norm_bare; /* with NAME.bias; without NAME.weight */
+    bool transposed;           /* build_linear()'s matrices are stored [cols][rows] (GPT-2) */
     /* where we are */
     uint32_t layer;
     char prefix[128], layers_name[64]; /* "model.", "layers" */
@@ -79,6 +81,13 @@ static inline bool build_ok(const struct build *b)
 void build_sizes(struct build *b);
 /* The same of a model without attention. */
 void build_body_sizes(struct build *b);
+/* What a family calls them instead: of each pair the first that the config gives, else its first. */
+struct build_size_names {
+    const char *hidden[2], *layers[2], *heads[2], *kv_heads[2], *inter[2], *limit[2];
+};
+void build_sizes_named(struct build *b, const struct build_size_names *names);
+/* Of two names of one field the one that the config gives, else the first. */
+const char *build_given(const struct build *b, const char *const names[2]);
 /* RMS or layer norm and its eps from this field. */
 void build_norm_kind(struct build *b, enum plan_norm kind, const char *eps_key, double eps);
 
@@ -105,6 +114,8 @@ uint32_t build_matrix_times(struct build *b, const char *name, uint64_t rows, ui
 uint32_t build_stacked(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols);
 /* gpt-oss: NAME_blocks [parts][rows][cols / 32][16] with NAME_scales [parts][rows][cols / 32]. */
 uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t rows, uint64_t cols);
+/* NAME.weight as a table of positions, [rows][cols]: the first of its vectors (struct op_position). */
+uint32_t build_table(struct build *b, const char *name, uint32_t rows, uint32_t cols);
 /* A tensor of elements numbers, by its whole name. */
 uint32_t build_vector(struct build *b, const char *name, uint64_t elements);
 /* Row part of parts rows, for an expert's bias: travels with its tile. */

@@ -387,3 +387,35 @@ uint32_t build_stacked_vector(struct build *b, const char *name, uint32_t part, 
 {
     return add_vector(b, name, part, parts, elements);
 }
+
+uint32_t build_table(struct build *b, const char *name, uint32_t rows, uint32_t cols)
+{
+    uint64_t shape[2] = {rows, cols};
+    char full[BUILD_NAME_BYTES];
+    const struct tensor *t;
+    uint32_t first = (uint32_t)b->p->vectors.count;
+    struct plan_vector v = {0};
+
+    snprintf(full, sizeof full, "%s%s.weight", b->base, name);
+    t = find(b, full, TENSOR_DTYPES, shape, 2);
+    if (!t) return 0;
+    if (!same_shape(t, shape, 2)) {
+        shape_fault(b, t, shape, 2);
+        if (!build_ok(b)) return 0;
+    }
+    v.form = form_of(b, t);
+    if (build_ok(b) && !form_can_be_vector(v.form))
+        build_fault(b, "%s: tensor %s: a table of positions in %s is not supported", tensors_path(b->t, t),
+                    tensor_stored_name(t), form_name(v.form));
+    if (!build_ok(b)) return 0;
+    v.file = program_file_of(b, t);
+    v.file_off = t->offset;
+    for (uint32_t row = 0; row < rows && build_ok(b); row += POSITION_ROWS) {
+        v.elements = (uint64_t)(rows - row < POSITION_ROWS ? rows - row : POSITION_ROWS) * cols;
+        program_vector(b->p, &v, tensor_stored_name(t));
+        v.file_off += form_row_bytes(v.form, v.elements);
+    }
+    b->weight_bytes += form_row_bytes(v.form, (uint64_t)rows * cols);
+    b->parameters += (uint64_t)rows * cols;
+    return first;
+}

@@ -77,6 +77,16 @@ static const struct family families[] = {
     {"Step3p5ForCausalLM", "step3p5", family_step3p5},
     {"Mistral4ForCausalLM", "mistral4", family_mistral4},
     {"HunYuanMoEV1ForCausalLM", "hunyuan_v1_moe", family_hunyuan_moe},
+    {"ApertusForCausalLM", "apertus", family_apertus},
+    {"GPT2LMHeadModel", "gpt2", family_gpt2},
+    {"GPTBigCodeForCausalLM", "gpt_bigcode", family_gpt_bigcode},
+    {"OPTForCausalLM", "opt", family_opt},
+    {"GPTNeoXForCausalLM", "gpt_neox", family_gpt_neox},
+    {"FalconForCausalLM", "falcon", family_falcon},
+    {"BloomForCausalLM", "bloom", family_bloom},
+    {"MptForCausalLM", "mpt", family_mpt},
+    {"MPTForCausalLM", NULL, family_mpt},
+    {"PhiForCausalLM", "phi", family_phi},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

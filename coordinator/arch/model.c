@@ -102,9 +102,9 @@ static void compare_with_index(struct build *b, const struct tensors *t)
 /* Buffers and scales of activations, which no family multiplies with. */
 static bool means_nothing(const char *name)
 {
-    static const char *const ends[] = {
-        "inv_freq", ".input_scale", ".output_scale", ".activation_scale", ".input_global_scale",
-        ".k_scale", ".v_scale",     ".q_scale",      ".prob_output_scale"};
+    static const char *const ends[] = {"inv_freq",     ".attn.bias",    ".attention.bias",   ".masked_bias",
+                                       ".input_scale", ".output_scale", ".activation_scale", ".input_global_scale",
+                                       ".k_scale",     ".v_scale",      ".q_scale",          ".prob_output_scale"};
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (tensors_name_ends(name, ends[i])) return true;

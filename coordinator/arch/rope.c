@@ -244,7 +244,9 @@ static void read_numbers(struct making *m, const struct rope_request *q)
     uint32_t original = config_size_or(m->c, "original_max_position_embeddings", 1, CONFIG_SIZE_MAX, 0, m->e);
     double partial = q->partial != 0 ? q->partial : 1;
 
-    if (q->partial_key) partial = rule_or_field(m, "partial_rotary_factor", "partial_rotary_factor", partial);
+    if (q->partial_key)
+        partial =
+            rule_or_field(m, "partial_rotary_factor", q->share_key ? q->share_key : "partial_rotary_factor", partial);
     m->theta =
         rule_or_field(m, "rope_theta", q->theta_key ? q->theta_key : "rope_theta", q->theta != 0 ? q->theta : 10000);
     m->limit = config_size_or(m->c, "max_position_embeddings", 1, CONFIG_SIZE_MAX, 2048, m->e);

@@ -30,6 +30,7 @@ struct rope_request {
     uint32_t head_dim;      /* columns of a head, before the partial factor */
     double partial;         /* share of them that rotates; 0: 1 */
     bool partial_key;       /* the class reads partial_rotary_factor, which goes before it */
+    const char *share_key;  /* with partial_key: what the config calls it outside of the rules; NULL: the same */
     double stretch;         /* every frequency is divided by it, after all else (ChatGLM2); 0: 1 */
     uint32_t trained;       /* original_max_position_embeddings where the config says nothing; 0: the full number */
     bool longrope;          /* whatever type is given, short_factor and long_factor mean longrope (Phi 3) */

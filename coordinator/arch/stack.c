@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "coordinator/arch/names.h"
 
@@ -30,6 +31,26 @@ struct stack stack_llama(struct build *b, const struct rope_table *rope)
     };
 
     return s;
+}
+
+uint32_t stack_alibi(struct build *b, double top, double mul)
+{
+    float *slope;
+    uint32_t whole = 1, v;
+
+    if (!build_ok(b)) return PLAN_NONE;
+    slope = calloc(b->heads, sizeof *slope);
+    if (!slope) {
+        b->p->failed = true;
+        return PLAN_NONE;
+    }
+    while (whole * 2 <= b->heads) whole *= 2;
+    for (uint32_t h = 0; h < b->heads; h++)
+        slope[h] =
+            (float)(mul * (h < whole ? exp2(-top * (h + 1) / whole) : exp2(-top / 2 * (2 * (h - whole) + 1) / whole)));
+    v = program_constants(b->p, slope, b->heads, "alibi slopes");
+    free(slope);
+    return v;
 }
 
 /* ---- attention ---- */
@@ -279,6 +300,27 @@ void stack_attention(struct build *b, const struct attention *a, struct plan_vie
 
 /* ---- feed forward ---- */
 
+static uint32_t xielu_number(struct build *b, const char *of, const char *name)
+{
+    char full[BUILD_NAME_BYTES];
+
+    snprintf(full, sizeof full, "%s.%s", of, name);
+    return build_vector(b, full, 1);
+}
+
+static void xielu(struct build *b, const struct mlp *m, struct plan_view x)
+{
+    struct op_xielu o = {.src = x,
+                         .dst = x,
+                         .width = m->inter,
+                         .alpha_p = xielu_number(b, m->xielu, "alpha_p"),
+                         .alpha_n = xielu_number(b, m->xielu, "alpha_n"),
+                         .beta = xielu_number(b, m->xielu, "beta"),
+                         .eps = xielu_number(b, m->xielu, "eps")};
+
+    if (build_ok(b)) program_op(b->p, OP_XIELU, b->layer)->xielu = o;
+}
+
 void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struct plan_view src)
 {
     struct plan_view gate = build_view(b, BUF_GATE, m->gate_up ? 2 * (uint64_t)m->inter : m->inter, 0), up = VIEW_NONE;
@@ -296,7 +338,9 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
     } else {
         build_linear(b, gate, src, m->up, m->inter, b->hidden, m->up_bias);
     }
-    if (build_ok(b))
+    if (m->xielu)
+        xielu(b, m, gate);
+    else if (build_ok(b))
         program_op(b->p, OP_ACT, b->layer)->act = (struct op_act){.dst = gate,
                                                                   .gate = gate,
                                                                   .up = up,
@@ -309,13 +353,28 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
 
 /* ---- the stack ---- */
 
+static uint32_t embed_width(const struct build *b, const struct stack *s)
+{
+    return s->embed_width ? s->embed_width : b->hidden;
+}
+
+static void positions(struct build *b, const struct stack *s)
+{
+    struct op_position o = {
+        .x = build_x(b), .rows = b->limit + s->position_offset, .width = b->hidden, .offset = s->position_offset};
+
+    o.table = build_table(b, s->positions, o.rows, o.width);
+    if (build_ok(b)) program_op(b->p, OP_POSITION, 0)->position = o;
+}
+
 static uint32_t embedding(struct build *b, const struct stack *s)
 {
-    struct op_embed o = {.width = b->hidden, .scale = s->embed_scale};
+    bool narrow = s->embed_width && s->embed_width != b->hidden;
+    struct op_embed o = {.width = embed_width(b, s), .scale = s->embed_scale};
 
     build_top(b);
-    o.matrix = build_matrix(b, s->embed, b->vocab, b->hidden);
-    o.dst = build_x(b);
+    o.matrix = build_matrix(b, s->embed, b->vocab, o.width);
+    o.dst = narrow ? build_view(b, BUF_T1, o.width, 0) : build_x(b);
     if (s->beside) {
         o.flags = EMBED_BESIDE;
         o.beside = build_matrix(b, s->beside, s->beside_rows, s->beside_width);
@@ -325,6 +384,9 @@ static uint32_t embedding(struct build *b, const struct stack *s)
     }
     if (build_ok(b)) program_op(b->p, OP_EMBED, 0)->embed = o;
     b->p->spec.embed_matrix = o.matrix;
+    if (narrow) build_linear(b, build_x(b), o.dst, s->project_in, b->hidden, o.width, false);
+    if (s->positions) positions(b, s);
+    if (s->embed_norm) build_norm(b, build_x(b), build_x(b), s->embed_norm);
     return o.matrix;
 }
 
@@ -356,8 +418,9 @@ static struct plan_view normed(struct build *b, const char *name, struct plan_vi
 static void add_branch(struct build *b, const struct stack *s, struct plan_view x, struct plan_view out,
                        const char *after)
 {
-    if (after) build_norm(b, out, out, after);
+    if (after && !s->sum_normed) build_norm(b, out, out, after);
     build_add(b, x, x, out, b->hidden, 1, s->residual);
+    if (after && s->sum_normed) build_norm(b, x, x, after);
 }
 
 static void layer(struct build *b, struct stack *s)
@@ -368,6 +431,7 @@ static void layer(struct build *b, struct stack *s)
     run_attention(b, s, out, n);
     if (s->parallel) {
         struct plan_view out2 = build_view(b, BUF_OUT2, b->hidden, 0);
+        if (s->parallel_norms) n = normed(b, s->before_mlp, x);
         run_feed(b, s, out2, n);
         add_branch(b, s, x, out, NULL);
         add_branch(b, s, x, out2, NULL);
@@ -397,19 +461,24 @@ static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t emb
                      b->tie_silent ? "'s class" : "", before, name);
     }
     snprintf(b->base, sizeof b->base, "%s", before);
-    return build_matrix(b, name, b->vocab, b->hidden);
+    return build_matrix(b, name, b->vocab, embed_width(b, s));
 }
 
 static void head(struct build *b, const struct stack *s, uint32_t embed)
 {
     struct plan_view x = build_x(b), last = build_view(b, BUF_LAST, b->hidden, 0),
-                     logits = build_view(b, BUF_LOGITS, b->vocab, 0);
+                     logits = build_view(b, BUF_LOGITS, b->vocab, 0), narrow;
     struct op_matmul o = {.src = last, .dst = logits, .bias = PLAN_NONE, .flags = s->head_flags};
 
     build_top(b);
     if (build_ok(b))
         program_op(b->p, OP_SELECT, b->layer)->select = (struct op_select){.src = x, .dst = last, .width = b->hidden};
-    build_norm(b, last, last, s->final_norm);
+    if (s->final_norm) build_norm(b, last, last, s->final_norm);
+    if (s->embed_width && s->embed_width != b->hidden) {
+        narrow = build_view(b, BUF_NARROW, s->embed_width, 0);
+        build_linear(b, narrow, last, s->project_out, s->embed_width, b->hidden, false);
+        o.src = narrow;
+    }
     o.matrix = head_matrix(b, s, embed);
     if (s->head_bias) o.bias = build_vector(b, "lm_head.bias", b->vocab);
     if (build_ok(b)) program_op(b->p, OP_MATMUL, b->layer)->matmul = o;

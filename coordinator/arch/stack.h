@@ -3,7 +3,7 @@
  *   x = embedding
  *   each layer   a = after_attention(attention(before_attention(x)))     x += residual * a
  *                m = after_mlp(mlp(before_mlp(x)))                       x += residual * m
- *                (parallel: both from one norm of x; after_layer: what follows)
+ *                (parallel: both from one norm of x, or each from its own; after_layer: what follows)
  *   logits = head(final_norm(x))
  *
  * A family fills struct stack from the config, and changes it before a layer that differs. What fits none of the
@@ -51,6 +51,7 @@ struct mlp {
     bool up_bias, down_bias; /* of gate too */
     uint32_t inter, act;     /* gate NULL and gate_up NULL: act(up) alone */
     float limit;             /* ACT_CLAMP_AFTER; 0: no limit */
+    const char *xielu;       /* act is xIELU, whose numbers are NAME.alpha_p and so on (Apertus); NULL: it is not */
 };
 
 struct stack {
@@ -60,6 +61,13 @@ struct stack {
     const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
     bool parallel, tied, head_bias;
     bool one_block; /* a layer is its attend alone */
+    bool parallel_norms;      /* parallel, and the feed forward has a norm of its own: before_mlp */
+    bool sum_normed;          /* x = after(x + branch) in place of x + after(branch) */
+    const char *embed_norm;   /* of the embedding; NULL: none */
+    const char *positions;    /* a learned table, added to the embedding: row position + position_offset; NULL: none */
+    uint32_t position_offset; /* rows of it before those of position 0 */
+    uint32_t embed_width;     /* of the embedding and the head where it is not hidden; 0: it is */
+    const char *project_in, *project_out; /* then: from that width, and back to it */
     float residual, embed_scale, logit_mul, logit_cap;
     uint32_t head_flags;
     /* A second table that is read with the embedding, row by row; NULL: none. Its view: BUF_BESIDE. */
@@ -78,6 +86,10 @@ struct stack {
 struct stack stack_llama(struct build *b, const struct rope_table *rope);
 /* The whole program. */
 void stack_build(struct build *b, struct stack *s);
+
+/* ALiBi's slopes for b's heads, times mul, as a vector: a geometric series for a power of two, and every other one of the next
+ * series for the rest; top: the exponent of the last, 8 where nothing else is said (Press et al., arXiv 2108.12409). */
+uint32_t stack_alibi(struct build *b, double top, double mul);
 
 /* Parts of it, for families that differ. */
 void stack_attention(struct build *b, const struct attention *a, struct plan_view dst, struct plan_view src);

@@ -225,6 +225,42 @@ static void test_scale(void **state)
     }
 }
 
+static void test_xielu(void **state)
+{
+    enum { N = 3, W = 300 };
+    static const float numbers[4] = {0.3f, -0.7f, 0.5f, -1e-6f};
+    const struct op_xielu p = {.width = W};
+    uint64_t seed = 8;
+    float *x = gpu_floats(&seed, N * W), *d = gpu_put(o, numbers, sizeof numbers), *dx, *got;
+    struct ops_xielu_args on_device = {d, d + 1, d + 2, d + 3}, here = {numbers, numbers + 1, numbers + 2, numbers + 3};
+
+    (void)state;
+    for (uint32_t i = 0; i < N * W; i++) x[i] *= 12;
+    dx = gpu_put(o, x, N * W * 4);
+    ops_xielu(o, &p, dx, W, dx, W, &on_device, N);
+    reference_xielu(&p, x, W, x, W, &here, N);
+    got = gpu_get(o, dx, N * W);
+    gpu_assert_near(got, x, N * W, 2e-6, NULL, 1, "xielu");
+    free(x), free(got);
+    gpu_forget(o);
+}
+
+static void test_position(void **state)
+{
+    enum { N = 3, W = 300, ROWS = 9 };
+    static const uint32_t places[N] = {6, 0, 3};
+    const struct op_position p = {.width = W, .rows = ROWS, .offset = 2};
+    uint64_t seed = 9;
+    float *x = gpu_floats(&seed, N * W), *table = gpu_floats(&seed, ROWS * W), *dx = gpu_put(o, x, N * W * 4), *got;
+
+    (void)state;
+    ops_position(o, &p, dx, W, gpu_put(o, table, ROWS * W * 4), gpu_put(o, places, sizeof places), N);
+    got = gpu_get(o, dx, N * W);
+    for (uint32_t i = 0; i < N * W; i++) assert_true(got[i] == x[i] + table[(places[i / W] + 2) * W + i % W]);
+    free(x), free(table), free(got);
+    gpu_forget(o);
+}
+
 static void test_rows(void **state)
 {
     static const uint32_t index[3] = {4, 0, 2};
@@ -607,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_elements),   cmocka_unit_test(test_norm),
         cmocka_unit_test(test_large_norm), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_act),        cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_xielu),      cmocka_unit_test(test_position),
         cmocka_unit_test(test_rows),       cmocka_unit_test(test_embed_and_dequantize),
         cmocka_unit_test(test_attention),  cmocka_unit_test(test_attention_in_groups),
         cmocka_unit_test(test_conv),       cmocka_unit_test(test_delta),

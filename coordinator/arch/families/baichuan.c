@@ -5,28 +5,7 @@
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
-#include <math.h>
-#include <stdlib.h>
-
 #define BAICHUAN2_VOCABULARY 125696u
-
-/* Slopes of heads: a geometric series for a power of two, and every other one of the next series for the rest. */
-static uint32_t alibi(struct build *b)
-{
-    float *slope = calloc(b->heads, sizeof *slope);
-    uint32_t whole = 1, v;
-
-    if (!slope) {
-        b->p->failed = true;
-        return PLAN_NONE;
-    }
-    while (whole * 2 <= b->heads) whole *= 2;
-    for (uint32_t h = 0; h < b->heads; h++)
-        slope[h] = (float)(h < whole ? exp2(-8.0 * (h + 1) / whole) : exp2(-4.0 * (2 * (h - whole) + 1) / whole));
-    v = program_constants(b->p, slope, b->heads, "alibi slopes");
-    free(slope);
-    return v;
-}
 
 /* Only the 7B configs bound their positions so; the 13B ones have model_max_length alone. */
 static bool rotates(const struct build *b)
@@ -44,7 +23,7 @@ void family_baichuan(struct build *b)
     if (!rotates(b)) b->limit = config_length_or(b->c, "model_max_length", 4096, b->e);
     rope = build_plain_rope(b);
     s = stack_llama(b, rotates(b) ? &rope : NULL);
-    if (!rotates(b) && build_ok(b)) s.attention.alibi = alibi(b);
+    if (!rotates(b) && build_ok(b)) s.attention.alibi = stack_alibi(b, 8, 1);
     build_layer(b, 0);
     if (!build_has(b, "self_attn.q_proj.weight")) s.attention.qkv = "self_attn.W_pack"; /* GGUF files have them apart */
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);

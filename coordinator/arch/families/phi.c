@@ -1,8 +1,32 @@
-/* Phi 3, 3.5 and 4: Llama with one matrix for q, k and v and one for gate and up; longrope, partial rotation. Reference:
+/* Phi 1, 1.5 and 2: attention and feed forward side by side from one layer norm, biases everywhere, a part of a head rotates.
+ * Reference: transformers, modeling_phi.py. Phi 3, 3.5 and 4: Llama with one matrix for q, k and v and one for gate and up; longrope, partial rotation. Reference:
  * transformers, modeling_phi3.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
+
+void family_phi(struct build *b)
+{
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b);
+    build_norm_kind(b, NORM_LAYER, "layer_norm_eps", 1e-5);
+    b->norm_bias = true;
+    if (config_bool_or(b->c, "qk_layernorm", false, b->e))
+        config_fault(b->c, b->e, "qk_layernorm", "true is not supported");
+    rope = build_rotary(b, (struct rope_request){.partial = 0.5, .partial_key = true});
+    s = stack_llama(b, &rope);
+    s.final_norm = "final_layernorm";
+    s.parallel = true;
+    s.attention.o = "self_attn.dense";
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = true;
+    s.mlp = (struct mlp){.up = "mlp.fc1", .down = "mlp.fc2", .up_bias = true, .down_bias = true, .inter = b->inter};
+    s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);
+    s.head_bias = true;
+    s.tied = build_tied(b);
+    stack_build(b, &s);
+}
 
 void family_phi3(struct build *b)
 {

@@ -1,0 +1,30 @@
+/* Apertus: Llama without a gate, xIELU as its activation, the heads of q and k normed. Reference: transformers,
+ * modeling_apertus.py. */
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <string.h>
+
+void family_apertus(struct build *b)
+{
+    bool bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    const char *act = config_string_or(b->c, "hidden_act", "xielu", b->e);
+    struct rope_table rope;
+    struct stack s;
+
+    build_sizes(b);
+    build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
+    rope = build_plain_rope(b);
+    s = stack_llama(b, &rope);
+    s.before_attention = "attention_layernorm";
+    s.before_mlp = "feedforward_layernorm";
+    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    s.attention.norm = QK_HEAD;
+    s.mlp.gate = NULL;
+    if (!strcmp(act, "xielu"))
+        s.mlp.xielu = "mlp.act_fn";
+    else
+        s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
+    s.tied = build_tied(b);
+    stack_build(b, &s);
+}
