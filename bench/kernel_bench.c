@@ -163,7 +163,12 @@ static struct result attention(struct bench *b, uint32_t arg)
         seen += before + i + 1;
     }
     b->first[arg] = arg;
-    const struct ops_rows r = {b->row, b->position, b->first, b->runs, arg, before + arg - 1};
+    const struct ops_rows r = {.row = b->row,
+                               .position = b->position,
+                               .first = b->first,
+                               .runs = b->runs,
+                               .n = arg,
+                               .max_position = before + arg - 1};
     const unsigned char *k = b->cache, *v = b->cache + CACHE_BYTES / 2;
     ops_attention(b->o, &p, b->y, HEADS * HEAD_COLS, b->x, HEADS * HEAD_COLS, k, v, FORM_BF16, NULL, NULL, &r);
     return (struct result){2.0 * seen * KV_HEADS * HEAD_COLS * 2, 4.0 * seen * HEADS * HEAD_COLS};

@@ -330,12 +330,29 @@ static void run_attention(struct decoder *d, const struct op_attention *p)
     uint32_t kv = d->plan->run.kv_form;
     void *k = d->k_cache[p->cache], *v = d->v_cache[p->cache];
 
+    if (p->chosen_top) {
+        rows.chosen = (const uint32_t *)(const void *)decoder_at(d, p->chosen);
+        rows.ld_chosen = decoder_ld(d, p->chosen);
+    }
     if (!(p->flags & ATTN_REUSES))
         ops_kv_store(d->ops, kv, k, c->k_width, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);
     if (!(p->flags & ATTN_REUSES) && c->v_width)
         ops_kv_store(d->ops, kv, v, c->v_width, decoder_at(d, p->v), decoder_ld(d, p->v), &rows);
     ops_attention(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->q), decoder_ld(d, p->q), k,
                   v ? v : k, kv, decoder_vector(d, p->sinks), decoder_vector(d, p->alibi), &rows);
+}
+
+static void run_index(struct decoder *d, const struct op_index *p)
+{
+    struct ops_rows rows = positions_rows(&d->positions);
+    bool weighted = p->w.buf != PLAN_NOBUF;
+    uint32_t kv = d->plan->run.kv_form;
+    void *k = d->k_cache[p->cache];
+
+    ops_kv_store(d->ops, kv, k, p->dim, decoder_at(d, p->k), decoder_ld(d, p->k), &rows);
+    ops_index(d->ops, p, (uint32_t *)(void *)decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->q),
+              decoder_ld(d, p->q), weighted ? decoder_at(d, p->w) : NULL, weighted ? decoder_ld(d, p->w) : 0, k, kv,
+              &rows);
 }
 
 static void run_conv(struct decoder *d, const struct op_conv *p)
@@ -475,6 +492,7 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
     case OP_ACT: run_act(d, &op->act); return 0;
     case OP_SCALE: run_scale(d, &op->scale); return 0;
     case OP_ATTENTION: run_attention(d, &op->attention); return 0;
+    case OP_INDEX: run_index(d, &op->index); return 0;
     case OP_CONV: run_conv(d, &op->conv); return 0;
     case OP_DELTA: run_delta(d, &op->delta); return 0;
     case OP_SCAN: run_scan(d, &op->scan); return 0;

@@ -150,13 +150,22 @@ struct ops_rows {
     const struct ops_run *runs; /* all in device memory */
     uint32_t n;
     uint32_t max_position; /* host: the largest position */
+    /* For attention with chosen_top: the lists that ops_index() left, [n][ld_chosen], of the columns of the view on. */
+    const uint32_t *chosen;
+    uint32_t ld_chosen;
 };
 
 /* Appends k, v (float32) of each position to the cache (kv_form, [rows][k_width], [rows][v_width]). */
 void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld,
                   const struct ops_rows *r);
 
-/* dst = softmax(...) v as struct op_attention says. Float32 throughout; the reductions over ancestors are cut at multiples
+/* Lists of chosen blocks as struct op_index says; cache: what ops_kv_store() put k into, [rows][dim]. w NULL: ones. A position's
+ * list depends on nothing but its ancestors. */
+void ops_index(struct ops *o, const struct op_index *p, uint32_t *dst, uint32_t ldd, const float *q, uint32_t ldq,
+               const float *w, uint32_t ldw, const void *cache, uint32_t kv_form, const struct ops_rows *r);
+
+/* dst = softmax(...) v as struct op_attention says. With chosen_top only rows of chosen positions are read, and the reductions
+ * are cut at multiples of 64 of them. Float32 throughout; the reductions over ancestors are cut at multiples
  * of 64 positions of the sequence, never by row, thread or chunk, so that the result does not depend on them. sinks, alibi:
  * NULL or float32 [heads] in device memory. */
 void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,

@@ -246,5 +246,10 @@ int positions_set(struct positions *p, const struct sweep_position *s, uint32_t 
 
 struct ops_rows positions_rows(const struct positions *p)
 {
-    return (struct ops_rows){p->d_row, p->d_position, p->d_first, p->d_runs, p->n, p->max_position};
+    return (struct ops_rows){.row = p->d_row,
+                             .position = p->d_position,
+                             .first = p->d_first,
+                             .runs = p->d_runs,
+                             .n = p->n,
+                             .max_position = p->max_position};
 }

@@ -47,6 +47,27 @@ uint64_t footprint_cpu_scan(uint32_t states)
     return positions * (FOOTPRINT_CPU_SCAN_COLUMNS + 16) + UINT64_C(16) * states;
 }
 
+uint64_t footprint_cpu_index(uint32_t heads, uint32_t dim)
+{
+    uint64_t queries = most(heads, FOOTPRINT_CPU_QUERIES);
+
+    return (FOOTPRINT_CPU_ATTENTION + queries) * round_up(dim, 16) + queries * FOOTPRINT_CPU_ATTENTION;
+}
+
+/* Bytes of the scores of an index's positions: those of one at least, of as many as a sweep has up to worth. */
+static uint64_t index_scores(const struct plan_shm *p, const struct plan_run *r, uint64_t worth)
+{
+    uint64_t all = 0;
+
+    for (uint64_t i = 0; i < p->ops.count; i++) {
+        const struct plan_op *op = plan_ops(p) + i;
+        uint64_t one = op->kind == OP_INDEX ? op->index.groups * round_up(r->kv_rows, 64) * sizeof(float) : 0;
+
+        all = most(all, most(one, least(one * most(r->max_positions, 1), worth)));
+    }
+    return all;
+}
+
 /* The largest of all products with stored weights. A table's experts are alike. */
 struct products {
     uint64_t cols, inputs, weights; /* columns of a matrix, inputs of a product, elements of a matrix */
@@ -102,7 +123,7 @@ static uint64_t cpu_panel(const struct plan_shm *p)
 static uint64_t cpu_scratch(const struct plan_shm *p, const struct plan_run *r)
 {
     uint64_t smallest = FOOTPRINT_CPU_WORK * sizeof(float), each = smallest;
-    uint64_t tokens = least(r->max_positions, FOOTPRINT_CPU_TOKENS);
+    uint64_t tokens = least(r->max_positions, FOOTPRINT_CPU_TOKENS), shared;
 
     for (uint64_t i = 0; i < p->ops.count; i++) {
         const struct plan_op *op = plan_ops(p) + i;
@@ -111,10 +132,12 @@ static uint64_t cpu_scratch(const struct plan_shm *p, const struct plan_run *r)
             each = most(each, sizeof(float) * footprint_cpu_attention(op->attention.dk, op->attention.dv));
         if (op->kind == OP_SCAN) each = most(each, sizeof(float) * footprint_cpu_scan(op->scan.states));
         if (op->kind == OP_DELTA) each = most(each, sizeof(float) * footprint_cpu_delta(op->delta.dk));
+        if (op->kind == OP_INDEX)
+            each = most(each, sizeof(float) * footprint_cpu_index(op->index.heads, op->index.dim));
     }
-    return cpu_panel(p) * r->threads +
-           most(r->threads * round_up(each, 64) + tokens * round_up(largest_products(p).cols, 16) * sizeof(float),
-                2 * r->threads * smallest);
+    shared =
+        most(tokens * round_up(largest_products(p).cols, 16) * sizeof(float), index_scores(p, r, FOOTPRINT_CPU_SCORES));
+    return cpu_panel(p) * r->threads + most(r->threads * round_up(each, 64) + shared, 2 * r->threads * smallest);
 }
 
 static uint64_t cuda_products(const struct plan_shm *p, const struct plan_run *r)
@@ -148,7 +171,8 @@ uint64_t footprint_scratch(const struct plan_shm *p, const struct plan_run *r)
     uint64_t chains = 4 * (uint64_t)r->max_positions * sizeof(uint32_t) + 1024;
 
     if (r->backend == BACKEND_CPU) return cpu_scratch(p, r);
-    return most(most(chains, 65536), most(cuda_products(p, r), cuda_attention(p, r)));
+    return most(most(chains, most(65536, index_scores(p, r, FOOTPRINT_CUDA_PARTIAL) + 256)),
+                most(cuda_products(p, r), cuda_attention(p, r)));
 }
 
 /* ---- activations ---- */

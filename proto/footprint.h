@@ -35,6 +35,7 @@
 #define FOOTPRINT_CPU_QUERIES   48u
 #define FOOTPRINT_CPU_PANEL     (128u << 10) /* bytes of packed rows that a thread unpacks at a time, or one row */
 #define FOOTPRINT_CPU_CHUNKS    (2u * 8192u) /* and what unpacking writes before and behind them */
+#define FOOTPRINT_CPU_SCORES    (UINT64_C(8) << 20) /* bytes of an index's scores that are worth having at once */
 
 /* cuda: up to GEMV_TOKENS tokens go to kernels that need no dequantized weights; more of them in pieces of GEMM_TOKENS
  * tokens and GEMM_FLOATS dequantized weights, inputs as three terms of bf16. Attention: positions of a sequence that one
@@ -59,6 +60,7 @@ uint64_t footprint_cpu_delta(uint32_t dk);
 #define FOOTPRINT_CPU_SCAN         64u
 #define FOOTPRINT_CPU_SCAN_COLUMNS 64u
 uint64_t footprint_cpu_scan(uint32_t states);
+uint64_t footprint_cpu_index(uint32_t heads, uint32_t dim); /* of one task of an index */
 
 /* Scratch that a call of any operation needs at most. */
 uint64_t footprint_scratch(const struct plan_shm *p, const struct plan_run *r);

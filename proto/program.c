@@ -7,7 +7,7 @@ const char *plan_op_name(uint32_t kind)
     static const char *const names[OP_KINDS] = {
         "embed",     "norm", "matmul", "headmm", "rope",    "copy",   "add",    "act",      "scale",
         "attention", "conv", "delta",  "router", "experts", "select", "logits", "scan",     "position",
-        "xielu",
+        "xielu",     "index",
     };
 
     return kind < OP_KINDS ? names[kind] : "unknown";
@@ -54,6 +54,7 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         out[n++] = op->attention.q;
         if (!(op->attention.flags & ATTN_REUSES)) out[n++] = op->attention.k;
         if (!(op->attention.flags & (ATTN_V_IN_K | ATTN_REUSES))) out[n++] = op->attention.v;
+        if (op->attention.chosen_top) out[n++] = op->attention.chosen;
         out[n++] = op->attention.dst;
         break;
     case OP_CONV:
@@ -89,6 +90,12 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         out[n++] = op->scan.b;
         out[n++] = op->scan.c;
         out[n++] = op->scan.dst;
+        break;
+    case OP_INDEX:
+        out[n++] = op->index.q;
+        out[n++] = op->index.k;
+        if (op->index.w.buf != PLAN_NOBUF) out[n++] = op->index.w;
+        out[n++] = op->index.dst;
         break;
     default: break;
     }

@@ -82,6 +82,7 @@ enum plan_op_kind {
     OP_SCAN,      /* selective state space, recurrent state [heads][states][width] */
     OP_POSITION,  /* x += row of the position in a learned table */
     OP_XIELU,     /* dst = xielu(src) */
+    OP_INDEX,     /* appends k to a cache, and lists those of a position's ancestors that attention looks at */
     OP_KINDS
 };
 
@@ -171,6 +172,24 @@ struct op_attention {
     uint32_t sinks, alibi; /* vectors [heads] or PLAN_NONE */
     uint32_t cache, flags; /* index of its KV cache */
     float scale, cap;      /* cap: logits are cap * tanh(x / cap); 0: none */
+    /* chosen_top not 0: of the ancestors only those that the last OP_INDEX has listed in this view, and no window, chunk or
+     * alibi. Its sizes are that operation's; kv_heads is a multiple of its groups, which stand for as many heads each. */
+    struct plan_view chosen;
+    uint32_t chosen_groups, chosen_top, chosen_block;
+};
+/* Scores of the ancestors j of a position, for each of groups groups of heads / groups heads, summed in order:
+ *     s_j = sum over its heads h of w_h f(scale q_h . k_j)        f(x) = x, or max(x, 0) with INDEX_RELU; w_h = 1 without w
+ * Ancestors go in blocks of block positions of the sequence; a block scores what its best position does. The last local blocks, the position's
+ * own one included, come first whatever they score, then the best ones, of those that score the same the lowest; top in
+ * all. dst, of each group: how many there are, then the numbers of the blocks, ascending, as whole numbers of 32 bits.
+ * All lists of a program lie in one buffer that nothing else writes to. Sources: DeepSeek-V3.2 (lightning indexer), MiniMax-M3. */
+#define INDEX_RELU 1u
+struct op_index {
+    struct plan_view q, k, w, dst; /* q [heads][dim], k [dim], w [heads] or PLAN_NOBUF, dst [groups][1 + top] */
+    uint32_t heads, groups, dim;
+    uint32_t block, top, local;
+    uint32_t cache, flags; /* a cache of dim columns, and no values */
+    float scale;
 };
 struct op_conv {
     struct plan_view src, dst;
@@ -265,6 +284,7 @@ struct plan_op {
         struct op_scan scan;
         struct op_position position;
         struct op_xielu xielu;
+        struct op_index index;
     };
 };
 

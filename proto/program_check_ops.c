@@ -7,7 +7,8 @@ struct at {
     const struct plan_shm *p;
     const struct plan_op *op;
     uint64_t i;
-    bool selected; /* after OP_SELECT */
+    bool selected;                /* after OP_SELECT */
+    const struct op_index *index; /* the last one */
     struct error *e;
 };
 
@@ -222,6 +223,22 @@ static int appended(const struct at *a, const struct op_attention *o)
     OP_FAIL("nothing was appended to cache %u before", o->cache);
 }
 
+/* The lists of the last index, in the buffer that it wrote them to. */
+static int chosen(const struct at *a, const struct op_attention *o)
+{
+    const struct op_index *x = a->index;
+
+    if (!o->chosen_top) return 0;
+    if (!x || o->chosen.buf != x->dst.buf || o->chosen.col != x->dst.col || o->chosen_groups != x->groups ||
+        o->chosen_top != x->top || o->chosen_block != x->block)
+        OP_FAIL("no index listed %u blocks of %u for %u groups before", o->chosen_top, o->chosen_block,
+                o->chosen_groups);
+    if (o->kv_heads % o->chosen_groups || o->window || o->chunk || o->alibi != PLAN_NONE)
+        OP_FAIL("chosen for %u groups of %u heads, window %u, chunk %u, alibi %u", o->chosen_groups, o->kv_heads,
+                o->window, o->chunk, o->alibi);
+    return 0;
+}
+
 static int attention(const struct at *a, const struct op_attention *o)
 {
     bool shared = o->flags & ATTN_V_IN_K, reuses = o->flags & ATTN_REUSES;
@@ -245,6 +262,32 @@ static int attention(const struct at *a, const struct op_attention *o)
     if (!rc) rc = columns(a, "destination", o->dst, (uint64_t)o->heads * o->dv);
     if (!rc) rc = vector(a, "sinks", o->sinks, o->heads);
     if (!rc) rc = vector(a, "alibi", o->alibi, o->heads);
+    if (!rc) rc = chosen(a, o);
+    return rc;
+}
+
+static int index_op(const struct at *a, const struct op_index *o)
+{
+    const struct plan_cache *c;
+    int rc;
+
+    if (!o->heads || !o->groups || o->heads % o->groups || !o->dim || !o->block || !o->top || o->local > o->top ||
+        (uint64_t)o->block * o->top > UINT32_MAX || (o->flags & ~INDEX_RELU))
+        OP_FAIL("%u heads of %u columns in %u groups, %u of blocks of %u and %u local ones, flags %x", o->heads, o->dim,
+                o->groups, o->top, o->block, o->local, o->flags);
+    if (a->index && a->index->dst.buf != o->dst.buf)
+        OP_FAIL("lists in buffer %u, those before in %u", o->dst.buf, a->index->dst.buf);
+    if (o->cache >= a->p->caches.count) OP_FAIL("cache %u of %llu", o->cache, ULL(a->p->caches.count));
+    c = plan_caches(a->p) + o->cache;
+    if (c->k_width != o->dim || c->v_width)
+        OP_FAIL("cache of %u + %u columns, not %u + 0", c->k_width, c->v_width, o->dim);
+    rc = columns(a, "q", o->q, (uint64_t)o->heads * o->dim);
+    if (!rc) rc = columns(a, "k", o->k, o->dim);
+    if (!rc && o->w.buf != PLAN_NOBUF) rc = columns(a, "w", o->w, o->heads);
+    if (!rc) rc = columns(a, "destination", o->dst, o->groups * (UINT64_C(1) + o->top));
+    if (!rc) rc = apart(a, o->q, o->dst);
+    if (!rc) rc = apart(a, o->k, o->dst);
+    if (!rc && o->w.buf != PLAN_NOBUF) rc = apart(a, o->w, o->dst);
     return rc;
 }
 
@@ -428,6 +471,7 @@ static int check_op(const struct at *a)
     case OP_LOGITS: return logits(a, &o->logits);
     case OP_POSITION: return position(a, &o->position);
     case OP_XIELU: return xielu(a, &o->xielu);
+    case OP_INDEX: return index_op(a, &o->index);
     default: OP_FAIL("unknown kind %u", o->kind);
     }
 }
@@ -436,7 +480,23 @@ static int check_op(const struct at *a)
 static bool needs_all_positions(uint32_t kind)
 {
     return kind == OP_EMBED || kind == OP_ROPE || kind == OP_ATTENTION || kind == OP_CONV || kind == OP_DELTA ||
-           kind == OP_SCAN || kind == OP_SELECT || kind == OP_POSITION;
+           kind == OP_SCAN || kind == OP_SELECT || kind == OP_POSITION || kind == OP_INDEX;
+}
+
+/* What attention finds there is believed: nothing but an index writes to the buffer of lists. */
+static int spare_lists(const struct at *a)
+{
+    struct plan_view views[PLAN_OP_VIEWS];
+    uint32_t n = plan_op_views(a->op, views);
+
+    if (!a->index || a->op->kind == OP_INDEX) return 0;
+    if (a->op->kind == OP_ATTENTION && a->op->attention.chosen_top) {
+        views[n - 2] = views[n - 1]; /* the lists themselves, before the destination */
+        n--;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (views[i].buf == a->index->dst.buf) OP_FAIL("uses buffer %u, which holds lists", views[i].buf);
+    return 0;
 }
 
 int check_ops(const struct plan_shm *p, struct error *e)
@@ -451,7 +511,9 @@ int check_ops(const struct plan_shm *p, struct error *e)
         a->op = plan_ops(p) + a->i;
         if (a->selected && needs_all_positions(a->op->kind)) OP_FAIL("%s", "after positions were selected");
         rc = check_op(a);
+        if (!rc) rc = spare_lists(a);
         if (rc) return rc;
+        if (a->op->kind == OP_INDEX) a->index = &a->op->index;
         if (a->op->kind == OP_SELECT) a->selected = true;
     }
     return 0;

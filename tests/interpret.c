@@ -288,6 +288,53 @@ static void do_xielu(const struct run *r, const struct op_xielu *o)
         }
 }
 
+/* What a position of a list was chosen of; everything where nothing is. */
+static bool is_chosen(const struct run *r, const struct op_attention *o, uint32_t i, uint32_t g, uint32_t j)
+{
+    const double *list;
+
+    if (!o->chosen_top) return true;
+    list = at(r, o->chosen, i) + g / (o->kv_heads / o->chosen_groups) * (UINT64_C(1) + o->chosen_top);
+    for (uint32_t k = 0; k < *list; k++)
+        if (list[1 + k] == j / o->chosen_block) return true;
+    return false;
+}
+
+static void index_group(const struct run *r, const struct op_index *o, uint32_t i, uint32_t g, double *score)
+{
+    uint32_t heads = o->heads / o->groups, blocks = i / o->block + 1;
+    double *list = at(r, o->dst, i) + g * (UINT64_C(1) + o->top);
+
+    for (uint32_t b = 0; b < blocks; b++) score[b] = -INFINITY;
+    for (uint32_t j = 0; j <= i; j++) {
+        double sum = 0;
+        for (uint32_t h = g * heads; h < (g + 1) * heads; h++) {
+            double s = 0;
+            for (uint32_t c = 0; c < o->dim; c++) s += at(r, o->q, i)[(uint64_t)h * o->dim + c] * at(r, o->k, j)[c];
+            s *= (double)o->scale;
+            if (o->flags & INDEX_RELU) s = fmax(s, 0);
+            sum += o->w.buf == PLAN_NOBUF ? s : s * at(r, o->w, i)[h];
+        }
+        score[j / o->block] = fmax(score[j / o->block], sum);
+    }
+    for (uint32_t k = 1; k <= o->local && k <= blocks; k++) score[blocks - k] = INFINITY;
+    *list = 0;
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint32_t before = 0;
+        for (uint32_t c = 0; c < blocks; c++) before += score[c] > score[b] || (score[c] == score[b] && c < b);
+        if (before < o->top) list[1 + (uint32_t)(*list)++] = b;
+    }
+}
+
+static void do_index(const struct run *r, const struct op_index *o)
+{
+    double *score = calloc(r->n, sizeof *score);
+
+    for (uint32_t i = 0; i < r->n; i++)
+        for (uint32_t g = 0; g < o->groups; g++) index_group(r, o, i, g, score);
+    free(score);
+}
+
 static void attend_head(const struct run *r, const struct op_attention *o, uint32_t i, uint32_t h, double *p)
 {
     uint32_t g = h / (o->heads / o->kv_heads), first = 0;
@@ -297,6 +344,8 @@ static void attend_head(const struct run *r, const struct op_attention *o, uint3
     if (o->window && i + 1 > o->window) first = i + 1 - o->window;
     if (o->chunk && i / o->chunk * o->chunk > first) first = i / o->chunk * o->chunk;
     for (uint32_t j = first; j <= i; j++) {
+        p[j] = -INFINITY;
+        if (!is_chosen(r, o, i, g, j)) continue;
         p[j] = 0;
         for (uint32_t c = 0; c < o->dk; c++) p[j] += q[c] * cached(r, o, j, false)[(uint64_t)g * o->dk + c];
         p[j] *= (double)o->scale;
@@ -586,6 +635,7 @@ static void step(struct run *r, const struct plan_op *op)
     case OP_POSITION: return do_position(r, &op->position);
     case OP_XIELU: return do_xielu(r, &op->xielu);
     case OP_ATTENTION: return do_attention(r, &op->attention);
+    case OP_INDEX: return do_index(r, &op->index);
     case OP_CONV: return do_conv(r, &op->conv);
     case OP_DELTA: return do_delta(r, &op->delta);
     case OP_SCAN: return do_scan(r, &op->scan);

@@ -171,6 +171,19 @@ static void walk_attention(const struct plan_shm *p, const struct op_attention *
     walk_view(p, o->dst, (uint64_t)o->heads * o->dv);
     walk_vector(p, o->sinks, o->heads);
     walk_vector(p, o->alibi, o->heads);
+    if (!o->chosen_top) return;
+    inside(o->chosen_groups && o->kv_heads % o->chosen_groups == 0 && o->chosen_block, "groups of lists");
+    walk_view(p, o->chosen, (uint64_t)o->chosen_groups * (1ull + o->chosen_top));
+}
+
+static void walk_index(const struct plan_shm *p, const struct op_index *o)
+{
+    inside(o->cache < p->caches.count && o->dim <= plan_caches(p)[o->cache].k_width, "cache of an index");
+    inside(o->groups && o->heads % o->groups == 0 && o->block && o->top && o->local <= o->top, "groups of an index");
+    walk_view(p, o->q, (uint64_t)o->heads * o->dim);
+    walk_view(p, o->k, plan_caches(p)[o->cache].k_width);
+    if (o->w.buf != PLAN_NOBUF) walk_view(p, o->w, o->heads);
+    walk_view(p, o->dst, (uint64_t)o->groups * (1ull + o->top));
 }
 
 static void walk_delta(const struct plan_shm *p, const struct op_delta *o)
@@ -259,6 +272,7 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
             walk_vector(p, op->scale.vector, plan_vectors(p)[op->scale.vector].elements == 1 ? 1 : op->scale.width);
         break;
     case OP_ATTENTION: walk_attention(p, &op->attention); break;
+    case OP_INDEX: walk_index(p, &op->index); break;
     case OP_CONV:
         walk_view(p, op->conv.src, op->conv.width);
         walk_view(p, op->conv.dst, op->conv.width);

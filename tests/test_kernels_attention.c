@@ -11,55 +11,9 @@
 
 #include "compute/cpu/reference.h"
 #include "tests/support_kernels.h"
+#include "tests/support_layout.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
-
-/* Positions of one or two sequences: rows of the cache for each position, and what each position sees as runs. */
-struct layout {
-    uint32_t n, rows;
-    uint32_t *row, *position, *first;
-    struct ops_run *runs;
-};
-
-/* Positions [from, to) of a sequence whose places lie in pieces of piece rows, last piece first, from row base on. */
-static void add_sequence(struct layout *l, uint32_t from, uint32_t to, uint32_t piece, uint32_t base)
-{
-    for (uint32_t i = from; i < to; i++, l->n++) {
-        uint32_t at = l->first[l->n], pieces = (to + piece - 1) / piece;
-        for (uint32_t position = 0; position <= i; position += piece) {
-            const uint32_t row = base + (pieces - 1 - position / piece) * piece;
-            l->runs[at++] = (struct ops_run){row, i + 1 - position < piece ? i + 1 - position : piece};
-        }
-        l->row[l->n] = l->runs[at - 1].row + l->runs[at - 1].length - 1;
-        l->position[l->n] = i;
-        l->first[l->n + 1] = at;
-    }
-    uint32_t end = base + (to + piece - 1) / piece * piece;
-    l->rows = end > l->rows ? end : l->rows;
-}
-
-static struct layout new_layout(void)
-{
-    enum { MOST = 1000 };
-    struct layout l = {.row = calloc(MOST, 4),
-                       .position = calloc(MOST, 4),
-                       .first = calloc(MOST + 1, 4),
-                       .runs = calloc(200000, sizeof *l.runs)};
-    return l;
-}
-
-static void drop_layout(struct layout *l)
-{
-    free(l->row), free(l->position), free(l->first), free(l->runs);
-}
-
-/* Positions [i, i + n) of a layout. */
-static struct ops_rows part_of(const struct layout *l, uint32_t i, uint32_t n)
-{
-    struct ops_rows r = {l->row + i, l->position + i, l->first + i, l->runs, n, 0};
-    for (uint32_t k = 0; k < n; k++) r.max_position = r.position[k] > r.max_position ? r.position[k] : r.max_position;
-    return r;
-}
 
 struct inputs {
     struct op_attention p;
@@ -99,7 +53,7 @@ static void drop_inputs(struct inputs *in)
 static void run(struct ops *o, const struct inputs *in, const struct layout *l, uint32_t i, uint32_t n, float *dst)
 {
     const struct op_attention *p = &in->p;
-    const struct ops_rows r = part_of(l, i, n);
+    const struct ops_rows r = layout_rows(l, i, n);
     const uint32_t ldq = p->heads * p->dk, ldd = p->heads * p->dv;
     ops_attention(o, p, dst + (size_t)i * ldd, ldd, in->q + (size_t)i * ldq, ldq, in->k_cache, in->v_cache, in->kv_form,
                   in->with_sinks ? in->sinks : NULL, in->with_alibi ? in->alibi : NULL, &r);
@@ -117,7 +71,7 @@ static void check(struct inputs in, struct layout *l, const char *what)
     for (uint32_t i = 0; i < l->n; i++) /* each position alone */
         run(o, &in, l, i, 1, base);
     ops_close(o);
-    const struct ops_rows all = part_of(l, 0, l->n);
+    const struct ops_rows all = layout_rows(l, 0, l->n);
     reference_attention(p, want, ldd, in.q, ldq, in.k_cache, in.v_cache, in.kv_form, in.with_sinks ? in.sinks : NULL,
                         in.with_alibi ? in.alibi : NULL, &all);
     kernels_assert_near(base, want, size, 3e-6 * (1 + (double)p->scale), NULL, 1,
@@ -142,10 +96,10 @@ static void check(struct inputs in, struct layout *l, const char *what)
 /* A prompt of 150 positions, one later position of a longer sequence, and a second sequence in pieces. */
 static struct layout usual_layout(void)
 {
-    struct layout l = new_layout();
-    add_sequence(&l, 0, 150, 1000, 0);
-    add_sequence(&l, 199, 203, 1000, 1000);
-    add_sequence(&l, 60, 135, 9, 2000);
+    struct layout l = layout_new();
+    layout_add(&l, 0, 150, 1000, 0);
+    layout_add(&l, 199, 203, 1000, 1000);
+    layout_add(&l, 60, 135, 9, 2000);
     return l;
 }
 
@@ -176,7 +130,7 @@ static void test_switches(void **state)
     };
     struct layout l = usual_layout();
     for (size_t i = 0; i < COUNT(cases); i++) check(cases[i].in, &l, cases[i].name);
-    drop_layout(&l);
+    layout_free(&l);
 }
 
 /* Rows that a position does not see may hold anything: a neighbour's not-a-numbers do not reach it. */
@@ -184,8 +138,8 @@ static void test_strangers(void **state)
 {
     (void)state;
     struct inputs in = {.p = {.heads = 4, .kv_heads = 2, .dk = 32, .dv = 32, .scale = 0.2f}};
-    struct layout l = new_layout();
-    add_sequence(&l, 0, 70, 1000, 0);
+    struct layout l = layout_new();
+    layout_add(&l, 0, 70, 1000, 0);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
         float *base = calloc(70 * 128, 4), *y = calloc(70 * 128, 4);
@@ -200,7 +154,7 @@ static void test_strangers(void **state)
         free(base), free(y);
         ops_close(o);
     }
-    drop_layout(&l);
+    layout_free(&l);
 }
 
 static void test_little_scratch(void **state)

@@ -2,6 +2,7 @@
 #pragma once
 #include "compute/cpu/body_attention.h"
 #include "compute/cpu/body_gemv.h"
+#include "compute/cpu/body_index.h"
 #include "compute/cpu/body_rows.h"
 #include "compute/cpu/body_scan.h"
 #include "compute/cpu/body_state.h"
@@ -18,5 +19,6 @@
         .groups = kernel_groups, .row_squares = kernel_row_squares, .matmul_t = kernel_matmul_t, .norm = kernel_norm,  \
         .rope = kernel_rope, .add = kernel_add, .act = kernel_act, .scale = kernel_scale, .softcap = kernel_softcap,   \
         .clamp = kernel_clamp, .xielu = kernel_xielu, .add_scaled = kernel_add_scaled, .narrow = kernel_narrow,        \
-        .attention = kernel_attention, .conv = kernel_conv, .delta = kernel_delta, .scan = kernel_scan                 \
+        .attention = kernel_attention, .conv = kernel_conv, .delta = kernel_delta, .scan = kernel_scan,                \
+        .index = kernel_index                                                                                          \
     }

@@ -6,7 +6,8 @@
  *      dst = acc / l
  *
  * Blocks are cut at multiples of 64 positions of the sequence and a position takes part in a block with the positions that it
- * sees and no others, so its result is the same in whatever company it is computed. A sink starts m at itself and l at 1. */
+ * sees and no others, so its result is the same in whatever company it is computed. A sink starts m at itself and l at 1.
+ * Of a position that looks at chosen ancestors only, these are numbered anew, and blocks are cut at multiples of 64 of them. */
 #pragma once
 #include "compute/cpu/body_rows.h"
 #include "compute/cpu/body_sums.h"
@@ -21,6 +22,7 @@ struct attend {
     uint32_t queries;     /* of one kv head: (i1 - i0) * heads, position by position */
     float *q, *k, *v, *s; /* packed queries, packed block of k, block of v [64][dv16], scores [queries][64] */
     float *acc, *m, *l;   /* [queries][dv16], [queries] */
+    uint32_t chosen;      /* ancestors that are looked at; 0: by position */
 };
 
 INLINE uint32_t first_seen(const struct op_attention *p, uint32_t position)
@@ -176,6 +178,7 @@ INLINE struct seen seen_of(const struct attend *t, uint32_t i, uint32_t block)
     const uint32_t base = block * ATTENTION_BLOCK, position = t->a->rows->position[i],
                    lo = first_seen(t->a->p, position);
     struct seen r = {lo > base ? lo - base : 0, position < base ? 0 : position - base + 1};
+    if (t->chosen) r = (struct seen){0, t->chosen - base};
     if (r.j1 > ATTENTION_BLOCK) r.j1 = ATTENTION_BLOCK;
     return r;
 }
@@ -213,11 +216,9 @@ static void write_out(const struct attend *t, uint32_t g, const float *acc, cons
     }
 }
 
-/* kv heads [g0, g1): the block outside, so that whole cached rows are read while they are at hand. */
-static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
+/* Sums of the kv heads [g0, g1) at their beginning. */
+static void begin_sums_of_heads(const struct attend *t, uint32_t g0, uint32_t g1)
 {
-    const struct ops_rows *r = t->a->rows;
-    const uint32_t last = t->i1 - 1, end = r->position[last] + 1, begin = first_seen(t->a->p, r->position[t->i0]);
     const size_t q_floats = t->queries * t->dk16, acc_floats = t->queries * t->dv16;
     for (uint32_t g = g0; g < g1; g++) {
         pack_queries(t, g, t->q + (g - g0) * q_floats);
@@ -228,6 +229,15 @@ static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
             t->l[(g - g0) * t->queries + q] = t->a->sinks ? 1.0f : 0.0f;
         }
     }
+}
+
+/* kv heads [g0, g1): the block outside, so that whole cached rows are read while they are at hand. */
+static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
+{
+    const struct ops_rows *r = t->a->rows;
+    const uint32_t last = t->i1 - 1, end = r->position[last] + 1, begin = first_seen(t->a->p, r->position[t->i0]);
+    const size_t q_floats = t->queries * t->dk16, acc_floats = t->queries * t->dv16;
+    begin_sums_of_heads(t, g0, g1);
     struct row_walk walk = {r->runs + r->first[last], r->runs + r->first[last + 1], 0};
     uint32_t row[2][ATTENTION_BLOCK]; /* of this block and the next */
     uint32_t block = begin / ATTENTION_BLOCK, j0 = begin % ATTENTION_BLOCK,
@@ -244,6 +254,45 @@ static void attend_run(const struct attend *t, uint32_t g0, uint32_t g1)
         j1 = next_j1;
     }
     for (uint32_t g = g0; g < g1; g++) write_out(t, g, t->acc + (g - g0) * acc_floats, t->l + (g - g0) * t->queries);
+}
+
+/* The list of chosen blocks of position t->i0 for kv head g: how many, then their numbers. */
+INLINE const uint32_t *list_of(const struct attend *t, uint32_t g)
+{
+    const struct op_attention *p = t->a->p;
+    return t->a->rows->chosen + (size_t)t->i0 * t->a->rows->ld_chosen +
+           g / (p->kv_heads / p->chosen_groups) * (size_t)(1 + p->chosen_top);
+}
+
+/* Cached rows of the chosen ancestors [from, end), of a block at most; returns how many. */
+static uint32_t rows_of_list(struct row_walk *w, const uint32_t *list, uint32_t each, uint32_t from, uint32_t end,
+                             uint32_t *row)
+{
+    uint32_t n = end - from < ATTENTION_BLOCK ? end - from : ATTENTION_BLOCK;
+    for (uint32_t j = 0; j < n; j++) row[j] = row_of(w, list[1 + (from + j) / each] * each + (from + j) % each);
+    return n;
+}
+
+/* One position and one kv head over what was chosen for it. */
+static void attend_chosen(struct attend *t, uint32_t g)
+{
+    const struct ops_rows *r = t->a->rows;
+    const uint32_t *list = list_of(t, g), each = t->a->p->chosen_block, position = r->position[t->i0];
+    const uint32_t last = list[list[0]] * each,
+                   rest = position + 1 - last; /* the last block may end behind the position */
+    const uint32_t end = t->chosen = (list[0] - 1) * each + (rest < each ? rest : each);
+    struct row_walk walk = {r->runs + r->first[t->i0], r->runs + r->first[t->i0 + 1], 0};
+    uint32_t row[2][ATTENTION_BLOCK], block = 0, n = rows_of_list(&walk, list, each, 0, end, row[0]);
+    begin_sums_of_heads(t, g, g + 1);
+    for (; n > 0; block++) {
+        const uint32_t next = (block + 1) * ATTENTION_BLOCK;
+        const uint32_t more = next < end ? rows_of_list(&walk, list, each, next, end, row[(block + 1) % 2]) : 0;
+        load_block(t, g, row[block % 2], 0, n, more == ATTENTION_BLOCK ? row[(block + 1) % 2] : NULL);
+        score_block(t, t->q, 0, n);
+        add_block(t, g, block, t->acc, t->m, t->l);
+        n = more;
+    }
+    write_out(t, g, t->acc, t->l);
 }
 
 /* work: cpu_attention_floats(), which this must agree with. */
@@ -266,8 +315,10 @@ static void kernel_attention(const struct cpu_attention *a, const struct cpu_att
     t.m = t.s + (size_t)ATTENTION_QUERIES * ATTENTION_BLOCK;
     t.l = t.m + ATTENTION_QUERIES;
     for (t.i0 = task->i0; t.i0 < task->i1; t.i0 = t.i1) {
-        for (t.i1 = t.i0 + 1; t.i1 < task->i1 && extends(a->rows, t.i1 - 1, t.i1);) t.i1++;
+        t.i1 = t.i0 + 1;
+        while (!p->chosen_top && t.i1 < task->i1 && extends(a->rows, t.i1 - 1, t.i1)) t.i1++;
         t.queries = (t.i1 - t.i0) * t.heads;
-        attend_run(&t, task->g0, task->g1);
+        if (!p->chosen_top) attend_run(&t, task->g0, task->g1);
+        for (uint32_t g = task->g0; p->chosen_top && g < task->g1; g++) attend_chosen(&t, g);
     }
 }

@@ -64,6 +64,28 @@ struct cpu_attention {
     const struct ops_rows *rows;
 };
 
+/* One index; see ops_index(). scores: [positions from first on][groups][ld], ld a multiple of 64. */
+struct cpu_index {
+    const struct op_index *p;
+    const float *q, *w;
+    size_t ldq, ldw, ld;
+    const unsigned char *k;
+    uint32_t kv_form, first;
+    float *scores;
+    const struct ops_rows *rows;
+};
+
+/* Part of it: positions [i0, i1), of their ancestors those of the blocks [b0, b1) of ATTENTION_BLOCK positions. */
+struct cpu_index_task {
+    uint32_t i0, i1, b0, b1;
+};
+
+/* Blocks of an index that a position has: all of them are chosen while they are no more than top. */
+static inline uint32_t cpu_index_blocks(const struct op_index *p, uint32_t position)
+{
+    return position / p->block + 1;
+}
+
 /* Part of an attention: positions [i0, i1), kv heads [g0, g1), of each the query heads [h0, h1) of its group. */
 struct cpu_attention_task {
     uint32_t i0, i1, g0, g1, h0, h1;
@@ -103,6 +125,9 @@ struct cpu_kernels {
     void (*narrow)(void *dst, const float *src, uint32_t kv_form, size_t width);
 
     void (*attention)(const struct cpu_attention *a, const struct cpu_attention_task *t, float *work);
+
+    /* Scores of positions that have more blocks than are chosen; work: footprint_cpu_index() floats. */
+    void (*index)(const struct cpu_index *a, const struct cpu_index_task *t, float *work);
 
     /* Columns [c0, c1) of all positions; head h of all positions. */
     void (*conv)(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds, const float *weight,

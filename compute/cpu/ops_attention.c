@@ -123,6 +123,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
     }
     cut(&j);
     const uint64_t seen = p->window && p->window < r->max_position ? p->window : (uint64_t)r->max_position + 1;
+    const uint64_t chosen = (uint64_t)p->chosen_top * p->chosen_block;
     cpu_run(o, attention_task, &j, j.by_head * j.by_kv * parts(r->n, j.positions),
-            seen * r->n * p->heads * (p->dk + p->dv));
+            (chosen && chosen < seen ? chosen : seen) * r->n * p->heads * (p->dk + p->dv));
 }

@@ -468,6 +468,16 @@ static bool sees(const struct op_attention *p, uint32_t position, uint32_t other
     return !(p->window && position - other >= p->window) && !(p->chunk && position / p->chunk != other / p->chunk);
 }
 
+/* Whether the list of position i for a kv head holds the block of position j. */
+static bool is_chosen(const struct op_attention *p, const struct ops_rows *r, uint32_t i, uint32_t kv_head, uint32_t j)
+{
+    const uint32_t *list =
+        r->chosen + (uint64_t)i * r->ld_chosen + kv_head / (p->kv_heads / p->chosen_groups) * (1ull + p->chosen_top);
+    for (uint32_t k = 0; k < *list; k++)
+        if (list[1 + k] == j / p->chosen_block) return true;
+    return false;
+}
+
 /* One head of one position; weights: room for every position. */
 static void attend(const struct op_attention *p, float *dst, const float *q, const void *k_cache, const void *v_cache,
                    uint32_t kv_form, uint32_t head, const float *sinks, const float *alibi, const struct ops_rows *r,
@@ -479,7 +489,7 @@ static void attend(const struct op_attention *p, float *dst, const float *q, con
     for (uint32_t j = 0; j <= position; j++) {
         const uint64_t row = row_of_place(r, i, j);
         double s = 0;
-        if (!sees(p, position, j)) {
+        if (!sees(p, position, j) || (p->chosen_top && !is_chosen(p, r, i, kv_head, j))) {
             weights[j] = -INFINITY;
             continue;
         }

@@ -26,6 +26,8 @@ void reference_scale(const struct op_scale *p, float *x, uint32_t ldx, const str
 void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
                          const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks,
                          const float *alibi, const struct ops_rows *r);
+void reference_index(const struct op_index *p, uint32_t *dst, uint32_t ldd, const float *q, uint32_t ldq,
+                     const float *w, uint32_t ldw, const void *cache, uint32_t kv_form, const struct ops_rows *r);
 void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
                     const float *weight, const float *bias, float *states, uint64_t state_floats,
                     const struct ops_chain *c);

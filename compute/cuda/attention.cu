@@ -5,6 +5,8 @@
  *           Milakov and Gimelshein 2018; FlashAttention) and leaves maximum, sum and weighted values of each head.
  *   merge   adds the spans of a position in order.
  *
+ * Where ancestors were chosen, spans and blocks are cut at multiples of the chosen ones, which are numbered anew.
+ *
  * Neither the number of positions in the sweep, nor which rows hold a sequence, nor how many positions fit the scratch
  * at once changes any bit. */
 #include <errno.h>
@@ -12,7 +14,8 @@
 #include "compute/cuda/forms.h"
 #include "compute/cuda/launch.cuh"
 
-namespace {
+namespace
+{
 
 const unsigned THREADS = 128;
 const uint32_t BLOCK = 64, SLICE = 32; /* positions at a time; columns of k at a time */
@@ -36,6 +39,21 @@ __device__ uint32_t first_seen(const op_attention &p, uint32_t position)
     return low;
 }
 
+/* What a position looks at for a key head: its list, NULL for all; and how many that are, up to itself. */
+__device__ const uint32_t *list_of(const op_attention &p, const ops_rows &r, uint32_t i, uint32_t key_head,
+                                   uint32_t *end)
+{
+    const uint32_t position = r.position[i], each = p.chosen_block;
+    const uint32_t *list;
+
+    *end = position + 1;
+    if (!p.chosen_top) return NULL;
+    list = r.chosen + (uint64_t)i * r.ld_chosen + key_head / (p.kv_heads / p.chosen_groups) * (1ull + p.chosen_top);
+    *end = (list[0] - 1) * each +
+           (position + 1 - list[list[0]] * each < each ? position + 1 - list[list[0]] * each : each);
+    return list;
+}
+
 /* Shared memory of the part kernel, in floats. dk is rounded up to whole slices. */
 struct part_shape {
     uint32_t q, acc, k, weights, state, total;
@@ -55,8 +73,7 @@ __host__ __device__ inline part_shape part_layout(uint32_t heads, uint32_t dk, u
     return s;
 }
 
-template <uint32_t KV, uint32_t HEADS>
-__global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
+template <uint32_t KV, uint32_t HEADS> __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
 {
     constexpr uint32_t SHARE = HEADS > 1 ? HEADS / 2 : 1; /* heads that one half of the block scores */
     DYNAMIC_SHARED(shared);
@@ -66,14 +83,17 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
     const uint32_t head0 = key_head * each + sub, heads = each - sub < HEADS ? each - sub : HEADS;
     const uint32_t i = a.first_position + blockIdx.z, position = a.rows.position[i], low = first_seen(p, position);
     const uint32_t begin = low > span * CUDA_SPAN_POSITIONS ? low : span * CUDA_SPAN_POSITIONS;
-    const uint32_t end = position + 1 < (span + 1) * CUDA_SPAN_POSITIONS ? position + 1 : (span + 1) * CUDA_SPAN_POSITIONS;
+    uint32_t all;
+    const uint32_t *list = list_of(p, a.rows, i, key_head, &all);
+    const uint32_t end = all < (span + 1) * CUDA_SPAN_POSITIONS ? all : (span + 1) * CUDA_SPAN_POSITIONS;
     const uint32_t dk_slices = (p.dk + SLICE - 1) / SLICE * SLICE;
     const part_shape s = part_layout(HEADS, p.dk, p.dv);
     float *q = shared + s.q, *acc = shared + s.acc, *ks = shared + s.k, *weights = shared + s.weights;
     float *maximum = shared + s.state, *sum = maximum + HEADS, *rescale = sum + HEADS;
     uint32_t *row_of = (uint32_t *)(rescale + HEADS);
     float *out = a.partial + (((uint64_t)blockIdx.z * a.spans + span) * p.heads + head0) * (p.dv + 2);
-    uint32_t run = a.rows.first[i], run_position = 0; /* the run that holds the current position, and its first position */
+    uint32_t run = a.rows.first[i],
+             run_position = 0; /* the run that holds the current position, and its first position */
 
     if (begin >= end) {
         for (uint32_t h = t; h < heads; h += THREADS) out[(uint64_t)h * (p.dv + 2)] = -INFINITY;
@@ -96,8 +116,11 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
         float score[SHARE] = {};
 
         if (t < BLOCK && j >= from && j < to) { /* each thread goes on from the run of its position in the last block */
-            while (block + j - run_position >= a.rows.runs[run].length) run_position += a.rows.runs[run++].length;
-            row_of[j] = a.rows.runs[run].row + (block + j - run_position);
+            const uint32_t v = block + j,
+                           place = list ? list[1 + v / p.chosen_block] * p.chosen_block + v % p.chosen_block : v;
+
+            while (place - run_position >= a.rows.runs[run].length) run_position += a.rows.runs[run++].length;
+            row_of[j] = a.rows.runs[run].row + (place - run_position);
         }
         for (uint32_t d0 = 0; d0 < p.dk; d0 += SLICE) {
             __syncthreads();
@@ -165,7 +188,8 @@ __global__ void __launch_bounds__(THREADS) part_kernel(const part_args a)
             for (uint32_t h = 0; h < HEADS; h++) values[h] = acc[h * p.dv + c] * rescale[h];
 #pragma unroll 4
             for (uint32_t at = from; at < to; at++) {
-                float x = form_load(KV, a.v, row_of[at] * a.v_width + (uint64_t)key_head * (p.flags & ATTN_V_IN_K ? p.dk : p.dv) + c);
+                float x = form_load(
+                    KV, a.v, row_of[at] * a.v_width + (uint64_t)key_head * (p.flags & ATTN_V_IN_K ? p.dk : p.dv) + c);
 
 #pragma unroll
                 for (uint32_t h = 0; h < HEADS; h++) values[h] = fmaf(weights[h * BLOCK + at], x, values[h]);
@@ -205,7 +229,8 @@ __global__ void merge_kernel(const part_args a, float *dst, uint32_t ldd, const 
     }
 }
 
-__global__ void store_kernel(uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld, const uint32_t *row, uint32_t n)
+__global__ void store_kernel(uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld,
+                             const uint32_t *row, uint32_t n)
 {
     uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
 
@@ -216,14 +241,12 @@ __global__ void store_kernel(uint32_t kv_form, void *cache, uint32_t width, cons
 
 const size_t SHARED_MOST = 48 << 10; /* what every device gives without being asked */
 
-template <uint32_t HEADS>
-bool fits(const op_attention &p)
+template <uint32_t HEADS> bool fits(const op_attention &p)
 {
     return part_layout(HEADS, p.dk, p.dv).total * sizeof(float) <= SHARED_MOST;
 }
 
-template <uint32_t HEADS>
-void start(struct ops *o, part_args &a, uint32_t kv_form, uint32_t positions)
+template <uint32_t HEADS> void start(struct ops *o, part_args &a, uint32_t kv_form, uint32_t positions)
 {
     size_t shared = part_layout(HEADS, a.p.dk, a.p.dv).total * sizeof(float);
     dim3 grid;
@@ -249,17 +272,21 @@ bool known(struct ops *o, uint32_t kv_form)
 
 } /* namespace */
 
-void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld, const struct ops_rows *r)
+void ops_kv_store(struct ops *o, uint32_t kv_form, void *cache, uint32_t width, const float *src, uint32_t ld,
+                  const struct ops_rows *r)
 {
     if (!known(o, kv_form)) return;
-    launch(o, "storing keys and values", store_kernel, dim3(blocks_for(width, 256), grid_rows(r->n)), 256, 0, kv_form, cache, width, src, ld,
-           r->row, r->n);
+    launch(o, "storing keys and values", store_kernel, dim3(blocks_for(width, 256), grid_rows(r->n)), 256, 0, kv_form,
+           cache, width, src, ld, r->row, r->n);
 }
 
-void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq, const void *k_cache,
-                   const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi, const struct ops_rows *r)
+void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
+                   const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks, const float *alibi,
+                   const struct ops_rows *r)
 {
-    uint64_t spans = r->max_position / CUDA_SPAN_POSITIONS + 1, each = spans * p->heads * (p->dv + 2ull) * sizeof(float), at_once;
+    uint64_t chosen = (uint64_t)p->chosen_top * p->chosen_block,
+             most = chosen && chosen <= r->max_position ? chosen - 1 : r->max_position;
+    uint64_t spans = most / CUDA_SPAN_POSITIONS + 1, each = spans * p->heads * (p->dv + 2ull) * sizeof(float), at_once;
     uint32_t group = p->heads / p->kv_heads;
     part_args a = {};
 
@@ -284,9 +311,12 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
         uint32_t positions = (uint32_t)(r->n - i < at_once ? r->n - i : at_once);
 
         a.first_position = (uint32_t)i;
-        if (group > 1 && fits<8>(*p) && group > 4) start<8>(o, a, kv_form, positions);
-        else if (group > 1 && fits<4>(*p)) start<4>(o, a, kv_form, positions);
-        else if (fits<1>(*p)) start<1>(o, a, kv_form, positions);
+        if (group > 1 && fits<8>(*p) && group > 4)
+            start<8>(o, a, kv_form, positions);
+        else if (group > 1 && fits<4>(*p))
+            start<4>(o, a, kv_form, positions);
+        else if (fits<1>(*p))
+            start<1>(o, a, kv_form, positions);
         else {
             backend_fail(o, ENOTSUP, "attention heads are too wide for the kernels");
             return;

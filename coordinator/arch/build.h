@@ -34,6 +34,7 @@ enum build_buffer {
     BUF_NARROW, /* of a head that is narrower than the model */
     BUF_LOGITS, /* selected positions only */
     BUF_BESIDE, /* rows of a second table, and what is made of them for the layers */
+    BUF_CHOSEN, /* lists of an index */
     BUFS
 };
 

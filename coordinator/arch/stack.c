@@ -204,6 +204,10 @@ void stack_attend(struct build *b, const struct attention *a, uint32_t heads, ui
                   uint32_t flags)
 {
     struct op_attention o = attention_op(a, heads, kv_heads, dk, dv, dst, q);
+    o.chosen = a->chosen;
+    o.chosen_groups = a->chosen_groups;
+    o.chosen_top = a->chosen_top;
+    o.chosen_block = a->chosen_block;
 
     o.k = k;
     o.v = v;

@@ -43,6 +43,8 @@ struct attention {
     float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
     bool tune_zero;             /* from position 0 on, not 1 (SCALE_FROM_ZERO) */
     float clip;                 /* q, k and v are no larger and no smaller than this; 0: they may be */
+    struct plan_view chosen;    /* lists of an index before; chosen_top 0: all ancestors */
+    uint32_t chosen_groups, chosen_top, chosen_block;
 };
 
 struct mlp {

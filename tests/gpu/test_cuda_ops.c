@@ -391,7 +391,12 @@ static void check_attention(const struct attention *t)
     uint32_t *all_rows = calloc(l.rows, 4), count = t->n - t->from;
     float *dq = gpu_put(o, q, (uint64_t)t->n * ldq * 4), *dd = gpu_put(o, dst, (uint64_t)t->n * ldd * 4), *ds, *da;
     void *dk = gpu_new(o, (uint64_t)l.rows * kw * each), *dv = gpu_new(o, (uint64_t)l.rows * vw * each);
-    struct ops_rows host = {l.row + t->from, l.position + t->from, l.first + t->from, l.runs, count, t->n - 1},
+    struct ops_rows host = {.row = l.row + t->from,
+                            .position = l.position + t->from,
+                            .first = l.first + t->from,
+                            .runs = l.runs,
+                            .n = count,
+                            .max_position = t->n - 1},
                     r = host, store = {.n = l.rows};
 
     for (uint32_t h = 0; h < p->heads; h++) alibi[h] = fabsf(alibi[h]) * 0.1f;

@@ -1,7 +1,8 @@
-/* DeepSeek V2, V3, R1 and Kimi K2, GLM-4.7-Flash, Mistral 4: latent attention (latent.h) and experts. Reference: DeepSeek-V2 (arXiv
- * 2405.04434), transformers, modeling_deepseek_v2.py, modeling_deepseek_v3.py, modeling_glm4_moe_lite.py,
+/* DeepSeek V2, V3, R1 and Kimi K2, V3.2 and GLM-5, GLM-4.7-Flash, Mistral 4: latent attention (latent.h) and experts. Reference:
+ * DeepSeek-V2 (arXiv 2405.04434), transformers, modeling_deepseek_v2.py, modeling_deepseek_v3.py, modeling_glm4_moe_lite.py,
  * modeling_mistral4.py. */
 #include "coordinator/arch/families/deepseek.h"
+#include "coordinator/arch/families/deepseek_index.h"
 #include "coordinator/arch/families/latent.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
@@ -91,7 +92,7 @@ void deepseek_feed(struct build *b, struct stack *s, struct plan_view dst, struc
 }
 
 static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct build *), uint32_t style, double eps,
-                     bool tunes)
+                     bool tunes, struct deepseek_index *index)
 {
     struct deepseek d;
     struct stack s;
@@ -99,6 +100,7 @@ static void deepseek(struct build *b, struct deepseek_moe (*experts)(struct buil
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", eps);
     d.latent = latent_read_as(b, "self_attn", style, (struct rope_request){.tunes = tunes});
+    if (index) deepseek_index_use(b, index, &d.latent);
     d.experts = experts(b);
     s = stack_llama(b, NULL);
     s.attention.scale = d.latent.scale;
@@ -121,12 +123,12 @@ static uint32_t style_of(struct build *b)
 
 void family_deepseek_v2(struct build *b)
 {
-    deepseek(b, deepseek_v2_moe, ROPE_PAIRS, 1e-6, false);
+    deepseek(b, deepseek_v2_moe, ROPE_PAIRS, 1e-6, false, NULL);
 }
 
 void family_deepseek_v3(struct build *b)
 {
-    deepseek(b, deepseek_v3_moe, style_of(b), 1e-6, false);
+    deepseek(b, deepseek_v3_moe, style_of(b), 1e-6, false, NULL);
 }
 
 /* Without a list of its layers, the first has no experts. */
@@ -140,7 +142,7 @@ static struct deepseek_moe glm4_lite_moe(struct build *b)
 
 void family_glm4_moe_lite(struct build *b)
 {
-    deepseek(b, glm4_lite_moe, style_of(b), 1e-5, false);
+    deepseek(b, glm4_lite_moe, style_of(b), 1e-5, false, NULL);
 }
 
 static struct deepseek_moe mistral4_moe(struct build *b)
@@ -155,7 +157,38 @@ static struct deepseek_moe mistral4_moe(struct build *b)
 
 void family_mistral4(struct build *b)
 {
-    deepseek(b, mistral4_moe, style_of(b), 1e-6, true);
+    deepseek(b, mistral4_moe, style_of(b), 1e-6, true, NULL);
+}
+
+/* Keys that say what everybody does; another value would be another model. */
+static struct deepseek_moe indexed_moe(struct build *b)
+{
+    static const char *const rules[][2] = {{"scoring_func", "sigmoid"}, {"topk_method", "noaux_tc"}};
+    struct deepseek_moe d = deepseek_v3_moe(b);
+
+    d.dense_layers = config_size_or(b->c, "first_k_dense_replace", 0, 1u << 20, 3, b->e);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const char *value = config_string_or(b->c, rules[i][0], rules[i][1], b->e);
+
+        if (build_ok(b) && strcmp(value, rules[i][1]))
+            config_fault(b->c, b->e, rules[i][0], "\"%.40s\" is not supported, %s is", value, rules[i][1]);
+    }
+    return d;
+}
+
+/* The index rotates by halves, attention in pairs. */
+void family_deepseek_v32(struct build *b)
+{
+    struct deepseek_index x = {.style = ROPE_HALVES};
+
+    deepseek(b, indexed_moe, ROPE_PAIRS, 1e-6, false, &x);
+}
+
+void family_glm_moe_dsa(struct build *b)
+{
+    struct deepseek_index x = {.style = ROPE_PAIRS, .can_share = true};
+
+    deepseek(b, indexed_moe, ROPE_PAIRS, 1e-5, false, &x);
 }
 
 /* ---- as GGUF ---- */

@@ -162,11 +162,13 @@ void latent_attention(struct build *b, const struct latent *l, const struct atte
     struct plan_view mixed = build_view(b, BUF_T1, (uint64_t)b->heads * l->kv_rank, 0);
     struct plan_view out = build_view(b, BUF_A, (uint64_t)b->heads * l->value, 0);
     struct latent_weights w = latent_weights(b, l);
+    struct attention chosen = *a;
 
+    if (l->choose) l->choose(b, l, &chosen, build_view(b, BUF_T1, l->q_rank, 0), src); /* where make_q() left it */
     stack_tune(b, a, q, (uint64_t)b->heads * qk);
     keys_of_heads(b, l, &w, wide, cached, q, qk);
     build_copy(b, view_at(wide, l->kv_rank), cached, view_at(q, l->nope), qk, b->heads, l->rotated);
-    stack_attend(b, a, b->heads, 1, cached, l->kv_rank, mixed, wide, kv, kv, ATTN_V_IN_K);
+    stack_attend(b, &chosen, b->heads, 1, cached, l->kv_rank, mixed, wide, kv, kv, ATTN_V_IN_K);
     values_of_heads(b, l, &w, out, mixed);
     linear(b, l, dst, out, "o_proj", b->hidden, (uint64_t)b->heads * l->value, l->bias);
 }

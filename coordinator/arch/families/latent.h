@@ -8,15 +8,23 @@
 #pragma once
 #include "coordinator/arch/stack.h"
 
+struct latent;
+
+/* Chooses what attention looks at: lists, which it tells a. query: the normed latent vector of q, [q_rank]. */
+typedef void latent_choose(struct build *b, const struct latent *l, struct attention *a, struct plan_view query,
+                           struct plan_view src);
+
 struct latent {
     const char *at;         /* what stands before its tensors' names: "self_attn" */
     struct rope_table rope; /* index PLAN_NONE: no rotation */
     uint32_t q_rank;        /* 0: q comes from one matrix */
     uint32_t kv_rank, nope, rotated, value, style;
-    bool bias;           /* of q_a_proj, kv_a_proj_with_mqa and o_proj */
-    float eps;           /* of the norms of both latent vectors */
-    float q_mul, kv_mul; /* q, and the normed latent vector, times these (LongCat) */
-    float scale;         /* of the scores, what the rope's rules make of it included */
+    bool bias;             /* of q_a_proj, kv_a_proj_with_mqa and o_proj */
+    float eps;             /* of the norms of both latent vectors */
+    float q_mul, kv_mul;   /* q, and the normed latent vector, times these (LongCat) */
+    float scale;           /* of the scores, what the rope's rules make of it included */
+    latent_choose *choose; /* NULL: all ancestors */
+    const void *own;       /* its */
 };
 
 /* q_lora_rank, kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim, attention_bias and the rotation. */
