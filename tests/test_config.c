@@ -320,15 +320,15 @@ static void parts_of_quantized_and_sparse_models(void **state)
     }
 }
 
-/* A field of this model's config replaced by a number. */
-static void refuse_number(const char *model, const char *key, int value, const char *word)
+/* A field of this model's config replaced. */
+static void refuse_value(const char *model, const char *key, json_t *value, const char *word)
 {
     char *saved = folder, *text;
     json_t *o;
 
     folder = reference_make(model);
     o = json_load_file(scratch_path(folder, "config.json"), 0, NULL);
-    json_object_set_new(o, key, json_integer(value));
+    json_object_set_new(o, key, value);
     text = json_dumps(o, 0);
     scratch_write(folder, "config.json", text);
     REFUSE("config.json", word);
@@ -336,6 +336,28 @@ static void refuse_number(const char *model, const char *key, int value, const c
     json_decref(o);
     scratch_remove(folder);
     folder = saved;
+}
+
+static void refuse_number(const char *model, const char *key, int value, const char *word)
+{
+    refuse_value(model, key, json_integer(value), word);
+}
+
+static void sizes_of_an_index(void **state)
+{
+    (void)state;
+    refuse_number("deepseek-v32", "index_topk", 0, "index_topk");
+    refuse_number("deepseek-v32", "index_n_heads", 9, "indexer.wq_b.weight");
+    refuse_number("deepseek-v32", "index_head_dim", 15, "index_head_dim: 15 columns, of which the 16");
+    refuse_number("deepseek-v32", "index_head_dim", 40, "indexer.wq_b.weight");
+    refuse_value("deepseek-v32", "q_lora_rank", json_null(), "q_lora_rank: none");
+    refuse_value("deepseek-v32", "scoring_func", json_string("softmax"), "scoring_func: \"softmax\"");
+    refuse_value("glm-moe-dsa", "topk_method", json_string("greedy"), "topk_method: \"greedy\"");
+    refuse_value("glm-moe-dsa", "indexer_types", json_pack("[s,s]", "full", "half"), "layer 1 is neither full nor");
+    refuse_value("glm-moe-dsa", "indexer_types", json_pack("[s,s]", "shared", "full"), "layer 0 is to use the choice");
+    refuse_value("glm-moe-dsa", "index_topk_pattern", json_string("FSX"), "does not say F or S of layer 2");
+    refuse_value("glm-moe-dsa", "index_topk_pattern", json_string("FSF"), "does not say F or S of layer 3");
+    refuse_number("glm-moe-dsa-shared", "index_topk_freq", 1, "indexer.");
 }
 
 static void routing_sizes_that_contradict(void **state)
@@ -467,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(gemma_scalars, setup, teardown),
         cmocka_unit_test_setup_teardown(weights_that_do_not_fit, setup, teardown),
         cmocka_unit_test_setup_teardown(parts_of_quantized_and_sparse_models, setup, teardown),
+        cmocka_unit_test_setup_teardown(sizes_of_an_index, setup, teardown),
         cmocka_unit_test_setup_teardown(routing_sizes_that_contradict, setup, teardown),
         cmocka_unit_test_setup_teardown(several_ends_and_defaults, setup, teardown),
         cmocka_unit_test(rope_tables),
