@@ -107,7 +107,7 @@ static struct plan_matrix matrix_of(uint32_t form)
     struct plan_matrix m = {.cols = COLS, .row_bytes = form_row_bytes(form, COLS), .form = (uint16_t)form};
     m.rows = WEIGHT_BYTES / m.row_bytes;
     if (f->scales == FORM_SCALES_GRID) {
-        m.block_rows = f->grid_rows ? f->grid_rows : 128;
+        m.block_rows = f->grid_rows ? f->grid_rows : f->elements > 1 ? 1 : 128;
         m.block_cols = f->grid_cols ? f->grid_cols : 128;
         m.scale_form = (uint16_t)__builtin_ctzll(f->scale_forms);
         m.scale_row_bytes = form_row_bytes(m.scale_form, COLS / m.block_cols);

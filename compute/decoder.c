@@ -184,8 +184,9 @@ static int open_units(const struct decoder *d, struct weight_part *w, struct err
 int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, struct error *e)
 {
     struct tile_part part;
-    const void *scale = NULL;
-    uint64_t scale_row0 = 0;
+    const struct plan_matrix *m;
+    const void *scale = NULL, *zero = NULL;
+    uint64_t scale_row0 = 0, zero_row0 = 0;
     int rc;
 
     out->bias_part = NULL;
@@ -193,15 +194,22 @@ int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, 
         if (part.part->role == PART_SCALE) {
             scale = part.data;
             scale_row0 = part.part->row0;
+        } else if (part.part->role == PART_ZERO) {
+            zero = part.data;
+            zero_row0 = part.part->row0;
         } else if (part.part->role == PART_WEIGHT) {
+            m = &plan_matrices(d->plan)[part.part->index];
             out->part = part.part;
-            out->weight = (struct ops_weight){&plan_matrices(d->plan)[part.part->index],
-                                              part.data,
-                                              scale,
-                                              part.part->row0,
-                                              part.part->rows,
-                                              scale_row0,
-                                              NULL};
+            out->weight = (struct ops_weight){.matrix = m,
+                                              .data = part.data,
+                                              .scale = scale,
+                                              .row0 = part.part->row0,
+                                              .rows = part.part->rows,
+                                              .scale_row0 = scale_row0,
+                                              .zero = zero,
+                                              .zero_row0 = zero_row0};
+            if (m->flags) out->weight.vector[0] = decoder_vector(d, m->vector[0]);
+            if (m->flags & MATRIX_NESTED) out->weight.vector[1] = decoder_vector(d, m->vector[1]);
             if (part.part->form == FORM_B223 && (rc = open_units(d, out, e))) return rc;
             return d->checking ? check_weight(d, out, e) : 0;
         } else {

@@ -61,6 +61,10 @@ struct ops_weight {
     uint64_t scale_row0;
     const uint64_t
         *unit; /* host; packed: offsets of the units, of which the first is data, and of their end; else NULL */
+    /* Where the matrix has zero points: their first row and its number. Vectors that its flags name, device memory. */
+    const void *zero;
+    uint64_t zero_row0;
+    const float *vector[2];
 };
 
 /* ---- operations ---- */

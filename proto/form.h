@@ -29,12 +29,8 @@
  * cut like any other): a row of FORM_BLOCKS, a line in compute/cpu/body_blocks_all.h, its blocks in
  * tests/make_blocks.py, whose vectors tests/test_blocks.c holds it against.
  *
- * int4 with scales and zero points of groups in other tensors (GPTQ, AWQ, compressed-tensors): FORM_SCALES_GRID
- * with grid_cols (groups of columns) or grid_rows (groups of inputs of a matrix stored [in][out]) given by the
- * matrix, 8 elements in 4 bytes. Zero points are a second grid of the same shape: a form bit zero_forms here,
- * zero_off, zero_file and zero_row_bytes beside scale_* in plan_matrix, PART_ZERO between PART_SCALE and
- * PART_WEIGHT in tiles, one more pointer beside scale in struct ops_weight. Packings that put 8 inputs of one
- * output into a word (GPTQ) are rows of 8 inputs: a matrix of rows / 8 stored rows, cut at multiples of 8.
+ * Whole numbers with zero points in another tensor (compressed-tensors): FORM_SCALES_GRID with grid_cols given by the
+ * matrix, and form_zero_pack() says how they lie; they travel as PART_ZERO between PART_SCALE and PART_WEIGHT.
  *
  * Lossless units (proto/unit/unit.h: whole rows in fewer bytes): the matrix keeps the form that its elements have once
  * they are unpacked (BF16), for the kernels, and says with unit_rows that it is packed; B223 is the form of its parts
@@ -82,9 +78,21 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(F16,       1,  2, 2, F32,  NONE,  0,  0, 0,                                                                    \
         FORM_SCALE | FORM_CACHE, (0, 1, 2, 0x7c00, 0x3ff),                         0x2c)                               \
     ROW(F8_E4M3,   1,  1, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT,                                                     \
-        0,                       (0, 1, 1, 0x7f, 0),                               0x3c)                               \
+        FORM_SCALE,              (0, 1, 1, 0x7f, 0),                               0x3c)                               \
     ROW(MXFP4,    32, 16, 1, BF16, GRID,  1, 32, FORM_BIT(F8_E8M0),                                                    \
-        0,                       (0, 0, 0, 0, 0),                                  0x21)
+        0,                       (0, 0, 0, 0, 0),                                  0x21)                               \
+    ROW(NVFP4_GRID, 16, 8, 1, F32, GRID,  1, 16, FORM_BIT(F8_E4M3),                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x21)                               \
+    ROW(I8,        1,  1, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT,                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x01)                               \
+    ROW(I8_PACKED, 4,  4, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT,                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x81)                               \
+    ROW(I4_PACKED, 8,  4, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT,                                                    \
+        0,                       (0, 0, 0, 0, 0),                                  0x99)                               \
+    ROW(NF4,       2,  1, 1, F32,  GRID,  1,  0, FORM_BIT(F32) | FORM_BIT(BYTES),                                      \
+        0,                       (0, 0, 0, 0, 0),                                  0x88)                               \
+    ROW(FP4,       2,  1, 1, F32,  GRID,  1,  0, FORM_BIT(F32) | FORM_BIT(BYTES),                                      \
+        0,                       (0, 0, 0, 0, 0),                                  0x11)
 #define FORM_BLOCKS(ROW)                                                                                               \
     ROW(Q4_0,         32,  18,  2, F32,  INSIDE, 0, 0, 0, 0, (0, 1, 2, 0x7c00, 0x3ff), 0x26)                           \
     ROW(Q4_1,         32,  20,  4, F32,  INSIDE, 0, 0, 0, 0, (0, 2, 2, 0x7c00, 0x3ff), 0xa3)                           \
@@ -118,7 +126,7 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(F64,       1,  8, 8, F64,  NONE,  0,  0, 0,                                                                    \
         0,                       (0, 1, 8, 0x7ff0000000000000, 0xfffffffffffff),   0x3c)                               \
     ROW(BYTES,     1,  1, 1, BYTES,NONE,  0,  0, 0,                                                                    \
-        0,                       (0, 0, 0, 0, 0),                                  0x3c)                               \
+        FORM_SCALE,              (0, 0, 0, 0, 0),                                  0x3c)                               \
     ROW(B223,      1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x3c)
 /* clang-format on */
@@ -128,7 +136,9 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
  * alone. FORM_BLOCKS are GGUF's
  * types, layouts as ggml-common.h has them; MXFP4_BLOCK is its MXFP4, with the e8m0 scale before the 32 numbers, whose first
  * 16 are low nibbles. A matrix of NVFP4 may be multiplied by one more number for all of it, which lies in another tensor:
- * that is an operation on the product, and no matter of the form. */
+ * that is an operation on the product, and no matter of the form. NVFP4_GRID are the same numbers, two in a byte, the low nibble
+ * first, with a scale e4m3 in another tensor for each 16. I8: whole numbers; I8_PACKED and I4_PACKED: with 128 and 8 added, the
+ * first in the lowest bits. NF4 and FP4 (bitsandbytes): one of 16 levels, the high nibble first. */
 
 #define FORM_ENUM(name, ...) FORM_##name,
 enum form { FORM_TABLE(FORM_ENUM) FORMS };
@@ -167,6 +177,24 @@ FORM_COLUMN(form_align, FORM_ALIGN_OF)
 FORM_COLUMN(form_to, FORM_TO_OF)
 FORM_COLUMN(form_scales, FORM_SCALES_OF)
 FORM_COLUMN(form_grid_cols, FORM_GRID_COLS_OF)
+
+/* Zero points that a matrix of a form may have (plan_matrix.zero_rows): one for each scale, stored like the numbers
+ * themselves, in words of so many consecutive rows (1: bytes), the first row in the lowest bits. 0: it has none. */
+FORM_CONSTANT uint32_t form_zero_pack(uint32_t form)
+{
+    return form == FORM_I8 ? 1 : form == FORM_I8_PACKED ? 4 : form == FORM_I4_PACKED ? 8 : 0;
+}
+
+/* The levels of bitsandbytes' forms. */
+#define FORM_NF4_LEVELS                                                                                                \
+    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,                   \
+        -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f,                \
+        0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f,    \
+        1.0f
+#define FORM_FP4_LEVELS                                                                                                \
+    0.0f, 0.005208333333333333f, 0.6666666666666666f, 1.0f, 0.3333333333333333f, 0.5f, 0.16666666666666666f, 0.25f,    \
+        -0.0f, -0.005208333333333333f, -0.6666666666666666f, -1.0f, -0.3333333333333333f, -0.5f,                       \
+        -0.16666666666666666f, -0.25f
 
 /* ---- the table ---- */
 

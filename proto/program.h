@@ -23,8 +23,9 @@ struct plan_file {
 };
 
 /* A weight matrix [rows][cols], row-major, whole blocks of form in a row; y = x W^T has rows columns. Of a form with a grid
- * of scales: one scale, stored as scale_form, for each block_rows x block_cols elements; 0 and PLAN_NONE otherwise. Of a
- * packed one, form and row_bytes are those of its rows once they are unpacked. */
+ * of scales: one scale, stored as scale_form, for each block_rows x block_cols elements; 0 and PLAN_NONE otherwise. Where
+ * zero_rows is not 0, each scale has a zero point beside it, which is taken from the stored number before the product: one row
+ * of zero points, packed like the form (form.h), for zero_rows rows. Of a packed one, form and row_bytes are those of its rows once they are unpacked. */
 struct plan_matrix {
     uint64_t rows, cols, row_bytes;
     uint64_t file_off;
@@ -36,7 +37,39 @@ struct plan_matrix {
     uint32_t unit_rows;        /* packed (proto/unit/unit.h): rows of each unit but perhaps the last; 0: it is not */
     uint64_t name;
     uint64_t unit0; /* packed: its first offset in the units; file_off is that offset */
+    uint64_t zero_off, zero_row_bytes;
+    uint32_t zero_file, zero_rows;
+    uint32_t flags;     /* MATRIX_* */
+    uint32_t vector[2]; /* vectors that stay, as the flags say */
+    float offset;       /* MATRIX_NESTED */
 };
+
+/* One number for all of the matrix, vector[0], by which its scales are multiplied, or (DIVIDED) which they are divided by. */
+#define MATRIX_WHOLE   1u
+#define MATRIX_DIVIDED 2u
+/* Scales are bytes: number i of them, counted over all rows, is map[byte] * scale[i / 256] + offset; map, of 256, is
+ * vector[0], scale vector[1]. */
+#define MATRIX_NESTED  4u
+#define MATRIX_NESTING 256u
+
+/* Rows of scales, or of zero points, that rows [row, row + n) of a matrix need. */
+struct plan_grid_rows {
+    uint64_t first, count;
+};
+static inline struct plan_grid_rows plan_grid_rows(uint64_t row, uint64_t n, uint32_t each)
+{
+    struct plan_grid_rows g = {row / each, (row + n + each - 1) / each - row / each};
+
+    return g;
+}
+static inline struct plan_grid_rows plan_scale_rows(const struct plan_matrix *m, uint64_t row, uint64_t n)
+{
+    return plan_grid_rows(row, n, m->block_rows);
+}
+static inline struct plan_grid_rows plan_zero_rows(const struct plan_matrix *m, uint64_t row, uint64_t n)
+{
+    return plan_grid_rows(row, n, m->zero_rows);
+}
 
 /* Units of a packed matrix. */
 static inline uint64_t plan_matrix_units(const struct plan_matrix *m)

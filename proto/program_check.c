@@ -99,6 +99,41 @@ static int check_scales(const struct plan_shm *p, const struct plan_matrix *m, u
     return check_file_range(p, m->scale_file, m->scale_off, rows, m->scale_row_bytes, "scales of matrix", i, e);
 }
 
+static int check_own_vector(const struct plan_shm *p, uint32_t vector, uint64_t elements, uint64_t i, struct error *e)
+{
+    const struct plan_vector *v = plan_vectors(p) + vector;
+
+    if (vector >= p->vectors.count || v->at == PLAN_STREAMED || v->elements != elements)
+        CHECK_FAIL("matrix %llu: vector %u is not %llu numbers that stay", ULL(i), vector, ULL(elements));
+    return 0;
+}
+
+/* Zero points, and numbers that scales are made with. */
+static int check_zeros(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
+{
+    bool nested = m->flags & MATRIX_NESTED, grid = form_info(m->form)->scales == FORM_SCALES_GRID;
+    uint64_t columns = grid ? (m->cols + m->block_cols - 1) / m->block_cols : 0, rows;
+    uint32_t pack = form_zero_pack(m->form);
+    int rc = 0;
+
+    if (m->flags & ~(MATRIX_WHOLE | MATRIX_DIVIDED | MATRIX_NESTED) || (m->flags && !grid) ||
+        nested != (grid && m->scale_form == FORM_BYTES) || (nested && m->flags & MATRIX_WHOLE) ||
+        (m->flags & MATRIX_DIVIDED && !(m->flags & MATRIX_WHOLE)))
+        CHECK_FAIL("matrix %llu: flags %u", ULL(i), m->flags);
+    if (m->flags & MATRIX_WHOLE) rc = check_own_vector(p, m->vector[0], 1, i, e);
+    if (nested) {
+        rows = (m->rows + m->block_rows - 1) / m->block_rows;
+        rc = check_own_vector(p, m->vector[0], 256, i, e);
+        if (!rc) rc = check_own_vector(p, m->vector[1], (rows * columns + MATRIX_NESTING - 1) / MATRIX_NESTING, i, e);
+    }
+    if (rc || !m->zero_rows) return rc;
+    if (!grid || !pack || m->block_rows != 1 || m->zero_rows != pack ||
+        m->zero_row_bytes != columns * (pack > 1 ? 4 : 1))
+        CHECK_FAIL("matrix %llu: zero points of %llu bytes for %u rows", ULL(i), ULL(m->zero_row_bytes), m->zero_rows);
+    return check_file_range(p, m->zero_file, m->zero_off, (m->rows + pack - 1) / pack, m->zero_row_bytes,
+                            "zero points of matrix", i, e);
+}
+
 /* The units of a packed matrix follow each other, and none is longer than what it unpacks to and its header. */
 static int check_units(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
 {
@@ -138,6 +173,7 @@ static int check_matrices(const struct plan_shm *p, struct error *e)
         rc = m->unit_rows ? check_units(p, m, i, e)
                           : check_file_range(p, m->file, m->file_off, m->rows, m->row_bytes, "matrix", i, e);
         if (!rc) rc = check_scales(p, m, i, e);
+        if (!rc) rc = check_zeros(p, m, i, e);
         if (rc) return rc;
     }
     return 0;

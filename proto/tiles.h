@@ -15,10 +15,11 @@
 #include <stdint.h>
 #include "proto/config.h"
 
-enum plan_role { PART_WEIGHT, PART_SCALE, PART_VECTOR, PART_BIAS };
+enum plan_role { PART_WEIGHT, PART_SCALE, PART_VECTOR, PART_BIAS, PART_ZERO };
 
 /* Rows [row0, row0 + rows) of a matrix, or of its scales (SCALE parts come before the WEIGHT part they serve, in the
- * same tile, and cover its rows: row0 and rows then count rows of scales), or one vector (resident, or the BIAS of an
+ * same tile, and cover its rows: row0 and rows then count rows of scales; ZERO parts, of zero points as bytes, come between the
+ * two), or one vector (resident, or the BIAS of an
  * expert's matrix). form says how they are stored, bytes how long that is: who moves a part looks at nothing else. */
 struct plan_part {
     uint64_t file_off, bytes, row0;

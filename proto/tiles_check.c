@@ -60,6 +60,11 @@ static int check_rows_part(const struct plan_shm *p, uint64_t i, const struct pl
         rows = (m->rows + m->block_rows - 1) / m->block_rows;
         row_bytes = m->scale_row_bytes, off = m->scale_off, file = m->scale_file, form = m->scale_form;
     }
+    if (x->role == PART_ZERO) {
+        if (!m->zero_rows) PART_FAIL("zero points of matrix %u, which has none", x->index);
+        rows = (m->rows + m->zero_rows - 1) / m->zero_rows;
+        row_bytes = m->zero_row_bytes, off = m->zero_off, file = m->zero_file, form = FORM_BYTES;
+    }
     if (m->unit_rows && x->role == PART_WEIGHT) return check_units_part(p, i, x, e);
     if (x->form != form)
         PART_FAIL("is stored in form %u (%s), matrix %u in %s", x->form, form_name(x->form), x->index, form_name(form));
@@ -94,6 +99,7 @@ static int check_part(const struct plan_shm *p, uint64_t i, struct error *e)
 
     switch (x->role) {
     case PART_WEIGHT:
+    case PART_ZERO:
     case PART_SCALE: return check_rows_part(p, i, x, e);
     case PART_VECTOR:
     case PART_BIAS: return check_vector_part(p, i, x, e);
@@ -178,9 +184,9 @@ static int check_each_tile(const struct plan_shm *p, struct error *e)
 struct walk {
     const struct plan_shm *p;
     struct error *e;
-    uint64_t tile, last;           /* next tile, end of the range */
-    uint64_t part, part_end;       /* of the open tile */
-    const struct plan_part *scale; /* met in the open tile, serves the next WEIGHT part */
+    uint64_t tile, last;                  /* next tile, end of the range */
+    uint64_t part, part_end;              /* of the open tile */
+    const struct plan_part *scale, *zero; /* met in the open tile, serves the next WEIGHT part */
 };
 
 static int walk_next(struct walk *w, const struct plan_part **out)
@@ -209,11 +215,9 @@ static int walk_end(const struct walk *w)
     return 0;
 }
 
-static bool scales_cover(const struct plan_matrix *m, const struct plan_part *s, const struct plan_part *x)
+static bool covers(const struct plan_part *s, const struct plan_part *x, struct plan_grid_rows g)
 {
-    uint64_t first = x->row0 / m->block_rows, end = (x->row0 + x->rows + m->block_rows - 1) / m->block_rows;
-
-    return s && s->index == x->index && s->row0 <= first && s->row0 + s->rows >= end;
+    return s && s->index == x->index && s->row0 <= g.first && s->row0 + s->rows >= g.first + g.count;
 }
 
 static int walk_rows(struct walk *w, uint32_t matrix, uint64_t row, uint64_t rows)
@@ -226,19 +230,26 @@ static int walk_rows(struct walk *w, uint32_t matrix, uint64_t row, uint64_t row
         int rc = walk_next(w, &x);
 
         if (rc) return rc;
-        if (x->index != matrix || (x->role != PART_WEIGHT && x->role != PART_SCALE))
+        if (x->index != matrix || (x->role != PART_WEIGHT && x->role != PART_SCALE && x->role != PART_ZERO))
             CHECK_FAIL("part %llu: rows of matrix %u expected", ULL(w->part - 1), matrix);
         if (x->role == PART_SCALE) {
             if (w->scale) CHECK_FAIL("part %llu: scales after scales", ULL(w->part - 1));
             w->scale = x;
             continue;
         }
+        if (x->role == PART_ZERO) {
+            if (w->zero) CHECK_FAIL("part %llu: zero points after zero points", ULL(w->part - 1));
+            w->zero = x;
+            continue;
+        }
         if (x->row0 != row || x->rows > end - row)
             CHECK_FAIL("part %llu: rows %llu + %u of matrix %u, %llu + %llu expected", ULL(w->part - 1), ULL(x->row0),
                        x->rows, matrix, ULL(row), ULL(end - row));
-        if (m->scale_file != PLAN_NONE && !scales_cover(m, w->scale, x))
+        if (m->scale_file != PLAN_NONE && !covers(w->scale, x, plan_scale_rows(m, x->row0, x->rows)))
             CHECK_FAIL("part %llu: no scales for its rows", ULL(w->part - 1));
-        w->scale = NULL;
+        if (m->zero_rows && !covers(w->zero, x, plan_zero_rows(m, x->row0, x->rows)))
+            CHECK_FAIL("part %llu: no zero points for its rows", ULL(w->part - 1));
+        w->scale = w->zero = NULL;
         row += x->rows;
     }
     return 0;

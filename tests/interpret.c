@@ -34,7 +34,17 @@ static double element(const struct run *r, const struct plan_matrix *m, uint64_t
 {
     struct ops_weight w = {.matrix = m, .data = r->file[m->file] + m->file_off, .rows = m->rows};
 
+    float whole = 1;
+
     if (m->scale_file != PLAN_NONE) w.scale = r->file[m->scale_file] + m->scale_off;
+    if (m->zero_rows) w.zero = r->file[m->zero_file] + m->zero_off;
+    if (m->flags & MATRIX_NESTED) return NAN; /* by no family that is tested so */
+    if (m->flags & MATRIX_WHOLE) {
+        const struct plan_vector *v = &plan_vectors(r->p)[m->vector[0]];
+
+        memcpy(&whole, r->file[v->file] + v->file_off, sizeof whole);
+        w.vector[0] = &whole;
+    }
     return (double)reference_weight(&w, row, col);
 }
 

@@ -26,6 +26,15 @@ static uint32_t any_scale_form(const struct form_info *f)
     return f->scale_forms ? (uint32_t)__builtin_ctzll(f->scale_forms) : FORM_BYTES;
 }
 
+/* What comes with these: numbers that make scales, and zero points where a row has scales of its own. */
+static void settle(struct form_shape *h)
+{
+    h->flags = h->scale_form == FORM_BYTES  ? MATRIX_NESTED
+               : h->form == FORM_NVFP4_GRID ? (h->cols % 32 ? MATRIX_WHOLE | MATRIX_DIVIDED : MATRIX_WHOLE)
+                                            : 0;
+    h->zeros = form_zero_pack(h->form) && h->block_rows == 1;
+}
+
 struct form_shape form_shape_of(uint32_t form, uint32_t rows, uint32_t cols, uint32_t block_rows, uint32_t block_cols)
 {
     const struct form_info *f = form_info(form);
@@ -37,6 +46,7 @@ struct form_shape form_shape_of(uint32_t form, uint32_t rows, uint32_t cols, uin
     if (f->scales != FORM_SCALES_GRID) return h;
     h.block_rows = f->grid_rows ? f->grid_rows : block_rows;
     h.block_cols = f->grid_cols ? f->grid_cols : block_cols;
+    settle(&h);
     return h;
 }
 
@@ -44,8 +54,8 @@ size_t form_shapes(uint32_t form, struct form_shape *out)
 {
     static const struct {
         uint32_t rows, cols, block_rows, block_cols;
-    } sizes[] = {{37, 75, 32, 128},  {5, 1, 128, 128},  {33, 130, 5, 7},    {1, 16, 4, 48},
-                 {67, 515, 1, 4096}, {70, 64, 128, 64}, {19, 1040, 16, 16}, {3, 15, 1, 1}};
+    } sizes[] = {{37, 75, 32, 128}, {5, 1, 128, 128},   {33, 130, 5, 7}, {1, 16, 4, 48},  {67, 515, 1, 4096},
+                 {70, 64, 128, 64}, {19, 1040, 16, 16}, {3, 15, 1, 1},   {21, 192, 1, 32}};
     uint32_t scale_form = 0;
     size_t n = 0;
 
@@ -58,7 +68,8 @@ size_t form_shapes(uint32_t form, struct form_shape *out)
         }
         do scale_form = (scale_form + 1) % FORMS;
         while (!form_scaled_by(form, scale_form));
-        out[n++].scale_form = scale_form;
+        out[n].scale_form = scale_form;
+        settle(&out[n++]);
     }
     return n;
 }
@@ -116,6 +127,8 @@ static void fill_scales(unsigned char *p, uint32_t form, size_t count, uint64_t 
         case FORM_F16:
         case FORM_BF16: memcpy(p, &half, 2); break;
         case FORM_F8_E8M0: *p = exponent; break;
+        case FORM_F8_E4M3: *p = (unsigned char)(0x20 + number(seed) % 0x20); break;
+        case FORM_BYTES: *p = (unsigned char)number(seed); break;
         default: fprintf(stderr, "no scales are made in %s\n", form_name(form)); abort();
         }
     }
@@ -126,6 +139,32 @@ static unsigned char *at_an_odd_byte(uint64_t bytes, unsigned char **alloc)
     *alloc = malloc(bytes + 1);
     if (!*alloc) abort();
     return *alloc + 1;
+}
+
+static void make_zeros(struct stored *s, const struct form_shape *h, uint64_t *seed)
+{
+    uint32_t pack = form_zero_pack(h->form);
+
+    if (!h->zeros) return;
+    s->m.zero_rows = pack;
+    s->m.zero_row_bytes = (h->cols + h->block_cols - 1) / h->block_cols * (pack > 1 ? 4u : 1u);
+    s->zero_bytes = (h->rows + pack - 1) / pack * s->m.zero_row_bytes;
+    s->zero = at_an_odd_byte(s->zero_bytes, &s->zero_alloc);
+    for (uint64_t i = 0; i < s->zero_bytes; i++) s->zero[i] = (unsigned char)number(seed);
+}
+
+static void make_vectors(struct stored *s, const struct form_shape *h, uint64_t *seed)
+{
+    s->m.flags = h->flags;
+    s->m.offset = h->flags & MATRIX_NESTED ? 0.375f : 0;
+    if (h->flags) s->vector_count[0] = h->flags & MATRIX_NESTED ? 256 : 1;
+    if (h->flags & MATRIX_NESTED) s->vector_count[1] = s->scale_bytes / MATRIX_NESTING + 1;
+    for (int i = 0; i < 2; i++) {
+        if (!s->vector_count[i]) continue;
+        s->vector[i] = malloc(s->vector_count[i] * sizeof **s->vector);
+        if (!s->vector[i]) abort();
+        for (uint64_t k = 0; k < s->vector_count[i]; k++) s->vector[i][k] = 0.3f + fabsf(uniform(seed));
+    }
 }
 
 void stored_make(struct stored *s, const struct form_shape *h, uint64_t seed)
@@ -154,13 +193,23 @@ void stored_make(struct stored *s, const struct form_shape *h, uint64_t seed)
         s->scale = at_an_odd_byte(s->scale_bytes, &s->scale_alloc);
         fill_scales(s->scale, h->scale_form, scale_rows * each, &seed);
     }
-    s->w = (struct ops_weight){.matrix = &s->m, .data = s->data, .scale = s->scale, .rows = h->rows};
+    make_zeros(s, h, &seed);
+    make_vectors(s, h, &seed);
+    s->w = (struct ops_weight){.matrix = &s->m,
+                               .data = s->data,
+                               .scale = s->scale,
+                               .rows = h->rows,
+                               .zero = s->zero,
+                               .vector = {s->vector[0], s->vector[1]}};
 }
 
 void stored_free(struct stored *s)
 {
     free(s->data_alloc);
     free(s->scale_alloc);
+    free(s->zero_alloc);
+    free(s->vector[0]);
+    free(s->vector[1]);
 }
 
 struct ops_weight stored_rows(const struct stored *s, uint64_t r0, uint64_t r1)
@@ -173,5 +222,8 @@ struct ops_weight stored_rows(const struct stored *s, uint64_t r0, uint64_t r1)
     if (!s->scale) return w;
     w.scale_row0 = r0 / s->m.block_rows;
     w.scale = s->scale + w.scale_row0 * s->m.scale_row_bytes;
+    if (!s->zero) return w;
+    w.zero_row0 = r0 / s->m.zero_rows;
+    w.zero = s->zero + w.zero_row0 * s->m.zero_row_bytes;
     return w;
 }

@@ -1,5 +1,6 @@
 /* Matrices in every stored form, for tests of kernels: whatever has a row in the table of proto/form.h comes by itself. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "compute/ops.h"
@@ -7,6 +8,8 @@
 
 struct form_shape {
     uint32_t form, rows, cols, block_rows, block_cols, scale_form;
+    uint32_t flags; /* MATRIX_*, and whether it has zero points */
+    bool zeros;
 };
 
 /* Odd sizes of a form: rows of whole blocks, one more than a step where a block is one element; grids of scales whose blocks
@@ -22,8 +25,11 @@ const char *form_shape_name(const struct form_shape *h);
 struct stored {
     struct plan_matrix m;
     unsigned char *data, *scale; /* scale NULL: it has none */
-    unsigned char *data_alloc, *scale_alloc;
-    uint64_t data_bytes, scale_bytes;
+    unsigned char *zero;         /* NULL: none */
+    unsigned char *data_alloc, *scale_alloc, *zero_alloc;
+    uint64_t data_bytes, scale_bytes, zero_bytes;
+    float *vector[2]; /* that the flags name, or NULL */
+    uint64_t vector_count[2];
     struct ops_weight w; /* all of it */
 };
 

@@ -101,9 +101,15 @@ static void block_of(struct block *b, uint32_t form)
     if (f->scales != FORM_SCALES_GRID) return;
     b->m.block_rows = 1;
     b->m.block_cols = f->elements;
-    b->m.scale_form = form_scaled_by(form, FORM_F8_E8M0) ? FORM_F8_E8M0 : FORM_F32;
+    b->m.scale_form = form_scaled_by(form, FORM_F8_E8M0)   ? FORM_F8_E8M0
+                      : form_scaled_by(form, FORM_F8_E4M3) ? FORM_F8_E4M3
+                                                           : FORM_F32;
     b->m.scale_row_bytes = form_info(b->m.scale_form)->bytes;
-    memcpy(b->scale, b->m.scale_form == FORM_F32 ? "\0\0\x80\x3f" : "\x7f", form_info(b->m.scale_form)->bytes);
+    memcpy(b->scale,
+           b->m.scale_form == FORM_F32       ? "\0\0\x80\x3f"
+           : b->m.scale_form == FORM_F8_E4M3 ? "\x38"
+                                             : "\x7f",
+           form_info(b->m.scale_form)->bytes);
     b->w.scale = b->scale;
 }
 

@@ -360,7 +360,7 @@ static void test_not_a_number(void **state)
     (void)state;
     for (uint32_t form = 0; form < FORMS; form++) {
         const struct form_info *f = form_info(form);
-        const uint32_t cols = f->elements > 1 ? 3 * f->elements : 70;
+        const uint32_t cols = f->elements > 16 ? 3 * f->elements : f->elements > 1 ? 80 : 70;
         struct stored s;
         for (uint32_t code = 0; code < f->codes && form_can_be(form, FORM_WEIGHT); code++) {
             const struct form_shape h = form_shape_of(form, 9, cols, 4, 32);
@@ -372,7 +372,7 @@ static void test_not_a_number(void **state)
         }
         for (uint32_t scale_form = 0; scale_form < FORMS; scale_form++) {
             struct form_shape h = form_shape_of(form, 9, cols, 1, 32);
-            if (!form_scaled_by(form, scale_form)) continue;
+            if (!form_scaled_by(form, scale_form) || scale_form == FORM_BYTES) continue; /* any byte is a number */
             h.scale_form = scale_form;
             stored_make(&s, &h, 5);
             memset(s.scale + 3 * s.m.scale_row_bytes + form_bytes(scale_form), 0xff, form_bytes(scale_form));

@@ -197,6 +197,91 @@ static void the_file_of_modelopt(void **state)
     scratch_remove(folder);
 }
 
+/* Which form, and what lies beside it: down_proj of these is 128 x 192, and 96 x 64 in the last. */
+static void packed_numbers(void **state)
+{
+    static const struct {
+        struct odd odd;
+        const char *matrix;
+        uint32_t form, block_cols, scale_form, zero_rows, flags;
+    } cases[] = {
+        {{"llama-ct-int8", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I8, 192, FORM_BF16, 0, 0},
+        {{"llama-ct-int8", NULL, "down_proj.weight_scale", "128x1", "128x3"},
+         "1.mlp.down_proj",
+         FORM_I8,
+         64,
+         FORM_BF16,
+         0,
+         0},
+        {{"llama-ct-int8", NULL, "1.mlp.down_proj.weight_scale", "BF16\t128x1\tlin 0.00195312 0.000976562",
+          "BF16\t128x1\tlin 0.00195312 "
+          "0.000976562\nmodel.safetensors\tmodel.layers.1.mlp.down_proj.weight_zero_point\tI8\t128x1\tint8"},
+         "1.mlp.down_proj",
+         FORM_I8,
+         192,
+         FORM_BF16,
+         1,
+         0},
+        {{"llama-ct-int4", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 0, 0},
+        {{"llama-ct-int4", NULL, "down_proj.weight_scale", "BF16\t128x6", "F16\t128x1"},
+         "1.mlp.down_proj",
+         FORM_I4_PACKED,
+         192,
+         FORM_F16,
+         0,
+         0},
+        {{"llama-ct-int4", NULL, "down_proj.weight_packed", "I32\t128x24", "I32\t128x48"},
+         "1.mlp.down_proj",
+         FORM_I8_PACKED,
+         32,
+         FORM_BF16,
+         0,
+         0},
+        {{"llama-ct-int4-asym", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 8, 0},
+        {{"kimi-k2.5-int4", NULL, NULL, NULL, NULL}, "1.mlp.experts.0.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 0, 0},
+        {{"kimi-k2.5-int4", NULL, NULL, NULL, NULL}, "0.mlp.down_proj", FORM_BF16, 0, 0, 0, 0},
+        {{"llama-ct-nvfp4", NULL, NULL, NULL, NULL},
+         "1.mlp.down_proj",
+         FORM_NVFP4_GRID,
+         16,
+         FORM_F8_E4M3,
+         0,
+         MATRIX_WHOLE | MATRIX_DIVIDED},
+        {{"qwen3-modelopt-nvfp4", NULL, NULL, NULL, NULL},
+         "1.mlp.down_proj",
+         FORM_NVFP4_GRID,
+         16,
+         FORM_F8_E4M3,
+         0,
+         MATRIX_WHOLE},
+        {{"qwen3-bnb-nf4", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_NF4, 64, FORM_F32, 0, 0},
+        {{"qwen3-bnb-nf4-double", NULL, NULL, NULL, NULL},
+         "1.mlp.down_proj",
+         FORM_NF4,
+         64,
+         FORM_BYTES,
+         0,
+         MATRIX_NESTED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *folder = make_odd(&cases[i].odd);
+        const struct plan_matrix *w;
+        struct model *m = NULL;
+        struct error e = {0};
+
+        if (model_open(&m, folder, NULL, &e)) fail_msg("case %zu: %s", i, e.text);
+        w = matrix_of(m, cases[i].matrix);
+        if (w->form != cases[i].form || w->block_cols != cases[i].block_cols || w->scale_form != cases[i].scale_form ||
+            w->zero_rows != cases[i].zero_rows || w->flags != cases[i].flags)
+            fail_msg("case %zu: %s, a scale in %s for %u x %u, zero points of %u rows, flags %u", i, form_name(w->form),
+                     form_name(w->scale_form), w->block_rows, w->block_cols, w->zero_rows, w->flags);
+        model_close(m);
+        scratch_remove(folder);
+    }
+}
+
 static void refused_by_name(void **state)
 {
     static const struct {
@@ -225,6 +310,23 @@ static void refused_by_name(void **state)
         {{"llama-ct-fp8-channel", NULL, "1.mlp.down_proj.weight_scale", "128x1", "64x2"}, "has shape [64, 2]"},
         {{"llama-ct-fp8-channel", NULL, "1.mlp.down_proj.weight_scale", "weight_scale", "weight_scaly"},
          "down_proj.weight_scale of shape"},
+        {{"llama-ct-int4", NULL, "1.mlp.down_proj.weight_packed", "128x24", "128x25"}, "has shape [128, 25]"},
+        {{"llama-ct-int4", NULL, "1.mlp.down_proj.weight_scale", "128x6", "128x7"}, "has shape [128, 7]"},
+        {{"llama-ct-int4", NULL, "1.mlp.down_proj.weight_shape", "_shape", "_g_idx"}, "weight_g_idx"},
+        {{"llama-ct-int4-asym", NULL, "1.mlp.down_proj.weight_zero_point", "I32\t16x6", "I32\t16x3"}, "[16, 3]"},
+        {{"llama-ct-nvfp4", NULL, "1.mlp.down_proj.weight_scale", "128x12", "128x24"}, "has shape [128, 24]"},
+        {{"llama-ct-nvfp4", NULL, "1.mlp.down_proj.weight_global_scale", "_global_scale", "_global_scaly"},
+         "weight_global_scale of shape"},
+        {{"qwen3-bnb-nf4", NULL, "1.mlp.down_proj.weight.quant_map", "val -1.0 -0.69", "val -1.0 -0.59"},
+         "levels of its own"},
+        {{"qwen3-bnb-nf4", NULL, "1.mlp.down_proj.weight.quant_state", "\"shape\": [128, 192]",
+          "\"shape\": [192, 128]"},
+         "its shape is not that of the matrix"},
+        {{"qwen3-bnb-nf4", NULL, "1.mlp.down_proj.weight.quant_state", "\"blocksize\": 64", "\"blocksize\": 50"},
+         "blocks that end within a row"},
+        {{"qwen3-bnb-nf4-double", NULL, "1.mlp.down_proj.weight.quant_state", "_blocksize\": 256", "_blocksize\": 128"},
+         "nested in blocks but 256"},
+        {{"qwen3-bnb-nf4", "{\"quant_method\":\"bitsandbytes\",\"load_in_8bit\":true}", NULL, NULL, NULL}, "to 8 bits"},
         {{"qwen3-modelopt-fp8", "{\"quant_method\":\"modelopt\",\"quant_algo\":\"W4A8_AWQ\"}", NULL, NULL, NULL},
          "W4A8_AWQ"},
         {{"qwen3-modelopt-fp8",
@@ -249,7 +351,7 @@ static void refused_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(scales_of_every_shape), cmocka_unit_test(the_file_of_modelopt),
-                                       cmocka_unit_test(refused_by_name)};
+                                       cmocka_unit_test(packed_numbers), cmocka_unit_test(refused_by_name)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,7 @@
 
 /* Columns [k, k + 64) of R rows, row after row, each dequantized by 64 at once. */
 INLINE void gemv_by_four(const struct cpu_product *a, const int R, const int T, const uint32_t form,
-                         const unsigned char *const *row, const vf *s, const float *x0, size_t k, size_t ahead,
+                         const unsigned char *const *row, const struct span *s, const float *x0, size_t k, size_t ahead,
                          vf (*acc)[TILE_TOKENS])
 {
     const size_t at = form_at(form, k);
@@ -30,16 +30,18 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
 {
     const float *x0 = a->x + t0 * a->ldx;
     float *y0 = a->y + t0 * a->ldy;
-    vf acc[MAX_ROWS][TILE_TOKENS], s[MAX_ROWS], w[MAX_ROWS];
-    const unsigned char *row[MAX_ROWS], *scales[MAX_ROWS];
+    vf acc[MAX_ROWS][TILE_TOKENS], w[MAX_ROWS];
+    struct span s[MAX_ROWS];
+    struct grid_row scales[MAX_ROWS];
+    const unsigned char *row[MAX_ROWS];
     const bool grid = form_scales(form) == FORM_SCALES_GRID;
     /* The rows that come next are sent for while these are read; very long ones would push each other out. */
     const size_t cols = a->cols, group = (size_t)R * a->row_bytes, ahead = group <= 256u << 10 ? group : 4096;
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
         row[i] = a->data + (r + (size_t)i) * a->row_bytes;
-        scales[i] = grid ? grid_row(a, r + (size_t)i) : NULL;
-        s[i] = vf_zero();
+        scales[i] = grid ? grid_row(a, form, r + (size_t)i) : (struct grid_row){0};
+        s[i] = (struct span){vf_zero(), vf_zero()};
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++) acc[i][t] = vf_zero();
     }
@@ -50,7 +52,7 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
         if (grid) {
             end = first + span < cols ? first + span : cols;
 #pragma GCC unroll 8
-            for (int i = 0; i < R; i++) s[i] = open_span(a, form, scales[i], first);
+            for (int i = 0; i < R; i++) s[i] = open_span(a, form, &scales[i], first);
         }
         for (; form_by_four(form) && T <= 2 && k + 4 * STEP <= end; k += 4 * STEP)
             gemv_by_four(a, R, T, form, row, s, x0, k, ahead, acc);
@@ -79,7 +81,7 @@ INLINE void gemv_rows(const struct cpu_product *a, const int R, const int T, con
 #pragma GCC unroll 8
         for (int i = 0; i < R; i++) {
             const unsigned n = (unsigned)(cols - k);
-            vf last = form_rest(a, form, row[i], scales[i], k, n);
+            vf last = form_rest(a, form, row[i], &scales[i], k, n);
 #pragma GCC unroll 8
             for (int t = 0; t < T; t++) acc[i][t] = vf_fma(last, vf_load_n(x0 + (size_t)t * a->ldx + k, n), acc[i][t]);
         }

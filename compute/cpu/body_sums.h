@@ -63,7 +63,7 @@ INLINE void sum_gemv_rows(const struct cpu_product *a, const int R, const uint32
 {
     const unsigned char *row[ROWS_AT_ONCE];
     const size_t ahead = (size_t)R * a->row_bytes;
-    const vf none = vf_zero();
+    const struct span none = {vf_zero(), vf_zero()};
     vf x[ROWS_AT_ONCE];
 #pragma GCC unroll 8
     for (int i = 0; i < R; i++) {

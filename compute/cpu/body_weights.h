@@ -15,31 +15,23 @@ INLINE uint32_t group_first(uint32_t n, uint32_t groups, uint32_t g) /* its firs
     return g * (n / groups) + (g < more ? g : more);
 }
 
-/* 16 columns from k on, wherever scales of the grid change. */
-INLINE vf lane_by_lane(const struct cpu_product *a, const uint32_t form, const unsigned char *row,
-                       const unsigned char *scales, size_t k)
-{
-    float s[STEP];
-    for (unsigned i = 0; i < STEP; i++) s[i] = grid_scale(a, scales, (k + i) / form_span(a, form));
-    return form_step(form, row + form_at(form, k), form_open(form, vf_load(s)));
-}
-
 /* A dequantize_fn of a form of FORM_PLAIN. */
 INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, size_t r, size_t k0, size_t k1,
                             float *dst, size_t stride)
 {
     const bool grid = form_scales(form) == FORM_SCALES_GRID, scaled = form_scales(form) != FORM_SCALES_NONE;
-    const unsigned char *row = a->data + r * a->row_bytes, *scales = grid ? grid_row(a, r) : NULL;
+    const unsigned char *row = a->data + r * a->row_bytes;
+    const struct grid_row g = grid ? grid_row(a, form, r) : (struct grid_row){0};
     const size_t span = form_span(a, form);
     const bool by_lane = grid && !form_grid_cols(form) && span % STEP != 0;
     size_t k = k0;
     while (!by_lane && k + STEP <= k1) {
         size_t end = k1;
-        vf v = vf_zero();
+        struct span v = {vf_zero(), vf_zero()};
         if (scaled) {
             const size_t first = k / span * span;
             end = first + span < k1 ? first + span : k1;
-            v = open_span(a, form, scales, first);
+            v = open_span(a, form, &g, first);
         }
         for (; form_by_four(form) && k + 4 * STEP <= end; k += 4 * STEP) {
             vf w[4];
@@ -48,8 +40,9 @@ INLINE void dequantize_form(const struct cpu_product *a, const uint32_t form, si
         }
         for (; k + STEP <= end; k += STEP, dst += stride) vf_store(dst, form_step(form, row + form_at(form, k), v));
     }
-    for (; by_lane && k + STEP <= k1; k += STEP, dst += stride) vf_store(dst, lane_by_lane(a, form, row, scales, k));
-    if (k < k1) vf_store(dst, form_rest(a, form, row, scales, k, (unsigned)(k1 - k)));
+    for (; by_lane && k + STEP <= k1; k += STEP, dst += stride)
+        vf_store(dst, lane_by_lane(a, form, row + form_at(form, k), &g, k, STEP));
+    if (k < k1) vf_store(dst, form_rest(a, form, row, &g, k, (unsigned)(k1 - k)));
 }
 
 #define DEQUANTIZE(name, ...)                                                                                          \

@@ -47,7 +47,13 @@ struct cpu_product {
     size_t row_bytes, scale_row_bytes;
     uint64_t row0, scale_row0;       /* in the matrix */
     uint32_t block_rows, block_cols; /* elements that share a scale of the grid; never 0 */
-    bool init;                       /* ops_matmul_t */
+    const unsigned char *zero;       /* of row 0 of the call; NULL: none */
+    size_t zero_row_bytes;
+    uint64_t zero_row0;
+    uint32_t zero_rows, flags; /* MATRIX_* */
+    const float *vector[2];
+    float offset;
+    bool init; /* ops_matmul_t */
 };
 
 /* One attention; see ops_attention(). */

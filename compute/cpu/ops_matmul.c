@@ -44,6 +44,13 @@ static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uin
                                 .scale_row_bytes = m->scale_row_bytes,
                                 .row0 = w->row0,
                                 .scale_row0 = w->scale_row0,
+                                .zero = m->zero_rows ? w->zero : NULL,
+                                .zero_row_bytes = m->zero_row_bytes,
+                                .zero_row0 = w->zero_row0,
+                                .zero_rows = m->zero_rows,
+                                .flags = m->flags,
+                                .vector = {w->vector[0], w->vector[1]},
+                                .offset = m->offset,
                                 .block_rows = grid ? m->block_rows : 1,
                                 .block_cols = grid ? m->block_cols : (uint32_t)-16};
 }

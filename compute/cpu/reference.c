@@ -63,6 +63,38 @@ static double MXFP4_element(const unsigned char *block, uint64_t i)
     return small_float(block[i / 2] >> (i % 2 ? 4 : 0) & 15, 2, 1, 1);
 }
 
+static double NVFP4_GRID_element(const unsigned char *block, uint64_t i)
+{
+    return MXFP4_element(block, i);
+}
+
+static double I8_element(const unsigned char *block, uint64_t i)
+{
+    return (signed char)block[i];
+}
+
+static double I8_PACKED_element(const unsigned char *block, uint64_t i)
+{
+    return block[i] - 128;
+}
+
+static double I4_PACKED_element(const unsigned char *block, uint64_t i)
+{
+    return (block[i / 2] >> (i % 2 ? 4 : 0) & 15) - 8;
+}
+
+static double NF4_element(const unsigned char *block, uint64_t i)
+{
+    static const float levels[16] = {FORM_NF4_LEVELS};
+    return levels[block[i / 2] >> (i % 2 ? 0 : 4) & 15];
+}
+
+static double FP4_element(const unsigned char *block, uint64_t i)
+{
+    static const float levels[16] = {FORM_FP4_LEVELS};
+    return levels[block[i / 2] >> (i % 2 ? 0 : 4) & 15];
+}
+
 /* Blocks with their scales inside, bit by bit as their layouts are written down. Exact in double precision: rounded once,
  * by whoever makes a float of them. */
 static unsigned nibble(const unsigned char *p, uint64_t i) /* i of 32 in 16 bytes: low ones first */
@@ -303,15 +335,39 @@ static double scale_of(uint32_t form, const unsigned char *row, uint64_t k)
     return reference_stored(form, row, k);
 }
 
+/* A scale that is made of several numbers is rounded after each. */
+static double whole_scale(const struct ops_weight *w, uint64_t r, uint64_t k)
+{
+    const struct plan_matrix *m = w->matrix;
+    const uint64_t row = (w->row0 + r) / m->block_rows, i = k / m->block_cols;
+    const unsigned char *at = (const unsigned char *)w->scale + (row - w->scale_row0) * m->scale_row_bytes;
+    double scale;
+    if (m->flags & MATRIX_NESTED) {
+        scale = (float)((double)w->vector[0][at[i]] * w->vector[1][(row * m->scale_row_bytes + i) / MATRIX_NESTING]);
+        return (float)(scale + m->offset);
+    }
+    scale = scale_of(m->scale_form, at, i);
+    if (!(m->flags & MATRIX_WHOLE)) return scale;
+    return (float)(m->flags & MATRIX_DIVIDED ? scale / *w->vector[0] : scale * *w->vector[0]);
+}
+
+/* Less what the form takes off by itself. */
+static double zero_point(const struct ops_weight *w, uint64_t r, uint64_t k)
+{
+    const struct plan_matrix *m = w->matrix;
+    const uint64_t row = w->row0 + r, i = k / m->block_cols;
+    const unsigned char *at = (const unsigned char *)w->zero + (row / m->zero_rows - w->zero_row0) * m->zero_row_bytes;
+    if (m->form == FORM_I8) return (signed char)at[i];
+    if (m->form == FORM_I8_PACKED) return at[4 * i + row % 4] - 128;
+    return (at[4 * i + row % 8 / 2] >> row % 2 * 4 & 15) - 8;
+}
+
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
 {
     const struct plan_matrix *m = w->matrix;
     double value = reference_stored(m->form, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
-    if (w->scale)
-        scale = scale_of(m->scale_form,
-                         (const unsigned char *)w->scale +
-                             ((w->row0 + r) / m->block_rows - w->scale_row0) * m->scale_row_bytes,
-                         k / m->block_cols);
+    if (w->scale) scale = whole_scale(w, r, k);
+    if (m->zero_rows) value -= zero_point(w, r, k);
     return (float)(value * scale); /* exact in double precision before */
 }
 

@@ -239,6 +239,16 @@ INLINE vf vf_of_u8(vb b)
     return vf_pair(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b)),
                    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(b, 8))));
 }
+INLINE __m256 vf_pick_half(vf table, __m256i i)
+{
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lo, i), _mm256_permutevar8x32_ps(table.hi, i),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
+}
+INLINE vf vf_pick(vf table, vb nibbles)
+{
+    return vf_pair(vf_pick_half(table, _mm256_cvtepu8_epi32(nibbles)),
+                   vf_pick_half(table, _mm256_cvtepu8_epi32(_mm_srli_si128(nibbles, 8))));
+}
 INLINE vf vf_of_i8(vb b)
 {
     return vf_pair(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)),

@@ -244,6 +244,10 @@ INLINE vf vf_of_u8(vb b)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(b));
 }
+INLINE vf vf_pick(vf table, vb nibbles)
+{
+    return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), table);
+}
 INLINE vf vf_of_i8(vb b)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b));

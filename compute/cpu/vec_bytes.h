@@ -11,6 +11,17 @@ INLINE vb vb_load(const void *p)
 {
     return _mm_loadu_si128((const __m128i *)p);
 }
+/* 8 bytes as their 16 nibbles, the low ones first, or the high ones. The upper four bits are anything. */
+INLINE vb vb_nibbles(const void *p)
+{
+    const __m128i b = _mm_loadl_epi64((const __m128i *)p);
+    return _mm_unpacklo_epi8(b, _mm_srli_epi16(b, 4));
+}
+INLINE vb vb_nibbles_high(const void *p)
+{
+    const __m128i b = _mm_loadl_epi64((const __m128i *)p);
+    return _mm_unpacklo_epi8(_mm_srli_epi16(b, 4), b);
+}
 INLINE vb vb_set1(unsigned x)
 {
     return _mm_set1_epi8((char)x);

@@ -211,6 +211,16 @@ VEC vb vb_load(const void *p)
     memcpy(&r, p, sizeof r);
     return r;
 }
+VEC vb vb_nibbles(const void *p) /* 8 bytes as 16 nibbles, the low ones first; the upper four bits are anything */
+{
+    const uint8_t *q = p;
+    VB_EACH(i & 1 ? q[i / 2] >> 4 : q[i / 2]);
+}
+VEC vb vb_nibbles_high(const void *p) /* the high ones first */
+{
+    const uint8_t *q = p;
+    VB_EACH(i & 1 ? q[i / 2] : q[i / 2] >> 4);
+}
 VEC vb vb_set1(unsigned x)
 {
     VB_EACH(x);
@@ -276,6 +286,10 @@ VEC vf vf_two(float a, float b) /* eight lanes each */
 VEC vf vf_of_u8(vb b)
 {
     VF_EACH((float)b.v[i]);
+}
+VEC vf vf_pick(vf table, vb nibbles) /* table's lanes that the lower four bits name */
+{
+    VF_EACH(table.v[nibbles.v[i] & 15]);
 }
 VEC vf vf_of_i8(vb b)
 {

@@ -71,6 +71,41 @@ FORM_ELEMENT(MXFP4)
     return element_e2m1(b.u8(i / 2) >> i % 2 * 4 & 15u); /* low nibble first */
 }
 
+FORM_ELEMENT(NVFP4_GRID)
+{
+    return MXFP4_element(b, i);
+}
+
+FORM_ELEMENT(I8)
+{
+    return (float)(int8_t)b.u8(i);
+}
+
+FORM_ELEMENT(I8_PACKED)
+{
+    return (float)((int)b.u8(i) - 128);
+}
+
+FORM_ELEMENT(I4_PACKED)
+{
+    return (float)((int)(b.u8(i / 2) >> i % 2 * 4 & 15u) - 8);
+}
+
+/* One of 16 levels; high nibble first. */
+FORM_ELEMENT(NF4)
+{
+    const float levels[16] = {FORM_NF4_LEVELS};
+
+    return levels[b.u8(i / 2) >> (1 - i % 2) * 4 & 15u];
+}
+
+FORM_ELEMENT(FP4)
+{
+    const float levels[16] = {FORM_FP4_LEVELS};
+
+    return levels[b.u8(i / 2) >> (1 - i % 2) * 4 & 15u];
+}
+
 /* ---- scales inside: blocks of 32 to 256 elements. Nothing is rounded but the one addition of two exact products where a
  * block has minima, so fused or not they are the same ---- */
 
@@ -372,6 +407,7 @@ ELEMENT_FN float form_load_scale(uint32_t form, const void *row, uint64_t k)
     case FORM_BF16: return element_bf16(((const uint16_t *)row)[k]);
     case FORM_F16: return element_f16(((const uint16_t *)row)[k]);
     case FORM_F8_E8M0: return element_e8m0(((const uint8_t *)row)[k]);
+    case FORM_F8_E4M3: return element_e4m3(((const uint8_t *)row)[k]);
     }
     return element_from_bits(0x7fc00000u);
 }

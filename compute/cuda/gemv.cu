@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
 
     for (uint32_t k = lane * V; k < a.w.cols; k += 32 * V) {
         block_in_registers raw[ROWS];
-        float scale[ROWS];
+        float scale[ROWS], zero[ROWS];
 
         if (WIDE && !INSIDE) {
 #pragma unroll
@@ -61,9 +61,10 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
                 const uint4 four = __ldg((const uint4 *)(row[r] + (uint64_t)(k / V) * 16));
 
                 raw[r] = block_in_registers{{four.x, four.y, four.z, four.w}};
-                scale[r] = GRID ? form_load_scale(a.w.scale_form, scales[r],
-                                                  k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols))
-                                : 1.0f;
+                const uint32_t i = GRID ? k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols) : 0;
+                const uint64_t at = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
+                scale[r] = GRID ? weight_scale(&a.w, scales[r], at, i) : 1.0f;
+                zero[r] = form_zero_pack(FORM) ? weight_zero(&a.w, at, i) : 0.0f;
             }
         }
 #pragma unroll(INSIDE ? 1 : V / PART)
@@ -82,14 +83,18 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
                     for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, raw[r], s + j);
                     if (GRID)
 #pragma unroll
-                        for (int j = 0; j < PART; j++) wide[r][j] *= scale[r];
+                        for (int j = 0; j < PART; j++)
+                            wide[r][j] = (form_zero_pack(FORM) ? wide[r][j] - zero[r] : wide[r][j]) * scale[r];
                 } else {
 #pragma unroll
                     for (int j = 0; j < PART; j++) {
                         uint32_t at = k + s + j;
+                        const uint64_t n = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
                         float e = at < a.w.cols ? form_load(FORM, row[r], at) : 0.0f;
 
-                        if (GRID && at < a.w.cols) e *= form_load_scale(a.w.scale_form, scales[r], at / a.w.block_cols);
+                        if (GRID && at < a.w.cols)
+                            e = (e - weight_zero(&a.w, n, at / a.w.block_cols)) *
+                                weight_scale(&a.w, scales[r], n, at / a.w.block_cols);
                         wide[r][j] = e;
                     }
                 }

@@ -137,6 +137,14 @@ struct weight_rows weight_rows_of(const struct ops_weight *w)
     v.block_cols = grid ? m->block_cols : 1;
     v.form = m->form;
     v.scale_form = m->scale_form;
+    v.zero = m->zero_rows ? (const uint8_t *)w->zero : NULL;
+    v.zero_row_bytes = m->zero_row_bytes;
+    v.zero_row0 = w->zero_row0;
+    v.zero_rows = m->zero_rows;
+    v.flags = m->flags;
+    v.vector[0] = w->vector[0];
+    v.vector[1] = w->vector[1];
+    v.offset = m->offset;
     return v;
 }
 
@@ -152,6 +160,12 @@ struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first
 
         v.scale += (scale_row - v.scale_row0) * v.scale_row_bytes;
         v.scale_row0 = scale_row;
+    }
+    if (v.zero) {
+        uint64_t zero_row = v.row0 / v.zero_rows;
+
+        v.zero += (zero_row - v.zero_row0) * v.zero_row_bytes;
+        v.zero_row0 = zero_row;
     }
     return v;
 }

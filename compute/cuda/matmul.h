@@ -11,6 +11,11 @@ struct weight_rows {
     uint32_t rows, cols;
     uint32_t block_rows, block_cols; /* of one scale of the grid; 1 where there is none */
     uint32_t form, scale_form;
+    const uint8_t *zero; /* NULL: none */
+    uint64_t zero_row_bytes, zero_row0;
+    uint32_t zero_rows, flags; /* MATRIX_* */
+    const float *vector[2];
+    float offset;
 };
 
 struct weight_rows weight_rows_of(const struct ops_weight *w);
@@ -23,12 +28,52 @@ ELEMENT_FN const uint8_t *weight_scale_row(const struct weight_rows *w, uint64_t
     return w->scale + ((w->row0 + r) / w->block_rows - w->scale_row0) * w->scale_row_bytes;
 }
 
-/* Element (r, c) as float32: the stored number times its scale, rounded once. */
+/* A product, or a sum, that is rounded by itself, and not fused with what comes next. */
+#ifdef __CUDA_ARCH__
+#define WEIGHT_MUL(a, b) __fmul_rn(a, b)
+#define WEIGHT_ADD(a, b) __fadd_rn(a, b)
+#else
+#define WEIGHT_MUL(a, b) ((a) * (b))
+#define WEIGHT_ADD(a, b) ((a) + (b))
+#endif
+
+/* Scale number i of row r, whose scales begin at row. */
+ELEMENT_FN float weight_scale(const struct weight_rows *w, const uint8_t *row, uint64_t r, uint32_t i)
+{
+    float s;
+
+    if (w->flags & MATRIX_NESTED) {
+        uint64_t flat = (w->row0 + r) / w->block_rows * w->scale_row_bytes + i;
+
+        return WEIGHT_ADD(WEIGHT_MUL(w->vector[0][row[i]], w->vector[1][flat / MATRIX_NESTING]), w->offset);
+    }
+    s = form_load_scale(w->scale_form, row, i);
+    if (!(w->flags & MATRIX_WHOLE)) return s;
+    return w->flags & MATRIX_DIVIDED ? s / *w->vector[0] : WEIGHT_MUL(s, *w->vector[0]);
+}
+
+/* Zero point number i of row r, less what the form takes off by itself. */
+ELEMENT_FN float weight_zero(const struct weight_rows *w, uint64_t r, uint32_t i)
+{
+    uint64_t row = w->row0 + r;
+    const uint8_t *at;
+    uint32_t bits, word;
+
+    if (!w->zero) return 0.0f;
+    at = w->zero + (row / w->zero_rows - w->zero_row0) * w->zero_row_bytes;
+    if (w->zero_rows == 1) return (float)(int8_t)at[i];
+    bits = 32 / w->zero_rows;
+    word = at[4 * i] | (uint32_t)at[4 * i + 1] << 8 | (uint32_t)at[4 * i + 2] << 16 | (uint32_t)at[4 * i + 3] << 24;
+    return (float)((int)(word >> row % w->zero_rows * bits & ((1u << bits) - 1)) - (int)(1u << (bits - 1)));
+}
+
+/* Element (r, c) as float32: the stored number, less its zero point, times its scale, rounded once. */
 ELEMENT_FN float weight_at(const struct weight_rows *w, uint64_t r, uint32_t c)
 {
     float x = form_load(w->form, w->data + r * w->row_bytes, c);
+    uint32_t i = c / w->block_cols;
 
-    return w->scale ? x * form_load_scale(w->scale_form, weight_scale_row(w, r), c / w->block_cols) : x;
+    return w->scale ? (x - weight_zero(w, r, i)) * weight_scale(w, weight_scale_row(w, r), r, i) : x;
 }
 
 /* y[i][r] = x[i] . W[r], n <= CUDA_GEMV_TOKENS: own kernels. */

@@ -1,5 +1,5 @@
 /* Tensors of the folder that become matrices and vectors of the program. */
-#include "coordinator/arch/build.h"
+#include "coordinator/arch/build_private.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ static const struct tensor *scales_of(const struct build *b, const char *name)
 }
 
 /* The type of most tensors. */
-static uint32_t model_dtype(struct build *b)
+uint32_t build_model_dtype(struct build *b)
 {
     const char *dtype = config_string_or(b->c, "torch_dtype", NULL, b->e);
 
@@ -40,11 +40,11 @@ static uint32_t model_dtype(struct build *b)
 
 static uint32_t assumed_dtype(struct build *b, const char *name)
 {
-    bool fp8 = b->quant.kind == QUANT_FP8 || b->quant.kind == QUANT_COMPRESSED || b->quant.kind == QUANT_MODELOPT;
+    bool fp8 = b->quant.kind == QUANT_FP8 || (b->quant.kind >= QUANT_COMPRESSED && b->quant.numbers == QUANT_FLOATS);
 
     if (fp8 && (b->t->names_known ? scales_of(b, name) != NULL : strstr(name, "_proj.weight") != NULL))
         return TENSOR_F8_E4M3;
-    return model_dtype(b);
+    return build_model_dtype(b);
 }
 
 /* A fault of one tensor: the end of the building, or a line in the list of who wants them all. */
@@ -93,8 +93,8 @@ static void missing_fault(struct build *b, const char *name, const uint64_t *sha
 }
 
 /* The tensor of this whole name; where its folder is assumed, with this shape. NULL and a fault where there is none. */
-static const struct tensor *find(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape,
-                                 uint32_t dims)
+const struct tensor *build_tensor(struct build *b, const char *name, uint32_t dtype, const uint64_t *shape,
+                                  uint32_t dims)
 {
     struct tensor *t = (struct tensor *)(uintptr_t)tensors_find(b->t, name);
     bool assume = b->t->assumed && (t || !b->t->names_known);
@@ -121,7 +121,7 @@ static bool same_shape(const struct tensor *t, const uint64_t *shape, uint32_t d
     return true;
 }
 
-static void shape_fault(struct build *b, const struct tensor *t, const uint64_t *shape, uint32_t dims)
+void build_shape_fault(struct build *b, const struct tensor *t, const uint64_t *shape, uint32_t dims)
 {
     char have[160], want[160], what[512];
 
@@ -132,7 +132,7 @@ static void shape_fault(struct build *b, const struct tensor *t, const uint64_t 
     tensor_fault(b, t, tensor_stored_name(t), what);
 }
 
-static uint32_t program_file_of(struct build *b, const struct tensor *t)
+uint32_t build_file_of(struct build *b, const struct tensor *t)
 {
     const struct tensors_file *f = &b->t->files[t->file];
 
@@ -216,25 +216,26 @@ static void scale_blocks(struct build *b, struct plan_matrix *m, const struct te
         shape[1] = (m->rows + q->rows - 1) / q->rows;
         shape[2] = (m->cols + q->cols - 1) / q->cols;
     }
-    shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+    build_shape_fault(b, s, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
     m->block_rows = (uint32_t)m->rows;
     m->block_cols = (uint32_t)m->cols;
 }
 
-static void find_scales(struct build *b, struct plan_matrix *m, const struct tensor *t, uint32_t part, uint32_t parts)
+void build_scales(struct build *b, struct plan_matrix *m, const char *of, uint32_t part, uint32_t parts)
 {
-    const struct quant_block whole = {b->quant.span == QUANT_OF_ROW ? 1 : (uint32_t)m->rows, (uint32_t)m->cols},
+    const struct quant_block whole = {b->quant.span == QUANT_OF_ROW ? 1 : (uint32_t)m->rows,
+                                      b->quant.group && b->quant.group <= m->cols ? b->quant.group : (uint32_t)m->cols},
                              *q = b->quant.blocks ? b->quant.block : &whole;
     uint64_t shape[3] = {parts, (m->rows + q->rows - 1) / q->rows, (m->cols + q->cols - 1) / q->cols}, columns;
-    uint32_t dtype = b->quant.scale_dtype == TENSOR_DTYPES ? model_dtype(b) : b->quant.scale_dtype;
-    const struct tensor *s = scales_of(b, t->name);
+    uint32_t dtype = b->quant.scale_dtype == TENSOR_DTYPES ? build_model_dtype(b) : b->quant.scale_dtype;
+    const struct tensor *s = scales_of(b, of);
     char name[BUILD_NAME_BYTES];
 
     if (s)
         snprintf(name, sizeof name, "%s", s->name);
     else
-        snprintf(name, sizeof name, "%s_scale%s", t->name, b->quant.kind == QUANT_FP8 ? "_inv" : "");
-    s = find(b, name, dtype, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
+        snprintf(name, sizeof name, "%s_scale%s", of, b->quant.kind == QUANT_FP8 ? "_inv" : "");
+    s = build_tensor(b, name, dtype, parts > 1 ? shape : shape + 1, parts > 1 ? 3 : 2);
     if (!s) return;
     m->scale_form = (uint16_t)tensor_form(s->dtype);
     if (!form_scaled_by(m->form, m->scale_form))
@@ -245,15 +246,17 @@ static void find_scales(struct build *b, struct plan_matrix *m, const struct ten
     columns = (m->cols + m->block_cols - 1) / m->block_cols;
     m->scale_row_bytes = form_row_bytes(m->scale_form, columns);
     m->scale_off = s->offset + part * (s->bytes / parts);
-    m->scale_file = program_file_of(b, s);
+    m->scale_file = build_file_of(b, s);
 }
 
 static uint64_t scale_bytes(const struct plan_matrix *m)
 {
-    return m->scale_file == PLAN_NONE ? 0 : (m->rows + m->block_rows - 1) / m->block_rows * m->scale_row_bytes;
+    uint64_t bytes = m->scale_file == PLAN_NONE ? 0 : plan_scale_rows(m, 0, m->rows).count * m->scale_row_bytes;
+
+    return bytes + (m->zero_rows ? plan_zero_rows(m, 0, m->rows).count * m->zero_row_bytes : 0);
 }
 
-static uint32_t put_matrix(struct build *b, const struct plan_matrix *m, const char *name)
+uint32_t build_put_matrix(struct build *b, const struct plan_matrix *m, const char *name)
 {
     b->weight_bytes += m->rows * m->row_bytes + scale_bytes(m);
     b->parameters += m->rows * m->cols;
@@ -265,16 +268,18 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
                            uint64_t cols, float *times)
 {
     uint64_t shape[3] = {parts, rows, cols};
-    uint32_t dims = parts > 1 ? 3 : 2;
-    const struct tensor *t = find(b, full, TENSOR_DTYPES, shape + (3 - dims), dims);
+    uint32_t dims = parts > 1 ? 3 : 2, packed;
     struct plan_matrix m = {.rows = rows, .cols = cols, .scale_file = PLAN_NONE};
+    const struct tensor *t;
     const char *name;
 
+    if (parts == 1 && build_packed(b, full, rows, cols, &packed)) return packed;
+    t = build_tensor(b, full, TENSOR_DTYPES, shape + (3 - dims), dims);
     if (!t) return 0;
     name = tensor_stored_name(t); /* stays where it is; t does not where tensors are added */
     /* a lone matrix in a stack keeps its three dimensions */
     if (!same_shape(t, shape + (3 - dims), dims) && !same_shape(t, shape, 3)) {
-        shape_fault(b, t, shape + (3 - dims), dims);
+        build_shape_fault(b, t, shape + (3 - dims), dims);
         if (!build_ok(b)) return 0;
     }
     m.form = form_of(b, t);
@@ -285,9 +290,9 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     if (!build_ok(b)) return 0;
     m.row_bytes = form_row_bytes(m.form, cols);
     m.file_off = t->offset + part * rows * m.row_bytes;
-    m.file = program_file_of(b, t);
-    if (form_info(m.form)->scales == FORM_SCALES_GRID) find_scales(b, &m, t, part, parts);
-    return build_ok(b) ? put_matrix(b, &m, name) : 0;
+    m.file = build_file_of(b, t);
+    if (form_info(m.form)->scales == FORM_SCALES_GRID) build_scales(b, &m, t->name, part, parts);
+    return build_ok(b) ? build_put_matrix(b, &m, name) : 0;
 }
 
 uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols)
@@ -331,17 +336,17 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
         build_fault(b, "%s%s: MXFP4 rows of %llu are not whole blocks of %u", b->base, name, (unsigned long long)cols,
                     f->elements);
     snprintf(full, sizeof full, "%s%s_scales", b->base, name);
-    find(b, full, TENSOR_U8, shape, 3);
+    build_tensor(b, full, TENSOR_U8, shape, 3);
     snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
-    find(b, full, TENSOR_U8, shape, 4);
+    build_tensor(b, full, TENSOR_U8, shape, 4);
     if (!build_ok(b) || b->p->failed) return 0;
     w = tensors_find(b->t, full); /* both now: tensors that are assumed move the table */
     snprintf(full, sizeof full, "%s%s_scales", b->base, name);
     s = tensors_find(b->t, full);
     snprintf(full, sizeof full, "%s%s_blocks", b->base, name);
     if (!w || !s) return 0;
-    if (!same_shape(w, shape, 4)) shape_fault(b, w, shape, 4);
-    if (!same_shape(s, shape, 3)) shape_fault(b, s, shape, 3);
+    if (!same_shape(w, shape, 4)) build_shape_fault(b, w, shape, 4);
+    if (!same_shape(s, shape, 3)) build_shape_fault(b, s, shape, 3);
     if (w->dtype != TENSOR_U8 || s->dtype != TENSOR_U8)
         build_fault(b, "%s: tensor %s: MXFP4 is stored as U8, this is %s", tensors_path(b->t, w), w->name,
                     tensor_dtype_name(w->dtype));
@@ -350,28 +355,28 @@ uint32_t build_mxfp4(struct build *b, const char *name, uint32_t part, uint32_t 
     m.scale_row_bytes = form_row_bytes(m.scale_form, cols / m.block_cols);
     m.file_off = w->offset + part * rows * m.row_bytes;
     m.scale_off = s->offset + part * rows * m.scale_row_bytes;
-    m.file = program_file_of(b, w);
-    m.scale_file = program_file_of(b, s);
-    return put_matrix(b, &m, full);
+    m.file = build_file_of(b, w);
+    m.scale_file = build_file_of(b, s);
+    return build_put_matrix(b, &m, full);
 }
 
 static uint32_t add_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements)
 {
     uint64_t shape[2] = {parts, elements}, n = 1;
     char full[BUILD_NAME_BYTES];
-    const struct tensor *t =
-        find(b, build_full_name(b, full, name), TENSOR_DTYPES, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
+    const struct tensor *t = build_tensor(b, build_full_name(b, full, name), TENSOR_DTYPES,
+                                          parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
     struct plan_vector v = {.elements = elements};
 
     if (!t) return PLAN_NONE;
     for (uint32_t i = 0; i < t->dims; i++) n *= t->shape[i];
-    if (n != parts * elements) shape_fault(b, t, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
+    if (n != parts * elements) build_shape_fault(b, t, parts > 1 ? shape : shape + 1, parts > 1 ? 2 : 1);
     v.form = form_of(b, t);
     if (build_ok(b) && !form_can_be_vector(v.form))
         build_fault(b, "%s: tensor %s: a vector in %s is not supported", tensors_path(b->t, t), tensor_stored_name(t),
                     form_name(v.form));
     if (!build_ok(b)) return PLAN_NONE;
-    v.file = program_file_of(b, t);
+    v.file = build_file_of(b, t);
     v.file_off = t->offset + part * form_row_bytes(v.form, elements);
     b->weight_bytes += form_row_bytes(v.form, elements);
     b->parameters += elements;

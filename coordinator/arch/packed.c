@@ -74,6 +74,8 @@ static int place_matrix(const struct placing *x, struct plan_matrix *m)
     if (g)
         rc = place_bytes(x, g, &m->scale_off, (m->rows + m->block_rows - 1) / m->block_rows * m->scale_row_bytes,
                          m->name);
+    g = !rc && m->zero_rows ? file_with(x, m->zero_file) : NULL;
+    if (g) rc = place_bytes(x, g, &m->zero_off, plan_zero_rows(m, 0, m->rows).count * m->zero_row_bytes, m->name);
     return rc;
 }
 

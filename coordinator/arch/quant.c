@@ -1,6 +1,7 @@
 #include "coordinator/arch/quant.h"
 
 #include <errno.h>
+#include <regex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,15 +103,28 @@ static void read_fp8(struct reading *r, const json_t *o)
  * it is called. Which scales there are, and which matrices have them, their tensors tell. */
 static const char *group_fault(struct reading *r, const json_t *w, char *out, size_t bytes)
 {
-    static const char *const strategies[] = {"", "tensor", "channel", "block", "group", NULL};
-    json_int_t bits = json_integer_value(json_object_get(w, "num_bits"));
+    static const char *const strategies[] = {"", "tensor", "channel", "block", "group", "tensor_group", NULL};
+    json_int_t bits = json_integer_value(json_object_get(w, "num_bits")),
+               group = json_integer_value(json_object_get(w, "group_size"));
+    bool whole = !*text(w, "type") || !strcmp(text(w, "type"), "int"), real = !strcmp(text(w, "type"), "float");
+    struct quant *q = r->q;
 
     if (!json_is_object(w)) return NULL; /* activations alone */
     snprintf(out, bytes, "%lld-bit %.20s by %.20s", (long long)bits, *text(w, "type") ? text(w, "type") : "int",
              *text(w, "strategy") ? text(w, "strategy") : "tensor");
-    if (bits != 8 || strcmp(text(w, "type"), "float") || !is(text(w, "strategy"), strategies)) return out;
+    if (!is(text(w, "strategy"), strategies)) return out;
+    if (whole && (bits == 4 || bits == 8)) {
+        q->numbers = QUANT_INTEGERS;
+        q->bits = (uint32_t)bits;
+        q->zeros = json_is_false(json_object_get(w, "symmetric"));
+    } else if (real && bits == 4 && group == 16) {
+        q->numbers = QUANT_E2M1;
+    } else if (!real || bits != 8) {
+        return out;
+    }
     read_block(r, w, "block_structure");
-    if (!strcmp(text(w, "strategy"), "channel")) r->q->span = QUANT_OF_ROW;
+    if (group > 0 && group <= 65536 && whole) q->group = (uint32_t)group;
+    if (!strcmp(text(w, "strategy"), "channel") || q->group) q->span = QUANT_OF_ROW;
     return NULL;
 }
 
@@ -141,21 +155,26 @@ static void refuse_transforms(struct reading *r, const json_t *o)
 
 static void read_compressed(struct reading *r, const json_t *o)
 {
-    static const char *const formats[] = {"float-quantized", "naive-quantized", "mixed-precision", "dense", NULL};
+    static const char *const formats[] = {"float-quantized", "naive-quantized", "mixed-precision",      "dense",
+                                          "int-quantized",   "pack-quantized",  "nvfp4-pack-quantized", NULL};
 
     r->q->kind = QUANT_COMPRESSED;
     r->q->scale_dtype = TENSOR_DTYPES;
     refuse_transforms(r, o);
     if (!is(text(o, "format"), formats))
         fault(r, "weights quantized by \"compressed-tensors, %.40s\" are not supported: " REMEDY, text(o, "format"));
+    if (!json_object_size(json_object_get(o, "config_groups")) && strcmp(text(o, "format"), "float-quantized"))
+        fault(r, "config_groups, which say how \"%.40s\" is meant, are missing", text(o, "format"));
     read_groups(r, o, "compressed-tensors");
+    r->q->packed = strcmp(text(o, "format"), "int-quantized") != 0;
+    r->q->left_out = json_object_get(o, "ignore");
     r->q->kv_scales = json_is_object(json_object_get(o, "kv_cache_scheme"));
 }
 
 /* In config.json, and in hf_quant_config.json one level deeper. */
 static void read_modelopt(struct reading *r, const json_t *o)
 {
-    static const char *const known[] = {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", NULL};
+    static const char *const known[] = {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", NULL};
     const json_t *deeper = json_object_get(o, "quantization"), *layers, *layer;
     const char *algo, *key;
 
@@ -172,9 +191,21 @@ static void read_modelopt(struct reading *r, const json_t *o)
     if (!is(algo, known) && *algo && strcmp(algo, "MIXED_PRECISION"))
         fault(r, "weights quantized by ModelOpt's \"%.40s\" are not supported: " REMEDY, algo);
     if (!json_is_object(deeper)) read_groups(r, o, "modelopt");
+    if (!strcmp(algo, "NVFP4")) r->q->numbers = QUANT_E2M1;
+    if (!json_is_object(deeper)) r->q->left_out = json_object_get(o, "ignore");
     if (!strcmp(algo, "FP8_PER_CHANNEL_PER_TOKEN")) r->q->span = QUANT_OF_ROW;
     if (!strcmp(algo, "FP8_PB_WO") || !strcmp(algo, "MIXED_PRECISION")) add_block(r, 128, 128);
     r->q->kv_scales = *text(o, "kv_cache_quant_algo") || json_is_object(json_object_get(o, "kv_cache_scheme"));
+}
+
+static void read_bitsandbytes(struct reading *r, const json_t *o)
+{
+    r->q->kind = QUANT_BITSANDBYTES;
+    r->q->numbers = QUANT_LEVELS;
+    r->q->nested = json_is_true(json_object_get(o, "bnb_4bit_use_double_quant"));
+    r->q->left_out = json_object_get(o, "llm_int8_skip_modules");
+    if (!json_is_true(json_object_get(o, "load_in_4bit")) && !json_is_true(json_object_get(o, "_load_in_4bit")))
+        fault(r, "weights quantized by \"bitsandbytes\" to 8 bits are not supported: " REMEDY);
 }
 
 /* A folder that says how many bits its weights have, and not by which method: mlx's own, or one that lost a field. */
@@ -206,6 +237,8 @@ static void read_method(struct reading *r, const json_t *o)
         r->q->kind = QUANT_MXFP4;
     } else if (!strcmp(method, "compressed-tensors")) {
         read_compressed(r, o);
+    } else if (!strcmp(method, "bitsandbytes")) {
+        read_bitsandbytes(r, o);
     } else if (!strncmp(method, "modelopt", 8)) {
         read_modelopt(r, o);
     } else if (!*method) {
@@ -244,6 +277,33 @@ struct quant quant_read(const struct config *c, const char *folder, struct error
     else if (folder)
         read_beside(&r, folder);
     return q;
+}
+
+/* Python's regular expressions that are no extended ones match nothing here. */
+static bool matches(const char *pattern, const char *module)
+{
+    char whole[512];
+    regex_t re;
+    bool yes;
+
+    if (strncmp(pattern, "re:", 3)) return !strcmp(pattern, module);
+    if (snprintf(whole, sizeof whole, "^(%s)", pattern + 3) >= (int)sizeof whole ||
+        regcomp(&re, whole, REG_EXTENDED | REG_NOSUB))
+        return false;
+    yes = !regexec(&re, module, 0, NULL, 0);
+    regfree(&re);
+    return yes;
+}
+
+bool quant_leaves_out(const struct quant *q, const char *weight)
+{
+    char module[512];
+    const json_t *x;
+    size_t i;
+
+    snprintf(module, sizeof module, "%.*s", (int)(strlen(weight) - strlen(".weight")), weight);
+    json_array_foreach(q->left_out, i, x) if (json_is_string(x) && matches(json_string_value(x), module)) return true;
+    return false;
 }
 
 /* ---- without an entry in config.json ---- */
@@ -293,6 +353,15 @@ static const char *method_of_files(const char *folder, const char **file)
     return NULL;
 }
 
+/* Its own file is read where config.json says nothing: quant_read(). */
+static bool says_modelopt(const char *folder)
+{
+    char path[4096];
+    struct stat st;
+
+    return snprintf(path, sizeof path, "%s/hf_quant_config.json", folder) < (int)sizeof path && !stat(path, &st);
+}
+
 int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e)
 {
     const char *file = "its tensors", *method;
@@ -302,7 +371,7 @@ int quant_unnamed(const struct config *c, const char *folder, const struct tenso
         method = method_of_tensors(t);
     else
         method = method_of_files(folder, &file);
-    if (!method) return 0;
+    if (!method || (t && says_modelopt(folder))) return 0;
     return error_set(
         e, ENOTSUP,
         "%s: weights quantized by %s (as %s say%s, not config.json) are not supported: take the model's bfloat16 "

@@ -6,7 +6,9 @@
 #include "coordinator/source/config.h"
 #include "coordinator/source/tensors.h"
 
-enum quant_kind { QUANT_NONE, QUANT_FP8, QUANT_MXFP4, QUANT_COMPRESSED, QUANT_MODELOPT };
+enum quant_kind { QUANT_NONE, QUANT_FP8, QUANT_MXFP4, QUANT_COMPRESSED, QUANT_MODELOPT, QUANT_BITSANDBYTES };
+/* FP8; whole numbers of 4 or 8 bits; numbers e2m1 with two scales (NVFP4); one of 16 levels (NF4). */
+enum quant_numbers { QUANT_FLOATS, QUANT_INTEGERS, QUANT_E2M1, QUANT_LEVELS };
 
 enum quant_span { QUANT_OF_MATRIX, QUANT_OF_ROW };
 
@@ -22,12 +24,18 @@ struct quant {
     struct quant_block block[QUANT_BLOCKS];
     /* For folders whose tensors are not there to tell: what a scale of most matrices covers, and its type. Blocks go first. */
     enum quant_span span;
-    uint32_t scale_dtype; /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
-    bool kv_scales;       /* scales of a narrower KV cache are given; keys and values are not scaled here */
+    enum quant_numbers numbers;
+    uint32_t bits, group; /* of whole numbers; columns that share a scale, 0: all of a row or of the matrix */
+    bool packed, zeros, nested;
+    const json_t *left_out; /* modules that are not quantized, the config's own; NULL: nobody says */
+    uint32_t scale_dtype;   /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
+    bool kv_scales;         /* scales of a narrower KV cache are given; keys and values are not scaled here */
 };
 
 /* Of folder, hf_quant_config.json too where config.json says nothing; NULL: there is none. Sticky: see config.h. */
 struct quant quant_read(const struct config *c, const char *folder, struct error *e);
+/* Whether config.json leaves out the module of this weight, "model.layers.0.self_attn.q_proj.weight". */
+bool quant_leaves_out(const struct quant *q, const char *weight);
 /* -ENOTSUP, with the method, for weights that are quantized although config.json does not say so: their tensors tell; t
  * NULL, since none could be read: files beside config.json. */
 int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e);

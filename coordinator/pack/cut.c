@@ -70,6 +70,10 @@ static void find_ranges(struct ranges *r, const struct plan_shm *p, const uint8_
             add_range(r, (struct range){.off = m->scale_off,
                                         .bytes = (m->rows + m->block_rows - 1) / m->block_rows * m->scale_row_bytes,
                                         .file = m->scale_file});
+        if (m->zero_rows)
+            add_range(r, (struct range){.off = m->zero_off,
+                                        .bytes = plan_zero_rows(m, 0, m->rows).count * m->zero_row_bytes,
+                                        .file = m->zero_file});
     }
     for (uint64_t i = 0; i < p->vectors.count; i++) {
         const struct plan_vector *v = &plan_vectors(p)[i];

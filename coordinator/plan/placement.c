@@ -94,12 +94,15 @@ static void price(struct draft *d)
 {
     struct plan_run *r = d->r;
     uint64_t tiles = d->streamed / (r->slot_bytes / 2 + 1) + 64;
+    bool zeros = false;
     uint32_t entries;
 
     set_row_slots(d);
 
     /* an upper bound; placement_pin() knows the true size */
-    d->plan_bytes = d->p->bytes + tiles * (sizeof(struct plan_tile) + 2 * sizeof(struct plan_part)) +
+    for (uint64_t i = 0; i < d->p->matrices.count && !zeros; i++) zeros = plan_matrices(d->p)[i].zero_rows != 0;
+    d->plan_bytes = d->p->bytes + (zeros ? (tiles + d->pieces) * sizeof(struct plan_part) : 0) +
+                    tiles * (sizeof(struct plan_tile) + 2 * sizeof(struct plan_part)) +
                     d->pieces * (sizeof(struct plan_tile) / 2 + sizeof(struct plan_part));
     for (int lane = 0; lane < LANES; lane++) {
         for (entries = 16; entries < 2 * most_of(r->reader_slots[lane], r->transfer_slots[lane]);) entries *= 2;
@@ -147,6 +150,7 @@ static uint64_t expert_slot(const struct plan_shm *p)
 
             if (m->scale_file != PLAN_NONE)
                 bytes += pages((m->rows / m->block_rows + 2) * m->scale_row_bytes) + PLAN_PAGE;
+            if (m->zero_rows) bytes += pages((m->rows / m->zero_rows + 2) * m->zero_row_bytes) + PLAN_PAGE;
             if (x->biased) bytes += pages(4 * most_of(m->rows, m->cols)) + PLAN_PAGE;
             whole += bytes;
             widest = most_of(widest, bytes);

@@ -93,16 +93,6 @@ struct rows {
     uint32_t bias_index;
 };
 
-static uint64_t scale_first(const struct plan_matrix *m, uint64_t row)
-{
-    return row / m->block_rows;
-}
-
-static uint64_t scale_count(const struct plan_matrix *m, uint64_t row, uint64_t rows)
-{
-    return (row + rows + m->block_rows - 1) / m->block_rows - scale_first(m, row);
-}
-
 static uint64_t vector_bytes(const struct plan_vector *v)
 {
     return form_row_bytes(v->form, v->elements);
@@ -146,9 +136,16 @@ static uint64_t charge_of_rows(const struct tiler *k, const struct rows *r, uint
     const struct plan_matrix *m = r->m;
     uint64_t sum = charge_of_weights(k, r, n);
 
-    if (m->scale_file != PLAN_NONE)
-        sum += charge_of(k, m->scale_off + scale_first(m, r->row) * m->scale_row_bytes,
-                         scale_count(m, r->row, n) * m->scale_row_bytes);
+    if (m->scale_file != PLAN_NONE) {
+        struct plan_grid_rows g = plan_scale_rows(m, r->row, n);
+
+        sum += charge_of(k, m->scale_off + g.first * m->scale_row_bytes, g.count * m->scale_row_bytes);
+    }
+    if (m->zero_rows) {
+        struct plan_grid_rows g = plan_zero_rows(m, r->row, n);
+
+        sum += charge_of(k, m->zero_off + g.first * m->zero_row_bytes, g.count * m->zero_row_bytes);
+    }
     if (r->bias) sum += charge_of(k, r->bias->file_off, vector_bytes(r->bias));
     return sum;
 }
@@ -201,16 +198,28 @@ static int place_rows(struct tiler *k, struct rows *r, uint64_t n)
                                             .form = r->bias->form});
     r->bias = NULL;
     if (!rc && m->scale_file != PLAN_NONE) {
-        uint64_t first = scale_first(m, r->row), count = scale_count(m, r->row, n);
+        struct plan_grid_rows g = plan_scale_rows(m, r->row, n);
 
-        rc = add_part(k, (struct plan_part){.file_off = m->scale_off + first * m->scale_row_bytes,
-                                            .bytes = count * m->scale_row_bytes,
-                                            .row0 = first,
-                                            .rows = (uint32_t)count,
+        rc = add_part(k, (struct plan_part){.file_off = m->scale_off + g.first * m->scale_row_bytes,
+                                            .bytes = g.count * m->scale_row_bytes,
+                                            .row0 = g.first,
+                                            .rows = (uint32_t)g.count,
                                             .index = r->matrix,
                                             .file = m->scale_file,
                                             .role = PART_SCALE,
                                             .form = m->scale_form});
+    }
+    if (!rc && m->zero_rows) {
+        struct plan_grid_rows g = plan_zero_rows(m, r->row, n);
+
+        rc = add_part(k, (struct plan_part){.file_off = m->zero_off + g.first * m->zero_row_bytes,
+                                            .bytes = g.count * m->zero_row_bytes,
+                                            .row0 = g.first,
+                                            .rows = (uint32_t)g.count,
+                                            .index = r->matrix,
+                                            .file = m->zero_file,
+                                            .role = PART_ZERO,
+                                            .form = FORM_BYTES});
     }
     if (!rc)
         rc = add_part(k, (struct plan_part){.file_off = s.off,
@@ -334,7 +343,8 @@ static bool same_form(const struct plan_matrix *a, const struct plan_matrix *b)
 {
     return a->rows == b->rows && a->cols == b->cols && a->form == b->form && a->scale_form == b->scale_form &&
            a->unit_rows == b->unit_rows && a->block_rows == b->block_rows && a->scale_row_bytes == b->scale_row_bytes &&
-           (a->scale_file == PLAN_NONE) == (b->scale_file == PLAN_NONE);
+           (a->scale_file == PLAN_NONE) == (b->scale_file == PLAN_NONE) && a->zero_rows == b->zero_rows &&
+           a->zero_row_bytes == b->zero_row_bytes && a->flags == b->flags;
 }
 
 static int tiling_expert(struct tiler *k, const struct plan_experts *x, uint32_t expert)
@@ -436,6 +446,7 @@ static uint64_t least_for_matrix(const struct plan_matrix *m)
 
     /* one row may need the scales of one row of blocks */
     if (m->scale_file != PLAN_NONE) bytes += worst_pages(m->scale_row_bytes);
+    if (m->zero_rows) bytes += worst_pages(m->zero_row_bytes);
     return bytes;
 }
 
@@ -479,7 +490,8 @@ static uint64_t bytes_of_rows(const struct plan_shm *p, uint32_t matrix, uint64_
 
     if (rows > m->rows) rows = m->rows;
     return stored_rows(p, m, 0, rows).bytes +
-           (m->scale_file == PLAN_NONE ? 0 : scale_count(m, 0, rows) * m->scale_row_bytes);
+           (m->scale_file == PLAN_NONE ? 0 : plan_scale_rows(m, 0, rows).count * m->scale_row_bytes) +
+           (m->zero_rows ? plan_zero_rows(m, 0, rows).count * m->zero_row_bytes : 0);
 }
 
 uint64_t tiling_sweep_bytes(const struct plan_shm *p)

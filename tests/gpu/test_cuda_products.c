@@ -26,6 +26,9 @@ static struct ops_weight on_device(struct ops *o, const struct stored *s, uint64
 
     w.data = gpu_put(o, w.data, w.rows * s->m.row_bytes);
     if (s->scale) w.scale = gpu_put(o, w.scale, scale_rows * s->m.scale_row_bytes);
+    if (s->zero) w.zero = gpu_put(o, w.zero, plan_zero_rows(&s->m, r0, r1 - r0).count * s->m.zero_row_bytes);
+    for (int i = 0; i < 2; i++)
+        if (s->vector[i]) w.vector[i] = (const float *)gpu_put(o, s->vector[i], s->vector_count[i] * 4);
     return w;
 }
 
@@ -50,7 +53,7 @@ static void every_shape(struct ops *o, void (*each)(struct ops *o, const struct 
 static const char *label(const struct stored *s)
 {
     return form_shape_name(&(struct form_shape){s->m.form, (uint32_t)s->m.rows, (uint32_t)s->m.cols, s->m.block_rows,
-                                                s->m.block_cols, s->m.scale_form});
+                                                s->m.block_cols, s->m.scale_form, 0, false});
 }
 
 /* One shape with n tokens, x at column shift of rows of ldx. */
@@ -221,7 +224,7 @@ static void test_unknown_forms(void **state)
     m.form = FORM_F8_E4M3, m.block_rows = m.block_cols = 16, m.scale_form = FORM_F32;
     expect_failure(&w, false, 1, "F8_E4M3 without scales");
     w.scale = (void *)4096; /* some */
-    m.scale_form = FORM_F16;
+    m.scale_form = FORM_F64;
     expect_failure(&w, true, 1, "(F16)");
     m.form = FORM_F32, w.scale = NULL, w.data = (void *)4097;
     expect_failure(&w, false, 1, "F32 that begin in the middle of a word");
