@@ -210,6 +210,16 @@ static void tell_yarn(struct gguf_values *v, const json_t *rules)
     if (json_is_number(all)) gguf_tell_real(v, "rope.scaling.yarn_log_multiplier", 0.1 * json_number_value(all));
 }
 
+/* Others grow with the text, or are not known. */
+static bool is_rule(const char *type)
+{
+    static const char *const rules[] = {"default", "mrope", "linear", "yarn", "llama3"};
+
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (!strcmp(rules[i], type)) return true;
+    return false;
+}
+
 static void tell_rope(struct gguf_values *v, struct gguf_factors *f)
 {
     const struct plan_shm *p = v->tells->program;
@@ -225,6 +235,7 @@ static void tell_rope(struct gguf_values *v, struct gguf_factors *f)
     gguf_tell_real(v, "rope.freq_base", theta);
     if (json_is_object(sliding)) tell_json(v, "rope.freq_base_swa", json_object_get(sliding, "rope_theta"));
     if (!type) return;
+    if (!json_is_array(longer) && !is_rule(type)) snprintf(v->tells->unsaid, sizeof v->tells->unsaid, "%.40s", type);
     if (!strcmp(type, "llama3")) divide(f, p, theta);
     if (json_is_array(longer)) {
         f->longer = copy_list(longer, &f->longs);
@@ -310,6 +321,8 @@ int gguf_tell(struct gguf_out *out, struct gguf_factors *f, const struct gguf_fa
         return error_set(e, ENOTSUP,
                          "%s: %s: %s have no place in a GGUF file of the architecture %s: take the folder as it is",
                          t.config->path, t.cannot, t.why, family->architecture);
+    if (t.unsaid[0])
+        return error_set(e, ENOTSUP, "%s: rope_type: GGUF files cannot say \"%s\"", t.config->path, t.unsaid);
     return t.failed || out->values.failed || unread.code ? error_set(e, ENOMEM, "no memory for what a GGUF file says")
                                                          : 0;
 }

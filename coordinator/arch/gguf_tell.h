@@ -12,6 +12,7 @@ struct gguf_telling {
     struct gguf_out *out;
     char **told; /* keys, the caller's of gguf_tell() not */
     size_t count;
+    char unsaid[48];          /* a rule of rotation that files have no words for; "": none */
     bool failed;              /* no memory */
     const char *cannot, *why; /* a field of the config, and what it says that such a file cannot; NULL: all is told */
 };

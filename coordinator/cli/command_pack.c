@@ -10,6 +10,7 @@
 
 #include "coordinator/arch/model.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/form_plan.h"
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/packed.h"
 #include "coordinator/engine/interrupt.h"
@@ -191,14 +192,40 @@ static int print_gguf_json(const struct work *w, const struct gguf_pack *p, cons
     return rc;
 }
 
+/* By the same arithmetic as `sluice plan`. */
+static int choose_form(enum pack_form *form, const struct options *o, struct error *e)
+{
+    struct plan_settings settings;
+    struct plan_summary summary;
+    struct plan_shm *plan = NULL;
+    struct model *m = NULL;
+    struct calibration speeds;
+    struct form_plans x;
+    uint64_t bytes;
+    int rc = model_open_source(&m, o->source, NULL, e);
+
+    if (!rc) rc = plan_settings_from_options(&settings, o, e);
+    if (!rc) rc = plan_build(&plan, &bytes, model_program(m), &settings, e);
+    if (!rc) {
+        calibration_measure(&speeds, o->model, plan, settings.host_memory);
+        plan_summarize(&summary, plan, &speeds);
+        rc = form_plans_make(&x, o->source, m, &settings, &speeds, o->model, e);
+    }
+    if (!rc) rc = form_plans_choose(form, &x, summary.predicted_seconds_per_token, o->speedup, e);
+    free(plan);
+    model_close(m);
+    return rc;
+}
+
 static int pack_as_gguf(const struct options *o, struct error *e)
 {
     struct gguf_pack_options g = {.form = (enum pack_form)(o->pack_to - PACK_Q8), .shard_bytes = o->shard_bytes};
     struct gguf_pack p;
     struct pack_result r;
     struct work w;
-    int rc = begin(&w, o, pack_form_info(g.form)->name, e);
+    int rc = o->pack_to == PACK_AUTO ? choose_form(&g.form, o, e) : 0;
 
+    if (!rc) rc = begin(&w, o, pack_form_info(g.form)->name, e);
     if (rc) return rc;
     g.pack = options_of(o, &w);
     rc = gguf_pack(&p, o->source, &g, &r, e);

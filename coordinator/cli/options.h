@@ -39,7 +39,7 @@ enum option_command {
 enum option_mps { OPTION_MPS_AUTO, OPTION_MPS_ON, OPTION_MPS_OFF };
 #define OPTION_SPECULATE_AUTO (-1)
 /* In the order of the words of --to; behind the first in that of enum pack_form. */
-enum option_pack { PACK_LOSSLESS, PACK_Q8, PACK_Q6, PACK_Q5, PACK_Q4, PACK_BF16, PACK_F16, PACK_F32 };
+enum option_pack { PACK_LOSSLESS, PACK_Q8, PACK_Q6, PACK_Q5, PACK_Q4, PACK_BF16, PACK_F16, PACK_F32, PACK_AUTO };
 enum option_think { THINK_SHOW, THINK_HIDE, THINK_OFF };
 
 struct source;
@@ -121,6 +121,7 @@ struct options {
     /* What comes out besides text. */
     bool resume; /* batch: goes on with what --out holds already */
     enum option_pack pack_to;
+    double speedup;       /* pack --to auto */
     uint64_t shard_bytes; /* pack: of a GGUF file, at most; 0: one file */
     const char *out;      /* logits: the numbers; verify: the manifest; batch: the results; pack, unpack: the folder */
     const char *trace;    /* file of the trace to write; of the command trace: the one to read */

@@ -45,6 +45,7 @@ const struct options option_defaults = {
     .queue = 256,
     .drain = 30,
     .heartbeat = 10,
+    .speedup = 3,
 };
 
 const char *const option_group_titles[GROUPS] = {
@@ -310,9 +311,12 @@ const struct option_flag option_flags[] = {
     {"draft", 0, KIND_FILE, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(draft), 0, 0, 0, "MODEL", NULL,
      "a small model with the same tokens, a folder or a GGUF file, that guesses too; it stays in memory"},
     {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0,
-     "lossless|q8|q6|q5|q4|bf16|f16|f32", "lossless",
+     "lossless|q8|q6|q5|q4|bf16|f16|f32|auto", "lossless",
      "what to pack into: all bits in fewer bytes, or a GGUF file of types of so many bits (Q8_0, Q6_K, Q5_K_M, "
-     "Q4_K_M)"},
+     "Q4_K_M); "
+     "auto: the widest of these that reaches --speedup by what `sluice plan` expects"},
+    {"speedup", 0, KIND_REAL, GROUP_COMPUTE, BIT(PACK), AT(speedup), 0, 1, 1000, "TIMES", "3",
+     "with --to auto: how much faster a token is to be on this machine"},
     {"shard-size", 0, KIND_SIZE, GROUP_COMPUTE, BIT(PACK), AT(shard_bytes), 0, 1, 1e18, "SIZE", NULL,
      "make a set of GGUF files, each of this size at most"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PACKS, AT(threads), 0, 1, 4096, "N", "auto", "threads"},

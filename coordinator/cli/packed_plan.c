@@ -39,19 +39,29 @@ static void form_line(const char *what, const struct plan_summary *s)
            s->predicted_seconds_per_token);
 }
 
-void packed_plan_print(const struct packed_plan *x, const struct plan_summary *s)
+static void print_advice(const struct packed_plan *x, const struct plan_summary *s)
 {
     double share = x->summary.predicted_seconds_per_token / s->predicted_seconds_per_token;
 
-    printf("\nForms\n");
-    form_line("as it lies", s);
-    form_line("packed", &x->summary);
     if (share <= PAYS && !strcmp(s->bottleneck, "disk"))
         printf("`sluice pack` would make a token %.2f times as fast.\n", 1 / share);
     else
         printf("Packing would not pay here: %s\n", strcmp(x->summary.bottleneck, "memory")
                                                        ? "the disk is not what a token waits for."
                                                        : "unpacking would take longer than reading does.");
+}
+
+void packed_plan_print(const struct packed_plan *x, const struct plan_summary *s, const struct form_plans *f)
+{
+    bool any = x->plan != NULL;
+
+    for (unsigned i = 0; i < FORM_PLANS; i++) any |= f->possible[i];
+    if (!any) return;
+    printf("\nForms\n");
+    form_line("as it lies", s);
+    if (x->plan) form_line("packed", &x->summary);
+    form_plans_print(f);
+    if (x->plan) print_advice(x, s);
 }
 
 json_t *packed_plan_json(const struct packed_plan *x)

@@ -1,6 +1,7 @@
 /* What `sluice plan` says of packing before anybody packs: the same flags, with the model as it would be then. */
 #pragma once
 #include <jansson.h>
+#include "coordinator/cli/form_plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/plan.h"
 #include "proto/base/error.h"
@@ -16,6 +17,6 @@ struct packed_plan {
 int packed_plan_guess(struct packed_plan *x, const struct plan_shm *program, const struct plan_settings *s,
                       const char *path, struct error *e);
 void packed_plan_free(struct packed_plan *x);
-/* One line each, and whether it would pay; s: as it lies. */
-void packed_plan_print(const struct packed_plan *x, const struct plan_summary *s);
+/* One line for each form that the model could have, and whether packing would pay; s: as it lies. */
+void packed_plan_print(const struct packed_plan *x, const struct plan_summary *s, const struct form_plans *f);
 json_t *packed_plan_json(const struct packed_plan *x);

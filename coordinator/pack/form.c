@@ -165,10 +165,11 @@ int pack_form_types(uint32_t *type, const struct gguf_made *x, enum pack_form fo
         if (!is_plain(t->form))
             rc = keep(&type[i], x, t, type[i], form, e);
         else
-            made += matrix;
+            made += matrix && !(x->tensors->gguf && t->type == type[i]);
     }
     if (!rc && !made)
-        return error_set(e, ENOTSUP, "%s: none of its matrices would become %s: it is in few bits already",
+        return error_set(e, ENOTSUP,
+                         "%s: none of its matrices would become %s: they are that already, or in fewer bits",
                          x->tensors->folder, forms[form].label);
     return rc;
 }

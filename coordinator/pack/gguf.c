@@ -45,6 +45,12 @@ static int describe(struct gguf_pack *p, const struct source *s, struct error *e
     return 0;
 }
 
+/* What others may quantize has what their programs expect; what is run as it is, pages. */
+static uint32_t align_of(enum pack_form form)
+{
+    return form == PACK_AS_BF16 || form == PACK_AS_F16 || form == PACK_AS_F32 ? GGUF_OUT_USUAL : GGUF_OUT_PAGE;
+}
+
 int gguf_pack_plan(struct gguf_pack *p, const struct source *s, const struct model *m, enum pack_form form,
                    uint64_t shard_bytes, bool text, struct error *e)
 {
@@ -60,7 +66,7 @@ int gguf_pack_plan(struct gguf_pack *p, const struct source *s, const struct mod
     gguf_out_u32(&p->made.out, "general.file_type", pack_form_info(form)->file_type);
     gguf_out_u32(&p->made.out, "general.quantization_version", 2);
     rc = describe(p, s, e);
-    if (!rc) rc = gguf_out_lay(&p->files, &p->made.out, p->tensor, p->made.count, shard_bytes, e);
+    if (!rc) rc = gguf_out_lay(&p->files, &p->made.out, p->tensor, p->made.count, align_of(form), shard_bytes, e);
     for (uint32_t i = 0; i < p->files.count && !rc; i++) p->bytes += p->files.at[i].bytes;
     return rc;
 }
@@ -116,10 +122,9 @@ static int write_header(int fd, const struct gguf_pack *p, struct error *e)
 
     if (!rc) {
         memcpy(tensor, p->tensor, p->made.count * sizeof *tensor);
-        rc = gguf_out_lay(&files, &p->made.out, tensor, p->made.count, 0, e);
+        rc = gguf_out_lay(&files, &p->made.out, tensor, p->made.count, p->files.align, 0, e);
     }
-    if (!rc &&
-        (write_at(fd, files.at[0].header.data, files.at[0].header.bytes, 0) || ftruncate(fd, (off_t)files.at[0].bytes)))
+    if (!rc && write_at(fd, files.at[0].header.data, files.at[0].header.bytes, 0))
         rc = error_set(e, ENOMEM, "no memory for the header of a GGUF file");
     if (!rc) rc = write_factors(fd, p, tensor, e);
     gguf_out_files_free(&files);
@@ -127,7 +132,7 @@ static int write_header(int fd, const struct gguf_pack *p, struct error *e)
     return rc;
 }
 
-/* Its data take no memory: nobody writes them. */
+/* A header without its data, as of a download that has only begun. */
 int gguf_pack_model(struct model **out, const struct gguf_pack *p, const struct model *m, uint32_t *window,
                     struct error *e)
 {

@@ -26,7 +26,7 @@
 #define SUFFIX       ".gguf"
 #define PIECE_BYTES  (UINT64_C(1) << 20)
 #define BATCH_BYTES  (UINT64_C(64) << 20)
-#define BATCH_LEAST  (UINT64_C(2) << 20)
+#define BATCH_LEAST  (UINT64_C(128) << 10)
 #define BATCH_PIECES 1024u
 #define THREADS_MOST 256u
 #define LINE_BYTES   128u
@@ -73,6 +73,11 @@ static int write_failed(const struct writing *w, const char *path, int rc)
 
 /* ---- pieces ---- */
 
+static uint64_t piece_bytes(const struct writing *w)
+{
+    return w->o->pack.unit_bytes ? w->o->pack.unit_bytes : PIECE_BYTES;
+}
+
 static bool next_piece(struct writing *w, struct row_piece *x)
 {
     const struct gguf_pack *p = w->p;
@@ -80,7 +85,7 @@ static bool next_piece(struct writing *w, struct row_piece *x)
     while (w->tensor < p->made.count) {
         const struct gguf_made_tensor *t = &p->made.at[w->tensor];
         uint64_t rows = gguf_made_rows(t), each = row_bytes(p->type[w->tensor], t->dims[0]),
-                 most = PIECE_BYTES / (each ? each : 1), n = rows - w->row;
+                 most = piece_bytes(w) / (each ? each : 1), n = rows - w->row;
 
         if (n) {
             if (n > (most ? most : 1)) n = most ? most : 1;
@@ -361,9 +366,11 @@ static int refuse_names(const struct writing *w)
 static void identity(const struct writing *w, char line[LINE_BYTES])
 {
     const struct tensors *t = w->p->made.tensors;
+    const uint64_t piece = piece_bytes(w);
     struct checksum sum;
 
     checksum_begin(&sum);
+    checksum_feed(&sum, &piece, sizeof piece);
     for (uint32_t i = 0; i < t->file_count; i++) {
         const struct safetensors_file *f = &t->files[i].info;
         const uint64_t facts[] = {f->bytes, f->mtime_ns, f->header_bytes, f->header_sum};
@@ -386,6 +393,9 @@ static int open_log(struct writing *w)
     int rc = 0;
 
     w->log = open(w->resume, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (w->log < 0 && errno == ENOENT)
+        return error_set(w->e, ENOENT, "%s: the folder that it would lie in is not there: make it first",
+                         w->o->pack.out);
     if (w->log < 0) return error_set(w->e, errno, "%s: %s", w->resume, error_name(errno));
     if (flock(w->log, LOCK_EX | LOCK_NB))
         return error_set(w->e, EBUSY, "%s: another run writes to this file: wait for its end", w->o->pack.out);
@@ -492,6 +502,15 @@ static int settle(struct writing *w)
     return 0;
 }
 
+/* Where nothing was written yet, nothing stays. */
+static void take_away(const struct writing *w)
+{
+    if (w->log < 0 || w->logged != LINE_BYTES || w->done) return;
+    for (uint32_t i = 0; i < w->p->files.count; i++)
+        if (w->file[i].fd >= 0 && !w->file[i].settled) unlink(w->file[i].partial);
+    unlink(w->resume);
+}
+
 static void close_all(struct writing *w)
 {
     for (uint32_t i = 0; w->file && i < w->p->files.count; i++) {
@@ -538,6 +557,7 @@ int gguf_pack_write(struct gguf_pack *p, const struct gguf_pack_options *o, stru
     if (!rc) rc = settle(&w);
     for (size_t i = 0; i < p->made.count && !rc; i++)
         p->report[i].error = w.all[i] > 0 ? sqrt(w.lost[i] / w.all[i]) : 0;
+    if (rc) take_away(&w);
     r->stored_bytes = p->bytes;
     r->files = p->files.count;
     close_all(&w);

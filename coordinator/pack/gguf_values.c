@@ -54,6 +54,10 @@ static void put_tables(struct gguf_out *out, const struct ggml_made *x)
     put_choice(out, "tokenizer.ggml.add_bos_token", g->add_bos);
     put_choice(out, "tokenizer.ggml.add_eos_token", g->add_eos);
     put_choice(out, "tokenizer.ggml.add_space_prefix", g->add_space);
+    put_choice(out, "tokenizer.ggml.remove_extra_whitespaces", g->merge_spaces);
+    if (!g->charsmap) return;
+    gguf_out_array(out, "tokenizer.ggml.precompiled_charsmap", GGUF_U8, g->charsmap_bytes);
+    gguf_out_element(out, g->charsmap, g->charsmap_bytes);
 }
 
 /* Ends beyond the first: the first of them is a turn's. */
@@ -104,7 +108,7 @@ static int put_tokenizer(struct gguf_out *out, const struct source *s, const str
     int rc = source_tokenizer(s, &t, e);
 
     if (rc == -ENOENT) {
-        e->code = 0;
+        *e = (struct error){0};
         snprintf(notice, room, "%s has no tokenizer, so its GGUF file has none either", source_name(s));
         return 0;
     }

@@ -21,7 +21,7 @@ struct pack_options {
     const char *out; /* folder; of unpack_folder() NULL: nothing is written, all is verified */
     uint32_t threads;
     uint64_t memory;     /* bytes that buffers may have, about; UINT64_MAX: as it suits */
-    uint32_t unit_bytes; /* of unpacked rows in a unit, at most; 0: UNIT_BYTES */
+    uint32_t unit_bytes; /* of unpacked rows in a unit, at most; 0: UNIT_BYTES. Of a GGUF file: of rows in a piece */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void (*told)(void *arg, const char *name, const char *sha256); /* of each original file, once it is sure; or NULL */
     void *arg;

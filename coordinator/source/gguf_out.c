@@ -128,13 +128,13 @@ void gguf_out_copy(struct gguf_out *w, const struct gguf_value *v)
 
 /* ---- places ---- */
 
-static uint64_t aligned(uint64_t x)
+static uint64_t aligned(uint64_t x, uint32_t align)
 {
-    return (x + GGUF_OUT_ALIGN - 1) / GGUF_OUT_ALIGN * GGUF_OUT_ALIGN;
+    return (x + align - 1) / align * align;
 }
 
 /* Which file each tensor goes into, and where from its data's start. Returns how many files that makes. */
-static uint32_t place(struct gguf_out_tensor *t, size_t n, uint64_t shard_bytes)
+static uint32_t place(struct gguf_out_tensor *t, size_t n, uint32_t align, uint64_t shard_bytes)
 {
     uint64_t at = 0;
     uint32_t file = 0;
@@ -146,7 +146,7 @@ static uint32_t place(struct gguf_out_tensor *t, size_t n, uint64_t shard_bytes)
         }
         t[i].file = file;
         t[i].offset = at;
-        at = aligned(at + t[i].bytes);
+        at = aligned(at + t[i].bytes, align);
     }
     return file + 1;
 }
@@ -163,10 +163,11 @@ static void put_infos(struct buffer *b, const struct gguf_out_tensor *t, size_t 
     }
 }
 
-static int make_header(struct gguf_out_file *f, const struct gguf_out *w, struct gguf_out_tensor *t, size_t n,
-                       uint32_t file, uint32_t files, struct error *e)
+static int make_header(struct gguf_out_files *s, const struct gguf_out *w, struct gguf_out_tensor *t, size_t n,
+                       uint32_t file, struct error *e)
 {
     struct gguf_out all = {0};
+    struct gguf_out_file *f = &s->at[file];
     struct buffer *b = &f->header;
     uint64_t mine = 0, end = 0;
 
@@ -174,10 +175,10 @@ static int make_header(struct gguf_out_file *f, const struct gguf_out *w, struct
         put(&all.values, w->values.data, w->values.bytes);
         all.count = w->count;
     }
-    gguf_out_u32(&all, "general.alignment", GGUF_OUT_ALIGN);
-    if (files > 1) {
+    gguf_out_u32(&all, "general.alignment", s->align);
+    if (s->count > 1) {
         gguf_out_u16(&all, "split.no", file);
-        gguf_out_u16(&all, "split.count", files);
+        gguf_out_u16(&all, "split.count", s->count);
         gguf_out_i32(&all, "split.tensors.count", (int32_t)n);
     }
     for (size_t i = 0; i < n; i++) mine += t[i].file == file;
@@ -187,7 +188,7 @@ static int make_header(struct gguf_out_file *f, const struct gguf_out *w, struct
     put_u64(b, all.count);
     put(b, all.values.data, all.values.bytes);
     put_infos(b, t, n, file);
-    while (b->bytes % GGUF_OUT_ALIGN && !b->failed) buffer_append_byte(b, 0);
+    while (b->bytes % s->align && !b->failed) buffer_append_byte(b, 0);
     f->bytes = b->bytes;
     for (size_t i = 0; i < n; i++) {
         if (t[i].file != file) continue;
@@ -195,7 +196,7 @@ static int make_header(struct gguf_out_file *f, const struct gguf_out *w, struct
         end = t[i].offset + t[i].bytes;
         if (end > f->bytes) f->bytes = end;
     }
-    f->bytes = aligned(f->bytes);
+    f->bytes = aligned(f->bytes, s->align);
     if (w->values.failed || all.values.failed || b->failed) {
         buffer_free(&all.values);
         return error_set(e, ENOMEM, "no memory for the header of a GGUF file");
@@ -205,9 +206,9 @@ static int make_header(struct gguf_out_file *f, const struct gguf_out *w, struct
 }
 
 int gguf_out_lay(struct gguf_out_files *out, const struct gguf_out *w, struct gguf_out_tensor *t, size_t n,
-                 uint64_t shard_bytes, struct error *e)
+                 uint32_t align, uint64_t shard_bytes, struct error *e)
 {
-    uint32_t files = place(t, n, shard_bytes);
+    uint32_t files = place(t, n, align, shard_bytes);
     int rc = 0;
 
     *out = (struct gguf_out_files){0};
@@ -216,7 +217,8 @@ int gguf_out_lay(struct gguf_out_files *out, const struct gguf_out *w, struct gg
     out->at = calloc(files, sizeof *out->at);
     if (!out->at) return error_set(e, ENOMEM, "no memory for the header of a GGUF file");
     out->count = files;
-    for (uint32_t i = 0; i < files && !rc; i++) rc = make_header(&out->at[i], w, t, n, i, files, e);
+    out->align = align;
+    for (uint32_t i = 0; i < files && !rc; i++) rc = make_header(out, w, t, n, i, e);
     return rc;
 }
 

@@ -4,7 +4,8 @@
  *   gguf_out_u32() ...      values, into a growing text; a failed allocation is remembered in values.failed
  *   gguf_out_lay()          files, offsets and headers: all known before a byte of the data is
  *
- * Tensors lie in the order given, each at a multiple of GGUF_OUT_ALIGN, so that reads of one begin at a page. */
+ * Tensors lie in the order given, each at a multiple of align: of a page, so that reads of one begin at one, or of what most
+ * files have. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +14,8 @@
 #include "coordinator/text/buffer.h"
 #include "proto/base/error.h"
 
-#define GGUF_OUT_ALIGN 4096u
+#define GGUF_OUT_PAGE  4096u
+#define GGUF_OUT_USUAL 32u /* llama-quantize makes broken files of those that have another */
 
 struct gguf_out {
     struct buffer values; /* as they will lie in the file */
@@ -49,11 +51,11 @@ struct gguf_out_file {
 
 struct gguf_out_files {
     struct gguf_out_file *at;
-    uint32_t count;
+    uint32_t count, align;
 };
 
 /* shard_bytes: how large a file may become, where it holds more than one tensor; 0: all in one. The caller frees *out with
  * gguf_out_files_free(), after an error too. */
 int gguf_out_lay(struct gguf_out_files *out, const struct gguf_out *w, struct gguf_out_tensor *t, size_t n,
-                 uint64_t shard_bytes, struct error *e);
+                 uint32_t align, uint64_t shard_bytes, struct error *e);
 void gguf_out_files_free(struct gguf_out_files *f);

@@ -142,6 +142,13 @@ static int add_merges(struct ggml_made *x, const struct tokenizer *t)
     return rc;
 }
 
+static float unigram_score(const struct tokenizer *t, size_t id)
+{
+    return id < t->model.vocab.size && vocab_text(&t->model.vocab, (uint32_t)id, NULL)
+               ? (float)t->model.unigram.score[id]
+               : -1000.0f;
+}
+
 /* Pieces that merges make get scores that say the same: SentencePiece joins what has the best one first. */
 static int add_scores(struct ggml_made *x, const struct tokenizer *t)
 {
@@ -154,7 +161,8 @@ static int add_scores(struct ggml_made *x, const struct tokenizer *t)
         return -ENOMEM;
     }
     for (size_t i = 0; i < x->tokens.count; i++)
-        x->score[i] = t->model.kind != MODEL_SENTENCEPIECE ? -(float)(n + i)
+        x->score[i] = t->model.kind == MODEL_UNIGRAM         ? unigram_score(t, i)
+                      : t->model.kind != MODEL_SENTENCEPIECE ? -(float)(n + i)
                       : i < sentencepiece_size(t->model.sentencepiece)
                           ? sentencepiece_score(t->model.sentencepiece, (uint32_t)i)
                           : -1000.0f;
@@ -206,13 +214,43 @@ static bool is_byte_level(const struct tokenizer *t)
 
 /* ---- trying ---- */
 
-static int gives_the_same(const struct ggml_made *x, const struct tokenizer *t, const struct tokenizer *other,
-                          bool *same, struct error *e)
+/* The words that it cuts the probe into. */
+static int words_of(struct pieces *p, const struct tokenizer *t, struct error *e)
+{
+    struct pattern_match *m = pattern_match_new();
+    struct buffer spare = {0};
+    struct pieces spare_pieces = {0};
+    bool cut = false;
+    int rc = m ? 0 : ggml_no_memory(e);
+
+    p->count = p->text.bytes = 0;
+    buffer_append(&p->text, probe, sizeof probe - 1);
+    if (!rc) rc = normalizer_apply(&t->normalizer, m, &p->text, &spare, &cut, e);
+    pieces_push(p, 0, p->text.bytes, true);
+    if (!rc) rc = pretokenizer_apply(&t->pretokenizer, m, p, &spare_pieces, e);
+    if (!rc && (p->failed || p->text.failed)) rc = ggml_no_memory(e);
+    pattern_match_free(m);
+    buffer_free(&spare);
+    pieces_free(&spare_pieces);
+    return rc;
+}
+
+static bool same_words(const struct pieces *a, const struct pieces *b)
+{
+    if (a->count != b->count || a->text.bytes != b->text.bytes || memcmp(a->text.data, b->text.data, a->text.bytes))
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (a->piece[i].start != b->piece[i].start || a->piece[i].bytes != b->piece[i].bytes) return false;
+    return true;
+}
+
+static int same_ids(const struct ggml_made *x, const struct tokenizer *t, const struct tokenizer *other, bool around,
+                    bool *same, struct error *e)
 {
     struct token_ids want = {0}, got = {0};
-    int rc = tokenizer_encode(t, probe, sizeof probe - 1, true, &want, e);
+    int rc = tokenizer_encode(t, probe, sizeof probe - 1, around, &want, e);
 
-    if (!rc) rc = tokenizer_encode(other, probe, sizeof probe - 1, true, &got, e);
+    if (!rc) rc = tokenizer_encode(other, probe, sizeof probe - 1, around, &got, e);
     *same = !rc && want.count == got.count && !memcmp(want.id, got.id, want.count * sizeof *want.id);
     for (size_t i = 0; i < want.count && !rc; i++)
         if (want.id[i] >= x->tokens.count) *same = false;
@@ -221,17 +259,30 @@ static int gives_the_same(const struct ggml_made *x, const struct tokenizer *t, 
     return rc;
 }
 
+/* The rule that cuts texts alike and gives the same ids; where none cuts alike (a vocabulary may make that of no effect), one that
+ * gives the same ids. */
 static int find_rule(struct ggml_made *x, const struct tokenizer *t, struct tokenizer *other, struct error *e)
 {
+    struct pieces want = {0}, got = {0};
     char name[sizeof x->pre];
-    int rc = 0;
+    bool found = false, alike = false;
+    int rc = words_of(&want, t, e);
 
-    for (size_t i = 0; ggml_split_name(i, name, sizeof name) && !x->same && !rc; i++) {
+    for (size_t i = 0; ggml_split_name(i, name, sizeof name) && !alike && !rc; i++) {
+        bool same;
+
         rc = ggml_split_by(other, name, e);
-        if (!rc) rc = gives_the_same(x, t, other, &x->same, e);
-        if (x->same) snprintf(x->pre, sizeof x->pre, "%s", name);
+        if (!rc) rc = same_ids(x, t, other, false, &same, e);
+        if (rc || !same) continue;
+        rc = words_of(&got, other, e);
+        alike = !rc && same_words(&want, &got);
+        if (alike || !found) snprintf(x->pre, sizeof x->pre, "%s", name);
+        found = true;
     }
-    if (!x->same)
+    pieces_free(&want);
+    pieces_free(&got);
+    if (!rc && found) rc = ggml_split_by(other, x->pre, e);
+    if (!found)
         snprintf(x->why, sizeof x->why,
                  "none of the rules that GGUF files can name splits texts as this tokenizer does");
     return rc;
@@ -241,7 +292,7 @@ static int try_tables(struct ggml_made *x, const struct tokenizer *t, struct err
 {
     struct tokenizer *other = NULL;
     struct error unfit = {0};
-    int rc;
+    int rc = 0;
 
     snprintf(x->pre, sizeof x->pre, "%s", "llama-bpe");
     if (!strcmp(x->tables.model, "gpt2")) x->tables.pre = x->pre;
@@ -252,10 +303,13 @@ static int try_tables(struct ggml_made *x, const struct tokenizer *t, struct err
     if (x->tables.pre) {
         snprintf(x->pre, sizeof x->pre, "%s", "default");
         rc = find_rule(x, t, other, e);
-    } else {
-        rc = gives_the_same(x, t, other, &x->same, e);
-        if (!x->same) snprintf(x->why, sizeof x->why, "scores cannot say all that this tokenizer does");
     }
+    if (!rc && !x->why[0]) rc = same_ids(x, t, other, true, &x->same, e);
+    if (!x->same && !x->why[0])
+        snprintf(x->why, sizeof x->why, "%s",
+                 t->post.prefix.count > 1 || t->post.suffix.count > 1
+                     ? "texts begin or end with more than one token"
+                     : "its tables cannot say all that this tokenizer does");
     tokenizer_close(other);
     return rc;
 }
@@ -264,13 +318,45 @@ static const char *model_of(const struct tokenizer *t)
 {
     if (is_byte_level(t)) return t->model.kind == MODEL_BPE ? "gpt2" : NULL;
     if (t->model.kind == MODEL_SENTENCEPIECE && sentencepiece_is_bpe(t->model.sentencepiece)) return "llama";
+    if (t->model.kind == MODEL_UNIGRAM) return "t5";
     return t->model.kind == MODEL_BPE && t->model.bpe.byte_fallback ? "llama" : NULL;
+}
+
+/* The normalizer's character map as the bytes that it was read from. */
+static int add_charsmap(struct ggml_made *x, const struct tokenizer *t)
+{
+    for (size_t i = 0; i < t->normalizer.count; i++) {
+        const struct charsmap *m = &t->normalizer.step[i].charsmap;
+        uint32_t bytes = (uint32_t)(m->units * sizeof *m->unit);
+
+        if (t->normalizer.step[i].kind != NORMALIZER_CHARSMAP || x->charsmap.bytes) continue;
+        buffer_append(&x->charsmap, (const char *)&bytes, sizeof bytes);
+        buffer_append(&x->charsmap, (const char *)m->unit, bytes);
+        buffer_append(&x->charsmap, m->texts.data, m->texts.bytes);
+        x->tables.charsmap = x->charsmap.data;
+        x->tables.charsmap_bytes = x->charsmap.bytes;
+    }
+    return x->charsmap.failed ? -ENOMEM : 0;
+}
+
+/* Of Unigram, what is done with spaces is tried. */
+static int try_spaces(struct ggml_made *x, const struct tokenizer *t, struct error *e)
+{
+    int rc = 0;
+
+    for (int way = 0; way < 4 && !x->same && !rc; way++) {
+        x->why[0] = 0;
+        x->tables.add_space = way & 1 ? GGML_NO : GGML_YES;
+        x->tables.merge_spaces = way & 2 ? GGML_NO : GGML_YES;
+        rc = try_tables(x, t, e);
+    }
+    return rc;
 }
 
 int ggml_make(struct ggml_made *x, const struct tokenizer *t, uint64_t tokens, struct error *e)
 {
     const char *model = model_of(t);
-    bool pieces = model && !strcmp(model, "llama");
+    bool pieces = model && strcmp(model, "gpt2");
     int rc = 0;
 
     *x = (struct ggml_made){.tables = {.file = "the new file", .model = model, .bos = -1, .eos = -1, .unknown = -1}};
@@ -280,6 +366,7 @@ int ggml_make(struct ggml_made *x, const struct tokenizer *t, uint64_t tokens, s
     }
     rc = add_tokens(x, t, tokens, pieces);
     if (!rc) rc = pieces ? add_scores(x, t) : add_merges(x, t);
+    if (!rc && t->model.kind == MODEL_UNIGRAM) rc = add_charsmap(x, t);
     if (rc) return ggml_no_memory(e);
     set_ends(x, t);
     x->tables.tokens = texts_of(&x->tokens);
@@ -288,7 +375,7 @@ int ggml_make(struct ggml_made *x, const struct tokenizer *t, uint64_t tokens, s
     x->tables.type = x->type;
     x->tables.add_space = !pieces ? GGML_UNSAID : prefixes_space(t) ? GGML_YES : GGML_NO;
     x->tables.merge_spaces = GGML_UNSAID;
-    return try_tables(x, t, e);
+    return t->model.kind == MODEL_UNIGRAM ? try_spaces(x, t, e) : try_tables(x, t, e);
 }
 
 static void list_free(struct ggml_list *l)
@@ -301,6 +388,7 @@ void ggml_made_free(struct ggml_made *x)
 {
     list_free(&x->tokens);
     list_free(&x->merges);
+    buffer_free(&x->charsmap);
     free(x->score);
     free(x->type);
     *x = (struct ggml_made){0};

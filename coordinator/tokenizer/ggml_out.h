@@ -15,6 +15,7 @@ struct ggml_list {
 struct ggml_made {
     struct ggml_tables tables; /* into what follows */
     struct ggml_list tokens, merges;
+    struct buffer charsmap;
     float *score;
     uint8_t *type;
     char pre[64];
