@@ -375,12 +375,74 @@ static void what_has_no_place_in_a_file(void **state)
     }
 }
 
+/* ---- as other programs read it ---- */
+
+/* Python's gguf, which knows nothing of this program, finds names, values and numbers in it. */
+static void as_python_reads_it(void **state)
+{
+    static const char *const find[] = {"python3", "-c", "import gguf", NULL};
+    static const enum pack_form forms[] = {PACK_AS_BF16, PACK_AS_Q8, PACK_AS_Q6, PACK_AS_Q5, PACK_AS_Q4};
+    struct process_result r = process_run("/usr/bin/env", find, NULL, 0, 30);
+    char *folder, *out, path[512];
+    int missing = r.status;
+
+    (void)state;
+    process_result_free(&r);
+    if (missing) {
+        print_message("skipped: python3 has no gguf\n");
+        skip();
+    }
+    folder = blocky_make();
+    for (size_t i = 0; i < sizeof forms / sizeof *forms + 1; i++) {
+        const char *model = i < sizeof forms / sizeof *forms ? folder : DEMO;
+
+        out = scratch_make();
+        snprintf(path, sizeof path, "%s/m.gguf", out);
+        pack(model, out, model == folder ? forms[i] : PACK_AS_Q8);
+        r = process_run("/usr/bin/env", (const char *const[]){"python3", "tests/read_gguf.py", model, path, NULL}, NULL,
+                        0, 30);
+        if (r.status || atoi(r.out) < 30) fail_msg("%s: %s%s", pack_form_info(forms[i])->name, r.out, r.err);
+        process_result_free(&r);
+        scratch_remove(out);
+    }
+    scratch_remove(folder);
+}
+
+/* Tokenizer, template, the ends of an answer and how tokens are drawn: the same texts come of the same seeds. */
+static void texts_stay(void **state)
+{
+    static const char *const ways[][8] = {
+        {"-p", "Once upon a time", "--seed", "7"},
+        {"-p", "Please tell me about Karl and the bell.", "--chat", "--temperature", "0"},
+        {"-p", "It's 12 o'clock,  they'd said: \xC3\xA9t\xC3\xA9!", "--temperature", "0"}};
+    char *out = scratch_make(), path[512];
+
+    (void)state;
+    pack(DEMO, out, PACK_AS_F32);
+    snprintf(path, sizeof path, "%s/m.gguf", out);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct process_result want, got;
+        const char *arg[16] = {"run", DEMO, "-n", "40", "-q"};
+
+        for (size_t k = 0; k < 8 && ways[i][k]; k++) arg[5 + k] = ways[i][k];
+        want = process_run("sluice", arg, NULL, 0, 30);
+        arg[1] = path;
+        got = process_run("sluice", arg, NULL, 0, 30);
+        if (want.status || got.status || strcmp(want.out, got.out) || !*got.out)
+            fail_msg("%s%s\n%s%s", want.out, want.err, got.out, got.err);
+        process_result_free(&want);
+        process_result_free(&got);
+    }
+    scratch_remove(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_stay),       cmocka_unit_test(numbers_stay_in_their_own_form),
         cmocka_unit_test(blocks_lose_little), cmocka_unit_test(blocks_of_odd_numbers),
         cmocka_unit_test(logits_stay_near),   cmocka_unit_test(what_has_no_place_in_a_file),
+        cmocka_unit_test(as_python_reads_it), cmocka_unit_test(texts_stay),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
