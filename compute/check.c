@@ -12,7 +12,7 @@
 
 /* Rows of blocks of a form as they lie in a tile, and how to call them. */
 struct stored {
-    const void *data; /* device */
+    const void *data; /* device; of packed rows, which are unpacked here, host */
     uint64_t rows, cols, row_bytes, file_off;
     uint32_t form, file;
     uint64_t name, row0;
@@ -59,7 +59,10 @@ static int check_stored(struct decoder *d, const struct stored *s, struct error 
         if (i % each == 0) {
             uint64_t n = blocks - i < each ? blocks - i : each;
 
-            ops_download(d->ops, host, (const uint8_t *)s->data + i * f->bytes, n * f->bytes);
+            if (s->packed)
+                memcpy(host, (const uint8_t *)s->data + i * f->bytes, n * f->bytes);
+            else
+                ops_download(d->ops, host, (const uint8_t *)s->data + i * f->bytes, n * f->bytes);
         }
         for (uint32_t k = 0; k < f->codes && !rc; k++) {
             uint64_t bits = form_code(f, host + i % each * f->bytes, k);
@@ -118,11 +121,12 @@ static int check_units(struct decoder *d, const struct weight_part *w, struct st
     s.data = rows;
     for (uint64_t i = 0, row = 0; row < w->weight.rows && !rc; i++, row += m->unit_rows) {
         struct unit u;
+        void *copy;
 
-        rc = unit_open(&u, (const uint8_t *)w->weight.data + (w->weight.unit[i] - w->weight.unit[0]),
-                       w->weight.unit[i + 1] - w->weight.unit[i], e);
+        rc = decoder_unit(d, w, i, &u, &copy, e);
         if (!rc && (u.rows > m->unit_rows || u.cols != m->cols || unit_code()->decode(&u, 0, u.chunks, rows)))
             rc = error_set(e, EBADMSG, "a unit of packed weights does not unpack: pack the model again");
+        free(copy);
         s.rows = rc ? 0 : u.rows;
         s.row0 = w->weight.row0 + row;
         s.file_off = w->weight.unit[i]; /* of the unit: what is in it has no place of its own */

@@ -159,24 +159,40 @@ int decoder_load(struct decoder *d, struct error *e)
 
 /* ---- weights ---- */
 
+int decoder_unit(const struct decoder *d, const struct weight_part *w, uint64_t i, struct unit *u, void **copy,
+                 struct error *e)
+{
+    const uint64_t *at = w->weight.unit + i, bytes = at[1] - at[0];
+    const uint8_t *data = (const uint8_t *)w->weight.data + (at[0] - w->weight.unit[0]);
+
+    *copy = NULL;
+    if (d->plan->run.backend != BACKEND_CUDA) return unit_open(u, data, bytes, e);
+    if (!(*copy = malloc(bytes))) return error_set(e, ENOMEM, "no memory to look at packed weights");
+    ops_download(d->ops, *copy, data, bytes);
+    return unit_open(u, *copy, bytes, e);
+}
+
 /* Packed weights: in the first sweep, and in one that checks, their bytes are those that were packed. What is read later
- * is as good as weights that are not packed: nobody looks. */
+ * is as good as weights that are not packed: nobody looks. On a device only a sweep that checks looks, for all would cross the
+ * link twice. */
 static int open_units(const struct decoder *d, struct weight_part *w, struct error *e)
 {
     const struct plan_matrix *m = w->weight.matrix;
-    const uint64_t *at = plan_units(d->plan) + m->unit0 + w->part->row0 / m->unit_rows, first = at[0];
+    bool first = !d->sweep && d->plan->run.backend != BACKEND_CUDA;
     uint64_t units = (w->part->rows + (uint64_t)m->unit_rows - 1) / m->unit_rows;
 
-    w->weight.unit = at;
-    for (uint64_t i = 0; i < units && (!d->sweep || d->checking); i++) {
+    w->weight.unit = plan_units(d->plan) + m->unit0 + w->part->row0 / m->unit_rows;
+    for (uint64_t i = 0; i < units && (first || d->checking); i++) {
         struct unit u;
-        int rc = unit_open(&u, (const uint8_t *)w->weight.data + (at[i] - first), at[i + 1] - at[i], e);
+        void *copy;
+        int rc = decoder_unit(d, w, i, &u, &copy, e);
 
         if (!rc) rc = unit_check(&u, e);
+        free(copy);
         if (rc)
             return error_prefix(e, "%s: tensor %s: offset %llu",
                                 plan_string(d->plan, plan_files(d->plan)[m->file].name), plan_string(d->plan, m->name),
-                                (unsigned long long)at[i]);
+                                (unsigned long long)w->weight.unit[i]);
     }
     return 0;
 }

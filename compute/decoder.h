@@ -64,3 +64,7 @@ struct weight_part {
     const void *bias_data;
 };
 int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, struct error *e);
+/* Unit i of packed weights, opened; *copy: of its bytes where they lie on a device, the caller's, after an error too. */
+struct unit;
+int decoder_unit(const struct decoder *d, const struct weight_part *w, uint64_t i, struct unit *u, void **copy,
+                 struct error *e);

@@ -140,6 +140,21 @@ static uint64_t cpu_scratch(const struct plan_shm *p, const struct plan_run *r)
     return cpu_panel(p) * r->threads + most(r->threads * round_up(each, 64) + shared, 2 * r->threads * smallest);
 }
 
+/* The same on a device. */
+uint64_t footprint_cuda_panel(const struct plan_matrix *m)
+{
+    return most(least(m->rows * m->row_bytes, FOOTPRINT_CUDA_PANEL), m->row_bytes);
+}
+
+static uint64_t cuda_panels(const struct plan_shm *p)
+{
+    uint64_t all = 0;
+
+    for (uint64_t i = 0; i < p->matrices.count; i++)
+        if (plan_matrices(p)[i].unit_rows) all = most(all, footprint_cuda_panel(&plan_matrices(p)[i]) + 256);
+    return all;
+}
+
 static uint64_t cuda_products(const struct plan_shm *p, const struct plan_run *r)
 {
     struct products x = largest_products(p);
@@ -172,7 +187,7 @@ uint64_t footprint_scratch(const struct plan_shm *p, const struct plan_run *r)
 
     if (r->backend == BACKEND_CPU) return cpu_scratch(p, r);
     return most(most(chains, most(65536, index_scores(p, r, FOOTPRINT_CUDA_PARTIAL) + 256)),
-                most(cuda_products(p, r), cuda_attention(p, r)));
+                most(cuda_panels(p) + cuda_products(p, r), cuda_attention(p, r)));
 }
 
 /* ---- activations ---- */

@@ -46,6 +46,7 @@
 #define FOOTPRINT_CUDA_SPAN        512u
 #define FOOTPRINT_CUDA_PARTIAL     (UINT64_C(64) << 20)
 #define FOOTPRINT_CUDA_WORKSPACE   (UINT64_C(32) << 20) /* cuBLAS: what NVIDIA recommends for Hopper */
+#define FOOTPRINT_CUDA_PANEL       (UINT64_C(8) << 20)  /* of packed matrices, what is unpacked at a time, if that is a row */
 #define FOOTPRINT_CUDA_STAGING     (UINT64_C(1) << 20)  /* pinned, on the host */
 
 #ifdef __cplusplus
@@ -54,6 +55,7 @@ extern "C" {
 
 /* Floats of work of one task of attention, and of one head of a delta rule (cpu). */
 uint64_t footprint_cpu_panel(uint64_t row_bytes); /* bytes; a multiple of 64 */
+uint64_t footprint_cuda_panel(const struct plan_matrix *m);
 uint64_t footprint_cpu_attention(uint32_t dk, uint32_t dv);
 uint64_t footprint_cpu_delta(uint32_t dk);
 /* The same of some columns of a head of a scan, whose positions are prepared so many at a time. */

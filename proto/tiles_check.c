@@ -36,7 +36,6 @@ static int check_units_part(const struct plan_shm *p, uint64_t i, const struct p
     const uint64_t *at = plan_units(p) + m->unit0;
     uint64_t first = x->row0 / m->unit_rows, last = (x->row0 + x->rows + m->unit_rows - 1) / m->unit_rows;
 
-    if (p->run.backend != BACKEND_CPU) PART_FAIL("is packed, which backend %u does not unpack", p->run.backend);
     if (x->form != FORM_B223) PART_FAIL("is stored in form %u, matrix %u is packed", x->form, x->index);
     if (!x->rows || x->row0 >= m->rows || x->rows > m->rows - x->row0 || x->row0 % m->unit_rows ||
         (x->row0 + x->rows != m->rows && (x->row0 + x->rows) % m->unit_rows))

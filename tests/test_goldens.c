@@ -17,6 +17,7 @@
 
 #include "tests/support_instance.h"
 #include "tests/mkmodel.h"
+#include "tests/support_process.h"
 #include "tests/support_temporary.h"
 
 #define TOLERANCE 2e-4f /* as tests/data/models/README.md states it */
@@ -263,10 +264,44 @@ static void same_bytes_at_any_setting(void **state)
 }
 
 /* --backend cuda: the same on a GPU (make test-gpu). */
+/* A packed folder is unpacked where it is computed, to the same bits. */
+static void packed_weights_are_the_same(void **state)
+{
+    struct golden raw = {.prompts = 40, .positions = 4, .position = {0, 7, 20, 39}, .vocab = 768}, packed;
+    struct options o[2];
+    struct process_result r;
+    char scratch[160];
+    float *want, *got;
+
+    (void)state;
+    if (!temporary_make(scratch, NULL)) fail_msg("no temporary folder");
+    for (uint32_t i = 0; i < 40; i++) raw.prompt[i] = (i * 37 + 5) % 700;
+    packed = raw;
+    snprintf(raw.folder, sizeof raw.folder, "tests/data/demo-model");
+    snprintf(packed.folder, sizeof packed.folder, "%.140s/packed", scratch);
+    r = process_run("sluice", (const char *const[]){"pack", raw.folder, packed.folder, "--to", "lossless", NULL}, NULL,
+                    0, 30);
+    if (r.status) fail_msg("%s", r.err);
+    process_result_free(&r);
+    for (uint32_t chunk = 3; chunk <= 40; chunk += 37) { /* kernels of few tokens, and of many */
+        o[0] = options_of(&raw);
+        o[1] = options_of(&packed);
+        o[0].batch_tokens = o[1].batch_tokens = (int)chunk;
+        want = logits_of(&raw, &o[0]);
+        got = logits_of(&packed, &o[1]);
+        assert_memory_equal(got, want, raw.positions * raw.vocab * sizeof(float));
+        free(want);
+        free(got);
+    }
+    temporary_remove(packed.folder);
+    temporary_remove(scratch);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_of_all), cmocka_unit_test(greedy_text_of_all),
-                                       cmocka_unit_test(same_bytes_at_any_setting)};
+                                       cmocka_unit_test(same_bytes_at_any_setting),
+                                       cmocka_unit_test(packed_weights_are_the_same)};
 
     on_gpu = argc == 3 && !strcmp(argv[1], "--backend") && !strcmp(argv[2], "cuda");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -613,28 +613,6 @@ static void plans_before_packing(void **state)
     scratch_remove(folder);
 }
 
-static void not_on_a_gpu(void **state)
-{
-    char *scratch = scratch_make();
-    const char *out = strdup(within(scratch, "out"));
-    struct plan_settings s = {.backend = BACKEND_CUDA};
-    struct plan_shm *plan;
-    struct error e = {0};
-    struct model *m;
-    uint64_t bytes;
-
-    (void)state;
-    pack(demo, out, 0);
-    assert_int_equal(model_open(&m, out, NULL, &e), 0);
-    assert_int_equal(plan_build(&plan, &bytes, model_program(m), &s, &e), -ENOTSUP);
-    assert_non_null(strstr(e.text, "--backend cpu"));
-    assert_null(plan);
-    model_close(m);
-    temporary_remove(out);
-    free((void *)(uintptr_t)out);
-    scratch_remove(scratch);
-}
-
 static void plans_and_profiles(void **state)
 {
     char *scratch = scratch_make();
@@ -693,7 +671,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(damaged_folders),
         cmocka_unit_test(mixed_folders),
         cmocka_unit_test(plans_and_profiles),
-        cmocka_unit_test(not_on_a_gpu),
         cmocka_unit_test(plans_before_packing),
         cmocka_unit_test(plans_in_the_least_memory),
         cmocka_unit_test(source_that_changes), /* the last: it changes the model */

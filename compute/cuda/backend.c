@@ -178,15 +178,18 @@ static int open_cublas(struct ops *o, struct error *e)
 
 static int open_staging(struct ops *o, struct error *e)
 {
-    if (backend_check(o, cudaHostAlloc((void **)&o->staging, CUDA_STAGING, cudaHostAllocDefault),
+    if (backend_check(o, cudaHostAlloc((void **)&o->staging, CUDA_STAGING + 64, cudaHostAllocDefault),
                       "pinned memory for uploads") &&
         backend_check(o, cudaEventCreateWithFlags(&o->staged[0], cudaEventDisableTiming), "cudaEventCreate") &&
         backend_check(o, cudaEventCreateWithFlags(&o->staged[1], cudaEventDisableTiming), "cudaEventCreate") &&
         backend_check(o, cudaEventCreateWithFlags(&o->paced[0], cudaEventDisableTiming | cudaEventBlockingSync),
                       "cudaEventCreate") &&
         backend_check(o, cudaEventCreateWithFlags(&o->paced[1], cudaEventDisableTiming | cudaEventBlockingSync),
-                      "cudaEventCreate"))
+                      "cudaEventCreate")) {
+        o->damaged = (uint32_t *)(o->staging + CUDA_STAGING);
+        *o->damaged = 0;
         return 0;
+    }
     return error_set(e, o->failed.code, "%s", o->failed.text);
 }
 
@@ -315,6 +318,8 @@ void ops_download(struct ops *o, void *host_dst, const void *src, uint64_t bytes
 int ops_sync(struct ops *o, struct error *e)
 {
     backend_check(o, cudaStreamSynchronize(o->stream), "kernels");
+    if (*(volatile uint32_t *)o->damaged)
+        backend_fail(o, EBADMSG, "units of packed weights do not unpack: they are damaged, `sluice verify` tells of the file");
     if (!o->failed.code) return 0;
     error_set(e, o->failed.code, "%s", o->failed.text);
     return -o->failed.code; /* stays: what was computed since cannot be trusted */

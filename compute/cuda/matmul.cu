@@ -106,6 +106,8 @@ bool sound(struct ops *o, const struct ops_weight *w)
     else if (grid && (!w->scale || !form_scaled_by(m->form, m->scale_form) || !m->block_rows || !m->block_cols))
         snprintf(what, sizeof what, "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
                  form_name(m->form), m->scale_form, form_name(m->scale_form));
+    else if (m->unit_rows && (!w->unit || (uintptr_t)w->data % 8))
+        snprintf(what, sizeof what, "packed weights that do not begin with a unit");
     else if ((uintptr_t)w->data % form_align(m->form) || (grid && (uintptr_t)w->scale % form_align(m->scale_form)))
         snprintf(what, sizeof what, "weights of %s that begin in the middle of a word", form_name(m->form));
     else if (w->rows > UINT32_MAX || m->cols > UINT32_MAX || !m->cols)
@@ -170,15 +172,13 @@ struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first
     return v;
 }
 
-void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                uint32_t flags, uint32_t n)
+/* y = x W^T of these rows, of which y and bias have the columns. Scratch from o->scratch_used on is free. */
+static void multiply_rows(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &v, const float *bias,
+                          bool norm, uint32_t n)
 {
-    bool few = n <= CUDA_GEMV_TOKENS, norm = flags & MATMUL_ROW_NORM;
-    weight_rows v;
+    const uint64_t used = o->scratch_used;
+    bool few = n <= CUDA_GEMV_TOKENS;
 
-    if (!n || !w->rows || !sound(o, w)) return;
-    v = weight_rows_of(w);
-    backend_scratch_begin(o);
     if (few) gemv(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
     else gemm(o, y, ldy, x, ldx, &v, n);
     if (!norm) {
@@ -190,7 +190,7 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
         weight_rows part = weight_rows_slice(&v, r, v.rows - r < NORM_ROWS ? v.rows - r : NORM_ROWS);
         float *inverse;
 
-        backend_scratch_begin(o);
+        o->scratch_used = used;
         inverse = (float *)backend_scratch(o, part.rows * sizeof *inverse);
         if (!inverse) return;
         launch(o, "lengths of rows", lengths_kernel, dim3(blocks_for(part.rows, THREADS / 32)), THREADS, 0, inverse, part);
@@ -199,17 +199,67 @@ void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t 
     }
 }
 
+/* y += x W of these rows, whose inputs x has the columns of. */
+static void multiply_rows_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &v, uint32_t n)
+{
+    if (n <= CUDA_GEMV_TOKENS) gemv_t(o, y, ldy, x, ldx, v, n);
+    else gemm_t(o, y, ldy, x, ldx, &v, n);
+}
+
+/* Of packed weights, panels of rows, one after the other through the same scratch: there is one stream. Of others all at once.
+ * NULL: what failed is kept. */
+struct panels {
+    struct ops *o;
+    const struct ops_weight *w;
+    void *scratch;
+    uint64_t bytes, used, row;
+};
+
+static bool panels_begin(struct panels *p, struct ops *o, const struct ops_weight *w)
+{
+    *p = {o, w, NULL, 0, 0, 0};
+    backend_scratch_begin(o);
+    if (w->matrix->unit_rows) {
+        p->bytes = footprint_cuda_panel(w->matrix);
+        if (!(p->scratch = backend_scratch(o, p->bytes))) return false;
+    }
+    p->used = o->scratch_used;
+    return true;
+}
+
+static bool panels_next(struct panels *p, weight_rows *v, uint64_t *row)
+{
+    if (p->row >= p->w->rows) return false;
+    *row = p->row;
+    p->o->scratch_used = p->used;
+    if (p->scratch) p->row += unpack_rows(p->o, p->w, p->row, p->scratch, p->bytes, v);
+    else *v = weight_rows_of(p->w), p->row = p->w->rows;
+    return true;
+}
+
+void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
+                uint32_t flags, uint32_t n)
+{
+    struct panels p;
+    weight_rows v;
+    uint64_t row;
+
+    if (!n || !w->rows || !sound(o, w) || !panels_begin(&p, o, w)) return;
+    while (panels_next(&p, &v, &row))
+        multiply_rows(o, y + row, ldy, x, ldx, v, bias ? bias + row : NULL, flags & MATMUL_ROW_NORM, n);
+}
+
 void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
                   bool init, uint32_t n)
 {
+    struct panels p;
     weight_rows v;
+    uint64_t row;
 
     if (!n || !sound(o, w)) return;
-    v = weight_rows_of(w);
     if (init)
-        launch(o, "bias", fill_kernel, dim3(blocks_for(v.cols, THREADS), grid_rows(n)), THREADS, 0, y, ldy, bias, v.cols, n);
-    if (!w->rows) return;
-    backend_scratch_begin(o);
-    if (n <= CUDA_GEMV_TOKENS) gemv_t(o, y, ldy, x, ldx, v, n);
-    else gemm_t(o, y, ldy, x, ldx, &v, n);
+        launch(o, "bias", fill_kernel, dim3(blocks_for(w->matrix->cols, THREADS), grid_rows(n)), THREADS, 0, y, ldy, bias,
+               (uint32_t)w->matrix->cols, n);
+    if (!w->rows || !panels_begin(&p, o, w)) return;
+    while (panels_next(&p, &v, &row)) multiply_rows_t(o, y, ldy, x + row, ldx, v, n);
 }

@@ -22,6 +22,11 @@ struct weight_rows weight_rows_of(const struct ops_weight *w);
 /* Rows [first, first + count) of w. */
 struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first, uint32_t count);
 
+/* Rows of packed weights, from row on, as BF16 in scratch (256-byte aligned): as many as its bytes hold, of so few units that
+ * one launch does. Returns their number, at least 1, where bytes hold a row. */
+uint32_t unpack_rows(struct ops *o, const struct ops_weight *w, uint64_t row, void *scratch, uint64_t bytes,
+                     struct weight_rows *out);
+
 /* The scales of row r (counted from w's first row), and the scale of its column c. */
 ELEMENT_FN const uint8_t *weight_scale_row(const struct weight_rows *w, uint64_t r)
 {

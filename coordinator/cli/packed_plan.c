@@ -16,7 +16,7 @@ int packed_plan_guess(struct packed_plan *x, const struct plan_shm *program, con
     int rc;
 
     *x = (struct packed_plan){0};
-    if (s->backend != BACKEND_CPU) return 0; /* the cuda backend does not unpack */
+    if (s->backend != BACKEND_CPU) return 0; /* how fast a GPU unpacks nobody has measured */
     rc = pack_guess(&x->program, program, e);
     if (rc || !x->program || plan_build(&x->plan, &bytes, x->program, s, &unfit)) return rc;
     calibration_load(&x->speeds, path, x->plan);

@@ -87,13 +87,6 @@ static int build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *
     return 0;
 }
 
-static bool is_packed(const struct plan_shm *program)
-{
-    for (uint64_t i = 0; i < program->matrices.count; i++)
-        if (plan_matrices(program)[i].unit_rows) return true;
-    return false;
-}
-
 int plan_build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *program, const struct plan_settings *s,
                struct error *e)
 {
@@ -101,18 +94,6 @@ int plan_build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *pr
     struct error why;
     int rc;
 
-    if (s->backend == BACKEND_CUDA && is_packed(program)) {
-        if (!s->backend_auto || s->device_memory_given) {
-            *out = NULL;
-            return error_set(
-                e, ENOTSUP,
-                "the model is packed, and the cuda backend does not unpack: take --backend cpu, or the folder "
-                "that `sluice unpack` gives");
-        }
-        log_info("the processor computes: the model is packed, and the cuda backend does not unpack");
-        processor.backend = BACKEND_CPU;
-        s = &processor;
-    }
     rc = build(out, bytes, program, s, &why);
 
     if (rc == -ENOMEM && s->backend == BACKEND_CUDA && s->backend_auto && !s->device_memory_given) {

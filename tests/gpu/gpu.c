@@ -41,15 +41,26 @@ struct ops *gpu_open(uint64_t scratch_bytes)
     return o;
 }
 
+static void free_all(struct ops *o)
+{
+    while (count) {
+        count--;
+        ops_free(o, taken[count].p, taken[count].bytes);
+    }
+}
+
 void gpu_forget(struct ops *o)
 {
     struct error e = {0};
 
     if (ops_sync(o, &e)) fail_msg("%s", e.text);
-    while (count) {
-        count--;
-        ops_free(o, taken[count].p, taken[count].bytes);
-    }
+    free_all(o);
+}
+
+void gpu_abandon(struct ops *o)
+{
+    free_all(o);
+    ops_close(o);
 }
 
 void gpu_close(struct ops *o)

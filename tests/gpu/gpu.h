@@ -15,6 +15,7 @@ void *gpu_new(struct ops *o, uint64_t bytes);
 void *gpu_put(struct ops *o, const void *host, uint64_t bytes); /* NULL stays NULL */
 float *gpu_get(struct ops *o, const float *device, size_t n);   /* malloced */
 void gpu_forget(struct ops *o);
+void gpu_abandon(struct ops *o); /* closes one that has failed */
 
 uint32_t gpu_random(uint64_t *seed);
 float gpu_uniform(uint64_t *seed); /* in [-1, 1) */

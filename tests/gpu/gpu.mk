@@ -7,7 +7,7 @@ REFERENCE := $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard compute/cpu/reference
 GPU_TESTS := $(patsubst tests/gpu/%.c,%,$(sort $(wildcard tests/gpu/test_*.c)))
 
 # On the device: $(B)/gpu/test_*
-$(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(REFERENCE) $(B)/libcompute_cuda.a $(call LIB,proto)
+$(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(B)/obj/tests/support_units.o $(REFERENCE) $(B)/libcompute_cuda.a $(call LIB,proto)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_cuda) $(LIBS_compute) $(LIBS_proto)
@@ -46,7 +46,7 @@ $(B)/tests/pretend.so: tests/gpu/emulated/pretend.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(filter-out -fsanitize=%,$(CFLAGS)) -shared -fPIC -o $@ $<
-$(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(REFERENCE) $(call EMULATED_CUDA,compute) $(call LIB,proto)
+$(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/tests/support_forms.o $(B)/obj/tests/support_units.o $(REFERENCE) $(call EMULATED_CUDA,compute) $(call LIB,proto)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)

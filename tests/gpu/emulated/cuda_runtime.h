@@ -113,6 +113,9 @@ struct dim3 {
     {
     }
 };
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
@@ -125,6 +128,15 @@ float *emulated_shared(void);
 void __syncthreads(void);
 void __syncwarp(void);
 float __shfl_xor_sync(unsigned mask, float x, int lane);
+unsigned __shfl_sync(unsigned mask, unsigned x, int lane);
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+static inline int __popcll(unsigned long long x)
+{
+    return __builtin_popcountll(x);
+}
 
 /* Checks the alignment that the device would insist on. */
 void emulated_check_aligned(const void *p, size_t bytes);

@@ -52,6 +52,7 @@ void (*kernel_body)(void *);
 void *kernel_arg;
 std::vector<float> shared_memory;
 float shuffled[MOST];
+unsigned shuffled_words[MOST];
 
 #if defined(__x86_64__)
 void *main_sp;
@@ -175,19 +176,34 @@ void __syncwarp(void)
     barrier(true);
 }
 
-float __shfl_xor_sync(unsigned mask, float x, int lane)
+namespace {
+
+/* What the lane of that number in this one's warp hands over; all of them call. */
+template <typename T> T shuffle(T *room, unsigned mask, T x, unsigned other)
 {
     unsigned me = current;
-    float y;
+    T y;
 
     if (mask != 0xffffffffu) die("a shuffle of part of a warp");
     if (me / 32 * 32 + 32 > threads) die("a shuffle in a warp that is not full");
-    shuffled[me] = x;
+    room[me] = x;
     barrier(true);
-    if (!fibers[me ^ (unsigned)lane].alive) die("a shuffle with a lane that has ended");
-    y = shuffled[me ^ (unsigned)lane];
+    if (!fibers[other].alive) die("a shuffle with a lane that has ended");
+    y = room[other];
     barrier(true);
     return y;
+}
+
+} /* namespace */
+
+float __shfl_xor_sync(unsigned mask, float x, int lane)
+{
+    return shuffle(shuffled, mask, x, current ^ (unsigned)lane);
+}
+
+unsigned __shfl_sync(unsigned mask, unsigned x, int lane)
+{
+    return shuffle(shuffled_words, mask, x, current / 32 * 32 + (unsigned)lane % 32);
 }
 
 void emulated_check_aligned(const void *p, size_t bytes)
