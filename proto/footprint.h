@@ -46,8 +46,8 @@
 #define FOOTPRINT_CUDA_SPAN        512u
 #define FOOTPRINT_CUDA_PARTIAL     (UINT64_C(64) << 20)
 #define FOOTPRINT_CUDA_WORKSPACE   (UINT64_C(32) << 20) /* cuBLAS: what NVIDIA recommends for Hopper */
-#define FOOTPRINT_CUDA_PANEL       (UINT64_C(8) << 20)  /* of packed matrices, what is unpacked at a time, if that is a row */
-#define FOOTPRINT_CUDA_STAGING     (UINT64_C(1) << 20)  /* pinned, on the host */
+#define FOOTPRINT_CUDA_PANEL       (UINT64_C(8) << 20) /* of packed matrices, what is unpacked at a time, if that is a row */
+#define FOOTPRINT_CUDA_STAGING     (UINT64_C(1) << 20) /* pinned, on the host */
 
 #ifdef __cplusplus
 extern "C" {

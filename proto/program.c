@@ -5,9 +5,8 @@
 const char *plan_op_name(uint32_t kind)
 {
     static const char *const names[OP_KINDS] = {
-        "embed",     "norm", "matmul", "headmm", "rope",    "copy",   "add",    "act",      "scale",
-        "attention", "conv", "delta",  "router", "experts", "select", "logits", "scan",     "position",
-        "xielu",     "index",
+        "embed", "norm",  "matmul", "headmm",  "rope",   "copy",   "add",  "act",      "scale", "attention",
+        "conv",  "delta", "router", "experts", "select", "logits", "scan", "position", "xielu", "index",
     };
 
     return kind < OP_KINDS ? names[kind] : "unknown";

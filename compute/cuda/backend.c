@@ -319,7 +319,8 @@ int ops_sync(struct ops *o, struct error *e)
 {
     backend_check(o, cudaStreamSynchronize(o->stream), "kernels");
     if (*(volatile uint32_t *)o->damaged)
-        backend_fail(o, EBADMSG, "units of packed weights do not unpack: they are damaged, `sluice verify` tells of the file");
+        backend_fail(o, EBADMSG,
+                     "units of packed weights do not unpack: they are damaged, `sluice verify` tells of the file");
     if (!o->failed.code) return 0;
     error_set(e, o->failed.code, "%s", o->failed.text);
     return -o->failed.code; /* stays: what was computed since cannot be trusted */

@@ -37,7 +37,7 @@ struct ops {
     uint32_t device;
     int capability;     /* 90 for 9.0 */
     uint64_t allocated; /* by ops_alloc() */
-    uint32_t *damaged; /* in host memory that the device writes to: packed weights that do not unpack were met */
+    uint32_t *damaged;  /* in host memory that the device writes to: packed weights that do not unpack were met */
     uint8_t *staging;
     uint64_t staging_used; /* of its current half */
     uint32_t staging_half;

@@ -402,10 +402,10 @@ uint32_t build_table(struct build *b, const char *name, uint32_t rows, uint32_t 
     struct plan_vector v = {0};
 
     snprintf(full, sizeof full, "%s%s.weight", b->base, name);
-    t = find(b, full, TENSOR_DTYPES, shape, 2);
+    t = build_tensor(b, full, TENSOR_DTYPES, shape, 2);
     if (!t) return 0;
     if (!same_shape(t, shape, 2)) {
-        shape_fault(b, t, shape, 2);
+        build_shape_fault(b, t, shape, 2);
         if (!build_ok(b)) return 0;
     }
     v.form = form_of(b, t);
@@ -413,7 +413,7 @@ uint32_t build_table(struct build *b, const char *name, uint32_t rows, uint32_t 
         build_fault(b, "%s: tensor %s: a table of positions in %s is not supported", tensors_path(b->t, t),
                     tensor_stored_name(t), form_name(v.form));
     if (!build_ok(b)) return 0;
-    v.file = program_file_of(b, t);
+    v.file = build_file_of(b, t);
     v.file_off = t->offset;
     for (uint32_t row = 0; row < rows && build_ok(b); row += POSITION_ROWS) {
         v.elements = (uint64_t)(rows - row < POSITION_ROWS ? rows - row : POSITION_ROWS) * cols;

@@ -62,7 +62,7 @@ struct stack {
     const char *embed, *final_norm, *head;                                   /* head: NULL: lm_head */
     const char *before_attention, *after_attention, *before_mlp, *after_mlp; /* norms; NULL: none */
     bool parallel, tied, head_bias;
-    bool one_block; /* a layer is its attend alone */
+    bool one_block;           /* a layer is its attend alone */
     bool parallel_norms;      /* parallel, and the feed forward has a norm of its own: before_mlp */
     bool sum_normed;          /* x = after(x + branch) in place of x + after(branch) */
     const char *embed_norm;   /* of the embedding; NULL: none */
