@@ -90,6 +90,7 @@ void family_ernie45_moe(struct build *b)
     o.first = config_size_or(b->c, "moe_layer_start_index", 0, 1u << 20, 1, b->e);
     o.interval = config_size_or(b->c, "moe_layer_interval", 1, 1u << 20, 1, b->e);
     o.last = last_layer(b);
+    s.head_bias = s.mlp.up_bias;
     s.own = &o;
     s.feed = feed;
     stack_build(b, &s);
