@@ -384,6 +384,9 @@ static void outputs_refused(void **state)
     assert_refused(DEMO, within(scratch, "out"), PACK_AS_Q8, EINVAL, "ends with .gguf");
     assert_refused(DEMO, within(scratch, "no/such.gguf"), PACK_AS_Q8, ENOENT, "make it first");
     assert_absent(within(scratch, "out.resume"));
+    scratch_write(scratch, "half.gguf.partial", "somebody's download");
+    assert_refused(DEMO, within(scratch, "half.gguf"), PACK_AS_Q8, EEXIST, "nothing says what it is");
+    assert_absent(within(scratch, "half.gguf.resume"));
     assert_int_equal(SLUICE("pack", DEMO, within(scratch, "packed")), 0);
     assert_refused(within(scratch, "packed"), within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL,
                    "`sluice unpack` it first");
@@ -417,6 +420,36 @@ static void sources_refused(void **state)
         scratch_remove(scratch);
         scratch_remove(folder);
     }
+}
+
+/* A window that its files have no words for is told, and not refused: texts within it are answered alike. */
+static void windows_are_told(void **state)
+{
+    char *folder = reference_make("mistral-window"), *scratch = scratch_make();
+
+    (void)state;
+    if (SLUICE("pack", folder, within(scratch, "x.gguf"), "--to", "f32")) fail_msg("%s", last.err);
+    assert_non_null(strstr(last.err, "have no window"));
+    scratch_remove(scratch);
+    scratch_remove(folder);
+}
+
+/* What is no number becomes none in another form. */
+static void numbers_refused(void **state)
+{
+    char *folder = reference_make("llama-tied-f32"), *scratch = scratch_make(), path[512], *bytes;
+    uint64_t n;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    load(&bytes, &n, path);
+    memset(bytes + n - 4, 0xff, 4);
+    store(path, bytes, n);
+    free(bytes);
+    assert_refused(folder, within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL, "holds a number that is none");
+    assert_absent(within(scratch, "x.gguf"));
+    scratch_remove(scratch);
+    scratch_remove(folder);
 }
 
 /* ---- before anything is written ---- */
@@ -487,6 +520,8 @@ int main(void)
         cmocka_unit_test(from_a_gguf),
         cmocka_unit_test(outputs_refused),
         cmocka_unit_test(sources_refused),
+        cmocka_unit_test(windows_are_told),
+        cmocka_unit_test(numbers_refused),
         cmocka_unit_test(plans),
         cmocka_unit_test(chosen_by_speedup),
     };

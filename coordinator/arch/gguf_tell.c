@@ -220,6 +220,24 @@ static bool is_rule(const char *type)
     return false;
 }
 
+/* Where models see pictures too, which columns turn by which of three positions: for text these are one and the same, but
+ * other programs want to know. */
+static void tell_sections(struct gguf_values *v, const json_t *rules)
+{
+    static const char *const kinds[] = {"qwen2vl", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe"};
+    const json_t *list = json_object_get(rules, "mrope_section");
+    int32_t sections[4] = {(int32_t)v->rope_dim / 2};
+    char full[KEY_BYTES];
+    bool is = false;
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) is |= !strcmp(kinds[i], v->architecture);
+    for (size_t i = 0; i < 4 && json_is_array(list); i++)
+        sections[i] = (int32_t)json_integer_value(json_array_get(list, i));
+    if (!is || !new_key(v, full, "rope.dimension_sections")) return;
+    gguf_out_array(v->tells->out, full, GGUF_I32, 4);
+    gguf_out_element(v->tells->out, sections, sizeof sections);
+}
+
 static void tell_rope(struct gguf_values *v, struct gguf_factors *f)
 {
     const struct plan_shm *p = v->tells->program;
@@ -234,6 +252,7 @@ static void tell_rope(struct gguf_values *v, struct gguf_factors *f)
     gguf_tell_int(v, "rope.dimension_count", v->rope_dim);
     gguf_tell_real(v, "rope.freq_base", theta);
     if (json_is_object(sliding)) tell_json(v, "rope.freq_base_swa", json_object_get(sliding, "rope_theta"));
+    tell_sections(v, rules);
     if (!type) return;
     if (!json_is_array(longer) && !is_rule(type)) snprintf(v->tells->unsaid, sizeof v->tells->unsaid, "%.40s", type);
     if (!strcmp(type, "llama3")) divide(f, p, theta);

@@ -352,6 +352,9 @@ static int refuse_names(const struct writing *w)
     for (uint32_t i = 0; i < w->p->files.count; i++) {
         const struct out_file *f = &w->file[i];
 
+        if (!access(f->partial, F_OK) && access(w->resume, F_OK))
+            return error_set(w->e, EEXIST, "%s is there, and nothing says what it is: remove it, or give another name",
+                             f->partial);
         if (stat(f->path, &st)) continue;
         for (uint32_t k = 0; k < t->file_count; k++)
             if (!stat(t->files[k].path, &in) && in.st_dev == st.st_dev && in.st_ino == st.st_ino)
