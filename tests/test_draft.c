@@ -333,6 +333,69 @@ static void memory_is_as_planned(void **state)
     assert_int_equal(cost_of_guessing(0, 5, 5000), 0);
 }
 
+/* ---- what is promised ---- */
+
+#define BLOCKS     12u
+#define BLOCK      40u
+#define TEXT       6000u
+#define OF_A_SWEEP 48u
+
+/* Pieces that were there before, one after the other, of any length, and now and then something new: right guesses come in runs, and
+ * as many tokens come of sweeps as were predicted. */
+static void promises_are_kept(void **state)
+{
+    static uint32_t block[BLOCKS][BLOCK], text[TEXT];
+    static float logits[500];
+    static struct guess out[OF_A_SWEEP];
+    struct drafter_config c = {.most = OF_A_SWEEP, .fixed = true, .roots = 1, .tokens = TEXT, .vocab = 500};
+    struct guess_root r = {.token = text, .count = 1, .prompt = 1, .number = 1, .sampling = &greedy};
+    struct drafter_stats t;
+    struct drafter *d;
+    struct guesser g;
+    struct error e;
+    uint32_t at = 0;
+
+    (void)state;
+    seed = 3;
+    for (uint32_t i = 0; i < BLOCKS * BLOCK; i++) block[i / BLOCK][i % BLOCK] = below(500);
+    while (at < TEXT) {
+        const uint32_t *from = block[below(BLOCKS)];
+        uint32_t n = 1 + below(BLOCK);
+
+        for (uint32_t i = 0; i < n && at < TEXT; i++) text[at++] = below(60) ? from[i] : below(500);
+    }
+    assert_int_equal(drafter_open(&d, &c, &e), 0);
+    g = drafter_guesser(d);
+    while (r.count < TEXT) {
+        struct guess_ask ask = {.root = &r, .roots = 1, .positions = 1, .most = OF_A_SWEEP};
+        uint32_t n, node = 0, made = 0, k;
+
+        r.most = TEXT - r.count - 1;
+        n = g.guess(g.arg, &ask, out);
+        do {
+            uint32_t token = text[r.count + made++];
+
+            logits[token] = 9;
+            g.seen(g.arg, &(struct guess_seen){0, node, token, logits});
+            logits[token] = 0;
+            for (k = 0; k < n; k++)
+                if (out[k].token == token && out[k].parent == (node ? node - 1 : GUESS_ROOT)) break;
+            node = k + 1;
+        } while (k < n && r.count + made < TEXT);
+        r.count += made;
+        g.swept(g.arg, &(struct guess_sweep){.positions = n + 1, .guesses = n, .rows = n + 1, .tokens = made});
+    }
+    t = drafter_stats(d);
+    drafter_close(d);
+    assert_int_equal(t.tokens, TEXT - 1);
+    assert_true(t.tokens > 3 * t.sweeps);
+    if (fabs(t.predicted / (double)t.tokens - 1) > 0.1)
+        fail_msg("%.2f tokens of a sweep, %.2f predicted", (double)t.tokens / (double)t.sweeps,
+                 t.predicted / (double)t.sweeps);
+    print_message("%.2f tokens of a sweep, %.2f predicted\n", (double)t.tokens / (double)t.sweeps,
+                  t.predicted / (double)t.sweeps);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +407,7 @@ int main(void)
         cmocka_unit_test(trees_are_as_large_as_they_pay),
         cmocka_unit_test(budgets_learn),
         cmocka_unit_test(memory_is_as_planned),
+        cmocka_unit_test(promises_are_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -347,6 +347,7 @@ static void what_a_run_tells(void **state)
     plan = json_of(r.out);
     d = json_object_get(json_object_get(plan, "speculation"), "draft");
     assert_true(number(d, "bytes") > 1e6 && number(d, "seconds_per_step") > 0);
+    assert_int_equal(json_array_size(json_object_get(d, "tokens_per_sweep")), 2);
     process_result_free(&r);
     json_decref(plain);
     json_decref(o);

@@ -370,6 +370,7 @@ static void meet_all(struct scheduler *s)
 {
     const struct guesser *g = &s->config.guesser;
 
+    if (g->meet) g->meet(g->arg, NULL);
     for (uint32_t i = 0; g->meet && i < s->joined; i++) {
         struct guess_root r = root_of(s->list[i], 0, s->sweep.chains);
 

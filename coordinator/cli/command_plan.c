@@ -16,6 +16,22 @@
 #include "coordinator/plan/stored.h"
 #include "coordinator/plan/unpack.h"
 
+static double step_of(const struct draft_model *small)
+{
+    return draft_model_seconds(small, draft_model_width(small));
+}
+
+static json_t *small_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v,
+                          const struct draft_model *small)
+{
+    struct plan_speculation x = plan_speculation_small(s, p, v, step_of(small));
+
+    return json_pack("{s:s,s:I,s:f,s:s,s:[f,f],s:[f,f]}", "model", draft_model_name(small), "bytes",
+                     (json_int_t)draft_model_bytes(small), "seconds_per_step", step_of(small), "from", PLAN_DRAFT_FROM,
+                     "tokens_per_sweep", x.least.tokens, x.most.tokens, "seconds_per_token", x.least.seconds,
+                     x.most.seconds);
+}
+
 static json_t *speculation_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v,
                                 const struct draft_model *small)
 {
@@ -27,11 +43,7 @@ static json_t *speculation_json(const struct plan_summary *s, const struct plan_
         json_object_set_new(o, x[k].name,
                             json_pack("{s:[f,f],s:[f,f]}", "tokens_per_sweep", x[k].least.tokens, x[k].most.tokens,
                                       "seconds_per_token", x[k].least.seconds, x[k].most.seconds));
-    if (small)
-        json_object_set_new(o, "draft",
-                            json_pack("{s:s,s:I,s:f}", "model", draft_model_name(small), "bytes",
-                                      (json_int_t)draft_model_bytes(small), "seconds_per_step",
-                                      draft_model_seconds(small, draft_model_width(small))));
+    if (small) json_object_set_new(o, "draft", small_json(s, p, v, small));
     return o;
 }
 
@@ -153,13 +165,16 @@ static void print_speculation(const struct plan_summary *s, const struct plan_sh
     print_range("prose", &x[2]);
 }
 
-static void print_small(const struct draft_model *small)
+static void print_small(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v,
+                        const struct draft_model *small)
 {
+    struct plan_speculation x = plan_speculation_small(s, p, v, step_of(small));
     char a[32];
 
-    printf("The draft model %s takes %s of the memory, %.3g s to be asked about %u tokens.\n", draft_model_name(small),
-           value_size_text(draft_model_bytes(small), a, sizeof a), draft_model_seconds(small, draft_model_width(small)),
-           draft_model_width(small));
+    printf("The draft model %s takes %s of the memory, %.3g s to be asked about %u tokens (%s):\n",
+           draft_model_name(small), value_size_text(draft_model_bytes(small), a, sizeof a), step_of(small),
+           draft_model_width(small), PLAN_DRAFT_FROM);
+    print_range("prose", &x);
 }
 
 /* Its tokens are compared where both have any; what else is amiss with a tokenizer a run tells. */
@@ -206,7 +221,7 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
            value_size_text(s->sweep_bytes, a, sizeof a), v->page_cache ? "the page cache" : "disk", v->disk / 1e9,
            v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
     print_speculation(s, p, v);
-    if (small) print_small(small);
+    if (small && p->run.guesses) print_small(s, p, v, small);
     print_answers(s, p, v);
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
            s->max_positions);

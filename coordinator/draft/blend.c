@@ -9,7 +9,8 @@
 #define Q_LEAST     0.002 /* less is not worth a place in the list */
 #define NGRAMS_MOST (BLEND_MOST - RECYCLE_TOKENS)
 
-#define BETA_ONE 3
+#define BETA_ONE   3
+#define BETA_SMALL 6 /* a small model that is of use is right more often than its likeliest token is likely */
 static const double betas[BLEND_BETAS] = {0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4.5, 7, 10};
 
 void blend_open(struct blend *b, const struct ngrams *g, const struct recycle *r)
@@ -17,7 +18,7 @@ void blend_open(struct blend *b, const struct ngrams *g, const struct recycle *r
     *b = (struct blend){.ngrams = g,
                         .recycle = r,
                         .recycled.best = BETA_ONE,
-                        .neural.best = BETA_ONE,
+                        .neural.best = BETA_SMALL,
                         .neural_trials = 4,
                         .neural_hits = 3.8};
     for (uint32_t k = 0; k < NGRAM_ORDERS; k++) b->weight[k] = 0.5 + 0.05 * k;

@@ -32,6 +32,15 @@ struct streak {
     uint32_t number, run;
 };
 
+/* How often guesses were right whose paths had about this probability: right ones follow each other, so that products of what is
+ * right for each of them are too small for long paths. */
+#define PATH_BINS   8u   /* 1/2 to 1, 1/4 to 1/2, ... */
+#define PATH_FORGET 0.97 /* with each sweep */
+#define PATH_BEFORE 1.5  /* what a bin is assumed to have seen, and found as it was told */
+struct paths {
+    double told[PATH_BINS], right[PATH_BINS];
+};
+
 struct drafter {
     struct drafter_config config;
     double *experts;
@@ -41,6 +50,8 @@ struct drafter {
     struct streak streak[STREAKS]; /* of the sequences whose numbers have these last bits */
     struct budget budget;
     struct tree tree;
+    struct paths paths;
+    bool *right; /* [most] of the sweep under way */
     /* the sweep under way */
     const struct guess_ask *ask;
     uint32_t *number, *run; /* [roots] */
@@ -79,7 +90,8 @@ uint64_t drafter_bytes(uint32_t most, uint32_t roots, uint32_t tokens, bool smal
 {
     return sizeof(struct drafter) + history_bytes(tokens) + recycle_bytes(places(tokens)) +
            tree_bytes(most, roots, small ? drafter_nodes(most) : 0) +
-           (small ? most * (sizeof(struct neural_node) + sizeof(struct blend_scores) + 8) : 0) + roots * UINT64_C(9);
+           (small ? most * (sizeof(struct neural_node) + sizeof(struct blend_scores) + 8) : 0) + roots * UINT64_C(9) +
+           most;
 }
 
 static int allocate(struct drafter *d, struct error *e)
@@ -89,13 +101,14 @@ static int allocate(struct drafter *d, struct error *e)
     d->number = calloc(c->roots, sizeof *d->number);
     d->run = calloc(c->roots, sizeof *d->run);
     d->has = calloc(c->roots, sizeof *d->has);
+    d->right = calloc(c->most, sizeof *d->right);
     if (c->costs.experts) d->experts = malloc((c->costs.most + UINT64_C(1)) * sizeof *d->experts);
     if (c->neural) {
         d->batch = calloc(c->width, sizeof *d->batch);
         d->of = calloc(c->width, sizeof(struct tree_node *));
         d->scores = calloc(c->width, sizeof *d->scores);
     }
-    if (d->number && d->run && d->has && (d->experts || !c->costs.experts) &&
+    if (d->number && d->run && d->has && d->right && (d->experts || !c->costs.experts) &&
         (!c->neural || (d->batch && d->of && d->scores)))
         return 0;
     return error_set(e, ENOMEM, "no memory for trees of %u guesses", c->most);
@@ -137,6 +150,7 @@ void drafter_close(struct drafter *d)
     free(d->number);
     free(d->run);
     free(d->has);
+    free(d->right);
     free(d->batch);
     free(d->of);
     free(d->scores);
@@ -171,6 +185,39 @@ static void plant(struct drafter *d)
     tree_plant(&d->tree, d->ask->root, roots, d->run);
 }
 
+static uint32_t path_bin(double p)
+{
+    uint32_t k = 0;
+
+    for (; k + 1 < PATH_BINS && p < 0.5; p *= 2) k++;
+    return k;
+}
+
+static double path_likely(const struct drafter *d, double p)
+{
+    uint32_t k = path_bin(p);
+    double x = p * (d->paths.right[k] + PATH_BEFORE) / (d->paths.told[k] + PATH_BEFORE);
+
+    return x < 1 ? x : 1;
+}
+
+/* Of the guesses of the sweep that is done. */
+static void learn_paths(struct drafter *d)
+{
+    struct paths *x = &d->paths;
+
+    for (uint32_t k = 0; k < PATH_BINS && d->guesses; k++) {
+        x->told[k] *= PATH_FORGET;
+        x->right[k] *= PATH_FORGET;
+    }
+    for (uint32_t i = 0; i < d->guesses; i++) {
+        double p = tree_at(&d->tree, 0, i)->p;
+
+        x->told[path_bin(p)] += p;
+        x->right[path_bin(p)] += d->right[i];
+    }
+}
+
 /* The tree as large as it pays: how many of its guesses. */
 static uint32_t choose(struct drafter *d, uint32_t most)
 {
@@ -184,7 +231,7 @@ static uint32_t choose(struct drafter *d, uint32_t most)
         uint32_t n = t->guesses;
         double longer = budget_seconds(&d->budget, at + n, rows + n);
 
-        tokens += tree_at(t, 0, n - 1)->p;
+        tokens += path_likely(d, tree_at(t, 0, n - 1)->p);
         if (longer > seconds) seconds = longer;
         if (!d->config.fixed && !(seconds / tokens < least)) continue;
         least = seconds / tokens;
@@ -327,6 +374,7 @@ static uint32_t on_guess(void *arg, const struct guess_ask *ask, struct guess *o
         out[i] = (struct guess){x->root, x->parent, x->token};
     }
     tree_leave(&d->tree);
+    memset(d->right, 0, d->guesses * sizeof *d->right);
     d->ask = NULL;
     d->asked = true;
     return d->guesses;
@@ -354,6 +402,7 @@ static void on_seen(void *arg, const struct guess_seen *s)
         d->streak[d->number[s->root] % STREAKS] = (struct streak){d->number[s->root], blend_run(&x->list, s->token)};
     }
     if (s->node) count_hit(d, x->from);
+    if (s->node) d->right[s->node - 1] = true;
     recycle_keep(d->recycle, c.end, c.known, s->logits, d->config.vocab);
 }
 
@@ -366,6 +415,7 @@ static void on_swept(void *arg, const struct guess_sweep *s)
     d->blind = s->guesses ? d->blind + 1 : 0;
     if (!d->asked) return;
     d->asked = false;
+    learn_paths(d);
     d->stats.sweeps++;
     d->stats.guesses += s->guesses;
     d->stats.tokens += s->tokens;
@@ -376,6 +426,10 @@ static void on_meet(void *arg, const struct guess_root *r)
 {
     struct drafter *d = arg;
 
+    if (!r) {
+        if (d->config.neural) neural_forget(d->config.neural);
+        return;
+    }
     history_meet(d->history, r);
     if (d->config.neural && (d->config.fixed || d->unpaid < TOLD_AFTER)) neural_meet(d->config.neural, r);
 }

@@ -56,7 +56,8 @@ struct guess_sweep {
  * guess(), seen() ..., swept(). guess() alone too, where the sweep failed; swept() alone where there was nothing to guess at,
  * or no room. */
 struct guesser {
-    void (*meet)(void *arg, const struct guess_root *root); /* NULL: it wants to know nothing before */
+    /* NULL: it wants to know nothing before. root NULL: whoever was met before may be gone. */
+    void (*meet)(void *arg, const struct guess_root *root);
     /* After these, again and again until the sweep is done: works on them without waiting. True: look again soon. May be NULL. */
     bool (*idle)(void *arg);
     /* The guesses, each after its parent, into out [ask->most]; how many. */

@@ -317,6 +317,11 @@ void neural_meet(struct neural *n, const struct guess_root *r)
     n->met_at[n->mets++] = p;
 }
 
+void neural_forget(struct neural *n)
+{
+    n->mets = 0;
+}
+
 bool neural_idle(struct neural *n)
 {
     struct error e;

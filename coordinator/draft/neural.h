@@ -55,7 +55,9 @@ bool neural_works(const struct neural *n);
 bool neural_ready(struct neural *n); /* its stages have started: a step begins at once */
 void neural_rest(struct neural *n);  /* engine_rest() */
 
-void neural_meet(struct neural *n, const struct guess_root *r);
+void neural_meet(struct neural *n,
+                 const struct guess_root *r); /* which stays as it is until neural_forget() or neural_plant() */
+void neural_forget(struct neural *n);         /* all that were met */
 /* True: it works at something, so look again soon. */
 bool neural_idle(struct neural *n);
 

@@ -14,6 +14,10 @@ static const struct kind {
     {"prose", {1.8, 1.9, 2.0}, {1.8, 1.9, 2.0}},
 };
 
+/* With a small model, and the steps that it is asked in: copies of a model of 5 layers, rounded to 3 and to 4 bits. */
+static const struct kind small_one = {"draft", {5.4, 7.9, 9.8}, {7.4, 11.7, 15.5}};
+static const double steps[SIZES] = {8, 16, 26};
+
 double plan_sweep_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,
                           uint32_t n)
 {
@@ -34,6 +38,19 @@ static void best_of(struct plan_range *out, const double tokens[SIZES], const do
         if (sizes[i] > guesses || seconds[i] / tokens[i] >= out->seconds) continue;
         *out = (struct plan_range){tokens[i], seconds[i] / tokens[i]};
     }
+}
+
+struct plan_speculation plan_speculation_small(const struct plan_summary *z, const struct plan_shm *p,
+                                               const struct calibration *v, double step)
+{
+    struct plan_speculation x = {.name = small_one.name};
+    double seconds[SIZES + 1];
+
+    for (int i = 0; i < SIZES; i++) seconds[i] = plan_sweep_seconds(z, p, v, 1 + sizes[i]) + steps[i] * step;
+    seconds[SIZES] = plan_sweep_seconds(z, p, v, 1);
+    best_of(&x.least, small_one.least, seconds, p->run.guesses);
+    best_of(&x.most, small_one.most, seconds, p->run.guesses);
+    return x;
 }
 
 void plan_speculation(struct plan_speculation out[PLAN_KINDS], const struct plan_summary *z, const struct plan_shm *p,
