@@ -119,7 +119,9 @@ enum plan_op_kind {
     OP_KINDS
 };
 
-enum plan_norm { NORM_RMS, NORM_LAYER, NORM_L2 }; /* L2: x / sqrt(sum x^2 + eps) */
+/* L2: x / sqrt(sum x^2 + eps). LEAST: x / sqrt(max(mean x^2, eps)). SIZE: of each group its sqrt(mean x^2) alone, in one column.
+ * CUT: max(0, x - mean - deviations * standard deviation). The last two without weights and biases, eps 0. */
+enum plan_norm { NORM_RMS, NORM_LAYER, NORM_L2, NORM_LEAST, NORM_SIZE, NORM_CUT };
 enum plan_act {
     ACT_NONE,
     ACT_SILU,
@@ -148,6 +150,7 @@ struct op_norm {
     uint32_t kind, weight, bias;                    /* vectors or PLAN_NONE */
     uint32_t weight_stride;                         /* between groups: 0 where they share it */
     float eps, weight_add;
+    float deviations; /* NORM_CUT */
 };
 #define MATMUL_ROW_NORM   1u /* rows of W are scaled to length 1 (Baichuan 2's head) */
 #define MATMUL_TRANSPOSED 2u /* W is stored [in][out]: dst = src W + bias has its columns; no other flag beside it */

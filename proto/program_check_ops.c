@@ -111,9 +111,12 @@ static int norm(const struct at *a, const struct op_norm *o)
     int rc = blocks(a, "source", o->src, o->groups, o->width, o->src_stride);
     uint64_t elements;
 
-    if (!rc) rc = blocks(a, "destination", o->dst, o->groups, o->width, o->dst_stride);
+    if (!rc) rc = blocks(a, "destination", o->dst, o->groups, o->kind == NORM_SIZE ? 1 : o->width, o->dst_stride);
     if (rc) return rc;
-    if (o->kind > NORM_L2) OP_FAIL("kind %u", o->kind);
+    if (o->kind > NORM_CUT) OP_FAIL("kind %u", o->kind);
+    if ((o->kind == NORM_SIZE || o->kind == NORM_CUT) &&
+        (o->weight != PLAN_NONE || o->bias != PLAN_NONE || o->eps != 0.0f))
+        OP_FAIL("kind %u with weight %u, bias %u, eps %g", o->kind, o->weight, o->bias, (double)o->eps);
     elements = (uint64_t)(o->groups - 1) * o->weight_stride + o->width;
     rc = vector(a, "weight", o->weight, elements);
     if (!rc) rc = vector(a, "bias", o->bias, elements);

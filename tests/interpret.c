@@ -111,9 +111,15 @@ static void norm_group(const struct run *r, const struct op_norm *o, const doubl
 {
     double mean = 0, sum = 0, k;
 
-    for (uint32_t c = 0; c < o->width && o->kind == NORM_LAYER; c++) mean += x[c] / o->width;
+    for (uint32_t c = 0; c < o->width && (o->kind == NORM_LAYER || o->kind == NORM_CUT); c++) mean += x[c] / o->width;
     for (uint32_t c = 0; c < o->width; c++) sum += (x[c] - mean) * (x[c] - mean);
-    k = 1 / sqrt((o->kind == NORM_L2 ? sum : sum / o->width) + (double)o->eps);
+    k = sqrt(sum / o->width);
+    if (o->kind == NORM_SIZE) y[0] = k;
+    for (uint32_t c = 0; c < o->width && o->kind == NORM_CUT; c++)
+        y[c] = fmax(0, x[c] - mean - (double)o->deviations * k);
+    if (o->kind == NORM_SIZE || o->kind == NORM_CUT) return;
+    k = o->kind == NORM_LEAST ? 1 / sqrt(fmax(sum / o->width, (double)o->eps))
+                              : 1 / sqrt((o->kind == NORM_L2 ? sum : sum / o->width) + (double)o->eps);
     for (uint32_t c = 0; c < o->width; c++) {
         uint64_t w = (uint64_t)g * o->weight_stride + c;
         y[c] = (x[c] - mean) * k;

@@ -238,7 +238,8 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
     case OP_NORM:
         more = op->norm.groups - 1;
         walk_view(p, op->norm.src, (uint64_t)more * op->norm.src_stride + op->norm.width);
-        walk_view(p, op->norm.dst, (uint64_t)more * op->norm.dst_stride + op->norm.width);
+        walk_view(p, op->norm.dst,
+                  (uint64_t)more * op->norm.dst_stride + (op->norm.kind == NORM_SIZE ? 1 : op->norm.width));
         walk_vector(p, op->norm.weight, (uint64_t)more * op->norm.weight_stride + op->norm.width);
         walk_vector(p, op->norm.bias, (uint64_t)more * op->norm.weight_stride + op->norm.width);
         break;

@@ -27,6 +27,7 @@ static float *copy_of(const float *p, size_t n)
 static void check_norm(uint32_t kind, uint32_t groups, uint32_t width, bool affine)
 {
     enum { N = 40 };
+    const bool alone = kind == NORM_SIZE || kind == NORM_CUT; /* without weights */
     uint64_t seed = kind + width;
     const struct op_norm p = {.groups = groups,
                               .width = width,
@@ -34,19 +35,23 @@ static void check_norm(uint32_t kind, uint32_t groups, uint32_t width, bool affi
                               .dst_stride = width + 2,
                               .kind = kind,
                               .weight_stride = groups > 1 && affine ? width : 0,
-                              .eps = 1e-5f,
+                              .eps = alone                          ? 0.0f
+                                     : kind == NORM_LEAST && affine ? 2.0f
+                                                                    : 1e-5f,
+                              .deviations = affine ? 1.25f : -0.5f,
                               .weight_add = affine ? 1.0f : 0.0f};
     const uint32_t ldx = groups * (width + 1), ldy = groups * (width + 2);
     float *x = kernels_floats(&seed, (size_t)N * ldx), *weight = kernels_floats(&seed, groups * width);
     float *bias = kernels_floats(&seed, groups * width), *want = calloc((size_t)N * ldy, 4),
           *base = calloc((size_t)N * ldy, 4);
-    for (size_t i = 0; i < (size_t)N * ldx; i++) x[i] += kind == NORM_LAYER ? 3.0f : 0.0f;
-    reference_norm(&p, want, ldy, x, ldx, weight, affine ? bias : NULL, N);
+    for (size_t i = 0; i < (size_t)N * ldx; i++) x[i] += kind == NORM_LAYER || kind == NORM_CUT ? 3.0f : 0.0f;
+    reference_norm(&p, want, ldy, x, ldx, alone ? NULL : weight, affine && !alone ? bias : NULL, N);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
         float *y = calloc((size_t)N * ldy, 4);
         for (uint32_t n = way == 0 ? 1 : N, i = 0; i < N; i += n) /* the first way: one at a time */
-            ops_norm(o, &p, y + i * ldy, ldy, x + i * ldx, ldx, weight, affine ? bias : NULL, n);
+            ops_norm(o, &p, y + i * ldy, ldy, x + i * ldx, ldx, alone ? NULL : weight, affine && !alone ? bias : NULL,
+                     n);
         if (way == 0) {
             memcpy(base, y, (size_t)N * ldy * 4);
             kernels_assert_near(y, want, (size_t)N * ldy, 2e-6, NULL, 1, "norm");
@@ -62,7 +67,7 @@ static void test_norm(void **state)
 {
     (void)state;
     static const uint32_t widths[] = {1, 15, 16, 64, 100, 1031};
-    for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++)
+    for (uint32_t kind = NORM_RMS; kind <= NORM_CUT; kind++)
         for (size_t w = 0; w < COUNT(widths); w++) {
             if (kind == NORM_LAYER && widths[w] == 1) continue; /* nothing is left of one column */
             check_norm(kind, 1, widths[w], false);
@@ -108,7 +113,7 @@ static void test_large_norm(void **state)
     (void)state;
     static const uint32_t widths[] = {15, 64, 100, 1031, 8192};
     static const float most[] = {1e16f, 1e18f, 2e19f, 1e30f, 3.4e38f};
-    for (uint32_t kind = NORM_RMS; kind <= NORM_L2; kind++)
+    for (uint32_t kind = NORM_RMS; kind <= NORM_LEAST; kind++)
         for (size_t w = 0; w < COUNT(widths); w++)
             for (size_t m = 0; m < COUNT(most); m++) check_large_norm(kind, widths[w], most[m], m % 2);
 }

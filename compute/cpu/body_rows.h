@@ -94,6 +94,42 @@ INLINE bool norm_large(float *y, const float *x, size_t width, uint32_t kind, co
     return true;
 }
 
+INLINE bool norm_centers(uint32_t kind)
+{
+    return kind == NORM_LAYER || kind == NORM_CUT;
+}
+
+/* NORM_SIZE and NORM_CUT: what they want is no factor. */
+INLINE void norm_statistic(const struct op_norm *p, float *y, const float *x)
+{
+    const float width = (float)p->width;
+    const bool centers = norm_centers(p->kind);
+    float mean = centers ? sum_of(x, p->width) / width : 0.0f, sum = sum_of_squares(x, p->width, mean), grow = 1.0f;
+    const bool large = !FITS(sum);
+    if (large) {
+        vf total = vf_zero(), squares = vf_zero();
+        grow = 1.0f / NORM_SMALLER;
+        FOR_VECS(c, n, p->width)
+        total = vf_add(total, smaller(x + c, n, vf_zero()));
+        mean = centers ? vf_sum(total) / width : 0.0f;
+        FOR_VECS(c, n, p->width)
+        {
+            const vf d = smaller(x + c, n, vf_set1(mean));
+            squares = vf_fma(d, d, squares);
+        }
+        sum = vf_sum(squares);
+    }
+    const float deviation = __builtin_sqrtf(sum / width);
+    if (p->kind == NORM_SIZE) {
+        *y = deviation * grow;
+        return;
+    }
+    const vf cut = vf_set1(mean + p->deviations * deviation), back = vf_set1(grow),
+             small = vf_set1(large ? NORM_SMALLER : 1.0f);
+    FOR_VECS(c, n, p->width)
+    store_some(y + c, vf_mul(vf_max(vf_zero(), vf_sub(vf_mul(load_some(x + c, n), small), cut)), back), n);
+}
+
 static void kernel_norm(const struct op_norm *p, float *y, const float *x, const float *weight, const float *bias)
 {
     for (uint32_t g = 0; g < p->groups; g++) {
@@ -101,10 +137,16 @@ static void kernel_norm(const struct op_norm *p, float *y, const float *x, const
         const float *wg = weight ? weight + (size_t)g * p->weight_stride : NULL;
         const float *bg = bias ? bias + (size_t)g * p->weight_stride : NULL;
         float *yg = y + (size_t)g * p->dst_stride;
+        if (p->kind == NORM_SIZE || p->kind == NORM_CUT) {
+            norm_statistic(p, yg, xg);
+            continue;
+        }
         float mean = p->kind == NORM_LAYER ? sum_of(xg, p->width) / width : 0.0f;
         float sum = sum_of_squares(xg, p->width, mean);
         if (!FITS(sum) && norm_large(yg, xg, p->width, p->kind, wg, p->weight_add, bg)) continue;
-        float by = 1.0f / __builtin_sqrtf(p->kind == NORM_L2 ? sum + p->eps : sum / width + p->eps);
+        float by = 1.0f / __builtin_sqrtf(p->kind == NORM_L2      ? sum + p->eps
+                                          : p->kind == NORM_LEAST ? (sum / width < p->eps ? p->eps : sum / width)
+                                                                  : sum / width + p->eps);
         norm_write(yg, xg, p->width, mean, by, wg, p->weight_add, bg);
     }
 }

@@ -413,9 +413,16 @@ void reference_norm(const struct op_norm *p, float *y, uint32_t ldy, const float
             const float *from = x + (uint64_t)i * ldx + (uint64_t)g * p->src_stride;
             float *to = y + (uint64_t)i * ldy + (uint64_t)g * p->dst_stride;
             double mean = 0, squares = 0;
-            for (uint32_t c = 0; c < p->width && p->kind == NORM_LAYER; c++) mean += (double)from[c] / p->width;
+            const bool centers = p->kind == NORM_LAYER || p->kind == NORM_CUT;
+            for (uint32_t c = 0; c < p->width && centers; c++) mean += (double)from[c] / p->width;
             for (uint32_t c = 0; c < p->width; c++) squares += (from[c] - mean) * (from[c] - mean);
-            const double by = 1 / sqrt((p->kind == NORM_L2 ? squares : squares / p->width) + p->eps);
+            const double deviation = sqrt(squares / p->width), cut = mean + p->deviations * deviation;
+            const double by =
+                1 / (p->kind == NORM_LEAST ? fmax(deviation, sqrt(p->eps))
+                                           : sqrt((p->kind == NORM_L2 ? squares : squares / p->width) + p->eps));
+            for (uint32_t c = 0; c < p->width && p->kind == NORM_CUT; c++) to[c] = (float)fmax(0, from[c] - cut);
+            if (p->kind == NORM_SIZE) to[0] = (float)deviation;
+            if (p->kind == NORM_SIZE || p->kind == NORM_CUT) continue;
             for (uint32_t c = 0; c < p->width; c++) {
                 const uint32_t at = g * p->weight_stride + c;
                 to[c] = (float)((from[c] - mean) * by * (weight ? (double)p->weight_add + weight[at] : 1) +

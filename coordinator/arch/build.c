@@ -81,7 +81,8 @@ static void other_sizes(struct build *b, const struct build_size_names *n)
     b->hidden = config_size(b->c, build_given(b, n->hidden), 1, SIZE_LIMIT, b->e);
     if (!b->layers) b->layers = config_size(b->c, build_given(b, n->layers), 1, LAYERS_LIMIT, b->e);
     b->vocab = config_size(b->c, "vocab_size", 1, SIZE_LIMIT, b->e);
-    b->inter = config_size_or(b->c, build_given(b, n->inter), 1, SIZE_LIMIT, 0, b->e);
+    if (!b->inter_listed || !json_is_array(config_field(b->c, "intermediate_size", false)))
+        b->inter = config_size_or(b->c, build_given(b, n->inter), 1, SIZE_LIMIT, 0, b->e);
     b->limit = config_size_or(b->c, build_given(b, n->limit), 1, CONFIG_SIZE_MAX, 2048, b->e);
     longest = config_length_or(b->c, "model_max_length", b->limit, b->e);
     if (longest > b->limit) b->limit = longest; /* Command R gives both, and means the larger */

@@ -31,9 +31,11 @@ enum build_buffer {
     BUF_UP,     /* feed forward */
     BUF_ROUTER, /* logits of the experts, gates of shared ones */
     BUF_LAST,
-    BUF_NARROW, /* of a head that is narrower than the model */
-    BUF_LOGITS, /* selected positions only */
-    BUF_BESIDE, /* rows of a second table, and what is made of them for the layers */
+    BUF_NARROW,  /* of a head that is narrower than the model */
+    BUF_LOGITS,  /* selected positions only */
+    BUF_BESIDE,  /* rows of a second table, and what is made of them for the layers */
+    BUF_STREAMS, /* several residual streams, and what is predicted of them (AltUp) */
+    BUF_PREDICTED,
     BUF_CHOSEN, /* lists of an index */
     BUFS
 };
@@ -48,6 +50,7 @@ struct build {
     const char *family; /* architecture as the config calls it */
     /* sizes, read by build_sizes() */
     uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, limit;
+    bool inter_listed; /* set before: intermediate_size may be a list, which the family reads; inter is 0 then */
     /* the norm of this family */
     uint32_t norm_kind; /* enum plan_norm */
     float eps, weight_add;

@@ -16,6 +16,7 @@ static const struct family families[] = {
     {"GemmaForCausalLM", "gemma", family_gemma},
     {"Gemma2ForCausalLM", "gemma2", family_gemma2},
     {"Gemma3ForCausalLM", "gemma3_text", family_gemma3},
+    {"Gemma3nForCausalLM", "gemma3n_text", family_gemma3n},
     {"Gemma4ForCausalLM", "gemma4_text", family_gemma4},
     {"Phi3ForCausalLM", "phi3", family_phi3},
     {"GlmForCausalLM", "glm", family_glm},
@@ -95,6 +96,7 @@ static const struct family families[] = {
 /* Folders of which the text part runs: its text_config's model_type says as what, else the family given here does. */
 static const struct family multimodal[] = {
     {"Gemma3ForConditionalGeneration", "gemma3_text", family_gemma3},
+    {"Gemma3nForConditionalGeneration", "gemma3n_text", family_gemma3n},
     {"Gemma4ForConditionalGeneration", "gemma4_text", family_gemma4},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl_text", family_qwen2},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text", family_qwen2},

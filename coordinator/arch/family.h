@@ -33,6 +33,7 @@ void family_qwen3_vl(struct build *b);
 void family_gemma(struct build *b);
 void family_gemma2(struct build *b);
 void family_gemma3(struct build *b);
+void family_gemma3n(struct build *b);
 void family_gemma4(struct build *b);
 void family_phi3(struct build *b);
 void family_glm(struct build *b);

@@ -103,6 +103,20 @@ static void test_norm(void **state)
     check_norm(
         (struct op_norm){.groups = 2, .width = 1, .src_stride = 1, .dst_stride = 1, .kind = NORM_L2, .eps = 1e-6f},
         false, false, 1);
+    for (uint32_t least = 0; least < 2; least++)
+        check_norm((struct op_norm){.groups = 2,
+                                    .width = 300,
+                                    .src_stride = 300,
+                                    .dst_stride = 300,
+                                    .kind = NORM_LEAST,
+                                    .eps = least ? 2.0f : 1e-5f},
+                   false, false, 3);
+    check_norm((struct op_norm){.groups = 3, .width = 290, .src_stride = 290, .dst_stride = 1, .kind = NORM_SIZE},
+               false, false, 3);
+    check_norm(
+        (struct op_norm){
+            .groups = 1, .width = 600, .src_stride = 600, .dst_stride = 600, .kind = NORM_CUT, .deviations = 0.75f},
+        false, false, 5);
 }
 
 /* Values whose squares exceed float32 give what they give when a power of two smaller; what is not finite stays visible. */

@@ -4,6 +4,7 @@
  * residual. Late layers may attend over the keys and values of the last layer of their kind that has its own, and have twice
  * the feed forward there. Small models have a second embedding with columns for each layer, gated into the residual at its
  * end. Reference: transformers, modeling_gemma4.py, configuration_gemma4.py. */
+#include "coordinator/arch/families/gemma_attend.h"
 #include "coordinator/arch/families/layer_inputs.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
@@ -107,28 +108,13 @@ static void set_heads(struct build *b, const struct gemma4 *g, uint32_t i, enum 
 static void attend(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
 {
     struct gemma4 *g = s->own;
-    const struct attention *a = &s->attention;
     enum kind kind = kind_of(b, b->layer);
-    uint64_t hd = b->head_dim, qs = b->heads * hd, kvs = b->kv_heads * hd;
-    struct plan_view q = build_view(b, BUF_Q, qs, 0), k, v, out = build_view(b, BUF_A, qs, 0);
+    struct gemma_attend a = {.attention = &s->attention,
+                             .cache = &g->cache[kind],
+                             .reuses = b->layer >= g->first_shared,
+                             .k_is_v = g->k_is_v && kind == FULL};
 
-    build_linear(b, q, src, a->q, qs, b->hidden, a->q_bias);
-    build_head_norm(b, q, q, b->heads, hd, a->q_norm);
-    build_rope(b, q, b->heads, hd, a->rope, a->rope_style);
-    if (b->layer >= g->first_shared) {
-        stack_attend_again(b, a, b->heads, b->kv_heads, b->head_dim, out, q, g->cache[kind]);
-    } else {
-        k = build_view(b, BUF_K, kvs, 0);
-        v = build_view(b, BUF_V, kvs, 0);
-        build_linear(b, k, src, a->k, kvs, b->hidden, a->k_bias);
-        if (!(g->k_is_v && kind == FULL)) build_linear(b, v, src, a->v, kvs, b->hidden, a->v_bias);
-        build_head_norm(b, v, g->k_is_v && kind == FULL ? k : v, b->kv_heads, hd, NULL);
-        build_head_norm(b, k, k, b->kv_heads, hd, a->k_norm);
-        build_rope(b, k, b->kv_heads, hd, a->rope, a->rope_style);
-        stack_attend(b, a, b->heads, b->kv_heads, b->head_dim, b->head_dim, out, q, k, v, 0);
-        g->cache[kind] = (uint32_t)b->p->caches.count - 1;
-    }
-    build_linear(b, dst, out, a->o, b->hidden, qs, a->o_bias);
+    gemma_attend(b, &a, dst, src);
 }
 
 /* ---- feed forward ---- */
