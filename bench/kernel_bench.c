@@ -186,6 +186,20 @@ static struct result delta(struct bench *b, uint32_t arg)
     return (struct result){.bytes = (double)arg * 2 * 4 * (double)each};
 }
 
+/* Positions through the states of 128 heads of 128 x 64 in eight groups, as Mamba-2 of 8B has them: one position through four
+ * such layers, whose states are read and written; or many through one, with three operations for each element of the state. */
+static struct result scan(struct bench *b, uint32_t arg)
+{
+    const struct op_scan p = {.heads = 128, .width = 64, .groups = 8, .states = 128, .dt_most = 1};
+    const size_t each = (size_t)128 * 64 * 128;
+    const struct ops_scan_args x = {b->x, b->x, b->x, b->x, 0, 0, 0, 0, b->x, b->x, b->x};
+    static const uint32_t slot[512] = {0};
+    const struct ops_chain c = {slot, slot, arg};
+    const uint32_t layers = arg == 1 ? 4 : 1;
+    for (uint32_t i = 0; i < layers; i++) ops_scan(b->o, &p, b->y, 0, &x, b->states + i * each, each, &c);
+    return (struct result){(double)layers * 2 * 4 * (double)each, 5.0 * arg * (double)each};
+}
+
 /* ---- cases ---- */
 
 struct bench_case {
@@ -218,6 +232,8 @@ static const struct bench_case cases[] = {
     {"transposed bf16, 1 token", product_t, FORM_BF16 * 1000 + 1, false},
     {"attention, 1 of 65536", attention, 1, false},
     {"delta rule, 1 position", delta, 8, false},
+    {"scan, 1 position", scan, 1, false},
+    {"scan, prompt of 512", scan, 512, true},
     {"product bf16, 16 tokens", product, FORM_BF16 * 1000 + 16, true},
     {"product bf16, 32 tokens", product, FORM_BF16 * 1000 + 32, true},
     {"product bf16, 48 tokens", product, FORM_BF16 * 1000 + 48, true},

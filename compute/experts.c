@@ -165,7 +165,7 @@ static void activate(struct decoder *d, const struct op_experts *p, const struct
     struct experts *x = d->experts;
     uint32_t ld = (uint32_t)up_width(x);
     struct op_act a = {.width = t->inter, .kind = p->act, .alpha = p->alpha, .limit = p->limit};
-    const float *up = t->interleaved ? NULL : x->d_up + t->inter;
+    const float *up = t->interleaved || t->fused == EXPERTS_UNGATED ? NULL : x->d_up + t->inter;
 
     if (t->interleaved) a.flags = ACT_INTERLEAVED;
     if (p->flags & EXPERTS_CLAMP_AFTER) a.flags |= ACT_CLAMP_AFTER;

@@ -37,7 +37,7 @@ uint64_t footprint_cpu_attention(uint32_t dk, uint32_t dv)
 
 uint64_t footprint_cpu_delta(uint32_t dk)
 {
-    return 2 * round_up(dk, 16);
+    return 3 * round_up(dk, 16);
 }
 
 uint64_t footprint_cpu_scan(uint32_t states)

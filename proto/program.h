@@ -234,11 +234,14 @@ struct op_conv {
 /* For each position and value head h (key head h / (heads / key_heads)), with q, k normalized to length 1 (eps 1e-6):
  * g = exp(-exp(a_log) * softplus(a + dt_bias)), with DELTA_RATES exp(a_log * softplus(a + dt_bias)), S = g S + k (beta (v - (g S)^T k))^T, dst = S^T q * scale. beta as given. */
 #define DELTA_RATES 1u /* a_log holds -exp(a_log) */
+#define DELTA_CHANNELS                                                                                                 \
+    2u /* a and dt_bias are [heads][dk], and so is g: a decay for each row of S (Kimi Linear, arXiv 2510.26692) */
+#define DELTA_BOUNDED 4u /* g = exp(bound * sigmoid(exp(a_log) * (a + dt_bias))) */
 struct op_delta {
     struct plan_view q, k, v, a, b,
         dst; /* q, k [key_heads][dk]; v, dst [heads][dv]; a, b [heads]; b before the sigmoid */
     uint32_t heads, key_heads, dk, dv, a_log, dt_bias, state, flags;
-    float scale;
+    float scale, bound; /* bound: at most 0 */
 };
 /* TOPK_SOFTMAX: softmax over the chosen ones only. MIXER: one after the other, each weighed by the softmax over those that are
  * left and as good but for a little, (best - x) / max(|x|, best) <= eps (SparseMixer: Liu et al. 2024, arXiv 2409.12136). */
@@ -324,12 +327,14 @@ struct plan_op {
     };
 };
 
+#define EXPERTS_UNGATED 2u
 /* The experts of one layer. Each has the matrices gate, up, down (or gate_up, down when fused), numbered from matrix0 on,
  * one expert's after the other's. transposed: stored [in][out], y = x W. */
 struct plan_experts {
     uint32_t experts, hidden, inter;
     uint32_t matrix0;
-    uint8_t fused, interleaved, transposed; /* fused: one matrix of 2 * inter: halves, or alternating if interleaved */
+    uint8_t fused, interleaved, transposed; /* fused: one matrix of 2 * inter: halves, or alternating if interleaved; or
+                                               EXPERTS_UNGATED: up alone, the expert is down act(up) */
     uint8_t biased;                         /* each matrix has a bias, numbered as the matrices are, from bias0 */
     uint32_t max_used;                      /* experts chosen for a position */
     uint32_t bias0;                         /* vectors, at PLAN_STREAMED */
@@ -387,7 +392,7 @@ static inline uint64_t plan_experts_matrices(const struct plan_experts *x)
 /* Columns that gate, or gate_up, gives: what the first of an expert's matrices has as outputs. */
 static inline uint64_t plan_expert_up(const struct plan_experts *x)
 {
-    return (x->fused ? UINT64_C(2) : 1) * x->inter;
+    return (x->fused == 1 ? UINT64_C(2) : 1) * x->inter;
 }
 
 /* The buffers that an operation reads or writes; sources first, the destination last. Returns how many. */

@@ -237,8 +237,8 @@ static int check_experts(const struct plan_shm *p, struct error *e)
         const struct plan_experts *x = plan_experts(p) + i;
 
         if (!x->experts || !x->max_used || x->max_used > x->experts || !x->hidden || x->hidden > CHECK_WIDTH ||
-            !x->inter || x->inter > CHECK_WIDTH / 2 || x->fused > 1 || x->interleaved > 1 || x->transposed > 1 ||
-            x->biased > 1 || x->identity > CHECK_WIDTH)
+            !x->inter || x->inter > CHECK_WIDTH / 2 || x->fused > EXPERTS_UNGATED || x->interleaved > 1 ||
+            x->transposed > 1 || x->biased > 1 || (x->interleaved && x->fused != 1) || x->identity > CHECK_WIDTH)
             CHECK_FAIL("experts %llu: %u of %u, %u x %u", ULL(i), x->max_used, x->experts, x->hidden, x->inter);
         if (!check_fits(x->matrix0, 1, plan_experts_matrices(x), p->matrices.count))
             CHECK_FAIL("experts %llu: no matrices from %u on", ULL(i), x->matrix0);

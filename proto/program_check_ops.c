@@ -309,19 +309,21 @@ static int conv(const struct at *a, const struct op_conv *o)
 
 static int delta(const struct at *a, const struct op_delta *o)
 {
+    uint64_t decays = o->flags & DELTA_CHANNELS ? (uint64_t)o->heads * o->dk : o->heads;
     int rc;
 
     if (!o->heads || !o->key_heads || o->heads % o->key_heads || !o->dk || !o->dv)
         OP_FAIL("%u heads over %u, %u and %u columns", o->heads, o->key_heads, o->dk, o->dv);
-    if (o->flags & ~DELTA_RATES) OP_FAIL("flags %u", o->flags);
+    if ((o->flags & ~(DELTA_RATES | DELTA_CHANNELS | DELTA_BOUNDED)) || !(o->bound <= 0))
+        OP_FAIL("flags %u, bound %g", o->flags, (double)o->bound);
     rc = columns(a, "q", o->q, (uint64_t)o->key_heads * o->dk);
     if (!rc) rc = columns(a, "k", o->k, (uint64_t)o->key_heads * o->dk);
     if (!rc) rc = columns(a, "v", o->v, (uint64_t)o->heads * o->dv);
-    if (!rc) rc = columns(a, "a", o->a, o->heads);
+    if (!rc) rc = columns(a, "a", o->a, decays);
     if (!rc) rc = columns(a, "b", o->b, o->heads);
     if (!rc) rc = columns(a, "destination", o->dst, (uint64_t)o->heads * o->dv);
     if (!rc) rc = needed_vector(a, "a_log", o->a_log, o->heads);
-    if (!rc) rc = needed_vector(a, "dt_bias", o->dt_bias, o->heads);
+    if (!rc) rc = needed_vector(a, "dt_bias", o->dt_bias, decays);
     if (!rc) rc = state(a, o->state, o->heads, o->dk, o->dv);
     return rc;
 }

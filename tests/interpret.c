@@ -412,6 +412,15 @@ static double inverse_length(const double *x, uint32_t n)
     return 1 / sqrt(sum + 1e-6);
 }
 
+static double delta_decay(const struct run *r, const struct op_delta *o, uint32_t i, uint32_t h, uint32_t row)
+{
+    uint64_t own = o->flags & DELTA_CHANNELS ? (uint64_t)h * o->dk + row : h;
+    double rate = o->flags & DELTA_RATES ? vector(r, o->a_log, h) : -exp(vector(r, o->a_log, h));
+    double a = at(r, o->a, i)[own] + vector(r, o->dt_bias, own);
+
+    return exp(o->flags & DELTA_BOUNDED ? (double)o->bound * act(ACT_SIGMOID, -rate * a) : rate * act(ACT_SOFTPLUS, a));
+}
+
 /* One step of one head: state [dk][dv]. */
 static void delta_step(const struct run *r, const struct op_delta *o, uint32_t i, uint32_t h, double *state)
 {
@@ -419,17 +428,20 @@ static void delta_step(const struct run *r, const struct op_delta *o, uint32_t i
     const double *q = at(r, o->q, i) + (uint64_t)kh * o->dk, *k = at(r, o->k, i) + (uint64_t)kh * o->dk;
     const double *v = at(r, o->v, i) + (uint64_t)h * o->dv;
     double *dst = at(r, o->dst, i) + (uint64_t)h * o->dv, ql = inverse_length(q, o->dk), kl = inverse_length(k, o->dk);
-    double rate = o->flags & DELTA_RATES ? vector(r, o->a_log, h) : -exp(vector(r, o->a_log, h));
-    double g = exp(rate * act(ACT_SOFTPLUS, at(r, o->a, i)[h] + vector(r, o->dt_bias, h)));
     double beta = act(ACT_SIGMOID, at(r, o->b, i)[h]);
 
+    for (uint32_t a = 0; a < o->dk; a++) {
+        double g = delta_decay(r, o, i, h, a);
+
+        for (uint32_t c = 0; c < o->dv; c++) state[(uint64_t)a * o->dv + c] *= g;
+    }
     for (uint32_t c = 0; c < o->dv; c++) {
         double seen = 0, out = 0, d;
-        for (uint32_t a = 0; a < o->dk; a++) seen += g * state[(uint64_t)a * o->dv + c] * k[a] * kl;
+        for (uint32_t a = 0; a < o->dk; a++) seen += state[(uint64_t)a * o->dv + c] * k[a] * kl;
         d = beta * (v[c] - seen);
         for (uint32_t a = 0; a < o->dk; a++) {
             double *s = &state[(uint64_t)a * o->dv + c];
-            *s = g * *s + k[a] * kl * d;
+            *s += k[a] * kl * d;
             out += *s * q[a] * ql;
         }
         dst[c] = out * (double)o->scale;
@@ -604,11 +616,13 @@ static void run_expert(const struct run *r, const struct op_experts *o, const st
         return;
     }
     for (uint32_t c = 0; c < t->hidden; c++) x[c] = src[c] * (pre ? weight : 1);
-    expert_product(r, t, m, x, t->hidden, t->fused ? 2 * (uint64_t)t->inter : t->inter, gate);
+    expert_product(r, t, m, x, t->hidden, plan_expert_up(t), gate);
     if (!t->fused) expert_product(r, t, m + 1, x, t->hidden, t->inter, up);
     for (uint32_t c = 0; c < t->inter; c++)
-        mid[c] = gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c],
-                       (double)o->alpha, (double)o->limit, o->flags & EXPERTS_CLAMP_AFTER);
+        mid[c] = t->fused == EXPERTS_UNGATED
+                     ? act(o->act, gate[c])
+                     : gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c],
+                             (double)o->alpha, (double)o->limit, o->flags & EXPERTS_CLAMP_AFTER);
     expert_product(r, t, m + (t->fused ? 1 : 2), mid, t->inter, t->hidden, y);
     for (uint32_t c = 0; c < t->hidden; c++) dst[c] += y[c] * (pre ? 1 : weight);
 }

@@ -1,3 +1,4 @@
+#include "tests/support_model.h"
 #include "tests/support_gguf_model.h"
 
 #include <jansson.h>
@@ -515,7 +516,7 @@ static bool convert_model(struct writing *w, const char *folder)
     json_t *config;
 
     snprintf(path, sizeof path, "%s/config.json", folder);
-    config = json_load_file(path, 0, NULL);
+    config = config_read(path);
     assert_non_null(config);
     w->config = config;
     w->c = conversion_of(config);

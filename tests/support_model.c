@@ -63,13 +63,28 @@ void scratch_write_json(const char *folder, const char *name, json_t *o)
     json_decref(o);
 }
 
+json_t *config_read(const char *path)
+{
+    static const char word[] = "Infinity", number[] = "1e300   ";
+    char text[16384], *at = text;
+    FILE *f = fopen(path, "re");
+    size_t n;
+
+    if (!f) return NULL;
+    n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = 0;
+    while ((at = strstr(at, word))) memcpy(at, number, strlen(word));
+    return json_loads(text, 0, NULL);
+}
+
 json_t *reference_config(const char *name)
 {
     char path[512];
     json_t *o;
 
     snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", name);
-    o = json_load_file(path, 0, NULL);
+    o = config_read(path);
     if (!o) fail_msg("%s cannot be read", path);
     return o;
 }

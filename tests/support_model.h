@@ -16,6 +16,8 @@ void scratch_write(const char *folder, const char *name, const char *text);
 /* The JSON value of this text; and FOLDER/name becomes o, which is let go. Both fail the test. */
 json_t *json_of(const char *text);
 void scratch_write_json(const char *folder, const char *name, json_t *o);
+/* A config.json; NULL: it is none. Python writes Infinity, which jansson does not read: a number as large stands for it. */
+json_t *config_read(const char *path);
 /* The reference model's config.json; the caller's. */
 json_t *reference_config(const char *name);
 /* A scratch folder with the reference model's config.json and weights. */

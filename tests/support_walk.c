@@ -188,15 +188,17 @@ static void walk_index(const struct plan_shm *p, const struct op_index *o)
 
 static void walk_delta(const struct plan_shm *p, const struct op_delta *o)
 {
+    uint64_t decays = o->flags & DELTA_CHANNELS ? (uint64_t)o->heads * o->dk : o->heads;
+
     walk_view(p, o->q, (uint64_t)o->key_heads * o->dk);
     walk_view(p, o->k, (uint64_t)o->key_heads * o->dk);
     walk_view(p, o->v, (uint64_t)o->heads * o->dv);
-    walk_view(p, o->a, o->heads);
+    walk_view(p, o->a, decays);
     walk_view(p, o->b, o->heads);
     walk_view(p, o->dst, (uint64_t)o->heads * o->dv);
     inside(o->a_log != PLAN_NONE && o->dt_bias != PLAN_NONE, "decay");
     walk_vector(p, o->a_log, o->heads);
-    walk_vector(p, o->dt_bias, o->heads);
+    walk_vector(p, o->dt_bias, decays);
     inside(o->state < p->states.count && (unsigned __int128)o->heads * o->dk * o->dv <= plan_states(p)[o->state].floats,
            "state");
 }

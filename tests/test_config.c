@@ -165,7 +165,7 @@ static void sizes_of_every_family(void **state)
         json_t *o;
 
         snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", d->d_name);
-        if (!(o = json_load_file(path, 0, NULL))) continue;
+        if (!(o = config_read(path))) continue;
         for (size_t i = 0; i < sizeof keys / sizeof *keys * (sizeof values / sizeof *values); i++) {
             const char *key = keys[i / (sizeof values / sizeof *values)],
                        *value = values[i % (sizeof values / sizeof *values)];

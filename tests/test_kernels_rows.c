@@ -405,19 +405,20 @@ static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_
 {
     uint64_t seed = heads + dk;
     const struct op_delta p = {
-        .heads = heads, .key_heads = key_heads, .dk = dk, .dv = dv, .flags = flags, .scale = 0.125f};
+        .heads = heads, .key_heads = key_heads, .dk = dk, .dv = dv, .flags = flags, .scale = 0.125f, .bound = -5.0f};
+    const uint32_t decays = flags & DELTA_CHANNELS ? heads * dk : heads;
     const struct ops_chain chain = {chain_from, chain_to, CHAIN};
     const size_t floats = (size_t)heads * dk * dv, out = (size_t)heads * dv;
     float *q = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk),
           *k = kernels_floats(&seed, (size_t)CHAIN * key_heads * dk);
-    float *v = kernels_floats(&seed, CHAIN * out), *a = kernels_floats(&seed, CHAIN * heads),
+    float *v = kernels_floats(&seed, CHAIN * out), *a = kernels_floats(&seed, (size_t)CHAIN * decays),
           *b = kernels_floats(&seed, CHAIN * heads);
-    float *a_log = kernels_floats(&seed, heads), *dt_bias = kernels_floats(&seed, heads);
+    float *a_log = kernels_floats(&seed, heads), *dt_bias = kernels_floats(&seed, decays);
     for (uint32_t h = 0; h < heads && flags & DELTA_RATES; h++) a_log[h] = -fabsf(a_log[h]);
     a[0] = 25.0f;
-    a[CHAIN * heads - 1] = -30.0f;
-    const struct ops_delta_args x = {q,          k,     v,     a,     b,      key_heads * dk, key_heads * dk,
-                                     heads * dv, heads, heads, a_log, dt_bias};
+    a[CHAIN * decays - 1] = -30.0f;
+    const struct ops_delta_args x = {q,          k,      v,     a,     b,      key_heads * dk, key_heads * dk,
+                                     heads * dv, decays, heads, a_log, dt_bias};
     float *start = kernels_floats(&seed, SLOTS * floats), *states = copy_of(start, SLOTS * floats),
           *want = calloc(CHAIN * out, 4);
     float *base = NULL, *base_states = NULL;
@@ -446,6 +447,10 @@ static void test_delta(void **state)
     check_delta(3, 3, 17, 21, 0);
     check_delta(3, 3, 17, 21, DELTA_RATES);
     check_delta(2, 1, 128, 128, 0);
+    check_delta(2, 2, 64, 64, DELTA_CHANNELS);
+    check_delta(3, 3, 17, 21, DELTA_CHANNELS | DELTA_RATES);
+    check_delta(4, 2, 24, 33, DELTA_CHANNELS | DELTA_BOUNDED);
+    check_delta(2, 1, 16, 16, DELTA_BOUNDED);
 }
 
 /* The arithmetic that takes no library function's word for it. */

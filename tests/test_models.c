@@ -165,7 +165,7 @@ static struct row *row_of(struct row *rows, int *n, const char *name)
     const char *architecture;
 
     snprintf(path, sizeof path, "%s/%s/config.json", REFERENCE_MODELS, name);
-    o = json_load_file(path, 0, NULL);
+    o = config_read(path);
     architecture = json_string_value(json_array_get(json_object_get(o, "architectures"), 0));
     assert_non_null(architecture);
     for (r = rows; r < rows + *n && strcmp(r->architecture, architecture); r++) continue;

@@ -98,32 +98,25 @@ static void write_index(const char *list, const char *folder)
 
 static char *config_only(const char *name)
 {
-    char *folder = scratch_make(), path[256], *text;
-    json_t *o;
+    char *folder = scratch_make();
 
-    snprintf(path, sizeof path, REFERENCE_MODELS "/%s/config.json", name);
-    o = json_load_file(path, 0, NULL);
-    assert_non_null(o);
-    text = json_dumps(o, 0);
-    scratch_write(folder, "config.json", text);
-    free(text);
-    json_decref(o);
+    scratch_write_json(folder, "config.json", reference_config(name));
     return folder;
 }
 
 /* Whether a list has small vectors that are stored wider than config.json says: only files and lists tell. */
 static bool has_wider_vectors(const char *list)
 {
-    char line[1024], form[32], shape[64];
+    char line[1024], name[512], form[32], shape[64];
     bool wide = false, narrow = false;
     FILE *f = fopen(list, "r");
 
     assert_non_null(f);
     while (fgets(line, sizeof line, f))
-        if (sscanf(line, "%*s %*s %31s %63s", form, shape) == 2) {
+        if (sscanf(line, "%*s %511s %31s %63s", name, form, shape) == 3) {
             const char *length = strncmp(shape, "1x", 2) ? shape : shape + 2; /* a vector all the same */
 
-            wide |= !strcmp(form, "F32") && strspn(length, "0123456789") == strlen(length);
+            wide |= !strcmp(form, "F32") && (strspn(length, "0123456789") == strlen(length) || strstr(name, "A_log"));
             narrow |= strcmp(form, "F32") != 0;
         }
     fclose(f);

@@ -44,25 +44,26 @@ INLINE void unit_length(float *y, const float *x, size_t width, float scale)
     kernel_scale(y, width, scale);
 }
 
-/* Up to 64 columns [c, c + 16 * V) of one head's state through one position. Two walks over the rows: what k finds in the
+/* Up to 64 columns [c, c + 16 * V) of one head's state through one position; row r decays by decay[r * each]. Two walks over the rows: what k finds in the
  * decayed state, then the update and what q finds in it. */
 INLINE void delta_columns(const int V, const float *from, float *to, size_t dk, size_t dv, const float *q,
-                          const float *k, const float *v, float decay, float beta, float *dst, const size_t n[4])
+                          const float *k, const float *v, const float *decay, size_t each, float beta, float *dst,
+                          const size_t n[4])
 {
     vf found[4], out[4], change[4];
-    const vf g = vf_set1(decay);
 #pragma GCC unroll 4
     for (int i = 0; i < V; i++) found[i] = out[i] = vf_zero();
     for (size_t r = 0; from && r < dk; r++)
 #pragma GCC unroll 4
         for (int i = 0; i < V; i++)
-            found[i] = vf_fma(vf_mul(load_some(from + r * dv + 16 * i, n[i]), g), vf_set1(k[r]), found[i]);
+            found[i] = vf_fma(vf_mul(load_some(from + r * dv + 16 * i, n[i]), vf_set1(decay[r * each])), vf_set1(k[r]),
+                              found[i]);
 #pragma GCC unroll 4
     for (int i = 0; i < V; i++) change[i] = vf_mul(vf_sub(load_some(v + 16 * i, n[i]), found[i]), vf_set1(beta));
     for (size_t r = 0; r < dk; r++)
 #pragma GCC unroll 4
         for (int i = 0; i < V; i++) {
-            vf s = from ? vf_mul(load_some(from + r * dv + 16 * i, n[i]), g) : vf_zero();
+            vf s = from ? vf_mul(load_some(from + r * dv + 16 * i, n[i]), vf_set1(decay[r * each])) : vf_zero();
             s = vf_fma(vf_set1(k[r]), change[i], s);
             store_some(to + r * dv + 16 * i, s, n[i]);
             out[i] = vf_fma(s, vf_set1(q[r]), out[i]);
@@ -72,34 +73,55 @@ INLINE void delta_columns(const int V, const float *from, float *to, size_t dk, 
 }
 
 INLINE void delta_position(const float *from, float *to, size_t dk, size_t dv, const float *q, const float *k,
-                           const float *v, float decay, float beta, float *dst)
+                           const float *v, const float *decay, size_t each, float beta, float *dst)
 {
     static const size_t full[4] = {16, 16, 16, 16};
     size_t c = 0;
     for (; c + 64 <= dv; c += 64)
-        delta_columns(4, from ? from + c : NULL, to + c, dk, dv, q, k, v + c, decay, beta, dst + c, full);
+        delta_columns(4, from ? from + c : NULL, to + c, dk, dv, q, k, v + c, decay, each, beta, dst + c, full);
     for (; c < dv; c += 16) {
         const size_t n[4] = {dv - c < 16 ? dv - c : 16};
-        delta_columns(1, from ? from + c : NULL, to + c, dk, dv, q, k, v + c, decay, beta, dst + c, n);
+        delta_columns(1, from ? from + c : NULL, to + c, dk, dv, q, k, v + c, decay, each, beta, dst + c, n);
     }
 }
 
-/* work: q and k of a position, normalized: cpu_delta_floats(). */
+/* The decays of a head's rows: sixteen at a time. */
+INLINE void row_decays(float *g, const struct op_delta *p, const float *a, const float *bias, float speed)
+{
+    FOR_VECS(r, n, p->dk)
+    {
+        const vf x = vf_add(load_some(a + r, n), load_some(bias + r, n));
+        if (p->flags & DELTA_BOUNDED)
+            store_some(g + r, vf_exp(vf_mul(vf_set1(p->bound), vf_sigmoid(vf_mul(vf_set1(speed), x)))), n);
+        else
+            store_some(g + r, vf_exp(vf_mul(vf_set1(-speed), vf_softplus(x))), n);
+    }
+}
+
+/* work: q, k and decays of a position: footprint_cpu_delta(). */
 static void kernel_delta(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x,
                          float *states, size_t state_floats, const struct ops_chain *chain, uint32_t head, float *work)
 {
     const size_t dk = p->dk, dv = p->dv, key_head = head / (p->heads / p->key_heads);
-    float *q = work, *k = work + cpu_round_up(dk, 16);
+    float *q = work, *k = q + cpu_round_up(dk, 16), *decays = k + cpu_round_up(dk, 16);
+    const size_t each = p->flags & DELTA_CHANNELS ? 1 : 0;
     for (uint32_t i = 0; i < chain->n; i++) {
         const float *from =
             chain->from[i] == UINT32_MAX ? NULL : states + chain->from[i] * state_floats + head * dk * dv;
         float *to = states + chain->to[i] * state_floats + head * dk * dv;
         const double speed = p->flags & DELTA_RATES ? -(double)x->a_log[head] : exp_exact(x->a_log[head]);
-        const double rate = speed * (double)softplus(x->a[(size_t)i * x->lda + head] + x->dt_bias[head]);
-        const float decay = (float)exp_exact(-rate), beta = sigmoid_exact(x->b[(size_t)i * x->ldb + head]);
+        const float beta = sigmoid_exact(x->b[(size_t)i * x->ldb + head]);
+        if (each) {
+            row_decays(decays, p, x->a + (size_t)i * x->lda + head * dk, x->dt_bias + head * dk, (float)speed);
+        } else {
+            const float raw = x->a[(size_t)i * x->lda + head] + x->dt_bias[head];
+            *decays = (float)exp_exact(p->flags & DELTA_BOUNDED
+                                           ? (double)p->bound * (double)sigmoid_exact((float)(speed * (double)raw))
+                                           : -(speed * (double)softplus(raw)));
+        }
         unit_length(q, x->q + (size_t)i * x->ldq + key_head * dk, dk, p->scale);
         unit_length(k, x->k + (size_t)i * x->ldk + key_head * dk, dk, 1.0f);
-        delta_position(from, to, dk, dv, q, k, x->v + (size_t)i * x->ldv + head * dv, decay, beta,
+        delta_position(from, to, dk, dv, q, k, x->v + (size_t)i * x->ldv + head * dv, decays, each, beta,
                        dst + i * ldd + head * dv);
     }
 }

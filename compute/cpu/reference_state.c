@@ -3,11 +3,12 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One position of one head; s: the state after decay and before the update, in place. */
-static void delta(const struct op_delta *p, float *dst, const float *q, const float *k, const float *v, double decay,
-                  double beta, float *s)
+static void delta(const struct op_delta *p, float *dst, const float *q, const float *k, const float *v,
+                  const double *decay, double beta, float *s)
 {
     double q_by = 1e-6, k_by = 1e-6;
     for (uint32_t r = 0; r < p->dk; r++) {
@@ -18,13 +19,26 @@ static void delta(const struct op_delta *p, float *dst, const float *q, const fl
     k_by = 1 / sqrt(k_by);
     for (uint32_t c = 0; c < p->dv; c++) {
         double found = 0, out = 0;
-        for (uint32_t r = 0; r < p->dk; r++) found += decay * s[(uint64_t)r * p->dv + c] * k[r] * k_by;
+        for (uint32_t r = 0; r < p->dk; r++) found += decay[r] * s[(uint64_t)r * p->dv + c] * k[r] * k_by;
         for (uint32_t r = 0; r < p->dk; r++) {
-            double now = decay * s[(uint64_t)r * p->dv + c] + k[r] * k_by * beta * (v[c] - found);
+            double now = decay[r] * s[(uint64_t)r * p->dv + c] + k[r] * k_by * beta * (v[c] - found);
             s[(uint64_t)r * p->dv + c] = (float)now;
             out += now * q[r] * q_by;
         }
         dst[c] = (float)out;
+    }
+}
+
+static void delta_decays(const struct op_delta *p, const struct ops_delta_args *x, uint32_t i, uint32_t h,
+                         double *decay)
+{
+    const bool channels = p->flags & DELTA_CHANNELS;
+    const double rate = p->flags & DELTA_RATES ? (double)x->a_log[h] : -exp((double)x->a_log[h]);
+    for (uint32_t r = 0; r < p->dk; r++) {
+        const uint64_t at = channels ? (uint64_t)h * p->dk + r : h;
+        const double a = (double)x->a[(uint64_t)i * x->lda + at] + x->dt_bias[at];
+        decay[r] = exp(p->flags & DELTA_BOUNDED ? (double)p->bound / (1 + exp(rate * a))
+                                                : rate * (a > 20 ? a : log1p(exp(a))));
     }
 }
 
@@ -40,12 +54,13 @@ void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const s
                 memset(s, 0, each * sizeof *s);
             else if (c->from[i] != c->to[i])
                 memcpy(s, states + c->from[i] * state_floats + h * each, each * sizeof *s);
-            const double a = (double)x->a[(uint64_t)i * x->lda + h] + x->dt_bias[h];
-            const double rate = p->flags & DELTA_RATES ? (double)x->a_log[h] : -exp((double)x->a_log[h]);
-            const double decay = exp(rate * (a > 20 ? a : log1p(exp(a))));
+            double *decay = calloc(p->dk, sizeof *decay);
+            if (!decay) abort();
+            delta_decays(p, x, i, h, decay);
             delta(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, x->q + (uint64_t)i * x->ldq + key,
                   x->k + (uint64_t)i * x->ldk + key, x->v + (uint64_t)i * x->ldv + (uint64_t)h * p->dv, decay,
                   1 / (1 + exp(-(double)x->b[(uint64_t)i * x->ldb + h])), s);
+            free(decay);
         }
 }
 

@@ -62,14 +62,13 @@ __global__ void __launch_bounds__(THREADS)
                    warp = threadIdx.x / 32;
     const uint32_t col = blockIdx.y * COLUMNS + lane, warps = THREADS / 32;
     const bool inside = col < p.dv;
-    float *S = shared, *q = S + (uint64_t)p.dk * COLUMNS, *k = q + p.dk, *sums = k + p.dk;
+    float *S = shared, *q = S + (uint64_t)p.dk * COLUMNS, *k = q + p.dk, *decays = k + p.dk, *sums = decays + p.dk;
     uint32_t held = UINT32_MAX; /* state slot whose contents are in S */
 
     for (uint32_t i = 0; i < c.n; i++) {
         const uint32_t from = c.from[i], to = c.to[i];
-        const float a = x.a[(uint64_t)i * x.lda + head] + x.dt_bias[head], b = x.b[(uint64_t)i * x.ldb + head];
         const float rate = p.flags & DELTA_RATES ? x.a_log[head] : -expf(x.a_log[head]);
-        const float g = expf(rate * act_softplus(a)), beta = act_sigmoid(b);
+        const float beta = act_sigmoid(x.b[(uint64_t)i * x.ldb + head]);
         float recalled = 0.0f, change, sum = 0.0f;
 
         if (from == UINT32_MAX || from != held) {
@@ -80,10 +79,16 @@ __global__ void __launch_bounds__(THREADS)
         }
         __syncthreads(); /* q and k of the last position were used by all */
         if (warp == 0) normalize(q, x.q + (uint64_t)i * x.ldq + (uint64_t)key_head * p.dk, p.dk, lane);
+        for (uint32_t d = threadIdx.x; d < p.dk; d += THREADS) {
+            const uint64_t at = p.flags & DELTA_CHANNELS ? (uint64_t)head * p.dk + d : head;
+            const float a = x.a[(uint64_t)i * x.lda + at] + x.dt_bias[at];
+
+            decays[d] = expf(p.flags & DELTA_BOUNDED ? p.bound * act_sigmoid(-rate * a) : rate * act_softplus(a));
+        }
         if (warp == 1) normalize(k, x.k + (uint64_t)i * x.ldk + (uint64_t)key_head * p.dk, p.dk, lane);
         __syncthreads();
         for (uint32_t d = warp; d < p.dk; d += warps) {
-            float s = S[d * COLUMNS + lane] * g;
+            float s = S[d * COLUMNS + lane] * decays[d];
 
             S[d * COLUMNS + lane] = s;
             recalled = fmaf(s, k[d], recalled);
@@ -126,7 +131,7 @@ void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, 
 void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x,
                float *states, uint64_t state_floats, const struct ops_chain *c)
 {
-    size_t shared = ((uint64_t)p->dk * (COLUMNS + 2) + THREADS) * sizeof(float);
+    size_t shared = ((uint64_t)p->dk * (COLUMNS + 3) + THREADS) * sizeof(float);
     chain on_device;
 
     if (!c->n) return;

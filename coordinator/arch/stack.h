@@ -120,13 +120,14 @@ struct moe {
     uint32_t act, act_flags; /* of struct op_experts */
     float alpha, limit;
     /* names: ROUTES.E.gate and so on, or whole tensors of all experts */
-    const char *list, *gate, *up, *down; /* "mlp.experts", "gate_proj", ... */
+    const char *list, *gate, *up, *down; /* "mlp.experts", "gate_proj", ...; gate NULL: down act(up) */
     const char *stacks; /* what stands before gate_proj.weight and so on [experts][..][..]; NULL: list */
     const char *fused_gate_up, *fused_down; /* tensors [experts][..][..]; NULL: one matrix for each expert */
     const char *fused_gate_up_bias, *fused_down_bias;
     bool transposed, interleaved, mxfp4;
     struct mlp shared;       /* inter 0: none */
     const char *shared_gate; /* matrix [1][hidden]: the shared expert times its sigmoid; NULL: none */
+    uint32_t hidden;         /* columns that the experts have; 0: the model's */
     bool averaged;           /* half of the sum of the chosen and the shared expert, in place of their sum */
 };
 

@@ -48,11 +48,12 @@ static void add_stacked_biases(struct build *b, const struct moe *m, const char 
 static void add_list_expert(struct build *b, const struct moe *m, uint32_t e)
 {
     const char *names[3] = {m->gate, m->up, m->down};
+    uint32_t hidden = m->hidden ? m->hidden : b->hidden;
     char full[BUILD_NAME_BYTES];
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = m->gate ? 0 : 1; i < 3; i++) {
         snprintf(full, sizeof full, "%s.%u.%s", m->list, e, names[i]);
-        build_matrix(b, full, i < 2 ? m->inter : b->hidden, i < 2 ? b->hidden : m->inter);
+        build_matrix(b, full, i < 2 ? m->inter : hidden, i < 2 ? hidden : m->inter);
     }
 }
 
@@ -78,7 +79,7 @@ static void refuse_more_experts(struct build *b, const struct moe *m)
         snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, e, m->up);
         build_leave_out(b, full);
     }
-    snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts + m->identity, m->gate);
+    snprintf(full, sizeof full, "%s.%u.%s.weight", m->list, m->experts + m->identity, m->gate ? m->gate : m->up);
     if (build_ok(b) && build_has(b, full))
         build_fault(
             b, "%s: tensor %s%s is there, but %s counts %u experts: the file and config.json do not belong together",
@@ -106,7 +107,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
     char list[128];
     bool stacked = stacked_list(b, m, list, sizeof list), fused = m->fused_gate_up && !stacked;
     struct plan_experts x = {.experts = m->experts,
-                             .hidden = b->hidden,
+                             .hidden = m->hidden ? m->hidden : b->hidden,
                              .inter = m->inter,
                              .max_used = m->top,
                              .identity = m->identity,
@@ -123,6 +124,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
         for (uint32_t e = 0; e < m->experts && build_ok(b); e++)
             (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
         if (!x.fused) refuse_more_experts(b, m);
+        if (!m->gate && !x.fused) x.fused = EXPERTS_UNGATED;
     }
     x.bias0 = (uint32_t)b->p->vectors.count;
     if (x.biased && stacked) add_stacked_biases(b, m, list);

@@ -5,7 +5,7 @@ static double expert_weights(const struct plan_experts *x)
 {
     double share = (double)x->experts / ((double)x->experts + x->identity);
 
-    return 3.0 * share * x->max_used * (double)x->hidden * x->inter;
+    return (x->fused == EXPERTS_UNGATED ? 2.0 : 3.0) * share * x->max_used * (double)x->hidden * x->inter;
 }
 
 double plan_flops(const struct plan_shm *p, double positions, double logits)

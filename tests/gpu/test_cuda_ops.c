@@ -556,33 +556,44 @@ static void test_conv(void **state)
 static void test_delta(void **state)
 {
     uint64_t seed = 10;
-    static const struct op_delta ways[] = {{.heads = 4, .key_heads = 2, .dk = 16, .dv = 40, .scale = 0.25f},
-                                           {.heads = 2, .key_heads = 2, .dk = 33, .dv = 16, .scale = 1}};
+    static const struct op_delta ways[] = {
+        {.heads = 4, .key_heads = 2, .dk = 16, .dv = 40, .scale = 0.25f},
+        {.heads = 2, .key_heads = 2, .dk = 33, .dv = 16, .scale = 1},
+        {.heads = 2, .key_heads = 1, .dk = 20, .dv = 16, .flags = DELTA_CHANNELS, .scale = 1},
+        {.heads = 2,
+         .key_heads = 2,
+         .dk = 16,
+         .dv = 33,
+         .flags = DELTA_CHANNELS | DELTA_BOUNDED,
+         .scale = 1,
+         .bound = -5}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(ways); i++) {
         const struct op_delta *p = &ways[i];
         struct ops_chain c = {chain_from, chain_to, CHAIN};
-        uint32_t kw = p->key_heads * p->dk, vw = p->heads * p->dv;
+        uint32_t kw = p->key_heads * p->dk, vw = p->heads * p->dv,
+                 decays = p->flags & DELTA_CHANNELS ? p->heads * p->dk : 8;
         uint64_t floats = (uint64_t)p->heads * p->dk * p->dv + 1;
         float *q = gpu_floats(&seed, CHAIN * kw), *k = gpu_floats(&seed, CHAIN * kw),
-              *v = gpu_floats(&seed, CHAIN * vw), *a = gpu_floats(&seed, CHAIN * 8);
-        float *b = gpu_floats(&seed, CHAIN * 8), *log = gpu_floats(&seed, 8), *dt = gpu_floats(&seed, 8),
+              *v = gpu_floats(&seed, CHAIN * vw), *a = gpu_floats(&seed, CHAIN * decays);
+        float *b = gpu_floats(&seed, CHAIN * 8), *log = gpu_floats(&seed, 8), *dt = gpu_floats(&seed, decays),
               *s = gpu_floats(&seed, SLOTS * floats);
         float *dst = calloc(CHAIN * (vw + 1), 4), *ds = gpu_put(o, s, SLOTS * floats * 4),
               *dd = gpu_put(o, dst, CHAIN * (vw + 1) * 4ull), *got;
-        struct ops_delta_args x = {q, k, v, a, b, kw, kw, vw, 8, 8, log, dt}, d = {gpu_put(o, q, CHAIN * kw * 4ull),
-                                                                                   gpu_put(o, k, CHAIN * kw * 4ull),
-                                                                                   gpu_put(o, v, CHAIN * vw * 4ull),
-                                                                                   gpu_put(o, a, CHAIN * 32),
-                                                                                   gpu_put(o, b, CHAIN * 32),
-                                                                                   kw,
-                                                                                   kw,
-                                                                                   vw,
-                                                                                   8,
-                                                                                   8,
-                                                                                   gpu_put(o, log, 32),
-                                                                                   gpu_put(o, dt, 32)};
+        struct ops_delta_args x = {q, k, v, a, b, kw, kw, vw, decays, 8, log, dt},
+                              d = {gpu_put(o, q, CHAIN * kw * 4ull),
+                                   gpu_put(o, k, CHAIN * kw * 4ull),
+                                   gpu_put(o, v, CHAIN * vw * 4ull),
+                                   gpu_put(o, a, CHAIN * decays * 4ull),
+                                   gpu_put(o, b, CHAIN * 32),
+                                   kw,
+                                   kw,
+                                   vw,
+                                   decays,
+                                   8,
+                                   gpu_put(o, log, 32),
+                                   gpu_put(o, dt, decays * 4ull)};
 
         ops_delta(o, p, dd, vw + 1, &d, ds, floats, &c);
         reference_delta(p, dst, vw + 1, &x, s, floats, &c);

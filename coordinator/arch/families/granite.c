@@ -1,20 +1,22 @@
-/* Granite 3: Llama with four multipliers, and with experts in two tensors each layer. Reference: transformers,
- * modeling_granite.py, modeling_granitemoe.py. */
+/* Granite 3 and 4: Llama with four multipliers, and with experts in two tensors each layer. Reference: transformers,
+ * modeling_granite.py, modeling_granitemoe.py, modeling_granitemoehybrid.py. */
+#include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
+#include <string.h>
 
-static struct stack granite(struct build *b, struct rope_table *rope)
+static struct stack granite(struct build *b, struct rope_table *rope, bool rotates)
 {
     double logits;
     struct stack s;
 
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
-    *rope = build_plain_rope(b);
-    s = stack_llama(b, rope);
+    if (rotates) *rope = build_plain_rope(b);
+    s = stack_llama(b, rotates ? rope : NULL);
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
         config_bool_or(b->c, "attention_bias", false, b->e);
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
@@ -32,7 +34,7 @@ static struct stack granite(struct build *b, struct rope_table *rope)
 void family_granite(struct build *b)
 {
     struct rope_table rope;
-    struct stack s = granite(b, &rope);
+    struct stack s = granite(b, &rope, true);
 
     stack_build(b, &s);
 }
@@ -42,24 +44,82 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
     stack_moe(b, s->own, dst, src);
 }
 
+static struct moe granite_experts(struct build *b, uint32_t act)
+{
+    return (struct moe){.inter = b->inter,
+                        .router = "block_sparse_moe.router.layer",
+                        .score = SCORE_TOPK_SOFTMAX,
+                        .scale = 1,
+                        .act = act,
+                        .list = "block_sparse_moe.experts",
+                        .fused_gate_up = "block_sparse_moe.input_linear.weight",
+                        .fused_down = "block_sparse_moe.output_linear.weight"};
+}
+
 void family_granite_moe(struct build *b)
 {
     struct rope_table rope;
-    struct stack s = granite(b, &rope);
-    struct moe m = {.experts = config_size(b->c, "num_local_experts", 1, 65536, b->e),
-                    .top = config_size(b->c, "num_experts_per_tok", 1, 65536, b->e),
-                    .inter = b->inter,
-                    .router = "block_sparse_moe.router.layer",
-                    .score = SCORE_TOPK_SOFTMAX,
-                    .scale = 1,
-                    .list = "block_sparse_moe.experts",
-                    .fused_gate_up = "block_sparse_moe.input_linear.weight",
-                    .fused_down = "block_sparse_moe.output_linear.weight"};
+    struct stack s = granite(b, &rope, true);
+    struct moe m = granite_experts(b, s.mlp.act);
 
-    m.act = s.mlp.act;
+    m.experts = config_size(b->c, "num_local_experts", 1, 65536, b->e);
+    m.top = config_size(b->c, "num_experts_per_tok", 1, 65536, b->e);
     s.own = &m;
     s.feed = feed;
     stack_build(b, &s);
+}
+
+/* ---- Granite 4: layers of Mamba-2 beside those with attention, and a shared feed forward in every layer ---- */
+
+struct hybrid {
+    struct moe moe; /* experts 0: the shared feed forward alone */
+    struct mamba2 mixer;
+};
+
+static void hybrid_mix(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct hybrid *h = s->own;
+
+    mamba2_mix(b, &h->mixer, dst, src);
+}
+
+static void hybrid_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    s->attend = mamba_layer(b, i) ? hybrid_mix : NULL;
+}
+
+static void hybrid_feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct hybrid *h = s->own;
+
+    if (h->moe.experts)
+        stack_moe(b, &h->moe, dst, src);
+    else
+        stack_mlp(b, &s->mlp, dst, src);
+}
+
+void family_granite_hybrid(struct build *b)
+{
+    const char *positions = config_string_or(b->c, "position_embedding_type", "nope", b->e);
+    struct rope_table rope;
+    struct stack s = granite(b, &rope, !strcmp(positions, "rope"));
+    struct hybrid h = {.mixer =
+                           mamba2_sizes(b, (uint64_t)config_size_or(b->c, "mamba_expand", 1, 64, 2, b->e) * b->hidden)};
+
+    if (strcmp(positions, "rope") && strcmp(positions, "nope"))
+        config_fault(b->c, b->e, "position_embedding_type", "\"%.40s\" is not known", positions);
+    s.mlp = (struct mlp){.gate_up = "shared_mlp.input_linear",
+                         .down = "shared_mlp.output_linear",
+                         .inter = config_size(b->c, "shared_intermediate_size", 1, 1u << 24, b->e),
+                         .act = s.mlp.act};
+    h.moe = granite_experts(b, s.mlp.act);
+    h.moe.experts = config_size_or(b->c, "num_local_experts", 0, 65536, 0, b->e);
+    if (h.moe.experts) h.moe.top = config_size(b->c, "num_experts_per_tok", 1, 65536, b->e);
+    h.moe.shared = s.mlp;
+    s.own = &h;
+    s.before_layer = hybrid_layer;
+    s.feed = hybrid_feed;
+    if (build_ok(b)) stack_build(b, &s);
 }
 
 /* ---- as GGUF ---- */

@@ -153,6 +153,20 @@ static void values_of_heads(struct build *b, const struct latent *l, const struc
     if (build_ok(b)) program_op(b->p, OP_HEADMM, b->layer)->headmm = o;
 }
 
+static void gate_heads(struct build *b, const struct latent *l, struct plan_view out, struct plan_view src)
+{
+    struct op_act o = {.dst = out,
+                       .gate = build_view(b, BUF_T1, b->heads, 0),
+                       .up = out,
+                       .width = b->heads * l->value,
+                       .kind = ACT_SIGMOID,
+                       .flags = ACT_BROADCAST,
+                       .each = l->value};
+
+    linear(b, l, o.gate, src, l->gate, b->heads, b->hidden, false);
+    if (build_ok(b)) program_op(b->p, OP_ACT, b->layer)->act = o;
+}
+
 void latent_attention(struct build *b, const struct latent *l, const struct attention *a, struct plan_view dst,
                       struct plan_view src)
 {
@@ -170,7 +184,23 @@ void latent_attention(struct build *b, const struct latent *l, const struct atte
     build_copy(b, view_at(wide, l->kv_rank), cached, view_at(q, l->nope), qk, b->heads, l->rotated);
     stack_attend(b, &chosen, b->heads, 1, cached, l->kv_rank, mixed, wide, kv, kv, ATTN_V_IN_K);
     values_of_heads(b, l, &w, out, mixed);
-    linear(b, l, dst, out, "o_proj", b->hidden, (uint64_t)b->heads * l->value, l->bias);
+    if (l->gate) gate_heads(b, l, out, src);
+    linear(b, l, dst, out, l->out, b->hidden, (uint64_t)b->heads * l->value, l->bias);
+}
+
+struct latent latent_read_unrotated(struct build *b, const char *at)
+{
+    struct latent l = {.at = at, .out = "o_proj", .eps = LATENT_EPS, .q_mul = 1, .kv_mul = 1};
+
+    l.q_rank = config_size_or(b->c, "q_lora_rank", 1, 1u << 20, 0, b->e);
+    l.kv_rank = config_size(b->c, "kv_lora_rank", 1, 1u << 20, b->e);
+    l.nope = config_size(b->c, "qk_nope_head_dim", 1, 1u << 16, b->e);
+    l.rotated = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
+    l.value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
+    l.bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    l.rope.index = PLAN_NONE;
+    l.scale = (float)(1 / sqrt((double)l.nope + l.rotated));
+    return l;
 }
 
 struct latent latent_read(struct build *b, const char *at, uint32_t style)
@@ -180,14 +210,9 @@ struct latent latent_read(struct build *b, const char *at, uint32_t style)
 
 struct latent latent_read_as(struct build *b, const char *at, uint32_t style, struct rope_request q)
 {
-    struct latent l = {.at = at, .style = style, .eps = LATENT_EPS, .q_mul = 1, .kv_mul = 1};
+    struct latent l = latent_read_unrotated(b, at);
 
-    l.q_rank = config_size_or(b->c, "q_lora_rank", 1, 1u << 20, 0, b->e);
-    l.kv_rank = config_size(b->c, "kv_lora_rank", 1, 1u << 20, b->e);
-    l.nope = config_size(b->c, "qk_nope_head_dim", 1, 1u << 16, b->e);
-    l.rotated = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
-    l.value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
-    l.bias = config_bool_or(b->c, "attention_bias", false, b->e);
+    l.style = style;
     q.head_dim = l.rotated;
     l.rope = build_rotary(b, q);
     l.scale = (float)(l.rope.attention_mul / sqrt((double)l.nope + l.rotated));

@@ -15,7 +15,9 @@ typedef void latent_choose(struct build *b, const struct latent *l, struct atten
                            struct plan_view src);
 
 struct latent {
-    const char *at;         /* what stands before its tensors' names: "self_attn" */
+    const char *at; /* what stands before its tensors' names: "self_attn" */
+    const char *out,
+        *gate; /* "o_proj"; a matrix [heads][hidden] whose sigmoid each head's output is times, NULL: none */
     struct rope_table rope; /* index PLAN_NONE: no rotation */
     uint32_t q_rank;        /* 0: q comes from one matrix */
     uint32_t kv_rank, nope, rotated, value, style;
@@ -31,6 +33,8 @@ struct latent {
 struct latent latent_read(struct build *b, const char *at, uint32_t style);
 /* The same where the rotation is asked for otherwise; its head_dim is filled in. */
 struct latent latent_read_as(struct build *b, const char *at, uint32_t style, struct rope_request q);
+/* The same without rotation. */
+struct latent latent_read_unrotated(struct build *b, const char *at);
 /* Window, scale and tuning are a's. */
 void latent_attention(struct build *b, const struct latent *l, const struct attention *a, struct plan_view dst,
                       struct plan_view src);

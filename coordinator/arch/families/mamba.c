@@ -1,6 +1,7 @@
 /* The mixers of mamba.h, and Mamba 2 as it was published with nothing else in a layer. */
 #include "coordinator/arch/families/mamba.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,10 +20,22 @@ void mamba_step_limits(struct build *b, const char *key, float *least, float *mo
     double x[2] = {0, (double)INFINITY};
 
     for (size_t i = 0; pair && i < 2; i++) x[i] = json_numeric_value(json_array_get(pair, i));
-    if (pair && (json_array_size(pair) != 2 || !(x[0] >= 0 && x[0] <= x[1])))
+    if (pair && (json_array_size(pair) != 2 || !(x[0] >= 0 && x[0] <= x[1] && x[0] < (double)FLT_MAX)))
         config_fault(b->c, b->e, key, "two numbers were expected, the least and the largest step");
     *least = (float)x[0];
-    *most = (float)x[1];
+    *most = x[1] > (double)FLT_MAX ? INFINITY : (float)x[1];
+}
+
+bool mamba_layer(struct build *b, uint32_t i)
+{
+    static const char *const names[] = {"mamba", "linear_attention", "attention", "full_attention"};
+    const char *s = config_list_string(b->c, "layer_types", i, b->e);
+    size_t k = 0;
+
+    if (!config_field(b->c, "layer_types", false)) return true;
+    while (s && k < 4 && strcmp(s, names[k])) k++;
+    if (!s || k == 4) config_fault(b->c, b->e, "layer_types", "layer %u is of no known kind", i);
+    return k < 2;
 }
 
 void mamba2_check(struct build *b, const struct mamba2 *m, uint64_t inner, const char *heads)

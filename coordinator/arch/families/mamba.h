@@ -23,4 +23,8 @@ void mamba2_check(struct build *b, const struct mamba2 *m, uint64_t inner, const
 /* A pair of numbers, the second of which may be Infinity; absent: 0 and infinity. */
 void mamba_step_limits(struct build *b, const char *key, float *least, float *most);
 
+/* What layer_types calls layer i: "mamba" or "linear_attention" against "attention" or "full_attention"; without such a list
+ * all are the former. */
+bool mamba_layer(struct build *b, uint32_t i);
+
 void mamba2_mix(struct build *b, const struct mamba2 *m, struct plan_view dst, struct plan_view src);

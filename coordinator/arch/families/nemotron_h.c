@@ -1,0 +1,181 @@
+/* Nemotron-H and Nemotron 3: every layer is one block, of Mamba-2, of attention without positions, of a feed forward without
+ * gate, or of experts of the same kind, which may stand in a space of fewer columns between two projections. Reference:
+ * transformers, modeling_nemotron_h.py. */
+#include "coordinator/arch/families/mamba.h"
+#include "coordinator/arch/family.h"
+#include "coordinator/arch/stack.h"
+
+#include <math.h>
+#include <string.h>
+
+struct nemotron {
+    struct mamba2 mixer;
+    struct moe moe;
+};
+
+static void mix(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct nemotron *f = s->own;
+
+    mamba2_mix(b, &f->mixer, dst, src);
+}
+
+static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    stack_mlp(b, &s->mlp, dst, src);
+}
+
+static void experts(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
+{
+    const struct nemotron *f = s->own;
+    uint32_t low = f->moe.hidden, table;
+    struct plan_view beside, in, out;
+
+    if (!low) {
+        stack_moe(b, &f->moe, dst, src);
+        return;
+    }
+    table = stack_route(b, &f->moe, src);
+    beside = build_view(b, BUF_OUT2, b->hidden, 0);
+    in = build_view(b, BUF_T1, low, 0);
+    out = build_view(b, BUF_T2, low, 0);
+    build_linear(b, in, src, "mixer.fc1_latent_proj", low, b->hidden, s->mlp.up_bias);
+    stack_mlp(b, &f->moe.shared, beside, src);
+    stack_experts(b, &f->moe, table, out, in);
+    build_linear(b, dst, out, "mixer.fc2_latent_proj", b->hidden, low, s->mlp.up_bias);
+    build_add(b, dst, dst, beside, b->hidden, 1, 1);
+}
+
+/* ---- which block a layer is: a letter each, or a list of names ---- */
+
+static const char *pattern(struct build *b)
+{
+    return config_string_or(b->c, "hybrid_override_pattern", "ME*-", b->e); /* its class's, where nothing is said */
+}
+
+static const json_t *list_of(struct build *b)
+{
+    const json_t *list = config_field(b->c, "layers_block_type", false);
+
+    return list ? list : config_field(b->c, "layer_types", false);
+}
+
+static uint32_t count_layers(struct build *b)
+{
+    const json_t *list = list_of(b);
+    size_t n = list ? json_array_size(list) : build_ok(b) ? strlen(pattern(b)) : 0;
+    const char *key = list ? "layers_block_type" : "hybrid_override_pattern";
+
+    if (n < 1 || n > 10000) config_fault(b->c, b->e, key, "%zu layers are out of range", n);
+    if (config_size_or(b->c, "num_hidden_layers", 1, 10000, (uint32_t)n, b->e) != n)
+        config_fault(b->c, b->e, key, "it is of %zu layers, and num_hidden_layers is another number", n);
+    return build_ok(b) ? (uint32_t)n : 1;
+}
+
+static void before_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    static const struct {
+        char letter;
+        const char *name, *older;
+        void (*attend)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);
+    } kinds[] = {{'M', "linear_attention", "mamba", mix},
+                 {'*', "full_attention", "attention", NULL},
+                 {'-', "mlp", "mlp", feed},
+                 {'E', "moe", "moe", experts}};
+    const json_t *list = list_of(b);
+    const char *name = list ? json_string_value(json_array_get(list, i)) : NULL, *letters = list ? NULL : pattern(b);
+
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (name ? !strcmp(kinds[k].name, name) || !strcmp(kinds[k].older, name)
+                 : letters && kinds[k].letter == letters[i]) {
+            s->attend = kinds[k].attend;
+            return;
+        }
+    config_fault(b->c, b->e, list ? "layers_block_type" : "hybrid_override_pattern", "layer %u is of no known kind", i);
+}
+
+static uint32_t size_of(struct build *b, const char *key, const char *older, uint32_t least, uint32_t most,
+                        uint32_t usual)
+{
+    return config_size_or(b->c, config_gives(b->c, older) ? older : key, least, most, usual, b->e);
+}
+
+static void read_mixer(struct build *b, struct mamba2 *m)
+{
+    const char *floor = config_gives(b->c, "mamba_dt_min") ? "mamba_dt_min" : "time_step_min";
+
+    *m = (struct mamba2){.name = "mixer", .in = 1, .times = {1, 1, 1, 1, 1}, .out = 1};
+    m->heads = config_size_or(b->c, "mamba_num_heads", 1, 65536, 128, b->e);
+    m->width = config_size_or(b->c, "mamba_head_dim", 1, 1u << 16, 64, b->e);
+    m->groups = size_of(b, "n_groups", "mamba_n_groups", 1, 65536, 8);
+    m->states = config_size_or(b->c, "ssm_state_size", 1, 4096, 128, b->e);
+    m->taps = size_of(b, "conv_kernel", "mamba_d_conv", 2, 64, 4);
+    m->conv_bias =
+        config_bool_or(b->c, config_gives(b->c, "mamba_conv_bias") ? "mamba_conv_bias" : "use_conv_bias", true, b->e);
+    m->in_bias = m->out_bias = config_bool_or(b->c, "use_bias", false, b->e);
+    m->act = build_activation(b, "mamba_hidden_act", ACT_SILU);
+    m->dt_least = (float)config_number_or(b->c, floor, 0.001, b->e);
+    m->dt_most = INFINITY;
+    if (!(m->dt_least >= 0)) config_fault(b->c, b->e, floor, "%g is out of range", (double)m->dt_least);
+    mamba2_check(b, m, (uint64_t)m->heads * m->width, "mamba_num_heads");
+}
+
+static void read_experts(struct build *b, const struct stack *s, struct moe *m)
+{
+    uint32_t groups = config_size_or(b->c, "n_group", 1, 65536, 1, b->e);
+
+    *m = (struct moe){.experts = moe_experts(b),
+                      .top = moe_experts_chosen(b),
+                      .inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e),
+                      .router = "mixer.gate",
+                      .correction = "mixer.gate.e_score_correction_bias",
+                      .score = SCORE_SIGMOID,
+                      .scale = (float)config_number_or(b->c, "routed_scaling_factor", 1, b->e),
+                      .norm_eps = 1e-20f,
+                      .act = s->mlp.act,
+                      .list = "mixer.experts",
+                      .up = "up_proj",
+                      .down = "down_proj",
+                      .shared = s->mlp,
+                      .hidden = config_size_or(b->c, "moe_latent_size", 1, 1u << 24, 0, b->e)};
+    m->shared.up = "mixer.shared_experts.up_proj";
+    m->shared.down = "mixer.shared_experts.down_proj";
+    m->shared.inter = config_size(b->c, "moe_shared_expert_intermediate_size", 1, 1u << 24, b->e);
+    if (config_bool_or(b->c, "norm_topk_prob", true, b->e)) m->flags |= ROUTER_NORMALIZE;
+    if (groups > 1) {
+        m->flags |= ROUTER_GROUP_TOP2;
+        m->groups = groups;
+        m->top_groups = config_size_or(b->c, "topk_group", 1, 65536, 1, b->e);
+    }
+}
+
+void family_nemotron_h(struct build *b)
+{
+    struct nemotron f = {0};
+    struct stack s;
+
+    build_names(b, "backbone.", "layers", "embeddings");
+    b->layers = count_layers(b);
+    build_sizes(b);
+    build_norm_kind(b, NORM_RMS, "layer_norm_epsilon", 1e-5);
+    s = stack_llama(b, NULL);
+    s.attention.q = "mixer.q_proj";
+    s.attention.k = "mixer.k_proj";
+    s.attention.v = "mixer.v_proj";
+    s.attention.o = "mixer.o_proj";
+    s.mlp = (struct mlp){.up = "mixer.up_proj",
+                         .down = "mixer.down_proj",
+                         .inter = b->inter,
+                         .act = build_activation(b, "mlp_hidden_act", ACT_RELU2)};
+    s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
+    s.embed = "embeddings";
+    s.final_norm = "norm_f";
+    s.before_attention = "norm";
+    s.one_block = true;
+    s.tied = build_tied(b);
+    s.own = &f;
+    read_mixer(b, &f.mixer);
+    read_experts(b, &s, &f.moe);
+    s.before_layer = before_layer;
+    if (build_ok(b)) stack_build(b, &s);
+}
