@@ -332,10 +332,10 @@ static void truncated_under_the_reader(void **state)
         assert_int_equal(stat(job_path(&j, 0), &st), 0);
         verify_files(j.shm)->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
         assert_int_equal(blocks_open(&s, job_path(&j, 0), verify_files(j.shm), (enum verify_io)io), 0);
-        assert_int_equal(blocks_read(&s, 0, block, 50000), 0);
+        assert_int_equal(blocks_load(&s, 0, block, 50000), 0);
         assert_int_equal(truncate(job_path(&j, 0), 20001), 0);
-        assert_int_equal(blocks_read(&s, 0, block, 50000), ESTALE);
-        assert_int_equal(blocks_read(&s, 40960, block, 9040), ESTALE);
+        assert_int_equal(blocks_load(&s, 0, block, 50000), ESTALE);
+        assert_int_equal(blocks_load(&s, 40960, block, 9040), ESTALE);
         blocks_close(&s);
     }
     job_free(&j);

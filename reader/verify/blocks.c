@@ -95,7 +95,7 @@ static int read_all(int fd, uint64_t offset, uint8_t *p, uint64_t least, uint64_
     return 0;
 }
 
-int blocks_read(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes)
+int blocks_load(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes)
 {
     uint64_t room = (bytes + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN * BLOCKS_ALIGN;
     bool direct = s->direct >= 0 && !atomic_load_explicit(&s->refused, memory_order_relaxed);

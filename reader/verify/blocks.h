@@ -21,7 +21,7 @@ void blocks_close(struct blocks *s);
 
 /* Reads [offset, offset + bytes) (which the file has) to p; offset and p are aligned to BLOCKS_ALIGN, and p has room for
  * bytes rounded up to it. From any thread. 0 or a positive errno; ESTALE: the file is shorter now. */
-int blocks_read(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes);
+int blocks_load(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes);
 
 /* Is it still the file that f describes, under its name too? 0, ESTALE, or another positive errno. EAGAIN: only its inode was
  * touched since it was opened (chmod does that, and whoever writes and puts the time back): what was read may not be what is

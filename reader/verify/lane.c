@@ -73,7 +73,7 @@ static void *read_blocks(void *arg)
         if (l->failed || l->next == l->blocks) break;
         block = l->next++;
         pthread_mutex_unlock(&l->lock);
-        rc = blocks_read(&l->file_blocks, block * l->block_bytes, block_memory(l, block), block_length(l, block));
+        rc = blocks_load(&l->file_blocks, block * l->block_bytes, block_memory(l, block), block_length(l, block));
         pthread_mutex_lock(&l->lock);
         if (rc)
             fail(l, rc, block * l->block_bytes);
