@@ -13,7 +13,7 @@
 #define PATTERN       5u /* without layer_types every fifth layer sees all positions */
 #define SPARSE_LAYERS 10u
 #define SPARSE        0.95 /* without activation_sparsity_pattern, of so many first layers where there are more */
-#define STREAMS_LIMIT 64u
+#define STREAMS_LIMIT 8u
 #define SIZE_LIMIT    (1u << 24)
 #define LEAST_SQUARE  1e-5f /* mean square that a new stream has at least before it gets the first one's */
 

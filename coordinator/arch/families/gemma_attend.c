@@ -1,5 +1,21 @@
 #include "coordinator/arch/families/gemma_attend.h"
 
+#include <stdio.h>
+
+/* Published folders have projections for layers that reuse an earlier layer's keys: known, and of no use. */
+static void leave_out(struct build *b, const struct attention *a)
+{
+    const char *const names[] = {a->k, a->v, a->k_norm, "self_attn.v_norm"};
+    char full[BUILD_NAME_BYTES];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(full, sizeof full, "%s.weight", names[i]);
+        build_leave_out(b, full);
+        snprintf(full, sizeof full, "%s.bias", names[i]);
+        build_leave_out(b, full);
+    }
+}
+
 void gemma_attend(struct build *b, const struct gemma_attend *x, struct plan_view dst, struct plan_view src)
 {
     const struct attention *a = x->attention;
@@ -10,6 +26,7 @@ void gemma_attend(struct build *b, const struct gemma_attend *x, struct plan_vie
     build_head_norm(b, q, q, b->heads, hd, a->q_norm);
     build_rope(b, q, b->heads, hd, a->rope, a->rope_style);
     if (x->reuses) {
+        leave_out(b, a);
         stack_attend_again(b, a, b->heads, b->kv_heads, b->head_dim, out, q, *x->cache);
     } else {
         k = build_view(b, BUF_K, kvs, 0);
