@@ -255,9 +255,21 @@ static void greedy_text_of_all(void **state)
 
 static void same_bytes_at_any_setting(void **state)
 {
-    static const char *const some[] = {
-        "llama-bias-f16-sharded", "mistral-window",     "qwen3",         "mixtral", "qwen3-next",      "lfm2-moe",
-        "longcat-flash",          "glm-moe-dsa-shared", "mimo-v2-flash", "step3.7", "deepseek-v3-fp8", "gpt-oss-mxfp4"};
+    static const char *const some[] = {"llama-bias-f16-sharded",
+                                       "mistral-window",
+                                       "qwen3",
+                                       "mixtral",
+                                       "qwen3-next",
+                                       "lfm2-moe",
+                                       "longcat-flash",
+                                       "glm-moe-dsa-shared",
+                                       "mimo-v2-flash",
+                                       "step3.7",
+                                       "deepseek-v3-fp8",
+                                       "gpt-oss-mxfp4",
+                                       "mamba2",
+                                       "jamba",
+                                       "kimi-linear"};
 
     (void)state;
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) check(some[i], check_settings);
