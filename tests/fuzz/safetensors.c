@@ -78,7 +78,8 @@ static void header_of(struct text *t, const char *list)
         uint64_t n = 1, bytes;
         size_t k = 0;
 
-        if (sscanf(line, "%*s %255s %31s %127s", name, dtype, shape) != 3) continue;
+        shape[0] = 0; /* a scalar has none */
+        if (sscanf(line, "%*[^\t]\t%255[^\t]\t%31[^\t]\t%127[0-9x]", name, dtype, shape) < 2) continue;
         for (char *d = shape; *d;) {
             n *= strtoull(d, &d, 10);
             if (*d == 'x') d++;
