@@ -19,7 +19,7 @@ UNUSED = re.compile(r"token_id$|dropout|^initializer_range$|^use_cache$|pdrop$|_
                     r"|^pretraining_tp$|^num_mtp_layers$|^num_nextn_predict_layers$|^rope_parameters$|^layer_types$")
 
 # configuration_*.py beside the weights: 01-ai/Yi-6B of November 2023, internlm/internlm2-7b, baichuan-inc/Baichuan2-7B-Base
-# (of 7B and 13B only what they have in common), Qwen/Qwen-7B, THUDM/chatglm3-6b
+# (of 7B and 13B only what they have in common), Qwen/Qwen-7B, THUDM/chatglm3-6b, openbmb/MiniCPM-2B-sft-bf16
 PUBLISHED = {
     "Yi": ("YiConfig", dict(vocab_size=64000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
                             num_attention_heads=32, num_key_value_heads=4, hidden_act="silu", max_position_embeddings=4096,
@@ -32,6 +32,11 @@ PUBLISHED = {
     "qwen": ("QWenConfig", dict(vocab_size=151936, hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
                                 layer_norm_epsilon=1e-6, max_position_embeddings=8192, kv_channels=128, rotary_pct=1.0,
                                 rotary_emb_base=10000, intermediate_size=22016, no_bias=True, tie_word_embeddings=False)),
+    "minicpm": ("MiniCPMConfig", dict(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32,
+                                      num_attention_heads=32, num_key_value_heads=None, hidden_act="silu",
+                                      max_position_embeddings=2048, rms_norm_eps=1e-6, tie_word_embeddings=True,
+                                      rope_theta=10000.0, rope_scaling=None, attention_bias=False, scale_emb=1,
+                                      dim_model_base=1, scale_depth=1)),
     "chatglm": ("ChatGLMConfig", dict(num_layers=28, padded_vocab_size=65024, hidden_size=4096, ffn_hidden_size=13696,
                                       kv_channels=128, num_attention_heads=32, seq_length=2048, layernorm_epsilon=1e-5,
                                       rmsnorm=True, apply_residual_connection_post_layernorm=False, post_layer_norm=True,

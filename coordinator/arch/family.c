@@ -88,6 +88,8 @@ static const struct family families[] = {
     {"Mistral4ForCausalLM", "mistral4", family_mistral4},
     {"HunYuanMoEV1ForCausalLM", "hunyuan_v1_moe", family_hunyuan_moe},
     {"ApertusForCausalLM", "apertus", family_apertus},
+    {"MiniCPMForCausalLM", "minicpm", family_minicpm},
+    {"MiniCPM3ForCausalLM", "minicpm3", family_minicpm3},
     {"GPT2LMHeadModel", "gpt2", family_gpt2},
     {"GPTBigCodeForCausalLM", "gpt_bigcode", family_gpt_bigcode},
     {"OPTForCausalLM", "opt", family_opt},

@@ -101,6 +101,8 @@ void family_step3p5(struct build *b);
 void family_mistral4(struct build *b);
 void family_hunyuan_moe(struct build *b);
 void family_apertus(struct build *b);
+void family_minicpm(struct build *b);
+void family_minicpm3(struct build *b);
 void family_gpt2(struct build *b);
 void family_gpt_bigcode(struct build *b);
 void family_opt(struct build *b);

@@ -89,6 +89,9 @@ static void seeds(fuzz_emit *emit, void *arg)
         "\"num_attention_heads\":4,\"multi_query_attention\":true,\"multi_query_group_num\":2,\"kv_channels\":8,"
         "\"layernorm_epsilon\":1e-5,"
         "\"seq_length\":64,\"add_qkv_bias\":true,\"rmsnorm\":true}",
+        "{\"architectures\":[\"MiniCPMForCausalLM\"],\"vocab_size\":97,\"hidden_size\":32,\"intermediate_size\":48,"
+        "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"scale_emb\":12,\"scale_depth\":1.4,"
+        "\"dim_model_base\":16,\"sparse_config\":{\"dense_len\":48}}",
     };
     struct fuzz_sink s = {emit, arg, {64}, 1};
 

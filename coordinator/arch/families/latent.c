@@ -188,7 +188,8 @@ void latent_attention(struct build *b, const struct latent *l, const struct atte
     linear(b, l, dst, out, l->out, b->hidden, (uint64_t)b->heads * l->value, l->bias);
 }
 
-struct latent latent_read_unrotated(struct build *b, const char *at)
+/* value: columns of a head's values where the config does not say it; 0: it must. */
+static struct latent read_sizes(struct build *b, const char *at, uint32_t value)
 {
     struct latent l = {.at = at, .out = "o_proj", .eps = LATENT_EPS, .q_mul = 1, .kv_mul = 1};
 
@@ -196,11 +197,25 @@ struct latent latent_read_unrotated(struct build *b, const char *at)
     l.kv_rank = config_size(b->c, "kv_lora_rank", 1, 1u << 20, b->e);
     l.nope = config_size(b->c, "qk_nope_head_dim", 1, 1u << 16, b->e);
     l.rotated = config_size(b->c, "qk_rope_head_dim", 2, 1u << 16, b->e);
-    l.value = config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
+    l.value = value ? config_size_or(b->c, "v_head_dim", 1, 1u << 16, value, b->e)
+                    : config_size(b->c, "v_head_dim", 1, 1u << 16, b->e);
     l.bias = config_bool_or(b->c, "attention_bias", false, b->e);
     l.rope.index = PLAN_NONE;
     l.scale = (float)(1 / sqrt((double)l.nope + l.rotated));
     return l;
+}
+
+static void rotate(struct build *b, struct latent *l, uint32_t style, struct rope_request q)
+{
+    l->style = style;
+    q.head_dim = l->rotated;
+    l->rope = build_rotary(b, q);
+    l->scale = (float)(l->rope.attention_mul / sqrt((double)l->nope + l->rotated));
+}
+
+struct latent latent_read_unrotated(struct build *b, const char *at)
+{
+    return read_sizes(b, at, 0);
 }
 
 struct latent latent_read(struct build *b, const char *at, uint32_t style)
@@ -210,11 +225,16 @@ struct latent latent_read(struct build *b, const char *at, uint32_t style)
 
 struct latent latent_read_as(struct build *b, const char *at, uint32_t style, struct rope_request q)
 {
-    struct latent l = latent_read_unrotated(b, at);
+    struct latent l = read_sizes(b, at, 0);
 
-    l.style = style;
-    q.head_dim = l.rotated;
-    l.rope = build_rotary(b, q);
-    l.scale = (float)(l.rope.attention_mul / sqrt((double)l.nope + l.rotated));
+    rotate(b, &l, style, q);
+    return l;
+}
+
+struct latent latent_read_value(struct build *b, const char *at, uint32_t style, uint32_t value)
+{
+    struct latent l = read_sizes(b, at, value);
+
+    rotate(b, &l, style, (struct rope_request){0});
     return l;
 }

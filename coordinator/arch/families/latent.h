@@ -35,6 +35,8 @@ struct latent latent_read(struct build *b, const char *at, uint32_t style);
 struct latent latent_read_as(struct build *b, const char *at, uint32_t style, struct rope_request q);
 /* The same without rotation. */
 struct latent latent_read_unrotated(struct build *b, const char *at);
+/* The same of a class whose heads have so many columns of values where the config does not say it. */
+struct latent latent_read_value(struct build *b, const char *at, uint32_t style, uint32_t value);
 /* Window, scale and tuning are a's. */
 void latent_attention(struct build *b, const struct latent *l, const struct attention *a, struct plan_view dst,
                       struct plan_view src);

@@ -1,5 +1,5 @@
 /* MPT: ALiBi, layer norms without biases, q, k and v in one matrix and perhaps clipped. Reference: transformers,
- * modeling_mpt.py. */
+ * modeling_mpt.py; of alibi_bias_max, which that leaves at 8, the modeling_mpt.py published with the weights. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/stack.h"
 
