@@ -115,6 +115,50 @@ static void refused_by_name(void **state)
     }
 }
 
+/* What published models count as their parameters, from the fields of their configs that the classes do not have anyway. */
+static void published_sizes(void **state)
+{
+    static const struct {
+        const char *name, *config;
+        uint64_t parameters;
+    } cases[] = {
+        {"GPT-2", "{\"model_type\":\"gpt2\",\"n_ctx\":1024}", 124439808},
+        {"OPT 350M",
+         "{\"model_type\":\"opt\",\"do_layer_norm_before\":false,\"ffn_dim\":4096,\"hidden_size\":1024,"
+         "\"num_attention_heads\":16,\"num_hidden_layers\":24,\"word_embed_proj_dim\":512}",
+         331196416},
+        {"BLOOM 560M",
+         "{\"model_type\":\"bloom\",\"n_embed\":1024,\"n_inner\":null,\"n_layer\":24,\"num_attention_heads\":16,"
+         "\"seq_length\":2048}",
+         559214592},
+        {"Falcon 7B", "{\"model_type\":\"falcon\"}", 6921720704},
+        {"MPT 7B",
+         "{\"architectures\":[\"MPTForCausalLM\"],\"model_type\":\"mpt\",\"d_model\":4096,\"n_heads\":32,"
+         "\"n_layers\":32,\"vocab_size\":50432}",
+         6649286656},
+        {"Phi 2",
+         "{\"model_type\":\"phi\",\"hidden_size\":2560,\"intermediate_size\":10240,\"num_hidden_layers\":32,"
+         "\"partial_rotary_factor\":0.4}",
+         2779683840},
+        {"Pythia 12B",
+         "{\"model_type\":\"gpt_neox\",\"hidden_size\":5120,\"intermediate_size\":20480,"
+         "\"num_attention_heads\":40,\"num_hidden_layers\":36,\"vocab_size\":50688}",
+         11846072320},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error e;
+        struct model *m = open_config(json_of(cases[i].config), &e);
+
+        if (!m) fail_msg("%s: %s", cases[i].name, e.text);
+        if (model_parameters(m) != cases[i].parameters)
+            fail_msg("%s has %llu parameters, not %llu", cases[i].name, (unsigned long long)model_parameters(m),
+                     (unsigned long long)cases[i].parameters);
+        model_close(m);
+    }
+}
+
 /* ---- tensors ---- */
 
 /* The list of a model's tensors, and the one of them that is left out: FOLDER/tensors.tsv. */
@@ -300,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused_by_name),
+        cmocka_unit_test(published_sizes),
         cmocka_unit_test(a_layer_that_is_not_whole),
         cmocka_unit_test(absurd_values),
         cmocka_unit_test(minicpm_is_a_granite),
