@@ -324,11 +324,12 @@ static void parts_of_quantized_and_sparse_models(void **state)
 static void refuse_value(const char *model, const char *key, json_t *value, const char *word)
 {
     char *saved = folder, *text;
-    json_t *o;
+    json_t *o, *part;
 
     folder = reference_make(model);
     o = json_load_file(scratch_path(folder, "config.json"), 0, NULL);
-    json_object_set_new(o, key, value);
+    part = json_object_get(o, "text_config");
+    json_object_set_new(part ? part : o, key, value);
     text = json_dumps(o, 0);
     scratch_write(folder, "config.json", text);
     REFUSE("config.json", word);
@@ -343,9 +344,42 @@ static void refuse_number(const char *model, const char *key, int value, const c
     refuse_value(model, key, json_integer(value), word);
 }
 
+/* MiniMax-M3's sparse_attention_config with one number of it replaced. */
+static json_t *sparse_with(const char *key, json_t *value)
+{
+    json_t *o = json_pack("{s:i,s:i,s:i,s:i,s:i,s:[i,i,i,i]}", "sparse_num_index_heads", 2, "sparse_index_dim", 32,
+                          "sparse_block_size", 4, "sparse_topk_blocks", 3, "sparse_local_block", 1,
+                          "sparse_attention_freq", 0, 1, 1, 1);
+
+    json_object_set_new(o, key, value);
+    return o;
+}
+
+static void refuse_sparse(const char *key, json_t *value, const char *word)
+{
+    refuse_value("minimax-m3", "sparse_attention_config", sparse_with(key, value), word);
+}
+
 static void sizes_of_an_index(void **state)
 {
     (void)state;
+    refuse_sparse("sparse_num_index_heads", json_integer(3), "3 heads of the index cannot choose for 2 key heads");
+    refuse_sparse("sparse_num_index_heads", json_string("2"), "sparse_num_index_heads");
+    refuse_sparse("sparse_index_dim", json_integer(8), "8 columns of the index, of which the 16");
+    refuse_sparse("sparse_index_dim", json_integer(40), "index_q_proj.weight");
+    refuse_sparse("sparse_block_size", json_real(0.5), "sparse_block_size 0.5 is no whole number");
+    refuse_sparse("sparse_topk_blocks", json_integer(0), "sparse_topk_blocks 0");
+    refuse_sparse("sparse_local_block", json_integer(4), "4 local blocks of 3 in all");
+    refuse_sparse("sparse_init_block", json_integer(1), "sparse_init_block");
+    refuse_sparse("sparse_score_type", json_string("sum"), "sparse_score_type");
+    refuse_sparse("use_sparse_attention", json_false(), "use_sparse_attention");
+    refuse_sparse("sparse_attention_freq", json_pack("[i,i,i]", 0, 1, 1), "no 0 or 1 for layer 3");
+    refuse_sparse("sparse_attention_freq", json_pack("[i,i,i,i]", 1, 1, 1, 1), "layers.0.self_attn.index_q_proj");
+    refuse_value("minimax-m3", "moe_layer_freq", json_pack("[i,i,i,i]", 0, 1, 1, 2), "no 0 or 1 for layer 3");
+    refuse_value("minimax-m3", "use_gemma_norm", json_false(), "use_gemma_norm: false");
+    refuse_value("minimax-m3", "scoring_func", json_string("softmax"), "scoring_func: \"softmax\"");
+    refuse_number("minimax-m3", "dense_intermediate_size", 0, "dense_intermediate_size");
+    refuse_number("minimax-m3", "num_local_experts", 5, "experts.5.w1.weight is there");
     refuse_number("deepseek-v32", "index_topk", 0, "index_topk");
     refuse_number("deepseek-v32", "index_n_heads", 9, "indexer.wq_b.weight");
     refuse_number("deepseek-v32", "index_head_dim", 15, "index_head_dim: 15 columns, of which the 16");

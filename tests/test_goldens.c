@@ -261,6 +261,7 @@ static void same_bytes_at_any_setting(void **state)
                                        "mixtral",
                                        "qwen3-next",
                                        "lfm2-moe",
+                                       "minimax-m3",
                                        "longcat-flash",
                                        "glm-moe-dsa-shared",
                                        "mimo-v2-flash",

@@ -116,6 +116,8 @@ static const struct family multimodal[] = {
     {"Llama4ForConditionalGeneration", "llama4_text", family_llama4},
     {"Step3p7ForConditionalGeneration", "step3p5", family_step3p5},
     {"Mistral3ForConditionalGeneration", "mistral", family_mistral},
+    {"MiniMaxM3SparseForConditionalGeneration", "minimax_m3_vl_text", family_minimax_m3},
+    {"MiniMaxM3VLForConditionalGeneration", NULL, family_minimax_m3},
     {"LlavaForConditionalGeneration", "llama", family_llama},
     {"LlavaNextForConditionalGeneration", "llama", family_llama},
     {"LlavaOnevisionForConditionalGeneration", "qwen2", family_qwen2},

@@ -50,6 +50,7 @@ void family_ernie45(struct build *b);
 void family_seed_oss(struct build *b);
 void family_exaone4(struct build *b);
 void family_mixtral(struct build *b);
+void family_minimax_m3(struct build *b);
 void family_minimax_m2(struct build *b);
 void family_qwen2_moe(struct build *b);
 void family_qwen3_moe(struct build *b);

@@ -328,6 +328,7 @@ static void xielu(struct build *b, const struct mlp *m, struct plan_view x)
 void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struct plan_view src)
 {
     struct plan_view gate = build_view(b, BUF_GATE, m->gate_up ? 2 * (uint64_t)m->inter : m->inter, 0), up = VIEW_NONE;
+    bool clamped = m->limit != 0 && m->act != ACT_SWIGLU_OAI;
 
     if (!m->inter)
         build_fault(b, "%s: intermediate_size: this field is missing, and the model cannot be understood without it",
@@ -350,7 +351,8 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
                                                                   .up = up,
                                                                   .width = m->inter,
                                                                   .kind = m->act,
-                                                                  .flags = m->limit != 0 ? ACT_CLAMP_AFTER : 0,
+                                                                  .flags = clamped ? ACT_CLAMP_AFTER : 0,
+                                                                  .alpha = m->alpha,
                                                                   .limit = m->limit};
     build_linear(b, dst, gate, m->down, b->hidden, m->inter, m->down_bias);
 }

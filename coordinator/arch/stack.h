@@ -33,6 +33,8 @@ struct attention {
     uint32_t rope_style;
     uint32_t window, chunk;
     float scale, cap;
+    struct plan_view chosen; /* lists of an index before; chosen_top 0: all ancestors */
+    uint32_t chosen_groups, chosen_top, chosen_block;
     const char *sinks;
     uint32_t alibi;             /* vector, or PLAN_NONE */
     bool gated;                 /* q's rows are [q, gate] for each head, and the output is times sigmoid(gate) */
@@ -43,8 +45,6 @@ struct attention {
     float tune_mul, tune_floor; /* Llama 4: q grows with the position; 0: no */
     bool tune_zero;             /* from position 0 on, not 1 (SCALE_FROM_ZERO) */
     float clip;                 /* q, k and v are no larger and no smaller than this; 0: they may be */
-    struct plan_view chosen;    /* lists of an index before; chosen_top 0: all ancestors */
-    uint32_t chosen_groups, chosen_top, chosen_block;
 };
 
 struct mlp {
@@ -52,7 +52,8 @@ struct mlp {
     const char *gate_up;     /* one matrix instead: gate, then up */
     bool up_bias, down_bias; /* of gate too */
     uint32_t inter, act;     /* gate NULL and gate_up NULL: act(up) alone */
-    float limit;             /* ACT_CLAMP_AFTER; 0: no limit */
+    float limit;             /* ACT_CLAMP_AFTER, or ACT_SWIGLU_OAI's own; 0: no limit */
+    float alpha;             /* of ACT_SWIGLU_OAI */
     const char *xielu;       /* act is xIELU, whose numbers are NAME.alpha_p and so on (Apertus); NULL: it is not */
 };
 
