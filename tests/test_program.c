@@ -154,6 +154,61 @@ static void attention_and_its_cache(void **state)
     refuse("unknown kind");
 }
 
+/* Attention believes a list: it must be the one that an index has made, and nothing else may write there. */
+static void an_index_and_its_lists(void **state)
+{
+    struct plan_view lists = {.buf = program_buffer(&p, 6)};
+    struct op_index x = {.q = a, .k = b, .w = b, .dst = lists, .heads = 2, .groups = 2, .dim = 4, .block = 3, .top = 2};
+    struct op_attention o = {.q = a,
+                             .k = b,
+                             .v = b,
+                             .dst = a,
+                             .heads = 2,
+                             .kv_heads = 2,
+                             .dk = 4,
+                             .dv = 4,
+                             .sinks = PLAN_NONE,
+                             .alibi = PLAN_NONE,
+                             .chosen = lists,
+                             .chosen_groups = 2,
+                             .chosen_top = 2,
+                             .chosen_block = 3};
+    struct op_copy over = {.src = a, .dst = lists, .blocks = 1, .width = 2};
+
+    (void)state;
+    x.cache = program_cache(&p, 4, 0);
+    o.cache = program_cache(&p, 8, 8);
+    program_op(&p, OP_INDEX, 0)->index = x;
+    program_op(&p, OP_ATTENTION, 0)->attention = o;
+    program_op(&p, OP_ATTENTION, 1)->attention = o; /* a later layer may look at the same lists */
+    accept();
+    program_op(&p, OP_ATTENTION, 0)->attention = o;
+    refuse("no index listed 2 blocks of 3 for 2 groups before");
+    program_op(&p, OP_INDEX, 0)->index = x;
+    o.chosen_block = 4;
+    program_op(&p, OP_ATTENTION, 0)->attention = o;
+    refuse("no index listed 2 blocks of 4 for 2 groups before");
+    o.chosen_block = 3;
+    o.window = 5;
+    program_op(&p, OP_INDEX, 0)->index = x;
+    program_op(&p, OP_ATTENTION, 0)->attention = o;
+    refuse("window 5");
+    program_op(&p, OP_INDEX, 0)->index = x;
+    program_op(&p, OP_COPY, 0)->copy = over;
+    refuse("which holds lists");
+    x.top = 3;
+    program_op(&p, OP_INDEX, 0)->index = x;
+    refuse("destination");
+    x.top = 2;
+    x.local = 3;
+    program_op(&p, OP_INDEX, 0)->index = x;
+    refuse("3 local ones");
+    x.local = 0;
+    x.cache = o.cache;
+    program_op(&p, OP_INDEX, 0)->index = x;
+    refuse("cache of 8 + 8 columns, not 4 + 0");
+}
+
 /* The image holds what was added, leads where it says, and the program may go on growing after it was made. */
 static void image_of_a_program(void **state)
 {
@@ -189,6 +244,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(products, setup, teardown),
         cmocka_unit_test_setup_teardown(norms_and_ropes, setup, teardown),
         cmocka_unit_test_setup_teardown(attention_and_its_cache, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_index_and_its_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(image_of_a_program, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
