@@ -34,18 +34,22 @@ static double element(const struct run *r, const struct plan_matrix *m, uint64_t
 {
     struct ops_weight w = {.matrix = m, .data = r->file[m->file] + m->file_off, .rows = m->rows};
 
-    float whole = 1;
+    float *own[2] = {NULL, NULL};
+    double x;
 
     if (m->scale_file != PLAN_NONE) w.scale = r->file[m->scale_file] + m->scale_off;
     if (m->zero_rows) w.zero = r->file[m->zero_file] + m->zero_off;
-    if (m->flags & MATRIX_NESTED) return NAN; /* by no family that is tested so */
-    if (m->flags & MATRIX_WHOLE) {
-        const struct plan_vector *v = &plan_vectors(r->p)[m->vector[0]];
+    for (uint32_t i = 0; i < (m->flags & MATRIX_NESTED ? 2u : m->flags & MATRIX_WHOLE ? 1u : 0u); i++) {
+        const struct plan_vector *v = &plan_vectors(r->p)[m->vector[i]];
 
-        memcpy(&whole, r->file[v->file] + v->file_off, sizeof whole);
-        w.vector[0] = &whole;
+        w.vector[i] = own[i] = malloc(v->elements * sizeof **own); /* in its file it may begin at any byte */
+        if (!own[i]) abort();
+        memcpy(own[i], r->file[v->file] + v->file_off, v->elements * sizeof **own);
     }
-    return (double)reference_weight(&w, row, col);
+    x = (double)reference_weight(&w, row, col);
+    free(own[0]);
+    free(own[1]);
+    return x;
 }
 
 static const struct plan_matrix *matrix(const struct run *r, uint32_t i)
