@@ -314,6 +314,8 @@ static void refused_by_name(void **state)
         {{"llama-ct-int4", NULL, "1.mlp.down_proj.weight_scale", "128x6", "128x7"}, "has shape [128, 7]"},
         {{"llama-ct-int4", NULL, "1.mlp.down_proj.weight_shape", "_shape", "_g_idx"}, "weight_g_idx"},
         {{"llama-ct-int4-asym", NULL, "1.mlp.down_proj.weight_zero_point", "I32\t16x6", "I32\t16x3"}, "[16, 3]"},
+        {{"llama-ct-int4-asym", NULL, "1.mlp.down_proj.weight_zero_point", "_zero_point", "_zero_paint"},
+         "weight_zero_point of shape [16, 6] is missing"},
         {{"llama-ct-nvfp4", NULL, "1.mlp.down_proj.weight_scale", "128x12", "128x24"}, "has shape [128, 24]"},
         {{"llama-ct-nvfp4", NULL, "1.mlp.down_proj.weight_global_scale", "_global_scale", "_global_scaly"},
          "weight_global_scale of shape"},

@@ -65,10 +65,9 @@ static void find_zeros(struct build *b, struct plan_matrix *m, const char *name)
     uint32_t pack = form_zero_pack(m->form);
     uint64_t columns = (m->cols + m->block_cols - 1) / m->block_cols;
     uint64_t shape[2] = {(m->rows + pack - 1) / pack, columns};
-    bool assumed = b->t->assumed && !b->t->names_known && b->quant.zeros;
     const struct tensor *z = beside(b, name, "_zero_point");
 
-    if (!z && !assumed) return;
+    if (!z && !b->quant.zeros) return;
     z = need(b, name, "_zero_point", pack > 1 ? TENSOR_I32 : TENSOR_I8, shape, 2);
     if (!z || !build_ok(b)) return;
     if (m->block_rows != 1) refuse(b, z, "zero points of more than a row are not supported");
@@ -143,20 +142,18 @@ static void nvfp4(struct build *b, struct plan_matrix *m, const char *name, cons
 
 /* ---- bitsandbytes ---- */
 
-/* The first bytes of a tensor of a file as it was published; false: they cannot be read. */
+/* The first bytes of a tensor, wherever a packed file has them; false: they cannot be read. */
 static bool read_bytes(struct build *b, const struct tensor *t, void *to, size_t bytes)
 {
+    const struct packed *packed = b->t->files[t->file].packed;
+    const struct packed_segment *s = packed ? packed_find(packed, t->offset) : NULL;
+    uint64_t offset = t->offset;
     struct stat st;
     int fd = -1;
-    bool ok;
+    bool ok = t->bytes >= bytes && (!packed || (s && !s->unit_rows && s->raw_bytes - (offset - s->raw_off) >= bytes));
 
-    if (b->t->files[t->file].packed) {
-        build_fault(b, "%s: weights of bitsandbytes in a packed folder are not supported: unpack it",
-                    tensors_path(b->t, t));
-        return false;
-    }
-    ok = !file_open(tensors_path(b->t, t), &fd, &st, b->e) && t->bytes >= bytes &&
-         pread(fd, to, bytes, (off_t)t->offset) == (ssize_t)bytes;
+    if (ok && s) offset = s->stored_off + (offset - s->raw_off);
+    ok = ok && !file_open(tensors_path(b->t, t), &fd, &st, b->e) && !file_read_at(fd, to, bytes, offset);
     if (fd >= 0) close(fd);
     if (!ok) build_fault(b, "%s: tensor %s cannot be read", tensors_path(b->t, t), t->name);
     return ok;

@@ -114,9 +114,9 @@ static const char *group_fault(struct reading *r, const json_t *w, char *out, si
              *text(w, "strategy") ? text(w, "strategy") : "tensor");
     if (!is(text(w, "strategy"), strategies)) return out;
     if (whole && (bits == 4 || bits == 8)) {
+        q->zeros = json_is_false(json_object_get(w, "symmetric")) && (q->zeros || q->numbers != QUANT_INTEGERS);
         q->numbers = QUANT_INTEGERS;
         q->bits = (uint32_t)bits;
-        q->zeros = json_is_false(json_object_get(w, "symmetric"));
     } else if (real && bits == 4 && group == 16) {
         q->numbers = QUANT_E2M1;
     } else if (!real || bits != 8) {

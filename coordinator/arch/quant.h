@@ -25,11 +25,11 @@ struct quant {
     /* For folders whose tensors are not there to tell: what a scale of most matrices covers, and its type. Blocks go first. */
     enum quant_span span;
     enum quant_numbers numbers;
-    uint32_t bits, group; /* of whole numbers; columns that share a scale, 0: all of a row or of the matrix */
-    bool packed, zeros, nested;
-    const json_t *left_out; /* modules that are not quantized, the config's own; NULL: nobody says */
-    uint32_t scale_dtype;   /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
-    bool kv_scales;         /* scales of a narrower KV cache are given; keys and values are not scaled here */
+    uint32_t bits, group;       /* of whole numbers; columns that share a scale, 0: all of a row or of the matrix */
+    bool packed, zeros, nested; /* in words; all whole numbers have zero points; scales have scales */
+    const json_t *left_out;     /* modules that are not quantized, the config's own; NULL: nobody says */
+    uint32_t scale_dtype;       /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
+    bool kv_scales;             /* scales of a narrower KV cache are given; keys and values are not scaled here */
 };
 
 /* Of folder, hf_quant_config.json too where config.json says nothing; NULL: there is none. Sticky: see config.h. */
