@@ -266,6 +266,17 @@ static bool by_config(const struct build *b, const char *name)
     return linear && !quant_leaves_out(&b->quant, name);
 }
 
+/* ModelOpt's AWQ divides weights by what the inputs are multiplied with. */
+static void refuse_scaled_inputs(struct build *b, const char *name)
+{
+    char full[BUILD_NAME_BYTES + 48];
+    const struct tensor *t;
+
+    snprintf(full, sizeof full, "%.*s.pre_quant_scale", (int)(strlen(name) - strlen(".weight")), name);
+    t = tensors_name_ends(name, ".weight") ? tensors_find(b->t, full) : NULL;
+    if (t) refuse(b, t, "inputs that are scaled before a product (AWQ) are not supported");
+}
+
 bool build_packed(struct build *b, const char *name, uint64_t rows, uint64_t cols, uint32_t *matrix)
 {
     bool named = b->t->names_known || !b->t->assumed, ct = b->quant.kind == QUANT_COMPRESSED;
@@ -274,6 +285,7 @@ bool build_packed(struct build *b, const char *name, uint64_t rows, uint64_t col
     enum quant_numbers n = b->quant.numbers;
 
     if (b->t->gguf || !build_ok(b) || b->quant.kind < QUANT_COMPRESSED) return false;
+    refuse_scaled_inputs(b, name);
     if (named) { /* the types, where they are known; an index names only */
         bool u8 = t && t->dims && t->dtype == TENSOR_U8, i8 = t && t->dims && t->dtype == TENSOR_I8;
 

@@ -120,7 +120,8 @@ static bool is_of_a_layer(const struct build *b, const char *name)
     return !strncmp(name, start, (size_t)n) && strtoul(name + n, &end, 10) < b->layers && *end == '.';
 }
 
-/* Layers behind those that write, which predict a token more each (MTP): the config counts them, or they say so. */
+/* Layers behind those that write, which predict a token more each (MTP): the config counts them, or they say so. And scales of
+ * activations. */
 static void leave_out_predictors(struct build *b, struct tensors *t)
 {
     char start[sizeof b->prefix + sizeof b->layers_name + 2], *end;
@@ -132,7 +133,7 @@ static void leave_out_predictors(struct build *b, struct tensors *t)
         unsigned long layer = strncmp(x->name, start, n) ? 0 : strtoul(x->name + n, &end, 10);
 
         if (x->used) continue;
-        if (!strncmp(x->name, "mtp.", 4) || strstr(x->name, ".mtp.")) x->left_out = true;
+        if (!strncmp(x->name, "mtp.", 4) || strstr(x->name, ".mtp.") || means_nothing(x->name)) x->left_out = true;
         if (layer >= b->layers && layer - b->layers < more) x->left_out = true;
     }
 }
