@@ -222,6 +222,11 @@ static const struct bench_case cases[] = {
     {"product f16, 1 token", product, FORM_F16 * 1000 + 1, false},
     {"product fp8, 1 token", product, FORM_F8_E4M3 * 1000 + 1, false},
     {"product mxfp4, 1 token", product, FORM_MXFP4 * 1000 + 1, false},
+    {"product I8, 1 token", product, FORM_I8 * 1000 + 1, false},
+    {"product I8_PACKED, 1 token", product, FORM_I8_PACKED * 1000 + 1, false},
+    {"product I4_PACKED, 1 token", product, FORM_I4_PACKED * 1000 + 1, false},
+    {"product NVFP4_GRID, 1 token", product, FORM_NVFP4_GRID * 1000 + 1, false},
+    {"product NF4, 1 token", product, FORM_NF4 * 1000 + 1, false},
 #define ONE_TOKEN(name, ...) {"product " #name ", 1 token", product, FORM_##name * 1000 + 1, false},
     FORM_BLOCKS(ONE_TOKEN)
 #undef ONE_TOKEN
@@ -244,6 +249,10 @@ static const struct bench_case cases[] = {
     {"product f32, 128 tokens", product, FORM_F32 * 1000 + 128, true},
     {"product fp8, 128 tokens", product, FORM_F8_E4M3 * 1000 + 128, true},
     {"product mxfp4, 128 tokens", product, FORM_MXFP4 * 1000 + 128, true},
+    {"product I8, 128 tokens", product, FORM_I8 * 1000 + 128, true},
+    {"product I4_PACKED, 128 tokens", product, FORM_I4_PACKED * 1000 + 128, true},
+    {"product NVFP4_GRID, 128 tokens", product, FORM_NVFP4_GRID * 1000 + 128, true},
+    {"product NF4, 128 tokens", product, FORM_NF4 * 1000 + 128, true},
 #define MANY_TOKENS(name, ...) {"product " #name ", 128 tokens", product, FORM_##name * 1000 + 128, true},
     FORM_BLOCKS(MANY_TOKENS)
 #undef MANY_TOKENS
