@@ -12,6 +12,7 @@
 #define SKIPPED    UINT32_MAX
 #define TURNS_MOST 24u  /* pieces of the cache on a token's way: compute lists them all */
 #define STEP_LIMIT 20.0 /* seconds that a sweep may take beyond ten times what is expected of it */
+#define FILL_RATE  10e6 /* bytes per second that the first one, which reads the model, may have */
 
 /* Of the cache: rows [number * rows, + rows). Its first `computed` tokens are there. */
 struct place {
@@ -48,6 +49,7 @@ struct neural {
     struct sweep_position *position; /* [max_positions] of the sweep under way */
     uint32_t positions;
     uint32_t *asked;  /* [width] the spots of a step */
+    bool filled;      /* a sweep was done: the model lies in memory */
     bool catching_up; /* the sweep under way is one of neural_idle() */
     uint32_t *path;   /* [rows] */
     struct neural_stats stats;
@@ -174,7 +176,8 @@ static void fail(struct neural *n, int rc, const struct error *e)
     n->catching_up = false;
 }
 
-bool neural_ready(struct neural *n)
+/* Its stages have started. */
+static bool attached(struct neural *n)
 {
     struct error e;
     int rc;
@@ -183,6 +186,11 @@ bool neural_ready(struct neural *n)
     if (engine_attached(n->engine)) return true;
     if ((rc = engine_poll(n->engine, 0, &e))) fail(n, rc, &e);
     return n->engine && engine_attached(n->engine);
+}
+
+bool neural_ready(const struct neural *n)
+{
+    return n->engine && n->filled;
 }
 
 /* ---- places ---- */
@@ -259,6 +267,7 @@ static void put_tokens(struct neural *n, struct place *p, const struct guess_roo
 /* The sweep is done: what it has put into places' own rows is there. */
 static void keep_tokens(struct neural *n)
 {
+    n->filled = true;
     for (uint32_t i = 0; i < n->positions; i++) {
         const struct sweep_position *x = &n->position[i];
         struct place *p = &n->place[x->sequence];
@@ -271,7 +280,9 @@ static void keep_tokens(struct neural *n)
 
 static bool wait_for(struct neural *n, double expected)
 {
-    uint64_t limit = clock_ns() + (uint64_t)((STEP_LIMIT + 10 * expected) * 1e9);
+    double most =
+        STEP_LIMIT + 10 * expected + (n->filled ? 0 : (double)n->config.plan->run.host_cache_bytes / FILL_RATE);
+    uint64_t limit = clock_ns() + (uint64_t)(most * 1e9);
     struct error e;
     int rc = 0;
 
@@ -279,7 +290,7 @@ static bool wait_for(struct neural *n, double expected)
         rc = engine_poll(n->engine, 50, &e);
         if (!rc && clock_ns() > limit)
             rc = error_set(&e, ETIMEDOUT, "%u tokens took more than %.0f s, and were expected to take %.3g s",
-                           n->positions, STEP_LIMIT, expected);
+                           n->positions, most, expected);
     }
     if (rc) fail(n, rc, &e);
     return !rc;
@@ -309,7 +320,7 @@ void neural_meet(struct neural *n, const struct guess_root *r)
 {
     struct place *p;
 
-    if (!n->engine || !settle(n)) return;
+    if (!n->engine || (n->catching_up && !n->filled) || !settle(n)) return;
     for (uint32_t i = 0; i < n->mets; i++)
         if (n->met[i].number == r->number) return;
     if (n->mets == n->config.places || !(p = find_place(n, r))) return;
@@ -327,7 +338,7 @@ bool neural_idle(struct neural *n)
     struct error e;
     int rc;
 
-    if (!n->mets || !neural_ready(n)) return false;
+    if ((!n->mets && !n->catching_up) || !attached(n)) return false;
     if (n->catching_up) {
         if ((rc = engine_poll(n->engine, 0, &e))) fail(n, rc, &e);
         if (rc || !engine_sweep_done(n->engine)) return !rc;

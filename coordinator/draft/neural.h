@@ -52,8 +52,8 @@ int neural_open(struct neural **out, const struct neural_config *c,
                 struct error *e); /* its stages are still starting */
 void neural_close(struct neural *n);
 bool neural_works(const struct neural *n);
-bool neural_ready(struct neural *n); /* its stages have started: a step begins at once */
-void neural_rest(struct neural *n);  /* engine_rest() */
+bool neural_ready(const struct neural *n); /* it lies in memory: a step begins at once */
+void neural_rest(struct neural *n);        /* engine_rest() */
 
 void neural_meet(struct neural *n,
                  const struct guess_root *r); /* which stays as it is until neural_forget() or neural_plant() */
