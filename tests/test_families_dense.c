@@ -62,6 +62,7 @@ static void refused_by_name(void **state)
         {"hunyuan-dense", "use_qk_norm", "false", "use_qk_norm"},
         {"hunyuan-dense", "rope_scaling.alpha", "-1.0", "alpha"},
         {"olmo", "clip_qkv", "0", "clip_qkv"},
+        {"olmoe", "clip_qkv", "8", "clip_qkv"},
         {"olmo", "clip_qkv", "\"much\"", "clip_qkv"},
         {"olmo3", "layer_types", "[\"sliding_attention\"]", "layer_types"},
         {"olmo3", "layer_types", "[\"linear_attention\",\"full_attention\",\"full_attention\",\"full_attention\"]",

@@ -303,8 +303,8 @@ static void every_model(void **state)
     assert_true(trees_of_all >= 1000 && texts_of_all >= 200);
 }
 
-static const char *const kinds[] = {"llama",     "mistral-window", "gemma3",     "deepseek-v3", "qwen3-moe",
-                                    "qwen3-next", "jamba",         "kimi-linear", "gemma4-e2b"};
+static const char *const kinds[] = {"llama",      "mistral-window", "gemma3",      "deepseek-v3", "qwen3-moe",
+                                    "qwen3-next", "jamba",          "kimi-linear", "gemma4-e2b"};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 /* A sweep for all that was guessed rightly. */

@@ -225,7 +225,7 @@ static void test_unknown_forms(void **state)
     expect_failure(&w, false, 1, "F8_E4M3 without scales");
     w.scale = (void *)4096; /* some */
     m.scale_form = FORM_F64;
-    expect_failure(&w, true, 1, "(F16)");
+    expect_failure(&w, true, 1, "(F64)");
     m.form = FORM_F32, w.scale = NULL, w.data = (void *)4097;
     expect_failure(&w, false, 1, "F32 that begin in the middle of a word");
 }

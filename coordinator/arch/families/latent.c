@@ -205,7 +205,7 @@ static struct latent read_sizes(struct build *b, const char *at, uint32_t value)
     return l;
 }
 
-static void rotate(struct build *b, struct latent *l, uint32_t style, struct rope_request q)
+static void read_rotation(struct build *b, struct latent *l, uint32_t style, struct rope_request q)
 {
     l->style = style;
     q.head_dim = l->rotated;
@@ -227,7 +227,7 @@ struct latent latent_read_as(struct build *b, const char *at, uint32_t style, st
 {
     struct latent l = read_sizes(b, at, 0);
 
-    rotate(b, &l, style, q);
+    read_rotation(b, &l, style, q);
     return l;
 }
 
@@ -235,6 +235,6 @@ struct latent latent_read_value(struct build *b, const char *at, uint32_t style,
 {
     struct latent l = read_sizes(b, at, value);
 
-    rotate(b, &l, style, (struct rope_request){0});
+    read_rotation(b, &l, style, (struct rope_request){0});
     return l;
 }

@@ -121,6 +121,8 @@ void family_olmoe(struct build *b)
     s.attention.norm = QK_FULL;
     s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
     s.tied = build_tied(b);
+    if (config_field(b->c, "clip_qkv", false))
+        config_fault(b->c, b->e, "clip_qkv", "clipping q, k and v behind their norms is not supported");
     m.experts = moe_experts(b);
     m.top = moe_experts_chosen(b);
     m.inter = b->inter;
