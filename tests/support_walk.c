@@ -89,14 +89,16 @@ static void walk_matmul(const struct plan_shm *p, struct stream *s, const struct
     const struct plan_matrix *m = plan_matrices(p) + o->matrix;
 
     inside(o->matrix < p->matrices.count, "matrix");
-    walk_view(p, o->src, m->cols);
-    walk_vector(p, o->bias, m->rows);
+    const bool turned = o->flags & MATMUL_TRANSPOSED; /* rows are inputs */
+
+    walk_view(p, o->src, turned ? m->rows : m->cols);
+    walk_vector(p, o->bias, turned ? m->cols : m->rows);
     for (uint64_t row = 0; row < m->rows;) {
         const struct plan_part *x = next_weight(p, s);
 
         inside(x->index == o->matrix && x->row0 == row && x->rows, "order of rows");
         row += x->rows;
-        walk_view(p, o->dst, row);
+        walk_view(p, o->dst, turned ? m->cols : row);
     }
 }
 
