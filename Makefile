@@ -204,10 +204,12 @@ test-kill: ## signals to random processes at random moments: RUNS=400 SEED=1
 	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_kill
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_kill $(RUNS) $(SEED)
 SWEEPS ?= 10000
+REQUESTS ?= 10000
 .PHONY: soak
-soak: ## SWEEPS=10000 of the demo model: memory, descriptors and names stay as they are
-	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_soak
+soak: ## SWEEPS=10000 of the demo model, and REQUESTS=10000 to a server: memory, descriptors and names stay as they are
+	@$(AGAIN) CUDA=$(HERE_CUDA) all $(B)/tests/test_soak $(B)/tests/test_serve_soak
 	@$(B)/tests/test_soak $(SWEEPS)
+	@$(B)/tests/test_serve_soak $(REQUESTS)
 .PHONY: test-faults
 test-faults: ## build one that takes --fault, into build/faults, and let the whole program meet faults from below
 	@$(AGAIN) B=$(B)/faults CUDA=no EXTRA_CPPFLAGS=-DSLUICE_FAULTS all $(patsubst %,$(B)/faults/tests/%,$(FAULT_TESTS))

@@ -195,6 +195,43 @@ static void biases_and_penalties_count(void **state)
     json_decref(o);
 }
 
+/* A stream of an echo begins with the prompt; text and logarithms are those of the whole answer. */
+static void a_stream_echoes_too(void **state)
+{
+    static const char *const more[] = {"\"max_tokens\":3", "\"max_tokens\":0", "\"max_tokens\":3,\"logprobs\":1",
+                                       "\"max_tokens\":0,\"logprobs\":1"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        char body[256], *text;
+        size_t tokens = 0, streamed = 0;
+        const char *finish;
+        struct reply r;
+        json_t *o;
+
+        snprintf(body, sizeof body, "{\"prompt\":\"Once upon a time\",\"temperature\":0,\"echo\":true,%s}", more[i]);
+        o = post("/v1/completions", body, 200);
+        tokens = json_array_size(json_object_get(json_object_get(choice_at(o, 0), "logprobs"), "tokens"));
+        snprintf(body, sizeof body,
+                 "{\"prompt\":\"Once upon a time\",\"temperature\":0,\"echo\":true,\"stream\":true,%s}", more[i]);
+        r = client_post(&server, "/v1/completions", body);
+        assert_int_equal(r.status, 200);
+        text = stream_text(&r, 0, &finish);
+        assert_string_equal(text, json_string_value(json_object_get(choice_at(o, 0), "text")));
+        assert_string_equal(finish, "length");
+        for (const char *at = r.body; (at = strstr(at, "data: {")); at++) {
+            json_t *event = json_loads(at + 6, JSON_DISABLE_EOF_CHECK, NULL);
+
+            streamed += json_array_size(json_object_get(json_object_get(choice_at(event, 0), "logprobs"), "tokens"));
+            json_decref(event);
+        }
+        assert_int_equal(streamed, tokens);
+        free(text);
+        reply_free(&r);
+        json_decref(o);
+    }
+}
+
 /* Logarithms of the prompt's tokens beside the numbers of `sluice logits`. */
 static void scores_are_those_of_logits(void **state)
 {
@@ -558,6 +595,7 @@ int main(void)
         cmocka_unit_test(several_choices_have_seeds_of_their_own),
         cmocka_unit_test(stop_texts_end_and_leave_nothing),
         cmocka_unit_test(biases_and_penalties_count),
+        cmocka_unit_test(a_stream_echoes_too),
         cmocka_unit_test(scores_are_those_of_logits),
         cmocka_unit_test(chats_tell_logarithms),
         cmocka_unit_test(refusals_name_the_parameter),

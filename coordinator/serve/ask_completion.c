@@ -78,8 +78,6 @@ static int read_rest(struct ask *a, const struct facts *x, const json_t *body, s
     a->logprobs = (int)logprobs;
     if (!a->max_tokens && !a->echo)
         return fault_set(f, 400, "max_tokens", NULL, "max_tokens is 0, and echo is not true: nothing would be said");
-    if (a->echo && a->stream)
-        return fault_set(f, 400, "echo", NULL, "echo is not supported in a stream: leave stream out");
     if (forms_read(&a->grammar, x, body, NULL, f)) return -1;
     return read_prompts(a, x, body, f);
 }

@@ -189,6 +189,12 @@ static int on_score(void *arg, uint32_t position, const float *logits, struct er
 
 /* ---- from one state to the next ---- */
 
+/* A stream's first event: the prompt, once its logarithms are known where they are wanted. */
+static void say_echo(struct choice *c)
+{
+    if (c->job->ask->echo && c->job->ask->stream && c->text.bytes) reply_piece(c, false, c->text.data, c->text.bytes);
+}
+
 static int speak(struct choice *c, struct scheduler *s, struct error *e)
 {
     const struct ask *a = c->job->ask;
@@ -204,6 +210,7 @@ static int speak(struct choice *c, struct scheduler *s, struct error *e)
         want.mask = constraint_mask;
         want.mask_arg = c->constraint;
     }
+    say_echo(c);
     c->state = CHOICE_SPEAKS;
     sequence_ask(c->sequence, &want);
     return scheduler_join(s, c->sequence, e);
@@ -279,6 +286,7 @@ int choice_conclude(struct choice *c, struct scheduler *s, struct error *e)
     int rc = 0;
 
     if (c->state == CHOICE_SCORES && a->max_tokens) return speak(c, s, e);
+    if (!a->max_tokens) say_echo(c);
     if (!c->stopped) rc = completion_finish(c->completion, &c->stopped, e);
     if (!rc && c->before) rc = tools_finish(c->tools, e);
     if (!rc && c->thoughts) rc = think_end(&c->think, e);
