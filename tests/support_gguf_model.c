@@ -12,6 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "coordinator/source/tensors.h"
+#include "proto/base/half.h"
 #include "tests/support_gguf.h"
 #include "tests/support_gguf_values.h"
 
@@ -42,12 +43,12 @@ struct writing {
 static float widened(const uint8_t *p, uint32_t dtype)
 {
     uint32_t bits = 0;
-    _Float16 half;
+    uint16_t half;
     float x;
 
     if (dtype == TENSOR_F16) {
         memcpy(&half, p, 2);
-        return (float)half;
+        return half_value(half);
     }
     memcpy(dtype == TENSOR_BF16 ? (uint8_t *)&bits + 2 : (uint8_t *)&bits, p, dtype == TENSOR_BF16 ? 2 : 4);
     memcpy(&x, &bits, 4);

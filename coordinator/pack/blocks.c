@@ -3,28 +3,12 @@
 #include <math.h>
 #include <string.h>
 #include "coordinator/pack/fit.h"
+#include "proto/base/half.h"
 
 #define SMALL 32u  /* elements of a small block */
 #define LARGE 256u /* of a super-block */
 
 /* ---- numbers of 16 bits ---- */
-
-static uint16_t half_bits(float x)
-{
-    _Float16 h = (_Float16)x;
-    uint16_t bits;
-
-    memcpy(&bits, &h, sizeof bits);
-    return bits;
-}
-
-static float half_value(uint16_t bits)
-{
-    _Float16 h;
-
-    memcpy(&h, &bits, sizeof h);
-    return (float)h;
-}
 
 static void put16(uint8_t *p, uint16_t x)
 {
