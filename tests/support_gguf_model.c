@@ -48,7 +48,7 @@ static float widened(const uint8_t *p, uint32_t dtype)
 
     if (dtype == TENSOR_F16) {
         memcpy(&half, p, 2);
-        return half_value(half);
+        return float_of_half(half);
     }
     memcpy(dtype == TENSOR_BF16 ? (uint8_t *)&bits + 2 : (uint8_t *)&bits, p, dtype == TENSOR_BF16 ? 2 : 4);
     memcpy(&x, &bits, 4);

@@ -57,8 +57,8 @@ static bool make_q8_0(uint8_t *out, const float *x)
 
     for (unsigned i = 0; i < SMALL; i++)
         if (fabsf(x[i]) > most) most = fabsf(x[i]);
-    bits = half_bits(most / 127);
-    d = half_value(bits);
+    bits = half_of_float(most / 127);
+    d = float_of_half(bits);
     put16(out, bits);
     for (unsigned i = 0; i < SMALL; i++) out[2 + i] = (uint8_t)(int8_t)(d > 0 ? level(x[i] / d, -127, 127) : 0);
     return isfinite(d);
@@ -66,7 +66,7 @@ static bool make_q8_0(uint8_t *out, const float *x)
 
 static void read_q8_0(float *x, const uint8_t *in)
 {
-    float d = half_value(get16(in));
+    float d = float_of_half(get16(in));
 
     for (unsigned i = 0; i < SMALL; i++) x[i] = d * (float)(int8_t)in[2 + i];
 }
@@ -98,8 +98,8 @@ static bool make_q5_0(uint8_t *out, const float *x)
     uint16_t bits;
 
     fit_weigh_squares(w, x, SMALL);
-    bits = half_bits(fit_scale(x, w, SMALL, 16));
-    d = half_value(bits);
+    bits = half_of_float(fit_scale(x, w, SMALL, 16));
+    d = float_of_half(bits);
     put16(out, bits);
     for (unsigned i = 0; i < SMALL; i++) q[i] = (uint8_t)((d != 0 ? level(x[i] / d, -16, 15) : 0) + 16);
     put_5_bits(out + 2, out + 6, q);
@@ -108,7 +108,7 @@ static bool make_q5_0(uint8_t *out, const float *x)
 
 static void read_q5_0(float *x, const uint8_t *in)
 {
-    float d = half_value(get16(in));
+    float d = float_of_half(get16(in));
     uint8_t q[SMALL];
 
     get_5_bits(q, in + 2, in + 6);
@@ -122,10 +122,10 @@ static bool make_q5_1(uint8_t *out, const float *x)
 
     fit_weigh(w, x, SMALL);
     d = fit_affine(x, w, SMALL, 31, false, &least);
-    put16(out, half_bits(d));
-    put16(out + 2, half_bits(least));
-    d = half_value(get16(out));
-    m = half_value(get16(out + 2));
+    put16(out, half_of_float(d));
+    put16(out + 2, half_of_float(least));
+    d = float_of_half(get16(out));
+    m = float_of_half(get16(out + 2));
     for (unsigned i = 0; i < SMALL; i++) q[i] = (uint8_t)(d > 0 ? level((x[i] - m) / d, 0, 31) : 0);
     put_5_bits(out + 4, out + 8, q);
     return isfinite(d) && isfinite(m);
@@ -133,7 +133,7 @@ static bool make_q5_1(uint8_t *out, const float *x)
 
 static void read_q5_1(float *x, const uint8_t *in)
 {
-    float d = half_value(get16(in)), m = half_value(get16(in + 2));
+    float d = float_of_half(get16(in)), m = float_of_half(get16(in + 2));
     uint8_t q[SMALL];
 
     get_5_bits(q, in + 4, in + 8);
@@ -173,10 +173,10 @@ static bool fit_groups(uint8_t *out, uint8_t q[LARGE], const float *x, int most)
         if (scale[g] > top_scale) top_scale = scale[g];
         if (-least[g] > top_least) top_least = -least[g];
     }
-    put16(out, half_bits(top_scale / 63));
-    put16(out + 2, half_bits(top_least / 63));
-    d = half_value(get16(out));
-    dmin = half_value(get16(out + 2));
+    put16(out, half_of_float(top_scale / 63));
+    put16(out + 2, half_of_float(top_least / 63));
+    d = float_of_half(get16(out));
+    dmin = float_of_half(get16(out + 2));
     for (unsigned g = 0; g < 8; g++) {
         float step, min;
 
@@ -226,7 +226,7 @@ static bool make_q5_k(uint8_t *out, const float *x)
 /* high: NULL, or where the fifth bits are. */
 static void read_groups(float *x, const uint8_t *in, const uint8_t *high, const uint8_t *low)
 {
-    float d = half_value(get16(in)), dmin = half_value(get16(in + 2));
+    float d = float_of_half(get16(in)), dmin = float_of_half(get16(in + 2));
     uint8_t s[8], m[8];
 
     get_6_bits(s, m, in + 4);
@@ -251,8 +251,8 @@ static bool make_q6_k(uint8_t *out, const float *x)
         scale[g] = fit_scale(x + 16 * g, w, 16, 32);
         if (fabsf(scale[g]) > fabsf(top)) top = scale[g];
     }
-    put16(out + 208, half_bits(top / -128));
-    d = half_value(get16(out + 208));
+    put16(out + 208, half_of_float(top / -128));
+    d = float_of_half(get16(out + 208));
     for (unsigned g = 0; g < 16; g++) {
         int s = d != 0 ? level(scale[g] / d, -128, 127) : 0;
         float step = d * (float)s;
@@ -274,7 +274,7 @@ static bool make_q6_k(uint8_t *out, const float *x)
 
 static void read_q6_k(float *x, const uint8_t *in)
 {
-    float d = half_value(get16(in + 208));
+    float d = float_of_half(get16(in + 208));
 
     for (unsigned h = 0; h < 2; h++)
         for (unsigned i = 0; i < 128; i++) {
@@ -317,10 +317,10 @@ static bool make_plain(enum block_type type, uint8_t *out, const float *x, uint6
     bool ok = true;
 
     for (uint64_t i = 0; i < n; i++) {
-        uint16_t bits = type == BLOCK_F16 ? half_bits(x[i]) : brain_bits(x[i]);
+        uint16_t bits = type == BLOCK_F16 ? half_of_float(x[i]) : brain_bits(x[i]);
 
         put16(out + 2 * i, bits);
-        ok &= isfinite(type == BLOCK_F16 ? half_value(bits) : brain_value(bits)) != 0;
+        ok &= isfinite(type == BLOCK_F16 ? float_of_half(bits) : brain_value(bits)) != 0;
     }
     return ok;
 }
@@ -356,7 +356,7 @@ void blocks_read(enum block_type type, float *x, const uint8_t *in, uint64_t n)
     switch (type) {
     case BLOCK_F32: memcpy(x, in, n * sizeof *x); break;
     case BLOCK_F16:
-        for (uint64_t i = 0; i < n; i++) x[i] = half_value(get16(in + 2 * i));
+        for (uint64_t i = 0; i < n; i++) x[i] = float_of_half(get16(in + 2 * i));
         break;
     case BLOCK_BF16:
         for (uint64_t i = 0; i < n; i++) x[i] = brain_value(get16(in + 2 * i));

@@ -1,52 +1,39 @@
-/* IEEE half precision in software: not every compiler that builds this has a type for it on every processor. */
+/* IEEE half precision in software, the same on every machine: not every compiler that builds this has a type for it. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
 
-/* Rounded to nearest, ties to even; what is too large becomes infinite, and no number stays none. */
-static inline uint16_t half_bits(float x)
+static inline uint32_t bits_of_float(float x)
 {
-    uint32_t u, sign, rest;
-    int32_t exponent;
-
+    uint32_t u;
     memcpy(&u, &x, sizeof u);
-    sign = u >> 16 & 0x8000;
-    u &= 0x7fffffff;
-    if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (u >> 13 & 0x3ff));
-    if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
-    exponent = (int32_t)(u >> 23) - 112;
-    if (exponent > 0) {
-        rest = u & 0x1fff;
-        u = (u >> 13) - (112u << 10);
-    } else {
-        const uint32_t shift = (uint32_t)(14 - exponent);
-
-        if (shift > 24) return (uint16_t)sign;
-        u = (u & 0x7fffff) | 0x800000;
-        rest = u & ((1u << shift) - 1);
-        u >>= shift;
-        /* as if 13 bits had been cut off: what decides is whether they are less, half or more */
-        rest = rest > 1u << (shift - 1) ? 0x1001 : rest == 1u << (shift - 1) ? 0x1000 : 0;
-    }
-    if (rest > 0x1000 || (rest == 0x1000 && u & 1)) u++;
-    return (uint16_t)(sign | u);
+    return u;
 }
-
-/* Exact. */
-static inline float half_value(uint16_t bits)
+static inline float float_of_bits(uint32_t u)
 {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 0x1f, fraction = bits & 0x3ff, u;
     float x;
-
-    if (exponent == 0x1f) {
-        u = sign | 0x7f800000 | fraction << 13 | (fraction ? 0x400000 : 0);
-    } else if (exponent) {
-        u = sign | (exponent + 112) << 23 | fraction << 13;
-    } else {
-        x = (float)fraction * 0x1p-24f;
-        memcpy(&u, &x, sizeof u);
-        u |= sign;
-    }
     memcpy(&x, &u, sizeof x);
     return x;
+}
+
+/* IEEE half to float, exact; signalling NaNs become quiet. */
+static inline float float_of_half(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, mag = h & 0x7fff;
+    if (mag >= 0x7c00) return float_of_bits(sign | 0x7f800000u | (mag & 0x3ff) << 13 | (mag > 0x7c00 ? 0x400000u : 0));
+    if (mag < 0x400) /* subnormal: mag * 2^-24 */
+        return float_of_bits(sign | bits_of_float((float)mag * 0x1p-24f));
+    return float_of_bits(sign | ((mag << 13) + 0x38000000u));
+}
+
+/* Float to IEEE half, to the nearest, ties to even. */
+static inline uint16_t half_of_float(float x)
+{
+    uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
+    if (mag > 0x7f800000u) return (uint16_t)(sign | 0x7e00 | (mag >> 13 & 0x3ff));
+    if (mag >= 0x477ff000u) /* 65520 and more */
+        return (uint16_t)(sign | 0x7c00);
+    if (mag < 0x38800000u) /* below 2^-14: adding 0.5 leaves mag / 2^-24, rounded, in the low bits */
+        return (uint16_t)(sign | (bits_of_float(float_of_bits(mag) + 0.5f) - 0x3f000000u));
+    return (uint16_t)(sign | ((mag - 0x38000000u + 0xfff + (mag >> 13 & 1)) >> 13));
 }
