@@ -81,17 +81,25 @@ void moe_find_fused(struct build *b, struct moe *m, uint32_t i)
     m->transposed = t->dims == 3 && t->shape[1] == b->hidden && t->shape[2] == 2 * (uint64_t)m->inter;
 }
 
+struct moe moe_named(struct build *b)
+{
+    return (struct moe){.experts = moe_experts(b),
+                        .top = moe_experts_chosen(b),
+                        .router = "mlp.gate",
+                        .score = SCORE_SOFTMAX,
+                        .scale = 1,
+                        .list = "mlp.experts",
+                        .gate = "gate_proj",
+                        .up = "up_proj",
+                        .down = "down_proj",
+                        .shared = {.gate = "mlp.shared_experts.gate_proj",
+                                   .up = "mlp.shared_experts.up_proj",
+                                   .down = "mlp.shared_experts.down_proj"}};
+}
+
 struct moe moe_qwen(struct build *b)
 {
-    struct moe m = {.experts = moe_experts(b),
-                    .top = moe_experts_chosen(b),
-                    .router = "mlp.gate",
-                    .score = SCORE_SOFTMAX,
-                    .scale = 1,
-                    .list = "mlp.experts",
-                    .gate = "gate_proj",
-                    .up = "up_proj",
-                    .down = "down_proj"};
+    struct moe m = moe_named(b);
 
     m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
     m.act = build_activation(b, "hidden_act", ACT_SILU);

@@ -33,6 +33,11 @@ struct stack stack_llama(struct build *b, const struct rope_table *rope)
     return s;
 }
 
+void stack_attention_biases(struct stack *s, bool biased)
+{
+    s->attention.q_bias = s->attention.k_bias = s->attention.v_bias = s->attention.o_bias = biased;
+}
+
 uint32_t stack_alibi(struct build *b, double top, double mul)
 {
     float *slope;

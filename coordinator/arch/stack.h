@@ -87,6 +87,8 @@ struct stack {
 
 /* The names and switches of Llama, from b's sizes: silu, rotary by halves, no biases. rope may be NULL. */
 struct stack stack_llama(struct build *b, const struct rope_table *rope);
+/* Whether all four projections of attention have biases. */
+void stack_attention_biases(struct stack *s, bool biased);
 /* The whole program. */
 void stack_build(struct build *b, struct stack *s);
 
@@ -145,6 +147,9 @@ uint32_t moe_experts_chosen(struct build *b);
 /* Columns of the shared experts together, inter each: n_shared_experts, num_shared_experts or moe_num_shared_experts of
  * them; 0: there are none. */
 uint32_t moe_shared_inter(struct build *b, uint32_t inter);
+/* Counts of experts, and the names that most families give to routers, experts and the shared ones (of which there are none
+ * until they have a size). */
+struct moe moe_named(struct build *b);
 /* Whether layer i has experts: what mlp_layer_types calls it ("sparse" or "dense"), else whether dense_layers come first. */
 bool moe_layer_is_sparse(struct build *b, uint32_t i, uint32_t dense_layers);
 /* Qwen's experts (mlp.gate, mlp.experts), normalized where norm_topk_prob says so or is no field of the class. Files hold one matrix for each

@@ -35,21 +35,13 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
 static struct moe experts(struct build *b)
 {
     const char *score = config_string_or(b->c, "score_func", "sigmoid", b->e);
-    struct moe m = {.experts = moe_experts(b),
-                    .top = moe_experts_chosen(b),
-                    .router = "mlp.router.gate",
-                    .correction = "mlp.expert_bias",
-                    .score = SCORE_SIGMOID,
-                    .norm_eps = 1e-20f,
-                    .act = build_activation(b, "hidden_act", ACT_SILU),
-                    .list = "mlp.experts",
-                    .gate = "gate_proj",
-                    .up = "up_proj",
-                    .down = "down_proj",
-                    .shared = {.gate = "mlp.shared_experts.gate_proj",
-                               .up = "mlp.shared_experts.up_proj",
-                               .down = "mlp.shared_experts.down_proj"}};
+    struct moe m = moe_named(b);
 
+    m.router = "mlp.router.gate";
+    m.correction = "mlp.expert_bias";
+    m.score = SCORE_SIGMOID;
+    m.norm_eps = 1e-20f;
+    m.act = build_activation(b, "hidden_act", ACT_SILU);
     m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
     m.scale = (float)config_number_or(b->c, "route_scale", 1, b->e);
     m.shared.inter = moe_shared_inter(b, m.inter);
@@ -75,8 +67,7 @@ void family_afmoe(struct build *b)
     o.dense = config_size_or(b->c, "num_dense_layers", 0, 1u << 20, 0, b->e);
     o.moe = experts(b);
     s = stack_llama(b, &o.rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.attention.norm = QK_HEAD;
     s.attention.gate = "self_attn.gate_proj";
     s.mlp.act = o.moe.act;

@@ -18,7 +18,7 @@ void family_apertus(struct build *b)
     s = stack_llama(b, &rope);
     s.before_attention = "attention_layernorm";
     s.before_mlp = "feedforward_layernorm";
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.norm = QK_HEAD;
     s.mlp.gate = NULL;
     if (!strcmp(act, "xielu"))

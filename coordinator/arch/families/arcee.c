@@ -8,7 +8,7 @@ static void write_stack(struct build *b, const struct rope_table *rope)
     bool bias = config_bool_or(b->c, "attention_bias", false, b->e);
     struct stack s = stack_llama(b, rope);
 
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.mlp.gate = NULL;
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_RELU2);

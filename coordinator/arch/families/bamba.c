@@ -11,8 +11,7 @@ static struct stack hybrid(struct build *b, const struct rope_table *rope)
 {
     struct stack s = stack_llama(b, rope);
 
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.mlp.gate = "feed_forward.gate_proj";
     s.mlp.up = "feed_forward.up_proj";
     s.mlp.down = "feed_forward.down_proj";

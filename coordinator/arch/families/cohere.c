@@ -18,8 +18,7 @@ static struct stack cohere(struct build *b, const struct rope_table *rope)
 
     s.parallel = true;
     s.attention.rope_style = ROPE_PAIRS;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.logit_mul = (float)config_number_or(b->c, "logit_scale", 0.0625, b->e);
     s.tied = build_tied(b);
@@ -102,21 +101,11 @@ static struct moe experts(struct build *b)
 {
     const char *score = config_string_or(b->c, "expert_selection_fn", "softmax", b->e);
     const char *joined = config_string_or(b->c, "shared_expert_combination_strategy", "average", b->e);
-    struct moe m = {.experts = moe_experts(b),
-                    .top = moe_experts_chosen(b),
-                    .inter = b->inter,
-                    .router = "mlp.gate",
-                    .score = SCORE_TOPK_SOFTMAX,
-                    .scale = 1,
-                    .act = build_activation(b, "hidden_act", ACT_SILU),
-                    .list = "mlp.experts",
-                    .gate = "gate_proj",
-                    .up = "up_proj",
-                    .down = "down_proj",
-                    .shared = {.gate = "mlp.shared_experts.gate_proj",
-                               .up = "mlp.shared_experts.up_proj",
-                               .down = "mlp.shared_experts.down_proj"}};
+    struct moe m = moe_named(b);
 
+    m.inter = b->inter;
+    m.score = SCORE_TOPK_SOFTMAX;
+    m.act = build_activation(b, "hidden_act", ACT_SILU);
     m.shared.inter = moe_shared_inter(b, m.inter);
     m.shared.act = m.act;
     m.averaged = !strcmp(joined, "average");

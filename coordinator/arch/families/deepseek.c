@@ -24,16 +24,7 @@ static void attend(struct build *b, struct stack *s, struct plan_view dst, struc
 
 static struct moe shared_parts(struct build *b)
 {
-    struct moe m = {.experts = moe_experts(b),
-                    .top = moe_experts_chosen(b),
-                    .router = "mlp.gate",
-                    .list = "mlp.experts",
-                    .gate = "gate_proj",
-                    .up = "up_proj",
-                    .down = "down_proj",
-                    .shared = {.gate = "mlp.shared_experts.gate_proj",
-                               .up = "mlp.shared_experts.up_proj",
-                               .down = "mlp.shared_experts.down_proj"}};
+    struct moe m = moe_named(b);
 
     m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
     m.act = m.shared.act = build_activation(b, "hidden_act", ACT_SILU);

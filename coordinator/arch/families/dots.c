@@ -22,8 +22,7 @@ void family_dots1(struct build *b)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.attention.norm = QK_HEAD;
     d = deepseek_v3_moe(b);
     s.mlp.act = d.moe.act;

@@ -14,7 +14,7 @@ static struct stack ernie(struct build *b, struct rope_table *rope)
     *rope = build_plain_rope(b);
     s = stack_llama(b, rope);
     s.attention.rope_style = ROPE_PAIRS;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.mlp.up_bias = s.mlp.down_bias = bias;
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
@@ -46,25 +46,13 @@ static void feed(struct build *b, struct stack *s, struct plan_view dst, struct 
 
 static struct moe experts(struct build *b, const struct mlp *mlp)
 {
-    struct moe m = {.experts = moe_experts(b),
-                    .top = moe_experts_chosen(b),
-                    .router = "mlp.gate",
-                    .correction = "mlp.moe_statics.e_score_correction_bias",
-                    .score = SCORE_SOFTMAX,
-                    .flags = ROUTER_NORMALIZE | ROUTER_LEAST_SUM,
-                    .scale = 1,
-                    .act = mlp->act,
-                    .list = "mlp.experts",
-                    .gate = "gate_proj",
-                    .up = "up_proj",
-                    .down = "down_proj",
-                    .shared = {.gate = "mlp.shared_experts.gate_proj",
-                               .up = "mlp.shared_experts.up_proj",
-                               .down = "mlp.shared_experts.down_proj",
-                               .up_bias = mlp->up_bias,
-                               .down_bias = mlp->down_bias,
-                               .act = mlp->act}};
+    struct moe m = moe_named(b);
 
+    m.correction = "mlp.moe_statics.e_score_correction_bias";
+    m.flags = ROUTER_NORMALIZE | ROUTER_LEAST_SUM;
+    m.act = m.shared.act = mlp->act;
+    m.shared.up_bias = mlp->up_bias;
+    m.shared.down_bias = mlp->down_bias;
     m.inter = config_size(b->c, "moe_intermediate_size", 1, 1u << 24, b->e);
     m.shared.inter = moe_shared_inter(b, m.inter);
     m.norm_eps = (float)config_number_or(b->c, "moe_norm_min", 1e-12, b->e);

@@ -30,8 +30,7 @@ static struct stack gemma(struct build *b, struct gemma *g)
     s = stack_llama(b, &g->full);
     s.embed_scale = (float)sqrt(b->hidden);
     s.tied = build_tied(b);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.own = g;
     return s;
 }

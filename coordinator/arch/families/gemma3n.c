@@ -327,7 +327,7 @@ void family_gemma3n(struct build *b)
         (struct rope_request){.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .theta = 10000});
     s = stack_llama(b, &g.rope[FULL]);
     bias = config_bool_or(b->c, "attention_bias", false, b->e);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.scale = 1;
     s.mlp.act = build_activation(b, "hidden_activation", ACT_GELU_TANH);
     s.embed_scale = (float)sqrt(b->hidden);

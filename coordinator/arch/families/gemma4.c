@@ -270,7 +270,7 @@ void family_gemma4(struct build *b)
     if (build_ok(b)) make_ropes(b, &g);
     s = stack_llama(b, &g.rope[FULL]);
     bias = config_bool_or(b->c, "attention_bias", false, b->e);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.scale = 1;
     s.mlp.act = g.moe.act;
     s.embed_scale = (float)sqrt(b->hidden);

@@ -56,7 +56,7 @@ void family_gpt_oss(struct build *b)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.sinks = "self_attn.sinks";
     s.tied = build_tied(b);
     g.window = config_size_or(b->c, "sliding_window", 1, CONFIG_SIZE_MAX, 0, b->e);

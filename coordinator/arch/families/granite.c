@@ -17,8 +17,7 @@ static struct stack granite(struct build *b, struct rope_table *rope, bool rotat
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     if (rotates) *rope = build_plain_rope(b);
     s = stack_llama(b, rotates ? rope : NULL);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.attention.scale = (float)config_number_or(b->c, "attention_multiplier", 1, b->e);

@@ -16,7 +16,7 @@ static struct stack hunyuan(struct build *b, struct rope_table *rope)
         config_fault(b->c, b->e, "use_qk_norm", "false is not supported");
     *rope = build_rotary(b, (struct rope_request){.alpha = true});
     s = stack_llama(b, rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.norm = QK_HEAD;
     s.attention.norm_last = true;
     s.attention.q_norm = "self_attn.query_layernorm";

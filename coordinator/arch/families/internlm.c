@@ -26,7 +26,7 @@ void family_internlm2(struct build *b)
         s.attention.grouped = true;
     }
     s.attention.o = "attention.wo";
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.mlp.gate = "feed_forward.w1";
     s.mlp.up = "feed_forward.w3";
     s.mlp.down = "feed_forward.w2";

@@ -29,22 +29,6 @@ static struct plan_view convolve(struct build *b, const struct jamba *f, struct 
     return o.dst;
 }
 
-static void norm(struct build *b, struct plan_view x, uint32_t width, const char *weight)
-{
-    struct op_norm o = {.src = x,
-                        .dst = x,
-                        .groups = 1,
-                        .width = width,
-                        .src_stride = width,
-                        .dst_stride = width,
-                        .kind = NORM_RMS,
-                        .eps = b->eps,
-                        .bias = PLAN_NONE};
-
-    o.weight = build_vector(b, weight, width);
-    build_norm_op(b, &o);
-}
-
 static void scan(struct build *b, const struct jamba *f, struct plan_view out, struct plan_view x)
 {
     uint64_t low = (uint64_t)f->rank + 2 * (uint64_t)f->states;
@@ -62,9 +46,9 @@ static void scan(struct build *b, const struct jamba *f, struct plan_view out, s
                         .dt_most = INFINITY};
 
     build_linear(b, parts, x, "mamba.x_proj", low, f->inner, false);
-    norm(b, parts, f->rank, "mamba.dt_layernorm.weight");
-    norm(b, o.b, f->states, "mamba.b_layernorm.weight");
-    norm(b, o.c, f->states, "mamba.c_layernorm.weight");
+    build_head_norm(b, parts, parts, 1, f->rank, "mamba.dt_layernorm");
+    build_head_norm(b, o.b, o.b, 1, f->states, "mamba.b_layernorm");
+    build_head_norm(b, o.c, o.c, 1, f->states, "mamba.c_layernorm");
     build_linear(b, dt, parts, "mamba.dt_proj", f->inner, f->rank, false);
     o.a_log = build_vector(b, "mamba.A_log", (uint64_t)f->inner * f->states);
     o.dt_bias = build_vector(b, "mamba.dt_proj.bias", f->inner);

@@ -101,21 +101,11 @@ static void mix(struct build *b, struct stack *s, struct plan_view dst, struct p
     uint64_t width = (uint64_t)k->heads * k->width;
     struct plan_view raw = build_view(b, BUF_Q, 3 * width, 0), qkv = build_view(b, BUF_T1, 3 * width, 0),
                      out = build_view(b, BUF_A, width, 0);
-    struct op_norm norm = {.src = out,
-                           .dst = out,
-                           .groups = k->heads,
-                           .width = k->width,
-                           .src_stride = k->width,
-                           .dst_stride = k->width,
-                           .kind = NORM_RMS,
-                           .eps = b->eps,
-                           .bias = PLAN_NONE};
     char name[BUILD_NAME_BYTES];
 
     for (uint32_t part = 0; part < 3; part++) project(b, k, qkv, raw, src, part);
     delta(b, k, out, qkv, src);
-    norm.weight = build_vector(b, named(name, k, "o_norm.weight"), k->width);
-    build_norm_op(b, &norm);
+    build_head_norm(b, out, out, k->heads, k->width, named(name, k, "o_norm"));
     gates(b, k, raw, src, 'g');
     build_act(b, out, raw, out, width, ACT_SIGMOID, 0);
     build_linear(b, dst, out, named(name, k, k->out), b->hidden, width, false);

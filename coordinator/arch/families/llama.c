@@ -23,7 +23,7 @@ void family_llama(struct build *b)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.mlp.up_bias = s.mlp.down_bias = config_bool_or(b->c, "mlp_bias", false, b->e);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
@@ -82,7 +82,7 @@ static void qwen3(struct build *b, void (*before_layer)(struct build *b, struct 
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.norm = QK_HEAD;
     s.before_layer = before_layer;
     qwen(b, &s);

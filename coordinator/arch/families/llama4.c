@@ -92,8 +92,7 @@ void family_llama4(struct build *b)
     s = stack_llama(b, &l.rope);
     s.attention.rope_style = ROPE_PAIRS;
     s.attention.norm_last = s.attention.norm_bare = true;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.mlp.gate = "feed_forward.gate_proj";
     s.mlp.up = "feed_forward.up_proj";
     s.mlp.down = "feed_forward.down_proj";

@@ -48,7 +48,7 @@ void family_minicpm(struct build *b)
         config_fault(b->c, b->e, "num_experts", "MiniCPM with experts is not supported");
     rope = build_rotary(b, (struct rope_request){.longrope = true});
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     scales(b, &s);
     s.tied = build_tied(b);

@@ -105,20 +105,8 @@ static void read_index(struct build *b, struct minimax *m)
 static void index_part(struct build *b, const struct minimax *m, struct plan_view dst, struct plan_view src,
                        const char *matrix, const char *norm, uint32_t heads)
 {
-    struct op_norm o = {.src = dst,
-                        .dst = dst,
-                        .groups = heads,
-                        .width = m->dim,
-                        .src_stride = m->dim,
-                        .dst_stride = m->dim,
-                        .kind = NORM_RMS,
-                        .eps = b->eps,
-                        .weight_add = b->weight_add,
-                        .bias = PLAN_NONE};
-
     build_linear(b, dst, src, matrix, (uint64_t)heads * m->dim, b->hidden, false);
-    o.weight = build_vector(b, norm, m->dim);
-    build_norm_op(b, &o);
+    build_head_norm(b, dst, dst, heads, m->dim, norm);
     build_rope(b, dst, heads, m->dim, &m->rope, ROPE_HALVES);
 }
 
@@ -136,8 +124,8 @@ static void choose(struct build *b, const struct minimax *m, struct attention *a
                          .local = m->local,
                          .scale = 1};
 
-    index_part(b, m, o.q, src, "self_attn.index_q_proj", "self_attn.index_q_norm.weight", m->heads);
-    index_part(b, m, o.k, src, "self_attn.index_k_proj", "self_attn.index_k_norm.weight", 1);
+    index_part(b, m, o.q, src, "self_attn.index_q_proj", "self_attn.index_q_norm", m->heads);
+    index_part(b, m, o.k, src, "self_attn.index_k_proj", "self_attn.index_k_norm", 1);
     o.cache = program_cache(b->p, m->dim, 0);
     if (build_ok(b)) program_op(b->p, OP_INDEX, b->layer)->index = o;
     a->chosen = o.dst;

@@ -34,7 +34,7 @@ void family_olmo(struct build *b)
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.clip = clip_of(b);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
+    stack_attention_biases(&s, attention_bias(b));
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
     stack_build(b, &s);
@@ -62,7 +62,7 @@ static struct stack olmo2(struct build *b, const struct rope_table *rope)
     s.after_attention = "post_attention_layernorm";
     s.after_mlp = "post_feedforward_layernorm";
     s.attention.norm = QK_FULL;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
+    stack_attention_biases(&s, attention_bias(b));
     s.mlp.act = build_activation(b, "hidden_act", ACT_SILU);
     s.tied = build_tied(b);
     return s;
@@ -119,7 +119,7 @@ void family_olmoe(struct build *b)
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
     s.attention.norm = QK_FULL;
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = attention_bias(b);
+    stack_attention_biases(&s, attention_bias(b));
     s.tied = build_tied(b);
     if (config_field(b->c, "clip_qkv", false))
         config_fault(b->c, b->e, "clip_qkv", "clipping q, k and v behind their norms is not supported");

@@ -39,7 +39,7 @@ void family_opt(struct build *b)
     s.project_in = "project_in";
     s.project_out = "project_out";
     s.attention.o = "self_attn.out_proj";
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.mlp = (struct mlp){.up = "fc1", .down = "fc2", .up_bias = bias, .down_bias = bias, .inter = b->inter};
     s.mlp.act = build_activation(b, "activation_function", ACT_RELU);
     s.tied = build_tied(b);

@@ -20,7 +20,7 @@ void family_phi(struct build *b)
     s.final_norm = "final_layernorm";
     s.parallel = true;
     s.attention.o = "self_attn.dense";
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = true;
+    stack_attention_biases(&s, true);
     s.mlp = (struct mlp){.up = "mlp.fc1", .down = "mlp.fc2", .up_bias = true, .down_bias = true, .inter = b->inter};
     s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);
     s.head_bias = true;

@@ -41,7 +41,7 @@ void family_phimoe(struct build *b)
     b->norm_bias = true;
     rope = build_rotary(b, (struct rope_request){.theta = 1e6, .longrope = true});
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.window = build_sliding(b);
     s.head_bias = config_bool_or(b->c, "lm_head_bias", false, b->e);
     s.tied = build_tied(b);

@@ -62,8 +62,7 @@ static void qwen3(struct build *b, bool vision)
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.attention.norm = QK_HEAD;
     m = moe_qwen(b);
     if (vision)

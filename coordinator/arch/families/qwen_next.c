@@ -209,8 +209,7 @@ static void next(struct build *b, bool split, bool sparse)
         moe_qwen_shared(b, &n.moe);
     }
     s = stack_llama(b, &n.rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias =
-        config_bool_or(b->c, "attention_bias", false, b->e);
+    stack_attention_biases(&s, config_bool_or(b->c, "attention_bias", false, b->e));
     s.attention.norm = QK_HEAD;
     s.attention.gated = true;
     s.mlp.act = n.act = build_activation(b, "hidden_act", ACT_SILU);

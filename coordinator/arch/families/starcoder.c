@@ -15,7 +15,7 @@ void family_starcoder2(struct build *b)
     b->norm_bias = true;
     rope = build_plain_rope(b);
     s = stack_llama(b, &rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.window = build_sliding(b);
     s.mlp = (struct mlp){.up = "mlp.c_fc", .down = "mlp.c_proj", .up_bias = bias, .down_bias = bias, .inter = b->inter};
     s.mlp.act = build_activation(b, "hidden_act", ACT_GELU_TANH);

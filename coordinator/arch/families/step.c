@@ -152,7 +152,7 @@ void family_step3p5(struct build *b)
         config_fault(b->c, b->e, "zero_centered", "false is not supported");
     o.moe = experts(b, mlp);
     s = stack_llama(b, &o.rope);
-    s.attention.q_bias = s.attention.k_bias = s.attention.v_bias = s.attention.o_bias = bias;
+    stack_attention_biases(&s, bias);
     s.attention.norm = QK_HEAD;
     s.attention.scale = (float)(1 / sqrt(config_number_or(b->c, "query_pre_attn_scalar", b->head_dim, b->e)));
     if (config_bool_or(b->c, "use_head_wise_attn_gate", true, b->e)) s.attention.gate = "self_attn.g_proj";
