@@ -292,9 +292,7 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
 
     if (!r->n || !known(o, kv_form)) return;
     backend_scratch_begin(o);
-    at_once = o->scratch_bytes / each < 65535 ? o->scratch_bytes / each : 65535;
-    if (at_once > r->n) at_once = r->n;
-    if (!at_once) at_once = 1; /* and the scratch says what it lacks */
+    at_once = backend_at_once(o, each, r->n);
     a.p = *p;
     a.rows = *r;
     a.q = q;

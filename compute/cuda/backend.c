@@ -72,6 +72,13 @@ void *backend_scratch(struct ops *o, uint64_t bytes)
     return o->scratch + at;
 }
 
+uint64_t backend_at_once(const struct ops *o, uint64_t each, uint32_t n)
+{
+    uint64_t most = o->scratch_bytes / each < 65535 ? o->scratch_bytes / each : 65535;
+
+    return most > n ? n : most ? most : 1;
+}
+
 /* ---- opening ---- */
 
 static int no_device(cudaError_t rc, struct error *e)

@@ -62,6 +62,9 @@ void backend_pace(struct ops *o, uint32_t kernels);
  * small. Work queued by an earlier call that uses the same bytes is ordered before: there is one stream. */
 void backend_scratch_begin(struct ops *o);
 void *backend_scratch(struct ops *o, uint64_t bytes);
+/* Of n positions that need `each` bytes of scratch, those that go at once: at least one, whose scratch then says what it
+ * lacks, and no more than a grid has rows. */
+uint64_t backend_at_once(const struct ops *o, uint64_t each, uint32_t n);
 
 /* Can this device run the kernels that were compiled? cudaErrorNoKernelImageForDevice where not. */
 cudaError_t backend_probe(void);

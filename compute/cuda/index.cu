@@ -193,9 +193,7 @@ void ops_index(struct ops *o, const struct op_index *p, uint32_t *dst, uint32_t 
 
     if (!r->n) return;
     backend_scratch_begin(o);
-    at_once = o->scratch_bytes / one < 65535 ? o->scratch_bytes / one : 65535;
-    if (at_once > r->n) at_once = r->n;
-    if (!at_once) at_once = 1; /* and the scratch says what it lacks */
+    at_once = backend_at_once(o, one, r->n);
     a.p = *p;
     a.rows = *r;
     a.q = q;
