@@ -53,6 +53,12 @@ json_t *json_of(const char *text)
     return o;
 }
 
+double json_number_of(const json_t *o, const char *key)
+{
+    if (!json_is_number(json_object_get(o, key))) fail_msg("no \"%s\"", key);
+    return json_number_value(json_object_get(o, key));
+}
+
 void scratch_write_json(const char *folder, const char *name, json_t *o)
 {
     char *text = json_dumps(o, 0);

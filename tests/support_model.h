@@ -15,6 +15,8 @@ const char *scratch_path(const char *folder, const char *name);
 void scratch_write(const char *folder, const char *name, const char *text);
 /* The JSON value of this text; and FOLDER/name becomes o, which is let go. Both fail the test. */
 json_t *json_of(const char *text);
+/* The number under a key of an object; fails the test where there is none. */
+double json_number_of(const json_t *o, const char *key);
 void scratch_write_json(const char *folder, const char *name, json_t *o);
 /* A config.json; NULL: it is none. Python writes Infinity, which jansson does not read: a number as large stands for it. */
 json_t *config_read(const char *path);

@@ -321,12 +321,6 @@ static json_t *run_demo(const char *draft, const char *draft_path)
     return o;
 }
 
-static double number(const json_t *o, const char *key)
-{
-    if (!json_is_number(json_object_get(o, key))) fail_msg("no \"%s\"", key);
-    return json_number_value(json_object_get(o, key));
-}
-
 static void what_a_run_tells(void **state)
 {
     json_t *plain = run_demo(NULL, NULL), *o = run_demo("--draft", DEMO), *s = json_object_get(o, "speculation"),
@@ -339,14 +333,15 @@ static void what_a_run_tells(void **state)
     assert_true(json_equal(json_object_get(plain, "text"), json_object_get(o, "text")));
     assert_null(json_object_get(json_object_get(plain, "speculation"), "draft"));
     assert_true(json_is_true(json_object_get(d, "works")));
-    assert_true(number(d, "steps") > 0 && number(d, "positions") > number(d, "steps") && number(d, "seconds") > 0);
-    assert_true(number(json_object_get(s, "hits"), "draft") > 50);
-    assert_true(number(s, "tokens_per_sweep") > 8);
-    assert_true(number(s, "draft_seconds") >= number(d, "seconds"));
+    assert_true(json_number_of(d, "steps") > 0 && json_number_of(d, "positions") > json_number_of(d, "steps") &&
+                json_number_of(d, "seconds") > 0);
+    assert_true(json_number_of(json_object_get(s, "hits"), "draft") > 50);
+    assert_true(json_number_of(s, "tokens_per_sweep") > 8);
+    assert_true(json_number_of(s, "draft_seconds") >= json_number_of(d, "seconds"));
     if (r.status) fail_msg("%s", r.err);
     plan = json_of(r.out);
     d = json_object_get(json_object_get(plan, "speculation"), "draft");
-    assert_true(number(d, "bytes") > 1e6 && number(d, "seconds_per_step") > 0);
+    assert_true(json_number_of(d, "bytes") > 1e6 && json_number_of(d, "seconds_per_step") > 0);
     assert_int_equal(json_array_size(json_object_get(d, "tokens_per_sweep")), 2);
     process_result_free(&r);
     json_decref(plain);

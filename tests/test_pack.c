@@ -22,6 +22,7 @@
 #include "proto/base/file.h"
 #include "proto/unit/unit.h"
 #include "tests/support_model.h"
+#include "tests/support_packs.h"
 #include "tests/support_process.h"
 #include "tests/support_temporary.h"
 
@@ -32,51 +33,13 @@ static char *demo; /* a copy of the demo model, that may be changed */
 
 /* ---- helpers ---- */
 
-static void load(char **bytes, uint64_t *n, const char *path)
-{
-    struct error e = {0};
-
-    if (file_load(bytes, n, path, UINT64_MAX, &e)) fail_msg("%s", e.text);
-}
-
-static void store(const char *path, const char *bytes, uint64_t n)
-{
-    FILE *f = fopen(path, "wbe");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void assert_same_file(const char *a, const char *b)
-{
-    char *x, *y;
-    uint64_t n, m;
-
-    load(&x, &n, a);
-    load(&y, &m, b);
-    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
-}
-
-static char *within(const char *folder, const char *name)
-{
-    static char path[8][512];
-    static unsigned next;
-    char *p = path[next++ % 8];
-
-    snprintf(p, sizeof path[0], "%s/%s", folder, name);
-    return p;
-}
-
 static void copy(const char *from, const char *to)
 {
     uint64_t n;
     char *bytes;
 
-    load(&bytes, &n, from);
-    store(to, bytes, n);
+    packs_load(&bytes, &n, from);
+    packs_store(to, bytes, n);
     free(bytes);
 }
 
@@ -85,10 +48,10 @@ static void flip(const char *path, uint64_t at)
     uint64_t n;
     char *bytes;
 
-    load(&bytes, &n, path);
+    packs_load(&bytes, &n, path);
     assert_true(at < n);
     bytes[at] ^= 0x10;
-    store(path, bytes, n);
+    packs_store(path, bytes, n);
     free(bytes);
 }
 
@@ -185,9 +148,9 @@ static void same_logits(const char *raw, const char *packed, const char *scratch
         const char *flags[8] = {0};
 
         for (size_t k = 0; ways[i][k]; k++) flags[k] = strcmp(ways[i][k], "least") ? ways[i][k] : least_memory(packed);
-        logits(packed, within(scratch, "packed.f32"), flags);
-        if (i == from) logits(raw, within(scratch, "raw.f32"), ways[0]);
-        assert_same_file(within(scratch, "packed.f32"), within(scratch, "raw.f32"));
+        logits(packed, packs_within(scratch, "packed.f32"), flags);
+        if (i == from) logits(raw, packs_within(scratch, "raw.f32"), ways[0]);
+        packs_assert_same(packs_within(scratch, "packed.f32"), packs_within(scratch, "raw.f32"));
     }
 }
 
@@ -202,9 +165,9 @@ static void one_model(const char *folder, uint32_t unit_bytes, size_t from, size
     pack(folder, packed, unit_bytes);
     same_logits(folder, packed, scratch, from, to);
     if (unpack(packed, NULL, &e) || unpack(packed, back, &e)) fail_msg("%s", e.text);
-    if (!access(within(folder, "model.safetensors"), F_OK))
-        assert_same_file(within(folder, "model.safetensors"), within(back, "model.safetensors"));
-    assert_same_file(within(folder, "config.json"), within(back, "config.json"));
+    if (!access(packs_within(folder, "model.safetensors"), F_OK))
+        packs_assert_same(packs_within(folder, "model.safetensors"), packs_within(back, "model.safetensors"));
+    packs_assert_same(packs_within(folder, "config.json"), packs_within(back, "config.json"));
     temporary_remove(packed);
     temporary_remove(back);
     scratch_remove(scratch);
@@ -248,7 +211,8 @@ static void shards(void **state)
     pack(folder, packed, 0);
     assert_int_equal(unpack(packed, back, &e), 0);
     assert_int_equal(tensors_open(&t, folder, NULL, &e), 0);
-    for (uint32_t i = 0; i < t->file_count; i++) assert_same_file(t->files[i].path, within(back, t->files[i].name));
+    for (uint32_t i = 0; i < t->file_count; i++)
+        packs_assert_same(t->files[i].path, packs_within(back, t->files[i].name));
     tensors_close(t);
     temporary_remove(packed);
     temporary_remove(back);
@@ -259,7 +223,7 @@ static void shards(void **state)
 static void it_is_smaller(void **state)
 {
     char *scratch = scratch_make();
-    struct pack_options o = plain(within(scratch, "packed"), 0);
+    struct pack_options o = plain(packs_within(scratch, "packed"), 0);
     struct pack_result r;
     struct error e = {0};
 
@@ -268,7 +232,7 @@ static void it_is_smaller(void **state)
     assert_true((double)r.unit_bytes <= 0.68 * (double)r.matrix_bytes);
     assert_true(r.matrix_bytes > r.raw_bytes / 2);
     assert_int_equal(r.kept_bytes, 0);
-    temporary_remove(within(scratch, "packed"));
+    temporary_remove(packs_within(scratch, "packed"));
     scratch_remove(scratch);
 }
 
@@ -284,7 +248,7 @@ static bool stop(void)
 static void interrupted_and_continued(void **state)
 {
     char *scratch = scratch_make();
-    const char *whole = strdup(within(scratch, "whole")), *cut = strdup(within(scratch, "cut"));
+    const char *whole = strdup(packs_within(scratch, "whole")), *cut = strdup(packs_within(scratch, "cut"));
     struct pack_options o = plain(cut, 4096);
     struct pack_result r;
     struct error e = {0};
@@ -295,15 +259,15 @@ static void interrupted_and_continued(void **state)
     o.memory = 3 << 20; /* batches of a MiB */
     stop_after = 2;
     assert_int_equal(pack_with(demo, &o, &r, &e), -ECANCELED);
-    assert_int_not_equal(access(within(cut, PACKED_INDEX), F_OK), 0);
+    assert_int_not_equal(access(packs_within(cut, PACKED_INDEX), F_OK), 0);
     assert_told(SLUICE("logits", cut, "--tokens", "1", "--out", "/dev/null"), "run the same `sluice pack` again");
     assert_told(SLUICE("verify", cut), "run the same `sluice pack` again");
     o.interrupted = NULL;
     assert_int_equal(pack_with(demo, &o, &r, &e), 0);
     assert_in_range(r.kept_bytes, 1 << 20, r.raw_bytes - 1);
-    assert_same_file(within(whole, "model.safetensors.packed"), within(cut, "model.safetensors.packed"));
-    assert_same_file(within(whole, PACKED_INDEX), within(cut, PACKED_INDEX));
-    assert_int_not_equal(access(within(cut, PACKED_INDEX ".partial"), F_OK), 0);
+    packs_assert_same(packs_within(whole, "model.safetensors.packed"), packs_within(cut, "model.safetensors.packed"));
+    packs_assert_same(packs_within(whole, PACKED_INDEX), packs_within(cut, PACKED_INDEX));
+    assert_int_not_equal(access(packs_within(cut, PACKED_INDEX ".partial"), F_OK), 0);
     temporary_remove(whole);
     temporary_remove(cut);
     free((void *)(uintptr_t)whole);
@@ -315,7 +279,7 @@ static void interrupted_and_continued(void **state)
 static void damaged_partial(void **state)
 {
     char *scratch = scratch_make();
-    const char *whole = strdup(within(scratch, "whole")), *cut = strdup(within(scratch, "cut"));
+    const char *whole = strdup(packs_within(scratch, "whole")), *cut = strdup(packs_within(scratch, "cut"));
     struct pack_options o = plain(cut, 4096);
     struct pack_result r;
     struct error e = {0};
@@ -329,13 +293,14 @@ static void damaged_partial(void **state)
         o.memory = 3 << 20;
         stop_after = 2;
         assert_int_equal(pack_with(demo, &o, &r, &e), -ECANCELED);
-        load(&bytes, &n, within(cut, "model.safetensors.packed.partial"));
+        packs_load(&bytes, &n, packs_within(cut, "model.safetensors.packed.partial"));
         bytes[n / 4 * at + n / 8] ^= 1;
-        store(within(cut, "model.safetensors.packed.partial"), bytes, at == 3 ? n - 100 : n);
+        packs_store(packs_within(cut, "model.safetensors.packed.partial"), bytes, at == 3 ? n - 100 : n);
         free(bytes);
         o.interrupted = NULL;
         assert_int_equal(pack_with(demo, &o, &r, &e), 0);
-        assert_same_file(within(whole, "model.safetensors.packed"), within(cut, "model.safetensors.packed"));
+        packs_assert_same(packs_within(whole, "model.safetensors.packed"),
+                          packs_within(cut, "model.safetensors.packed"));
         temporary_remove(cut);
     }
     temporary_remove(whole);
@@ -347,8 +312,8 @@ static void damaged_partial(void **state)
 static void killed_and_continued(void **state)
 {
     char *scratch = scratch_make();
-    const char *whole = strdup(within(scratch, "whole")), *cut = strdup(within(scratch, "cut")),
-               *back = strdup(within(scratch, "back"));
+    const char *whole = strdup(packs_within(scratch, "whole")), *cut = strdup(packs_within(scratch, "cut")),
+               *back = strdup(packs_within(scratch, "back"));
     uint32_t x = 12345;
     unsigned ended = 0;
 
@@ -367,11 +332,12 @@ static void killed_and_continued(void **state)
             ended += r.status == 137;
             process_result_free(&r);
         }
-        if (access(within(cut, PACKED_INDEX), F_OK)) {
+        if (access(packs_within(cut, PACKED_INDEX), F_OK)) {
             if (SLUICE("pack", demo, cut)) fail_msg("%s", last.err);
         }
-        assert_same_file(within(whole, "model.safetensors.packed"), within(cut, "model.safetensors.packed"));
-        assert_same_file(within(whole, PACKED_INDEX), within(cut, PACKED_INDEX));
+        packs_assert_same(packs_within(whole, "model.safetensors.packed"),
+                          packs_within(cut, "model.safetensors.packed"));
+        packs_assert_same(packs_within(whole, PACKED_INDEX), packs_within(cut, PACKED_INDEX));
         temporary_remove(cut);
         process_result_free(&last);
         last = (struct process_result){0};
@@ -386,9 +352,10 @@ static void killed_and_continued(void **state)
         r = process_finish(&p, NULL, 0, SECONDS);
         process_result_free(&r);
     }
-    if (!access(within(back, "sluice-unpack.partial"), F_OK) || access(within(back, "model.safetensors"), F_OK))
+    if (!access(packs_within(back, "sluice-unpack.partial"), F_OK) ||
+        access(packs_within(back, "model.safetensors"), F_OK))
         if (SLUICE("unpack", whole, back)) fail_msg("%s", last.err);
-    assert_same_file(within(demo, "model.safetensors"), within(back, "model.safetensors"));
+    packs_assert_same(packs_within(demo, "model.safetensors"), packs_within(back, "model.safetensors"));
     temporary_remove(whole);
     temporary_remove(back);
     free((void *)(uintptr_t)whole);
@@ -401,7 +368,7 @@ static void killed_and_continued(void **state)
 static void no_room(void **state)
 {
     char *scratch = scratch_make();
-    const char *cut = strdup(within(scratch, "cut"));
+    const char *cut = strdup(packs_within(scratch, "cut"));
     struct pack_options o = plain(cut, 4096);
     struct rlimit before, small;
     struct pack_result r;
@@ -435,7 +402,7 @@ static void touch_it(void *arg, uint64_t done, uint64_t total)
 static void source_that_changes(void **state)
 {
     char *scratch = scratch_make();
-    struct pack_options o = plain(within(scratch, "out"), 0);
+    struct pack_options o = plain(packs_within(scratch, "out"), 0);
     struct pack_result r;
     struct error e = {0};
     char path[300];
@@ -446,13 +413,13 @@ static void source_that_changes(void **state)
     o.arg = path;
     assert_int_equal(pack_with(demo, &o, &r, &e), -ESTALE);
     assert_non_null(strstr(e.text, "changed while it was packed"));
-    assert_int_not_equal(access(within(o.out, PACKED_INDEX), F_OK), 0);
+    assert_int_not_equal(access(packs_within(o.out, PACKED_INDEX), F_OK), 0);
     /* it is not the model that the partial folder is of any more */
     o.progress = NULL;
     e = (struct error){0};
     assert_int_equal(pack_with(demo, &o, &r, &e), -EEXIST);
     assert_non_null(strstr(e.text, "the model has changed since"));
-    temporary_remove(within(scratch, "out"));
+    temporary_remove(packs_within(scratch, "out"));
     scratch_remove(scratch);
 }
 
@@ -461,26 +428,26 @@ static void source_that_changes(void **state)
 static void outputs_refused(void **state)
 {
     char *scratch = scratch_make();
-    const char *out = strdup(within(scratch, "out"));
+    const char *out = strdup(packs_within(scratch, "out"));
 
     (void)state;
     assert_told(SLUICE("pack", demo, demo), "is what is read");
-    assert_told(SLUICE("pack", demo, within(demo, "inner")), "which is read");
-    assert_int_not_equal(access(within(demo, "inner"), F_OK), 0);
+    assert_told(SLUICE("pack", demo, packs_within(demo, "inner")), "which is read");
+    assert_int_not_equal(access(packs_within(demo, "inner"), F_OK), 0);
     assert_int_equal(SLUICE("pack", demo, out), 0);
     assert_non_null(strstr(last.out, "GB"));
     assert_told(SLUICE("pack", demo, out), "it is there already");
-    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", within(out, "model.safetensors.packed")),
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", packs_within(out, "model.safetensors.packed")),
                 "of the model");
-    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", within(out, PACKED_INDEX)), "of the model");
-    assert_told(SLUICE("pack", out, within(scratch, "again")), "packed already");
-    assert_told(SLUICE("unpack", demo, within(scratch, "again")), "is not packed");
+    assert_told(SLUICE("logits", out, "--tokens", "1", "--out", packs_within(out, PACKED_INDEX)), "of the model");
+    assert_told(SLUICE("pack", out, packs_within(scratch, "again")), "packed already");
+    assert_told(SLUICE("unpack", demo, packs_within(scratch, "again")), "is not packed");
     assert_told(SLUICE("unpack", out, demo), "it is there already");
     assert_told(SLUICE("unpack", out, out), "is what is read");
     scratch_write(scratch, "file", "x");
-    assert_told(SLUICE("pack", demo, within(scratch, "file")), "no folder");
+    assert_told(SLUICE("pack", demo, packs_within(scratch, "file")), "no folder");
     assert_told(SLUICE("pack", demo, scratch), "holds something else");
-    assert_told(SLUICE("pack", demo, within(scratch, "no/such")), "cannot make this folder");
+    assert_told(SLUICE("pack", demo, packs_within(scratch, "no/such")), "cannot make this folder");
     assert_int_equal(SLUICE("pack", demo, out, "--to", "q9"), 2);
     temporary_remove(out);
     free((void *)(uintptr_t)out);
@@ -492,44 +459,45 @@ static void outputs_refused(void **state)
 static void damaged_folders(void **state)
 {
     char *scratch = scratch_make();
-    const char *out = strdup(within(scratch, "out")), *file = strdup(within(out, "model.safetensors.packed"));
+    const char *out = strdup(packs_within(scratch, "out")),
+               *file = strdup(packs_within(out, "model.safetensors.packed"));
     struct error e = {0};
     uint64_t n;
     char *bytes;
 
     (void)state;
     pack(demo, out, 8192);
-    load(&bytes, &n, file);
+    packs_load(&bytes, &n, file);
 
     flip(file, n - 5000); /* in a unit: the run that meets it names file, tensor and place */
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "model.safetensors.packed: tensor ");
     assert_non_null(strstr(last.err, "damaged"));
     assert_told(SLUICE("verify", out), "model.safetensors.packed: offset ");
-    assert_int_equal(unpack(out, within(scratch, "back"), &e), -EBADMSG);
-    assert_int_not_equal(access(within(scratch, "back/model.safetensors"), F_OK), 0);
-    temporary_remove(within(scratch, "back"));
+    assert_int_equal(unpack(out, packs_within(scratch, "back"), &e), -EBADMSG);
+    assert_int_not_equal(access(packs_within(scratch, "back/model.safetensors"), F_OK), 0);
+    temporary_remove(packs_within(scratch, "back"));
 
-    store(file, bytes, n);
+    packs_store(file, bytes, n);
     flip(file, 200); /* in the front */
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "its front is not what was written");
     assert_told(SLUICE("verify", out), "its front is not what was written");
-    store(file, bytes, n - 4096);
+    packs_store(file, bytes, n - 4096);
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "cut short");
-    store(file, "no packed file", 14);
+    packs_store(file, "no packed file", 14);
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "it is no packed file");
     assert_int_equal(unlink(file), 0);
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), "model.safetensors.packed");
-    store(file, bytes, n);
+    packs_store(file, bytes, n);
     assert_int_equal(SLUICE("verify", out), 0);
 
     /* whole, and what would the sums be? */
-    assert_int_equal(SLUICE("verify", out, "--out", within(scratch, "sums")), 0);
+    assert_int_equal(SLUICE("verify", out, "--out", packs_within(scratch, "sums")), 0);
     {
         uint64_t m;
         char *sums, *index;
 
-        load(&sums, &m, within(scratch, "sums"));
-        load(&index, &m, within(out, PACKED_INDEX));
+        packs_load(&sums, &m, packs_within(scratch, "sums"));
+        packs_load(&index, &m, packs_within(out, PACKED_INDEX));
         assert_non_null(strstr(sums, "  model.safetensors\n"));
         assert_non_null(strstr(sums, "  tokenizer.json\n"));
         sums[64] = 0; /* the first line's sum is in the index */
@@ -537,12 +505,12 @@ static void damaged_folders(void **state)
         free(sums);
         free(index);
     }
-    flip(within(out, "tokenizer.json"), 100);
+    flip(packs_within(out, "tokenizer.json"), 100);
     assert_told(SLUICE("verify", out), "tokenizer.json: it is not what was packed");
-    flip(within(out, "tokenizer.json"), 100);
+    flip(packs_within(out, "tokenizer.json"), 100);
     scratch_write(out, PACKED_INDEX, "{\"format\": \"sluice-pack 9\"}");
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), PACKED_INDEX);
-    assert_int_equal(unlink(within(out, PACKED_INDEX)), 0);
+    assert_int_equal(unlink(packs_within(out, PACKED_INDEX)), 0);
     assert_told(SLUICE("logits", out, "--tokens", "1", "--out", "/dev/null"), PACKED_INDEX " is not there");
     free(bytes);
     temporary_remove(out);
@@ -555,15 +523,15 @@ static void damaged_folders(void **state)
 static void mixed_folders(void **state)
 {
     char *one = reference_make("llama"), *other = reference_make("llama"), *scratch = scratch_make();
-    const char *a = strdup(within(scratch, "a")), *b = strdup(within(scratch, "b"));
+    const char *a = strdup(packs_within(scratch, "a")), *b = strdup(packs_within(scratch, "b"));
     struct stat st;
 
     (void)state;
-    assert_int_equal(stat(within(other, "model.safetensors"), &st), 0);
-    flip(within(other, "model.safetensors"), (uint64_t)st.st_size - 1);
+    assert_int_equal(stat(packs_within(other, "model.safetensors"), &st), 0);
+    flip(packs_within(other, "model.safetensors"), (uint64_t)st.st_size - 1);
     pack(one, a, 4096);
     pack(other, b, 4096);
-    copy(within(b, "model.safetensors.packed"), within(a, "model.safetensors.packed"));
+    copy(packs_within(b, "model.safetensors.packed"), packs_within(a, "model.safetensors.packed"));
     assert_told(SLUICE("logits", a, "--tokens", "1", "--out", "/dev/null"), "files of two packed models");
     assert_told(SLUICE("verify", a), "speaks of");
     temporary_remove(a);
@@ -616,7 +584,7 @@ static void plans_before_packing(void **state)
 static void plans_and_profiles(void **state)
 {
     char *scratch = scratch_make();
-    const char *out = strdup(within(scratch, "out"));
+    const char *out = strdup(packs_within(scratch, "out"));
 
     (void)state;
     pack(demo, out, 0);
@@ -644,7 +612,8 @@ static int setup(void **state)
 
     (void)state;
     demo = scratch_make();
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) copy(within(DEMO, names[i]), within(demo, names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        copy(packs_within(DEMO, names[i]), packs_within(demo, names[i]));
     return 0;
 }
 

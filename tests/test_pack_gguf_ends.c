@@ -19,6 +19,7 @@
 #include "coordinator/source/gguf.h"
 #include "proto/base/file.h"
 #include "tests/support_model.h"
+#include "tests/support_packs.h"
 #include "tests/support_process.h"
 
 #define DEMO    "tests/data/demo-model"
@@ -26,44 +27,6 @@
 #define PIECE   16384u
 
 /* ---- helpers ---- */
-
-static const char *within(const char *folder, const char *name)
-{
-    static char path[8][512];
-    static unsigned next;
-    char *p = path[next++ % 8];
-
-    snprintf(p, sizeof path[0], "%s/%s", folder, name);
-    return p;
-}
-
-static void load(char **bytes, uint64_t *n, const char *path)
-{
-    struct error e = {0};
-
-    if (file_load(bytes, n, path, UINT64_MAX, &e)) fail_msg("%s", e.text);
-}
-
-static void store(const char *path, const char *bytes, uint64_t n)
-{
-    FILE *f = fopen(path, "wbe");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
-static void assert_same_file(const char *a, const char *b)
-{
-    char *x, *y;
-    uint64_t n, m;
-
-    load(&x, &n, a);
-    load(&y, &m, b);
-    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
-}
 
 static void assert_absent(const char *path)
 {
@@ -136,7 +99,7 @@ static bool stop(void)
 static void interrupted_and_continued(void **state)
 {
     char *scratch = scratch_make();
-    struct gguf_pack_options o = options(within(scratch, "whole.gguf"), 3);
+    struct gguf_pack_options o = options(packs_within(scratch, "whole.gguf"), 3);
     struct pack_result r;
     struct error e = {0};
     char out[512];
@@ -154,9 +117,9 @@ static void interrupted_and_continued(void **state)
         o.pack.interrupted = NULL;
         pack(DEMO, &o, &r);
         assert_in_range(r.kept_bytes, after > 1, r.stored_bytes - 1);
-        assert_same_file(within(scratch, "whole.gguf"), out);
-        assert_absent(within(scratch, "cut.gguf.partial"));
-        assert_absent(within(scratch, "cut.gguf.resume"));
+        packs_assert_same(packs_within(scratch, "whole.gguf"), out);
+        assert_absent(packs_within(scratch, "cut.gguf.partial"));
+        assert_absent(packs_within(scratch, "cut.gguf.resume"));
         assert_int_equal(unlink(out), 0);
         e = (struct error){0};
     }
@@ -186,14 +149,14 @@ static void damaged_partial(void **state)
             o.pack.interrupted = stop;
             stop_after = 6;
             assert_int_equal(pack_with(DEMO, &o, &r, &e), -ECANCELED);
-            load(&bytes, &n, within(scratch, names[which]));
+            packs_load(&bytes, &n, packs_within(scratch, names[which]));
             if (which == 0) bytes[n / 4 * at] ^= 1;
-            store(within(scratch, names[which]), bytes, which ? n - 7 * at : at == 3 ? n - 100 : n);
+            packs_store(packs_within(scratch, names[which]), bytes, which ? n - 7 * at : at == 3 ? n - 100 : n);
             free(bytes);
             o.pack.interrupted = NULL;
             e = (struct error){0};
             pack(DEMO, &o, &r);
-            assert_same_file(whole, cut);
+            packs_assert_same(whole, cut);
             assert_int_equal(unlink(cut), 0);
         }
     scratch_remove(scratch);
@@ -222,10 +185,10 @@ static void killed_and_continued(void **state)
             ended += r.status == 137;
             process_result_free(&r);
         }
-        if ((access(cut, F_OK) || !access(within(scratch, "cut.gguf.resume"), F_OK)) &&
+        if ((access(cut, F_OK) || !access(packs_within(scratch, "cut.gguf.resume"), F_OK)) &&
             SLUICE("pack", DEMO, cut, "--to", "q4", "-q"))
             fail_msg("%s", last.err);
-        assert_same_file(whole, cut);
+        packs_assert_same(whole, cut);
         assert_int_equal(unlink(cut), 0);
     }
     assert_true(ended > 0);
@@ -311,7 +274,8 @@ static void sets_of_files(void **state)
     want = golden_logits(&g, folder);
     got = golden_logits(&g, out);
     assert_memory_equal(want, got, (size_t)g.wanted * g.vocab * sizeof *want);
-    assert_int_equal(SLUICE("pack", folder, within(scratch, "m.gguf"), "--to", "f32", "--shard-size", "200000"), 1);
+    assert_int_equal(SLUICE("pack", folder, packs_within(scratch, "m.gguf"), "--to", "f32", "--shard-size", "200000"),
+                     1);
     assert_non_null(strstr(last.err, "is there already"));
     free(want);
     free(got);
@@ -330,7 +294,7 @@ static void data_of(const char *path, char **bytes, uint64_t *n, uint64_t *from)
     if (gguf_open(&g, path, &e)) fail_msg("%s", e.text);
     *from = g->files[0].data_offset;
     gguf_close(g);
-    load(bytes, n, path);
+    packs_load(bytes, n, path);
 }
 
 /* By way of a file in BF16 the same blocks come out, and the values that it has stay. */
@@ -366,8 +330,8 @@ static void from_a_gguf(void **state)
     assert_int_equal(type, 7);
     assert_non_null(gguf_find(g, "tokenizer.ggml.tokens"));
     gguf_close(g);
-    assert_refused(one, within(scratch, "x.gguf"), PACK_AS_Q4, ENOTSUP, "is Q8_0 already");
-    assert_refused(one, within(scratch, "x.gguf"), PACK_AS_Q8, ENOTSUP, "they are that already");
+    assert_refused(one, packs_within(scratch, "x.gguf"), PACK_AS_Q4, ENOTSUP, "is Q8_0 already");
+    assert_refused(one, packs_within(scratch, "x.gguf"), PACK_AS_Q8, ENOTSUP, "they are that already");
     assert_refused(wide, wide, PACK_AS_Q8, EINVAL, "is what is read");
     scratch_remove(scratch);
 }
@@ -380,18 +344,18 @@ static void outputs_refused(void **state)
 
     (void)state;
     scratch_write(scratch, "there.gguf", "something else");
-    assert_refused(DEMO, within(scratch, "there.gguf"), PACK_AS_Q8, EEXIST, "is there already");
-    assert_refused(DEMO, within(scratch, "out"), PACK_AS_Q8, EINVAL, "ends with .gguf");
-    assert_refused(DEMO, within(scratch, "no/such.gguf"), PACK_AS_Q8, ENOENT, "make it first");
-    assert_absent(within(scratch, "out.resume"));
+    assert_refused(DEMO, packs_within(scratch, "there.gguf"), PACK_AS_Q8, EEXIST, "is there already");
+    assert_refused(DEMO, packs_within(scratch, "out"), PACK_AS_Q8, EINVAL, "ends with .gguf");
+    assert_refused(DEMO, packs_within(scratch, "no/such.gguf"), PACK_AS_Q8, ENOENT, "make it first");
+    assert_absent(packs_within(scratch, "out.resume"));
     scratch_write(scratch, "half.gguf.partial", "somebody's download");
-    assert_refused(DEMO, within(scratch, "half.gguf"), PACK_AS_Q8, EEXIST, "nothing says what it is");
-    assert_absent(within(scratch, "half.gguf.resume"));
-    assert_int_equal(SLUICE("pack", DEMO, within(scratch, "packed")), 0);
-    assert_refused(within(scratch, "packed"), within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL,
+    assert_refused(DEMO, packs_within(scratch, "half.gguf"), PACK_AS_Q8, EEXIST, "nothing says what it is");
+    assert_absent(packs_within(scratch, "half.gguf.resume"));
+    assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "packed")), 0);
+    assert_refused(packs_within(scratch, "packed"), packs_within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL,
                    "`sluice unpack` it first");
-    assert_int_equal(SLUICE("pack", DEMO, within(scratch, "x.gguf"), "--to", "q3"), 2);
-    assert_int_equal(SLUICE("pack", DEMO, within(scratch, "x.gguf"), "--to", "q8", "--json"), 0);
+    assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "q3"), 2);
+    assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "q8", "--json"), 0);
     assert_non_null(strstr(last.out, "\"relative_rms_error\""));
     scratch_remove(scratch);
 }
@@ -414,8 +378,8 @@ static void sources_refused(void **state)
 
         if (change) json_object_update(config, change);
         scratch_write_json(folder, "config.json", config);
-        assert_refused(folder, within(scratch, "x.gguf"), PACK_AS_Q8, ENOTSUP, cases[i].text);
-        assert_absent(within(scratch, "x.gguf.partial"));
+        assert_refused(folder, packs_within(scratch, "x.gguf"), PACK_AS_Q8, ENOTSUP, cases[i].text);
+        assert_absent(packs_within(scratch, "x.gguf.partial"));
         json_decref(change);
         scratch_remove(scratch);
         scratch_remove(folder);
@@ -428,7 +392,7 @@ static void windows_are_told(void **state)
     char *folder = reference_make("mistral-window"), *scratch = scratch_make();
 
     (void)state;
-    if (SLUICE("pack", folder, within(scratch, "x.gguf"), "--to", "f32")) fail_msg("%s", last.err);
+    if (SLUICE("pack", folder, packs_within(scratch, "x.gguf"), "--to", "f32")) fail_msg("%s", last.err);
     assert_non_null(strstr(last.err, "have no window"));
     scratch_remove(scratch);
     scratch_remove(folder);
@@ -442,12 +406,12 @@ static void numbers_refused(void **state)
 
     (void)state;
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    load(&bytes, &n, path);
+    packs_load(&bytes, &n, path);
     memset(bytes + n - 4, 0xff, 4);
-    store(path, bytes, n);
+    packs_store(path, bytes, n);
     free(bytes);
-    assert_refused(folder, within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL, "holds a number that is none");
-    assert_absent(within(scratch, "x.gguf"));
+    assert_refused(folder, packs_within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL, "holds a number that is none");
+    assert_absent(packs_within(scratch, "x.gguf"));
     scratch_remove(scratch);
     scratch_remove(folder);
 }
@@ -501,10 +465,10 @@ static void chosen_by_speedup(void **state)
     char *scratch = scratch_make();
 
     (void)state;
-    assert_int_equal(SLUICE("pack", DEMO, within(scratch, "x.gguf"), "--to", "auto", "--speedup", "900"), 1);
+    assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "auto", "--speedup", "900"), 1);
     assert_non_null(strstr(last.err, "no form makes a token so much faster"));
-    assert_absent(within(scratch, "x.gguf.resume"));
-    assert_int_equal(SLUICE("pack", DEMO, within(scratch, "x.gguf"), "--to", "auto", "--speedup", "0.5"), 2);
+    assert_absent(packs_within(scratch, "x.gguf.resume"));
+    assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "auto", "--speedup", "0.5"), 2);
     scratch_remove(scratch);
 }
 

@@ -360,12 +360,6 @@ static json_t *run_json(const char *prompt, const char *tokens)
     return o;
 }
 
-static double number(const json_t *o, const char *key)
-{
-    if (!json_is_number(json_object_get(o, key))) fail_msg("no \"%s\"", key);
-    return json_number_value(json_object_get(o, key));
-}
-
 /* The first sweep fills the memory: it is the prompt's, also where the prompt is one token. */
 static void first_sweep_is_no_token(void **state)
 {
@@ -375,17 +369,19 @@ static void first_sweep_is_no_token(void **state)
     write_file("{}");
     for (size_t i = 0; i < 2; i++) {
         json_t *o = run_json(prompts[i], "4"), *sweeps = json_object_get(o, "sweeps");
-        double sum = 0, tokens = number(o, "prompt_tokens");
+        double sum = 0, tokens = json_number_of(o, "prompt_tokens");
 
         assert_int_equal(json_array_size(sweeps), 4); /* what the last token says is not computed */
-        for (size_t k = 1; k < 4; k++) sum += number(json_array_get(sweeps, k), "seconds");
-        assert_true(fabs(number(o, "seconds_per_token") - sum / 3) < 1e-8);
-        assert_true(fabs(number(o, "prompt_seconds") - number(json_array_get(sweeps, 0), "seconds")) < 1e-8);
-        assert_true(number(o, "first_sweep_seconds") == number(json_array_get(sweeps, 0), "seconds"));
-        assert_true(fabs(number(o, "seconds_per_prompt_token") * tokens - number(o, "prompt_seconds")) < 1e-8);
-        assert_true(fabs(number(o, "predicted_seconds_per_prompt_token") * tokens -
-                         number(o, "predicted_prompt_seconds")) < 1e-8);
-        assert_true(number(o, "seconds_per_token_by_lanes") > 0);
+        for (size_t k = 1; k < 4; k++) sum += json_number_of(json_array_get(sweeps, k), "seconds");
+        assert_true(fabs(json_number_of(o, "seconds_per_token") - sum / 3) < 1e-8);
+        assert_true(fabs(json_number_of(o, "prompt_seconds") - json_number_of(json_array_get(sweeps, 0), "seconds")) <
+                    1e-8);
+        assert_true(json_number_of(o, "first_sweep_seconds") == json_number_of(json_array_get(sweeps, 0), "seconds"));
+        assert_true(fabs(json_number_of(o, "seconds_per_prompt_token") * tokens - json_number_of(o, "prompt_seconds")) <
+                    1e-8);
+        assert_true(fabs(json_number_of(o, "predicted_seconds_per_prompt_token") * tokens -
+                         json_number_of(o, "predicted_prompt_seconds")) < 1e-8);
+        assert_true(json_number_of(o, "seconds_per_token_by_lanes") > 0);
         json_decref(o);
     }
 }
@@ -412,7 +408,7 @@ static void earlier_runs_are_believed(void **state)
 
         if (r.status) fail_msg("%s", r.err);
         o = json_loads(r.out, 0, NULL);
-        assert_true(fabs(number(o, "predicted_seconds_per_token") - z.predicted_seconds_per_token) < 1e-6);
+        assert_true(fabs(json_number_of(o, "predicted_seconds_per_token") - z.predicted_seconds_per_token) < 1e-6);
         assert_string_equal(json_string_value(json_object_get(o, "bottleneck")), "memory");
         if (i) assert_string_equal(json_string_value(json_object_get(o, "predicted_from")), "measured before");
         json_decref(o);

@@ -39,14 +39,6 @@ static void percentiles_are_close_and_never_too_small(void **state)
     assert_int_equal(l.max_ns, UINT64_MAX);
 }
 
-static double number(const json_t *o, const char *key)
-{
-    const json_t *x = json_object_get(o, key);
-
-    if (!json_is_number(x)) fail_msg("no number %s", key);
-    return json_number_value(x);
-}
-
 /* Runs it and checks what every profile has. The caller's: the object under the stage's name. */
 static json_t *profile(const char *what, const char *model, const char *seconds)
 {
@@ -61,10 +53,10 @@ static json_t *profile(const char *what, const char *model, const char *seconds)
     x = json_incref(json_object_get(o, what));
     assert_non_null(x);
     json_decref(o);
-    if (!(number(x, "bytes_per_second") > 0)) fail_msg("profile %s %s: no bytes\n%s", what, model, r.out);
-    assert_true(number(x, "ceiling_bytes_per_second") > 0);
-    assert_true(number(x, "cpu_seconds_per_gb") > 0);
-    assert_true(number(x, "share") > 0);
+    if (!(json_number_of(x, "bytes_per_second") > 0)) fail_msg("profile %s %s: no bytes\n%s", what, model, r.out);
+    assert_true(json_number_of(x, "ceiling_bytes_per_second") > 0);
+    assert_true(json_number_of(x, "cpu_seconds_per_gb") > 0);
+    assert_true(json_number_of(x, "share") > 0);
     process_result_free(&r);
     return x;
 }
@@ -73,11 +65,12 @@ static void check_lane(const json_t *x)
 {
     const json_t *t = json_object_get(x, "tile_seconds");
 
-    assert_true(number(x, "tiles") > 0);
-    assert_true(number(x, "busy") >= 0 && number(x, "waiting") >= 0);
-    assert_true(number(t, "p50") <= number(t, "p90") && number(t, "p90") <= number(t, "p99") &&
-                number(t, "p99") <= number(t, "max"));
-    assert_true(number(t, "max") > 0);
+    assert_true(json_number_of(x, "tiles") > 0);
+    assert_true(json_number_of(x, "busy") >= 0 && json_number_of(x, "waiting") >= 0);
+    assert_true(json_number_of(t, "p50") <= json_number_of(t, "p90") &&
+                json_number_of(t, "p90") <= json_number_of(t, "p99") &&
+                json_number_of(t, "p99") <= json_number_of(t, "max"));
+    assert_true(json_number_of(t, "max") > 0);
     assert_true(json_string_length(json_object_get(x, "about")) > 0);
 }
 
@@ -90,19 +83,19 @@ static void every_stage_of_the_demo_model(void **state)
     for (size_t i = 0; i < 3; i++) {
         x = profile(stages[i], DEMO, "0.5");
         check_lane(x);
-        if (i == 0) assert_true(number(x, "io_block") >= 4096 && number(x, "io_depth") >= 1);
-        if (i == 2) assert_true(number(x, "positions") >= 16 && number(x, "flops") > 0);
+        if (i == 0) assert_true(json_number_of(x, "io_block") >= 4096 && json_number_of(x, "io_depth") >= 1);
+        if (i == 2) assert_true(json_number_of(x, "positions") >= 16 && json_number_of(x, "flops") > 0);
         json_decref(x);
     }
     x = profile("pipeline", DEMO, "0.5");
     for (size_t i = 0; i < 3; i++) {
         assert_non_null(json_object_get(x, stages[i]));
-        assert_true(number(json_object_get(x, stages[i]), "waiting") >= 0);
+        assert_true(json_number_of(json_object_get(x, stages[i]), "waiting") >= 0);
     }
     check_lane(json_object_get(x, "compute"));
     assert_true(json_string_length(json_object_get(x, "bottleneck")) > 0);
     assert_true(json_string_length(json_object_get(x, "advice")) > 0);
-    assert_true(number(x, "seconds_per_token") > 0);
+    assert_true(json_number_of(x, "seconds_per_token") > 0);
     json_decref(x);
 }
 

@@ -15,6 +15,7 @@
 
 #include "tests/support_model.h"
 #include "tests/support_serve.h"
+#include "tests/support_usage.h"
 #include "tests/support_victims.h"
 
 /* Until the metric has this value, 40 s at most: a slow request may take 30. */
@@ -164,19 +165,6 @@ static void bodies_are_bounded_together(void **state)
     assert_int_equal(server_stop(&s, SIGTERM), 0);
 }
 
-static int descriptors(pid_t pid)
-{
-    char path[64];
-    int n = 0;
-    DIR *d;
-
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    if (!(d = opendir(path))) return -1;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
-
 /* Every beginning of a request is sent and dropped. */
 static void clients_vanish_at_every_byte(void **state)
 {
@@ -184,13 +172,13 @@ static void clients_vanish_at_every_byte(void **state)
                                   "{\"prompt\":\"x\",\"max_tokens\":2,\"stream\":true}      ";
     struct server s = server_start(NULL);
     struct reply r;
-    int had;
+    double had;
 
     (void)state;
     r = client_get(&s, "/health");
     reply_free(&r);
     wait_for(&s, "sluice:connections ", 1);
-    had = descriptors(s.process.pid);
+    had = usage_descriptors(s.process.pid);
     for (size_t n = 0; n < sizeof request; n++) {
         int fd = client_connect(&s);
         struct linger hard = {.l_onoff = 1};
@@ -202,7 +190,7 @@ static void clients_vanish_at_every_byte(void **state)
     wait_for(&s, "sluice:connections ", 1);
     wait_for(&s, "sluice:num_requests_running ", 0);
     nap_ms(100);
-    assert_true(descriptors(s.process.pid) <= had + 1);
+    assert_true(usage_descriptors(s.process.pid) <= had + 1);
     r = client_post(&s, "/v1/completions", "{\"prompt\":\"x\",\"max_tokens\":2}");
     assert_int_equal(r.status, 200);
     reply_free(&r);

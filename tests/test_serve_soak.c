@@ -2,7 +2,6 @@
  * and threads are in the end what they were after the first part.
  *
  *   test_serve_soak [REQUESTS]     without it a short form (make soak: 10000) */
-#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 #include <cmocka.h>
 
 #include "tests/support_serve.h"
+#include "tests/support_usage.h"
 #include "tests/support_victims.h"
 
 #define CLIENTS 4
@@ -36,42 +36,15 @@ struct usage {
     double kib[1 + VICTIM_STAGES], fds[1 + VICTIM_STAGES], threads[1 + VICTIM_STAGES];
 };
 
-static double entries(pid_t pid, const char *kind)
-{
-    char path[64];
-    double n = 0;
-    DIR *d;
-
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, kind);
-    assert_non_null(d = opendir(path));
-    for (struct dirent *x; (x = readdir(d));) n += x->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
-
-static double resident_kib(pid_t pid)
-{
-    unsigned long kib = 0;
-    char path[64], line[256];
-    FILE *f;
-
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    assert_non_null(f = fopen(path, "re"));
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "Rss: %lu kB", &kib) == 1) break;
-    fclose(f);
-    return (double)kib;
-}
-
 static void look(struct usage *u)
 {
     for (int i = 0; i <= VICTIM_STAGES; i++) {
         pid_t pid = i ? victim_find(server.process.pid, i - 1) : server.process.pid;
 
         assert_true(pid > 0);
-        u->kib[i] = resident_kib(pid);
-        u->fds[i] = entries(pid, "fd");
-        u->threads[i] = entries(pid, "task");
+        u->kib[i] = usage_kib(pid);
+        u->fds[i] = usage_descriptors(pid);
+        u->threads[i] = usage_threads(pid);
     }
 }
 

@@ -16,6 +16,7 @@
 
 #include "coordinator/cli/options.h"
 #include "tests/support_instance.h"
+#include "tests/support_usage.h"
 #include "tests/support_victims.h"
 
 #define DEMO      "tests/data/demo-model"
@@ -45,33 +46,14 @@ static double count_names(const char *folder, const char *part)
     return n;
 }
 
-/* Memory that is in use: anonymous, of files and shared. Counted page by page: VmRSS of status is only near it. */
-static double resident_kib(pid_t pid)
-{
-    unsigned long kib, sum = 0;
-    char path[64], line[256];
-    FILE *f;
-
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
-    assert_non_null(f = fopen(path, "re"));
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "Rss: %lu kB", &kib) == 1) sum += kib;
-    fclose(f);
-    return (double)sum;
-}
-
 static void look(struct sample *s, const pid_t *pid, unsigned sweep)
 {
-    char path[64];
-
     s->sweep = sweep;
     s->names = count_names("/dev/shm", "sluice");
     for (int i = 0; i < PROCESSES; i++) {
-        s->kib[i] = resident_kib(pid[i]);
-        snprintf(path, sizeof path, "/proc/%d/fd", pid[i]);
-        s->fds[i] = count_names(path, "");
-        snprintf(path, sizeof path, "/proc/%d/task", pid[i]);
-        s->threads[i] = count_names(path, "");
+        s->kib[i] = usage_kib(pid[i]);
+        s->fds[i] = usage_descriptors(pid[i]);
+        s->threads[i] = usage_threads(pid[i]);
     }
 }
 

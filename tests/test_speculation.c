@@ -437,12 +437,6 @@ static json_t *run_demo(const char *speculate, const char *trace)
     return o;
 }
 
-static double number(const json_t *o, const char *key)
-{
-    if (!json_is_number(json_object_get(o, key))) fail_msg("no \"%s\"", key);
-    return json_number_value(json_object_get(o, key));
-}
-
 static void what_a_run_tells(void **state)
 {
     char *folder = scratch_make(), trace[512], svg[512];
@@ -459,12 +453,12 @@ static void what_a_run_tells(void **state)
     assert_true(json_equal(json_object_get(off, "text"), json_object_get(some, "text")));
     assert_true(json_equal(json_object_get(off, "text"), json_object_get(automatic, "text")));
     assert_null(json_object_get(off, "speculation"));
-    assert_true(number(off, "tokens_per_sweep") == 1);
+    assert_true(json_number_of(off, "tokens_per_sweep") == 1);
     s = json_object_get(some, "speculation");
-    assert_true(number(s, "most") == 12);
-    assert_true(number(s, "nodes") > 0 && number(s, "draft_seconds") > 0);
-    assert_true(number(s, "tokens_per_sweep") > 1 && number(s, "predicted_tokens_per_sweep") > 1);
-    assert_true(number(some, "tokens_per_sweep") > 1);
+    assert_true(json_number_of(s, "most") == 12);
+    assert_true(json_number_of(s, "nodes") > 0 && json_number_of(s, "draft_seconds") > 0);
+    assert_true(json_number_of(s, "tokens_per_sweep") > 1 && json_number_of(s, "predicted_tokens_per_sweep") > 1);
+    assert_true(json_number_of(some, "tokens_per_sweep") > 1);
     assert_true(json_array_size(json_object_get(some, "sweeps")) < json_array_size(json_object_get(off, "sweeps")));
     r = process_run("sluice", draw, NULL, 0, 30);
     assert_int_equal(r.status, 0);
