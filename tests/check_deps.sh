@@ -50,6 +50,7 @@ cli/input
 cli/template_vars
 arch
 plan
+hosts
 engine
 batch/sampling
 draft

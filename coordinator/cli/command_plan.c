@@ -6,6 +6,7 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/form_plan.h"
+#include "coordinator/cli/hosts_plan.h"
 #include "coordinator/cli/packed_plan.h"
 #include "coordinator/cli/values.h"
 #include "coordinator/arch/model.h"
@@ -80,7 +81,7 @@ static void print_answers(const struct plan_summary *s, const struct plan_shm *p
 
 static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
                       const struct calibration *v, const struct packed_plan *x, const struct draft_model *small,
-                      const struct form_plans *f, struct error *e)
+                      const struct form_plans *f, const struct hosts_plan *h, struct error *e)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:"
@@ -106,6 +107,7 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
     if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v, small));
     if (o && x->plan) json_object_set_new(o, "packed", packed_plan_json(x));
     if (o && (forms = form_plans_json(f))) json_object_set_new(o, "forms", forms);
+    if (o && h->hosts.count) json_object_set_new(o, "hosts", hosts_plan_json(h));
     if (o && p->run.sequences > 1) json_object_set_new(o, "parallel", answers_json(s, p, v));
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
              ? 0
@@ -242,6 +244,7 @@ int command_plan(const struct options *o, struct error *e)
     struct packed_plan packed = {0};
     struct draft_model *small = NULL;
     struct form_plans forms = {0};
+    struct hosts_plan hosts = {0};
     struct calibration speeds;
     uint64_t bytes;
     int rc = model_open_source(&model, o->source, &mo, e);
@@ -255,16 +258,19 @@ int command_plan(const struct options *o, struct error *e)
         calibration_measure(&speeds, o->model, plan, settings.host_memory);
         plan_summarize(&summary, plan, &speeds);
         rc = packed_plan_guess(&packed, model_program(model), &settings, o->model, e);
+        if (!rc && o->hosts) rc = hosts_plan_make(&hosts, o->hosts, plan, &summary, &speeds, settings.host_memory, e);
         if (!rc) rc = form_plans_make(&forms, o->source, model, &settings, &speeds, o->model, e);
     }
     if (!rc) {
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json)
-            rc = print_json(&summary, plan, model, &speeds, &packed, small, &forms, e);
+            rc = print_json(&summary, plan, model, &speeds, &packed, small, &forms, &hosts, e);
         else
             print_human(&summary, plan, model, &speeds, small);
+        if (!o->json) hosts_plan_print(&hosts);
         if (!o->json) packed_plan_print(&packed, &summary, &forms);
     }
+    hosts_plan_free(&hosts);
     packed_plan_free(&packed);
     draft_model_close(small);
     free(plan);

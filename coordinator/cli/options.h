@@ -95,7 +95,8 @@ struct options {
     int backend;           /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
     int device;            /* index of the GPU, from 0 */
     enum option_mps mps;
-    int threads; /* compute threads of the cpu backend */
+    const char *hosts; /* machines to deal the layers over, or NULL: coordinator/hosts/hosts.h */
+    int threads;       /* compute threads of the cpu backend */
     enum form kv_form;
     uint64_t host_memory, device_memory; /* bytes; UINT64_MAX: automatic */
     int reader_depth, transfer_depth;    /* slots of the host and the device ring */

@@ -310,6 +310,9 @@ const struct option_flag option_flags[] = {
      "same"},
     {"draft", 0, KIND_FILE, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(draft), 0, 0, 0, "MODEL", NULL,
      "a small model with the same tokens, a folder or a GGUF file, that guesses too; it stays in memory"},
+    {"hosts", 0, KIND_TEXT, GROUP_COMPUTE, BIT(PLAN), AT(hosts), 0, 0, 0, "LIST", NULL,
+     "what the model would take with its layers dealt over these machines, as a,b,c, each like this one, or @FILE of "
+     "lines \"NAME disk=2G memory=12G compute=34G\""},
     {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0,
      "lossless|q8|q6|q5|q4|bf16|f16|f32|auto", "lossless",
      "what to pack into: all bits in fewer bytes, or a GGUF file of types of so many bits (Q8_0, Q6_K, Q5_K_M, "

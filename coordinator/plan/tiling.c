@@ -484,7 +484,7 @@ uint64_t tiling_slot_least(const struct plan_shm *p)
     return most;
 }
 
-static uint64_t bytes_of_rows(const struct plan_shm *p, uint32_t matrix, uint64_t rows)
+uint64_t tiling_matrix_bytes(const struct plan_shm *p, uint32_t matrix, uint64_t rows)
 {
     const struct plan_matrix *m = &plan_matrices(p)[matrix];
 
@@ -501,8 +501,9 @@ uint64_t tiling_sweep_bytes(const struct plan_shm *p)
     for (size_t i = 0; i < p->ops.count; i++) {
         const struct plan_op *o = &plan_ops(p)[i];
 
-        if (o->kind == OP_MATMUL) sum += bytes_of_rows(p, o->matmul.matrix, UINT64_MAX);
-        if (o->kind == OP_HEADMM) sum += bytes_of_rows(p, o->headmm.matrix, (uint64_t)o->headmm.heads * o->headmm.rows);
+        if (o->kind == OP_MATMUL) sum += tiling_matrix_bytes(p, o->matmul.matrix, UINT64_MAX);
+        if (o->kind == OP_HEADMM)
+            sum += tiling_matrix_bytes(p, o->headmm.matrix, (uint64_t)o->headmm.heads * o->headmm.rows);
     }
     return sum;
 }
@@ -515,7 +516,7 @@ uint64_t tiling_expert_bytes(const struct plan_shm *p)
         const struct plan_experts *x = &plan_experts(p)[i];
 
         for (uint64_t m = 0; m < plan_experts_matrices(x); m++)
-            sum += bytes_of_rows(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
+            sum += tiling_matrix_bytes(p, (uint32_t)(x->matrix0 + m), UINT64_MAX);
     }
     return sum;
 }

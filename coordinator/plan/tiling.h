@@ -27,6 +27,8 @@ void tiling_free(struct tiling *c);
 uint64_t tiling_rows_most(const struct plan_matrix *m, uint64_t rows);
 /* The smallest slot that holds any row, vector or embedding row of the program: a multiple of PLAN_PAGE. */
 uint64_t tiling_slot_least(const struct plan_shm *p);
+/* Stored bytes of the first rows of a matrix (of all, where it has no more), with their scales and zero points. */
+uint64_t tiling_matrix_bytes(const struct plan_shm *p, uint32_t matrix, uint64_t rows);
 /* Stored bytes of one sweep's rows; of all experts. */
 uint64_t tiling_sweep_bytes(const struct plan_shm *p);
 uint64_t tiling_expert_bytes(const struct plan_shm *p);
