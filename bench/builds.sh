@@ -13,7 +13,7 @@ usual_model
 # one BUILD NAME FLAG...
 one() {
     local from=$1 name=$2 && shift 2
-    "$from/sluice" run "$model" --temperature 0 --ignore-eos --json "$@" >"$scratch/$name.json"
+    "$from/sluice" run "$model" --temperature 0 --ignore-eos --json "$@" $("$from/sluice" run --help | sed -n '/--speculate/{s/.*/--speculate off/p;q}') >"$scratch/$name.json"
 }
 prompt=$(words 512)
 new_decode=() new_prefill=() new_start=() new_peak=() new_disk=()

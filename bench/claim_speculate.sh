@@ -41,7 +41,7 @@ for task in edit quote code prose; do
 done
 for task in edit quote code prose; do
     for where in disk memory; do
-        flags=() && [ $where = memory ] || flags=(--io direct --host-memory 200M)
+        flags=() && [ $where = memory ] || flags=(--io direct --host-memory 300M) # with less there is no room for guesses
         off=() auto=() promised=() kept=()
         for ((r = 0; r < rounds; r++)); do
             answer off $task --speculate off "${flags[@]}"

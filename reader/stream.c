@@ -19,6 +19,9 @@
 #define NAP_NS    100000000u
 #define FINISH_NS 300000000u /* less than the coordinator gives a stage to end in */
 
+#define LARGE_PAGE_NS 1000000u /* what a large page may take: five times what giving and clearing a free one does */
+#define MOST_SKIPPED  64u
+
 struct stream {
     struct stream_options o;
     const struct plan_tile *tiles;
@@ -33,8 +36,9 @@ struct stream {
 
     /* lane 0: what comes next */
     uint64_t sweep_number, tile;
-    uint64_t large[2]; /* of the cache, pins and tiles on demand: as far as large pages were asked for */
-    bool any_moves;    /* a tile that is sent in every sweep */
+    uint64_t large[2];      /* of the cache, pins and tiles on demand: as far as large pages were asked for */
+    uint32_t skip, skipped; /* tiles that go without large pages, and how many of them have */
+    bool any_moves;         /* a tile that is sent in every sweep */
 
     /* lane 1 */
     uint32_t resident; /* tiles sent so far */
@@ -190,13 +194,33 @@ static void begin_job(struct stream *s, struct lane *l, const struct ring_entry 
     fetch_tile(lane_job(l, x->seq), dest, plan_parts(s->o.plan) + t->part0, dest ? t->parts : 0);
 }
 
+/* Large pages under a part of the cache. Where memory is in pieces the kernel moves what lies there to make one, which takes
+ * many times what reading the part takes: then the next tiles go without, twice as many each time. A tile lies here for good,
+ * and small pages cost a sweep a few percent; a first answer that waits for seconds costs more. */
+static void use_large_pages(struct stream *s, uint64_t offset, uint64_t bytes)
+{
+    uint64_t began;
+
+    if (s->skipped < s->skip) {
+        s->skipped++;
+        return;
+    }
+    began = clock_ns();
+    shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, offset, bytes);
+    s->skipped = 0;
+    if (clock_ns() - began <= (bytes / SHM_LARGE_PAGE + 1) * LARGE_PAGE_NS)
+        s->skip = 0;
+    else
+        s->skip = !s->skip ? 1 : s->skip < MOST_SKIPPED ? 2 * s->skip : s->skip;
+}
+
 static void begin_in_cache(struct stream *s, struct lane *l, struct ring_entry *x, const struct plan_tile *t,
                            uint64_t offset, bool read)
 {
     if (read && offset + t->span > s->large[l->id]) { /* only places that were never written: once */
         uint64_t from = offset > s->large[l->id] ? offset : s->large[l->id];
 
-        shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, from, offset + t->span - from);
+        use_large_pages(s, from, offset + t->span - from);
         s->large[l->id] = offset + t->span;
     }
     x->segment = SEGMENT_CACHE;

@@ -6,9 +6,14 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/shm.h"
 #include "proto/ring.h"
 #include "reader/stream.h"
 #include "tests/support_stub.h"
@@ -16,6 +21,7 @@
 #define SLOT      (128u << 10)
 #define RESIDENTS 3u
 #define EXPERTS   12u
+#define COLLAPSE  25 /* MADV_COLLAPSE */
 
 /* Walks sweeps on lane 0, holding entries for a while before they are released; bytes are looked at when an entry is
  * taken and, again, right before it is released. */
@@ -138,6 +144,45 @@ static void runs_ahead_over_the_end_of_a_sweep(void **state)
     assert_int_equal(ring_published(&p.ring[0]), 8); /* as many as there are slots: three sweeps begun */
     assert_int_equal(ring_at(&p.ring[0], 7)->sweep, 2);
     stub_stop(&p);
+}
+
+/* The system's own, but where large pages are hard to come by: then each takes a while. */
+static _Atomic bool scarce;
+static _Atomic uint32_t collapsed;
+
+int madvise(void *base, size_t bytes, int advice)
+{
+    if (advice == COLLAPSE) {
+        collapsed++;
+        if (scarce) nanosleep(&(struct timespec){.tv_nsec = 4000000}, NULL);
+        return 0;
+    }
+    return (int)syscall(SYS_madvise, base, bytes, advice);
+}
+
+/* Every tile in large pages of its own; those that are asked for are counted: of 20 the 1st, 3rd, 6th, 11th and 20th at most. */
+static uint32_t large_pages_of_pins(void *folder, bool hard)
+{
+    struct builder *b = make_plan(folder, 2, 8, false);
+    struct stub p;
+
+    for (uint32_t i = 0; i < 20; i++) {
+        b->tile[i].tier = TIER_HOST;
+        b->tile[i].tier_off = b->home_end;
+        b->home_end += SHM_LARGE_PAGE;
+    }
+    stub_start(&p, finish(b), NULL);
+    scarce = hard;
+    collapsed = 0;
+    walk_sweeps(&p, 1, 2);
+    scarce = false;
+    stub_stop(&p);
+    return collapsed;
+}
+
+static void scarce_large_pages_are_asked_for_seldom(void **state)
+{
+    assert_in_range(large_pages_of_pins(*state, true), 1, 5);
 }
 
 /* From the second sweep on, tiles at the host are not read, and those that stay are not sent. */
@@ -333,12 +378,19 @@ static void null_engine_fills_nothing_but_goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sweeps_at_every_depth),       cmocka_unit_test(runs_ahead_over_the_end_of_a_sweep),
-        cmocka_unit_test(pinned_tiles_are_read_once),  cmocka_unit_test(nothing_moves_after_the_first_sweep),
-        cmocka_unit_test(touching_parts_are_one_read), cmocka_unit_test(experts_without_a_cache),
-        cmocka_unit_test(experts_with_a_tiny_cache),   cmocka_unit_test(experts_with_a_small_cache),
-        cmocka_unit_test(experts_all_in_the_cache),    cmocka_unit_test(lanes_do_not_wait_for_each_other),
-        cmocka_unit_test(bad_requests_are_refused),    cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
+        cmocka_unit_test(sweeps_at_every_depth),
+        cmocka_unit_test(runs_ahead_over_the_end_of_a_sweep),
+        cmocka_unit_test(pinned_tiles_are_read_once),
+        cmocka_unit_test(nothing_moves_after_the_first_sweep),
+        cmocka_unit_test(touching_parts_are_one_read),
+        cmocka_unit_test(experts_without_a_cache),
+        cmocka_unit_test(experts_with_a_tiny_cache),
+        cmocka_unit_test(experts_with_a_small_cache),
+        cmocka_unit_test(experts_all_in_the_cache),
+        cmocka_unit_test(lanes_do_not_wait_for_each_other),
+        cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
+        cmocka_unit_test(scarce_large_pages_are_asked_for_seldom),
     };
 
     return cmocka_run_group_tests(tests, setup_folder, teardown_folder);
