@@ -219,6 +219,11 @@ FAULT_TESTS := test_faults test_reader_faults test_supervision
 test-budgets: ## every family, context and chunk in a memory cgroup that allows its --host-memory and no more (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_memory_budgets
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_memory_budgets full
+PACK_KILLS ?= 100
+.PHONY: test-pack-kill
+test-pack-kill: ## kill -9 of pack and unpack at random moments, resumed: the same bytes: PACK_KILLS=100
+	@$(AGAIN) CUDA=no all $(B)/tests/test_pack
+	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_pack killed_and_continued $$(( ($(PACK_KILLS) + 2) / 3 ))
 .PHONY: test-speculation
 test-speculation: ## thousands of trees of guesses over every family: the plain run's bytes (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_speculation

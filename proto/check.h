@@ -16,6 +16,12 @@ int check_tiles(const struct plan_shm *p, struct error *e);  /* parts, tiers, or
 #define CHECK_POSITIONS (1u << 26)
 #define CHECK_WIDTH     (1u << 28)
 
+/* Can rows of it be read one by one? Of a packed one where its units are small. */
+static inline bool check_gathered(const struct plan_matrix *m)
+{
+    return !m->unit_rows || m->unit_rows <= PLAN_GATHER_UNIT / (m->row_bytes ? m->row_bytes : 1);
+}
+
 #define CHECK_FAIL(...) return error_set(e, EPROTO, "plan: " __VA_ARGS__)
 #define ULL(x)          ((unsigned long long)(x))
 

@@ -16,7 +16,7 @@
 #include "proto/tiles.h"
 
 #define PLAN_MAGIC   UINT64_C(0x6e616c705f637569) /* "uic_plan" */
-#define PLAN_VERSION 4u
+#define PLAN_VERSION 5u
 
 /* Every table and its records. Those of the decoder are the same in every plan of a model; those of its tiles come behind. */
 #define PLAN_PROGRAM_TABLES(X)                                                                                         \

@@ -23,7 +23,8 @@ static int check_sizes(const struct plan_shm *p, struct error *e)
 
 static bool is_table(const struct plan_gather *t, const struct plan_matrix *m)
 {
-    return t->file == m->file && t->file_off == m->file_off && t->rows == m->rows && t->row_bytes == m->row_bytes;
+    return t->file == m->file && t->file_off == m->file_off && t->rows == m->rows && t->row_bytes == m->row_bytes &&
+           t->unit_rows == m->unit_rows && t->unit0 == (m->unit_rows ? m->unit0 : 0);
 }
 
 /* The tables that rows are read from are the embedding and what stands beside it; the program's check has seen what those

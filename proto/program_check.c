@@ -47,8 +47,9 @@ static int check_spec(const struct plan_shm *p, struct error *e)
     if (!s->vocab || s->vocab > CHECK_WIDTH || !s->hidden || s->hidden > CHECK_WIDTH || !s->context)
         CHECK_FAIL("vocabulary %u, hidden size %u, context %u", s->vocab, s->hidden, s->context);
     if (s->embed_matrix >= p->matrices.count) CHECK_FAIL("no embedding matrix %u", s->embed_matrix);
-    if (plan_matrices(p)[s->embed_matrix].unit_rows)
-        CHECK_FAIL("rows are gathered from a packed matrix, %u", s->embed_matrix);
+    if (!check_gathered(&plan_matrices(p)[s->embed_matrix]))
+        CHECK_FAIL("rows are gathered from matrix %u, whose units have %u rows of %llu bytes", s->embed_matrix,
+                   plan_matrices(p)[s->embed_matrix].unit_rows, ULL(plan_matrices(p)[s->embed_matrix].row_bytes));
     if (s->resident_floats > CHECK_BYTES / 4) CHECK_FAIL("%llu resident floats", ULL(s->resident_floats));
     return 0;
 }

@@ -86,7 +86,8 @@ static int embed_beside(const struct at *a, const struct op_embed *o)
     int rc = matrix(a, o->beside, &m);
 
     if (rc) return rc;
-    if (o->flags != EMBED_BESIDE || a->i || !form_can_be_table(m->form) || m->unit_rows || o->beside_width != m->cols)
+    if (o->flags != EMBED_BESIDE || a->i || !form_can_be_table(m->form) || !check_gathered(m) ||
+        o->beside_width != m->cols)
         OP_FAIL("flags %x: matrix %u of %llu x %llu %s beside the embedding, of width %u", o->flags, o->beside,
                 ULL(m->rows), ULL(m->cols), form_name(m->form), o->beside_width);
     return columns(a, "second destination", o->beside_dst, o->beside_width);

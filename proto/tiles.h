@@ -56,9 +56,13 @@ struct plan_expert_tiles {
  * beside it, each row that is sent is the first one's, then the second one's of the same number (of number 0, where it has
  * not so many), each from a multiple of PLAN_ROW_ALIGN on. */
 #define PLAN_ROW_ALIGN 16u
+#define PLAN_GATHER_UNIT                                                                                               \
+    (64u << 10) /* of unpacked rows in a unit of such a table, at most: each row is one read of a unit */
+/* Of a packed one (struct plan_matrix), unit_rows and unit0 are the matrix's, 0 otherwise; its rows are sent unpacked. */
 struct plan_gather {
     uint64_t file_off, rows, row_bytes;
-    uint32_t file, pad;
+    uint32_t file, unit_rows;
+    uint64_t unit0;
 };
 
 static inline uint64_t plan_row_aligned(uint64_t bytes)

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "proto/base/checksum.h"
+#include "proto/unit/unit.h"
+#include "reader/table.h"
 
 #define BLOCK (UINT64_C(256) << 10) /* read and compared at once */
 
@@ -18,7 +20,19 @@ struct content {
     _Atomic uint64_t *tile; /* [tiles] NOT_READ, PINNED or the sum of its payload */
     _Atomic uint64_t *row;  /* [table->rows] NOT_READ or a sum */
     uint8_t *block;         /* [BLOCK], of content_compare() */
+    uint8_t *scratch, *out; /* of content_compare() too, where a table is packed: to unpack a row of it */
 };
+
+static int open_scratch(struct content *c)
+{
+    uint64_t a = table_scratch_bytes(c->table), b = table_scratch_bytes(c->beside), scratch = a > b ? a : b;
+    uint64_t row = c->table->row_bytes > c->beside->row_bytes ? c->table->row_bytes : c->beside->row_bytes;
+
+    if (!scratch) return 0;
+    c->scratch = aligned_alloc(UNIT_ALIGN, scratch);
+    c->out = malloc(row);
+    return c->scratch && c->out ? 0 : -ENOMEM;
+}
 
 int content_open(struct content **out, const struct content_options *o, struct error *e)
 {
@@ -33,7 +47,7 @@ int content_open(struct content **out, const struct content_options *o, struct e
     c->tile = calloc(c->tiles + 1u, sizeof *c->tile);
     c->row = calloc(c->table->rows + 1, sizeof *c->row);
     c->block = aligned_alloc(PLAN_PAGE, BLOCK);
-    if (!c->tile || !c->row || !c->block) {
+    if (!c->tile || !c->row || !c->block || open_scratch(c)) {
         content_close(c);
         return error_set(e, ENOMEM, "no memory for the checksums of %u tiles", (uint32_t)p->tiles.count);
     }
@@ -47,6 +61,8 @@ void content_close(struct content *c)
     free((void *)c->tile);
     free((void *)c->row);
     free(c->block);
+    free(c->scratch);
+    free(c->out);
     free(c);
 }
 
@@ -153,18 +169,38 @@ static bool tile_lies_in(const struct content *c, uint32_t tile, uint32_t file)
     return false;
 }
 
+/* A row as it is read from the file now, added to a sum. A unit that is none any more is another content, too. */
+static int feed_row(struct content *c, const struct plan_gather *t, uint64_t row, struct checksum *sum, bool *same,
+                    struct error *e)
+{
+    struct table_place p = table_row(c->o.plan, t, row);
+    uint64_t skip = p.offset % PLAN_PAGE;
+    int rc;
+
+    if (!p.rows) return walk(c, t->file, p.offset, p.bytes, sum, NULL, NULL, e);
+    static_assert(PLAN_PAGE + PLAN_GATHER_UNIT + UNIT_HEADER + UNIT_ALIGN <= BLOCK, "a block holds a unit");
+    rc = epoch_state(c->o.run) ? -ECANCELED
+                               : files_read(c->o.files, t->file, c->block, p.offset - skip, skip + p.bytes, e);
+    if (rc) return rc;
+    if (table_unpack(c->o.plan, t, &p, c->block + skip, c->scratch, c->out, NULL))
+        *same = false;
+    else
+        checksum_feed(sum, c->out, t->row_bytes);
+    return 0;
+}
+
 /* A row's sum is that of both tables' parts, wherever these lie. */
 static int compare_row(struct content *c, uint64_t i, uint64_t noted, bool *same, struct error *e)
 {
-    const struct plan_gather *t = c->table, *b = c->beside;
+    const struct plan_gather *b = c->beside;
     struct checksum sum;
+    bool whole = true;
     int rc;
 
     checksum_begin(&sum);
-    rc = walk(c, t->file, t->file_off + i * t->row_bytes, t->row_bytes, &sum, NULL, NULL, e);
-    if (!rc && b->rows)
-        rc = walk(c, b->file, b->file_off + (i < b->rows ? i : 0) * b->row_bytes, b->row_bytes, &sum, NULL, NULL, e);
-    *same = sum_of(&sum) == as_noted(noted);
+    rc = feed_row(c, c->table, i, &sum, &whole, e);
+    if (!rc && b->rows) rc = feed_row(c, b, i < b->rows ? i : 0, &sum, &whole, e);
+    *same = sum_of(&sum) == as_noted(noted) && whole;
     return rc;
 }
 

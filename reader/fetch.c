@@ -22,6 +22,7 @@ struct read {
     uint64_t due_ns;    /* waits for its next try until then; 0: it is with the engine */
     uint32_t next_free; /* or next in the list of those that wait */
     bool active;
+    struct fetch_then then;
 };
 
 struct fetch {
@@ -195,10 +196,16 @@ int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e)
 }
 
 int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest,
-              struct error *e)
+              struct fetch_then then, struct error *e)
 {
-    struct read r = {
-        .job = j, .file = file, .way = FILES_ROWS, .offset = offset, .dest = dest, .bytes = bytes, .need = bytes};
+    struct read r = {.job = j,
+                     .file = file,
+                     .way = FILES_ROWS,
+                     .offset = offset,
+                     .dest = dest,
+                     .bytes = bytes,
+                     .need = bytes,
+                     .then = then};
     int rc;
 
     if (full(f)) return 0;
@@ -318,6 +325,7 @@ static int go_on(struct fetch *f, struct read *r, uint32_t came, struct error *e
 static int handle(struct fetch *f, const struct io_done *d, struct error *e)
 {
     struct read *r = d->tag < f->depth ? &f->read[d->tag] : NULL;
+    int rc = 0;
 
     if (!r || !r->active) return error_set(e, EPROTO, "the read engine reported a read that was never made");
     if (d->result < 0) return end_with_error(f, r, -d->result, e);
@@ -327,8 +335,9 @@ static int handle(struct fetch *f, const struct io_done *d, struct error *e)
             atomic_store_explicit(&f->stats->first_ns, clock_ns(), memory_order_relaxed);
     }
     if ((uint64_t)r->got + (uint32_t)d->result < r->need) return go_on(f, r, (uint32_t)d->result, e);
+    if (r->then.fn) rc = r->then.fn(r->then.arg, r->then.number, e);
     finish(f, r);
-    return 0;
+    return rc;
 }
 
 /* Nothing came back for a while. */

@@ -62,9 +62,15 @@ static inline bool fetch_done(const struct fetch_job *j)
 
 /* 1: all reads of the job are queued; 0: no room, call again after fetch_reap(); -errno. */
 int fetch_issue(struct fetch *f, struct fetch_job *j, struct error *e);
+/* What is done when all bytes of a row are there, before its job counts it as read: 0, or -errno that ends the run. */
+struct fetch_then {
+    int (*fn)(void *arg, uint32_t number, struct error *e); /* NULL: nothing */
+    void *arg;
+    uint32_t number;
+};
 /* bytes at offset of a file to dest, as they are, through the page cache. 1, 0 or -errno as above. */
 int fetch_row(struct fetch *f, struct fetch_job *j, uint32_t file, uint64_t offset, uint32_t bytes, uint8_t *dest,
-              struct error *e);
+              struct fetch_then then, struct error *e);
 
 /* Other settings from now on; depth is at most what it was opened with. */
 void fetch_set(struct fetch *f, uint64_t block_bytes, uint32_t depth);

@@ -3,7 +3,8 @@
  * A slot takes as many rows as it has room for, all of one batch. A row whose bytes lie in the host cache, since a tile that
  * stays there holds them (a head that is the embedding too), is copied from it; every other one is a small read of its own,
  * through the page cache, and goes before the reads of tiles. Where a second table stands beside the first, a row is two
- * reads, one of each. */
+ * reads, one of each. Of a packed table the unit that holds the row is read, or looked at in the cache, and the row leaves
+ * it here: what is sent is the same as of one that is not packed. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,8 +14,10 @@
 #include "reader/lane.h"
 
 struct gather_held; /* a piece of the table in the host cache */
+struct gather_unit; /* memory for a unit that is being read */
 
 struct gather {
+    const struct plan_shm *plan;
     struct epoch_shm *run;
     const struct plan_gather *table, *beside;
     uint64_t stride; /* bytes of a row in a slot */
@@ -30,6 +33,10 @@ struct gather {
     uint32_t row;
     struct gather_held *held; /* by place in the file */
     uint32_t held_count;
+    struct gather_unit *unit; /* NULL: nothing is packed */
+    uint32_t units;
+    uint8_t *units_memory; /* [units] of them, then scratch */
+    uint8_t *scratch;
 };
 
 struct gather_options {

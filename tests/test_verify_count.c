@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "proto/verify.h"
 #include "tests/support_model.h"
-#include "reader/verify/count.h"
+#include "proto/count.h"
 #include "reader/verify/run.h"
 #include "reader/verify/blocks.h"
 

@@ -24,9 +24,11 @@
 
 struct work {
     struct view *view;
-    const char *what; /* "pack" */
-    FILE *sums;       /* or NULL */
-    json_t *files;
+    const char *what;         /* "pack" */
+    FILE *sums;               /* or NULL */
+    json_t *files, *findings; /* findings: of verify, or NULL */
+    uint64_t wrong;           /* tensors with what is no number */
+    const char *folder;       /* of verify */
     uint64_t began, told_ns, done, total;
 };
 
@@ -45,6 +47,32 @@ static void on_file(void *arg, const char *name, const char *sha256)
 
     if (w->sums) fprintf(w->sums, "%s  %s\n", sha256, name);
     if (w->files) json_array_append_new(w->files, json_pack("{s:s, s:s}", "name", name, "sha256", sha256));
+}
+
+/* As `sluice verify` tells it of a folder that is not packed; no name reaches a terminal as a command. */
+static void on_numbers(void *arg, const struct pack_numbers *n)
+{
+    struct work *w = arg;
+    char *text;
+
+    w->wrong++;
+    if (asprintf(&text,
+                 "%s/%s: tensor %s (%s): %" PRIu64 " NaN, %" PRIu64 " infinite of its numbers, the first at offset "
+                 "%" PRIu64 " of the unpacked file",
+                 w->folder, n->file, n->tensor, n->dtype, n->nan, n->inf, n->first) < 0)
+        return;
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    if (w->findings) {
+        json_array_append_new(w->findings,
+                              json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "kind", "numbers", "file", n->file,
+                                        "tensor", n->tensor, "text", text, "nan", (json_int_t)n->nan, "inf",
+                                        (json_int_t)n->inf, "offset", (json_int_t)n->first));
+    } else {
+        view_hide(w->view);
+        printf("  WRONG: %s\n", text);
+    }
+    free(text);
 }
 
 static uint32_t threads_of(const struct options *o)
@@ -77,6 +105,7 @@ static void end(struct work *w)
 {
     view_close(w->view, NULL);
     json_decref(w->files);
+    json_decref(w->findings);
 }
 
 static int print_json(const struct work *w, const struct pack_result *r, struct error *e)
@@ -85,10 +114,12 @@ static int print_json(const struct work *w, const struct pack_result *r, struct 
                           (json_int_t)r->stored_bytes, "packed_bytes", (json_int_t)r->matrix_bytes, "packed_to_bytes",
                           (json_int_t)r->unit_bytes, "kept_bytes", (json_int_t)r->kept_bytes, "seconds",
                           (double)(clock_ns() - w->began) / 1e9, "files", w->files);
-    int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
-                 ? 0
-                 : error_set(e, EIO, "cannot write to standard output");
+    int rc;
 
+    if (o && w->findings) json_object_set(o, "findings", w->findings);
+    rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
+             ? 0
+             : error_set(e, EIO, "cannot write to standard output");
     json_decref(o);
     return rc;
 }
@@ -301,6 +332,9 @@ int verify_packed(const struct options *o, struct error *e)
     if ((rc = begin(&w, o, "verify", e))) return rc;
     struct pack_options p = options_of(o, &w);
     p.out = NULL;
+    p.numbers = on_numbers;
+    w.folder = o->model;
+    w.findings = o->json ? json_array() : NULL;
     if (o->out) rc = output_open(&out, o->out, &keep, e);
     w.sums = out ? output_file(out) : NULL;
     if (!rc) rc = unpack_folder(o->source, &p, &r, e);
@@ -311,6 +345,9 @@ int verify_packed(const struct options *o, struct error *e)
     else
         rc = output_close(out, true, e);
     if (!rc && o->json) rc = print_json(&w, &r, e);
+    if (!rc && w.wrong)
+        rc = error_set(e, EBADMSG, "%s: %" PRIu64 " thing%s wrong with it", o->model, w.wrong,
+                       w.wrong == 1 ? " is" : "s are");
     if (!rc && !o->json)
         printf("%s: whole; it unpacks to %" PRIu64
                " weight file%s of %.3f GB with the sums of what was packed, %.1f s\n",

@@ -5,13 +5,15 @@
 #include "coordinator/pack/private.h"
 
 #define WEIGHTS_LEAST 1024u /* of a matrix: less gains nothing */
+#define HEADS_LEAST   4096u /* bytes of a unit where heads say how long it is: shorter ones are headers for a good part */
+#define TABLE_BYTES   (32u << 10) /* of rows in a unit of which one row is wanted */
 
 /* Bytes of a file that a program reads. */
 struct range {
     uint64_t off, bytes;
     uint32_t file; /* of the program */
     uint32_t rows, cols;
-    bool units; /* it may become units */
+    uint32_t unit_rows; /* it may become units of so many; 0: it stays as it is */
 };
 
 struct ranges {
@@ -37,35 +39,60 @@ static void add_range(struct ranges *r, struct range x)
     r->at[r->count++] = x;
 }
 
-/* Which matrices an operation walks row by row: those of products, and of experts. Rows of an embedding are read one by one,
- * and heads take rows that need not be whole units. */
-void cut_mark(const struct plan_shm *p, uint8_t *product, uint8_t *other)
+static uint32_t gcd(uint32_t a, uint32_t b)
 {
+    while (b) {
+        uint32_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+void cut_mark(const struct plan_shm *p, struct cut_use *use)
+{
+    uint32_t beside = plan_beside_matrix(p);
+
     for (uint64_t i = 0; i < p->ops.count; i++) {
         const struct plan_op *op = &plan_ops(p)[i];
+        const struct op_headmm *h = &op->headmm;
 
-        if (op->kind == OP_MATMUL) product[op->matmul.matrix] = 1;
-        if (op->kind == OP_HEADMM) other[op->headmm.matrix] = 1;
+        if (op->kind == OP_MATMUL) use[op->matmul.matrix].product = true;
+        if (op->kind == OP_HEADMM)
+            use[h->matrix].heads = gcd(gcd(use[h->matrix].heads, h->rows), gcd(h->row_off, h->row_stride));
     }
     for (uint64_t i = 0; i < p->experts.count; i++)
         for (uint64_t k = 0; k < plan_experts_matrices(&plan_experts(p)[i]); k++)
-            product[plan_experts(p)[i].matrix0 + k] = 1;
-    other[p->spec.embed_matrix] = 1;
+            use[plan_experts(p)[i].matrix0 + k].product = true;
+    use[p->spec.embed_matrix].table = true;
+    if (beside != PLAN_NONE) use[beside].table = true;
 }
 
-bool cut_packs(const struct plan_matrix *m)
+uint32_t cut_rows(const struct plan_matrix *m, const struct cut_use *use, uint32_t unit_bytes)
 {
-    return m->form == FORM_BF16 && !m->unit_rows && m->rows * m->cols >= WEIGHTS_LEAST && unit_stored_most(1, m->cols);
+    uint32_t most = use->table && unit_bytes > TABLE_BYTES ? TABLE_BYTES : unit_bytes;
+    uint64_t n = most / (2 * m->cols), least = unit_bytes < HEADS_LEAST ? unit_bytes : HEADS_LEAST;
+
+    if ((!use->product && !use->table && !use->heads) || m->form != FORM_BF16 || m->unit_rows ||
+        m->rows * m->cols < WEIGHTS_LEAST || !unit_stored_most(1, m->cols) ||
+        (use->table && m->row_bytes > PLAN_GATHER_UNIT))
+        return 0;
+    if (n >= 16) n -= n % 16; /* kernels like whole groups of rows */
+    if (n > m->rows) n = m->rows;
+    if (!n) n = 1;
+    if (!use->heads) return (uint32_t)n;
+    while (use->heads % n) n--;
+    return n * m->row_bytes < least ? 0 : (uint32_t)n;
 }
 
-static void find_ranges(struct ranges *r, const struct plan_shm *p, const uint8_t *product, const uint8_t *other)
+static void find_ranges(struct ranges *r, const struct plan_shm *p, const struct cut_use *use, uint32_t unit_bytes)
 {
     for (uint64_t i = 0; i < p->matrices.count; i++) {
         const struct plan_matrix *m = &plan_matrices(p)[i];
-        bool units = product[i] && !other[i] && cut_packs(m);
 
         add_range(r, (struct range){m->file_off, m->rows * m->row_bytes, m->file, (uint32_t)m->rows, (uint32_t)m->cols,
-                                    units});
+                                    cut_rows(m, &use[i], unit_bytes)});
         if (m->scale_file != PLAN_NONE)
             add_range(r, (struct range){.off = m->scale_off,
                                         .bytes = (m->rows + m->block_rows - 1) / m->block_rows * m->scale_row_bytes,
@@ -113,25 +140,21 @@ static void settle_overlaps(struct ranges *r)
             last = i;
             continue;
         }
-        if (a->off == b->off && a->bytes == b->bytes && a->cols == b->cols && a->units && b->units) continue;
-        for (size_t k = last; k <= i; k++) r->at[k].units = false;
+        if (a->off == b->off && a->bytes == b->bytes && a->cols == b->cols && a->unit_rows && b->unit_rows) continue;
+        for (size_t k = last; k <= i; k++) r->at[k].unit_rows = 0;
         if (b->off + b->bytes > a->off + a->bytes) last = i;
     }
-    /* of equal ones, one is enough, and none where one of them says no */
-    for (size_t i = 1; i < r->count; i++)
-        if (!by_place(&r->at[i - 1], &r->at[i])) {
-            if (!r->at[i].units) r->at[i - 1].units = false;
-            r->at[i].units = false;
+    /* of equal ones, one is enough, with units that do for all; none where one of them says no */
+    for (size_t i = 1, first = 0; i < r->count; i++) {
+        struct range *a = &r->at[first], *b = &r->at[i];
+
+        if (by_place(a, b)) {
+            first = i;
+            continue;
         }
-}
-
-uint32_t cut_unit_rows(uint64_t rows, uint64_t cols, uint32_t unit_bytes)
-{
-    uint64_t n = unit_bytes / (2 * cols);
-
-    if (n >= 16) n -= n % 16; /* kernels like whole groups of rows */
-    if (n > rows) n = rows;
-    return n ? (uint32_t)n : 1;
+        a->unit_rows = a->unit_rows && b->unit_rows ? gcd(a->unit_rows, b->unit_rows) : 0;
+        b->unit_rows = 0;
+    }
 }
 
 static void put_segment(struct cut_file *f, struct packed_segment s)
@@ -144,20 +167,20 @@ static void put_segment(struct cut_file *f, struct packed_segment s)
 }
 
 /* The ranges of one file become segments, with what lies between them. */
-static int cut_file(struct cut_file *f, const struct range *x, size_t n, uint32_t unit_bytes, struct error *e)
+static int cut_file(struct cut_file *f, const struct range *x, size_t n, struct error *e)
 {
     uint64_t at = f->header_bytes;
 
     f->segment = calloc(2 * n + 1, sizeof *f->segment);
     if (!f->segment) return error_set(e, ENOMEM, "%s: no memory for its pieces", f->path);
     for (size_t i = 0; i < n; i++) {
-        if (!x[i].units || x[i].off < at) continue;
+        if (!x[i].unit_rows || x[i].off < at) continue;
         put_segment(f, (struct packed_segment){.raw_off = at, .raw_bytes = x[i].off - at});
         put_segment(f, (struct packed_segment){.raw_off = x[i].off,
                                                .raw_bytes = x[i].bytes,
                                                .rows = x[i].rows,
                                                .cols = x[i].cols,
-                                               .unit_rows = cut_unit_rows(x[i].rows, x[i].cols, unit_bytes)});
+                                               .unit_rows = x[i].unit_rows});
         at = x[i].off + x[i].bytes;
     }
     put_segment(f, (struct packed_segment){.raw_off = at, .raw_bytes = f->bytes - at});
@@ -172,7 +195,7 @@ static uint32_t file_number(const struct plan_shm *p, const char *path)
 }
 
 static int cut_files(struct cut *c, const struct tensors *t, const struct plan_shm *p, const struct ranges *r,
-                     uint32_t unit_bytes, struct error *e)
+                     struct error *e)
 {
     int rc = 0;
 
@@ -193,7 +216,7 @@ static int cut_files(struct cut *c, const struct tensors *t, const struct plan_s
         if (!f->name || !f->path) return error_set(e, ENOMEM, "%s: no memory for its files", t->folder);
         while (first < r->count && r->at[first].file != number) first++;
         while (first + n < r->count && r->at[first + n].file == number) n++;
-        rc = cut_file(f, r->at + first, n, unit_bytes, e);
+        rc = cut_file(f, r->at + first, n, e);
     }
     return rc;
 }
@@ -201,18 +224,17 @@ static int cut_files(struct cut *c, const struct tensors *t, const struct plan_s
 static int cut_program(struct cut *c, const struct tensors *t, const struct plan_shm *p, uint32_t unit_bytes,
                        struct error *e)
 {
-    uint8_t *product = calloc(2 * p->matrices.count + 1, 1);
+    struct cut_use *use = calloc(p->matrices.count + 1, sizeof *use);
     struct ranges r = {0};
     int rc;
 
-    if (!product) return error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder);
-    cut_mark(p, product, product + p->matrices.count);
-    find_ranges(&r, p, product, product + p->matrices.count);
+    if (!use) return error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder);
+    cut_mark(p, use);
+    find_ranges(&r, p, use, unit_bytes);
     settle_overlaps(&r);
-    rc = r.failed ? error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder)
-                  : cut_files(c, t, p, &r, unit_bytes, e);
+    rc = r.failed ? error_set(e, ENOMEM, "%s: no memory for its matrices", t->folder) : cut_files(c, t, p, &r, e);
     free(r.at);
-    free(product);
+    free(use);
     return rc;
 }
 

@@ -15,21 +15,18 @@ static uint64_t aligned(uint64_t x)
 /* Of each matrix its rows in a unit; 0: it stays as it is. Returns how many offsets that makes. */
 static uint64_t choose(uint32_t *unit_rows, const struct plan_shm *p)
 {
-    uint8_t *product = calloc(2 * p->matrices.count + 1, 1), *other = product + p->matrices.count;
-    const struct plan_matrix *embed = &plan_matrices(p)[p->spec.embed_matrix];
+    struct cut_use *use = calloc(p->matrices.count + 1, sizeof *use);
     uint64_t offsets = 0;
 
-    if (!product) return 0;
-    cut_mark(p, product, other);
+    if (!use) return 0;
+    cut_mark(p, use);
     for (uint64_t i = 0; i < p->matrices.count; i++) {
         struct plan_matrix m = plan_matrices(p)[i];
 
-        if (!product[i] || other[i] || !cut_packs(&m) || (m.file == embed->file && m.file_off == embed->file_off))
-            continue;
-        unit_rows[i] = m.unit_rows = cut_unit_rows(m.rows, m.cols, UNIT_BYTES);
-        offsets += plan_matrix_units(&m) + 1;
+        unit_rows[i] = m.unit_rows = cut_rows(&m, &use[i], UNIT_BYTES);
+        if (m.unit_rows) offsets += plan_matrix_units(&m) + 1;
     }
-    free(product);
+    free(use);
     return offsets;
 }
 

@@ -5,6 +5,7 @@
  *   pack_file.c  one file; what a partial one already has is compared and kept
  *   pack.c       the folder: space, partial output, copies, the index
  *   unpack.c     the way back, which is also how a packed folder is verified
+ *   numbers.c    counts what is no number on that way
  *
  * Output appears as NAME.partial and gets its name when it is whole, and a folder its index last of all: so whatever ends
  * the program, nothing that is half there is taken for whole, and the same command goes on where it ended.
@@ -17,6 +18,12 @@
 #include "coordinator/source/source.h"
 #include "proto/base/error.h"
 
+/* A tensor of which some are no numbers. */
+struct pack_numbers {
+    const char *file, *tensor, *dtype; /* file: the original one's name */
+    uint64_t nan, inf, first;          /* how many, and where in the original file the first one lies */
+};
+
 struct pack_options {
     const char *out; /* folder; of unpack_folder() NULL: nothing is written, all is verified */
     uint32_t threads;
@@ -24,6 +31,8 @@ struct pack_options {
     uint32_t unit_bytes; /* of unpacked rows in a unit, at most; 0: UNIT_BYTES. Of a GGUF file: of rows in a piece */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void (*told)(void *arg, const char *name, const char *sha256); /* of each original file, once it is sure; or NULL */
+    /* Of unpack_folder() without out: such tensors are told of, in the order of files and offsets; or NULL. */
+    void (*numbers)(void *arg, const struct pack_numbers *n);
     void *arg;
     bool (*interrupted)(void); /* NULL: never */
 };

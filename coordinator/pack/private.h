@@ -24,12 +24,17 @@ struct cut {
 
 int cut_make(struct cut *c, const struct source *s, uint32_t unit_bytes, struct error *e);
 void cut_free(struct cut *c);
-/* product[i] becomes 1 where matrix i is walked row by row, other[i] where it is read in other ways too. */
-void cut_mark(const struct plan_shm *p, uint8_t *product, uint8_t *other);
-/* Is it of a kind and size that packs? */
-bool cut_packs(const struct plan_matrix *m);
-/* Rows of a unit of at most unit_bytes, one at least. */
-uint32_t cut_unit_rows(uint64_t rows, uint64_t cols, uint32_t unit_bytes);
+/* How a program reads a matrix: as a whole, row after row; row by row, as embeddings are; by heads, where each of heads'
+ * pieces begins and ends at a multiple of so many rows (0: not by heads). */
+struct cut_use {
+    bool product, table;
+    uint32_t heads;
+};
+
+/* use: [matrices], zeroed. */
+void cut_mark(const struct plan_shm *p, struct cut_use *use);
+/* Rows of a unit of at most unit_bytes, one at least; 0: the matrix stays as it is. */
+uint32_t cut_rows(const struct plan_matrix *m, const struct cut_use *use, uint32_t unit_bytes);
 
 /* ---- batch.c ---- */
 
@@ -85,6 +90,19 @@ struct progress {
 /* Packs f to OUT/name.packed, unless that is there. x: what the index says of it. */
 int pack_file(const struct cut_file *f, const struct pack_options *o, struct progress *p, struct pack_result *r,
               struct packed_file *x, struct error *e);
+
+/* ---- numbers.c ---- */
+
+struct numbers;
+
+/* *out NULL: nobody wants to know. */
+int numbers_open(struct numbers **out, const struct source *s, const struct pack_options *o, struct error *e);
+void numbers_close(struct numbers *n); /* NULL is allowed */
+/* The file of that name follows, from the first byte behind its header on, without a gap; then what was found is told. NULL: nothing
+ * is done. */
+void numbers_begin(struct numbers *n, const char *name);
+void numbers_feed(struct numbers *n, uint64_t offset, const uint8_t *bytes, uint64_t count);
+void numbers_tell(struct numbers *n);
 
 /* ---- folder.c ---- */
 

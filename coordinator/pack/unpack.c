@@ -14,6 +14,7 @@ struct unpacking {
     const struct packed_file *x;
     const struct unit_code *code;
     struct packed *front;
+    struct numbers *numbers;
     char *from, *path, *partial; /* path, partial: NULL where nothing is written */
     int in, out;
 };
@@ -84,6 +85,8 @@ static int unpack_pieces(struct unpacking *k, struct batch *b, struct progress *
         rc = batch_each(b, unpack_piece, k, e);
         if (!rc) rc = batch_each_and_sum(b, write_piece, k, e);
         if (rc) return rc;
+        for (uint32_t i = 0; i < b->count; i++)
+            numbers_feed(k->numbers, b->piece[i].raw_off, b->piece[i].raw, b->piece[i].raw_bytes);
         p->done += b->raw_bytes;
         if (k->o->progress) k->o->progress(k->o->arg, p->done, p->total);
     }
@@ -130,8 +133,10 @@ static int unpack_through(struct unpacking *k, struct progress *p, struct error 
         k->out = open(k->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (k->out < 0) rc = write_failed(k, -errno, e);
     }
+    numbers_begin(k->numbers, k->x->name);
     if (!rc) rc = unpack_pieces(k, &b, p, e);
     if (!rc) rc = compare_sums(k, &b, e);
+    if (!rc) numbers_tell(k->numbers);
     if (!rc && k->out >= 0) rc = settle_file(k->out, k->partial, k->path, e);
     if (rc && k->out >= 0) unlink(k->partial);
     if (k->in >= 0) close(k->in);
@@ -149,9 +154,9 @@ static bool is_there(const char *path, uint64_t bytes)
 }
 
 static int unpack_file(const char *folder, const struct packed_file *x, const struct pack_options *o,
-                       struct progress *p, struct pack_result *r, struct error *e)
+                       struct numbers *numbers, struct progress *p, struct pack_result *r, struct error *e)
 {
-    struct unpacking k = {.o = o, .x = x, .code = unit_code(), .in = -1, .out = -1};
+    struct unpacking k = {.o = o, .x = x, .code = unit_code(), .numbers = numbers, .in = -1, .out = -1};
     int rc = 0;
 
     k.from = join(folder, x->name, PACKED_SUFFIX);
@@ -178,19 +183,22 @@ static int unpack_file(const char *folder, const struct packed_file *x, const st
     return rc;
 }
 
-static int unpack_all(const char *folder, const struct packed_index *x, const struct pack_options *o,
+static int unpack_all(const struct source *s, const struct packed_index *x, const struct pack_options *o,
                       struct pack_result *r, struct error *e)
 {
+    const char *folder = source_path(s);
+    struct numbers *numbers;
     char sum[2 * PACKED_SHA256 + 1];
     struct progress p = {0};
-    int rc = 0;
+    int rc = numbers_open(&numbers, s, o, e);
 
     for (size_t i = 0; i < x->files; i++) p.total += x->file[i].raw_bytes;
-    for (size_t i = 0; i < x->files && !rc; i++) rc = unpack_file(folder, &x->file[i], o, &p, r, e);
+    for (size_t i = 0; i < x->files && !rc; i++) rc = unpack_file(folder, &x->file[i], o, numbers, &p, r, e);
     for (size_t i = 0; i < x->copies && !rc; i++) {
         rc = copy_file(folder, o->out, x->copied[i].name, sum, x->copied[i].sha256, e);
         if (!rc && o->told) o->told(o->arg, x->copied[i].name, x->copied[i].sha256);
     }
+    numbers_close(numbers);
     return rc;
 }
 
@@ -210,14 +218,14 @@ int unpack_folder(const struct source *s, const struct pack_options *o, struct p
     rc = packed_index_read(&x, folder, e);
     if (rc) return rc;
     if (!o->out) {
-        rc = unpack_all(folder, &x, o, r, e);
+        rc = unpack_all(s, &x, o, r, e);
         packed_index_free(&x);
         return rc;
     }
     snprintf(text, sizeof text, "sluice-unpack 1 %s\n", x.files ? x.file[0].sha256 : "");
     rc = place_out_open(&place, o->out, folder, MARKER, text, "config.json", e);
     if (!rc) {
-        rc = unpack_all(folder, &x, o, r, e);
+        rc = unpack_all(s, &x, o, r, e);
         if (rc)
             place_out_close(&place, false, NULL);
         else

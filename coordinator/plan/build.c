@@ -31,7 +31,12 @@ static void append(struct plan_shm *image, struct plan_table *to, const struct p
 
 static struct plan_gather table_of(const struct plan_matrix *m)
 {
-    return (struct plan_gather){.file_off = m->file_off, .rows = m->rows, .row_bytes = m->row_bytes, .file = m->file};
+    return (struct plan_gather){.file_off = m->file_off,
+                                .rows = m->rows,
+                                .row_bytes = m->row_bytes,
+                                .file = m->file,
+                                .unit_rows = m->unit_rows,
+                                .unit0 = m->unit_rows ? m->unit0 : 0};
 }
 
 static struct plan_shm *assemble(const struct plan_shm *program, const struct tiling *c, const struct plan_run *r,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reader/verify/count.h"
+#include "proto/count.h"
 #include "reader/verify/digest.h"
 #include "reader/verify/blocks.h"
 

@@ -1,4 +1,4 @@
-#include "reader/verify/count.h"
+#include "proto/count.h"
 
 #include <stdbool.h>
 #include <string.h>
