@@ -203,6 +203,34 @@ static void deaths(void **state)
     }
 }
 
+/* A text that is longer than what the draft can take goes on without it, and that is said once; shorter ones have its guesses. */
+static void texts_longer_than_its_context(void **state)
+{
+    char *folder = reference_make("llama"), *draft = reference_make("llama");
+    json_t *config = reference_config("llama");
+    struct run plain = {0}, guessed = {0};
+    struct options o;
+    struct instance *i = start(&o, folder, NULL, 1);
+    uint32_t told = 0;
+
+    (void)state;
+    json_object_set_new(config, "max_position_embeddings", json_integer(30));
+    scratch_write_json(draft, "config.json", config);
+    say(i, &plain, 0.7);
+    instance_close(i);
+    log_divert(count_line, &told);
+    i = start(&o, folder, draft, 1);
+    say(i, &guessed, 0.7);
+    log_divert(NULL, NULL);
+    assert_int_equal(told, 1);
+    assert_true(neural_works(draft_model_neural(instance_small(i))));
+    assert_true(stats_of(i).hits_neural > 0);
+    instance_close(i);
+    compare("llama", &plain, &guessed);
+    scratch_remove(folder);
+    scratch_remove(draft);
+}
+
 /* ---- what is refused ---- */
 
 static struct tokenizer *tokenizer_of(const char *name)
@@ -355,6 +383,7 @@ int main(void)
         cmocka_unit_test(others_as_drafts),
         cmocka_unit_test(its_own_draft),
         cmocka_unit_test(deaths),
+        cmocka_unit_test(texts_longer_than_its_context),
         cmocka_unit_test(tokens_are_compared),
         cmocka_unit_test(the_first_that_differs),
         cmocka_unit_test(what_is_refused),

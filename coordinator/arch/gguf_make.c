@@ -139,8 +139,11 @@ static int add_top(struct gguf_making *k, const struct tensor *t)
     snprintf(want, sizeof want, "%s%s", head, suffix);
     snprintf(name, sizeof name, "output%s", suffix);
     if (tensors_name_ends(t->name, want)) return add_plain(k, t, name);
-    return error_set(k->e, ENOTSUP, "%s: tensor %s has no name in a GGUF file of the architecture %s",
-                     k->t->files[t->file].path, t->name, k->f->architecture);
+    return error_set(
+        k->e, ENOTSUP,
+        "%s: tensor %s has no name in a GGUF file of the architecture %s: `sluice pack` without --to keeps "
+        "all its bits in fewer bytes",
+        k->t->files[t->file].path, t->name, k->f->architecture);
 }
 
 static int add_folder_tensor(struct gguf_making *k, const struct tensor *t)

@@ -88,7 +88,7 @@ static int add_kind(struct gguf_making *k, const struct experts *s, enum kind ki
         return error_set(
             k->e, ENOTSUP,
             "%s: its experts are stored as %s: only F32, F16 and BF16 become another form here, what has few "
-            "bits already would lose more of them",
+            "bits already would lose more of them: take the folder in BF16",
             k->t->folder, form_name(form));
     snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)s->layer, kinds[kind]);
     if (!gguf_making_add(k, name, dims, 3, form)) return -k->e->code;

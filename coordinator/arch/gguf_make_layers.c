@@ -34,8 +34,11 @@ static const char *bare_suffix(const char *stored)
 
 static int no_name(const struct gguf_making *k, const struct tensor *t)
 {
-    return error_set(k->e, ENOTSUP, "%s: tensor %s has no name in a GGUF file of the architecture %s",
-                     k->t->files[t->file].path, t->name, k->f->architecture);
+    return error_set(
+        k->e, ENOTSUP,
+        "%s: tensor %s has no name in a GGUF file of the architecture %s: `sluice pack` without --to keeps "
+        "all its bits in fewer bytes",
+        k->t->files[t->file].path, t->name, k->f->architecture);
 }
 
 /* Its dimensions, columns first, those of one element left out between the first and the last. */

@@ -341,7 +341,8 @@ int gguf_tell(struct gguf_out *out, struct gguf_factors *f, const struct gguf_fa
                          "%s: %s: %s have no place in a GGUF file of the architecture %s: take the folder as it is",
                          t.config->path, t.cannot, t.why, family->architecture);
     if (t.unsaid[0])
-        return error_set(e, ENOTSUP, "%s: rope_type: GGUF files cannot say \"%s\"", t.config->path, t.unsaid);
+        return error_set(e, ENOTSUP, "%s: rope_type: GGUF files cannot say \"%s\": take the folder as it is",
+                         t.config->path, t.unsaid);
     return t.failed || out->values.failed || unread.code ? error_set(e, ENOMEM, "no memory for what a GGUF file says")
                                                          : 0;
 }

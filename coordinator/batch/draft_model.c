@@ -38,9 +38,11 @@ static int judge(const struct draft_model *m, const struct draft_model_of *of, s
     uint32_t n = of->program->spec.vocab, k = p->spec.vocab;
 
     if (p->states.count)
-        return error_set(e, ENOTSUP,
-                         "%s has recurrent states, which follow one text only: a draft model needs to guess several",
-                         m->name);
+        return error_set(
+            e, ENOTSUP,
+            "%s has recurrent states, which follow one text only, and a draft guesses several: give one that has "
+            "attention alone, or leave --draft out",
+            m->name);
     if (a.tokenizer && b.tokenizer) return vocabulary_compare(&a, &b, e);
     if (k >= n - n / 10 && n >= k - k / 10) return 0;
     return error_set(e, EINVAL, "%s has %u tokens and %s %u: a draft needs the same ones", m->name, k, of->name, n);

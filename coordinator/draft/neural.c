@@ -51,6 +51,7 @@ struct neural {
     uint32_t *asked;  /* [width] the spots of a step */
     bool filled;      /* a sweep was done: the model lies in memory */
     bool catching_up; /* the sweep under way is one of neural_idle() */
+    bool told_long;   /* that a text has more tokens than there is room for */
     uint32_t *path;   /* [rows] */
     struct neural_stats stats;
 };
@@ -203,13 +204,25 @@ static uint32_t common(const struct place *p, const struct guess_root *r)
     return n;
 }
 
+static void tell_long(struct neural *n, uint32_t tokens)
+{
+    if (n->told_long) return;
+    n->told_long = true;
+    log_warn("the draft model %s keeps %u tokens of a text, and one has %u: it goes on without its guesses, and is the "
+             "same text",
+             n->config.name, n->rows, tokens);
+}
+
 /* The sequence's, or one that no other has now: what holds most of its tokens already, or was not used for longest. */
 static struct place *find_place(struct neural *n, const struct guess_root *r)
 {
     struct place *best = NULL;
     uint32_t most = 0;
 
-    if (r->count > n->rows) return NULL;
+    if (r->count > n->rows) {
+        tell_long(n, r->count);
+        return NULL;
+    }
     for (uint32_t i = 0; i < n->config.places; i++) {
         struct place *p = &n->place[i];
         uint32_t same;
