@@ -50,9 +50,15 @@ NVCC := $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc
 CUDA ?= $(if $(NVCC),yes,no)
 ifeq ($(CUDA),yes)
 CUDA_HOME  := $(patsubst %/bin/nvcc,%,$(NVCC))
-CUDA_ARCHS ?= 75 80 86 89 90 100 120
-CUDA_PTX   ?= $(lastword $(CUDA_ARCHS))
-GENCODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
+# Of the architectures that there are, those that this nvcc knows; PTX of the newest for what comes after it, and of the
+# oldest for what lies between.
+CUDA_WANTED := 75 80 86 89 90 100 120
+ifeq ($(origin CUDA_ARCHS),undefined)
+CUDA_KNOWN := $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch 2>/dev/null))
+CUDA_ARCHS := $(filter $(or $(CUDA_KNOWN),75 80 86),$(CUDA_WANTED))
+endif
+CUDA_PTX   ?= $(sort $(firstword $(CUDA_ARCHS)) $(lastword $(CUDA_ARCHS)))
+GENCODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
 NVCCFLAGS  := -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) --threads 2 -Xcompiler -Wall,-Wextra $(if $(ERRORS),-Werror all-warnings)
 SRC_transfer_cuda := $(call src,transfer/cuda)
 SRC_compute_cuda  := $(call src,compute/cuda)
@@ -71,7 +77,7 @@ $(B)/lib$(1).a: $$(OBJ_$(1))
 endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 
-.PHONY: all help deps demo test test-gpu cuda-check asan tsan lint check-deps install uninstall clean format
+.PHONY: all help deps demo test test-gpu cuda-archs cuda-check asan tsan lint check-deps install uninstall clean format
 all: $(BINARIES) ## build everything into build/
 
 $(B)/obj/%.o: %.c
@@ -228,6 +234,8 @@ test-pack-kill: ## kill -9 of pack and unpack at random moments, resumed: the sa
 test-speculation: ## thousands of trees of guesses over every family: the plain run's bytes (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_speculation
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_speculation full
+cuda-archs: ## what the cuda backend is built for with this nvcc
+	@echo 'kernels for $(CUDA_ARCHS), PTX of $(CUDA_PTX)'
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi
 include tests/gpu/gpu.mk

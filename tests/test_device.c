@@ -115,6 +115,9 @@ static void a_card_is_planned_for(void **state)
     assert_non_null(o);
     assert_true(json_integer_value(json_object_get(json_object_get(o, "homes"), "device")) > 1000000);
     json_decref(o);
+    install("transfer", "exit 1");
+    SLUICE("doctor", "--json");
+    assert_non_null(strstr(last.out, "Test Card 4000, 4.00 of 4.29 GB free"));
     SLUICE("plan", DEMO, "--json", "--backend", "cpu");
     assert_int_equal(last.status, 0);
     assert_null(strstr(last.out, "Test Card"));
@@ -133,10 +136,14 @@ static void a_probe_that_fails_leaves_the_processor(void **state)
 {
     (void)state;
     install("compute", "echo 'cuda: the NVIDIA driver is too old' >&2; exit 1");
-    SLUICE(STORY, "-v");
+    SLUICE(STORY);
     if (last.status) fail_msg("%s", last.err);
     assert_true(last.out_bytes > 8);
-    assert_non_null(strstr(last.err, "driver is too old"));
+    assert_non_null(
+        strstr(last.err, "the GPU is not used, the processor computes: cuda: the NVIDIA driver is too old"));
+    install("transfer", "exit 1");
+    SLUICE("doctor", DEMO, "--json");
+    assert_non_null(strstr(last.out, "driver is too old"));
     SLUICE(STORY, "--backend", "cuda");
     assert_int_equal(last.status, 1);
     assert_int_equal(last.out_bytes, 0);

@@ -105,9 +105,24 @@ static void stages_of_nobody(void **state)
     expect("ls $D", "got\nusr\nwant\n");
 }
 
+/* What the CUDA backend is built for is what its compiler knows, whatever version it has. */
+static void architectures_that_nvcc_knows(void **state)
+{
+    static const char ask[] =
+        "nvcc() { printf '#!/bin/sh\\n[ \"$1\" != --list-gpu-arch ] || printf \"compute_%%s\\\\n\" '\"$*\" >$D/nvcc; "
+        "chmod 755 $D/nvcc; make -s B=$D/b CUDA=yes NVCC=$D/nvcc cuda-archs; }\n"
+        "nvcc 35 50 70 75 80 86 87 89 90\nnvcc 50 70 75 80 86 87 89 90 100 101 120\nnvcc 75 80 86 87 88 89 90 100 103 "
+        "110 120 121\nnvcc 90\nrm -rf $D/nvcc $D/b";
+
+    (void)state;
+    expect(ask, "kernels for 75 80 86 89 90, PTX of 75 90\nkernels for 75 80 86 89 90 100 120, PTX of 120 75\n"
+                "kernels for 75 80 86 89 90 100 120, PTX of 120 75\nkernels for 90, PTX of 90\n");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(for_everybody), cmocka_unit_test(stages_of_nobody)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(for_everybody), cmocka_unit_test(stages_of_nobody),
+                                       cmocka_unit_test(architectures_that_nvcc_knows)};
 
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -41,6 +41,9 @@ int backend_open(struct backend **out, struct stage *s, struct error *e);
 void backend_close(struct backend *b);                 /* NULL is allowed; waits for copies that run */
 const char *backend_describe(const struct backend *b); /* for ATTACHED, one short line */
 
+/* Called first by a thread other than the one that opened the backend. */
+int backend_enter(struct backend *b, struct error *e);
+
 /* Does backend_begin() copy? Then an entry's time of readiness is when backend_done() was first true, and time with
  * copies under way counts as busy. */
 bool backend_copies(const struct backend *b);

@@ -182,8 +182,9 @@ static int wait(struct lanes *s, uint32_t seen)
 int lanes_run(struct lanes *s, struct error *e)
 {
     struct epoch_shm *r = s->o.run;
-    int rc;
+    int rc = backend_enter(s->o.backend, e);
 
+    if (rc) return rc;
     while (!(rc = epoch_state(r))) {
         uint32_t seen = eventcount_read(&r->eventcount[STAGE_TRANSFER]), did = 0;
         uint64_t t0 = clock_ns();

@@ -7,7 +7,8 @@
 
 #include "proto/control.h"
 
-#define MIB(x) ((unsigned long long)((x) >> 20))
+#define CUDA_OLDEST 75 /* the first compute capability that is built for */
+#define MIB(x)      ((unsigned long long)((x) >> 20))
 
 static uint64_t most(uint64_t a, uint64_t b)
 {
@@ -99,6 +100,21 @@ static int no_device(cudaError_t rc, struct error *e)
                      cudaGetErrorString(rc), cudaGetErrorName(rc));
 }
 
+/* Device memory and events go from one process to another: not under WSL, nor on some boards whose memory is the
+ * processor's. */
+static int may_share(const struct ops *o, struct error *e)
+{
+    int yes = 0;
+    cudaError_t rc = cudaDeviceGetAttribute(&yes, cudaDevAttrIpcEventSupport, (int)o->device);
+
+    if (rc == cudaSuccess && !yes)
+        return error_set(e, ENOTSUP,
+                         "cuda: the driver of %s shares no events between processes (Windows' subsystem for Linux and "
+                         "Tegra do not), which the stages need; use --backend cpu",
+                         o->description);
+    return 0;
+}
+
 static int choose_device(struct ops *o, struct error *e)
 {
     struct cudaDeviceProp d;
@@ -118,11 +134,11 @@ static int choose_device(struct ops *o, struct error *e)
     snprintf(o->description, sizeof o->description, "%s, sm_%d, %llu MiB", d.name, o->capability,
              MIB((uint64_t)d.totalGlobalMem));
     if ((rc = backend_probe()) != cudaSuccess)
-        return error_set(e, ENOTSUP,
-                         "cuda: %s (sm_%d) cannot run this build's kernels: %s; build with CUDA_ARCHS=%d, or use "
-                         "--backend cpu",
-                         d.name, o->capability, cudaGetErrorString(rc), o->capability);
-    return 0;
+        return error_set(e, ENOTSUP, "cuda: %s (sm_%d) cannot run this build's kernels: %s; %s", d.name, o->capability,
+                         cudaGetErrorString(rc),
+                         o->capability < CUDA_OLDEST ? "cards before sm_75 are not supported: use --backend cpu"
+                                                     : "build on this machine, or use --backend cpu");
+    return may_share(o, e);
 }
 
 int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)

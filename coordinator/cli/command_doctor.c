@@ -14,6 +14,7 @@
 #include "coordinator/plan/plan.h"
 #include "coordinator/plan/calibrate.h"
 #include "coordinator/plan/unpack.h"
+#include "coordinator/engine/device.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/engine/stages.h"
 #include "coordinator/view/terminal.h"
@@ -42,6 +43,25 @@ static void look_stages(struct doctor *d)
     doctor_say(f, "%s", e.text);
     doctor_cost(f, "nothing can run");
     doctor_mend(f, "make install, or keep the stages beside sluice");
+}
+
+/* What the compute stage says of the device itself: a card that sits idle is told why. */
+static void look_probe(struct doctor *d, uint32_t device)
+{
+    struct device_facts facts;
+    struct error e = {0};
+    struct doctor_finding *f;
+
+    if (!stages_found(true, &e)) return;
+    if (!device_look(&facts, device, &e)) {
+        f = doctor_add(d, "CUDA", DOCTOR_GOOD);
+        doctor_say(f, "device %u of %u: %s, %.2f of %.2f GB free", facts.device, facts.devices, facts.name,
+                   (double)facts.free_bytes / 1e9, (double)facts.total_bytes / 1e9);
+        return;
+    }
+    f = doctor_add(d, "CUDA", DOCTOR_BETTER);
+    doctor_say(f, "%.255s", e.text);
+    doctor_cost(f, "the cpu computes; the GPU is idle");
 }
 
 /* What a run with no flags would come to, or why it would be refused. Returns the number of its files. */
@@ -123,6 +143,7 @@ static void look(struct doctor *d, const struct options *o, struct seen *seen)
     doctor_shm(d, m->shm_free);
     doctor_uring(d, &uring, m->memlock == RLIM_INFINITY ? UINT64_MAX : m->memlock);
     doctor_gpu(d, mps_available(), stages_found(true, &e));
+    if (m->has_gpu) look_probe(d, (uint32_t)o->device);
     look_stages(d);
     if (o->model) {
         files = look_folder(d, o, v);

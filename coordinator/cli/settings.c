@@ -49,7 +49,7 @@ static int choose_backend(struct plan_settings *s, const struct options *o, cons
         return rc;
     }
     if (rc) {
-        log_info("the processor computes: %s", why.text);
+        log_warn("the GPU is not used, the processor computes: %s", why.text);
         return 0;
     }
     s->backend = BACKEND_CUDA;

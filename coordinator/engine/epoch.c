@@ -15,6 +15,9 @@
 /* After SIGKILL: a new epoch needs the memory that the old one held, and much of it takes a while to be freed. */
 #define KILLED_MS_RESTART 10000
 #define KILLED_MS_CLOSE   500
+/* A process that has a CUDA context takes up to half a second to end, and seconds to unpin a large cache; a client of MPS
+ * that is killed amid its work leaves the others undefined. */
+#define CUDA_MS 10000
 
 static bool wanted(const struct engine *g, int stage)
 {
@@ -124,7 +127,10 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
         }
     for (int i = 0; i < STAGES; i++) {
         if (!g->started[i]) continue;
-        child_wait(&g->child[i], patience_ms, killed_ms);
+        if (i == STAGE_READER || g->config.plan->run.backend != BACKEND_CUDA)
+            child_wait(&g->child[i], patience_ms, killed_ms);
+        else
+            child_wait(&g->child[i], CUDA_MS, CUDA_MS);
         if (patience_ms > 50) patience_ms = 50;
     }
     if (g->config.trace && g->control) engine_drain(g); /* the last records of a trace */

@@ -38,7 +38,7 @@ EMU_LINKS := $(patsubst %,$(EMU)/tests/sluice-%,reader compute-cuda transfer-cud
 $(EMU_LINKS):
 	@mkdir -p $(@D)
 	@ln -sfn ../$(@F) $@
-$(EMU)/tests/test_goldens $(EMU)/tests/test_device_budgets: | $(EMU_LINKS)
+$(EMU)/tests/test_goldens $(EMU)/tests/test_device_budgets $(EMU)/tests/test_device_life: | $(EMU_LINKS)
 $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
 	@mkdir -p $(@D)
 	cp $< $@
@@ -50,13 +50,13 @@ $(EMU)/tests/test_cuda_%: $(B)/obj/tests/gpu/test_cuda_%.o $(B)/obj/tests/gpu/gp
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS_compute) $(LIBS_proto)
-$(EMU)/tests/test_device_budgets: $(EMU)/obj/tests/gpu/emulated/test_device_budgets.c.o $(SUPPORT) $(TESTLIBS)
+$(EMU)/tests/test_device_%: $(EMU)/obj/tests/gpu/emulated/test_device_%.c.o $(SUPPORT) $(TESTLIBS)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens \
-                $(EMU)/tests/test_device_budgets \
+                $(EMU)/tests/test_device_budgets $(EMU)/tests/test_device_life \
                 $(patsubst %,$(EMU)/tests/%,$(GPU_TESTS))
 
 .PHONY: test-gpu test-emulated emulated-programs gpu-programs
@@ -71,5 +71,6 @@ test-emulated: ## the same with the backend's kernels run on the processor, thre
 	@$(AGAIN) CUDA=no emulated-programs
 	@for t in $(GPU_TESTS); do $(EMU)/tests/$$t || exit 1; done
 	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_goldens --backend cuda
-	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_device_budgets
+	@for t in budgets life; do \
+	  SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_device_$$t || exit 1; done
 -include $(shell find $(EMU)/obj -name "*.d" 2>/dev/null)

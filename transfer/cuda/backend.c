@@ -131,6 +131,11 @@ void backend_close(struct backend *b)
     free(b);
 }
 
+int backend_enter(struct backend *b, struct error *e)
+{
+    return device_enter(b->stage, e);
+}
+
 const char *backend_describe(const struct backend *b)
 {
     return b->description;

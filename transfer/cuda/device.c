@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "proto/base/export.h"
+#include "proto/stage/export.h"
 
 _Static_assert(sizeof(cudaIpcMemHandle_t) == EXPORT_HANDLE_BYTES, "memory handle");
 _Static_assert(sizeof(cudaIpcEventHandle_t) == EXPORT_HANDLE_BYTES, "event handle");
@@ -22,22 +22,6 @@ static int shared_error(cudaError_t rc, const char *what, struct error *e)
         "cuda: %s: %s (%s); device memory is shared between processes here, which needs Linux on the bare machine or a "
         "container that allows it (--ipc=host); --backend cpu does without",
         what, cudaGetErrorString(rc), cudaGetErrorName(rc));
-}
-
-/* Waits for compute's next message, which must be this export of this many bytes. */
-static int expect(struct stage *s, uint32_t kind, void *out, uint32_t bytes, struct error *e)
-{
-    struct control_message m;
-    int rc;
-
-    do rc = stage_receive(s, &m, 100, e);
-    while (rc == -EAGAIN);
-    if (rc) return rc;
-    if (m.type != CONTROL_EXPORT || m.export.kind != kind || m.export.bytes != bytes)
-        return error_set(e, EPROTO, "control: expected export %u of %u bytes from compute, got message %d", kind, bytes,
-                         (int)m.type);
-    memcpy(out, m.export.data, bytes);
-    return 0;
 }
 
 static int open_freed(struct device_area *a, const cudaIpcEventHandle_t *handles, struct error *e)
@@ -63,20 +47,18 @@ static int make_ready(struct device_area *a, cudaIpcEventHandle_t *handles, stru
 
 static int exchange(struct device_area *a, struct stage *s, cudaIpcEventHandle_t *handles, struct error *e)
 {
-    uint32_t bytes = a->entries * EXPORT_HANDLE_BYTES;
-    struct control_message m = {
-        .type = CONTROL_EXPORT,
-        .export = {.to = STAGE_COMPUTE, .kind = EXPORT_READY_EVENTS, .bytes = bytes, .data = (const uint8_t *)handles}};
+    uint64_t bytes = (uint64_t)a->entries * EXPORT_HANDLE_BYTES;
     cudaIpcMemHandle_t memory;
     cudaError_t error;
     int rc;
 
-    if ((rc = expect(s, EXPORT_MEMORY, &memory, sizeof memory, e))) return rc;
+    if ((rc = stage_receive_export(s, EXPORT_MEMORY, &memory, sizeof memory, e))) return rc;
     error = cudaIpcOpenMemHandle((void **)&a->base, memory, cudaIpcMemLazyEnablePeerAccess);
     if (error != cudaSuccess) return shared_error(error, "opening compute's memory", e);
-    if ((rc = expect(s, EXPORT_FREED_EVENTS, handles, bytes, e)) || (rc = open_freed(a, handles, e))) return rc;
+    if ((rc = stage_receive_export(s, EXPORT_FREED_EVENTS, handles, bytes, e)) || (rc = open_freed(a, handles, e)))
+        return rc;
     if ((rc = make_ready(a, handles, e))) return rc;
-    return stage_send(s, &m, e);
+    return stage_send_export(s, STAGE_COMPUTE, EXPORT_READY_EVENTS, handles, bytes, e);
 }
 
 static int choose_device(uint32_t device, struct error *e)
@@ -92,6 +74,13 @@ static int choose_device(uint32_t device, struct error *e)
         (rc = cudaFree(NULL)) != cudaSuccess) /* makes the context now */
         return device_error(rc, "opening the device", e);
     return 0;
+}
+
+int device_enter(const struct stage *s, struct error *e)
+{
+    cudaError_t rc = cudaSetDevice((int)s->plan->run.device);
+
+    return rc == cudaSuccess ? 0 : device_error(rc, "choosing the device for a thread", e);
 }
 
 int device_open(struct device_area *a, struct stage *s, struct error *e)

@@ -20,6 +20,9 @@ struct device_area {
 /* Chooses the plan's device and fills a. -ENODEV and the remedy where there is none. */
 int device_open(struct device_area *a, struct stage *s, struct error *e);
 void device_close(struct device_area *a);
+/* The runtime keeps the chosen device for each thread by itself, and makes a context on device 0 where none was chosen: every
+ * further thread that calls it begins with this. */
+int device_enter(const struct stage *s, struct error *e);
 
 int device_error(cudaError_t rc, const char *what,
                  struct error *e); /* -CONTROL_DEVICE_LOST and "cuda: what: text (name)" */

@@ -4,6 +4,12 @@
  * memory is a memory file, so that handles open in another process. What it cannot show: races, real timing, rounding of
  * the device's own exp and its like. See emulated.cpp.
  *
+ *   EMULATED_COUNT=FILE     counts what is asked for (emulated.cpp)
+ *   EMULATED_DEVICES=N      so many devices [1]; a call by a thread that has chosen another one than its stream's fails
+ *   EMULATED_NO_SHARING=1   a driver that shares no events between processes
+ *   EMULATED_END_MS=N       a context takes so long to end [0]
+ *   EMULATED_ENDED=FILE     a byte for each process that ended in order
+ *
  * The part for C is the runtime's interface; the part for C++ adds the language. */
 #pragma once
 #include <math.h>
@@ -30,7 +36,7 @@ typedef struct {
     char reserved[64];
 } cudaIpcEventHandle_t;
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
-enum cudaDeviceAttr { cudaDevAttrHostRegisterReadOnlySupported = 113 };
+enum cudaDeviceAttr { cudaDevAttrHostRegisterReadOnlySupported = 113, cudaDevAttrIpcEventSupport = 125 };
 enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
 typedef enum cudaDataType_t cudaDataType;
 

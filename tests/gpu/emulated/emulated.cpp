@@ -371,8 +371,11 @@ cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, si
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind, cudaStream_t)
+static cudaError_t of(cudaStream_t s);
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind, cudaStream_t s)
 {
+    if (of(s) != cudaSuccess) return of(s);
     memcpy(dst, src, bytes);
     return cudaSuccess;
 }
@@ -380,21 +383,44 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaM
 /* ---- devices, streams, events: all is done when it is asked for ---- */
 
 struct emulated_stream {
-    int unused;
+    int device;
 };
 struct emulated_event {
     int unused;
 };
 static emulated_stream one_stream;
 static emulated_event one_event;
+static thread_local int chosen;
+
+static int devices() { const char *n = getenv("EMULATED_DEVICES"); return n ? atoi(n) : 1; }
+
+/* The runtime would make a context on the thread's device, and refuse the stream of another. */
+static cudaError_t of(cudaStream_t s) { return s && s->device != chosen ? cudaErrorInvalidDevice : cudaSuccess; }
+
+namespace {
+struct process {
+    bool used;
+    ~process()
+    {
+        const char *ms = getenv("EMULATED_END_MS"), *file = getenv("EMULATED_ENDED");
+        int fd;
+
+        if (!used) return;
+        if (ms) usleep((useconds_t)atoi(ms) * 1000);
+        if (!file || (fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) < 0) return;
+        if (write(fd, "x", 1) != 1) abort();
+        close(fd);
+    }
+} process;
+} /* namespace */
 
 const char *cudaGetErrorName(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorEmulated"; }
 const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "out of memory" : "refused by the emulated device"; }
 cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
-cudaError_t cudaSetDevice(int n) { return n ? cudaErrorInvalidDevice : cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int *n) { return *n = devices(), cudaSuccess; }
+cudaError_t cudaSetDevice(int n) { return n < 0 || n >= devices() ? cudaErrorInvalidDevice : (chosen = n, cudaSuccess); }
 cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 {
@@ -404,7 +430,10 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
     p->major = 8;
     return cudaSuccess;
 }
-cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr, int) { return *value = 1, cudaSuccess; }
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr a, int)
+{
+    return *value = a != cudaDevAttrIpcEventSupport || !getenv("EMULATED_NO_SHARING"), cudaSuccess;
+}
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
@@ -413,14 +442,19 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
     for (const auto &a : allocations) *available -= a.second.bytes < *available ? a.second.bytes : *available;
     return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = &one_stream, cudaSuccess; }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned, int) { return *s = &one_stream, cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    process.used = true;
+    one_stream.device = chosen;
+    return *s = &one_stream, cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int) { return cudaStreamCreateWithFlags(s, flags); }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t s) { return of(s); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t, unsigned) { return of(s); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = &one_event, cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t s) { return of(s); }
 cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t *h, cudaEvent_t) { return memset(h, 1, sizeof *h), cudaSuccess; }
