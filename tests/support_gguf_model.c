@@ -215,18 +215,36 @@ static void tile(const struct writing *w, const char *rest, struct array *a)
     transpose(a);
 }
 
+/* Rows of each head of keys, its queries', its keys' and its values', become all queries', all keys' and all values'. */
+static void by_kind(const struct writing *w, struct array *a)
+{
+    uint64_t cols = a->dims == 1 ? 1 : a->shape[2], each = w->head_dim * cols, group = w->heads / w->kv_heads, n = 0;
+    uint64_t from[3] = {0, group, group + 1}, many[3] = {group, 1, 1};
+    float *to = calloc(count(a), sizeof *to);
+
+    assert_non_null(to);
+    assert_int_equal(count(a), (w->heads + 2 * w->kv_heads) * each);
+    for (int kind = 0; kind < 3; kind++)
+        for (uint64_t h = 0; h < w->kv_heads; h++, n += many[kind])
+            memcpy(to + n * each, a->x + (h * (group + 2) + from[kind]) * each, many[kind] * each * sizeof *to);
+    free(a->x);
+    a->x = to;
+}
+
 static void change(const struct writing *w, const char *rest, struct array *a)
 {
     unsigned flags = w->c->flags;
     size_t n = strlen(rest);
-    bool norm = n > 11 && !strcmp(rest + n - 11, "norm.weight");
+    bool norm = n >= 11 && !strcmp(rest + n - 11, "norm.weight");
 
     if (flags & PERMUTED && strstr(rest, "self_attn.q_proj")) permute(a, w->heads);
     if (flags & PERMUTED && strstr(rest, "self_attn.k_proj")) permute(a, w->kv_heads);
     for (uint64_t i = 0; flags & PLUS_ONE && norm && !strstr(rest, "linear_attn.norm") && i < count(a); i++)
         a->x[i] += 1;
     for (uint64_t i = 0; strstr(rest, "A_log") && i < count(a); i++) a->x[i] = -expf(a->x[i]);
-    if (strstr(rest, "conv1d")) { /* [width][1][taps] */
+    if (flags & TURNED && a->dims == 2 && (strstr(rest, "attn.") || strstr(rest, "mlp."))) transpose(a);
+    if (flags & GROUPED && strstr(rest, "query_key_value")) by_kind(w, a);
+    if (strstr(rest, "conv1d") || strstr(rest, "conv.conv")) { /* [width][1][taps] */
         a->shape[1] = a->shape[0];
         a->shape[0] = 1;
         a->dims = 2;
@@ -308,9 +326,9 @@ static bool is_expert(struct writing *w, unsigned layer, const char *rest)
 {
     static const char *const kinds[][3] = {
         {"gate_proj", "w1", "ffn_gate_exps"}, {"up_proj", "w3", "ffn_up_exps"}, {"down_proj", "w2", "ffn_down_exps"}};
-    static const char *const lists[] = {"mlp.experts", "block_sparse_moe.experts"};
+    static const char *const lists[] = {"mlp.experts", "block_sparse_moe.experts", "feed_forward.experts"};
 
-    for (int l = 0; l < 2; l++)
+    for (int l = 0; l < 3; l++)
         for (int k = 0; k < 3; k++)
             for (int way = 0; way < 2; way++) {
                 char first[64];
@@ -318,7 +336,7 @@ static bool is_expert(struct writing *w, unsigned layer, const char *rest)
                 snprintf(first, sizeof first, "%s.0.%s.weight", lists[l], kinds[k][way]);
                 if (!strcmp(rest, first)) put_experts(w, layer, lists[l], kinds[k], way, kinds[1]);
             }
-    for (int l = 0; l < 2; l++) {
+    for (int l = 0; l < 3; l++) {
         size_t n = strlen(lists[l]);
 
         if (!strncmp(rest, lists[l], n) && rest[n] == '.' && rest[n + 1] >= '0' && rest[n + 1] <= '9') return true;
@@ -431,6 +449,7 @@ static void convert_layer(struct writing *w, const struct tensor *t, unsigned la
     struct array a;
 
     if (is_expert(w, layer, rest) || is_norm_of_a_head(w, layer, rest)) return;
+    if (!strcmp(rest, "attn.bias") || !strcmp(rest, "attn.masked_bias")) return; /* GPT-2's mask */
     a = load(w, t);
     change(w, rest, &a);
     if (!is_split(w, layer, rest, &a)) {
@@ -445,23 +464,40 @@ static void convert_layer(struct writing *w, const struct tensor *t, unsigned la
 
 static void convert(struct writing *w, const struct tensor *t)
 {
-    static const char *const top[][2] = {{"model.embed_tokens.weight", "token_embd.weight"},
-                                         {"model.norm.weight", "output_norm.weight"},
-                                         {"model.norm.bias", "output_norm.bias"},
-                                         {"lm_head.weight", "output.weight"}};
-    unsigned layer;
-    int end = 0;
+    static const char *const top[][2] = {{"embed_tokens", "token_embd"},
+                                         {"wte", "token_embd"},
+                                         {"word_embeddings", "token_embd"},
+                                         {"embed_in", "token_embd"},
+                                         {"wpe", "position_embd"},
+                                         {"word_embeddings_layernorm", "token_embd_norm"},
+                                         {"embedding_norm", "token_embd_norm"},
+                                         {"norm", "output_norm"},
+                                         {"ln_f", "output_norm"},
+                                         {"norm_f", "output_norm"},
+                                         {"final_layernorm", "output_norm"},
+                                         {"final_layer_norm", "output_norm"},
+                                         {"lm_head", "output"},
+                                         {"embed_out", "output"}};
+    const char *prefix = w->c->prefix ? w->c->prefix : "model.", *layers = w->c->layers ? w->c->layers : "layers";
+    size_t n = strlen(prefix), m = strlen(layers);
+    const char *rest = strncmp(t->name, prefix, n) ? t->name : t->name + n, *dot;
+    char name[128];
 
-    if (sscanf(t->name, "model.layers.%u.%n", &layer, &end) == 1 && end) {
-        if (layer < setting(w, "num_hidden_layers")) convert_layer(w, t, layer, t->name + end);
+    if (!strncmp(rest, layers, m) && rest[m] == '.') {
+        char *end;
+        unsigned long layer = strtoul(rest + m + 1, &end, 10);
+
+        if (layer < setting(w, "num_hidden_layers")) convert_layer(w, t, (unsigned)layer, end + 1);
         return;
     }
-    for (size_t i = 0; i < sizeof top / sizeof *top; i++) {
-        if (strcmp(t->name, top[i][0])) continue;
+    dot = strchr(rest, '.');
+    for (size_t i = 0; i < sizeof top / sizeof *top && dot; i++) {
+        if (strlen(top[i][0]) != (size_t)(dot - rest) || strncmp(rest, top[i][0], (size_t)(dot - rest))) continue;
         struct array a = load(w, t);
 
-        change(w, t->name, &a);
-        put(w, top[i][1], &a);
+        change(w, rest, &a);
+        snprintf(name, sizeof name, "%s%s", top[i][1], dot);
+        put(w, name, &a);
         free(a.x);
         return;
     }
@@ -519,6 +555,7 @@ static bool convert_model(struct writing *w, const char *folder)
     snprintf(path, sizeof path, "%s/config.json", folder);
     config = config_read(path);
     assert_non_null(config);
+    conversion_words(config);
     w->config = config;
     w->c = conversion_of(config);
     if (w->c) {

@@ -168,51 +168,108 @@ static value_triples hunyuan_moe_values[] = {{"int", "expert_used_count", "moe_t
                                              {"int", "expert_shared_feed_forward_length", "intermediate_size"},
                                              {NULL, NULL, NULL}};
 
+static name_pairs gpt2[] = {{"ln_1", "attn_norm"},
+                            {"ln_2", "ffn_norm"},
+                            {"attn.c_attn", "attn_qkv"},
+                            {"attn.c_proj", "attn_output"},
+                            {"mlp.c_fc", "ffn_up"},
+                            {"mlp.c_proj", "ffn_down"},
+                            {NULL, NULL}};
+static name_pairs fused[] = {{"attention.query_key_value", "attn_qkv"},
+                             {"self_attention.query_key_value", "attn_qkv"},
+                             {"attention.dense", "attn_output"},
+                             {"self_attention.dense", "attn_output"},
+                             {"mlp.dense_h_to_4h", "ffn_up"},
+                             {"mlp.dense_4h_to_h", "ffn_down"},
+                             {"ln_attn", "attn_norm_2"},
+                             {"ln_mlp", "attn_norm"},
+                             {NULL, NULL}};
+static value_triples neox_values[] = {{"bool", "use_parallel_residual", "use_parallel_residual"}, {NULL, NULL, NULL}};
+static name_pairs mpt[] = {{"norm_1", "attn_norm"},
+                           {"norm_2", "ffn_norm"},
+                           {"attn.Wqkv", "attn_qkv"},
+                           {"attn.out_proj", "attn_output"},
+                           {"ffn.up_proj", "ffn_up"},
+                           {"ffn.down_proj", "ffn_down"},
+                           {NULL, NULL}};
+static value_triples mpt_values[] = {{"real", "attention.max_alibi_bias", "alibi_bias_max"},
+                                     {"real", "attention.clamp_kqv", "clip_qkv"},
+                                     {NULL, NULL, NULL}};
+static name_pairs phi2[] = {
+    {"self_attn.dense", "attn_output"}, {"mlp.fc1", "ffn_up"}, {"mlp.fc2", "ffn_down"}, {NULL, NULL}};
+static name_pairs lfm2[] = {{"operator_norm", "attn_norm"},
+                            {"ffn_norm", "ffn_norm"},
+                            {"self_attn.out_proj", "attn_output"},
+                            {"self_attn.q_layernorm", "attn_q_norm"},
+                            {"self_attn.k_layernorm", "attn_k_norm"},
+                            {"feed_forward.w1", "ffn_gate"},
+                            {"feed_forward.w3", "ffn_up"},
+                            {"feed_forward.w2", "ffn_down"},
+                            {"feed_forward.gate", "ffn_gate_inp"},
+                            {"feed_forward.expert_bias", "exp_probs_b.bias"},
+                            {"conv.conv", "shortconv.conv"},
+                            {"conv.in_proj", "shortconv.in_proj"},
+                            {"conv.out_proj", "shortconv.out_proj"},
+                            {NULL, NULL}};
+static value_triples lfm2_values[] = {{"int", "shortconv.l_cache", "conv_L_cache"},
+                                      {"int", "leading_dense_block_count", "num_dense_layers"},
+                                      {NULL, NULL, NULL}};
+
 static const struct conversion conversions[] = {
-    {"llama", "llama", PERMUTED, NULL, NULL},
-    {"mistral", "llama", PERMUTED, NULL, NULL},
-    {"mixtral", "llama", PERMUTED, NULL, NULL},
-    {"qwen2", "qwen2", 0, NULL, NULL},
-    {"qwen2_5_vl_text", "qwen2vl", 0, NULL, NULL},
-    {"qwen3", "qwen3", 0, NULL, NULL},
-    {"qwen3_vl_text", "qwen3vl", 0, NULL, NULL},
-    {"mistral3", "mistral3", PERMUTED, NULL, NULL},
-    {"qwen2_moe", "qwen2moe", 0, NULL, qwen2_moe},
-    {"qwen3_moe", "qwen3moe", 0, NULL, NULL},
-    {"gemma", "gemma", PLUS_ONE, NULL, NULL},
-    {"gemma2", "gemma2", PLUS_ONE | SLIDES, sandwich, gemma2},
-    {"gemma3_text", "gemma3", PLUS_ONE | SLIDES, sandwich, gemma3},
-    {"phi3", "phi3", PARTIAL | SLIDES, NULL, NULL},
-    {"glm", "chatglm", PARTIAL, NULL, NULL},
-    {"glm4", "glm4", PARTIAL, glm4, NULL},
-    {"glm4_moe", "glm4moe", PARTIAL, second_norm, glm4_moe},
-    {"olmo2", "olmo2", 0, sandwich, NULL},
-    {"olmoe", "olmoe", 0, NULL, NULL},
-    {"granite", "granite", PERMUTED, NULL, granite},
-    {"granitemoe", "granitemoe", PERMUTED, NULL, granite},
-    {"cohere", "command-r", 0, NULL, cohere},
-    {"cohere2", "cohere2", SLIDES, NULL, cohere},
-    {"starcoder2", "starcoder2", 0, NULL, NULL},
-    {"stablelm", "stablelm", PARTIAL, NULL, stablelm},
-    {"smollm3", "smollm3", PERMUTED, NULL, NULL},
-    {"ernie4_5", "ernie4_5", 0, NULL, NULL},
-    {"seed_oss", "seed_oss", 0, second_norm, NULL},
-    {"exaone4", "exaone4", SLIDES | SLIDES_WHERE, sandwich, NULL},
-    {"minimax_m2", "minimax-m2", PARTIAL, NULL, NULL},
-    {"gpt_oss", "gpt-oss", TRANSPOSED | ALTERNATING | SLIDES, second_norm, NULL},
-    {"llama4_text", "llama4", TRANSPOSED, llama4, llama4_values},
-    {"deepseek_v2", "deepseek2", 0, NULL, deepseek},
-    {"deepseek_v3", "deepseek2", 0, NULL, deepseek},
-    {"dots1", "dots1", 0, NULL, glm4_moe},
-    {"ernie4_5_moe", "ernie4_5-moe", 0, ernie_moe, ernie_moe_values},
-    {"afmoe", "afmoe", SLIDES, afmoe, afmoe_values},
-    {"cohere2_moe", "cohere2moe", SLIDES, NULL, cohere2_moe},
-    {"exaone_moe", "exaone-moe", SLIDES | SLIDES_WHERE, exaone_moe, exaone_moe_values},
-    {"hy_v3", "hy_v3", 0, hy3, hy3_values},
-    {"hunyuan_v1_moe", "hunyuan-moe", 0, hunyuan_moe, hunyuan_moe_values},
-    {"qwen3_next", "qwen3next", PLUS_ONE | PARTIAL, next, linear},
-    {"qwen3_5_text", "qwen35", PLUS_ONE | PARTIAL | TILED, next, linear},
-    {"qwen3_5_moe_text", "qwen35moe", PLUS_ONE | PARTIAL | TILED, next, linear},
+    {"llama", "llama", PERMUTED, NULL, NULL, NULL, NULL},
+    {"mistral", "llama", PERMUTED, NULL, NULL, NULL, NULL},
+    {"mixtral", "llama", PERMUTED, NULL, NULL, NULL, NULL},
+    {"qwen2", "qwen2", 0, NULL, NULL, NULL, NULL},
+    {"qwen2_5_vl_text", "qwen2vl", 0, NULL, NULL, NULL, NULL},
+    {"qwen3", "qwen3", 0, NULL, NULL, NULL, NULL},
+    {"qwen3_vl_text", "qwen3vl", 0, NULL, NULL, NULL, NULL},
+    {"mistral3", "mistral3", PERMUTED, NULL, NULL, NULL, NULL},
+    {"qwen2_moe", "qwen2moe", 0, NULL, qwen2_moe, NULL, NULL},
+    {"qwen3_moe", "qwen3moe", 0, NULL, NULL, NULL, NULL},
+    {"gemma", "gemma", PLUS_ONE, NULL, NULL, NULL, NULL},
+    {"gemma2", "gemma2", PLUS_ONE | SLIDES, sandwich, gemma2, NULL, NULL},
+    {"gemma3_text", "gemma3", PLUS_ONE | SLIDES, sandwich, gemma3, NULL, NULL},
+    {"phi3", "phi3", PARTIAL | SLIDES, NULL, NULL, NULL, NULL},
+    {"glm", "chatglm", PARTIAL, NULL, NULL, NULL, NULL},
+    {"glm4", "glm4", PARTIAL, glm4, NULL, NULL, NULL},
+    {"glm4_moe", "glm4moe", PARTIAL, second_norm, glm4_moe, NULL, NULL},
+    {"olmo2", "olmo2", 0, sandwich, NULL, NULL, NULL},
+    {"olmoe", "olmoe", 0, NULL, NULL, NULL, NULL},
+    {"granite", "granite", PERMUTED, NULL, granite, NULL, NULL},
+    {"granitemoe", "granitemoe", PERMUTED, NULL, granite, NULL, NULL},
+    {"cohere", "command-r", 0, NULL, cohere, NULL, NULL},
+    {"cohere2", "cohere2", SLIDES, NULL, cohere, NULL, NULL},
+    {"starcoder2", "starcoder2", 0, NULL, NULL, NULL, NULL},
+    {"stablelm", "stablelm", PARTIAL, NULL, stablelm, NULL, NULL},
+    {"smollm3", "smollm3", PERMUTED, NULL, NULL, NULL, NULL},
+    {"ernie4_5", "ernie4_5", 0, NULL, NULL, NULL, NULL},
+    {"seed_oss", "seed_oss", 0, second_norm, NULL, NULL, NULL},
+    {"exaone4", "exaone4", SLIDES | SLIDES_WHERE, sandwich, NULL, NULL, NULL},
+    {"minimax_m2", "minimax-m2", PARTIAL, NULL, NULL, NULL, NULL},
+    {"gpt_oss", "gpt-oss", TRANSPOSED | ALTERNATING | SLIDES, second_norm, NULL, NULL, NULL},
+    {"llama4_text", "llama4", TRANSPOSED, llama4, llama4_values, NULL, NULL},
+    {"deepseek_v2", "deepseek2", 0, NULL, deepseek, NULL, NULL},
+    {"deepseek_v3", "deepseek2", 0, NULL, deepseek, NULL, NULL},
+    {"dots1", "dots1", 0, NULL, glm4_moe, NULL, NULL},
+    {"ernie4_5_moe", "ernie4_5-moe", 0, ernie_moe, ernie_moe_values, NULL, NULL},
+    {"afmoe", "afmoe", SLIDES, afmoe, afmoe_values, NULL, NULL},
+    {"cohere2_moe", "cohere2moe", SLIDES, NULL, cohere2_moe, NULL, NULL},
+    {"exaone_moe", "exaone-moe", SLIDES | SLIDES_WHERE, exaone_moe, exaone_moe_values, NULL, NULL},
+    {"hy_v3", "hy_v3", 0, hy3, hy3_values, NULL, NULL},
+    {"hunyuan_v1_moe", "hunyuan-moe", 0, hunyuan_moe, hunyuan_moe_values, NULL, NULL},
+    {"olmo3", "olmo2", SLIDES | SLIDES_WHERE, sandwich, NULL, NULL, NULL},
+    {"gpt2", "gpt2", TURNED, gpt2, NULL, "transformer.", "h"},
+    {"gpt_bigcode", "starcoder", 0, gpt2, NULL, "transformer.", "h"},
+    {"gpt_neox", "gptneox", GROUPED | PARTIAL, fused, neox_values, "gpt_neox.", NULL},
+    {"falcon", "falcon", GROUPED, fused, NULL, "transformer.", "h"},
+    {"bloom", "bloom", GROUPED, fused, NULL, "transformer.", "h"},
+    {"mpt", "mpt", 0, mpt, mpt_values, "transformer.", "blocks"},
+    {"phi", "phi2", PARTIAL, phi2, NULL, NULL, NULL},
+    {"lfm2", "lfm2", MIXED, lfm2, lfm2_values, NULL, NULL},
+    {"lfm2_moe", "lfm2moe", MIXED, lfm2, lfm2_values, NULL, NULL},
+    {"qwen3_next", "qwen3next", PLUS_ONE | PARTIAL, next, linear, NULL, NULL},
+    {"qwen3_5_text", "qwen35", PLUS_ONE | PARTIAL | TILED, next, linear, NULL, NULL},
+    {"qwen3_5_moe_text", "qwen35moe", PLUS_ONE | PARTIAL | TILED, next, linear, NULL, NULL},
 };
 
 const struct conversion *conversion_of(const json_t *config)
@@ -222,6 +279,56 @@ const struct conversion *conversion_of(const json_t *config)
     for (size_t i = 0; i < sizeof conversions / sizeof *conversions && type; i++)
         if (!strcmp(conversions[i].type, type)) return &conversions[i];
     return NULL;
+}
+
+void conversion_words(json_t *config)
+{
+    static const char *const words[][2] = {{"n_layer", "num_hidden_layers"},
+                                           {"n_layers", "num_hidden_layers"},
+                                           {"n_embd", "hidden_size"},
+                                           {"d_model", "hidden_size"},
+                                           {"n_head", "num_attention_heads"},
+                                           {"n_heads", "num_attention_heads"},
+                                           {"n_inner", "intermediate_size"},
+                                           {"block_ff_dim", "intermediate_size"},
+                                           {"n_positions", "max_position_embeddings"},
+                                           {"max_seq_len", "max_position_embeddings"},
+                                           {"layer_norm_epsilon", "layer_norm_eps"},
+                                           {"norm_eps", "rms_norm_eps"},
+                                           {"rotary_pct", "partial_rotary_factor"},
+                                           {"num_kv_heads", "num_key_value_heads"}};
+    const json_t *attention = json_object_get(config, "attn_config"), *list = json_object_get(config, "full_attn_idxs");
+    bool one = json_is_true(json_object_get(config, "multi_query")) &&
+               !json_is_true(json_object_get(config, "new_decoder_architecture"));
+    json_int_t wide = 0;
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        json_t *x = json_object_get(config, words[i][0]);
+
+        if (x && !json_is_null(x) && !json_object_get(config, words[i][1])) json_object_set(config, words[i][1], x);
+    }
+    if (json_object_get(config, "hidden_size")) wide = 4 * json_integer_value(json_object_get(config, "hidden_size"));
+    if (!json_object_get(config, "intermediate_size"))
+        json_object_set_new(config, "intermediate_size", json_integer(wide));
+    if (one) json_object_set_new(config, "num_key_value_heads", json_integer(1));
+    if (json_is_true(json_object_get(config, "block_auto_adjust_ff_dim"))) {
+        json_int_t multiple = json_integer_value(json_object_get(config, "block_multiple_of"));
+
+        wide = 2 * json_integer_value(json_object_get(config, "block_ff_dim")) / 3;
+        json_object_set_new(config, "intermediate_size", json_integer((wide + multiple - 1) / multiple * multiple));
+    }
+    if (attention) {
+        json_object_set(config, "alibi_bias_max", json_object_get(attention, "alibi_bias_max"));
+        json_object_set(config, "clip_qkv", json_object_get(attention, "clip_qkv"));
+    }
+    for (json_int_t i = 0; list && i < json_integer_value(json_object_get(config, "num_hidden_layers")); i++) {
+        const char *kind = "conv";
+
+        if (!i) json_object_set_new(config, "layer_types", json_array());
+        for (size_t k = 0; k < json_array_size(list); k++)
+            if (json_integer_value(json_array_get(list, k)) == i) kind = "full_attention";
+        json_array_append_new(json_object_get(config, "layer_types"), json_string(kind));
+    }
 }
 
 static const char *find(const char *const (*list)[2], const char *name, size_t bytes)
@@ -367,6 +474,23 @@ static void put_windows(const struct values *v)
         gguf_write_bools(v->w, full(v, key, "attention.sliding_window_pattern"), slides, json_array_size(types));
 }
 
+static void put_kv_heads(const struct values *v, uint32_t heads)
+{
+    const json_t *types = json_object_get(v->config, "layer_types");
+    uint32_t list[64] = {0};
+    size_t n = json_array_size(types);
+    char key[128];
+
+    full(v, key, "attention.head_count_kv");
+    if (!(v->c->flags & MIXED)) {
+        gguf_write_u32(v->w, key, heads);
+        return;
+    }
+    for (size_t i = 0; i < n && i < 64; i++)
+        if (!strcmp(json_string_value(json_array_get(types, i)), "full_attention")) list[i] = heads;
+    gguf_write_u32s(v->w, key, list, n);
+}
+
 static uint64_t whole(const json_t *config, const char *field)
 {
     return (uint64_t)json_integer_value(json_object_get(config, field));
@@ -390,7 +514,7 @@ void conversion_values(const struct conversion *c, const json_t *config, struct 
     put_first(&v, "int", "embedding_length", "hidden_size", NULL, NULL);
     put_first(&v, "int", "feed_forward_length", "intermediate_size_mlp", "intermediate_size", NULL);
     put_first(&v, "int", "attention.head_count", "num_attention_heads", NULL, NULL);
-    gguf_write_u32(w, full(&v, key, "attention.head_count_kv"), latent ? 1 : (uint32_t)*kv_heads);
+    put_kv_heads(&v, latent ? 1 : (uint32_t)*kv_heads);
     put_first(&v, "real", "attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, NULL);
     put_first(&v, "real", "attention.layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", NULL);
     put_first(&v, "int", "expert_count", "num_local_experts", "num_experts", "n_routed_experts");

@@ -7,14 +7,17 @@
 #include "tests/support_gguf.h"
 
 enum {
-    PERMUTED = 1,      /* rows of q and k */
-    PLUS_ONE = 2,      /* norms */
-    TRANSPOSED = 4,    /* experts are stored [in][out] */
-    ALTERNATING = 8,   /* rows of gate and up */
-    TILED = 16,        /* value heads */
-    PARTIAL = 32,      /* rope.dimension_count is said */
-    SLIDES = 64,       /* attention.sliding_window is said */
-    SLIDES_WHERE = 128 /* and the pattern */
+    PERMUTED = 1,       /* rows of q and k */
+    PLUS_ONE = 2,       /* norms */
+    TRANSPOSED = 4,     /* experts are stored [in][out] */
+    ALTERNATING = 8,    /* rows of gate and up */
+    TILED = 16,         /* value heads */
+    PARTIAL = 32,       /* rope.dimension_count is said */
+    SLIDES = 64,        /* attention.sliding_window is said */
+    SLIDES_WHERE = 128, /* and the pattern */
+    TURNED = 256,       /* matrices of layers are stored [in][out] */
+    GROUPED = 512,      /* rows of q, k and v lie by head of keys */
+    MIXED = 1024        /* some layers do not attend */
 };
 
 struct conversion {
@@ -22,6 +25,7 @@ struct conversion {
     unsigned flags;
     const char *const (*names)[2];  /* of tensors that it calls otherwise than most; ended by NULLs */
     const char *const (*values)[3]; /* "int", "real" or "bool", key, field; ended by NULLs */
+    const char *prefix, *layers;    /* NULL: "model.", "layers" */
 };
 
 #define CONVERSION_FACTORS 128
@@ -31,6 +35,8 @@ struct conversion_factors {
 };
 
 const struct conversion *conversion_of(const json_t *config); /* NULL: none */
+/* Fields that older classes call otherwise get the usual names beside their own. */
+void conversion_words(json_t *config);
 /* rest: of a tensor of a layer, with its suffix. false: it has no name. */
 bool conversion_name(const struct conversion *c, const char *rest, char *out, size_t room);
 void conversion_values(const struct conversion *c, const json_t *config, struct gguf_writer *w, uint64_t *heads,

@@ -220,6 +220,61 @@ static void what_is_missing_is_named(void **state)
     refuse(&w, "llama.rope.scaling.type: \"spiral\" is not known");
 }
 
+/* The values of an LFM2 of two layers, which say with list how many heads of keys each has, or how many all have. */
+static void write_mixed(struct gguf_writer *w, const uint32_t *list, size_t n, uint32_t taps)
+{
+    static const uint64_t embed[2] = {8, 16};
+
+    gguf_write_begin(w);
+    gguf_write_string(w, "general.architecture", "lfm2");
+    gguf_write_u32(w, "lfm2.block_count", 2);
+    gguf_write_u32(w, "lfm2.embedding_length", 8);
+    gguf_write_u32(w, "lfm2.feed_forward_length", 4);
+    gguf_write_u32(w, "lfm2.attention.head_count", 2);
+    gguf_write_f32(w, "lfm2.attention.layer_norm_rms_epsilon", 1e-6);
+    if (n) gguf_write_u32s(w, "lfm2.attention.head_count_kv", list, n);
+    if (taps) gguf_write_u32(w, "lfm2.shortconv.l_cache", taps);
+    gguf_write_tensor(w, "token_embd.weight", 0, embed, 2, NULL, 8 * 16 * 4);
+}
+
+static void which_layers_attend_is_said(void **state)
+{
+    static const struct {
+        uint32_t list[2];
+        size_t n;
+        uint32_t taps;
+        const char *words;
+    } bad[] = {{{0, 1}, 2, 0, "lfm2.shortconv.l_cache: this value is missing"},
+               {{0}, 0, 3, "lfm2.attention.head_count_kv: a list of one number for each layer was expected"},
+               {{1}, 1, 3, "lfm2.attention.head_count_kv: 1 entries for 2 layers"},
+               {{0, 0}, 2, 3, "lfm2.attention.head_count_kv: no layer attends"},
+               {{1, 2}, 2, 3, "lfm2.attention.head_count_kv: it differs by the layer that attends"},
+               {{0, 1}, 2, 3, "shape [8] is missing"}};
+    struct gguf_writer w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_mixed(&w, bad[i].list, bad[i].n, bad[i].taps);
+        refuse(&w, bad[i].words);
+    }
+}
+
+static void keys_of_each_head_are_refused(void **state)
+{
+    static const uint64_t embed[2] = {8, 16};
+    struct gguf_writer w;
+
+    (void)state;
+    gguf_write_begin(&w);
+    gguf_write_string(&w, "general.architecture", "starcoder");
+    gguf_write_u32(&w, "starcoder.block_count", 1);
+    gguf_write_u32(&w, "starcoder.embedding_length", 8);
+    gguf_write_u32(&w, "starcoder.attention.head_count", 2);
+    gguf_write_f32(&w, "starcoder.attention.layer_norm_epsilon", 1e-5);
+    gguf_write_tensor(&w, "token_embd.weight", 0, embed, 2, NULL, 8 * 16 * 4);
+    refuse(&w, "starcoder.attention.head_count_kv: 2, and this architecture has one key for all heads");
+}
+
 /* Blocks that guess ahead do not run; what only sees or hears is left out, and said once. */
 static void what_does_not_run_is_left_out(void **state)
 {
@@ -294,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_file_by_all_its_names),     cmocka_unit_test(a_set_by_any_of_its_files),
         cmocka_unit_test(a_plan_needs_the_header_alone), cmocka_unit_test(what_is_missing_is_named),
+        cmocka_unit_test(which_layers_attend_is_said),   cmocka_unit_test(keys_of_each_head_are_refused),
         cmocka_unit_test(what_does_not_run_is_left_out), cmocka_unit_test(a_scale_of_all_is_an_operation),
     };
 

@@ -24,7 +24,8 @@ static const struct gguf_family *const families[] = {
     &gguf_stablelm,     &gguf_smollm3,    &gguf_ernie45,     &gguf_seed_oss,    &gguf_exaone4,   &gguf_gpt_oss,
     &gguf_internlm2,    &gguf_baichuan,   &gguf_llama4,      &gguf_qwen1,       &gguf_deepseek2, &gguf_qwen3_next,
     &gguf_qwen35,       &gguf_qwen35_moe, &gguf_dots1,       &gguf_ernie45_moe, &gguf_afmoe,     &gguf_cohere2_moe,
-    &gguf_exaone_moe,   &gguf_hy_v3,      &gguf_hunyuan_moe,
+    &gguf_exaone_moe,   &gguf_hy_v3,      &gguf_hunyuan_moe, &gguf_gpt2,        &gguf_starcoder, &gguf_gpt_neox,
+    &gguf_falcon,       &gguf_bloom,      &gguf_mpt,         &gguf_phi2,        &gguf_lfm2,      &gguf_lfm2_moe,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -48,8 +49,7 @@ void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...)
     gguf_fault(v->g, v->e, full_key(v, full, key), "%s", text);
 }
 
-/* NULL: there is none. */
-static const struct gguf_value *ask(struct gguf_values *v, const char *key)
+const struct gguf_value *gguf_ask(struct gguf_values *v, const char *key)
 {
     char full[KEY_BYTES];
     const struct gguf_value *x = gguf_find(v->g, full_key(v, full, key));
@@ -61,7 +61,7 @@ static const struct gguf_value *ask(struct gguf_values *v, const char *key)
 /* The value as a single one: of a list that is the same for each layer, its first. NULL: there is none. */
 static const struct gguf_value *single(struct gguf_values *v, const char *key)
 {
-    const struct gguf_value *x = ask(v, key);
+    const struct gguf_value *x = gguf_ask(v, key);
 
     if (v->e->code || !x || !x->array) return v->e->code ? NULL : x;
     if (x->type == GGUF_STRING || !x->count) {
@@ -213,26 +213,6 @@ void gguf_window(struct gguf_values *v)
         gguf_set_none(v, "sliding_window");
 }
 
-void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise)
-{
-    static const char key[] = "attention.sliding_window_pattern";
-    const struct gguf_value *x = ask(v, key);
-    json_t *list = json_array();
-
-    gguf_tell_pattern(v, key, otherwise);
-    if (x && !x->array) gguf_value_int(v, key, &otherwise);
-    if (x && x->array && (!gguf_is_kind(x, GGUF_BOOLS) || x->count < v->layers)) {
-        gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no booleans", x->count, v->layers);
-        x = NULL;
-    }
-    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
-        bool slides = x && x->array ? gguf_truth(x, i) : otherwise && (i + 1) % otherwise;
-
-        if (json_array_append_new(list, json_string(slides ? sliding : "full_attention"))) break;
-    }
-    gguf_set(v, "layer_types", list);
-}
-
 /* ---- what all families have ---- */
 
 /* Of heads, where no value says it: what the projection behind attention takes. */
@@ -250,7 +230,10 @@ static void attention(struct gguf_values *v)
 
     v->heads = gguf_value_needed(v, "attention.head_count");
     v->kv_heads = v->heads;
-    gguf_value_int(v, "attention.head_count_kv", &v->kv_heads);
+    if (v->family->mixed)
+        gguf_mixed_heads(v);
+    else
+        gguf_value_int(v, "attention.head_count_kv", &v->kv_heads);
     gguf_set_int(v, "num_attention_heads", v->heads);
     gguf_set_int(v, "num_key_value_heads", v->kv_heads);
     gguf_set_flag(v, "attention_bias", gguf_layer_has(v, "attn_q.bias") || gguf_layer_has(v, "attn_qkv.bias"));
@@ -301,6 +284,7 @@ static void norms(struct gguf_values *v)
                     "this value is missing, and the model cannot be understood without it");
     gguf_set_real(v, "rms_norm_eps", eps);
     gguf_set_real(v, "layer_norm_eps", eps);
+    gguf_set_real(v, "layer_norm_epsilon", eps);
 }
 
 /* An expert's width: what its matrices have; feed_forward_length may be that of layers without experts. */

@@ -3,6 +3,7 @@
  *   families/NAME.c   struct gguf_family beside the function that writes the family: what its files call things, what the
  *                     converter changed, and what llama.cpp knows of the architecture without being told
  *   gguf.c            general.architecture -> family; values -> a config, in the words of config.json
+ *   gguf_layers.c     values with an entry for each layer
  *   gguf_map.c        tensors under the names that the family asks for: renamed, sliced, with their dimensions turned
  *   gguf_tell.c       the way back: the values that a file would have, out of the same functions
  *   gguf_make.c       and the tensors, out of the same names: what a folder is as a file (gguf_make.h)
@@ -43,11 +44,14 @@ struct gguf_family {
     const char *class, *type;      /* what config.json calls it: architectures[0], model_type */
     const char *const *also;       /* further classes of which folders become files of it, ended by a NULL; or NULL */
     const struct gguf_name *names; /* of tensors of a layer, before the usual ones of Llama; ended by a NULL */
+    const struct gguf_name *top;   /* of tensors that stand once, beside the usual three; ended by a NULL, or NULL */
     /* NULL: "model.", "layers", "embed_tokens", "norm", "lm_head" */
     const char *prefix, *layers, *embed, *norm, *head;
     struct tensors_changes changes;
     bool partial; /* its class reads partial_rotary_factor */
     bool latent;  /* heads of attention have no keys of their own: the family reads their sizes itself */
+    bool mixed;   /* some layers do not attend: the list of their keys' heads says 0 there */
+    bool turned;  /* in the folder, matrices of layers are stored [in][out] */
     /* What differs from the fields that all have; NULL: nothing does. */
     void (*config)(struct gguf_values *v);
 };
@@ -76,6 +80,7 @@ const struct gguf_family *gguf_family_at(size_t i);
 /* ---- for families: values on one side, fields of the config on the other; sticky as config.h's getters ---- */
 
 struct gguf_telling;
+struct gguf_value;
 
 /* The same functions tell values when a file is made (gguf_tell.h): then g is empty, no value is there and nothing is refused,
  * gguf_field_...() and gguf_tell_...() put values into the file, and fields that are set go nowhere. */
@@ -90,6 +95,8 @@ struct gguf_values {
     uint64_t hidden, layers, heads, kv_heads, head_dim, rope_dim, experts, expert_inter; /* 0: not given */
 };
 
+/* The value of ARCHITECTURE.key, which counts as known from now on; NULL: there is none. */
+const struct gguf_value *gguf_ask(struct gguf_values *v, const char *key);
 /* A whole number of ARCHITECTURE.key; a list of one number for each layer counts where all are the same. false: it is not
  * there. */
 bool gguf_value_int(struct gguf_values *v, const char *key, uint64_t *out);
@@ -114,6 +121,10 @@ bool gguf_layer_has(const struct gguf_values *v, const char *name);
 /* layer_types by ARCHITECTURE.attention.sliding_window_pattern: a list of booleans, or a number n: all but each n-th. Without
  * it by the number otherwise. Those that slide are called sliding. */
 void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise);
+/* kv_heads of a family that is mixed: those that the layers that attend have. */
+void gguf_mixed_heads(struct gguf_values *v);
+/* layer_types of a family that is mixed: by the list of heads of keys, layers without any are called other. */
+void gguf_mixed_layers(struct gguf_values *v, const char *other);
 /* sliding_window, or none where there is none or 0. */
 void gguf_window(struct gguf_values *v);
 void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -134,4 +145,5 @@ extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen
     gguf_cohere, gguf_cohere2, gguf_starcoder2, gguf_stablelm, gguf_smollm3, gguf_ernie45, gguf_seed_oss, gguf_exaone4,
     gguf_dots1, gguf_ernie45_moe, gguf_afmoe, gguf_cohere2_moe, gguf_exaone_moe, gguf_hy_v3, gguf_hunyuan_moe,
     gguf_gpt_oss, gguf_internlm2, gguf_baichuan, gguf_llama4, gguf_qwen1, gguf_deepseek2, gguf_qwen3_next, gguf_qwen35,
-    gguf_qwen35_moe;
+    gguf_qwen35_moe, gguf_gpt2, gguf_starcoder, gguf_gpt_neox, gguf_falcon, gguf_bloom, gguf_mpt, gguf_phi2, gguf_lfm2,
+    gguf_lfm2_moe;

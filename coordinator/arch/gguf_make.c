@@ -131,6 +131,11 @@ static int add_top(struct gguf_making *k, const struct tensor *t)
     char name[NAME_BYTES], want[NAME_BYTES];
     const char *stored[] = {"token_embd", "output_norm"}, *called[] = {embed, norm};
 
+    for (const struct gguf_name *x = k->f->top; x && x->stored; x++) {
+        snprintf(want, sizeof want, "%s%s%s", k->prefix, x->name, suffix);
+        snprintf(name, sizeof name, "%s%s", x->stored, suffix);
+        if (!strcmp(t->name, want)) return add_plain(k, t, name);
+    }
     for (int i = 0; i < 2; i++) {
         snprintf(want, sizeof want, "%s%s%s", k->prefix, called[i], suffix);
         snprintf(name, sizeof name, "%s%s", stored[i], suffix);

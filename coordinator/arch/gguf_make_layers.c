@@ -130,6 +130,21 @@ static enum gguf_change change_of(const struct gguf_making *k, const char *store
     return n > 5 && !strcmp(stored + n - 5, "_norm") ? GGUF_PLUS_ONE : GGUF_SAME;
 }
 
+/* A matrix that the folder has [in][out]. */
+static int add_turned(struct gguf_making *k, const struct tensor *t, uint64_t layer, const char *stored,
+                      const char *suffix, uint32_t form)
+{
+    uint64_t dims[2] = {t->shape[0], t->shape[1]};
+    struct gguf_part x = plain_part(t, dims[1], dims[0]);
+    char name[NAME_BYTES];
+
+    snprintf(name, sizeof name, "blk.%llu.%s%s", (unsigned long long)layer, stored, suffix);
+    x.row_step = 1;
+    x.col_step = dims[1];
+    if (gguf_making_add(k, name, dims, 2, form)) gguf_making_part(k, x);
+    return -k->e->code;
+}
+
 static int add_one(struct gguf_making *k, const struct tensor *t, uint64_t layer, const char *stored,
                    const char *suffix, enum gguf_how how)
 {
@@ -142,6 +157,7 @@ static int add_one(struct gguf_making *k, const struct tensor *t, uint64_t layer
     if (form == FORMS) return -k->e->code;
     n = dims_of(t, dims);
     if (how == GGUF_ROW) n = 1;
+    if (k->f->turned && n == 2) return add_turned(k, t, layer, stored, suffix, form);
     snprintf(name, sizeof name, "blk.%llu.%s%s", (unsigned long long)layer, stored, suffix);
     x = gguf_making_add(k, name, dims, n, form);
     if (!x) return -k->e->code;
@@ -234,6 +250,36 @@ static int cut_qkv(struct gguf_making *k, const struct cut *c)
     return -k->e->code;
 }
 
+/* The same matrix, or its bias, as one: all of q, then all of k, then all of v. */
+static int join_grouped_qkv(struct gguf_making *k, const struct cut *c)
+{
+    uint64_t group = k->heads / k->kv_heads, hd = k->head_dim;
+    const uint64_t from[] = {0, group, group + 1}, many[] = {group, 1, 1};
+
+    if (c->rows != (k->heads + 2 * k->kv_heads) * hd) return no_name(k, c->t);
+    if (!begin(k, c, "attn_qkv", c->cols, c->rows, 0)) return -k->e->code;
+    for (int i = 0; i < 3; i++)
+        for (uint64_t h = 0; h < k->kv_heads; h++)
+            add_rows(k, c->t, c->form, c->cols, (h * (group + 2) + from[i]) * hd, many[i] * hd, (struct gguf_turn){0});
+    return -k->e->code;
+}
+
+static int join_grouped_bias(struct gguf_making *k, const struct tensor *t, uint64_t layer)
+{
+    uint32_t form = gguf_making_form(k, t);
+    struct gguf_made_tensor *x;
+    char name[NAME_BYTES];
+
+    if (form == FORMS) return -k->e->code;
+    if (k->heads != k->kv_heads || t->dims != 1 || t->shape[0] != 3 * k->heads * k->head_dim) return no_name(k, t);
+    snprintf(name, sizeof name, "blk.%llu.attn_qkv.bias", (unsigned long long)layer);
+    x = gguf_making_add(k, name, t->shape, 1, form);
+    if (!x) return -k->e->code;
+    x->turn = (struct gguf_turn){k->heads, 3, k->head_dim};
+    gguf_making_part(k, plain_part(t, 1, t->shape[0]));
+    return -k->e->code;
+}
+
 /* q, k, v and z of Qwen3-Next, by kind instead of by key head. */
 static int cut_qkvz(struct gguf_making *k, const struct cut *c)
 {
@@ -278,9 +324,15 @@ static int add_cut(struct gguf_making *k, const struct tensor *t, uint64_t layer
         int (*cut)(struct gguf_making *, const struct cut *);
     } cuts[] = {{"attention.wqkv.weight", cut_grouped_qkv},
                 {"self_attn.W_pack.weight", cut_qkv},
+                {"attention.query_key_value.weight", join_grouped_qkv},
+                {"self_attention.query_key_value.weight", join_grouped_qkv},
                 {"linear_attn.in_proj_qkvz.weight", cut_qkvz},
                 {"self_attn.kv_b_proj.weight", cut_kv_b}};
 
+    if (tensors_name_ends(rest, "attention.query_key_value.bias")) {
+        *is = true;
+        return join_grouped_bias(k, t, layer);
+    }
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         struct cut c = {.t = t, .layer = layer};
 

@@ -346,6 +346,7 @@ static int add_tensor(struct mapping *m, const struct gguf_tensor *t)
     static const char *const known[] = {"rope_freqs.", "rope_factors_long.", "rope_factors_short."};
     const char *suffix = suffix_of(t->name);
     size_t bytes = (size_t)(suffix - t->name);
+    const struct gguf_name *once;
     char name[NAME_BYTES];
     unsigned long long layer;
     int end = 0;
@@ -363,6 +364,8 @@ static int add_tensor(struct mapping *m, const struct gguf_tensor *t)
         snprintf(name, sizeof name, "%s%s%s", m->prefix, m->f->norm ? m->f->norm : "norm", suffix);
     else if (bytes == strlen("output") && !strncmp(t->name, "output", bytes))
         snprintf(name, sizeof name, "%s%s", m->f->head ? m->f->head : "lm_head", suffix);
+    else if ((once = find_name(m->f->top, t->name, bytes)))
+        snprintf(name, sizeof name, "%s%s%s", m->prefix, once->name, suffix);
     else
         return add_unknown(m, t);
     return add_as_is(m, t, name);

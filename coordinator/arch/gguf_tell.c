@@ -102,6 +102,32 @@ void gguf_tell_pattern(struct gguf_values *v, const char *key, uint64_t otherwis
     gguf_out_element(v->tells->out, v->tells->slides, v->layers);
 }
 
+bool gguf_tell_slides(const struct gguf_values *v)
+{
+    for (uint64_t i = 0; v->tells && i < v->layers; i++)
+        if (v->tells->slides[i]) return true;
+    return false;
+}
+
+void gguf_tell_mixed(struct gguf_values *v, const char *key)
+{
+    uint32_t *heads = v->tells ? calloc(v->layers + 1, sizeof *heads) : NULL;
+    const struct plan_shm *p = v->tells ? v->tells->program : NULL;
+    char full[KEY_BYTES];
+
+    if (v->tells && !heads) v->tells->failed = true;
+    for (uint64_t i = 0; heads && i < p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind == OP_ATTENTION && op->layer < v->layers) heads[op->layer] = op->attention.kv_heads;
+    }
+    if (heads && new_key(v, full, key)) {
+        gguf_out_array(v->tells->out, full, GGUF_U32, v->layers);
+        gguf_out_element(v->tells->out, heads, v->layers * sizeof *heads);
+    }
+    free(heads);
+}
+
 /* ---- what the program shows ---- */
 
 static const struct plan_op *first_op(const struct plan_shm *p, uint32_t kind)

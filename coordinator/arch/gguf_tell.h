@@ -36,3 +36,7 @@ void gguf_tell_cannot(struct gguf_values *v, const char *field, const char *why)
 
 /* Which layers slide, where it is not all but each otherwise-th. */
 void gguf_tell_pattern(struct gguf_values *v, const char *key, uint64_t otherwise);
+/* The number of keys' heads of each layer, 0 where it does not attend. */
+void gguf_tell_mixed(struct gguf_values *v, const char *key);
+/* Does any layer of the model that is told see a window only? */
+bool gguf_tell_slides(const struct gguf_values *v);

@@ -144,6 +144,7 @@ static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
                    {"blk.0.ffn_gate_inp.weight", {8, 2, 1}, 2}, {"blk.0.ffn_gate_exps.weight", {8, 4, 2}, 3},
                    {"blk.0.ffn_up_exps.weight", {8, 4, 2}, 3},  {"blk.0.ffn_down_exps.weight", {4, 8, 2}, 3},
                    {"rope_freqs.weight", {2, 1, 1}, 1}};
+    static const uint32_t heads = 2; /* of each layer */
     struct gguf_writer w;
     uint8_t *file, *whole;
     char key[128];
@@ -157,6 +158,12 @@ static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
     }
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", architecture);
     gguf_write_f32(&w, key, 1e-6);
+    if (!strncmp(architecture, "lfm2", 4)) {
+        snprintf(key, sizeof key, "%s.attention.head_count_kv", architecture);
+        gguf_write_u32s(&w, key, &heads, 1);
+        snprintf(key, sizeof key, "%s.shortconv.l_cache", architecture);
+        gguf_write_u32(&w, key, 3);
+    }
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
         gguf_write_tensor(&w, tensors[i].name, 0, tensors[i].dims, tensors[i].n_dims, NULL,
                           4 * tensors[i].dims[0] * tensors[i].dims[1] * tensors[i].dims[2]);
@@ -175,6 +182,9 @@ static void seeds(fuzz_emit *emit, void *arg)
     seed_model(emit, arg, "qwen3moe");
     seed_model(emit, arg, "deepseek2");
     seed_model(emit, arg, "gemma3");
+    seed_model(emit, arg, "lfm2moe");
+    seed_model(emit, arg, "falcon");
+    seed_model(emit, arg, "gpt2");
     seed(emit, arg, 3);
     seed(emit, arg, 2);
     emit(arg, "\0\0\0\0GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28);

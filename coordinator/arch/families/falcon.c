@@ -2,6 +2,7 @@
  * blocks side by side from one norm or two, or one after the other. BLOOM: ALiBi, and a norm of the embedding. Reference:
  * transformers, modeling_falcon.py, modeling_bloom.py; of Falcon's ALiBi the formula, which that code rounds to bfloat16. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 static struct stack fused(struct build *b, const struct rope_table *rope)
@@ -33,7 +34,7 @@ static bool falcon_grouped(struct build *b, bool groups)
         b->kv_heads = config_bool_or(b->c, "multi_query", true, b->e) ? 1 : b->heads;
     if (build_ok(b) && b->heads % b->kv_heads)
         config_fault(b->c, b->e, kv_names[0], "%u does not divide num_attention_heads %u", b->kv_heads, b->heads);
-    return groups || b->kv_heads != 1;
+    return !b->t->gguf && (groups || b->kv_heads != 1);
 }
 
 /* Which norms stand before the blocks; side by side where groups share keys, whatever parallel_attn says. */
@@ -47,7 +48,8 @@ static void falcon_norms(struct build *b, struct stack *s, bool groups)
     s->parallel_norms = groups && norms == 2;
     if (s->parallel_norms) {
         s->before_attention = "ln_attn";
-        s->before_mlp = "ln_mlp";
+        /* GGUF files have one name for this norm and that of the older models */
+        s->before_mlp = b->t->gguf ? "input_layernorm" : "ln_mlp";
     }
 }
 
@@ -100,9 +102,83 @@ void family_bloom(struct build *b)
         config_fault(b->c, b->e, "apply_residual_connection_post_layernorm", "true is not supported");
     s = fused(b, NULL);
     s.embed_norm = "word_embeddings_layernorm";
-    s.attention.grouped = true;
+    s.attention.grouped = !b->t->gguf;
     s.attention.alibi = stack_alibi(b, 8, 1);
     biases(&s, true);
     s.mlp.act = ACT_GELU_TANH;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF: q, k and v by kind instead of by head ---- */
+
+static const struct gguf_name falcon_names[] = {
+    {"attn_qkv", "self_attention.query_key_value", GGUF_AS_IS},
+    {"attn_output", "self_attention.dense", GGUF_AS_IS},
+    {"ffn_up", "mlp.dense_h_to_4h", GGUF_AS_IS},
+    {"ffn_down", "mlp.dense_4h_to_h", GGUF_AS_IS},
+    {"attn_norm_2", "ln_attn", GGUF_AS_IS},
+    {"attn_norm", "input_layernorm", GGUF_AS_IS},
+    {"attn_norm", "ln_mlp", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* Blocks stand side by side, and positions rotate, in all such files. */
+static void falcon_config(struct gguf_values *v)
+{
+    bool two = gguf_layer_has(v, "attn_norm_2.weight");
+
+    gguf_set_int(v, "num_kv_heads", v->kv_heads);
+    gguf_set_flag(v, "multi_query", true);
+    gguf_set_flag(v, "new_decoder_architecture", two || v->kv_heads != 1);
+    gguf_set_int(v, "num_ln_in_parallel_attn", two ? 2 : 1);
+    gguf_set_flag(v, "parallel_attn", true);
+    gguf_set_flag(v, "alibi", false);
+    gguf_set_flag(v, "bias", false);
+    gguf_set_text(v, "activation", "gelu");
+    gguf_field_int(v, "feed_forward_length", "ffn_hidden_size", 4 * v->hidden);
+}
+
+const struct gguf_family gguf_falcon = {
+    .architecture = "falcon",
+    .class = "FalconForCausalLM",
+    .type = "falcon",
+    .names = falcon_names,
+    .prefix = "transformer.",
+    .layers = "h",
+    .embed = "word_embeddings",
+    .norm = "ln_f",
+    .config = falcon_config,
+};
+
+static const struct gguf_name bloom_names[] = {
+    {"attn_qkv", "self_attention.query_key_value", GGUF_AS_IS},
+    {"attn_output", "self_attention.dense", GGUF_AS_IS},
+    {"ffn_up", "mlp.dense_h_to_4h", GGUF_AS_IS},
+    {"ffn_down", "mlp.dense_4h_to_h", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static const struct gguf_name bloom_top[] = {{"token_embd_norm", "word_embeddings_layernorm", GGUF_AS_IS},
+                                             {NULL, NULL, 0}};
+
+static void bloom_config(struct gguf_values *v)
+{
+    if (!v->tells && v->kv_heads != v->heads)
+        gguf_refuse(v, "attention.head_count_kv", "%llu, and this architecture has keys for each head",
+                    (unsigned long long)v->kv_heads);
+    gguf_field_int(v, "feed_forward_length", "n_inner", 4 * v->hidden);
+    gguf_field_int(v, "context_length", "seq_length", 2048);
+}
+
+const struct gguf_family gguf_bloom = {
+    .architecture = "bloom",
+    .class = "BloomForCausalLM",
+    .type = "bloom",
+    .names = bloom_names,
+    .top = bloom_top,
+    .prefix = "transformer.",
+    .layers = "h",
+    .embed = "word_embeddings",
+    .norm = "ln_f",
+    .config = bloom_config,
+};

@@ -2,6 +2,8 @@
  * matrix. GPT-2 stores its matrices [in][out]; GPTBigCode has one key for all heads, or else the rows of each head's q, k and v
  * together. Reference: transformers, modeling_gpt2.py, modeling_gpt_bigcode.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 static const struct build_size_names size_names = {.hidden = {"n_embd", "hidden_size"},
@@ -70,3 +72,60 @@ void family_gpt_bigcode(struct build *b)
         s.attention.grouped = true;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name gpt2_names[] = {
+    {"attn_norm", "ln_1", GGUF_AS_IS},
+    {"ffn_norm", "ln_2", GGUF_AS_IS},
+    {"attn_qkv", "attn.c_attn", GGUF_AS_IS},
+    {"attn_output", "attn.c_proj", GGUF_AS_IS},
+    {"ffn_up", "mlp.c_fc", GGUF_AS_IS},
+    {"ffn_down", "mlp.c_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static const struct gguf_name gpt2_top[] = {{"position_embd", "wpe", GGUF_AS_IS}, {NULL, NULL, 0}};
+
+static void gpt2_config(struct gguf_values *v)
+{
+    gguf_set_text(v, "activation_function", "gelu_pytorch_tanh");
+}
+
+const struct gguf_family gguf_gpt2 = {
+    .architecture = "gpt2",
+    .class = "GPT2LMHeadModel",
+    .type = "gpt2",
+    .names = gpt2_names,
+    .top = gpt2_top,
+    .prefix = "transformer.",
+    .layers = "h",
+    .embed = "wte",
+    .norm = "ln_f",
+    .turned = true,
+    .config = gpt2_config,
+};
+
+/* Files have one key for all heads, as all that were published do. */
+static void starcoder_config(struct gguf_values *v)
+{
+    gpt2_config(v);
+    gguf_set_flag(v, "multi_query", true);
+    if (v->tells && v->kv_heads != 1) gguf_tell_cannot(v, "multi_query", "keys for each head");
+    if (!v->tells && v->kv_heads != 1)
+        gguf_refuse(v, "attention.head_count_kv", "%llu, and this architecture has one key for all heads",
+                    (unsigned long long)v->kv_heads);
+}
+
+const struct gguf_family gguf_starcoder = {
+    .architecture = "starcoder",
+    .class = "GPTBigCodeForCausalLM",
+    .type = "gpt_bigcode",
+    .names = gpt2_names,
+    .top = gpt2_top,
+    .prefix = "transformer.",
+    .layers = "h",
+    .embed = "wte",
+    .norm = "ln_f",
+    .config = starcoder_config,
+};

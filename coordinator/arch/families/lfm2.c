@@ -2,6 +2,7 @@
  * others by attention with norms on q and k. Its MoE has experts in all layers but the first ones. Reference: transformers,
  * modeling_lfm2.py, modeling_lfm2_moe.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <string.h>
@@ -138,3 +139,72 @@ void family_lfm2_moe(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name lfm2_names[] = {
+    {"attn_norm", "operator_norm", GGUF_AS_IS},
+    {"ffn_norm", "ffn_norm", GGUF_AS_IS},
+    {"attn_output", "self_attn.out_proj", GGUF_AS_IS},
+    {"attn_q_norm", "self_attn.q_layernorm", GGUF_AS_IS},
+    {"attn_k_norm", "self_attn.k_layernorm", GGUF_AS_IS},
+    {"ffn_gate", "feed_forward.w1", GGUF_AS_IS},
+    {"ffn_up", "feed_forward.w3", GGUF_AS_IS},
+    {"ffn_down", "feed_forward.w2", GGUF_AS_IS},
+    {"ffn_gate_inp", "feed_forward.gate", GGUF_AS_IS},
+    {"exp_probs_b", "feed_forward.expert_bias", GGUF_BARE},
+    {"ffn_gate_exps", "feed_forward.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "feed_forward.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "feed_forward.switch_mlp.down_proj", GGUF_AS_IS},
+    {"shortconv.conv", "conv.conv", GGUF_AS_IS},
+    {"shortconv.in_proj", "conv.in_proj", GGUF_AS_IS},
+    {"shortconv.out_proj", "conv.out_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* The last norm is called by the embedding in files of today, by what it is in others. */
+static const struct gguf_name lfm2_top[] = {{"token_embd_norm", "embedding_norm", GGUF_AS_IS}, {NULL, NULL, 0}};
+
+static void lfm2_config(struct gguf_values *v)
+{
+    double eps = 0;
+
+    gguf_tell_field(v, "shortconv.l_cache", "conv_L_cache");
+    if (!v->tells) gguf_set_int(v, "conv_L_cache", gguf_value_needed(v, "shortconv.l_cache"));
+    if (gguf_value_real(v, "attention.layer_norm_rms_epsilon", &eps)) gguf_set_real(v, "norm_eps", eps);
+    gguf_set_flag(v, "conv_bias", gguf_layer_has(v, "shortconv.in_proj.bias"));
+    gguf_set_flag(v, "block_auto_adjust_ff_dim", false);
+    gguf_mixed_layers(v, "conv");
+}
+
+static void lfm2_moe_config(struct gguf_values *v)
+{
+    lfm2_config(v);
+    gguf_field_int(v, "leading_dense_block_count", "num_dense_layers", 0);
+    gguf_field_real(v, "expert_weights_scale", "routed_scaling_factor", 1);
+    gguf_set_flag(v, "norm_topk_prob", true);
+    gguf_set_flag(v, "use_expert_bias", gguf_layer_has(v, "exp_probs_b.bias"));
+    gguf_tell_int(v, "expert_gating_func", 2);
+}
+
+const struct gguf_family gguf_lfm2 = {
+    .architecture = "lfm2",
+    .class = "Lfm2ForCausalLM",
+    .type = "lfm2",
+    .names = lfm2_names,
+    .top = lfm2_top,
+    .norm = "embedding_norm",
+    .mixed = true,
+    .config = lfm2_config,
+};
+
+const struct gguf_family gguf_lfm2_moe = {
+    .architecture = "lfm2moe",
+    .class = "Lfm2MoeForCausalLM",
+    .type = "lfm2_moe",
+    .names = lfm2_names,
+    .top = lfm2_top,
+    .norm = "embedding_norm",
+    .mixed = true,
+    .config = lfm2_moe_config,
+};

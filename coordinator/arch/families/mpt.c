@@ -1,6 +1,8 @@
 /* MPT: ALiBi, layer norms without biases, q, k and v in one matrix and perhaps clipped. Reference: transformers,
  * modeling_mpt.py; of alibi_bias_max, which that leaves at 8, the modeling_mpt.py published with the weights. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -78,3 +80,54 @@ void family_mpt(struct build *b)
     s.tied = build_tied(b);
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name mpt_names[] = {
+    {"attn_norm", "norm_1", GGUF_AS_IS},
+    {"ffn_norm", "norm_2", GGUF_AS_IS},
+    {"attn_qkv", "attn.Wqkv", GGUF_AS_IS},
+    {"attn_output", "attn.out_proj", GGUF_AS_IS},
+    {"ffn_up", "ffn.up_proj", GGUF_AS_IS},
+    {"ffn_down", "ffn.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void mpt_tell(struct gguf_values *v)
+{
+    const json_t *o = config_field(v->tells->config, "attn_config", false),
+                 *most = json_object_get(o, "alibi_bias_max"), *clip = json_object_get(o, "clip_qkv");
+
+    gguf_tell_real(v, "attention.max_alibi_bias", json_is_number(most) ? json_number_value(most) : 8);
+    if (json_is_number(clip)) gguf_tell_real(v, "attention.clamp_kqv", json_number_value(clip));
+}
+
+static void mpt_config(struct gguf_values *v)
+{
+    json_t *o = json_object();
+    double most = 0, clip;
+
+    if (v->tells) mpt_tell(v);
+    gguf_value_real(v, "attention.max_alibi_bias", &most);
+    json_object_set_new(o, "alibi", json_boolean(most > 0));
+    json_object_set_new(o, "alibi_bias_max", json_real(most));
+    if (gguf_value_real(v, "attention.clamp_kqv", &clip) && clip > 0)
+        json_object_set_new(o, "clip_qkv", json_real(clip));
+    gguf_set(v, "attn_config", o);
+    if (!v->tells && v->kv_heads != v->heads)
+        gguf_refuse(v, "attention.head_count_kv", "fewer heads of keys than of queries are not supported");
+    gguf_field_int(v, "feed_forward_length", "ffn_hidden_size", 4 * v->hidden);
+    gguf_field_int(v, "context_length", "max_seq_len", 2048);
+}
+
+const struct gguf_family gguf_mpt = {
+    .architecture = "mpt",
+    .class = "MptForCausalLM",
+    .type = "mpt",
+    .names = mpt_names,
+    .prefix = "transformer.",
+    .layers = "blocks",
+    .embed = "wte",
+    .norm = "norm_f",
+    .config = mpt_config,
+};

@@ -3,6 +3,7 @@
  * transformers, modeling_olmo.py, modeling_olmo2.py, modeling_olmo3.py. */
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #define OLMO_EPS 1e-5f /* of its norms; no field says it */
@@ -141,19 +142,26 @@ static const struct gguf_name olmo2_names[] = {
     {NULL, NULL, 0},
 };
 
-/* OLMo 3 says olmo2 too. */
+static const char *const olmo2_also[] = {"Olmo3ForCausalLM", NULL};
+
+/* OLMo 3 says olmo2 too: it is the one that slides. */
 static void olmo2_config(struct gguf_values *v)
 {
     uint64_t window = 0;
 
     gguf_value_int(v, "attention.sliding_window", &window);
-    if (window) gguf_refuse(v, "attention.sliding_window", "OLMo 3, which slides, is not supported");
+    if (!window && !gguf_tell_slides(v)) return;
+    gguf_set(v, "architectures", json_pack("[s]", "Olmo3ForCausalLM"));
+    gguf_set_text(v, "model_type", "olmo3");
+    gguf_layer_types(v, "sliding_attention", 4);
+    gguf_window(v);
 }
 
 const struct gguf_family gguf_olmo2 = {
     .architecture = "olmo2",
     .class = "Olmo2ForCausalLM",
     .type = "olmo2",
+    .also = olmo2_also,
     .names = olmo2_names,
     .config = olmo2_config,
 };

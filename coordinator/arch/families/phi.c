@@ -62,3 +62,25 @@ const struct gguf_family gguf_phi3 = {
     .partial = true,
     .config = gguf_window,
 };
+
+static const struct gguf_name phi2_names[] = {
+    {"attn_output", "self_attn.dense", GGUF_AS_IS},
+    {"ffn_up", "mlp.fc1", GGUF_AS_IS},
+    {"ffn_down", "mlp.fc2", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void phi2_config(struct gguf_values *v)
+{
+    gguf_set_text(v, "hidden_act", "gelu_new");
+}
+
+const struct gguf_family gguf_phi2 = {
+    .architecture = "phi2",
+    .class = "PhiForCausalLM",
+    .type = "phi",
+    .names = phi2_names,
+    .norm = "final_layernorm",
+    .partial = true,
+    .config = phi2_config,
+};

@@ -1,0 +1,62 @@
+/* Values with an entry for each layer: which see a window only, and which attend at all. */
+#include <inttypes.h>
+#include <stdio.h>
+#include "coordinator/arch/gguf_tell.h"
+
+void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise)
+{
+    static const char key[] = "attention.sliding_window_pattern";
+    const struct gguf_value *x = gguf_ask(v, key);
+    json_t *list = json_array();
+
+    gguf_tell_pattern(v, key, otherwise);
+    if (x && !x->array) gguf_value_int(v, key, &otherwise);
+    if (x && x->array && (!gguf_is_kind(x, GGUF_BOOLS) || x->count < v->layers)) {
+        gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no booleans", x->count, v->layers);
+        x = NULL;
+    }
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
+        bool slides = x && x->array ? gguf_truth(x, i) : otherwise && (i + 1) % otherwise;
+
+        if (json_array_append_new(list, json_string(slides ? sliding : "full_attention"))) break;
+    }
+    gguf_set(v, "layer_types", list);
+}
+
+/* Of the layers that attend: all have as many heads of keys. */
+void gguf_mixed_heads(struct gguf_values *v)
+{
+    static const char key[] = "attention.head_count_kv";
+    const struct gguf_value *x = gguf_ask(v, key);
+    int64_t most = 0;
+
+    if (!x || !x->array) {
+        gguf_value_int(v, key, &v->kv_heads);
+        return;
+    }
+    if (!gguf_is_kind(x, GGUF_INTS) || x->count < v->layers) {
+        gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no whole numbers", x->count, v->layers);
+        return;
+    }
+    for (uint64_t i = 0; i < v->layers; i++) {
+        int64_t n = gguf_int(x, i);
+
+        if (n && most && n != most) gguf_refuse(v, key, "it differs by the layer that attends, which is not supported");
+        if (n) most = n;
+    }
+    if (most <= 0) gguf_refuse(v, key, "no layer attends, and the architecture has some that do");
+    v->kv_heads = (uint64_t)most;
+}
+
+void gguf_mixed_layers(struct gguf_values *v, const char *other)
+{
+    static const char key[] = "attention.head_count_kv";
+    const struct gguf_value *x = gguf_ask(v, key);
+    json_t *list = json_array();
+
+    gguf_tell_mixed(v, key);
+    if (!x || !x->array) gguf_refuse(v, key, "a list of one number for each layer was expected: it says which attend");
+    for (uint64_t i = 0; i < v->layers && x && !v->e->code; i++)
+        if (json_array_append_new(list, json_string(gguf_int(x, i) ? "full_attention" : other))) break;
+    gguf_set(v, "layer_types", list);
+}
