@@ -40,6 +40,7 @@ enum option_mps { OPTION_MPS_AUTO, OPTION_MPS_ON, OPTION_MPS_OFF };
 #define OPTION_SPECULATE_AUTO (-1)
 /* In the order of the words of --to; behind the first in that of enum pack_form. */
 enum option_pack { PACK_LOSSLESS, PACK_Q8, PACK_Q6, PACK_Q5, PACK_Q4, PACK_BF16, PACK_F16, PACK_F32, PACK_AUTO };
+enum option_switch { OPTION_ON, OPTION_OFF };
 enum option_think { THINK_SHOW, THINK_HIDE, THINK_OFF };
 
 struct source;
@@ -116,8 +117,9 @@ struct options {
     const char *api_key_file; /* more of them, or NULL */
     char **alias;             /* further names of the model; the array is owned */
     size_t aliases;
-    double drain;     /* seconds for what runs when it is told to end */
-    double heartbeat; /* seconds between signs of life of an answer that takes its time; 0: none */
+    double drain;      /* seconds for what runs when it is told to end */
+    int match_answers; /* enum option_switch: chats that go on from an answer take its tokens over */
+    double heartbeat;  /* seconds between signs of life of an answer that takes its time; 0: none */
 
     /* What comes out besides text. */
     bool resume; /* batch: goes on with what --out holds already */

@@ -245,6 +245,9 @@ const struct option_flag option_flags[] = {
      "a further name of the model; may be given several times"},
     {"drain", 0, KIND_REAL, GROUP_SERVER, BIT(SERVE), AT(drain), 0, 0, 1e6, "SECONDS", "30",
      "how long what runs may go on when the server is told to end"},
+    {"match-answers", 0, KIND_CHOICE, GROUP_SERVER, BIT(SERVE), AT(match_answers), 0, OPTION_ON, 0, "on|off", "on",
+     "a chat that brings an answer's text back goes on from the tokens that were said, which the KV cache holds; off: "
+     "every prompt is tokenized anew"},
     {"heartbeat", 0, KIND_REAL, GROUP_SERVER, BIT(SERVE), AT(heartbeat), 0, 0, 1e6, "SECONDS", "10",
      "between signs of life of an answer that takes its time; 0: none"},
 

@@ -22,6 +22,7 @@ void ask_free(struct ask *a)
     grammar_close(a->grammar);
     json_decref(a->tools);
     json_decref(a->frame);
+    free(a->text);
     free(a->prompt);
     free(a->stop);
     free(a->bias);

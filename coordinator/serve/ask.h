@@ -25,6 +25,8 @@ struct ask {
     bool progress;      /* events that tell how far the prompt is */
     bool echo, ignore_eos, raw_reasoning;
     bool thinks; /* the prompt ends within an open tag of thinking */
+    char *text;  /* of a chat's prompt, where answers are kept; or NULL */
+    size_t text_bytes;
     struct token_ids *prompt;
     uint32_t prompts, n; /* n choices of each */
     uint64_t max_tokens; /* 0: the prompt is scored, nothing is said */

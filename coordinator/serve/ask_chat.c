@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/serve/answers.h"
 #include "coordinator/serve/ask.h"
 #include "coordinator/serve/body.h"
 #include "coordinator/serve/forms.h"
@@ -227,6 +228,8 @@ int ask_chat_prompt(const struct facts *x, const json_t *body, const json_t *too
     json_decref(list);
     if (!rc && ids && tokenizer_encode(x->tokenizer, rendered, n, false, ids, &e))
         rc = fault_set(f, e.code == ENOMEM ? 500 : 400, "messages", NULL, "%.400s", e.text);
+    if (!rc && ids && x->answers && answers_match(x->answers, rendered, n, ids, &e))
+        rc = fault_set(f, 500, NULL, NULL, "%.400s", e.text);
     if (!rc && close) *close = think_left_open(&x->think, rendered, n);
     if (!rc && text) {
         *text = rendered;
@@ -281,7 +284,8 @@ int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct
     if (!rc) rc = read_logprobs(a, body, f);
     if (!rc) rc = read_formats(a, body, f);
     if (!rc) rc = ask_tools(a, x, body, &forced, f);
-    if (!rc) rc = ask_chat_prompt(x, body, a->tools, &a->prompt[0], NULL, NULL, &close, f);
+    if (!rc)
+        rc = ask_chat_prompt(x, body, a->tools, &a->prompt[0], x->answers ? &a->text : NULL, &a->text_bytes, &close, f);
     a->thinks = close != NULL;
     if (!rc) rc = forms_read(&a->grammar, x, body, close, f);
     if (!rc && a->grammar && a->tools)

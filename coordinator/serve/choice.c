@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "coordinator/serve/answers.h"
 #include "coordinator/serve/forms.h"
 #include "coordinator/serve/job.h"
 #include "coordinator/serve/reply.h"
@@ -279,6 +280,19 @@ int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *s
     return rc;
 }
 
+void choice_remember(struct choice *c)
+{
+    const struct ask *a = c->job->ask;
+    const struct sequence *q = c->sequence;
+    uint32_t prompt = (uint32_t)choice_prompt(c)->count, count = sequence_count(q);
+
+    if (sequence_ended(q) == SEQUENCE_TOKEN) count--; /* what ended it is no part of its text */
+    if (c->remembered || c->state != CHOICE_SPEAKS || !a->text || count <= prompt) return;
+    c->remembered = true;
+    answers_keep(c->job->facts->answers, a->text, a->text_bytes, sequence_tokens(q), prompt,
+                 sequence_tokens(q) + prompt, count - prompt);
+}
+
 int choice_conclude(struct choice *c, struct scheduler *s, struct error *e)
 {
     const struct ask *a = c->job->ask;
@@ -286,6 +300,7 @@ int choice_conclude(struct choice *c, struct scheduler *s, struct error *e)
     int rc = 0;
 
     if (c->state == CHOICE_SCORES && a->max_tokens) return speak(c, s, e);
+    choice_remember(c); /* before its end is told: a client may go on at once */
     if (!a->max_tokens) say_echo(c);
     if (!c->stopped) rc = completion_finish(c->completion, &c->stopped, e);
     if (!rc && c->before) rc = tools_finish(c->tools, e);

@@ -52,6 +52,7 @@ struct choice {
     bool before;
     bool opened;  /* its first event was sent */
     bool stopped; /* by a stop text */
+    bool remembered;
     /* events of streams whose answers have parts: the one that is open, and how many there were */
     enum { PART_NONE, PART_TEXT, PART_THOUGHT } part;
     uint32_t parts;
@@ -67,5 +68,7 @@ uint32_t choice_limit(const struct choice *c); /* tokens that its sequence may h
 void choice_progress(struct choice *c, uint32_t done);
 /* Its sequence holds the prompt; it joins. */
 int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *scratch, struct error *e);
+/* What it has said so far is kept for prompts that bring its text back. Once, while it has its sequence. */
+void choice_remember(struct choice *c);
 /* Its sequence has ended: goes on with what comes next, or says its last words and is ENDED. */
 int choice_conclude(struct choice *c, struct scheduler *s, struct error *e);

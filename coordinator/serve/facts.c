@@ -4,10 +4,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "coordinator/serve/answers.h"
 #include "coordinator/serve/forms.h"
 #include "coordinator/source/template.h"
 
-#define MAX_TOKENS 512 /* a forgotten max_tokens must not cost a day */
+#define ANSWERS_EACH  4                 /* that are kept, for each that may run */
+#define ANSWERS_BYTES ((size_t)8 << 20) /* of their texts and tokens */
+#define MAX_TOKENS    512               /* a forgotten max_tokens must not cost a day */
 
 static void name_model(char *out, size_t room, const char *path)
 {
@@ -69,8 +72,17 @@ int facts_open(struct facts *x, struct instance *i, struct error *e)
     return forms_open(&x->forms, x->tokenizer, x->vocab, e);
 }
 
+int facts_match_answers(struct facts *x, struct error *e)
+{
+    struct answers_config c = {.tokenizer = x->tokenizer, .most = ANSWERS_EACH * x->parallel, .bytes = ANSWERS_BYTES};
+
+    return !x->template || instance_plan(x->instance)->states.count ? 0 : answers_open(&x->answers, &c, e);
+}
+
 void facts_close(struct facts *x)
 {
+    answers_close(x->answers);
+    x->answers = NULL;
     forms_close(x->forms);
     x->forms = NULL;
 }

@@ -11,6 +11,7 @@
 #define FACTS_SPOKEN_MAX (THINK_TOKENS_MAX + 16)
 
 struct forms;
+struct answers;
 
 struct facts {
     struct instance *instance;
@@ -28,15 +29,18 @@ struct facts {
     char **alias;   /* more of them */
     size_t aliases;
     uint32_t context, vocab;
-    uint32_t parallel;   /* sequences at once */
-    uint32_t max_tokens; /* of an answer, where a request says nothing */
-    struct forms *forms; /* of answers: its own lock */
-    int64_t created;     /* seconds since 1970 */
+    uint32_t parallel;       /* sequences at once */
+    uint32_t max_tokens;     /* of an answer, where a request says nothing */
+    struct forms *forms;     /* of answers: its own lock */
+    struct answers *answers; /* what chats were told, for those that go on; its own lock. NULL: not kept */
+    int64_t created;         /* seconds since 1970 */
 };
 
 /* Of an answer, where a request says nothing. */
 uint32_t facts_max_tokens(const struct options *o);
 /* Of an instance that was started, and outlives the facts. */
 int facts_open(struct facts *x, struct instance *i, struct error *e);
+/* Chats that go on from an answer take its tokens over, where rows of the cache can be shared. */
+int facts_match_answers(struct facts *x, struct error *e);
 void facts_close(struct facts *x);
 bool facts_serves(const struct facts *x, const char *model);

@@ -64,7 +64,8 @@ void routes_props(struct routes *r, struct exchange *x)
                f->template ? "true" : "false");
     out_format(&b,
                ",\"default_generation_settings\":{\"n_ctx\":%u,\"max_tokens\":%u,\"temperature\":%.9g,\"top_k\":%d,"
-               "\"top_p\":%.9g,\"min_p\":%.9g,\"repeat_penalty\":%.9g}}",
-               f->context, f->max_tokens, s->temperature, s->top_k, s->top_p, s->min_p, s->repeat_penalty);
+               "\"top_p\":%.9g,\"min_p\":%.9g,\"repeat_penalty\":%.9g},\"match_answers\":%s}",
+               f->context, f->max_tokens, s->temperature, s->top_k, s->top_p, s->min_p, s->repeat_penalty,
+               f->answers ? "true" : "false");
     routes_json(x, &b);
 }

@@ -172,6 +172,7 @@ static int start(struct server *s, struct error *e)
     if (!rc) rc = instance_start(s->instance, &load, e);
     if (rc) return rc;
     if ((rc = facts_open(&s->facts, s->instance, e))) return rc;
+    if (o->match_answers == OPTION_ON && (rc = facts_match_answers(&s->facts, e))) return rc;
     atomic_store(&s->metrics.kv_rows, instance_plan(s->instance)->run.kv_rows);
     s->metrics.predicted_seconds = instance_summary(s->instance)->predicted_seconds_per_token;
     return work_open(&s->work,

@@ -171,6 +171,7 @@ static void retire(struct work *w, struct choice *c)
 {
     if (!c->sequence) return;
     scheduler_leave(w->scheduler, c->sequence);
+    choice_remember(c);
     prefixes_keep(w->prefixes, c->sequence);
     c->sequence = NULL;
     for (uint32_t i = 0; i < w->actives; i++)
