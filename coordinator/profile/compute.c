@@ -69,18 +69,6 @@ static int many(struct profile_run *r, struct error *e)
     return rc;
 }
 
-/* What stands in for tiles is no units, and those of one tile do not serve another. */
-static int refuse_packed(const struct plan_shm *p, struct error *e)
-{
-    for (uint64_t i = 0; i < p->matrices.count; i++)
-        if (plan_matrices(p)[i].unit_rows)
-            return error_set(
-                e, ENOTSUP,
-                "compute is not measured alone with a packed folder: `sluice profile pipeline` measures it "
-                "with all stages, and `sluice doctor` how fast it unpacks");
-    return 0;
-}
-
 static int start_cpu(struct profile_run *r, struct error *e)
 {
     int rc;
@@ -103,7 +91,6 @@ int profile_compute(struct profile_run *r, struct error *e)
     if (!cuda) r->settings.cache_slots = STUB_SOURCE_SLOTS;
     rc = profile_plan(r, cuda, e);
 
-    if (!rc) rc = refuse_packed(r->plan, e);
     if (!rc) rc = cuda ? profile_start(r, 0, e) : start_cpu(r, e);
     if (!rc && cuda) rc = profile_sweeps(r, 1, profile_ns(r, ROUND_NS), e);
     if (!rc) rc = few(r, e);

@@ -4,7 +4,7 @@
  *            the model has experts, some of their tiles are asked for all the time.
  *   hand-on  stands in for the reader and compute around transfer: entries go in at one end and are given back at the other.
  *   source   stands in for the reader (and transfer, where it was not started) for compute: every tile of every sweep, resident
- *            tiles and whatever compute asks for, all from memory that was filled once and is never written again. What
+ *            tiles and whatever compute asks for, all from memory that was filled once; only headers of packed units change. What
  *            lies there are no weights, but numbers of the same form and a harmless size: the arithmetic is the same.
  *
  * Stub stages work in threads of their own, between stub_go() and stub_pause(). */

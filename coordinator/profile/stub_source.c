@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/profile/stub_units.h"
 #include "proto/ring.h"
 #include "proto/rows.h"
 #include "proto/epoch.h"
@@ -20,7 +21,10 @@ struct stub_source {
     const struct plan_shm *plan;
     struct ring ring[LANES];
     uint32_t segment;
-    bool recycles; /* a place is a slot that transfer still reads: it is not used again before its entry is released */
+    /* Packed tiles for who computes: every place holds the headers of one tile's units, or none (PLAN_NONE). */
+    uint8_t *bytes;
+    uint32_t *held; /* [sweep, then other]; NULL: nothing is packed, or nobody unpacks it */
+    bool recycles;  /* a place is a slot that transfer still reads: it is not used again before its entry is released */
     uint64_t base[4], places[4]; /* of the segment: sweep, experts, other, rows */
     uint64_t sweep, tile;
     uint64_t freed[LANES]; /* entries that came back and were looked at */
@@ -62,11 +66,12 @@ static void fill(const struct stub_source *s, uint8_t *segment)
     const struct plan_shm *p = s->plan;
     const struct plan_tile *t = plan_tiles(p);
     uint64_t slot = p->run.slot_bytes;
-    int usual = filler(plan_matrices(p)[p->spec.embed_matrix].form);
+    int usual = s->held ? 0 : filler(plan_matrices(p)[p->spec.embed_matrix].form);
 
     memset(segment + s->base[OTHER], usual, s->places[OTHER] * slot);
     memset(segment + s->base[ROWS], usual, s->places[ROWS] * p->run.row_slot_bytes);
     memset(segment + s->base[SWEEP], usual, s->places[SWEEP] * slot);
+    if (s->held) return;
     for (uint64_t i = 0; i < s->places[SWEEP] && i < p->spec.sweep_tiles; i++)
         fill_tile(segment + s->base[SWEEP] + i * slot, p, t + i);
     for (uint64_t i = 0; i < s->places[EXPERTS]; i++)
@@ -92,12 +97,12 @@ static void lay_out(struct stub_source *s, int device)
     const struct plan_run *r = &s->plan->run;
     uint64_t slots = device ? r->host_cache_bytes / r->slot_bytes : r->reader_slots[LANE_SWEEP];
 
-    s->recycles = !device;
+    s->recycles = !device || s->held;
     s->segment = device ? SEGMENT_CACHE : SEGMENT_ARENA;
     if (device) {
         s->places[OTHER] = OTHER_PLACES;
         slots -= OTHER_PLACES;
-        s->places[EXPERTS] = s->plan->spec.demand_tiles ? slots / 2 : 0;
+        s->places[EXPERTS] = s->plan->spec.demand_tiles && !s->held ? slots / 2 : 0;
         if (s->places[EXPERTS]) s->places[EXPERTS] -= s->places[EXPERTS] % plan_expert_tiles(s->plan)->each;
         s->places[SWEEP] = slots - s->places[EXPERTS];
     } else {
@@ -108,6 +113,10 @@ static void lay_out(struct stub_source *s, int device)
     s->base[OTHER] = s->base[EXPERTS] + s->places[EXPERTS] * r->slot_bytes;
     s->base[ROWS] = device ? s->base[OTHER] : plan_slots_before(r, r->reader_slots, LANE_ROWS);
     s->places[ROWS] = device ? OTHER_PLACES : r->reader_slots[LANE_ROWS];
+    if (!s->held) return;
+    s->places[OTHER]--; /* rows are numbers, which headers are not: they have the last place for themselves */
+    s->base[ROWS] += s->places[OTHER] * r->slot_bytes;
+    s->places[ROWS] = 1;
 }
 
 void stub_source_plan(struct plan_shm *plan)
@@ -134,6 +143,14 @@ int stub_source_open(struct stub_source **out, struct engine *engine, const stru
     for (int i = 0; i < LANES; i++)
         ring_attach(&s->ring[i], s->run, device, (enum lane_id)i, device ? STAGE_COMPUTE : STAGE_TRANSFER);
     s->rows_each = (uint32_t)(plan->run.row_slot_bytes / plan_row_stride(plan));
+    if (device && stub_units_any(plan)) { /* as many as there can be */
+        uint64_t most = plan->run.host_cache_bytes / plan->run.slot_bytes + OTHER_PLACES;
+
+        s->bytes = engine_cache(engine);
+        s->held = calloc(most, sizeof *s->held);
+        if (!s->held) return error_set(e, ENOMEM, "out of memory");
+        memset(s->held, 0xff, most * sizeof *s->held);
+    }
     lay_out(s, device);
     fill(s, device ? engine_cache(engine) : engine_arena(engine));
     return 0;
@@ -141,6 +158,7 @@ int stub_source_open(struct stub_source **out, struct engine *engine, const stru
 
 void stub_source_close(struct stub_source *s)
 {
+    if (s) free(s->held);
     free(s);
 }
 
@@ -189,16 +207,26 @@ static void send(struct stub_source *s, enum lane_id lane, uint64_t place, uint3
     ring_publish(&s->ring[lane]);
 }
 
+/* The place is free: what it held is forgotten, and it becomes this tile's. i: its number among all. */
+static void hold(struct stub_source *s, uint64_t i, uint64_t place, uint32_t tile)
+{
+    if (!s->held || s->held[i] == tile) return;
+    if (s->held[i] != PLAN_NONE) stub_units_put(s->plan, s->bytes + place, s->held[i], true);
+    stub_units_put(s->plan, s->bytes + place, tile, false);
+    s->held[i] = tile;
+}
+
 bool stub_source_sweep(struct stub_source *s)
 {
     const struct plan_shm *p = s->plan;
     bool did = false;
 
     while (p->spec.sweep_tiles && room(s, LANE_SWEEP, s->places[SWEEP])) {
-        uint64_t seq = ring_published(&s->ring[LANE_SWEEP]);
+        uint64_t i = ring_published(&s->ring[LANE_SWEEP]) % s->places[SWEEP],
+                 place = s->base[SWEEP] + i * p->run.slot_bytes;
 
-        send(s, LANE_SWEEP, s->base[SWEEP] + seq % s->places[SWEEP] * p->run.slot_bytes, (uint32_t)s->tile, 0,
-             plan_tiles(p)[s->tile].bytes);
+        hold(s, i, place, (uint32_t)s->tile);
+        send(s, LANE_SWEEP, place, (uint32_t)s->tile, 0, plan_tiles(p)[s->tile].bytes);
         if (++s->tile == p->spec.sweep_tiles) {
             s->tile = 0;
             s->sweep++;
@@ -208,17 +236,19 @@ bool stub_source_sweep(struct stub_source *s)
     return did;
 }
 
-static uint64_t other_place(struct stub_source *s)
+static uint64_t other_place(struct stub_source *s, uint32_t tile)
 {
-    uint64_t seq = ring_published(&s->ring[LANE_REQUEST]);
+    uint64_t i = ring_published(&s->ring[LANE_REQUEST]) % s->places[OTHER],
+             place = s->base[OTHER] + i * s->plan->run.slot_bytes;
 
-    return s->base[OTHER] + seq % s->places[OTHER] * s->plan->run.slot_bytes;
+    hold(s, s->places[SWEEP] + i, place, tile);
+    return place;
 }
 
 static void answer(struct stub_source *s)
 {
-    uint64_t place =
-        s->places[EXPERTS] ? s->base[EXPERTS] + expert_place(s, s->asked) * s->plan->run.slot_bytes : other_place(s);
+    uint64_t place = s->places[EXPERTS] ? s->base[EXPERTS] + expert_place(s, s->asked) * s->plan->run.slot_bytes
+                                        : other_place(s, s->asked);
 
     send(s, LANE_REQUEST, place, s->asked, 0, plan_tiles(s->plan)[s->asked].bytes);
 }
@@ -258,7 +288,7 @@ bool stub_source_requests(struct stub_source *s)
         if (s->resident < p->spec.resident_tiles && free_place) {
             uint32_t tile = (uint32_t)(p->spec.sweep_tiles + s->resident++);
 
-            send(s, LANE_REQUEST, other_place(s), tile, 0, plan_tiles(p)[tile].bytes);
+            send(s, LANE_REQUEST, other_place(s, tile), tile, 0, plan_tiles(p)[tile].bytes);
         } else if (s->resident == p->spec.resident_tiles && (s->pending || request_pop(s->run, &s->asked))) {
             s->pending = !free_place;
             if (!free_place) break;
