@@ -330,7 +330,8 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--clock"))
             b.cpu_clock = !strcmp(argv[i + 1], "cpu");
         else
-            die("usage: kernel_bench [--threads N] [--rounds N] [--variant avx512|avx2|plain] [--only TEXT] [--clock "
+            die("usage: kernel_bench [--threads N] [--rounds N] [--variant avx512|avx2|neon|plain] [--only TEXT] "
+                "[--clock "
                 "wall|cpu]");
     }
     if (rounds == 0 || rounds > MOST_ROUNDS) die("--rounds: 1 to 99");

@@ -79,7 +79,8 @@ struct ring_entry *ring_take(struct ring *ring)
 
     if (x) {
         x->take_ns = clock_ns();
-        atomic_store_explicit(&ring->shm->taken, x->seq + 1, memory_order_relaxed);
+        /* release: whoever looks on (ring_look) sees as much published as taken */
+        atomic_store_explicit(&ring->shm->taken, x->seq + 1, memory_order_release);
     }
     return x;
 }

@@ -1,5 +1,6 @@
 /* sluice doctor: what it reads of a machine that is made of files, what it thinks of it, and the command itself. */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include "coordinator/doctor/doctor.h"
 #include "coordinator/plan/unpack.h"
 #include "coordinator/plan/machine.h"
+#include "proto/base/cores.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_temporary.h"
@@ -282,10 +284,12 @@ static void test_huge_pages(void **state)
 
 static void test_kernels(void **state)
 {
+#if defined(__x86_64__)
     static const char *const names[] = {
         [CPU_PLAIN] = "plain", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_AVX512_VBMI] = "avx512 vbmi"};
-    struct doctor d = {.root = ""};
     const char *best = "plain";
+#endif
+    struct doctor d = {.root = ""};
     struct machine m;
 
     (void)state;
@@ -308,12 +312,48 @@ static void test_kernels(void **state)
     d.root = root;
     put("/proc/cpuinfo", "processor\t: 0\nmodel name\t: Old Processor\nflags\t\t: fpu sse2\n\nprocessor\t: 1\n");
     put("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
-    m = (struct machine){.cpus = 2, .cpus_online = 8};
+    m = (struct machine){.cpus = 2, .cpus_online = 8, .cpus_big = 2};
     doctor_processor(&d, &m);
     expect(&d, "processor", DOCTOR_BETTER, "Old Processor; the cpu backend uses its plain kernels");
     expect(&d, "cores", DOCTOR_BETTER, "2 of 8");
     expect(&d, "governor", DOCTOR_BETTER, "powersave");
     done(&d);
+}
+
+/* ARM processors are told by numbers, and may be of two speeds. */
+static void test_arm(void **state)
+{
+    struct doctor d = {.root = root};
+    struct machine m = {.cpus = 8, .cpus_online = 8, .cpus_big = 4};
+    cpu_set_t set;
+
+    (void)state;
+    put("/proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32\n"
+                         "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0b\n");
+    doctor_processor(&d, &m);
+    expect(&d, "processor", DOCTOR_GOOD, "Cortex-A76; the cpu backend uses its neon kernels");
+    expect(&d, "cores", DOCTOR_GOOD, "4 of these are big ones");
+    done(&d);
+    put("/proc/cpuinfo", "Features\t: fp asimd\nCPU implementer\t: 0x99\nCPU part\t: 0x123\n");
+    doctor_processor(&d, &m);
+    expect(&d, "processor", DOCTOR_GOOD, "implementer 0x99, part 0x123; the cpu backend uses its neon kernels");
+    done(&d);
+    /* a small one and two big ones */
+    put("/sys/devices/system/cpu/cpu0/cpu_capacity", "414\n");
+    put("/sys/devices/system/cpu/cpu1/cpu_capacity", "871\n");
+    put("/sys/devices/system/cpu/cpu2/cpu_capacity", "1024\n");
+    CPU_ZERO(&set);
+    for (size_t c = 0; c < 3; c++) CPU_SET(c, &set);
+    cores_keep_big(&set, root);
+    assert_int_equal(CPU_COUNT(&set), 2);
+    assert_false(CPU_ISSET(0, &set));
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    cores_keep_big(&set, root); /* the only one that may be used */
+    assert_int_equal(CPU_COUNT(&set), 1);
+    for (size_t c = 1; c < 4; c++) CPU_SET(c, &set);
+    cores_keep_big(&set, root); /* one whose capacity is not told: all of them */
+    assert_int_equal(CPU_COUNT(&set), 4);
 }
 
 static void test_unpacking(void **state)
@@ -539,23 +579,15 @@ static void test_command_in_the_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_cgroup),
-        TEST(test_cgroup_v2),
-        TEST(test_cgroup_v1),
-        TEST(test_cgroup_of_container),
-        TEST(test_short_of_memory),
-        TEST(test_uring),
-        TEST(test_shm_and_files),
-        TEST(test_huge_pages),
-        TEST(test_kernels),
-        TEST(test_unpacking),
-        TEST(test_file_systems),
-        TEST(test_drives),
-        TEST(test_direct_read_tried),
-        TEST(test_no_gpu),
-        TEST(test_gpu),
-        TEST(test_command),
-        TEST(test_command_in_the_way),
+        TEST(test_no_cgroup),       TEST(test_cgroup_v2),
+        TEST(test_cgroup_v1),       TEST(test_cgroup_of_container),
+        TEST(test_short_of_memory), TEST(test_uring),
+        TEST(test_shm_and_files),   TEST(test_huge_pages),
+        TEST(test_kernels),         TEST(test_arm),
+        TEST(test_unpacking),       TEST(test_file_systems),
+        TEST(test_drives),          TEST(test_direct_read_tried),
+        TEST(test_no_gpu),          TEST(test_gpu),
+        TEST(test_command),         TEST(test_command_in_the_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 
 #include "compute/cpu/cpu.h"
+#include "compute/cpu/neon.h"
+#include "proto/base/page.h"
 
 #define ALONE_BELOW   65536u /* multiplications or so that are not worth waking others, some 4 us */
 #define HUGE_PAGE     (UINT64_C(2) << 20)
@@ -25,6 +27,8 @@ const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (v == CPU_AVX512 && avx512) return &cpu_kernels_avx512;
     if (v == CPU_AVX512_VBMI && avx512 && __builtin_cpu_supports("avx512vbmi")) return &cpu_kernels_avx512_vbmi;
+#elif defined(__aarch64__)
+    if (v == CPU_NEON) return &cpu_kernels_neon; /* a part of the architecture */
 #endif
     return v == CPU_PLAIN ? &cpu_kernels_plain : NULL;
 }
@@ -58,7 +62,7 @@ int ops_cpu_force(struct ops *o, enum cpu_variant v)
 
 static uint64_t mapped_bytes(uint64_t bytes)
 {
-    return bytes ? cpu_round_up(bytes, 4096) : 4096;
+    return bytes ? cpu_round_up(bytes, page_bytes()) : page_bytes();
 }
 
 static void *map_memory(uint64_t bytes, struct error *e)

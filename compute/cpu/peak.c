@@ -102,6 +102,23 @@ __attribute__((target("avx2,fma"))) static uint64_t fma_avx2(void)
     FMA_LOOP("x");
     return UINT64_C(12) * 16 * FMA_ROUNDS;
 }
+#elif defined(__aarch64__)
+/* Sixteen sums: some processors begin four each cycle, and each takes four cycles. */
+static uint64_t fma_neon(void)
+{
+    uint64_t n = FMA_ROUNDS;
+
+#define FMLA(i) "fmla v" #i ".4s, v16.4s, v17.4s\n\t"
+    __asm__ volatile("movi v16.4s, #0\n\tmovi v17.4s, #0\n"
+                     "1:\t" FMLA(0) FMLA(1) FMLA(2) FMLA(3) FMLA(4) FMLA(5) FMLA(6) FMLA(7) FMLA(8) FMLA(9) FMLA(10)
+                         FMLA(11) FMLA(12) FMLA(13) FMLA(14) FMLA(15) "subs %0, %0, #1\n\tb.ne 1b"
+                     : "+r"(n)
+                     :
+                     : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",
+                       "v14", "v15", "v16", "v17");
+#undef FMLA
+    return UINT64_C(16) * 8 * FMA_ROUNDS;
+}
 #endif
 
 uint64_t cpu_fma_once(void)
@@ -109,6 +126,8 @@ uint64_t cpu_fma_once(void)
 #if defined(__x86_64__)
     if (cpu_variant_kernels(CPU_AVX512)) return fma_avx512();
     if (cpu_variant_kernels(CPU_AVX2)) return fma_avx2();
+#elif defined(__aarch64__)
+    return fma_neon();
 #endif
     return 0;
 }

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/cores.h"
+
 #define SPIN_NS  15000
 #define STOP_JOB 0u /* jobs are numbered from 1 */
 
@@ -57,6 +59,8 @@ static void pause_briefly(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory"); /* "yield" does nothing on most processors */
 #else
     __asm__ volatile("" ::: "memory");
 #endif
@@ -191,12 +195,16 @@ static void pin(pthread_t thread, const cpu_set_t *allowed, uint32_t i)
 
 static void pin_all(struct pool *p)
 {
-    if (p->threads == 1 || pthread_getaffinity_np(pthread_self(), sizeof p->callers_cpus, &p->callers_cpus) != 0 ||
-        (uint32_t)CPU_COUNT(&p->callers_cpus) != p->threads)
+    cpu_set_t cpus;
+
+    if (p->threads == 1 || pthread_getaffinity_np(pthread_self(), sizeof p->callers_cpus, &p->callers_cpus) != 0)
         return;
+    cpus = p->callers_cpus;
+    if ((uint32_t)CPU_COUNT(&cpus) != p->threads) cores_keep_big(&cpus, "");
+    if ((uint32_t)CPU_COUNT(&cpus) != p->threads) return;
     p->pinned = true;
-    pin(pthread_self(), &p->callers_cpus, 0);
-    for (uint32_t i = 1; i < p->threads; i++) pin(p->workers[i].thread, &p->callers_cpus, i);
+    pin(pthread_self(), &cpus, 0);
+    for (uint32_t i = 1; i < p->threads; i++) pin(p->workers[i].thread, &cpus, i);
 }
 
 int pool_open(struct pool **out, uint32_t threads, struct error *e)

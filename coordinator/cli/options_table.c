@@ -327,7 +327,7 @@ const struct option_flag option_flags[] = {
      "make a set of GGUF files, each of this size at most"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PACKS, AT(threads), 0, 1, 4096, "N", "auto", "threads"},
     {"threads", 'j', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(threads), 0, 1, 4096, "N", "auto",
-     "compute threads of the cpu backend"},
+     "compute threads of the cpu backend; where processors differ in speed, auto takes the fast ones"},
 
     {"io", 0, KIND_CHOICE, GROUP_READING, READS, AT(io), 0, PLAN_IO_AUTO, 0, "auto|direct|buffered", "auto",
      "read past the page cache, or through it"},

@@ -100,7 +100,7 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
     else if (s->host_memory > m.memory_total)
         return error_set(e, EINVAL, "--host-memory is more than the %.1f GB that this machine has",
                          (double)m.memory_total / 1e9);
-    if (!s->threads) s->threads = m.cpus;
+    if (!s->threads) s->threads = m.cpus_big;
     if (o->model && !o->io_block && !o->io_depth)
         s->io_find = calibration_reading(o->model, &s->io_block, &s->io_depth) ? IO_FIND_NOTHING : IO_FIND_FIRST;
     return 0;

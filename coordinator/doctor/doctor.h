@@ -58,7 +58,7 @@ void doctor_huge_pages(struct doctor *d, bool given);
 
 /* ---- processor.c ---- */
 
-/* The kernels that the cpu backend would choose for these flags of /proc/cpuinfo: "avx512 vbmi", "avx512", "avx2" or
+/* The kernels that the cpu backend would choose for these flags (of ARM: features) of /proc/cpuinfo: "avx512 vbmi", "avx512", "avx2", "neon" or
  * "plain". */
 const char *doctor_kernels(const char *flags);
 void doctor_processor(struct doctor *d, const struct machine *m);

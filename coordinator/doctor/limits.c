@@ -11,6 +11,7 @@
 #include "coordinator/cli/values.h"
 #include "coordinator/doctor/doctor.h"
 #include "proto/base/error.h"
+#include "proto/base/page.h"
 #include "proto/base/shm.h"
 
 #define MIB        (UINT64_C(1) << 20)
@@ -215,10 +216,11 @@ void doctor_huge_pages(struct doctor *d, bool given)
     f = doctor_add(d, "huge pages", off[0] || off[1] ? DOCTOR_BETTER : DOCTOR_GOOD);
     doctor_say(f, "%s; in shared memory: %s%s", word[0], word[1], given ? ", and given when asked for" : "");
     if (f->verdict == DOCTOR_GOOD) return;
-    doctor_cost(f, "%s in pages of 4 KiB%s",
+    doctor_cost(f, "%s in pages of %u KiB%s",
                 off[0] && off[1] ? "all memory is"
                 : off[1]         ? "weights in memory are"
                                  : "compute's memory is",
+                (unsigned)(page_bytes() >> 10),
                 off[1] ? ": 24 bytes of page tables for each, in three stages together, and more page walks"
                        : ": more page walks");
     doctor_mend(f, "%s%s%s", off[0] ? "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" : "",

@@ -135,7 +135,7 @@ static uint32_t threads_of(const struct plan_shm *p)
 
     if (p && p->run.threads) return p->run.threads;
     machine_look(&m);
-    return m.cpus ? m.cpus : 1;
+    return m.cpus_big ? m.cpus_big : 1;
 }
 
 /* File systems are told apart by their device number. */

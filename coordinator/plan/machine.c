@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "proto/base/cores.h"
 #include "proto/base/shm.h"
 
 static uint64_t read_number(const char *path)
@@ -162,14 +163,18 @@ static void look_cgroups(struct machine *m, const char *root)
     if (f) fclose(f);
 }
 
-static void count_cpus(struct machine *m)
+static void count_cpus(struct machine *m, const char *root)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     cpu_set_t set;
 
     m->cpus_online = n > 0 ? (uint32_t)n : 1;
     m->cpus = m->cpus_online;
-    if (!sched_getaffinity(0, sizeof set, &set) && CPU_COUNT(&set) > 0) m->cpus = (uint32_t)CPU_COUNT(&set);
+    m->cpus_big = m->cpus;
+    if (sched_getaffinity(0, sizeof set, &set) || !CPU_COUNT(&set)) return;
+    m->cpus = (uint32_t)CPU_COUNT(&set);
+    cores_keep_big(&set, root);
+    m->cpus_big = (uint32_t)CPU_COUNT(&set);
 }
 
 static bool find_gpu(void)
@@ -183,8 +188,9 @@ void machine_look_at(struct machine *m, const char *root)
     struct rlimit l;
 
     look_meminfo(m, root);
-    count_cpus(m);
+    count_cpus(m, root);
     look_cgroups(m, root);
+    if (m->cpus_big > m->cpus) m->cpus_big = m->cpus;
     m->free_bytes = m->memory_available < m->cgroup_free ? m->memory_available : m->cgroup_free;
     m->shm_free = shm_free_bytes();
     m->memlock = !getrlimit(RLIMIT_MEMLOCK, &l) ? l.rlim_cur : 0;

@@ -10,7 +10,8 @@ struct machine {
     uint64_t swap_total, swap_free;
     uint64_t free_bytes; /* what a run may take: the least of these */
     uint64_t shm_free, memlock;
-    uint32_t cpus; /* by affinity and quota */
+    uint32_t cpus;     /* by affinity and quota */
+    uint32_t cpus_big; /* of these the fast ones (proto/base/cores.h), or all: what threads are made for */
     uint32_t cpus_online;
     bool has_gpu; /* an NVIDIA device and its driver */
 };

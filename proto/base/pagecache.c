@@ -7,7 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE          4096u
+#include "proto/base/page.h"
+
+#define PAGE_LEAST    4096u
 #define SAMPLES       32u
 #define SAMPLE_BYTES  (64u << 10)
 #define SYS_CACHESTAT 451 /* Linux 6.5; the number is the same on every architecture */
@@ -28,13 +30,13 @@ static int64_t pages_by_cachestat(int fd, struct range r)
 
 static int64_t pages_by_mincore(int fd, struct range r)
 {
-    unsigned char in[SAMPLE_BYTES / PAGE + 1];
+    unsigned char in[SAMPLE_BYTES / PAGE_LEAST + 1];
     int64_t n = 0;
     void *p = mmap(NULL, r.bytes, PROT_READ, MAP_SHARED, fd, (off_t)r.offset);
 
     if (p == MAP_FAILED) return -1;
     if (mincore(p, r.bytes, in)) n = -1;
-    for (uint64_t i = 0; n >= 0 && i < (r.bytes + PAGE - 1) / PAGE; i++) n += in[i] & 1;
+    for (uint64_t i = 0; n >= 0 && i < page_up(r.bytes) / page_bytes(); i++) n += in[i] & 1;
     munmap(p, r.bytes);
     return n;
 }
@@ -48,7 +50,7 @@ static int64_t pages_cached(int fd, struct range r)
 
 bool pagecache_holds(int fd, uint64_t bytes)
 {
-    uint64_t step = bytes > SAMPLES * SAMPLE_BYTES ? bytes / SAMPLES / PAGE * PAGE : SAMPLE_BYTES;
+    uint64_t step = bytes > SAMPLES * SAMPLE_BYTES ? bytes / SAMPLES / page_bytes() * page_bytes() : SAMPLE_BYTES;
     uint64_t seen = 0, held = 0;
 
     for (uint64_t at = 0; at < bytes; at += step) {
@@ -56,7 +58,7 @@ bool pagecache_holds(int fd, uint64_t bytes)
         int64_t n = pages_cached(fd, r);
 
         if (n < 0) return false;
-        seen += (r.bytes + PAGE - 1) / PAGE;
+        seen += page_up(r.bytes) / page_bytes();
         held += (uint64_t)n;
     }
     return seen && held >= seen - seen / 32;

@@ -9,6 +9,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "proto/base/page.h"
+
 /* Old headers lack them; the numbers are the same on every architecture. */
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -30,10 +32,10 @@ uint64_t shm_free_bytes(void)
 /* What lies before and behind the part of a reservation that is used. */
 static void give_back(uint8_t *room, uint8_t *base, uint64_t bytes)
 {
-    uint8_t *end = base + (bytes + 4095) / 4096 * 4096;
+    uint8_t *end = base + page_up(bytes);
 
     if (base > room) munmap(room, (size_t)(base - room));
-    munmap(end, (size_t)(room + (bytes + 4095) / 4096 * 4096 + SHM_LARGE_PAGE - end));
+    munmap(end, (size_t)(room + page_up(bytes + SHM_LARGE_PAGE) - end));
 }
 
 static int map(struct shm *s, const char *label, bool writable, struct error *e)
@@ -95,7 +97,7 @@ bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t 
 
     /* A page that is there already is what the rest is gathered around. */
     for (; at < offset + bytes && at + SHM_LARGE_PAGE <= base_bytes; at += SHM_LARGE_PAGE, granted = true)
-        if (madvise((uint8_t *)base + at, 4096, MADV_POPULATE_WRITE) ||
+        if (madvise((uint8_t *)base + at, page_bytes(), MADV_POPULATE_WRITE) ||
             madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE))
             return false;
     return granted;

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "proto/base/page.h"
+
 #define SYS_CACHESTAT 451         /* Linux 6.5; the number is the same on every architecture */
 #define SMALL_BYTES   (1u << 20)  /* a file that is not worth two descriptors */
 #define SAMPLE_BYTES  (64u << 10) /* of a block, looked at by mincore where there is no cachestat */
@@ -54,7 +56,7 @@ void blocks_close(struct blocks *s)
 static bool sampled(int fd, uint64_t offset, uint64_t bytes)
 {
     unsigned char in[SAMPLE_BYTES / BLOCKS_ALIGN];
-    uint64_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, pages = (n + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN;
+    uint64_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, pages = page_up(n) / page_bytes();
     void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, (off_t)offset);
     bool all = p != MAP_FAILED && !mincore(p, n, in);
 
@@ -72,8 +74,7 @@ static bool cached(int fd, uint64_t offset, uint64_t bytes)
         uint64_t cached, dirty, writeback, evicted, recently_evicted;
     } counts = {0};
 
-    if (!syscall(SYS_CACHESTAT, fd, &range, &counts, 0))
-        return counts.cached >= (bytes + BLOCKS_ALIGN - 1) / BLOCKS_ALIGN;
+    if (!syscall(SYS_CACHESTAT, fd, &range, &counts, 0)) return counts.cached >= page_up(bytes) / page_bytes();
     return sampled(fd, offset, bytes);
 }
 
