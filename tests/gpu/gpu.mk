@@ -15,7 +15,7 @@ $(B)/gpu/test_%: $(B)/obj/tests/gpu/test_%.o $(B)/obj/tests/gpu/gpu.o $(B)/obj/t
 # Emulated: $(EMU)/sluice-*-cuda beside a reader, and the tests one level below, as everywhere.
 EMU := $(B)/emulated
 EMULATED := -Itests/gpu/emulated $(CPPFLAGS)
-EMULATED_CUDA = $(patsubst %,$(EMU)/obj/%.o,$(wildcard $(1)/cuda/*.c $(1)/cuda/*.cu)) $(EMU)/obj/tests/gpu/emulated/emulated.cpp.o
+EMULATED_CUDA = $(patsubst %,$(EMU)/obj/%.o,$(wildcard $(1)/cuda/*.c $(1)/cuda/*.cu)) $(EMU)/obj/tests/gpu/emulated/emulated.cpp.o $(EMU)/obj/tests/gpu/emulated/streams.cpp.o
 $(EMU)/obj/%.c.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -38,7 +38,7 @@ EMU_LINKS := $(patsubst %,$(EMU)/tests/sluice-%,reader compute-cuda transfer-cud
 $(EMU_LINKS):
 	@mkdir -p $(@D)
 	@ln -sfn ../$(@F) $@
-$(EMU)/tests/test_goldens $(EMU)/tests/test_device_budgets $(EMU)/tests/test_device_life: | $(EMU_LINKS)
+$(EMU)/tests/test_goldens $(EMU)/tests/test_device_budgets $(EMU)/tests/test_device_life $(EMU)/tests/test_device_events: | $(EMU_LINKS)
 $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
 	@mkdir -p $(@D)
 	cp $< $@
@@ -56,7 +56,7 @@ $(EMU)/tests/test_device_%: $(EMU)/obj/tests/gpu/emulated/test_device_%.c.o $(SU
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
 EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens \
-                $(EMU)/tests/test_device_budgets $(EMU)/tests/test_device_life \
+                $(EMU)/tests/test_device_budgets $(EMU)/tests/test_device_life $(EMU)/tests/test_device_events \
                 $(patsubst %,$(EMU)/tests/%,$(GPU_TESTS))
 
 .PHONY: test-gpu test-emulated emulated-programs gpu-programs
@@ -71,6 +71,6 @@ test-emulated: ## the same with the backend's kernels run on the processor, thre
 	@$(AGAIN) CUDA=no emulated-programs
 	@for t in $(GPU_TESTS); do $(EMU)/tests/$$t || exit 1; done
 	@SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_goldens --backend cuda
-	@for t in budgets life; do \
+	@for t in budgets life events; do \
 	  SLUICE_BUILD=$(realpath $(B))/emulated LD_PRELOAD=$(abspath $(B))/tests/pretend.so $(EMU)/tests/test_device_$$t || exit 1; done
 -include $(shell find $(EMU)/obj -name "*.d" 2>/dev/null)

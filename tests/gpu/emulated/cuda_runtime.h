@@ -1,9 +1,14 @@
 /* Enough of CUDA to run this program's CUDA code on a processor, for machines without a GPU: found before the toolkit's
  * header of the same name when the backend is compiled for tests. Kernels run thread by thread as fibers of one process,
- * so that every index, barrier and shuffle is executed as written; streams and events are trivially in order. Device
- * memory is a memory file, so that handles open in another process. What it cannot show: races, real timing, rounding of
- * the device's own exp and its like. See emulated.cpp.
+ * so that every index, barrier and shuffle is executed as written. Device memory and events are memory files, so that
+ * handles open in another process; streams: streams.h. What it cannot show: races within a kernel, real timing, rounding
+ * of the device's own exp and its like. See emulated.cpp.
  *
+ *   EMULATED_ASYNC=SEED     streams run in threads of their own, late and in pieces
+ *   EMULATED_WITHOUT=P-CALL process P (compute, transfer) leaves out a call of the events: record, wait, query; own-record
+ *                           and own-wait: of events that no other process has
+ *   EMULATED_LOST=N         the device is lost after N things queued by a process
+ *   EMULATED_NO_MEMORY=N    the Nth allocation of a process is refused
  *   EMULATED_COUNT=FILE     counts what is asked for (emulated.cpp)
  *   EMULATED_DEVICES=N      so many devices [1]; a call by a thread that has chosen another one than its stream's fails
  *   EMULATED_NO_SHARING=1   a driver that shares no events between processes
@@ -24,7 +29,8 @@ typedef enum cudaError {
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorNotReady = 600,
-    cudaErrorNotSupported = 801
+    cudaErrorNotSupported = 801,
+    cudaErrorUnknown = 999
 } cudaError_t;
 
 typedef struct emulated_stream *cudaStream_t;
@@ -158,10 +164,11 @@ struct cudaLaunchConfig_t {
     cudaStream_t stream;
 };
 
-/* Runs body once for every thread of the grid. */
-cudaError_t emulated_run(const cudaLaunchConfig_t *c, void (*body)(void *arg), void *arg);
-
+#include <memory>
 #include <tuple>
+
+/* Queues body, to be run once for every thread of the grid. */
+cudaError_t emulated_run(const cudaLaunchConfig_t *c, void (*body)(void *arg), std::shared_ptr<void> arg);
 
 template <typename... Params, typename... Args>
 static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Params...),
@@ -175,9 +182,9 @@ static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, v
             call *c = static_cast<call *>(arg);
             std::apply(c->kernel, c->args);
         }
-    } c = {kernel, std::tuple<Params...>(args...)};
+    };
 
-    return emulated_run(config, call::run, &c);
+    return emulated_run(config, call::run, std::make_shared<call>(call{kernel, std::tuple<Params...>(args...)}));
 }
 
 static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *)

@@ -5,6 +5,7 @@
  * with a message, as it would hang a device. */
 #include "cuda_runtime.h"
 #include "cublas_v2.h"
+#include "streams.h"
 
 #include <fcntl.h>
 #include <map>
@@ -211,24 +212,31 @@ void emulated_check_aligned(const void *p, size_t bytes)
     if ((uintptr_t)p % bytes) die("a misaligned wide load");
 }
 
-cudaError_t emulated_run(const cudaLaunchConfig_t *c, void (*body)(void *), void *arg)
+static void run_grid(const cudaLaunchConfig_t &c, void (*body)(void *), void *arg)
 {
-    if (c->blockDim.x > MOST || !c->blockDim.x || c->blockDim.y != 1 || c->blockDim.z != 1) return cudaErrorInvalidValue;
-    if (!c->gridDim.x || !c->gridDim.y || !c->gridDim.z || c->gridDim.y > 65535 || c->gridDim.z > 65535) return cudaErrorInvalidValue;
-    if (c->dynamicSmemBytes > 48 << 10) return cudaErrorInvalidValue;
-    threads = c->blockDim.x;
-    blockDim = c->blockDim;
-    gridDim = c->gridDim;
+    emulated_pause(12);
+    threads = c.blockDim.x;
+    blockDim = c.blockDim;
+    gridDim = c.gridDim;
     kernel_body = body;
     kernel_arg = arg;
     for (unsigned z = 0; z < gridDim.z; z++)
         for (unsigned y = 0; y < gridDim.y; y++)
             for (unsigned x = 0; x < gridDim.x; x++) {
                 blockIdx = dim3(x, y, z);
-                shared_memory.assign(c->dynamicSmemBytes / 4 + 4, NAN); /* nobody may count on zeros */
+                shared_memory.assign(c.dynamicSmemBytes / 4 + 4, NAN); /* nobody may count on zeros */
                 run_block();
             }
-    return cudaSuccess;
+}
+
+cudaError_t emulated_run(const cudaLaunchConfig_t *c, void (*body)(void *), std::shared_ptr<void> arg)
+{
+    cudaLaunchConfig_t config = *c;
+
+    if (c->blockDim.x > MOST || !c->blockDim.x || c->blockDim.y != 1 || c->blockDim.z != 1) return cudaErrorInvalidValue;
+    if (!c->gridDim.x || !c->gridDim.y || !c->gridDim.z || c->gridDim.y > 65535 || c->gridDim.z > 65535) return cudaErrorInvalidValue;
+    if (c->dynamicSmemBytes > 48 << 10) return cudaErrorInvalidValue;
+    return emulated_queue(c->stream, [config, body, arg] { run_grid(config, body, arg.get()); });
 }
 
 /* ---- memory ---- */
@@ -289,8 +297,18 @@ struct memory_handle {
 
 } /* namespace */
 
+/* EMULATED_NO_MEMORY=N: the Nth allocation of a process, and all after it, are refused. */
+static bool refused(void)
+{
+    static int n;
+    const char *limit = getenv("EMULATED_NO_MEMORY");
+
+    return limit && ++n >= atoi(limit);
+}
+
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
+    if (refused()) return *p = NULL, cudaErrorMemoryAllocation;
     int fd = memfd_create("emulated-device", MFD_CLOEXEC);
 
     *p = NULL;
@@ -344,83 +362,66 @@ cudaError_t cudaIpcOpenMemHandle(void **p, cudaIpcMemHandle_t h, unsigned)
 
 cudaError_t cudaIpcCloseMemHandle(void *) { return cudaSuccess; }
 
+/* Pinned memory, from which copies are made when their turn comes; of other memory they are taken at once. */
+static std::map<uintptr_t, size_t> pinned;
+
+static bool is_pinned(const void *p, size_t bytes)
+{
+    auto x = pinned.upper_bound((uintptr_t)p);
+
+    if (x == pinned.begin()) return false;
+    --x;
+    return (uintptr_t)p + bytes <= x->first + x->second;
+}
+
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
 {
-    *p = malloc(bytes);
-    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+    *p = refused() ? NULL : malloc(bytes);
+    if (!*p) return cudaErrorMemoryAllocation;
+    pinned[(uintptr_t)*p] = bytes;
+    return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
+    pinned.erase((uintptr_t)p);
     free(p);
     return cudaSuccess;
 }
 
-cudaError_t cudaHostRegister(void *, size_t, unsigned) { return cudaSuccess; }
-cudaError_t cudaHostUnregister(void *) { return cudaSuccess; }
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned) { return pinned[(uintptr_t)p] = bytes, cudaSuccess; }
+cudaError_t cudaHostUnregister(void *p) { return pinned.erase((uintptr_t)p) ? cudaSuccess : cudaErrorInvalidValue; }
 
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 {
-    memset(p, value, bytes);
-    return cudaSuccess;
+    return emulated_queue(s, [=] { memset(p, value, bytes); });
 }
 
-cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, size_t height, cudaStream_t)
+cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, size_t height, cudaStream_t s)
 {
-    for (size_t y = 0; y < height; y++) memset((char *)p + y * pitch, value, width);
-    return cudaSuccess;
+    return emulated_queue(s, [=] {
+        for (size_t y = 0; y < height; y++) memset((char *)p + y * pitch, value, width);
+    });
 }
 
-static cudaError_t of(cudaStream_t s);
-
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind, cudaStream_t s)
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s)
 {
-    if (of(s) != cudaSuccess) return of(s);
-    memcpy(dst, src, bytes);
-    return cudaSuccess;
-}
+    if (kind == cudaMemcpyHostToDevice && !is_pinned(src, bytes)) {
+        std::vector<char> taken((const char *)src, (const char *)src + bytes);
 
-/* ---- devices, streams, events: all is done when it is asked for ---- */
-
-struct emulated_stream {
-    int device;
-};
-struct emulated_event {
-    int unused;
-};
-static emulated_stream one_stream;
-static emulated_event one_event;
-static thread_local int chosen;
-
-static int devices() { const char *n = getenv("EMULATED_DEVICES"); return n ? atoi(n) : 1; }
-
-/* The runtime would make a context on the thread's device, and refuse the stream of another. */
-static cudaError_t of(cudaStream_t s) { return s && s->device != chosen ? cudaErrorInvalidDevice : cudaSuccess; }
-
-namespace {
-struct process {
-    bool used;
-    ~process()
-    {
-        const char *ms = getenv("EMULATED_END_MS"), *file = getenv("EMULATED_ENDED");
-        int fd;
-
-        if (!used) return;
-        if (ms) usleep((useconds_t)atoi(ms) * 1000);
-        if (!file || (fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) < 0) return;
-        if (write(fd, "x", 1) != 1) abort();
-        close(fd);
+        return emulated_queue(s, [=] { emulated_copy(dst, taken.data(), bytes); });
     }
-} process;
-} /* namespace */
+    if (kind == cudaMemcpyDeviceToDevice) return emulated_queue(s, [=] { memcpy(dst, src, bytes); });
+    return emulated_queue(s, [=] { emulated_copy(dst, src, bytes); });
+}
+
+/* ---- devices ---- */
 
 const char *cudaGetErrorName(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaErrorEmulated"; }
 const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "out of memory" : "refused by the emulated device"; }
 cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 cudaError_t cudaDriverGetVersion(int *v) { return *v = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *v) { return *v = 13000, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int *n) { return *n = devices(), cudaSuccess; }
-cudaError_t cudaSetDevice(int n) { return n < 0 || n >= devices() ? cudaErrorInvalidDevice : (chosen = n, cudaSuccess); }
 cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 {
@@ -442,31 +443,17 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
     for (const auto &a : allocations) *available -= a.second.bytes < *available ? a.second.bytes : *available;
     return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
-{
-    process.used = true;
-    one_stream.device = chosen;
-    return *s = &one_stream, cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int) { return cudaStreamCreateWithFlags(s, flags); }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t s) { return of(s); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t, unsigned) { return of(s); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = &one_event, cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t s) { return of(s); }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t *h, cudaEvent_t) { return memset(h, 1, sizeof *h), cudaSuccess; }
-cudaError_t cudaIpcOpenEventHandle(cudaEvent_t *e, cudaIpcEventHandle_t) { return *e = &one_event, cudaSuccess; }
-
 /* ---- cuBLAS ---- */
+
+struct emulated_cublas {
+    cudaStream_t stream;
+};
 
 const char *cublasGetStatusName(cublasStatus_t) { return "CUBLAS_STATUS_EMULATED"; }
 const char *cublasGetStatusString(cublasStatus_t) { return "refused by the emulated cuBLAS"; }
-cublasStatus_t cublasCreate(cublasHandle_t *h) { return *h = (cublasHandle_t)&one_stream, CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasDestroy(cublasHandle_t) { return CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasSetStream(cublasHandle_t, cudaStream_t) { return CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasCreate(cublasHandle_t *h) { return *h = new emulated_cublas(), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasDestroy(cublasHandle_t h) { return delete h, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasSetStream(cublasHandle_t h, cudaStream_t s) { return h->stream = s, CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasSetWorkspace(cublasHandle_t, void *, size_t) { return CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasSetPointerMode(cublasHandle_t, cublasPointerMode_t) { return CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasSetMathMode(cublasHandle_t, cublasMath_t) { return CUBLAS_STATUS_SUCCESS; }
@@ -482,7 +469,7 @@ static float element(const void *p, cudaDataType type, size_t i)
     return x;
 }
 
-cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, const void *alpha, const void *a,
+cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, const void *alpha, const void *a,
                             cudaDataType a_type, int lda, const void *b, cudaDataType b_type, int ldb, const void *beta, void *c,
                             cudaDataType c_type, int ldc, cublasComputeType_t, cublasGemmAlgo_t)
 {
@@ -491,16 +478,17 @@ cublasStatus_t cublasGemmEx(cublasHandle_t, cublasOperation_t ta, cublasOperatio
     if (a_type != b_type || c_type != CUDA_R_32F || (a_type != CUDA_R_32F && a_type != CUDA_R_16BF)) return CUBLAS_STATUS_INVALID_VALUE;
     if (m < 0 || n < 0 || k < 0 || lda < (ta == CUBLAS_OP_N ? m : k) || ldb < (tb == CUBLAS_OP_N ? k : n) || ldc < m)
         return CUBLAS_STATUS_INVALID_VALUE;
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < m; i++) {
-            float *out = (float *)c + (size_t)j * ldc + i, sum = 0;
-
-            for (int l = 0; l < k; l++)
-                sum += element(a, a_type, ta == CUBLAS_OP_N ? (size_t)l * lda + i : (size_t)i * lda + l) *
-                       element(b, b_type, tb == CUBLAS_OP_N ? (size_t)j * ldb + l : (size_t)l * ldb + j);
-            *out = be != 0 ? al * sum + be * *out : al * sum;
-        }
-    return CUBLAS_STATUS_SUCCESS;
+    return emulated_queue(h->stream, [=] {
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < m; i++) {
+                float *out = (float *)c + (size_t)j * ldc + i, sum = 0;
+    
+                for (int l = 0; l < k; l++)
+                    sum += element(a, a_type, ta == CUBLAS_OP_N ? (size_t)l * lda + i : (size_t)i * lda + l) *
+                           element(b, b_type, tb == CUBLAS_OP_N ? (size_t)j * ldb + l : (size_t)l * ldb + j);
+                *out = be != 0 ? al * sum + be * *out : al * sum;
+            }
+    }) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t cublasSgemm(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k, const float *alpha, const float *a,
