@@ -107,10 +107,17 @@ static struct plan_matrix matrix_of(uint32_t form)
     struct plan_matrix m = {.cols = COLS, .row_bytes = form_row_bytes(form, COLS), .form = (uint16_t)form};
     m.rows = WEIGHT_BYTES / m.row_bytes;
     if (f->scales == FORM_SCALES_GRID) {
-        m.block_rows = f->grid_rows ? f->grid_rows : f->elements > 1 ? 1 : 128;
+        m.block_rows = f->grid_rows             ? f->grid_rows
+                       : form_turned_pack(form) ? 128 / form_deep(form)
+                       : f->elements > 1        ? 1
+                                                : 128;
         m.block_cols = f->grid_cols ? f->grid_cols : 128;
         m.scale_form = (uint16_t)__builtin_ctzll(f->scale_forms);
         m.scale_row_bytes = form_row_bytes(m.scale_form, COLS / m.block_cols);
+    }
+    if (form_turned_pack(form)) {
+        m.zero_rows = m.block_rows;
+        m.zero_row_bytes = COLS / form_turned_pack(form) * 4;
     }
     return m;
 }
@@ -133,14 +140,19 @@ static struct result product(struct bench *b, uint32_t arg)
 
 static struct result product_t(struct bench *b, uint32_t arg)
 {
+    static unsigned char grid[1u << 20];
     const uint32_t form = arg / 1000, n = arg % 1000;
     const struct plan_matrix m = matrix_of(form);
     const uint64_t tile_rows = TILE_BYTES / m.row_bytes, tiles = n > 16 ? 3 : WEIGHT_BYTES / TILE_BYTES;
+    memset(grid, form_info(m.scale_form)->filler, sizeof grid);
     for (uint64_t i = 0; i < tiles; i++) {
-        const struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
+        struct ops_weight w = {.matrix = &m, .data = b->weights + i * TILE_BYTES, .rows = tile_rows};
+        w.scale = m.scale_row_bytes ? grid : NULL;
+        w.zero = m.zero_rows ? grid : NULL;
         ops_matmul_t(b->o, b->y, COLS, b->x, COLS, &w, NULL, i == 0, n);
     }
-    return (struct result){(double)(tiles * TILE_BYTES), 2.0 * (double)(tiles * tile_rows) * COLS * n};
+    return (struct result){(double)(tiles * TILE_BYTES),
+                           2.0 * (double)(tiles * tile_rows) * form_deep(form) * COLS * n};
 }
 
 /* ---- attention: 32 heads of 128 on 8 kv heads, bfloat16 cache ---- */
@@ -235,7 +247,10 @@ static const struct bench_case cases[] = {
     {"product Q4_K, 6 tokens", product, FORM_Q4_K * 1000 + 6, false},
     {"product Q4_K, 8 tokens", product, FORM_Q4_K * 1000 + 8, false},
     {"transposed bf16, 1 token", product_t, FORM_BF16 * 1000 + 1, false},
-    {"attention, 1 of 65536", attention, 1, false},
+#define TURNED_ONE(name, ...) {"transposed " #name ", 1 token", product_t, FORM_##name * 1000 + 1, false},
+    FORM_TURNEDS(TURNED_ONE)
+#undef TURNED_ONE
+        {"attention, 1 of 65536", attention, 1, false},
     {"delta rule, 1 position", delta, 8, false},
     {"scan, 1 position", scan, 1, false},
     {"scan, prompt of 512", scan, 512, true},
@@ -257,7 +272,10 @@ static const struct bench_case cases[] = {
     FORM_BLOCKS(MANY_TOKENS)
 #undef MANY_TOKENS
         {"transposed bf16, 128 tokens", product_t, FORM_BF16 * 1000 + 128, true},
-    {"attention, prompt of 512", attention, 512, true},
+#define TURNED_MANY(name, ...) {"transposed " #name ", 128 tokens", product_t, FORM_##name * 1000 + 128, true},
+    FORM_TURNEDS(TURNED_MANY)
+#undef TURNED_MANY
+        {"attention, prompt of 512", attention, 512, true},
 };
 #define CASES (sizeof cases / sizeof *cases)
 

@@ -77,17 +77,17 @@ static int check_stored(struct decoder *d, const struct stored *s, struct error 
 static int check_scales(struct decoder *d, const struct weight_part *w, struct error *e)
 {
     const struct plan_matrix *m = w->weight.matrix;
-    uint64_t last = (w->weight.row0 + w->weight.rows - 1) / m->block_rows, first = w->weight.row0 / m->block_rows;
-    uint64_t skip = first - w->weight.scale_row0;
+    const struct plan_grid_rows g = plan_scale_rows(m, w->weight.row0, w->weight.rows);
+    uint64_t skip = g.first - w->weight.scale_row0;
     struct stored s = {.data = (const uint8_t *)w->weight.scale + skip * m->scale_row_bytes,
-                       .rows = last - first + 1,
+                       .rows = g.count,
                        .cols = (m->cols + m->block_cols - 1) / m->block_cols,
                        .row_bytes = m->scale_row_bytes,
-                       .file_off = m->scale_off + first * m->scale_row_bytes,
+                       .file_off = m->scale_off + g.first * m->scale_row_bytes,
                        .form = m->scale_form,
                        .file = m->scale_file,
                        .name = m->name,
-                       .row0 = first,
+                       .row0 = g.first,
                        .what = "scales of "};
 
     return check_stored(d, &s, e);
@@ -137,6 +137,27 @@ static int check_units(struct decoder *d, const struct weight_part *w, struct st
     return rc;
 }
 
+/* Inputs that name a group which the matrix has not. */
+static int check_groups(struct decoder *d, const struct plan_matrix *m, struct error *e)
+{
+    const struct plan_vector *v = &plan_vectors(d->plan)[m->vector[0]];
+    const uint64_t groups = (m->rows + m->block_rows - 1) / m->block_rows;
+    uint32_t *host = malloc(v->elements * sizeof *host);
+    int rc = 0;
+
+    if (!host) return error_set(e, ENOMEM, "no memory to look at groups of inputs");
+    ops_download(d->ops, host, decoder_vector(d, m->vector[0]), v->elements * sizeof *host);
+    for (uint64_t i = 0; i < v->elements && !rc; i++)
+        if (host[i] >= groups)
+            rc = error_set(e, EBADMSG,
+                           "%s: tensor %s: element %" PRIu64 " is %" PRId32 ", there are groups 0 to %" PRIu64
+                           " (at offset %" PRIu64 "): " REMEDY,
+                           plan_string(d->plan, plan_files(d->plan)[v->file].name), plan_string(d->plan, v->name), i,
+                           (int32_t)host[i], groups - 1, v->file_off + 4 * i);
+    free(host);
+    return rc;
+}
+
 int check_weight(struct decoder *d, const struct weight_part *w, struct error *e)
 {
     const struct plan_matrix *m = w->weight.matrix;
@@ -157,6 +178,7 @@ int check_weight(struct decoder *d, const struct weight_part *w, struct error *e
 
         rc = check_vector(d, v, w->bias_data, v->form, e);
     }
+    if (m->flags & MATRIX_GROUPED && !rc) rc = check_groups(d, m, e);
     if (!rc && w->weight.scale) rc = check_scales(d, w, e);
     if (!rc) rc = w->weight.unit ? check_units(d, w, s, e) : check_stored(d, &s, e);
     return rc;

@@ -224,7 +224,8 @@ int decoder_weight(struct decoder *d, struct tiles *t, struct weight_part *out, 
                                               .scale_row0 = scale_row0,
                                               .zero = zero,
                                               .zero_row0 = zero_row0};
-            if (m->flags) out->weight.vector[0] = decoder_vector(d, m->vector[0]);
+            if (m->flags & (MATRIX_WHOLE | MATRIX_NESTED | MATRIX_GROUPED))
+                out->weight.vector[0] = decoder_vector(d, m->vector[0]);
             if (m->flags & MATRIX_NESTED) out->weight.vector[1] = decoder_vector(d, m->vector[1]);
             if (part.part->form == FORM_B223 && (rc = open_units(d, out, e))) return rc;
             return d->checking ? check_weight(d, out, e) : 0;
@@ -255,8 +256,9 @@ static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error
     for (uint64_t row = 0; row < m->rows; row += w.part->rows) {
         if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, row, e))) return rc;
         if (d->rows && turned)
-            ops_matmul_t(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src) + row,
-                         decoder_ld(d, p->src), &w.weight, bias, row == 0, d->rows);
+            ops_matmul_t(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst),
+                         decoder_at(d, p->src) + row * form_deep(m->form), decoder_ld(d, p->src), &w.weight, bias,
+                         row == 0, d->rows);
         else if (d->rows)
             ops_matmul(d->ops, decoder_at(d, p->dst) + row, decoder_ld(d, p->dst), decoder_at(d, p->src),
                        decoder_ld(d, p->src), &w.weight, bias ? bias + row : NULL, p->flags, d->rows);

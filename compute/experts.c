@@ -155,7 +155,8 @@ static void multiply(struct decoder *d, const struct plan_experts *t, const stru
     uint64_t row0 = w->weight.row0;
 
     if (t->transposed)
-        ops_matmul_t(d->ops, y, ldy, in + row0, ldx, &w->weight, row0 ? NULL : bias, row0 == 0, m);
+        ops_matmul_t(d->ops, y, ldy, in + row0 * form_deep(w->weight.matrix->form), ldx, &w->weight, row0 ? NULL : bias,
+                     row0 == 0, m);
     else
         ops_matmul(d->ops, y + row0, ldy, in, ldx, &w->weight, bias ? bias + row0 : NULL, 0, m);
 }

@@ -89,9 +89,9 @@ static struct products largest_products(const struct plan_shm *p)
         uint32_t matrix = plan_op_matrix(op);
 
         if (matrix == PLAN_NONE) continue;
-        widen(&x, plan_matrices(p)[matrix].rows, plan_matrices(p)[matrix].cols,
+        widen(&x, plan_matrix_inputs(&plan_matrices(p)[matrix]), plan_matrices(p)[matrix].cols,
               op->kind == OP_HEADMM                  ? op->headmm.rows
-              : op->matmul.flags & MATMUL_TRANSPOSED ? plan_matrices(p)[matrix].rows
+              : op->matmul.flags & MATMUL_TRANSPOSED ? plan_matrix_inputs(&plan_matrices(p)[matrix])
                                                      : 0);
     }
     for (uint64_t i = 0; i < p->experts.count; i++) {

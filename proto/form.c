@@ -12,7 +12,7 @@
 #define WEIGHT(row, ...)                                                                   [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = FORM_WEIGHT | ALSO(__VA_ARGS__)},
 #define OTHER(row, ...)                                                                    [FORM_##row] = {INFO(row, __VA_ARGS__), .can_be = ALSO(__VA_ARGS__)},
 #define ALSO(block_elements, block_bytes, word, wide, where, rows, cols, forms, also, ...) (also)
-static const struct form_info table[FORMS] = {FORM_WEIGHTS(WEIGHT) FORM_OTHERS(OTHER)};
+static const struct form_info table[FORMS] = {FORM_WEIGHTS(WEIGHT) FORM_TURNEDS(OTHER) FORM_OTHERS(OTHER)};
 #undef WEIGHT
 #undef OTHER
 

@@ -32,6 +32,11 @@
  * Whole numbers with zero points in another tensor (compressed-tensors): FORM_SCALES_GRID with grid_cols given by the
  * matrix, and form_zero_pack() says how they lie; they travel as PART_ZERO between PART_SCALE and PART_WEIGHT.
  *
+ * Matrices of which the file's rows are inputs, and whose numbers lie in words of 32 bits (AWQ, GPTQ): FORM_TURNED. Only
+ * MATMUL_TRANSPOSED and transposed experts multiply with them. A stored row, by which parts and scales count, holds
+ * form_deep() rows of inputs: in a word, the one below the other. A row of FORM_TURNED, its numbers in
+ * compute/cpu/body_turned.h, compute/cpu/reference.c and compute/cuda/turned.cu.
+ *
  * Lossless units (proto/unit/unit.h: whole rows in fewer bytes): the matrix keeps the form that its elements have once
  * they are unpacked (BF16), for the kernels, and says with unit_rows that it is packed; B223 is the form of its parts
  * alone, whole units each, whose places come from the plan's table of units instead of from row0. plan_part.bytes are
@@ -47,6 +52,7 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
 #define FORM_WEIGHT 1u /* elements of a matrix: all kernels of products know it */
 #define FORM_SCALE  2u /* elements of a grid of scales */
 #define FORM_CACHE  4u /* keys and values of the KV cache: narrowed to it, and dequantized again */
+#define FORM_TURNED 8u /* elements of a matrix stored [inputs][outputs]: kernels of transposed products alone know it */
 
 #define FORM_BIT(name)    (UINT64_C(1) << FORM_##name)
 #define FORM_SCALES_FLOAT (FORM_BIT(F32) | FORM_BIT(BF16) | FORM_BIT(F16))
@@ -59,13 +65,13 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
  *              kernels may load words so wide; processors' kernels read at any byte
  *   to         the form in which dequantized numbers are exact, F32 where that is rounded once
  *   scales     where they lie; of a grid: rows and columns that share one (0: the matrix says), FORM_BIT()s of their form
- *   also       FORM_SCALE, FORM_CACHE, or 0
+ *   also       FORM_SCALE, FORM_CACHE, FORM_TURNED, or 0
  *   codes      those of a block that can be no finite number: offset of the first, how many, bytes of one; a code c is none
  *              where (c & ones) == ones, and then an infinity where fraction is not 0 and c & fraction is 0
  *   filler     a byte that, repeated, makes blocks of small finite numbers
  *
  * First the forms that matrices can have, of these those whose scales lie inside of their blocks last (FORM_BLOCKS), then
- * the others; those that are FORM_SCALE neither are looked at by verify only.
+ * those of FORM_TURNED, then the others; those of them that are no FORM_SCALE are looked at by verify only.
  *
  *      name  elements bytes align to scales, rows, cols, forms of a grid
  *          also                     codes                                             filler */
@@ -118,6 +124,13 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(TQ1_0,       256,  54,  2, F32,  INSIDE, 0, 0, 0, 0, (52, 1, 2, 0x7c00, 0x3ff), 0xb1)                          \
     ROW(TQ2_0,       256,  66,  2, F32,  INSIDE, 0, 0, 0, 0, (64, 1, 2, 0x7c00, 0x3ff), 0x2c)
 #define FORM_WEIGHTS(ROW) FORM_PLAIN(ROW) FORM_BLOCKS(ROW)
+#define FORM_TURNEDS(ROW)                                                                                              \
+    ROW(GPTQ_4,    1,  4, 4, F32,  GRID,  0,  1, FORM_BIT(F16) | FORM_BIT(BF16),                                       \
+        FORM_TURNED,             (0, 0, 0, 0, 0),                                  0x21)                               \
+    ROW(GPTQ_8,    1,  4, 4, F32,  GRID,  0,  1, FORM_BIT(F16) | FORM_BIT(BF16),                                       \
+        FORM_TURNED,             (0, 0, 0, 0, 0),                                  0x02)                               \
+    ROW(AWQ_4,     8,  4, 4, F32,  GRID,  0,  1, FORM_BIT(F16) | FORM_BIT(BF16),                                       \
+        FORM_TURNED,             (0, 0, 0, 0, 0),                                  0x21)
 #define FORM_OTHERS(ROW)                                                                                               \
     ROW(F8_E8M0,   1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
         FORM_SCALE,              (0, 1, 1, 0xff, 0),                               0x78)                               \
@@ -130,7 +143,7 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
     ROW(B223,      1,  1, 1, BF16, NONE,  0,  0, 0,                                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x3c)
 /* clang-format on */
-#define FORM_TABLE(ROW) FORM_WEIGHTS(ROW) FORM_OTHERS(ROW)
+#define FORM_TABLE(ROW) FORM_WEIGHTS(ROW) FORM_TURNEDS(ROW) FORM_OTHERS(ROW)
 /* MXFP4 (OCP microscaling formats 1.0): a block's 32 numbers e2m1, two in a byte, the low nibble first. F8_*: OCP 8-bit
  * floating point 1.0; e4m3 has no infinity, e8m0 is 2^(x - 127). BYTES: integers, bits, anything. B223: bytes of units, of parts
  * alone. FORM_BLOCKS are GGUF's
@@ -138,7 +151,9 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
  * 16 are low nibbles. A matrix of NVFP4 may be multiplied by one more number for all of it, which lies in another tensor:
  * that is an operation on the product, and no matter of the form. NVFP4_GRID are the same numbers, two in a byte, the low nibble
  * first, with a scale e4m3 in another tensor for each 16. I8: whole numbers; I8_PACKED and I4_PACKED: with 128 and 8 added, the
- * first in the lowest bits. NF4 and FP4 (bitsandbytes): one of 16 levels, the high nibble first. */
+ * first in the lowest bits. NF4 and FP4 (bitsandbytes): one of 16 levels, the high nibble first.
+ * GPTQ_4, GPTQ_8: words of 8 and 4 inputs of one output, the first in the lowest bits. AWQ_4: words of 8 outputs of one input,
+ * of which bits 4 i and up hold output 0 2 4 6 1 3 5 7 [i]. */
 
 #define FORM_ENUM(name, ...) FORM_##name,
 enum form { FORM_TABLE(FORM_ENUM) FORMS };
@@ -183,6 +198,19 @@ FORM_COLUMN(form_grid_cols, FORM_GRID_COLS_OF)
 FORM_CONSTANT uint32_t form_zero_pack(uint32_t form)
 {
     return form == FORM_I8 ? 1 : form == FORM_I8_PACKED ? 4 : form == FORM_I4_PACKED ? 8 : 0;
+}
+
+/* Rows of inputs in a stored row of a form of FORM_TURNED; 1 of all others. */
+FORM_CONSTANT uint32_t form_deep(uint32_t form)
+{
+    return form == FORM_GPTQ_4 ? 8 : form == FORM_GPTQ_8 ? 4 : 1;
+}
+
+/* Zero points in a word: those of FORM_TURNED lie along the row of scales, one for each output, in words as the form's numbers
+ * have them (GPTQ: the first in the lowest bits). 0: it is no such form. */
+FORM_CONSTANT uint32_t form_turned_pack(uint32_t form)
+{
+    return form == FORM_GPTQ_4 || form == FORM_AWQ_4 ? 8 : form == FORM_GPTQ_8 ? 4 : 0;
 }
 
 /* The levels of bitsandbytes' forms. */

@@ -25,7 +25,8 @@ struct plan_file {
 /* A weight matrix [rows][cols], row-major, whole blocks of form in a row; y = x W^T has rows columns. Of a form with a grid
  * of scales: one scale, stored as scale_form, for each block_rows x block_cols elements; 0 and PLAN_NONE otherwise. Where
  * zero_rows is not 0, each scale has a zero point beside it, which is taken from the stored number before the product: one row
- * of zero points, packed like the form (form.h), for zero_rows rows. Of a packed one, form and row_bytes are those of its rows once they are unpacked. */
+ * of zero points, packed like the form (form.h), for zero_rows rows. Rows of a form of FORM_TURNED are those that are stored:
+ * each stands for form_deep() inputs, and one row of zero points lies beside each row of scales. Of a packed one, form and row_bytes are those of its rows once they are unpacked. */
 struct plan_matrix {
     uint64_t rows, cols, row_bytes;
     uint64_t file_off;
@@ -51,6 +52,21 @@ struct plan_matrix {
  * vector[0], scale vector[1]. */
 #define MATRIX_NESTED  4u
 #define MATRIX_NESTING 256u
+/* Of forms of FORM_TURNED. Zero points are stored less one. GROUPED: the row of scales and zero points of input i is
+ * element i of vector[0], whole numbers of 32 bits that stay as they are stored; any rows may need all of them. */
+#define MATRIX_ZEROS_LESS 8u
+#define MATRIX_GROUPED    16u
+#define MATRIX_GROUPS     2048u /* most of them */
+
+/* Inputs of a product with a matrix stored [inputs][outputs], and the elements of any matrix. */
+static inline uint64_t plan_matrix_inputs(const struct plan_matrix *m)
+{
+    return m->rows * form_deep(m->form);
+}
+static inline uint64_t plan_matrix_elements(const struct plan_matrix *m)
+{
+    return plan_matrix_inputs(m) * m->cols;
+}
 
 /* Rows of scales, or of zero points, that rows [row, row + n) of a matrix need. */
 struct plan_grid_rows {
@@ -64,11 +80,12 @@ static inline struct plan_grid_rows plan_grid_rows(uint64_t row, uint64_t n, uin
 }
 static inline struct plan_grid_rows plan_scale_rows(const struct plan_matrix *m, uint64_t row, uint64_t n)
 {
-    return plan_grid_rows(row, n, m->block_rows);
+    return m->flags & MATRIX_GROUPED ? plan_grid_rows(0, m->rows, m->block_rows)
+                                     : plan_grid_rows(row, n, m->block_rows);
 }
 static inline struct plan_grid_rows plan_zero_rows(const struct plan_matrix *m, uint64_t row, uint64_t n)
 {
-    return plan_grid_rows(row, n, m->zero_rows);
+    return m->flags & MATRIX_GROUPED ? plan_grid_rows(0, m->rows, m->zero_rows) : plan_grid_rows(row, n, m->zero_rows);
 }
 
 /* Units of a packed matrix. */

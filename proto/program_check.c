@@ -109,6 +109,24 @@ static int check_own_vector(const struct plan_shm *p, uint32_t vector, uint64_t 
     return 0;
 }
 
+/* Zero points of a matrix whose rows are inputs, and which group each of these belongs to. */
+static int check_turned(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
+{
+    uint32_t pack = form_turned_pack(m->form);
+    uint64_t groups = (m->rows + m->block_rows - 1) / m->block_rows;
+    int rc = 0;
+
+    if (m->flags & ~(MATRIX_ZEROS_LESS | MATRIX_GROUPED)) CHECK_FAIL("matrix %llu: flags %u", ULL(i), m->flags);
+    if (plan_matrix_inputs(m) > CHECK_WIDTH) CHECK_FAIL("matrix %llu: %llu inputs", ULL(i), ULL(plan_matrix_inputs(m)));
+    if (m->flags & MATRIX_GROUPED && groups > MATRIX_GROUPS)
+        CHECK_FAIL("matrix %llu: %llu groups, at most %u are possible", ULL(i), ULL(groups), MATRIX_GROUPS);
+    if (m->flags & MATRIX_GROUPED) rc = check_own_vector(p, m->vector[0], plan_matrix_inputs(m), i, e);
+    if (rc || !m->zero_rows) return rc;
+    if (m->zero_rows != m->block_rows || m->cols % pack || m->zero_row_bytes != m->cols / pack * 4)
+        CHECK_FAIL("matrix %llu: zero points of %llu bytes for %u rows", ULL(i), ULL(m->zero_row_bytes), m->zero_rows);
+    return check_file_range(p, m->zero_file, m->zero_off, groups, m->zero_row_bytes, "zero points of matrix", i, e);
+}
+
 /* Zero points, and numbers that scales are made with. */
 static int check_zeros(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
 {
@@ -117,6 +135,7 @@ static int check_zeros(const struct plan_shm *p, const struct plan_matrix *m, ui
     uint32_t pack = form_zero_pack(m->form);
     int rc = 0;
 
+    if (form_turned_pack(m->form)) return check_turned(p, m, i, e);
     if (m->flags & ~(MATRIX_WHOLE | MATRIX_DIVIDED | MATRIX_NESTED) || (m->flags && !grid) ||
         nested != (grid && m->scale_form == FORM_BYTES) || (nested && m->flags & MATRIX_WHOLE) ||
         (m->flags & MATRIX_DIVIDED && !(m->flags & MATRIX_WHOLE)))
@@ -164,7 +183,7 @@ static int check_matrices(const struct plan_shm *p, struct error *e)
 
         if (!m->rows || m->rows > UINT32_MAX || !m->cols || m->cols > CHECK_WIDTH)
             CHECK_FAIL("matrix %llu: %llu x %llu", ULL(i), ULL(m->rows), ULL(m->cols));
-        if (!form_can_be(m->form, FORM_WEIGHT))
+        if (!form_can_be(m->form, FORM_WEIGHT | FORM_TURNED))
             CHECK_FAIL("matrix %llu is stored in form %u (%s), which no kernel knows", ULL(i), m->form,
                        form_name(m->form));
         if (m->row_bytes != form_row_bytes(m->form, m->cols) || !m->row_bytes)
@@ -218,7 +237,8 @@ static int check_expert(const struct plan_shm *p, const struct plan_experts *x, 
         uint64_t in = down ? x->inter : x->hidden;
         uint64_t out = down ? x->hidden : plan_expert_up(x);
 
-        if (m->rows != (x->transposed ? in : out) || m->cols != (x->transposed ? out : in))
+        if (plan_matrix_inputs(m) != (x->transposed ? in : out) || m->cols != (x->transposed ? out : in) ||
+            (!x->transposed && form_turned_pack(m->form)))
             CHECK_FAIL("experts %llu: matrix %u of expert %u is %llu x %llu", ULL(table), k, expert, ULL(m->rows),
                        ULL(m->cols));
         if (x->biased) {

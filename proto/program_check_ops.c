@@ -130,13 +130,15 @@ static int matmul(const struct at *a, const struct op_matmul *o)
     const struct plan_matrix *m;
     int rc = matrix(a, o->matrix, &m);
 
-    if (!rc) rc = columns(a, "source", o->src, turned ? m->rows : m->cols);
+    if (!rc) rc = columns(a, "source", o->src, turned ? plan_matrix_inputs(m) : m->cols);
     if (!rc) rc = columns(a, "destination", o->dst, turned ? m->cols : m->rows);
     if (!rc) rc = vector(a, "bias", o->bias, turned ? m->cols : m->rows);
     if (!rc) rc = apart(a, o->src, o->dst);
     if (rc) return rc;
     if ((o->flags & ~(MATMUL_ROW_NORM | MATMUL_TRANSPOSED)) || (turned && o->flags != MATMUL_TRANSPOSED))
         OP_FAIL("flags %x", o->flags);
+    if (!turned && form_turned_pack(m->form))
+        OP_FAIL("matrix %u in %s is not transposed", o->matrix, form_name(m->form));
     return 0;
 }
 
@@ -146,6 +148,7 @@ static int headmm(const struct at *a, const struct op_headmm *o)
     int rc = matrix(a, o->matrix, &m);
 
     if (rc) return rc;
+    if (form_turned_pack(m->form)) OP_FAIL("matrix %u in %s has no rows of heads", o->matrix, form_name(m->form));
     if (!o->heads || !o->rows || o->transposed > 1 ||
         !check_fits((uint64_t)o->row_off + o->rows, o->heads - 1, o->row_stride, m->rows))
         OP_FAIL("%u heads of %u rows, %u apart from %u on, of %llu", o->heads, o->rows, o->row_stride, o->row_off,

@@ -39,7 +39,10 @@ static double element(const struct run *r, const struct plan_matrix *m, uint64_t
 
     if (m->scale_file != PLAN_NONE) w.scale = r->file[m->scale_file] + m->scale_off;
     if (m->zero_rows) w.zero = r->file[m->zero_file] + m->zero_off;
-    for (uint32_t i = 0; i < (m->flags & MATRIX_NESTED ? 2u : m->flags & MATRIX_WHOLE ? 1u : 0u); i++) {
+    for (uint32_t i = 0; i < (m->flags & MATRIX_NESTED                     ? 2u
+                              : m->flags & (MATRIX_WHOLE | MATRIX_GROUPED) ? 1u
+                                                                           : 0u);
+         i++) {
         const struct plan_vector *v = &plan_vectors(r->p)[m->vector[i]];
 
         w.vector[i] = own[i] = malloc(v->elements * sizeof **own); /* in its file it may begin at any byte */
@@ -155,7 +158,7 @@ static void do_turned(const struct run *r, const struct op_matmul *o)
     for (uint32_t i = 0; i < r->rows; i++)
         for (uint64_t c = 0; c < m->cols; c++) {
             double sum = o->bias == PLAN_NONE ? 0 : vector(r, o->bias, c);
-            for (uint64_t k = 0; k < m->rows; k++) sum += at(r, o->src, i)[k] * element(r, m, k, c);
+            for (uint64_t k = 0; k < plan_matrix_inputs(m); k++) sum += at(r, o->src, i)[k] * element(r, m, k, c);
             at(r, o->dst, i)[c] = sum;
         }
 }

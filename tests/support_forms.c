@@ -35,6 +35,29 @@ static void settle(struct form_shape *h)
     h->zeros = form_zero_pack(h->form) && h->block_rows == 1;
 }
 
+size_t form_turned_shapes(uint32_t form, struct form_shape *out)
+{
+    static const struct form_shape shapes[] = {
+        {.rows = 5, .cols = 8, .block_rows = 5, .zeros = true, .flags = MATRIX_ZEROS_LESS},
+        {.rows = 16, .cols = 40, .block_rows = 4, .zeros = true},
+        {.rows = 33, .cols = 136, .block_rows = 8, .zeros = true, .flags = MATRIX_ZEROS_LESS},
+        {.rows = 7, .cols = 16, .block_rows = 16},
+        {.rows = 70, .cols = 600, .block_rows = 10, .zeros = true},
+        {.rows = 21, .cols = 1040, .block_rows = 4, .zeros = true, .flags = MATRIX_GROUPED},
+        {.rows = 40, .cols = 72, .block_rows = 1, .zeros = true, .flags = MATRIX_GROUPED | MATRIX_ZEROS_LESS},
+        {.rows = 2100, .cols = 24, .block_rows = 2, .zeros = true, .flags = MATRIX_GROUPED},
+    };
+    size_t n = sizeof shapes / sizeof *shapes;
+
+    for (size_t i = 0; i < n; i++) {
+        out[i] = shapes[i];
+        out[i].form = form;
+        out[i].block_cols = 1;
+        out[i].scale_form = i % 2 ? FORM_BF16 : FORM_F16;
+    }
+    return n;
+}
+
 struct form_shape form_shape_of(uint32_t form, uint32_t rows, uint32_t cols, uint32_t block_rows, uint32_t block_cols)
 {
     const struct form_info *f = form_info(form);
@@ -146,9 +169,14 @@ static void make_zeros(struct stored *s, const struct form_shape *h, uint64_t *s
     uint32_t pack = form_zero_pack(h->form);
 
     if (!h->zeros) return;
-    s->m.zero_rows = pack;
-    s->m.zero_row_bytes = (h->cols + h->block_cols - 1) / h->block_cols * (pack > 1 ? 4u : 1u);
-    s->zero_bytes = (h->rows + pack - 1) / pack * s->m.zero_row_bytes;
+    if (form_turned_pack(h->form)) {
+        s->m.zero_rows = h->block_rows;
+        s->m.zero_row_bytes = h->cols / form_turned_pack(h->form) * 4;
+    } else {
+        s->m.zero_rows = pack;
+        s->m.zero_row_bytes = (h->cols + h->block_cols - 1) / h->block_cols * (pack > 1 ? 4u : 1u);
+    }
+    s->zero_bytes = (h->rows + s->m.zero_rows - 1) / s->m.zero_rows * s->m.zero_row_bytes;
     s->zero = at_an_odd_byte(s->zero_bytes, &s->zero_alloc);
     for (uint64_t i = 0; i < s->zero_bytes; i++) s->zero[i] = (unsigned char)number(seed);
 }
@@ -157,13 +185,21 @@ static void make_vectors(struct stored *s, const struct form_shape *h, uint64_t 
 {
     s->m.flags = h->flags;
     s->m.offset = h->flags & MATRIX_NESTED ? 0.375f : 0;
-    if (h->flags) s->vector_count[0] = h->flags & MATRIX_NESTED ? 256 : 1;
+    if (h->flags & (MATRIX_NESTED | MATRIX_WHOLE)) s->vector_count[0] = h->flags & MATRIX_NESTED ? 256 : 1;
     if (h->flags & MATRIX_NESTED) s->vector_count[1] = s->scale_bytes / MATRIX_NESTING + 1;
+    if (h->flags & MATRIX_GROUPED) s->vector_count[0] = plan_matrix_inputs(&s->m);
     for (int i = 0; i < 2; i++) {
         if (!s->vector_count[i]) continue;
         s->vector[i] = malloc(s->vector_count[i] * sizeof **s->vector);
         if (!s->vector[i]) abort();
-        for (uint64_t k = 0; k < s->vector_count[i]; k++) s->vector[i][k] = 0.3f + fabsf(uniform(seed));
+        for (uint64_t k = 0; k < s->vector_count[i]; k++) {
+            uint32_t group;
+
+            s->vector[i][k] = 0.3f + fabsf(uniform(seed));
+            if (!(h->flags & MATRIX_GROUPED)) continue;
+            group = number(seed) % ((h->rows + h->block_rows - 1) / h->block_rows);
+            memcpy(&s->vector[i][k], &group, sizeof group);
+        }
     }
 }
 
@@ -181,7 +217,7 @@ void stored_make(struct stored *s, const struct form_shape *h, uint64_t seed)
                                .row_bytes = form_row_bytes(h->form, h->cols)}};
     s->data_bytes = h->rows * s->m.row_bytes;
     s->data = at_an_odd_byte(s->data_bytes, &s->data_alloc);
-    if (f->elements == 1 && f->bytes > 1)
+    if (f->elements == 1 && f->bytes > 1 && !form_turned_pack(h->form))
         fill_numbers(s->data, h->form, (size_t)h->rows * h->cols, &seed);
     else
         fill_blocks(s->data, f, s->data_bytes / f->bytes, &seed);
@@ -220,10 +256,10 @@ struct ops_weight stored_rows(const struct stored *s, uint64_t r0, uint64_t r1)
     w.row0 = r0;
     w.rows = r1 - r0;
     if (!s->scale) return w;
-    w.scale_row0 = r0 / s->m.block_rows;
+    w.scale_row0 = plan_scale_rows(&s->m, r0, r1 - r0).first;
     w.scale = s->scale + w.scale_row0 * s->m.scale_row_bytes;
     if (!s->zero) return w;
-    w.zero_row0 = r0 / s->m.zero_rows;
+    w.zero_row0 = plan_zero_rows(&s->m, r0, r1 - r0).first;
     w.zero = s->zero + w.zero_row0 * s->m.zero_row_bytes;
     return w;
 }

@@ -16,6 +16,8 @@ struct form_shape {
  * divide nothing, of one row, of all of it, in every form that the scales can have. Returns how many. */
 #define FORM_SHAPES_MOST 16u
 size_t form_shapes(uint32_t form, struct form_shape *out);
+/* The same of a form of FORM_TURNED: stored rows, with groups in order and out of it, ends of columns that fill no vector. */
+size_t form_turned_shapes(uint32_t form, struct form_shape *out);
 /* The form's own grid, or one of these where the matrix chooses; scales in the first form that they can have. */
 struct form_shape form_shape_of(uint32_t form, uint32_t rows, uint32_t cols, uint32_t block_rows, uint32_t block_cols);
 /* "BF16, 37 x 75"; valid until the next call. */

@@ -76,9 +76,9 @@ static const struct plan_part *next_weight(const struct plan_shm *p, struct stre
         inside((unsigned __int128)x->rows * m->row_bytes <= x->bytes, "rows of a part");
         if (form_info(m->form)->scales == FORM_SCALES_GRID) {
             inside(scale != NULL, "scales");
-            uint64_t last = (x->row0 + x->rows - 1) / m->block_rows;
-            inside(x->row0 / m->block_rows >= scale->row0, "first scale");
-            inside((last - scale->row0 + 1) * m->scale_row_bytes <= scale->bytes, "last scale");
+            const struct plan_grid_rows g = plan_scale_rows(m, x->row0, x->rows);
+            inside(g.first >= scale->row0, "first scale");
+            inside((g.first + g.count - scale->row0) * m->scale_row_bytes <= scale->bytes, "last scale");
         }
         return x;
     }
@@ -91,7 +91,7 @@ static void walk_matmul(const struct plan_shm *p, struct stream *s, const struct
     inside(o->matrix < p->matrices.count, "matrix");
     const bool turned = o->flags & MATMUL_TRANSPOSED; /* rows are inputs */
 
-    walk_view(p, o->src, turned ? m->rows : m->cols);
+    walk_view(p, o->src, turned ? plan_matrix_inputs(m) : m->cols);
     walk_vector(p, o->bias, turned ? m->cols : m->rows);
     for (uint64_t row = 0; row < m->rows;) {
         const struct plan_part *x = next_weight(p, s);

@@ -122,8 +122,27 @@ static void begin_sums(const struct cpu_product *a, size_t c0, size_t c1)
     }
 }
 
-/* Columns [c0, c1) with c1 - c0 <= SUM_COLS, in one pass over all rows. The last columns go by way of a copy, so that
- * nothing beyond them is touched. */
+/* count dequantized rows from row r on, of width columns from c0 on, added to the sums of all tokens. The last columns go by
+ * way of a copy in edge, so that nothing beyond them is touched. */
+static void sum_tokens(const struct cpu_product *a, const float *w, size_t r, size_t count, size_t c0, size_t width,
+                       float *edge)
+{
+    const size_t padded = cpu_round_up(width, STEP);
+    for (uint32_t t = 0; t < a->n; t += TILE_TOKENS) {
+        const int T = (int)(a->n - t < TILE_TOKENS ? a->n - t : TILE_TOKENS);
+        float *y = a->y + t * a->ldy + c0;
+        const float *x = a->x + t * a->ldx + r;
+        if (width == padded) {
+            sum_group(T, y, a->ldy, x, a->ldx, w, padded, count, width);
+            continue;
+        }
+        for (int i = 0; i < T; i++) memcpy(edge + (size_t)i * SUM_COLS, y + (size_t)i * a->ldy, width * sizeof *y);
+        sum_group(T, edge, SUM_COLS, x, a->ldx, w, padded, count, padded);
+        for (int i = 0; i < T; i++) memcpy(y + (size_t)i * a->ldy, edge + (size_t)i * SUM_COLS, width * sizeof *y);
+    }
+}
+
+/* Columns [c0, c1) with c1 - c0 <= SUM_COLS, in one pass over all rows. */
 static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work)
 {
     dequantize_fn *const dequantize = dequantize_of[a->form];
@@ -136,18 +155,7 @@ static void sum_block(const struct cpu_product *a, size_t rows, size_t c0, size_
             for (size_t b = 0; b < cpu_bytes_of(a->form, width); b += 64) prefetch_near(next + b);
             dequantize(a, r + i, c0, c1, w + i * padded, STEP);
         }
-        for (uint32_t t = 0; t < a->n; t += TILE_TOKENS) {
-            const int T = (int)(a->n - t < TILE_TOKENS ? a->n - t : TILE_TOKENS);
-            float *y = a->y + t * a->ldy + c0;
-            const float *x = a->x + t * a->ldx + r;
-            if (width == padded) {
-                sum_group(T, y, a->ldy, x, a->ldx, w, padded, count, width);
-                continue;
-            }
-            for (int i = 0; i < T; i++) memcpy(edge + (size_t)i * SUM_COLS, y + (size_t)i * a->ldy, width * sizeof *y);
-            sum_group(T, edge, SUM_COLS, x, a->ldx, w, padded, count, padded);
-            for (int i = 0; i < T; i++) memcpy(y + (size_t)i * a->ldy, edge + (size_t)i * SUM_COLS, width * sizeof *y);
-        }
+        sum_tokens(a, w, r, count, c0, width, edge);
     }
 }
 

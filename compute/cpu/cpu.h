@@ -53,7 +53,8 @@ struct cpu_product {
     uint32_t zero_rows, flags; /* MATRIX_* */
     const float *vector[2];
     float offset;
-    bool init; /* ops_matmul_t */
+    bool init;       /* ops_matmul_t */
+    uint32_t groups; /* rows of scales that the matrix has */
 };
 
 /* One attention; see ops_attention(). */
@@ -117,6 +118,8 @@ struct cpu_kernels {
                         float *sums); /* sum of (mul W[r][k])^2 */
     /* Columns [c0, c1), c0 a multiple of 16 and where a block begins, over rows rows; work as above. */
     void (*matmul_t)(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work);
+    /* The same of forms of FORM_TURNED; rows are stored ones. */
+    void (*turned)(const struct cpu_product *a, size_t rows, size_t c0, size_t c1, float *work);
 
     /* One position each. */
     void (*norm)(const struct op_norm *p, float *y, const float *x, const float *weight, const float *bias);

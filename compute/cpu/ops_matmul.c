@@ -51,16 +51,17 @@ static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uin
                                 .flags = m->flags,
                                 .vector = {w->vector[0], w->vector[1]},
                                 .offset = m->offset,
+                                .groups = grid ? (uint32_t)((m->rows + m->block_rows - 1) / m->block_rows) : 0,
                                 .block_rows = grid ? m->block_rows : 1,
                                 .block_cols = grid ? m->block_cols : (uint32_t)-16};
 }
 
 /* Has this variant kernels for it? An error of the backend otherwise. */
-static bool known(struct ops *o, const struct ops_weight *w)
+static bool known(struct ops *o, const struct ops_weight *w, bool transposed)
 {
     const struct plan_matrix *m = w->matrix;
     const bool grid = form_scales(m->form) == FORM_SCALES_GRID;
-    if (m->form >= FORMS || !o->kernels->gemv[m->form]) {
+    if (m->form >= FORMS || !(o->kernels->gemv[m->form] || (transposed && form_turned_pack(m->form)))) {
         error_set(&o->error, ENOTSUP, "no kernel of %s multiplies with weights of form %u (%s)", o->kernels->name,
                   m->form, form_name(m->form));
         return false;
@@ -69,6 +70,10 @@ static bool known(struct ops *o, const struct ops_weight *w)
         error_set(&o->error, ENOTSUP,
                   "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
                   form_name(m->form), m->scale_form, form_name(m->scale_form));
+        return false;
+    }
+    if (grid && m->flags & MATRIX_GROUPED && (m->rows + m->block_rows - 1) / m->block_rows > MATRIX_GROUPS) {
+        error_set(&o->error, ENOTSUP, "inputs in more than %u groups", MATRIX_GROUPS);
         return false;
     }
     return true;
@@ -223,7 +228,7 @@ static void gemm(struct job *j)
 void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
                 const float *bias, uint32_t flags, uint32_t n)
 {
-    if (n == 0 || w->rows == 0 || !known(o, w)) return;
+    if (n == 0 || w->rows == 0 || !known(o, w, false)) return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows, .units = w->unit ? w : NULL};
     j.gemv = o->kernels->gemv[j.a.form];
     if (flags & MATMUL_ROW_NORM) {
@@ -247,7 +252,7 @@ static void sums_task(void *arg, uint32_t worker, uint32_t task)
     const struct job *j = arg;
     float *work = cpu_worker_scratch(j->o, worker, MATMUL_WORK_FLOATS * sizeof(float));
     const size_t c0 = task * j->grain, c1 = j->a.cols - c0 < j->grain ? j->a.cols : c0 + j->grain;
-    j->o->kernels->matmul_t(&j->a, j->rows, c0, c1, work);
+    (form_turned_pack(j->a.form) ? j->o->kernels->turned : j->o->kernels->matmul_t)(&j->a, j->rows, c0, c1, work);
 }
 
 static void sums(struct job *j)
@@ -256,7 +261,7 @@ static void sums(struct job *j)
                            : grain_of(j->o, j->a.cols, 2, 4 * LINE_FLOATS, SUM_COLS);
     j->grain = cpu_round_up(j->grain, form_elements(j->a.form)); /* blocks are not cut */
     cpu_run(j->o, sums_task, j, (uint32_t)((j->a.cols + j->grain - 1) / j->grain),
-            (uint64_t)j->rows * j->a.cols * j->a.n);
+            (uint64_t)j->rows * form_deep(j->a.form) * j->a.cols * j->a.n);
 }
 
 /* Packed rows of which every column needs all: as many panels as there are threads are unpacked at a time. */
@@ -325,7 +330,7 @@ static void sums_packed(struct job *j, const struct ops_weight *w)
 void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
                   const float *bias, bool init, uint32_t n)
 {
-    if (n == 0 || !known(o, w)) return;
+    if (n == 0 || !known(o, w, true)) return;
     struct job j = {.o = o, .a = product_of(y, ldy, x, ldx, w, bias, n), .rows = w->rows};
     j.a.init = init;
     if (w->unit) {

@@ -95,6 +95,23 @@ static double FP4_element(const unsigned char *block, uint64_t i)
     return levels[block[i / 2] >> (i % 2 ? 0 : 4) & 15];
 }
 
+/* Of words of inputs, the one below the other, i counts these; of words of outputs, these. */
+static double GPTQ_4_element(const unsigned char *word, uint64_t i)
+{
+    return word[i / 2] >> (i % 2 ? 4 : 0) & 15;
+}
+
+static double GPTQ_8_element(const unsigned char *word, uint64_t i)
+{
+    return word[i];
+}
+
+static double AWQ_4_element(const unsigned char *word, uint64_t i)
+{
+    static const unsigned place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+    return GPTQ_4_element(word, place[i]);
+}
+
 /* Blocks with their scales inside, bit by bit as their layouts are written down. Exact in double precision: rounded once,
  * by whoever makes a float of them. */
 static unsigned nibble(const unsigned char *p, uint64_t i) /* i of 32 in 16 bytes: low ones first */
@@ -321,7 +338,7 @@ double reference_stored(uint32_t form, const void *row, uint64_t k)
 {
     static double (*const element[FORMS])(const unsigned char *, uint64_t) = {
 #define ELEMENT(name, ...) [FORM_##name] = name##_element,
-        FORM_WEIGHTS(ELEMENT)
+        FORM_WEIGHTS(ELEMENT) FORM_TURNEDS(ELEMENT)
 #undef ELEMENT
     };
     if (form >= FORMS || !element[form]) return NAN;
@@ -362,9 +379,37 @@ static double zero_point(const struct ops_weight *w, uint64_t r, uint64_t k)
     return (at[4 * i + row % 8 / 2] >> row % 2 * 4 & 15) - 8;
 }
 
+/* Input r of the call, output k. */
+static float turned_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
+{
+    const struct plan_matrix *m = w->matrix;
+    const uint64_t deep = form_deep(m->form), pack = form_turned_pack(m->form), last = (m->rows - 1) / m->block_rows;
+    const unsigned char *row = (const unsigned char *)w->data + r / deep * m->row_bytes;
+    uint64_t group = (w->row0 + r / deep) / m->block_rows;
+    if (m->flags & MATRIX_GROUPED) {
+        uint32_t given;
+        memcpy(&given, w->vector[0] + w->row0 * deep + r, sizeof given);
+        if (given > last) return NAN;
+        group = given;
+    }
+    const unsigned char *scales = (const unsigned char *)w->scale + (group - w->scale_row0) * m->scale_row_bytes;
+    const unsigned char *zeros =
+        m->zero_rows ? (const unsigned char *)w->zero + (group - w->zero_row0) * m->zero_row_bytes : NULL;
+    double value = m->form == FORM_GPTQ_4   ? GPTQ_4_element(row + 4 * k, r % deep)
+                   : m->form == FORM_GPTQ_8 ? GPTQ_8_element(row + 4 * k, r % deep)
+                                            : AWQ_4_element(row + k / pack * 4, k % pack);
+    if (m->flags & MATRIX_ZEROS_LESS) value -= 1;
+    if (zeros)
+        value -= m->form == FORM_GPTQ_4   ? GPTQ_4_element(zeros + k / pack * 4, k % pack)
+                 : m->form == FORM_GPTQ_8 ? GPTQ_8_element(zeros + k / pack * 4, k % pack)
+                                          : AWQ_4_element(zeros + k / pack * 4, k % pack);
+    return (float)(value * scale_of(m->scale_form, scales, k));
+}
+
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
 {
     const struct plan_matrix *m = w->matrix;
+    if (form_turned_pack(m->form)) return turned_weight(w, r, k);
     double value = reference_stored(m->form, (const unsigned char *)w->data + r * m->row_bytes, k), scale = 1;
     if (w->scale) scale = whole_scale(w, r, k);
     if (m->zero_rows) value -= zero_point(w, r, k);
@@ -395,7 +440,7 @@ void reference_matmul_t(float *y, uint32_t ldy, const float *x, uint32_t ldx, co
     for (uint32_t i = 0; i < n; i++)
         for (uint64_t c = 0; c < w->matrix->cols; c++) {
             double sum = !init ? y[(uint64_t)i * ldy + c] : bias ? bias[c] : 0, magnitude = fabs(sum);
-            for (uint64_t r = 0; r < w->rows; r++) {
+            for (uint64_t r = 0; r < w->rows * form_deep(w->matrix->form); r++) {
                 const double term = (double)reference_weight(w, r, c) * x[(uint64_t)i * ldx + r];
                 sum += term;
                 magnitude += fabs(term);

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include "compute/ops.h"
 
-/* W[row0 + r][k] as float32: value times scale, rounded once. */
+/* W[row0 + r][k] as float32: value times scale, rounded once. Of a form of FORM_TURNED, r counts inputs from the call's first. */
 float reference_weight(const struct ops_weight *w, uint64_t r, uint64_t k);
 /* Element k of a row, without its scale where that lies in a grid; NaN where form is none of weights. */
 double reference_stored(uint32_t form, const void *row, uint64_t k);

@@ -290,6 +290,43 @@ INLINE vf vc_look(const struct curve *c, vc t, vb nibbles)
     return vf_mul(vf_of_i8(_mm_shuffle_epi8(vb_load(c->i), _mm_and_si128(nibbles, _mm_set1_epi8(15)))), vf_pair(t, t));
 }
 
+/* ---- words of 32 bits ---- */
+
+typedef struct {
+    __m256i lo, hi;
+} vw;
+INLINE vw vw_load(const void *p)
+{
+    const vw w = {_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)};
+    return w;
+}
+INLINE vw vw_load_n(const void *p, unsigned n)
+{
+    const vw w = {_mm256_maskload_epi32((const int *)p, vm_first_half((int)n)),
+                  _mm256_maskload_epi32((const int *)p + 8, vm_first_half((int)n - 8))};
+    return w;
+}
+INLINE __m256 vf_low_bits_half(__m256i w, int mask)
+{
+    return _mm256_cvtepi32_ps(_mm256_and_si256(w, _mm256_set1_epi32(mask)));
+}
+INLINE vf vf_of_nibbles(vw w, unsigned i)
+{
+    return vf_pair(vf_low_bits_half(_mm256_srli_epi32(w.lo, (int)(4 * i)), 15),
+                   vf_low_bits_half(_mm256_srli_epi32(w.hi, (int)(4 * i)), 15));
+}
+INLINE vf vf_of_bytes(vw w, unsigned i)
+{
+    return vf_pair(vf_low_bits_half(_mm256_srli_epi32(w.lo, (int)(8 * i)), 255),
+                   vf_low_bits_half(_mm256_srli_epi32(w.hi, (int)(8 * i)), 255));
+}
+INLINE vf vf_of_awq(uint32_t a, uint32_t b)
+{
+    const __m256i shifts = _mm256_setr_epi32(0, 16, 4, 20, 8, 24, 12, 28);
+    return vf_pair(vf_low_bits_half(_mm256_srlv_epi32(_mm256_set1_epi32((int)a), shifts), 15),
+                   vf_low_bits_half(_mm256_srlv_epi32(_mm256_set1_epi32((int)b), shifts), 15));
+}
+
 INLINE void prefetch_near(const void *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);

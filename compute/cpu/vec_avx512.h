@@ -288,6 +288,37 @@ INLINE vf vc_look(const struct curve *c, vc t, vb nibbles)
     return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), t);
 }
 
+/* ---- words of 32 bits ---- */
+
+typedef __m512i vw;
+INLINE vw vw_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+INLINE vw vw_load_n(const void *p, unsigned n)
+{
+    return _mm512_maskz_loadu_epi32(vm_first(n), p);
+}
+INLINE vf vf_of_low_nibbles(__m512i w) /* the permutation looks at 4 bits only */
+{
+    const __m512 x = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_permutexvar_ps(w, x);
+}
+INLINE vf vf_of_nibbles(vw w, unsigned i)
+{
+    return vf_of_low_nibbles(_mm512_srli_epi32(w, 4 * i));
+}
+INLINE vf vf_of_bytes(vw w, unsigned i)
+{
+    return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(w, 8 * i), _mm512_set1_epi32(255)));
+}
+INLINE vf vf_of_awq(uint32_t a, uint32_t b)
+{
+    const __m512i shifts = _mm512_setr_epi32(0, 16, 4, 20, 8, 24, 12, 28, 0, 16, 4, 20, 8, 24, 12, 28);
+    const __m512i w = _mm512_mask_set1_epi32(_mm512_set1_epi32((int)a), 0xff00, (int)b);
+    return vf_of_low_nibbles(_mm512_srlv_epi32(w, shifts));
+}
+
 INLINE void prefetch_near(const void *p)
 {
     _mm_prefetch((const char *)p, _MM_HINT_T0);

@@ -14,20 +14,22 @@
 #include "compute/cuda/launch.cuh"
 #include "compute/cuda/matmul.h"
 
-namespace {
+namespace
+{
 
-/* Rows of w as float32 or bf16, [rows][cols] without gaps. */
-template <typename OUT>
-__global__ void dequantize_kernel(OUT *out, const weight_rows w)
+/* Rows of w as float32 or bf16, [inputs][cols] without gaps. */
+template <typename OUT> __global__ void dequantize_kernel(OUT *out, const weight_rows w)
 {
     uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
 
     if (c >= w.cols) return;
-    for (uint32_t r = blockIdx.y; r < w.rows; r += gridDim.y) {
+    for (uint32_t r = blockIdx.y; r < weight_inputs(&w); r += gridDim.y) {
         float x = weight_at(&w, r, c);
 
-        if (sizeof(OUT) == 4) ((float *)out)[(uint64_t)r * w.cols + c] = x;
-        else ((uint16_t *)out)[(uint64_t)r * w.cols + c] = element_to_bf16(x);
+        if (sizeof(OUT) == 4)
+            ((float *)out)[(uint64_t)r * w.cols + c] = x;
+        else
+            ((uint16_t *)out)[(uint64_t)r * w.cols + c] = element_to_bf16(x);
     }
 }
 
@@ -69,9 +71,9 @@ void multiply(struct ops *o, float *y, uint32_t ldy, const product &p)
     float one = 1;
 
     backend_check_cublas(o,
-                         cublasGemmEx(o->cublas, p.transposed ? CUBLAS_OP_N : CUBLAS_OP_T, CUBLAS_OP_N, m, (int)p.n, k, &one, p.w, type,
-                                      (int)p.cols, p.x, type, (int)p.ldx, &p.beta, y, CUDA_R_32F, (int)ldy, CUBLAS_COMPUTE_32F,
-                                      CUBLAS_GEMM_DEFAULT),
+                         cublasGemmEx(o->cublas, p.transposed ? CUBLAS_OP_N : CUBLAS_OP_T, CUBLAS_OP_N, m, (int)p.n, k,
+                                      &one, p.w, type, (int)p.cols, p.x, type, (int)p.ldx, &p.beta, y, CUDA_R_32F,
+                                      (int)ldy, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
                          "cublasGemmEx");
     backend_pace(o, CUDA_PACE_GEMM);
 }
@@ -85,57 +87,66 @@ bool exact_in_bf16(const weight_rows *w)
 /* The rows of w as one operand: where they lie, or dequantized into scratch. */
 const void *operand(struct ops *o, const weight_rows &w, bool bf16, void *wide)
 {
-    dim3 grid(blocks_for(w.cols, 256), grid_rows(w.rows));
+    dim3 grid(blocks_for(w.cols, 256), grid_rows(weight_inputs(&w)));
 
     if (w.form == (bf16 ? FORM_BF16 : FORM_F32) && w.row_bytes == form_row_bytes(w.form, w.cols) &&
         (uintptr_t)w.data % 16 == 0)
         return w.data;
-    if (bf16) launch(o, "dequantizing weights", dequantize_kernel<uint16_t>, grid, 256, 0, (uint16_t *)wide, w);
-    else launch(o, "dequantizing weights", dequantize_kernel<float>, grid, 256, 0, (float *)wide, w);
+    if (bf16)
+        launch(o, "dequantizing weights", dequantize_kernel<uint16_t>, grid, 256, 0, (uint16_t *)wide, w);
+    else
+        launch(o, "dequantizing weights", dequantize_kernel<float>, grid, 256, 0, (float *)wide, w);
     return wide;
 }
 
 /* n tokens, all rows of w, in pieces of rows that fit the scratch. accumulate: y is added to. */
-void tokens(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, uint32_t n, bool transposed)
+void tokens(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, uint32_t n,
+            bool transposed)
 {
-    uint32_t inputs = transposed ? w.rows : w.cols;
-    uint32_t piece = (uint32_t)(CUDA_WIDEN_FLOATS / w.cols ? CUDA_WIDEN_FLOATS / w.cols : 1);
+    uint32_t deep = form_deep(w.form), inputs = transposed ? w.rows * deep : w.cols;
+    uint64_t row = (uint64_t)w.cols * deep; /* elements of a stored row */
+    uint32_t piece = (uint32_t)(CUDA_WIDEN_FLOATS / row ? CUDA_WIDEN_FLOATS / row : 1);
     bool bf16 = exact_in_bf16(&w) && o->capability >= 80;
-    uint64_t each = (uint64_t)n * inputs, most = w.cols > CUDA_WIDEN_FLOATS ? w.cols : CUDA_WIDEN_FLOATS;
+    uint64_t each = (uint64_t)n * inputs, most = row > CUDA_WIDEN_FLOATS ? row : CUDA_WIDEN_FLOATS;
     uint16_t *terms = NULL;
     void *wide;
 
     if (bf16) {
         terms = (uint16_t *)backend_scratch(o, 3 * each * sizeof *terms);
         if (!terms) return;
-        launch(o, "splitting inputs", split_kernel, dim3(blocks_for(inputs, 256), grid_rows(n)), 256, 0, terms, x, ldx, inputs, n);
+        launch(o, "splitting inputs", split_kernel, dim3(blocks_for(inputs, 256), grid_rows(n)), 256, 0, terms, x, ldx,
+               inputs, n);
     }
-    wide = backend_scratch(o, (uint64_t)w.rows * w.cols < most ? (uint64_t)w.rows * w.cols * sizeof(float) : most * sizeof(float));
+    wide = backend_scratch(o, w.rows * row < most ? w.rows * row * sizeof(float) : most * sizeof(float));
     if (!wide) return;
     for (uint32_t r = 0; r < w.rows; r += piece) {
         weight_rows part = weight_rows_slice(&w, r, w.rows - r < piece ? w.rows - r : piece);
         const void *data = operand(o, part, bf16, wide);
         float *out = transposed ? y : y + r;
-        uint32_t first = transposed ? r : 0; /* input column */
+        uint32_t first = transposed ? r * deep : 0; /* input column */
 
         if (!bf16) {
-            multiply(o, out, ldy, product{data, x + first, FORM_F32, part.rows, w.cols, ldx, n, transposed, transposed ? 1.0f : 0.0f});
+            multiply(o, out, ldy,
+                     product{data, x + first, FORM_F32, part.rows * deep, w.cols, ldx, n, transposed,
+                             transposed ? 1.0f : 0.0f});
             continue;
         }
         for (int t = 2; t >= 0; t--)
-            multiply(o, out, ldy, product{data, terms + t * each + first, FORM_BF16, part.rows, w.cols, inputs, n, transposed,
-                                          transposed || t < 2 ? 1.0f : 0.0f});
+            multiply(o, out, ldy,
+                     product{data, terms + t * each + first, FORM_BF16, part.rows * deep, w.cols, inputs, n, transposed,
+                             transposed || t < 2 ? 1.0f : 0.0f});
     }
 }
 
-void pieces(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows *w, uint32_t n, bool transposed)
+void pieces(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows *w, uint32_t n,
+            bool transposed)
 {
     uint64_t used = o->scratch_used;
 
     for (uint32_t i = 0; i < n; i += CUDA_GEMM_TOKENS) {
         o->scratch_used = used;
-        tokens(o, y + (uint64_t)i * ldy, ldy, x + (uint64_t)i * ldx, ldx, *w, n - i < CUDA_GEMM_TOKENS ? n - i : CUDA_GEMM_TOKENS,
-               transposed);
+        tokens(o, y + (uint64_t)i * ldy, ldy, x + (uint64_t)i * ldx, ldx, *w,
+               n - i < CUDA_GEMM_TOKENS ? n - i : CUDA_GEMM_TOKENS, transposed);
     }
 }
 
@@ -146,7 +157,8 @@ void gemm(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, c
     pieces(o, y, ldy, x, ldx, w, n, false);
 }
 
-void gemm_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n)
+void gemm_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
+            uint32_t n)
 {
     pieces(o, y, ldy, x, ldx, w, n, true);
 }

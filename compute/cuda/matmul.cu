@@ -5,7 +5,8 @@
 #include "compute/cuda/launch.cuh"
 #include "compute/cuda/matmul.h"
 
-namespace {
+namespace
+{
 
 const unsigned THREADS = 256;
 const uint32_t NORM_ROWS = 65536; /* rows whose lengths are kept at once */
@@ -36,7 +37,8 @@ __global__ void lengths_kernel(float *inverse, const weight_rows w)
 }
 
 /* y[i][c] = y[i][c] * factor[c] + bias[c]; either may be absent. */
-__global__ void finish_kernel(float *y, uint32_t ldy, const float *factor, const float *bias, uint32_t width, uint32_t n)
+__global__ void finish_kernel(float *y, uint32_t ldy, const float *factor, const float *bias, uint32_t width,
+                              uint32_t n)
 {
     uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
 
@@ -89,30 +91,34 @@ void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
         float *out = y + (uint64_t)i * ldy;
         const float *in = x + (uint64_t)i * ldx;
 
-        if (count == 1) launch(o, "transposed product", transposed_kernel<1>, grid, 64, 0, out, ldy, in, ldx, w, count);
-        else launch(o, "transposed product", transposed_kernel<8>, grid, 64, 0, out, ldy, in, ldx, w, count);
+        if (count == 1)
+            launch(o, "transposed product", transposed_kernel<1>, grid, 64, 0, out, ldy, in, ldx, w, count);
+        else
+            launch(o, "transposed product", transposed_kernel<8>, grid, 64, 0, out, ldy, in, ldx, w, count);
     }
 }
 
 /* A matrix that the kernels know, in memory where they can read its blocks; a failure that names the form otherwise. */
-bool sound(struct ops *o, const struct ops_weight *w)
+bool sound(struct ops *o, const struct ops_weight *w, bool transposed)
 {
     const struct plan_matrix *m = w->matrix;
     bool grid = form_scales(m->form) == FORM_SCALES_GRID;
     char what[200];
 
-    if (!form_can_be(m->form, FORM_WEIGHT))
+    if (!form_can_be(m->form, transposed ? FORM_WEIGHT | FORM_TURNED : FORM_WEIGHT))
         snprintf(what, sizeof what, "no kernel multiplies with weights of form %u (%s)", m->form, form_name(m->form));
     else if (grid && (!w->scale || !form_scaled_by(m->form, m->scale_form) || !m->block_rows || !m->block_cols))
-        snprintf(what, sizeof what, "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
+        snprintf(what, sizeof what,
+                 "weights of %s without scales, or with scales of form %u (%s), which they cannot have",
                  form_name(m->form), m->scale_form, form_name(m->scale_form));
     else if (m->unit_rows && (!w->unit || (uintptr_t)w->data % 8))
         snprintf(what, sizeof what, "packed weights that do not begin with a unit");
-    else if ((uintptr_t)w->data % form_align(m->form) || (grid && (uintptr_t)w->scale % form_align(m->scale_form)))
+    else if ((uintptr_t)w->data % form_align(m->form) || (grid && (uintptr_t)w->scale % form_align(m->scale_form)) ||
+             (form_turned_pack(m->form) && (uintptr_t)w->zero % 4))
         snprintf(what, sizeof what, "weights of %s that begin in the middle of a word", form_name(m->form));
     else if (w->rows > UINT32_MAX || m->cols > UINT32_MAX || !m->cols)
-        snprintf(what, sizeof what, "a matrix of %llu x %llu, which the kernels cannot count", (unsigned long long)w->rows,
-                 (unsigned long long)m->cols);
+        snprintf(what, sizeof what, "a matrix of %llu x %llu, which the kernels cannot count",
+                 (unsigned long long)w->rows, (unsigned long long)m->cols);
     else
         return true;
     backend_fail(o, ENOTSUP, what);
@@ -147,6 +153,7 @@ struct weight_rows weight_rows_of(const struct ops_weight *w)
     v.vector[0] = w->vector[0];
     v.vector[1] = w->vector[1];
     v.offset = m->offset;
+    v.groups = grid ? (uint32_t)((m->rows + m->block_rows - 1) / m->block_rows) : 0;
     return v;
 }
 
@@ -157,6 +164,7 @@ struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first
     v.data += first * w->row_bytes;
     v.row0 += first;
     v.rows = count;
+    if (v.flags & MATRIX_GROUPED) return v;
     if (v.scale) {
         uint64_t scale_row = v.row0 / v.block_rows;
 
@@ -173,17 +181,20 @@ struct weight_rows weight_rows_slice(const struct weight_rows *w, uint64_t first
 }
 
 /* y = x W^T of these rows, of which y and bias have the columns. Scratch from o->scratch_used on is free. */
-static void multiply_rows(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &v, const float *bias,
-                          bool norm, uint32_t n)
+static void multiply_rows(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &v,
+                          const float *bias, bool norm, uint32_t n)
 {
     const uint64_t used = o->scratch_used;
     bool few = n <= CUDA_GEMV_TOKENS;
 
-    if (few) gemv(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
-    else gemm(o, y, ldy, x, ldx, &v, n);
+    if (few)
+        gemv(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
+    else
+        gemm(o, y, ldy, x, ldx, &v, n);
     if (!norm) {
         if (!few && bias)
-            launch(o, "bias", finish_kernel, dim3(blocks_for(v.rows, THREADS), grid_rows(n)), THREADS, 0, y, ldy, (const float *)NULL, bias, v.rows, n);
+            launch(o, "bias", finish_kernel, dim3(blocks_for(v.rows, THREADS), grid_rows(n)), THREADS, 0, y, ldy,
+                   (const float *)NULL, bias, v.rows, n);
         return;
     }
     for (uint32_t r = 0; r < v.rows; r += NORM_ROWS) {
@@ -193,17 +204,23 @@ static void multiply_rows(struct ops *o, float *y, uint32_t ldy, const float *x,
         o->scratch_used = used;
         inverse = (float *)backend_scratch(o, part.rows * sizeof *inverse);
         if (!inverse) return;
-        launch(o, "lengths of rows", lengths_kernel, dim3(blocks_for(part.rows, THREADS / 32)), THREADS, 0, inverse, part);
-        launch(o, "rows to length 1", finish_kernel, dim3(blocks_for(part.rows, THREADS), grid_rows(n)), THREADS, 0, y + r, ldy, inverse,
-               bias ? bias + r : NULL, part.rows, n);
+        launch(o, "lengths of rows", lengths_kernel, dim3(blocks_for(part.rows, THREADS / 32)), THREADS, 0, inverse,
+               part);
+        launch(o, "rows to length 1", finish_kernel, dim3(blocks_for(part.rows, THREADS), grid_rows(n)), THREADS, 0,
+               y + r, ldy, inverse, bias ? bias + r : NULL, part.rows, n);
     }
 }
 
 /* y += x W of these rows, whose inputs x has the columns of. */
-static void multiply_rows_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &v, uint32_t n)
+static void multiply_rows_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &v,
+                            uint32_t n)
 {
-    if (n <= CUDA_GEMV_TOKENS) gemv_t(o, y, ldy, x, ldx, v, n);
-    else gemm_t(o, y, ldy, x, ldx, &v, n);
+    if (n <= CUDA_GEMV_TOKENS && form_turned_pack(v.form))
+        gemv_turned(o, y, ldy, x, ldx, &v, n);
+    else if (n <= CUDA_GEMV_TOKENS)
+        gemv_t(o, y, ldy, x, ldx, v, n);
+    else
+        gemm_t(o, y, ldy, x, ldx, &v, n);
 }
 
 /* Of packed weights, panels of rows, one after the other through the same scratch: there is one stream. Of others all at once.
@@ -232,34 +249,36 @@ static bool panels_next(struct panels *p, weight_rows *v, uint64_t *row)
     if (p->row >= p->w->rows) return false;
     *row = p->row;
     p->o->scratch_used = p->used;
-    if (p->scratch) p->row += unpack_rows(p->o, p->w, p->row, p->scratch, p->bytes, v);
-    else *v = weight_rows_of(p->w), p->row = p->w->rows;
+    if (p->scratch)
+        p->row += unpack_rows(p->o, p->w, p->row, p->scratch, p->bytes, v);
+    else
+        *v = weight_rows_of(p->w), p->row = p->w->rows;
     return true;
 }
 
-void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                uint32_t flags, uint32_t n)
+void ops_matmul(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                const float *bias, uint32_t flags, uint32_t n)
 {
     struct panels p;
     weight_rows v;
     uint64_t row;
 
-    if (!n || !w->rows || !sound(o, w) || !panels_begin(&p, o, w)) return;
+    if (!n || !w->rows || !sound(o, w, false) || !panels_begin(&p, o, w)) return;
     while (panels_next(&p, &v, &row))
         multiply_rows(o, y + row, ldy, x, ldx, v, bias ? bias + row : NULL, flags & MATMUL_ROW_NORM, n);
 }
 
-void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w, const float *bias,
-                  bool init, uint32_t n)
+void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct ops_weight *w,
+                  const float *bias, bool init, uint32_t n)
 {
     struct panels p;
     weight_rows v;
     uint64_t row;
 
-    if (!n || !sound(o, w)) return;
+    if (!n || !sound(o, w, true)) return;
     if (init)
-        launch(o, "bias", fill_kernel, dim3(blocks_for(w->matrix->cols, THREADS), grid_rows(n)), THREADS, 0, y, ldy, bias,
-               (uint32_t)w->matrix->cols, n);
+        launch(o, "bias", fill_kernel, dim3(blocks_for(w->matrix->cols, THREADS), grid_rows(n)), THREADS, 0, y, ldy,
+               bias, (uint32_t)w->matrix->cols, n);
     if (!w->rows || !panels_begin(&p, o, w)) return;
     while (panels_next(&p, &v, &row)) multiply_rows_t(o, y, ldy, x + row, ldx, v, n);
 }

@@ -16,6 +16,7 @@ struct weight_rows {
     uint32_t zero_rows, flags; /* MATRIX_* */
     const float *vector[2];
     float offset;
+    uint32_t groups; /* rows of scales that the matrix has */
 };
 
 struct weight_rows weight_rows_of(const struct ops_weight *w);
@@ -72,18 +73,92 @@ ELEMENT_FN float weight_zero(const struct weight_rows *w, uint64_t r, uint32_t i
     return (float)((int)(word >> row % w->zero_rows * bits & ((1u << bits) - 1)) - (int)(1u << (bits - 1)));
 }
 
-/* Element (r, c) as float32: the stored number, less its zero point, times its scale, rounded once. */
+/* ---- forms of FORM_TURNED: rows of inputs, form_deep() of them in each stored row ---- */
+
+ELEMENT_FN uint32_t weight_inputs(const struct weight_rows *w)
+{
+    return w->rows * form_deep(w->form);
+}
+
+/* Number i of a word: of the inputs below each other, or of the outputs beside each other. */
+ELEMENT_FN float turned_number(uint32_t form, uint32_t word, uint32_t i)
+{
+    if (form == FORM_GPTQ_8) return (float)(word >> 8 * i & 255u);
+    if (form == FORM_AWQ_4) i = i / 2 + i % 2 * 4;
+    return (float)(word >> 4 * i & 15u);
+}
+
+/* The row of scales of input k, counted from w's first; one that is not there for what names none. */
+ELEMENT_FN uint64_t turned_group(const struct weight_rows *w, uint64_t k)
+{
+    uint32_t deep = form_deep(w->form);
+
+    if (!(w->flags & MATRIX_GROUPED)) return (w->row0 + k / deep) / w->block_rows;
+    return ((const uint32_t *)(const void *)w->vector[0])[w->row0 * deep + k];
+}
+
+/* Scale, and minus the zero point times it, of output c in a group; both not a number where there is no such group. */
+struct turned_factors {
+    float scale, zero;
+};
+ELEMENT_FN struct turned_factors turned_factors_of(const struct weight_rows *w, uint64_t group, uint32_t c)
+{
+    struct turned_factors p;
+    uint32_t pack = form_turned_pack(w->form);
+    float zero = w->flags & MATRIX_ZEROS_LESS ? 1.0f : 0.0f;
+
+    p.scale = p.zero = element_from_bits(0x7fc00000u);
+    if (group >= w->groups) return p;
+    p.scale = form_load_scale(w->scale_form, w->scale + (group - w->scale_row0) * w->scale_row_bytes, c);
+    if (w->zero) {
+        const uint8_t *row = w->zero + (group - w->zero_row0) * w->zero_row_bytes;
+
+        zero += turned_number(w->form, ((const uint32_t *)(const void *)row)[c / pack], c % pack);
+    }
+    p.zero = -WEIGHT_MUL(zero, p.scale);
+    return p;
+}
+
+/* A number of at most 8 bits times a scale of 11, less a product of 9 and 11: exact, so fused or not it is the same. */
+ELEMENT_FN float turned_weight(float number, struct turned_factors p)
+{
+    return fmaf(number, p.scale, p.zero);
+}
+
+ELEMENT_FN uint32_t turned_word(const struct weight_rows *w, uint64_t row, uint32_t c)
+{
+    uint64_t at = c / form_elements(w->form);
+
+    return ((const uint32_t *)(const void *)(w->data + row * w->row_bytes))[at];
+}
+
+/* Input k, output c. */
+ELEMENT_FN float turned_at(const struct weight_rows *w, uint64_t k, uint32_t c)
+{
+    uint32_t deep = form_deep(w->form), i = deep > 1 ? (uint32_t)(k % deep) : c % form_elements(w->form);
+
+    return turned_weight(turned_number(w->form, turned_word(w, k / deep, c), i),
+                         turned_factors_of(w, turned_group(w, k), c));
+}
+
+/* Element (r, c) as float32: the stored number, less its zero point, times its scale, rounded once. r is an input where rows
+ * are such. */
 ELEMENT_FN float weight_at(const struct weight_rows *w, uint64_t r, uint32_t c)
 {
-    float x = form_load(w->form, w->data + r * w->row_bytes, c);
     uint32_t i = c / w->block_cols;
+    float x;
 
+    if (form_turned_pack(w->form)) return turned_at(w, r, c);
+    x = form_load(w->form, w->data + r * w->row_bytes, c);
     return w->scale ? (x - weight_zero(w, r, i)) * weight_scale(w, weight_scale_row(w, r), r, i) : x;
 }
 
 /* y[i][r] = x[i] . W[r], n <= CUDA_GEMV_TOKENS: own kernels. */
 void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
           const float *bias, uint32_t n);
+/* y[i][c] += sum_r x[i][r] W[r][c] of a form of FORM_TURNED, n <= CUDA_GEMV_TOKENS. */
+void gemv_turned(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
+                 uint32_t n);
 /* The same for any n, and y[i][c] += sum_r x[i][r] W[r][c]: cuBLAS. */
 void gemm(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w, uint32_t n);
 void gemm_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,

@@ -257,6 +257,15 @@ static struct plan_op *op(struct build *b, enum plan_op_kind kind)
     return program_op(b->p, kind, b->layer);
 }
 
+/* Zeros, which nobody adds: all of AutoGPTQ's layers have them. */
+static void leave_out_bias(struct build *b, const char *name)
+{
+    char bias[192];
+
+    snprintf(bias, sizeof bias, "%.180s.bias", name);
+    build_leave_out(b, bias);
+}
+
 void build_linear(struct build *b, struct plan_view dst, struct plan_view src, const char *name, uint64_t rows,
                   uint64_t cols, bool bias)
 {
@@ -267,8 +276,12 @@ void build_linear(struct build *b, struct plan_view dst, struct plan_view src, c
     if (b->transposed) o.flags = MATMUL_TRANSPOSED;
     o.matrix = b->transposed ? build_matrix_times(b, name, cols, rows, &times)
                              : build_matrix_times(b, name, rows, cols, &times);
+    if (build_ok(b) && build_is_turned(b, o.matrix)) o.flags = MATMUL_TRANSPOSED;
     snprintf(full, sizeof full, "%s.bias", name);
-    if (bias) o.bias = build_vector(b, full, rows);
+    if (bias)
+        o.bias = build_vector(b, full, rows);
+    else if (b->quant.kind == QUANT_GPTQ)
+        leave_out_bias(b, name);
     if (bias && times != 0)
         build_fault(b, "%s: %s%s: a bias beside weights with a scale of all is not supported", b->c->path, b->base,
                     full);

@@ -110,8 +110,12 @@ void build_leave_out(struct build *b, const char *name);
 const struct tensor *build_find(struct build *b, const char *name);
 
 /* ---- tensors ---- */
-/* NAME.weight as a matrix [rows][cols], with its scales where it is quantized. */
+/* NAME.weight as a matrix [rows][cols], with its scales where it is quantized; a fault where the file has it the other way round
+ * (AWQ, GPTQ). */
 uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols);
+/* The same of one that may be stored [cols][rows], which the caller asks for. */
+uint32_t build_matrix_either(struct build *b, const char *name, uint64_t rows, uint64_t cols);
+bool build_is_turned(const struct build *b, uint32_t matrix);
 /* The same of one that may be multiplied by a number for all of it, which the caller does: *times, 0: it is not. */
 uint32_t build_matrix_times(struct build *b, const char *name, uint64_t rows, uint64_t cols, float *times);
 /* By its whole name, the part-th of parts matrices stacked in one tensor [parts][rows][cols]. */

@@ -285,6 +285,12 @@ bool build_packed(struct build *b, const char *name, uint64_t rows, uint64_t col
     enum quant_numbers n = b->quant.numbers;
 
     if (b->t->gguf || !build_ok(b) || b->quant.kind < QUANT_COMPRESSED) return false;
+    if (b->quant.kind >= QUANT_GPTQ) {
+        if (named ? !build_has_words(b, name) : !by_config(b, name)) return false;
+        build_words(b, &m, name);
+        *matrix = build_ok(b) && m.block_cols ? build_put_matrix(b, &m, name) : 0;
+        return true;
+    }
     refuse_scaled_inputs(b, name);
     if (named) { /* the types, where they are known; an index names only */
         bool u8 = t && t->dims && t->dtype == TENSOR_U8, i8 = t && t->dims && t->dtype == TENSOR_I8;

@@ -15,6 +15,11 @@ void build_scales(struct build *b, struct plan_matrix *m, const char *name, uint
 uint32_t build_model_dtype(struct build *b);
 uint32_t build_put_matrix(struct build *b, const struct plan_matrix *m, const char *name);
 
+/* The same stored [inputs][outputs] in words, NAME without ".weight" and with ".qweight", ".qzeros", ".scales", ".g_idx" (GPTQ,
+ * AWQ). m has the rows and cols of the product, and gets those that are stored. */
+bool build_has_words(const struct build *b, const char *name);
+void build_words(struct build *b, struct plan_matrix *m, const char *name);
+
 /* A matrix whose numbers lie packed, or beside scales in several tensors, under names of their own (compressed-tensors,
- * ModelOpt, bitsandbytes). false: NAME, a whole one that ends with ".weight", is an ordinary one. */
+ * ModelOpt, bitsandbytes, GPTQ, AWQ). false: NAME, a whole one that ends with ".weight", is an ordinary one. */
 bool build_packed(struct build *b, const char *name, uint64_t rows, uint64_t cols, uint32_t *matrix);

@@ -259,7 +259,7 @@ static uint64_t scale_bytes(const struct plan_matrix *m)
 uint32_t build_put_matrix(struct build *b, const struct plan_matrix *m, const char *name)
 {
     b->weight_bytes += m->rows * m->row_bytes + scale_bytes(m);
-    b->parameters += m->rows * m->cols;
+    b->parameters += plan_matrix_elements(m);
     return program_matrix(b->p, m, name);
 }
 
@@ -295,12 +295,31 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     return build_ok(b) ? build_put_matrix(b, &m, name) : 0;
 }
 
-uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols)
+bool build_is_turned(const struct build *b, uint32_t matrix)
+{
+    return matrix < b->p->matrices.count &&
+           form_turned_pack(PROGRAM_AT(b->p, matrices, const struct plan_matrix, matrix)->form);
+}
+
+uint32_t build_matrix_either(struct build *b, const char *name, uint64_t rows, uint64_t cols)
 {
     char full[BUILD_NAME_BYTES];
 
     snprintf(full, sizeof full, "%s%s.weight", b->base, name);
     return add_matrix(b, full, 0, 1, rows, cols, NULL);
+}
+
+uint32_t build_matrix(struct build *b, const char *name, uint64_t rows, uint64_t cols)
+{
+    uint32_t matrix = build_matrix_either(b, name, rows, cols);
+
+    if (build_ok(b) && build_is_turned(b, matrix))
+        build_fault(
+            b,
+            "%s: %s%s: quantized by AWQ or GPTQ this matrix is not supported, for single rows of it are needed: "
+            "take a folder that leaves it as it was, or the model's bfloat16 or FP8 folder",
+            b->t->folder, b->base, name);
+    return matrix;
 }
 
 uint32_t build_matrix_times(struct build *b, const char *name, uint64_t rows, uint64_t cols, float *times)

@@ -12,6 +12,15 @@ static bool has(const struct tensors *t, const char *prefix, const char *name)
     return snprintf(full, sizeof full, "%s%s.weight", prefix, name) < (int)sizeof full && tensors_find(t, full);
 }
 
+/* A matrix, or one that was quantized by GPTQ or AWQ. */
+static bool has_head(const struct tensors *t, const char *prefix, const char *name)
+{
+    char full[NAME_BYTES];
+
+    return has(t, prefix, name) ||
+           (snprintf(full, sizeof full, "%s%s.qweight", prefix, name) < (int)sizeof full && tensors_find(t, full));
+}
+
 bool names_any_begins(const struct tensors *t, const char *start)
 {
     size_t n = strlen(start);
@@ -73,12 +82,12 @@ bool names_head(const struct tensors *t, const char *prefix, const char *head, c
     for (size_t n = 0; n <= strlen(prefix); n++) {
         if (n && prefix[n - 1] != '.') continue;
         snprintf(cut, sizeof cut, "%.*s", (int)n, prefix);
-        if (!has(t, cut, head)) continue;
+        if (!has_head(t, cut, head)) continue;
         snprintf(out, bytes, "%s", cut);
         return true;
     }
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
-        if (!has(t, usual[i], head)) continue;
+        if (!has_head(t, usual[i], head)) continue;
         snprintf(out, bytes, "%s", usual[i]);
         return true;
     }

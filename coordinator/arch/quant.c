@@ -208,6 +208,70 @@ static void read_bitsandbytes(struct reading *r, const json_t *o)
         fault(r, "weights quantized by \"bitsandbytes\" to 8 bits are not supported: " REMEDY);
 }
 
+static void read_words(struct reading *r, const json_t *o, const char *method)
+{
+    const json_t *bits = json_object_get(o, "bits"), *group = json_object_get(o, "group_size");
+    json_int_t size = json_integer_value(group);
+
+    r->q->numbers = QUANT_INTEGERS;
+    r->q->bits = (uint32_t)json_integer_value(bits);
+    r->q->scale_dtype = TENSOR_F16;
+    if (!json_is_integer(bits) || (r->q->bits != 4 && (r->q->bits != 8 || r->q->kind == QUANT_AWQ)))
+        fault(r,
+              "weights of %lld bits quantized by %s are not supported, those of %s are: take the model's %s, "
+              "bfloat16 or FP8 folder",
+              (long long)json_integer_value(bits), method, r->q->kind == QUANT_AWQ ? "4" : "4 and 8",
+              r->q->kind == QUANT_AWQ ? "4-bit" : "4-bit, 8-bit");
+    if (group && !json_is_null(group) &&
+        (!json_is_integer(group) || (size != -1 && (size < 8 || size > 65536 || size % 8))))
+        fault(r, "group_size %lld: -1 and multiples of 8 are supported", (long long)size);
+    r->q->group = size > 0 ? (uint32_t)size : 0;
+}
+
+static void read_gptq(struct reading *r, const json_t *o)
+{
+    static const char *const formats[] = {"", "gptq", "gptq_v2", NULL}, *const words[] = {"", "int32", NULL};
+    const char *format = *text(o, "checkpoint_format") ? text(o, "checkpoint_format") : text(o, "format"), *key;
+    const json_t *value;
+
+    r->q->kind = QUANT_GPTQ;
+    read_words(r, o, "GPTQ");
+    r->q->zeros_less = strcmp(format, "gptq_v2") != 0;
+    r->q->grouped = json_is_true(json_object_get(o, "desc_act"));
+    if (json_is_true(json_object_get(o, "is_marlin_format"))) format = "marlin";
+    if (!is(format, formats))
+        fault(r,
+              "weights quantized by GPTQ in the layout \"%.40s\" are not supported, \"gptq\" and \"gptq_v2\" "
+              "are: " REMEDY,
+              format);
+    if (!is(text(o, "pack_dtype"), words))
+        fault(r, "weights quantized by GPTQ in words of \"%.40s\" are not supported, int32 is: " REMEDY,
+              text(o, "pack_dtype"));
+    if (*text(o, "rotation")) fault(r, "weights that are turned (rotation) are not supported: " REMEDY);
+    json_object_foreach((json_t *)(uintptr_t)json_object_get(o, "dynamic"), key, value)
+    {
+        const json_t *own = json_object_get(value, "desc_act");
+
+        if (own && json_is_true(own) != r->q->grouped)
+            fault(r, "desc_act of its own (dynamic: %.80s) is not supported: " REMEDY, key);
+    }
+}
+
+static void read_awq(struct reading *r, const json_t *o)
+{
+    static const char *const versions[] = {"", "gemm", "GEMM", NULL};
+
+    r->q->kind = QUANT_AWQ;
+    read_words(r, o, "AWQ");
+    r->q->left_out = json_object_get(o, "modules_to_not_convert");
+    r->q->left_out_within = true;
+    if (!is(text(o, "version"), versions))
+        fault(r, "weights quantized by AWQ in the layout \"%.40s\" are not supported, \"gemm\" is: " REMEDY,
+              text(o, "version"));
+    if (json_is_false(json_object_get(o, "zero_point")))
+        fault(r, "weights quantized by AWQ without zero points are not supported: " REMEDY);
+}
+
 /* A folder that says how many bits its weights have, and not by which method: mlx's own, or one that lost a field. */
 static void no_method(struct reading *r, const json_t *o)
 {
@@ -239,6 +303,10 @@ static void read_method(struct reading *r, const json_t *o)
         read_compressed(r, o);
     } else if (!strcmp(method, "bitsandbytes")) {
         read_bitsandbytes(r, o);
+    } else if (!strcmp(method, "gptq")) {
+        read_gptq(r, o);
+    } else if (!strcmp(method, "awq")) {
+        read_awq(r, o);
     } else if (!strncmp(method, "modelopt", 8)) {
         read_modelopt(r, o);
     } else if (!*method) {
@@ -302,7 +370,12 @@ bool quant_leaves_out(const struct quant *q, const char *weight)
     size_t i;
 
     snprintf(module, sizeof module, "%.*s", (int)(strlen(weight) - strlen(".weight")), weight);
-    json_array_foreach(q->left_out, i, x) if (json_is_string(x) && matches(json_string_value(x), module)) return true;
+    json_array_foreach(q->left_out, i, x)
+    {
+        if (!json_is_string(x)) continue;
+        if (q->left_out_within ? strstr(module, json_string_value(x)) != NULL : matches(json_string_value(x), module))
+            return true;
+    }
     return false;
 }
 

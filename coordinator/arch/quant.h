@@ -6,7 +6,16 @@
 #include "coordinator/source/config.h"
 #include "coordinator/source/tensors.h"
 
-enum quant_kind { QUANT_NONE, QUANT_FP8, QUANT_MXFP4, QUANT_COMPRESSED, QUANT_MODELOPT, QUANT_BITSANDBYTES };
+enum quant_kind {
+    QUANT_NONE,
+    QUANT_FP8,
+    QUANT_MXFP4,
+    QUANT_COMPRESSED,
+    QUANT_MODELOPT,
+    QUANT_BITSANDBYTES,
+    QUANT_GPTQ,
+    QUANT_AWQ
+};
 /* FP8; whole numbers of 4 or 8 bits; numbers e2m1 with two scales (NVFP4); one of 16 levels (NF4). */
 enum quant_numbers { QUANT_FLOATS, QUANT_INTEGERS, QUANT_E2M1, QUANT_LEVELS };
 
@@ -27,7 +36,9 @@ struct quant {
     enum quant_numbers numbers;
     uint32_t bits, group;       /* of whole numbers; columns that share a scale, 0: all of a row or of the matrix */
     bool packed, zeros, nested; /* in words; all whole numbers have zero points; scales have scales */
+    bool zeros_less, grouped;   /* GPTQ: zero points are stored less one; inputs name their groups (desc_act) */
     const json_t *left_out;     /* modules that are not quantized, the config's own; NULL: nobody says */
+    bool left_out_within;       /* it lists parts of their names */
     uint32_t scale_dtype;       /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
     bool kv_scales;             /* scales of a narrower KV cache are given; keys and values are not scaled here */
 };

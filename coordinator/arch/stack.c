@@ -472,7 +472,7 @@ static uint32_t head_matrix(struct build *b, const struct stack *s, uint32_t emb
                      b->tie_silent ? "'s class" : "", before, name);
     }
     snprintf(b->base, sizeof b->base, "%s", before);
-    return build_matrix(b, name, b->vocab, embed_width(b, s));
+    return build_matrix_either(b, name, b->vocab, embed_width(b, s));
 }
 
 static void head(struct build *b, const struct stack *s, uint32_t embed)
@@ -491,6 +491,10 @@ static void head(struct build *b, const struct stack *s, uint32_t embed)
         o.src = narrow;
     }
     o.matrix = head_matrix(b, s, embed);
+    if (build_ok(b) && build_is_turned(b, o.matrix)) {
+        if (o.flags) build_fault(b, "%s: a head quantized by AWQ or GPTQ is not supported here", b->t->folder);
+        o.flags |= MATMUL_TRANSPOSED;
+    }
     if (s->head_bias) o.bias = build_vector(b, "lm_head.bias", b->vocab);
     if (build_ok(b)) program_op(b->p, OP_MATMUL, b->layer)->matmul = o;
     if (s->logit_mul != 1 || s->logit_cap != 0) build_scale(b, logits, b->vocab, s->logit_mul, s->logit_cap);

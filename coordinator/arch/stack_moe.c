@@ -53,8 +53,23 @@ static void add_list_expert(struct build *b, const struct moe *m, uint32_t e)
 
     for (int i = m->gate ? 0 : 1; i < 3; i++) {
         snprintf(full, sizeof full, "%s.%u.%s", m->list, e, names[i]);
-        build_matrix(b, full, i < 2 ? m->inter : hidden, i < 2 ? hidden : m->inter);
+        build_matrix_either(b, full, i < 2 ? m->inter : hidden, i < 2 ? hidden : m->inter);
     }
+}
+
+/* Whether the table's matrices are stored [inputs][outputs]; all of them are, or none. */
+static bool turned_experts(struct build *b, uint32_t matrix0)
+{
+    uint32_t n = (uint32_t)b->p->matrices.count;
+    bool turned = build_is_turned(b, matrix0);
+
+    for (uint32_t i = matrix0; i < n && build_ok(b); i++)
+        if (build_is_turned(b, i) != turned)
+            build_fault(b,
+                        "%s: of the experts under %s some are quantized by AWQ or GPTQ and some are not, which is not "
+                        "supported: take the model's bfloat16 or FP8 folder",
+                        b->t->folder, b->base);
+    return turned;
 }
 
 /* Of all layers together: five times what the largest published models have. A config whose weights are not there may claim
@@ -125,6 +140,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
             (x.fused ? add_fused_expert : add_list_expert)(b, m, e);
         if (!x.fused) refuse_more_experts(b, m);
         if (!m->gate && !x.fused) x.fused = EXPERTS_UNGATED;
+        if (x.fused != 1) x.transposed = turned_experts(b, x.matrix0);
     }
     x.bias0 = (uint32_t)b->p->vectors.count;
     if (x.biased && stacked) add_stacked_biases(b, m, list);

@@ -97,7 +97,7 @@ static const char *main_form(const struct plan_shm *p)
     for (uint64_t i = 0; p && i < p->matrices.count; i++) {
         const struct plan_matrix *m = &plan_matrices(p)[i];
 
-        if (m->form < FORMS) weights[m->unit_rows ? FORM_B223 : m->form] += (double)m->rows * (double)m->cols;
+        if (m->form < FORMS) weights[m->unit_rows ? FORM_B223 : m->form] += (double)plan_matrix_elements(m);
     }
     for (uint32_t i = 0; i < FORMS; i++)
         if (weights[i] > weights[most]) most = i;

@@ -17,7 +17,7 @@ double plan_flops(const struct plan_shm *p, double positions, double logits)
         const struct plan_matrix *m = plan_matrices(p);
 
         if (op->kind == OP_SELECT) n = logits;
-        if (op->kind == OP_MATMUL) sum += n * (double)m[op->matmul.matrix].rows * (double)m[op->matmul.matrix].cols;
+        if (op->kind == OP_MATMUL) sum += n * (double)plan_matrix_elements(&m[op->matmul.matrix]);
         /* each of latent attention's two products has some rows of each head */
         if (op->kind == OP_HEADMM)
             sum += n * (double)op->headmm.heads * op->headmm.rows * (double)m[op->headmm.matrix].cols;

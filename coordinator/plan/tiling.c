@@ -444,9 +444,9 @@ static uint64_t least_for_matrix(const struct plan_matrix *m)
                                                      : m->unit_rows                         ? m->rows
                                                                                             : 1));
 
-    /* one row may need the scales of one row of blocks */
-    if (m->scale_file != PLAN_NONE) bytes += worst_pages(m->scale_row_bytes);
-    if (m->zero_rows) bytes += worst_pages(m->zero_row_bytes);
+    /* one row may need the scales of one row of blocks, or of all where its inputs are grouped otherwise */
+    if (m->scale_file != PLAN_NONE) bytes += worst_pages(plan_scale_rows(m, 0, 1).count * m->scale_row_bytes);
+    if (m->zero_rows) bytes += worst_pages(plan_zero_rows(m, 0, 1).count * m->zero_row_bytes);
     return bytes;
 }
 

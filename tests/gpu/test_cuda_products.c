@@ -22,7 +22,7 @@ static const uint32_t token_counts[] = {1, 3, 4, 5, 8, 9, 16, 17, 40};
 static struct ops_weight on_device(struct ops *o, const struct stored *s, uint64_t r0, uint64_t r1)
 {
     struct ops_weight w = stored_rows(s, r0, r1);
-    uint64_t scale_rows = s->scale ? (r1 + s->m.block_rows - 1) / s->m.block_rows - w.scale_row0 : 0;
+    uint64_t scale_rows = s->scale ? plan_scale_rows(&s->m, r0, r1 - r0).count : 0;
 
     w.data = gpu_put(o, w.data, w.rows * s->m.row_bytes);
     if (s->scale) w.scale = gpu_put(o, w.scale, scale_rows * s->m.scale_row_bytes);
@@ -135,7 +135,7 @@ static void test_same_bytes(void **state)
 static void check_transposed(struct ops *o, const struct stored *s, uint32_t n, bool biased)
 {
     uint64_t seed = s->m.rows + n, rows = s->m.rows, cut = rows / 2;
-    uint32_t cols = (uint32_t)s->m.cols, ldy = cols + 1, ldx = (uint32_t)rows + 2;
+    uint32_t deep = form_deep(s->m.form), cols = (uint32_t)s->m.cols, ldy = cols + 1, ldx = (uint32_t)rows * deep + 2;
     float *x = gpu_floats(&seed, (size_t)n * ldx), *bias = gpu_floats(&seed, cols),
           *y = gpu_floats(&seed, (size_t)n * ldy), *got;
     float *size = calloc((size_t)n * ldy, sizeof *size), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4),
@@ -146,7 +146,7 @@ static void check_transposed(struct ops *o, const struct stored *s, uint32_t n, 
 
     snprintf(what, sizeof what, "transposed, %s, %u tokens", label(s), n);
     if (cut) ops_matmul_t(o, dy, ldy, dx, ldx, &first, d_bias, true, n);
-    ops_matmul_t(o, dy, ldy, dx + cut, ldx, &second, cut ? NULL : d_bias, !cut, n);
+    ops_matmul_t(o, dy, ldy, dx + cut * deep, ldx, &second, cut ? NULL : d_bias, !cut, n);
     got = gpu_get(o, dy, (size_t)n * ldy);
     reference_matmul_t(y, ldy, x, ldx, &s->w, biased ? bias : NULL, true, n, size);
     gpu_assert_near(got, y, (size_t)n * ldy, 4e-6, size, 1e-6, what);
@@ -165,6 +165,53 @@ static void test_transposed(void **state)
 
     (void)state;
     every_shape(o, check_transposed_products);
+    gpu_close(o);
+}
+
+/* Forms whose rows are inputs: the same, and the same bytes in any company and any cut. */
+static void check_turned_bits(struct ops *o, const struct stored *s)
+{
+    uint64_t seed = 11, rows = s->m.rows, cut = rows / 3;
+    uint32_t cols = (uint32_t)s->m.cols, deep = form_deep(s->m.form), ldx = (uint32_t)rows * deep;
+    float *x = gpu_floats(&seed, (size_t)FEW * ldx), *dx = gpu_put(o, x, (uint64_t)FEW * ldx * 4),
+          *dy = gpu_new(o, FEW * cols * 4ull), *all, *part;
+    struct ops_weight whole = on_device(o, s, 0, rows), first = on_device(o, s, 0, cut),
+                      second = on_device(o, s, cut, rows);
+
+    ops_matmul_t(o, dy, cols, dx, ldx, &whole, NULL, true, FEW);
+    all = gpu_get(o, dy, (size_t)FEW * cols);
+    for (uint32_t i = 0; i < FEW; i += 5) {
+        ops_matmul_t(o, dy, cols, dx + (size_t)i * ldx, ldx, &whole, NULL, true, 1);
+        part = gpu_get(o, dy, cols);
+        gpu_assert_same(part, all + (size_t)i * cols, cols, "alone");
+        free(part);
+    }
+    ops_matmul_t(o, dy, cols, dx, ldx, &first, NULL, true, FEW);
+    ops_matmul_t(o, dy, cols, dx + cut * deep, ldx, &second, NULL, false, FEW);
+    part = gpu_get(o, dy, (size_t)FEW * cols);
+    gpu_assert_same(part, all, (size_t)FEW * cols, "rows cut in two");
+    free(part), free(all), free(x);
+    gpu_forget(o);
+}
+
+static void test_turned(void **state)
+{
+    struct ops *o = gpu_open(80u << 20);
+    struct form_shape shapes[FORM_SHAPES_MOST];
+
+    (void)state;
+    for (uint32_t form = 0; form < FORMS; form++) {
+        size_t n = form_can_be(form, FORM_TURNED) ? form_turned_shapes(form, shapes) : 0;
+
+        for (size_t i = 0; i + 1 < n; i++) { /* the last is long */
+            struct stored s;
+
+            stored_make(&s, &shapes[i], i + 1);
+            check_transposed_products(o, &s);
+            check_turned_bits(o, &s);
+            stored_free(&s);
+        }
+    }
     gpu_close(o);
 }
 
@@ -234,7 +281,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),       cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_transposed),
-        cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_unknown_forms),
+        cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_unknown_forms), cmocka_unit_test(test_turned),
     };
 
     return gpu_present() ? cmocka_run_group_tests_name("cuda products", tests, NULL, NULL) : 0;
