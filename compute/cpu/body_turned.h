@@ -6,6 +6,9 @@
  * columns and lie in a table: [group][s, -s * zero][columns of the strip]. */
 #pragma once
 #include "compute/cpu/body_sums.h"
+#ifndef VEC_WORDS
+#include "compute/cpu/vec_words.h"
+#endif
 
 #define TURNED_ROWS  16u /* stored rows that are walked together: sums are loaded and stored once for them */
 #define TURNED_AHEAD 1024u

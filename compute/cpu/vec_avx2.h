@@ -290,7 +290,8 @@ INLINE vf vc_look(const struct curve *c, vc t, vb nibbles)
     return vf_mul(vf_of_i8(_mm_shuffle_epi8(vb_load(c->i), _mm_and_si128(nibbles, _mm_set1_epi8(15)))), vf_pair(t, t));
 }
 
-/* ---- words of 32 bits ---- */
+/* ---- words of 32 bits: vec_words.h says what each does ---- */
+#define VEC_WORDS
 
 typedef struct {
     __m256i lo, hi;

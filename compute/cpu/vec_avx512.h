@@ -288,7 +288,8 @@ INLINE vf vc_look(const struct curve *c, vc t, vb nibbles)
     return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), t);
 }
 
-/* ---- words of 32 bits ---- */
+/* ---- words of 32 bits: vec_words.h says what each does ---- */
+#define VEC_WORDS
 
 typedef __m512i vw;
 INLINE vw vw_load(const void *p)

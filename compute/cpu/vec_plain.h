@@ -324,35 +324,6 @@ VEC vf vc_look(const struct curve *c, vc t, vb nibbles)
     VF_EACH(c->f[nibbles.v[i] & 15] * t);
 }
 
-/* ---- words of 32 bits ---- */
-
-typedef struct {
-    uint32_t v[16];
-} vw;
-VEC vw vw_load_n(const void *p, unsigned n) /* the others are zero */
-{
-    vw w = {{0}};
-    memcpy(&w, p, n * sizeof w.v[0]);
-    return w;
-}
-VEC vw vw_load(const void *p)
-{
-    return vw_load_n(p, 16);
-}
-VEC vf vf_of_nibbles(vw w, unsigned n) /* number n of the eight in each word, the first in the lowest bits */
-{
-    VF_EACH((float)(w.v[i] >> 4 * n & 15));
-}
-VEC vf vf_of_bytes(vw w, unsigned n)
-{
-    VF_EACH((float)(w.v[i] >> 8 * n & 255));
-}
-VEC vf vf_of_awq(uint32_t a, uint32_t b) /* eight numbers of each, in the order of FORM_AWQ_4 */
-{
-    static const uint8_t shifts[8] = {0, 16, 4, 20, 8, 24, 12, 28};
-    VF_EACH((float)((i < 8 ? a : b) >> shifts[i % 8] & 15));
-}
-
 VEC void prefetch_near(const void *p)
 {
     __builtin_prefetch(p, 0, 3);
