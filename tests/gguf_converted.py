@@ -38,7 +38,7 @@ TOLERANCE = 2e-4
 # What config.json says of the small model and its file does not, because published sizes have it otherwise.
 UNSAID = {"gemma2": "its scale of queries", "gemma3": "its scale of queries, and rows without a word", "gemma3-caps": "its caps",
           "glm": "the size of its heads", "gpt2-by-layer": "its scale by layer", "gpt-bigcode-heads": "keys for each head",
-          "mpt-clip": "its scale of queries", "llama4": "its chunks", "llama4-plain": "its chunks", "mistral-window": "its window",
+          "mpt-clip": "its scale of queries", "bamba": "that half of a head rotates", "llama4": "its chunks", "llama4-plain": "its chunks", "mistral-window": "its window",
           "qwen2-moe-window": "its window", "qwen3-window": "its window", "qwen3-moe-window": "its window",
           "smollm3-window": "its window", "starcoder2-window": "its window", "deepseek-v3-fp8": "FP8 in bfloat16",
           "qwen3-fp8": "FP8 in bfloat16", "qwen3.5-gelu": "its activation"}
@@ -68,6 +68,8 @@ def amend(m, name):
         h.setdefault("rotary_pct", h["rope_parameters"]["partial_rotary_factor"])
     if name == "falcon-7b":
         h["num_kv_heads"] = 1
+    if name.startswith("nemotron-h"):
+        h["mamba_d_head"] = h["mamba_head_dim"]
     if name == "phi2":
         add = m.gguf_writer.add_feed_forward_length
         m.gguf_writer.add_feed_forward_length = lambda _: add(h["intermediate_size"])

@@ -237,8 +237,8 @@ static void change(const struct writing *w, const char *rest, struct array *a)
     size_t n = strlen(rest);
     bool norm = n >= 11 && !strcmp(rest + n - 11, "norm.weight");
 
-    if (flags & PERMUTED && strstr(rest, "self_attn.q_proj")) permute(a, w->heads);
-    if (flags & PERMUTED && strstr(rest, "self_attn.k_proj")) permute(a, w->kv_heads);
+    if (flags & PERMUTED && strstr(rest, ".q_proj")) permute(a, w->heads);
+    if (flags & PERMUTED && strstr(rest, ".k_proj")) permute(a, w->kv_heads);
     for (uint64_t i = 0; flags & PLUS_ONE && norm && !strstr(rest, "linear_attn.norm") && i < count(a); i++)
         a->x[i] += 1;
     for (uint64_t i = 0; strstr(rest, "A_log") && i < count(a); i++) a->x[i] = -expf(a->x[i]);
@@ -262,7 +262,8 @@ static struct array load_experts(const struct writing *w, unsigned layer, const 
     for (const struct tensor *t;; n++) {
         struct array one;
 
-        snprintf(name, sizeof name, "model.layers.%u.%s.%llu.%s.weight", layer, list, (unsigned long long)n, kind);
+        snprintf(name, sizeof name, "%slayers.%u.%s.%llu.%s.weight", w->c->prefix ? w->c->prefix : "model.", layer,
+                 list, (unsigned long long)n, kind);
         if (!(t = tensors_find(w->t, name))) break;
         one = load(w, t);
         all.x = realloc(all.x, (n + 1) * count(&one) * sizeof *all.x);
@@ -326,9 +327,11 @@ static bool is_expert(struct writing *w, unsigned layer, const char *rest)
 {
     static const char *const kinds[][3] = {
         {"gate_proj", "w1", "ffn_gate_exps"}, {"up_proj", "w3", "ffn_up_exps"}, {"down_proj", "w2", "ffn_down_exps"}};
-    static const char *const lists[] = {"mlp.experts", "block_sparse_moe.experts", "feed_forward.experts"};
+    static const char *const lists[] = {"mlp.experts", "block_sparse_moe.experts", "feed_forward.experts",
+                                        "mixer.experts"};
+    const int count = sizeof lists / sizeof *lists;
 
-    for (int l = 0; l < 3; l++)
+    for (int l = 0; l < count; l++)
         for (int k = 0; k < 3; k++)
             for (int way = 0; way < 2; way++) {
                 char first[64];
@@ -336,7 +339,7 @@ static bool is_expert(struct writing *w, unsigned layer, const char *rest)
                 snprintf(first, sizeof first, "%s.0.%s.weight", lists[l], kinds[k][way]);
                 if (!strcmp(rest, first)) put_experts(w, layer, lists[l], kinds[k], way, kinds[1]);
             }
-    for (int l = 0; l < 3; l++) {
+    for (int l = 0; l < count; l++) {
         size_t n = strlen(lists[l]);
 
         if (!strncmp(rest, lists[l], n) && rest[n] == '.' && rest[n + 1] >= '0' && rest[n + 1] <= '9') return true;
@@ -466,6 +469,7 @@ static void convert(struct writing *w, const struct tensor *t)
 {
     static const char *const top[][2] = {{"embed_tokens", "token_embd"},
                                          {"wte", "token_embd"},
+                                         {"embeddings", "token_embd"},
                                          {"word_embeddings", "token_embd"},
                                          {"embed_in", "token_embd"},
                                          {"wpe", "position_embd"},

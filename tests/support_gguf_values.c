@@ -215,6 +215,39 @@ static value_triples lfm2_values[] = {{"int", "shortconv.l_cache", "conv_L_cache
                                       {"int", "leading_dense_block_count", "num_dense_layers"},
                                       {NULL, NULL, NULL}};
 
+static name_pairs nemotron[] = {{"norm", "attn_norm"},
+                                {"mixer.q_proj", "attn_q"},
+                                {"mixer.k_proj", "attn_k"},
+                                {"mixer.v_proj", "attn_v"},
+                                {"mixer.o_proj", "attn_output"},
+                                {"mixer.up_proj", "ffn_up"},
+                                {"mixer.down_proj", "ffn_down"},
+                                {"mixer.gate", "ffn_gate_inp"},
+                                {"mixer.gate.e_score_correction_bias", "exp_probs_b.bias"},
+                                {"mixer.shared_experts.up_proj", "ffn_up_shexp"},
+                                {"mixer.shared_experts.down_proj", "ffn_down_shexp"},
+                                {"mixer.fc1_latent_proj", "ffn_latent_down"},
+                                {"mixer.fc2_latent_proj", "ffn_latent_up"},
+                                {"mixer.in_proj", "ssm_in"},
+                                {"mixer.conv1d", "ssm_conv1d"},
+                                {"mixer.A_log", "ssm_a"},
+                                {"mixer.D", "ssm_d"},
+                                {"mixer.dt_bias", "ssm_dt.bias"},
+                                {"mixer.norm", "ssm_norm"},
+                                {"mixer.out_proj", "ssm_out"},
+                                {NULL, NULL}};
+static value_triples nemotron_values[] = {
+    {"int", "ssm.inner_size", "inner_size"},
+    {"int", "ssm.time_step_rank", "mamba_num_heads"},
+    {"int", "ssm.group_count", "n_groups"},
+    {"int", "ssm.state_size", "ssm_state_size"},
+    {"int", "ssm.conv_kernel", "conv_kernel"},
+    {"int", "expert_shared_feed_forward_length", "moe_shared_expert_intermediate_size"},
+    {"int", "moe_latent_size", "moe_latent_size"},
+    {"real", "expert_weights_scale", "routed_scaling_factor"},
+    {"bool", "expert_weights_norm", "norm_topk_prob"},
+    {NULL, NULL, NULL}};
+
 static const struct conversion conversions[] = {
     {"llama", "llama", PERMUTED, NULL, NULL, NULL, NULL},
     {"mistral", "llama", PERMUTED, NULL, NULL, NULL, NULL},
@@ -267,6 +300,7 @@ static const struct conversion conversions[] = {
     {"phi", "phi2", PARTIAL, phi2, NULL, NULL, NULL},
     {"lfm2", "lfm2", MIXED, lfm2, lfm2_values, NULL, NULL},
     {"lfm2_moe", "lfm2moe", MIXED, lfm2, lfm2_values, NULL, NULL},
+    {"nemotron_h", "nemotron_h_moe", MIXED | PERMUTED, nemotron, nemotron_values, "backbone.", NULL},
     {"qwen3_next", "qwen3next", PLUS_ONE | PARTIAL, next, linear, NULL, NULL},
     {"qwen3_5_text", "qwen35", PLUS_ONE | PARTIAL | TILED, next, linear, NULL, NULL},
     {"qwen3_5_moe_text", "qwen35moe", PLUS_ONE | PARTIAL | TILED, next, linear, NULL, NULL},
@@ -300,6 +334,7 @@ void conversion_words(json_t *config)
     const json_t *attention = json_object_get(config, "attn_config"), *list = json_object_get(config, "full_attn_idxs");
     bool one = json_is_true(json_object_get(config, "multi_query")) &&
                !json_is_true(json_object_get(config, "new_decoder_architecture"));
+    const char *letters = json_string_value(json_object_get(config, "hybrid_override_pattern"));
     json_int_t wide = 0;
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -320,6 +355,16 @@ void conversion_words(json_t *config)
     if (attention) {
         json_object_set(config, "alibi_bias_max", json_object_get(attention, "alibi_bias_max"));
         json_object_set(config, "clip_qkv", json_object_get(attention, "clip_qkv"));
+    }
+    if (letters) {
+        json_t *types = json_array();
+
+        for (const char *c = letters; *c; c++)
+            json_array_append_new(types, json_string(*c == '*' ? "full_attention" : "other"));
+        json_object_set_new(config, "layer_types", types);
+        json_object_set_new(config, "inner_size",
+                            json_integer(json_integer_value(json_object_get(config, "mamba_num_heads")) *
+                                         json_integer_value(json_object_get(config, "mamba_head_dim"))));
     }
     for (json_int_t i = 0; list && i < json_integer_value(json_object_get(config, "num_hidden_layers")); i++) {
         const char *kind = "conv";

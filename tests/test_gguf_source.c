@@ -248,7 +248,7 @@ static void which_layers_attend_is_said(void **state)
                {{0}, 0, 3, "lfm2.attention.head_count_kv: a list of one number for each layer was expected"},
                {{1}, 1, 3, "lfm2.attention.head_count_kv: 1 entries for 2 layers"},
                {{0, 0}, 2, 3, "lfm2.attention.head_count_kv: no layer attends"},
-               {{1, 2}, 2, 3, "lfm2.attention.head_count_kv: it differs by the layer that attends"},
+               {{1, 2}, 2, 3, "lfm2.attention.head_count_kv: it differs between layers that have any"},
                {{0, 1}, 2, 3, "shape [8] is missing"}};
     struct gguf_writer w;
 

@@ -75,6 +75,13 @@ static const struct gguf_reference more[] = {
     {"cohere2-moe", NULL, 0},
     {"gpt-oss-mxfp4", NULL, 1e-12},
     {"glm4-moe-lite", NULL, 1e-12},
+    {"mamba2", NULL, 1e-5}, /* -exp(A_log) is rounded, here and below */
+    {"granite-hybrid", NULL, 1e-5},
+    {"falcon-h1",
+     "{\"ssm_in_multiplier\":1,\"ssm_out_multiplier\":1,\"ssm_multipliers\":[1,1,1,1,1],\"mlp_multipliers\":[1,1],"
+     "\"attention_in_multiplier\":1,\"attention_out_multiplier\":1,\"lm_head_multiplier\":1,"
+     "\"embedding_multiplier\":1,\"key_multiplier\":1}",
+     1e-5},
 };
 
 #define MODELS (gguf_reference_count + sizeof more / sizeof *more)

@@ -17,15 +17,18 @@
 #define FACTORS_MOST  65536u /* of a rotary table */
 
 static const struct gguf_family *const families[] = {
-    &gguf_llama,        &gguf_mistral3,   &gguf_qwen2,       &gguf_qwen2_vl,    &gguf_qwen3,     &gguf_qwen3_vl,
-    &gguf_gemma,        &gguf_gemma2,     &gguf_gemma3,      &gguf_minimax_m2,  &gguf_qwen2_moe, &gguf_qwen3_moe,
-    &gguf_qwen3_vl_moe, &gguf_chatglm,    &gguf_glm4,        &gguf_glm4_moe,    &gguf_phi3,      &gguf_granite,
-    &gguf_granite_moe,  &gguf_olmo2,      &gguf_olmoe,       &gguf_cohere,      &gguf_cohere2,   &gguf_starcoder2,
-    &gguf_stablelm,     &gguf_smollm3,    &gguf_ernie45,     &gguf_seed_oss,    &gguf_exaone4,   &gguf_gpt_oss,
-    &gguf_internlm2,    &gguf_baichuan,   &gguf_llama4,      &gguf_qwen1,       &gguf_deepseek2, &gguf_qwen3_next,
-    &gguf_qwen35,       &gguf_qwen35_moe, &gguf_dots1,       &gguf_ernie45_moe, &gguf_afmoe,     &gguf_cohere2_moe,
-    &gguf_exaone_moe,   &gguf_hy_v3,      &gguf_hunyuan_moe, &gguf_gpt2,        &gguf_starcoder, &gguf_gpt_neox,
-    &gguf_falcon,       &gguf_bloom,      &gguf_mpt,         &gguf_phi2,        &gguf_lfm2,      &gguf_lfm2_moe,
+    &gguf_llama,      &gguf_mistral3,    &gguf_qwen2,        &gguf_qwen2_vl,       &gguf_qwen3,
+    &gguf_qwen3_vl,   &gguf_gemma,       &gguf_gemma2,       &gguf_gemma3,         &gguf_minimax_m2,
+    &gguf_qwen2_moe,  &gguf_qwen3_moe,   &gguf_qwen3_vl_moe, &gguf_chatglm,        &gguf_glm4,
+    &gguf_glm4_moe,   &gguf_phi3,        &gguf_granite,      &gguf_granite_moe,    &gguf_olmo2,
+    &gguf_olmoe,      &gguf_cohere,      &gguf_cohere2,      &gguf_starcoder2,     &gguf_stablelm,
+    &gguf_smollm3,    &gguf_ernie45,     &gguf_seed_oss,     &gguf_exaone4,        &gguf_gpt_oss,
+    &gguf_internlm2,  &gguf_baichuan,    &gguf_llama4,       &gguf_qwen1,          &gguf_deepseek2,
+    &gguf_qwen3_next, &gguf_qwen35,      &gguf_qwen35_moe,   &gguf_dots1,          &gguf_ernie45_moe,
+    &gguf_afmoe,      &gguf_cohere2_moe, &gguf_exaone_moe,   &gguf_hy_v3,          &gguf_hunyuan_moe,
+    &gguf_gpt2,       &gguf_starcoder,   &gguf_gpt_neox,     &gguf_falcon,         &gguf_bloom,
+    &gguf_mpt,        &gguf_phi2,        &gguf_lfm2,         &gguf_lfm2_moe,       &gguf_granite_hybrid,
+    &gguf_falcon_h1,  &gguf_mamba2,      &gguf_nemotron_h,   &gguf_nemotron_h_moe,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -231,7 +234,7 @@ static void attention(struct gguf_values *v)
     v->heads = gguf_value_needed(v, "attention.head_count");
     v->kv_heads = v->heads;
     if (v->family->mixed)
-        gguf_mixed_heads(v);
+        v->kv_heads = gguf_mixed_int(v, "attention.head_count_kv", "no layer attends");
     else
         gguf_value_int(v, "attention.head_count_kv", &v->kv_heads);
     gguf_set_int(v, "num_attention_heads", v->heads);
@@ -268,7 +271,10 @@ static void sizes(struct gguf_values *v)
     gguf_set_int(v, "hidden_size", v->hidden);
     gguf_set_int(v, "vocab_size", vocab);
     gguf_field_int(v, "context_length", "max_position_embeddings", 2048);
-    gguf_field_int(v, "feed_forward_length", "intermediate_size", 0);
+    if (v->family->mixed)
+        gguf_set_int(v, "intermediate_size", gguf_mixed_int(v, "feed_forward_length", NULL));
+    else
+        gguf_field_int(v, "feed_forward_length", "intermediate_size", 0);
     gguf_set_flag(v, "tie_word_embeddings", !gguf_tensor(v->g, "output.weight"));
     gguf_set_flag(v, "mlp_bias", gguf_layer_has(v, "ffn_down.bias"));
     gguf_set_text(v, "hidden_act", "silu");

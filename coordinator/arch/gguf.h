@@ -24,6 +24,7 @@
 enum gguf_how {
     GGUF_AS_IS,   /* its dimensions turned */
     GGUF_BARE,    /* the same under its name alone, without ".weight" or ".bias" */
+    GGUF_WHOLE,   /* the other way round: it is ".weight" for the family, and has no suffix there */
     GGUF_ROW,     /* a vector as a matrix of one row */
     GGUF_FLAT,    /* [a][b][c] as [a * b][c] */
     GGUF_HALF,    /* the same, of a layer that has not both halves in an attn_kv_b */
@@ -51,6 +52,7 @@ struct gguf_family {
     bool partial; /* its class reads partial_rotary_factor */
     bool latent;  /* heads of attention have no keys of their own: the family reads their sizes itself */
     bool mixed;   /* some layers do not attend: the list of their keys' heads says 0 there */
+    bool scans;   /* Mamba-2: a number of a head is a row of one there, and its norm has a row for each group */
     bool turned;  /* in the folder, matrices of layers are stored [in][out] */
     /* What differs from the fields that all have; NULL: nothing does. */
     void (*config)(struct gguf_values *v);
@@ -121,8 +123,11 @@ bool gguf_layer_has(const struct gguf_values *v, const char *name);
 /* layer_types by ARCHITECTURE.attention.sliding_window_pattern: a list of booleans, or a number n: all but each n-th. Without
  * it by the number otherwise. Those that slide are called sliding. */
 void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t otherwise);
-/* kv_heads of a family that is mixed: those that the layers that attend have. */
-void gguf_mixed_heads(struct gguf_values *v);
+/* Of a family that is mixed, a list in which some layers have 0 and all others the same, or one number: that one. nobody:
+ * what is said where all have 0; NULL: it is 0 then. */
+uint64_t gguf_mixed_int(struct gguf_values *v, const char *key, const char *nobody);
+/* Has this layer an entry above 0 in such a list? */
+bool gguf_mixed_has(struct gguf_values *v, const char *key, uint64_t layer);
 /* layer_types of a family that is mixed: by the list of heads of keys, layers without any are called other. */
 void gguf_mixed_layers(struct gguf_values *v, const char *other);
 /* sliding_window, or none where there is none or 0. */
@@ -146,4 +151,4 @@ extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen
     gguf_dots1, gguf_ernie45_moe, gguf_afmoe, gguf_cohere2_moe, gguf_exaone_moe, gguf_hy_v3, gguf_hunyuan_moe,
     gguf_gpt_oss, gguf_internlm2, gguf_baichuan, gguf_llama4, gguf_qwen1, gguf_deepseek2, gguf_qwen3_next, gguf_qwen35,
     gguf_qwen35_moe, gguf_gpt2, gguf_starcoder, gguf_gpt_neox, gguf_falcon, gguf_bloom, gguf_mpt, gguf_phi2, gguf_lfm2,
-    gguf_lfm2_moe;
+    gguf_lfm2_moe, gguf_granite_hybrid, gguf_falcon_h1, gguf_mamba2, gguf_nemotron_h, gguf_nemotron_h_moe;

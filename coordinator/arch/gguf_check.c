@@ -101,6 +101,12 @@ static const char *differs(const struct plan_shm *p, const struct plan_op *a, co
                        near((double)a->delta.scale, (double)b->delta.scale)
                    ? NULL
                    : "recurrent layers";
+    case OP_SCAN:
+        return a->scan.heads == b->scan.heads && a->scan.width == b->scan.width && a->scan.groups == b->scan.groups &&
+                       a->scan.states == b->scan.states && a->scan.dt_least == b->scan.dt_least &&
+                       a->scan.dt_most == b->scan.dt_most
+                   ? NULL
+                   : "recurrent layers";
     case OP_ROUTER: return same_router(&a->router, &b->router) ? NULL : "how experts are chosen";
     case OP_EXPERTS:
         return a->experts.act == b->experts.act && a->experts.flags == b->experts.flags &&

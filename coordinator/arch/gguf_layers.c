@@ -23,29 +23,37 @@ void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t other
     gguf_set(v, "layer_types", list);
 }
 
-/* Of the layers that attend: all have as many heads of keys. */
-void gguf_mixed_heads(struct gguf_values *v)
+uint64_t gguf_mixed_int(struct gguf_values *v, const char *key, const char *nobody)
 {
-    static const char key[] = "attention.head_count_kv";
     const struct gguf_value *x = gguf_ask(v, key);
+    uint64_t one = 0;
     int64_t most = 0;
 
     if (!x || !x->array) {
-        gguf_value_int(v, key, &v->kv_heads);
-        return;
+        gguf_value_int(v, key, &one);
+        return one;
     }
     if (!gguf_is_kind(x, GGUF_INTS) || x->count < v->layers) {
         gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no whole numbers", x->count, v->layers);
-        return;
+        return 0;
     }
     for (uint64_t i = 0; i < v->layers; i++) {
         int64_t n = gguf_int(x, i);
 
-        if (n && most && n != most) gguf_refuse(v, key, "it differs by the layer that attends, which is not supported");
+        if (n < 0) gguf_refuse(v, key, "%" PRId64 " of layer %" PRIu64 " is out of range", n, i);
+        if (n && most && n != most)
+            gguf_refuse(v, key, "it differs between layers that have any, which is not supported");
         if (n) most = n;
     }
-    if (most <= 0) gguf_refuse(v, key, "no layer attends, and the architecture has some that do");
-    v->kv_heads = (uint64_t)most;
+    if (most <= 0 && nobody) gguf_refuse(v, key, "%s, and the architecture has some that do", nobody);
+    return most > 0 ? (uint64_t)most : 0;
+}
+
+bool gguf_mixed_has(struct gguf_values *v, const char *key, uint64_t layer)
+{
+    const struct gguf_value *x = gguf_ask(v, key);
+
+    return x && x->array && layer < x->count && gguf_is_kind(x, GGUF_INTS) && gguf_int(x, layer) > 0;
 }
 
 void gguf_mixed_layers(struct gguf_values *v, const char *other)

@@ -130,6 +130,24 @@ static enum gguf_change change_of(const struct gguf_making *k, const char *store
     return n > 5 && !strcmp(stored + n - 5, "_norm") ? GGUF_PLUS_ONE : GGUF_SAME;
 }
 
+/* Numbers of Mamba-2 as the converter shapes them: the same bytes. */
+static uint32_t scan_dims(const struct gguf_making *k, const char *stored, uint64_t dims[GGUF_DIMS])
+{
+    bool norm = !strcmp(stored, "ssm_norm");
+
+    if (!norm && strcmp(stored, "ssm_a") && strcmp(stored, "ssm_d")) return 1;
+    for (uint64_t i = 0; i < k->p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(k->p)[i];
+        uint64_t rows = op->kind != OP_SCAN ? 0 : norm ? op->scan.groups : op->scan.heads;
+
+        if (!rows || dims[0] % rows) continue;
+        dims[0] /= rows;
+        dims[1] = rows;
+        return 2;
+    }
+    return 1;
+}
+
 /* A matrix that the folder has [in][out]. */
 static int add_turned(struct gguf_making *k, const struct tensor *t, uint64_t layer, const char *stored,
                       const char *suffix, uint32_t form)
@@ -157,6 +175,7 @@ static int add_one(struct gguf_making *k, const struct tensor *t, uint64_t layer
     if (form == FORMS) return -k->e->code;
     n = dims_of(t, dims);
     if (how == GGUF_ROW) n = 1;
+    if (k->f->scans && n == 1) n = scan_dims(k, stored, dims);
     if (k->f->turned && n == 2) return add_turned(k, t, layer, stored, suffix, form);
     snprintf(name, sizeof name, "blk.%llu.%s%s", (unsigned long long)layer, stored, suffix);
     x = gguf_making_add(k, name, dims, n, form);
@@ -317,6 +336,25 @@ static int cut_kv_b(struct gguf_making *k, const struct cut *c)
     return -k->e->code;
 }
 
+/* Granite 4's feed forward of all layers: one expert more where there are some. */
+static int cut_shared(struct gguf_making *k, const struct cut *c)
+{
+    bool experts = k->p->experts.count;
+
+    if (!begin(k, c, experts ? "ffn_gate_shexp" : "ffn_gate", c->cols, c->rows / 2, 0)) return -k->e->code;
+    add_rows(k, c->t, c->form, c->cols, 0, c->rows / 2, (struct gguf_turn){0});
+    if (!begin(k, c, experts ? "ffn_up_shexp" : "ffn_up", c->cols, c->rows / 2, 0)) return -k->e->code;
+    add_rows(k, c->t, c->form, c->cols, c->rows / 2, c->rows / 2, (struct gguf_turn){0});
+    return -k->e->code;
+}
+
+static int rename_shared(struct gguf_making *k, const struct cut *c)
+{
+    if (!begin(k, c, k->p->experts.count ? "ffn_down_shexp" : "ffn_down", c->cols, c->rows, 0)) return -k->e->code;
+    add_rows(k, c->t, c->form, c->cols, 0, c->rows, (struct gguf_turn){0});
+    return -k->e->code;
+}
+
 static int add_cut(struct gguf_making *k, const struct tensor *t, uint64_t layer, const char *rest, bool *is)
 {
     static const struct {
@@ -324,6 +362,8 @@ static int add_cut(struct gguf_making *k, const struct tensor *t, uint64_t layer
         int (*cut)(struct gguf_making *, const struct cut *);
     } cuts[] = {{"attention.wqkv.weight", cut_grouped_qkv},
                 {"self_attn.W_pack.weight", cut_qkv},
+                {"shared_mlp.input_linear.weight", cut_shared},
+                {"shared_mlp.output_linear.weight", rename_shared},
                 {"attention.query_key_value.weight", join_grouped_qkv},
                 {"self_attention.query_key_value.weight", join_grouped_qkv},
                 {"linear_attn.in_proj_qkvz.weight", cut_qkvz},
@@ -360,5 +400,6 @@ int gguf_make_of_layer(struct gguf_making *k, const struct tensor *t, uint64_t l
     stored = stored_name(k, rest, norms ? (size_t)(norms - rest) : (size_t)(suffix - rest), &how);
     if (!stored) return no_name(k, t);
     if (how == GGUF_BY_HEAD) return add_by_head(k, t, layer, stored, suffix);
+    if (how == GGUF_WHOLE) suffix = "";
     return add_one(k, t, layer, stored, how == GGUF_BARE ? bare_suffix(stored) : suffix, how);
 }

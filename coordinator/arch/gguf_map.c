@@ -171,6 +171,9 @@ static int add_how(const struct mapping *m, const struct gguf_tensor *t, enum gg
     switch (how) {
     case GGUF_AS_IS: return add_as_is(m, t, name);
     case GGUF_BARE: name[stem] = 0; return add_as_is(m, t, name);
+    case GGUF_WHOLE:
+        if (!*suffix) snprintf(name + stem, NAME_BYTES - stem, ".weight");
+        return add_as_is(m, t, name);
     case GGUF_ROW: return add_row(m, t, name);
     case GGUF_FLAT: return add_flat(m, t, name);
     case GGUF_HALF: return 0; /* see add_of_layer() */

@@ -137,6 +137,19 @@ static const struct plan_op *first_op(const struct plan_shm *p, uint32_t kind)
     return NULL;
 }
 
+void gguf_mamba_tell(struct gguf_values *v)
+{
+    const struct plan_op *scan = v->tells ? first_op(v->tells->program, OP_SCAN) : NULL,
+                         *conv = v->tells ? first_op(v->tells->program, OP_CONV) : NULL;
+
+    if (!scan || !conv) return;
+    gguf_tell_int(v, "ssm.conv_kernel", conv->conv.taps);
+    gguf_tell_int(v, "ssm.inner_size", (uint64_t)scan->scan.heads * scan->scan.width);
+    gguf_tell_int(v, "ssm.state_size", scan->scan.states);
+    gguf_tell_int(v, "ssm.time_step_rank", scan->scan.heads);
+    gguf_tell_int(v, "ssm.group_count", scan->scan.groups);
+}
+
 static uint8_t *find_slides(const struct plan_shm *p)
 {
     uint8_t *slides = calloc(p->spec.layers + 1, 1);

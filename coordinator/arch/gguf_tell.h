@@ -38,5 +38,7 @@ void gguf_tell_cannot(struct gguf_values *v, const char *field, const char *why)
 void gguf_tell_pattern(struct gguf_values *v, const char *key, uint64_t otherwise);
 /* The number of keys' heads of each layer, 0 where it does not attend. */
 void gguf_tell_mixed(struct gguf_values *v, const char *key);
+/* What Mamba-2's layers are: ssm.*; nothing where values are read, or there are none. */
+void gguf_mamba_tell(struct gguf_values *v);
 /* Does any layer of the model that is told see a window only? */
 bool gguf_tell_slides(const struct gguf_values *v);

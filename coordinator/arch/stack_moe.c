@@ -16,18 +16,19 @@ static bool stacked_list(struct build *b, const struct moe *m, char *out, size_t
     }
     if (!end) return false;
     snprintf(out, bytes, "%.*sswitch_mlp", (int)(end - m->list), m->list);
-    snprintf(full, sizeof full, "%s.gate_proj.weight", out);
+    snprintf(full, sizeof full, "%s.%s.weight", out, m->gate || m->fused_gate_up ? "gate_proj" : "up_proj");
     return build_has(b, full);
 }
 
 static void add_stacked_expert(struct build *b, const struct moe *m, const char *list, uint32_t e)
 {
     static const char *const names[3] = {"gate_proj", "up_proj", "down_proj"};
+    uint32_t hidden = m->hidden ? m->hidden : b->hidden;
     char full[BUILD_NAME_BYTES];
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = m->gate || m->fused_gate_up || m->stacks ? 0 : 1; i < 3; i++) {
         snprintf(full, sizeof full, "%s.%s.weight", list, names[i]);
-        build_stacked(b, full, e, m->experts, i < 2 ? m->inter : b->hidden, i < 2 ? b->hidden : m->inter);
+        build_stacked(b, full, e, m->experts, i < 2 ? m->inter : hidden, i < 2 ? hidden : m->inter);
     }
 }
 
@@ -135,6 +136,7 @@ static uint32_t expert_table(struct build *b, const struct moe *m)
     refuse_too_many_experts(b, m);
     if (stacked) {
         for (uint32_t e = 0; e < m->experts && build_ok(b); e++) add_stacked_expert(b, m, list, e);
+        if (!m->gate && !m->fused_gate_up && !m->stacks) x.fused = EXPERTS_UNGATED;
     } else {
         for (uint32_t e = 0; e < m->experts && build_ok(b); e++)
             (x.fused ? add_fused_expert : add_list_expert)(b, m, e);

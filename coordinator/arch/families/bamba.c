@@ -2,6 +2,8 @@
  * modeling_bamba.py, modeling_falcon_h1.py. */
 #include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <string.h>
@@ -151,3 +153,55 @@ void family_falcon_h1(struct build *b)
     s.feed = falcon_feed;
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* ---- as GGUF: all factors lie in the weights ---- */
+
+static const struct gguf_name falcon_names[] = {
+    {"ffn_norm", "pre_ff_layernorm", GGUF_WHOLE},
+    {"ffn_gate", "feed_forward.gate_proj", GGUF_AS_IS},
+    {"ffn_up", "feed_forward.up_proj", GGUF_AS_IS},
+    {"ffn_down", "feed_forward.down_proj", GGUF_AS_IS},
+    MAMBA_NAMES,
+    {NULL, NULL, 0},
+};
+
+static void tell_factors(struct gguf_values *v)
+{
+    static const char *const factors[] = {"ssm_in_multiplier",  "ssm_out_multiplier",      "ssm_multipliers",
+                                          "mlp_multipliers",    "attention_in_multiplier", "attention_out_multiplier",
+                                          "lm_head_multiplier", "embedding_multiplier",    "key_multiplier"};
+
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
+        const json_t *x = config_field(v->tells->config, factors[i], false);
+        size_t n = json_is_array(x) ? json_array_size(x) : x ? 1 : 0;
+
+        for (size_t k = 0; k < n; k++)
+            if (json_number_value(json_is_array(x) ? json_array_get(x, k) : x) != 1)
+                gguf_tell_cannot(v, factors[i], "factors, which would go into the weights and round them again,");
+    }
+}
+
+static void falcon_config(struct gguf_values *v)
+{
+    static const struct mamba2_fields fields = {"mamba_n_heads", "mamba_d_head",    "mamba_n_groups",  "mamba_d_state",
+                                                "mamba_d_conv",  "mamba_conv_bias", "mamba_proj_bias", NULL};
+
+    if (v->tells) tell_factors(v);
+    mamba2_config(v, &fields);
+    gguf_tell_field(v, "ssm.inner_size", "mamba_d_ssm");
+    if (!v->tells) gguf_set_int(v, "mamba_d_ssm", gguf_value_needed(v, "ssm.inner_size"));
+    gguf_set_flag(v, "mamba_rms_norm", gguf_layer_has(v, "ssm_norm.weight"));
+    gguf_set_flag(v, "mamba_norm_before_gate", false);
+    gguf_set_flag(v, "projectors_bias", gguf_layer_has(v, "ssm_out.bias"));
+}
+
+const struct gguf_family gguf_falcon_h1 = {
+    .architecture = "falcon-h1",
+    .class = "FalconH1ForCausalLM",
+    .type = "falcon_h1",
+    .names = falcon_names,
+    .norm = "final_layernorm",
+    .changes = {.decay = true},
+    .scans = true,
+    .config = falcon_config,
+};

@@ -3,6 +3,7 @@
 #include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -111,6 +112,11 @@ void family_granite_hybrid(struct build *b)
                          .down = "shared_mlp.output_linear",
                          .inter = config_size(b->c, "shared_intermediate_size", 1, 1u << 24, b->e),
                          .act = s.mlp.act};
+    if (b->t->gguf) {
+        s.mlp.gate_up = NULL;
+        s.mlp.gate = "shared_mlp.gate_proj";
+        s.mlp.up = "shared_mlp.up_proj";
+    }
     h.moe = granite_experts(b, s.mlp.act);
     h.moe.experts = config_size_or(b->c, "num_local_experts", 0, 65536, 0, b->e);
     if (h.moe.experts) h.moe.top = config_size(b->c, "num_experts_per_tok", 1, 65536, b->e);
@@ -125,6 +131,7 @@ void family_granite_hybrid(struct build *b)
 
 static void granite_config(struct gguf_values *v)
 {
+    gguf_ask(v, "ssm.conv_kernel"); /* Granite 4 without layers that would have any */
     gguf_field_real(v, "attention.scale", "attention_multiplier", 1 / sqrt((double)v->head_dim));
     gguf_field_real(v, "embedding_scale", "embedding_multiplier", 1);
     gguf_field_real(v, "residual_scale", "residual_multiplier", 1);
@@ -164,4 +171,57 @@ const struct gguf_family gguf_granite_moe = {
     .names = granite_moe_names,
     .changes = {.qk_pairs = true},
     .config = granite_moe_config,
+};
+
+static const struct gguf_name hybrid_names[] = {
+    {"ffn_gate_inp", "block_sparse_moe.router.layer", GGUF_AS_IS},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {"ffn_gate_shexp", "shared_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "shared_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "shared_mlp.output_linear", GGUF_AS_IS},
+    {"ffn_gate", "shared_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up", "shared_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down", "shared_mlp.output_linear", GGUF_AS_IS},
+    MAMBA_NAMES,
+    {NULL, NULL, 0},
+};
+
+/* The feed forward that all layers have is one expert more where there are some, and the only one else. */
+static void hybrid_config(struct gguf_values *v)
+{
+    static const struct mamba2_fields fields = {"mamba_n_heads", "mamba_d_head",    "mamba_n_groups",  "mamba_d_state",
+                                                "mamba_d_conv",  "mamba_conv_bias", "mamba_proj_bias", "mamba_expand"};
+    bool turns = true;
+    uint64_t shared = 0;
+
+    granite_config(v);
+    mamba2_config(v, &fields);
+    gguf_mixed_layers(v, "mamba");
+    gguf_value_flag(v, "rope.scaling.finetuned", &turns);
+    gguf_set_text(v, "position_embedding_type", turns ? "rope" : "nope");
+    for (uint64_t i = 0; i < v->layers && turns && !v->tells && !v->e->code; i++)
+        if (!gguf_mixed_has(v, "attention.head_count_kv", i))
+            gguf_refuse(v, "rope.scaling.finetuned",
+                        "positions that rotate beside recurrent layers: this is Bamba, take its folder");
+    gguf_value_int(v, v->experts ? "expert_shared_feed_forward_length" : "feed_forward_length", &shared);
+    gguf_set_int(v, "shared_intermediate_size", shared);
+    gguf_set_int(v, "num_local_experts", v->experts);
+    if (v->experts) gguf_set_int(v, "intermediate_size", v->expert_inter);
+    if (!v->tells) return;
+    gguf_tell_flag(v, "rope.scaling.finetuned", v->rope_dim != 0);
+    gguf_tell_field(v, v->experts ? "expert_shared_feed_forward_length" : "feed_forward_length",
+                    "shared_intermediate_size");
+}
+
+const struct gguf_family gguf_granite_hybrid = {
+    .architecture = "granitehybrid",
+    .class = "GraniteMoeHybridForCausalLM",
+    .type = "granitemoehybrid",
+    .names = hybrid_names,
+    .changes = {.qk_pairs = true, .decay = true},
+    .mixed = true,
+    .scans = true,
+    .config = hybrid_config,
 };

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #define HEADS_LIMIT   65536u
@@ -135,6 +137,7 @@ static void scan(struct build *b, const struct mamba2 *m, struct plan_view out, 
                         .dt_most = m->dt_most};
     char name[BUILD_NAME_BYTES];
 
+    if (b->t->changes.decay) o.flags = SCAN_RATES;
     o.a_log = build_vector(b, named(name, m, "A_log"), m->heads);
     o.dt_bias = build_vector(b, named(name, m, "dt_bias"), m->heads);
     o.skip = build_vector(b, named(name, m, "D"), m->heads);
@@ -213,3 +216,65 @@ void family_mamba2(struct build *b)
     s.attend = mix;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+void mamba2_config(struct gguf_values *v, const struct mamba2_fields *f)
+{
+    uint64_t inner, heads;
+
+    gguf_mamba_tell(v);
+    if (v->tells) return;
+    inner = gguf_value_needed(v, "ssm.inner_size");
+    heads = gguf_value_needed(v, "ssm.time_step_rank");
+    if (!v->e->code && (!heads || inner % heads))
+        gguf_refuse(v, "ssm.inner_size", "%llu columns are not divisible by %llu heads", (unsigned long long)inner,
+                    (unsigned long long)heads);
+    if (!v->e->code && f->expand && (!v->hidden || inner % v->hidden))
+        gguf_refuse(v, "ssm.inner_size", "%llu columns are no multiple of the %llu of a layer",
+                    (unsigned long long)inner, (unsigned long long)v->hidden);
+    if (v->e->code) return;
+    gguf_set_int(v, f->heads, heads);
+    gguf_set_int(v, f->width, inner / heads);
+    gguf_set_int(v, f->groups, gguf_value_needed(v, "ssm.group_count"));
+    gguf_set_int(v, f->states, gguf_value_needed(v, "ssm.state_size"));
+    gguf_set_int(v, f->taps, gguf_value_needed(v, "ssm.conv_kernel"));
+    gguf_set_flag(v, f->conv_bias, gguf_layer_has(v, "ssm_conv1d.bias"));
+    gguf_set_flag(v, f->bias, gguf_layer_has(v, "ssm_in.bias"));
+    if (f->expand) gguf_set_int(v, f->expand, inner / v->hidden);
+}
+
+static const struct gguf_name mamba2_names[] = {
+    {"attn_norm", "norm", GGUF_AS_IS},
+    {"ssm_in", "mixer.in_proj", GGUF_AS_IS},
+    {"ssm_conv1d", "mixer.conv1d", GGUF_AS_IS},
+    {"ssm_a", "mixer.A_log", GGUF_AS_IS},
+    {"ssm_d", "mixer.D", GGUF_AS_IS},
+    {"ssm_dt", "mixer.dt_bias", GGUF_BARE},
+    {"ssm_norm", "mixer.norm", GGUF_AS_IS},
+    {"ssm_out", "mixer.out_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static void mamba2_alone(struct gguf_values *v)
+{
+    static const struct mamba2_fields fields = {"num_heads",   "head_dim",      "n_groups", "state_size",
+                                                "conv_kernel", "use_conv_bias", "use_bias", "expand"};
+
+    mamba2_config(v, &fields);
+    gguf_set_none(v, "intermediate_size"); /* files say 0 */
+}
+
+const struct gguf_family gguf_mamba2 = {
+    .architecture = "mamba2",
+    .class = "Mamba2ForCausalLM",
+    .type = "mamba2",
+    .names = mamba2_names,
+    .prefix = "backbone.",
+    .embed = "embeddings",
+    .norm = "norm_f",
+    .changes = {.decay = true},
+    .latent = true,
+    .scans = true,
+    .config = mamba2_alone,
+};

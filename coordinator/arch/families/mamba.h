@@ -27,4 +27,20 @@ void mamba_step_limits(struct build *b, const char *key, float *least, float *mo
  * all are the former. */
 bool mamba_layer(struct build *b, uint32_t i);
 
+/* Of layers whose mixer is called "mamba", for a list of struct gguf_name. */
+#define MAMBA_NAMES                                                                                                    \
+    {"ssm_in", "mamba.in_proj", GGUF_AS_IS}, {"ssm_conv1d", "mamba.conv1d", GGUF_AS_IS},                               \
+        {"ssm_a", "mamba.A_log", GGUF_AS_IS}, {"ssm_d", "mamba.D", GGUF_AS_IS},                                        \
+        {"ssm_dt", "mamba.dt_bias", GGUF_BARE}, {"ssm_norm", "mamba.norm", GGUF_AS_IS},                                \
+    {                                                                                                                  \
+        "ssm_out", "mamba.out_proj", GGUF_AS_IS                                                                        \
+    }
+
+struct gguf_values;
+/* What the family calls the sizes that GGUF files have as ARCHITECTURE.ssm.*; expand may be NULL. */
+struct mamba2_fields {
+    const char *heads, *width, *groups, *states, *taps, *conv_bias, *bias, *expand;
+};
+void mamba2_config(struct gguf_values *v, const struct mamba2_fields *f);
+
 void mamba2_mix(struct build *b, const struct mamba2 *m, struct plan_view dst, struct plan_view src);

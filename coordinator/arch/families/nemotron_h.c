@@ -3,9 +3,12 @@
  * transformers, modeling_nemotron_h.py. */
 #include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 struct nemotron {
@@ -179,3 +182,110 @@ void family_nemotron_h(struct build *b)
     s.before_layer = before_layer;
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"attn_norm", "norm", GGUF_AS_IS},
+    {"attn_q", "mixer.q_proj", GGUF_AS_IS},
+    {"attn_k", "mixer.k_proj", GGUF_AS_IS},
+    {"attn_v", "mixer.v_proj", GGUF_AS_IS},
+    {"attn_output", "mixer.o_proj", GGUF_AS_IS},
+    {"ffn_up", "mixer.up_proj", GGUF_AS_IS},
+    {"ffn_down", "mixer.down_proj", GGUF_AS_IS},
+    {"ffn_gate_inp", "mixer.gate", GGUF_AS_IS},
+    {"exp_probs_b", "mixer.gate.e_score_correction_bias", GGUF_BARE},
+    {"ffn_up_exps", "mixer.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "mixer.switch_mlp.down_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "mixer.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "mixer.shared_experts.down_proj", GGUF_AS_IS},
+    {"ffn_latent_down", "mixer.fc1_latent_proj", GGUF_AS_IS},
+    {"ffn_latent_up", "mixer.fc2_latent_proj", GGUF_AS_IS},
+    {"ssm_in", "mixer.in_proj", GGUF_AS_IS},
+    {"ssm_conv1d", "mixer.conv1d", GGUF_AS_IS},
+    {"ssm_a", "mixer.A_log", GGUF_AS_IS},
+    {"ssm_d", "mixer.D", GGUF_AS_IS},
+    {"ssm_dt", "mixer.dt_bias", GGUF_BARE},
+    {"ssm_norm", "mixer.norm", GGUF_AS_IS},
+    {"ssm_out", "mixer.out_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* What a layer is shows in what it has. */
+static void blocks(struct gguf_values *v)
+{
+    static const char *const kinds[][2] = {
+        {"ssm_in", "linear_attention"}, {"attn_q", "full_attention"}, {"ffn_gate_inp", "moe"}, {"ffn_up", "mlp"}};
+    const size_t count = sizeof kinds / sizeof *kinds;
+    json_t *list = json_array();
+
+    for (uint64_t i = 0; i < v->layers && !v->tells && !v->e->code; i++) {
+        const struct gguf_tensor *t = NULL;
+        char name[64];
+        size_t k = 0;
+
+        for (; k < count && !t; k += !t) {
+            snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)i, kinds[k][0]);
+            t = gguf_tensor(v->g, name);
+        }
+        if (!t) gguf_refuse(v, "block_count", "layer %llu has no tensors of any known kind", (unsigned long long)i);
+        if (!t || json_array_append_new(list, json_string(kinds[k][1]))) break;
+        if (!strcmp(kinds[k][1], "mlp")) gguf_set_int(v, "intermediate_size", t->dims[1]);
+    }
+    gguf_set(v, "layers_block_type", list);
+}
+
+static void nemotron_config(struct gguf_values *v)
+{
+    static const struct mamba2_fields fields = {"mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size",
+                                                "conv_kernel",     "use_conv_bias",  "use_bias", NULL};
+    uint64_t shared = 1;
+
+    if (v->tells) gguf_tell_cannot(v, "hybrid_override_pattern", "layers of which each is one block");
+    mamba2_config(v, &fields);
+    blocks(v);
+    gguf_value_int(v, "expert_shared_feed_forward_length", &shared);
+    gguf_set_int(v, "moe_shared_expert_intermediate_size", shared);
+    if (!v->experts) { /* the family asks for experts whether a layer has some or not */
+        gguf_set_int(v, "n_routed_experts", 1);
+        gguf_set_int(v, "num_experts_per_tok", 1);
+        gguf_set_int(v, "moe_intermediate_size", 1);
+        return;
+    }
+    gguf_set_int(v, "n_routed_experts", v->experts);
+    gguf_field_real(v, "expert_weights_scale", "routed_scaling_factor", 1);
+    gguf_field_flag(v, "expert_weights_norm", "norm_topk_prob", false);
+    gguf_field_int(v, "expert_group_count", "n_group", 1);
+    gguf_field_int(v, "expert_group_used_count", "topk_group", 1);
+    if (gguf_value_int(v, "moe_latent_size", &shared)) gguf_set_int(v, "moe_latent_size", shared);
+}
+
+const struct gguf_family gguf_nemotron_h = {
+    .architecture = "nemotron_h",
+    .class = "NemotronHForCausalLM",
+    .type = "nemotron_h",
+    .names = names,
+    .prefix = "backbone.",
+    .embed = "embeddings",
+    .norm = "norm_f",
+    .changes = {.qk_pairs = true, .decay = true},
+    .partial = true, /* nothing rotates, whatever the file says */
+    .mixed = true,
+    .scans = true,
+    .config = nemotron_config,
+};
+
+const struct gguf_family gguf_nemotron_h_moe = {
+    .architecture = "nemotron_h_moe",
+    .class = "NemotronHForCausalLM",
+    .type = "nemotron_h",
+    .names = names,
+    .prefix = "backbone.",
+    .embed = "embeddings",
+    .norm = "norm_f",
+    .changes = {.qk_pairs = true, .decay = true},
+    .partial = true, /* nothing rotates, whatever the file says */
+    .mixed = true,
+    .scans = true,
+    .config = nemotron_config,
+};
