@@ -198,6 +198,44 @@ static void clients_vanish_at_every_byte(void **state)
 }
 
 /* Connections that say nothing, or half of a request: others are served meanwhile, and these are closed. */
+static int status_sent(const struct server *s, const char *text)
+{
+    int fd = client_connect(s), status;
+    struct reply r;
+
+    send_text(fd, text);
+    r = client_read(fd);
+    status = r.status;
+    reply_free(&r);
+    close(fd);
+    return status;
+}
+
+#define POST_HEAD "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+#define POST_BODY "{\"prompt\":\"x\",\"max_tokens\":1}"
+
+/* What two readers of the same bytes could understand in two ways. */
+static void requests_have_one_meaning(void **state)
+{
+    static const char *const bad[] = {
+        POST_HEAD "Content-Length: 29\r\nContent-Length: 5\r\n\r\n" POST_BODY,
+        POST_HEAD "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n1d\r\n" POST_BODY "\r\n0\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nHost: elsewhere\r\n\r\n",
+        POST_HEAD "Content-Length: -1\r\n\r\n" POST_BODY, POST_HEAD "Content-Length: +29\r\n\r\n" POST_BODY};
+    struct server s = server_start(NULL);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(status_sent(&s, bad[i]), 400);
+    assert_int_equal(status_sent(&s, POST_HEAD "Content-Length: 29\r\n\r\n" POST_BODY), 200);
+    assert_int_equal(status_sent(&s, POST_HEAD "Transfer-Encoding: chunked\r\n\r\n1d\r\n" POST_BODY "\r\n0\r\n\r\n"),
+                     200);
+    assert_int_equal(status_sent(&s, "GET /health%00x HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+    assert_int_equal(status_sent(&s, "GET /%68ealth HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
+    /* longer than anybody would read: answered at once */
+    assert_int_equal(status_sent(&s, POST_HEAD "Content-Length: 10000000000\r\n\r\n"), 413);
+    assert_int_equal(server_stop(&s, SIGTERM), 0);
+}
+
 static void half_open_connections_are_closed(void **state)
 {
     struct server s = server_start(NULL);
@@ -223,9 +261,9 @@ static void half_open_connections_are_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys_hosts_and_origins),           cmocka_unit_test(bodies_are_bounded),
-        cmocka_unit_test(bodies_are_bounded_together),      cmocka_unit_test(clients_vanish_at_every_byte),
-        cmocka_unit_test(half_open_connections_are_closed),
+        cmocka_unit_test(keys_hosts_and_origins),      cmocka_unit_test(bodies_are_bounded),
+        cmocka_unit_test(bodies_are_bounded_together), cmocka_unit_test(clients_vanish_at_every_byte),
+        cmocka_unit_test(requests_have_one_meaning),   cmocka_unit_test(half_open_connections_are_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

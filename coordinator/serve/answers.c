@@ -196,6 +196,7 @@ static size_t answered(const struct answers *a, const struct record *r, const ch
     while (same < bytes && same < r->bytes && text[same] == r->text[same]) same++;
     if (same == r->bytes) return n;
     while (n && r->end[n - 1] > same) n--;
+    while (n > 1 && r->end[n - 2] == r->end[n - 1]) n--; /* not behind the first bytes of a character */
     for (; n && tries < TRIES; n--, tries++)
         if (r->end[n - 1] == bytes || added_at(a, text + r->end[n - 1], bytes - r->end[n - 1])) return n;
     return 0;

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -299,13 +300,29 @@ static void reply_options(struct exchange *x, const char *methods)
     queue(x, 204, r);
 }
 
-static enum MHD_Result add_length(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
+struct head { /* what its headers come to */
+    size_t bytes;
+    unsigned hosts, lengths, codings;
+};
+
+static enum MHD_Result add_header(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
 {
-    size_t *n = arg;
+    struct head *h = arg;
 
     (void)kind;
-    *n += strlen(key) + (value ? strlen(value) : 0) + 4;
+    h->bytes += strlen(key) + (value ? strlen(value) : 0) + 4;
+    h->hosts += !strcasecmp(key, "Host");
+    h->lengths += !strcasecmp(key, "Content-Length");
+    h->codings += !strcasecmp(key, "Transfer-Encoding");
     return MHD_YES;
+}
+
+/* So long that it is not read to its end, for its client to hear the answer. */
+static bool is_endless(const struct exchange *x)
+{
+    const char *length = exchange_header(x, "Content-Length");
+
+    return length && strtoull(length, NULL, 10) > DISCARD_MOST;
 }
 
 /* What can be told from the headers alone. */
@@ -314,14 +331,18 @@ static void check_head(struct exchange *x)
     const struct http_config *c = &x->http->config;
     const char *length = exchange_header(x, "Content-Length");
     const char *origin = exchange_header(x, "Origin"), *host = exchange_header(x, "Host"), *methods;
-    size_t bytes = strlen(x->path);
+    struct head h = {.bytes = strlen(x->path)};
     bool open = false;
 
-    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, add_length, &bytes);
+    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, add_header, &h);
     methods = c->methods(c->arg, x->path, &open);
-    if (bytes > HTTP_HEADERS_MAX)
-        fault_set(&x->fault, 431, NULL, NULL, "the headers have %zu bytes, and %u are allowed", bytes,
+    if (h.bytes > HTTP_HEADERS_MAX)
+        fault_set(&x->fault, 431, NULL, NULL, "the headers have %zu bytes, and %u are allowed", h.bytes,
                   HTTP_HEADERS_MAX);
+    else if (h.hosts > 1 || h.codings > 1 ||
+             h.lengths + h.codings > 1) /* others on the way may have taken the other one */
+        fault_set(&x->fault, 400, NULL, NULL, "the headers name %s twice",
+                  h.hosts > 1 ? "the host" : "the length of the body");
     else if (x->http->loopback && !check_host_local(host, c->host))
         fault_set(&x->fault, 403, NULL, "bad_host", "the Host header names another machine: this one is localhost");
     else if (origin && !check_origin(origin, host))
@@ -398,7 +419,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         check_head(x);
         expect = exchange_header(x, "Expect");
         /* who asks before it sends is told at once; of others the body is read, so that they hear the answer */
-        if (!x->fault.status || !expect) return MHD_YES;
+        if (!x->fault.status || (!expect && !is_endless(x))) return MHD_YES;
         answer(x);
         return x->result;
     }
@@ -429,6 +450,18 @@ static void on_completed(void *arg, struct MHD_Connection *c, void **context, en
 }
 
 /* ---- its life ---- */
+
+/* A NUL in a path or a query must not end it before its end. */
+static size_t unescape(void *arg, struct MHD_Connection *c, char *text)
+{
+    size_t n = MHD_http_unescape(text);
+
+    (void)arg;
+    (void)c;
+    for (size_t i = 0; i < n; i++)
+        if (!text[i]) text[i] = '?';
+    return n;
+}
 
 static void on_log(void *arg, const char *format, va_list ap)
 {
@@ -482,13 +515,14 @@ static int take_address(struct http *h, struct error *e)
 int http_start(struct http *h, struct error *e)
 {
     if (listen(h->listener, 1024)) return cannot_listen(h, errno, e);
-    h->daemon = MHD_start_daemon(
-        MHD_USE_POLL | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG |
-            MHD_USE_ITC,
-        0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)HTTP_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
-        MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_END);
+    h->daemon = MHD_start_daemon(MHD_USE_POLL | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+                                     MHD_USE_ERROR_LOG | MHD_USE_ITC,
+                                 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listener,
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS,
+                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
+                                 (size_t)STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+                                 NULL, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
     if (!h->daemon)
         return error_set(e, EAGAIN, "cannot start the HTTP server: are there too many processes or descriptors?");
     if (pthread_create(&h->guard, NULL, watch, h)) return error_set(e, EAGAIN, "cannot start a thread");
