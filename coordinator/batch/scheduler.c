@@ -182,8 +182,10 @@ static void note(struct scheduler *s, const char *text)
 static int recover(struct scheduler *s, int rc, struct error *e)
 {
     if (rc != -EPIPE || !engine_recoverable(s->config.engine)) return rc;
-    if (++s->deaths >= DEATHS_MAX)
-        return error_prefix(e, "gave up after %u failures in a row without a new token", s->deaths);
+    if (++s->deaths >= DEATHS_MAX) {
+        s->deaths = 0; /* whoever asks again finds the stages ended, and starts them as after any other failure */
+        return error_prefix(e, "gave up after %u failures in a row without a new token", DEATHS_MAX);
+    }
     log_info("%s; starting the stages again", e->text);
     note(s, "a stage ended, starting again");
     return engine_restart(s->config.engine, e);
