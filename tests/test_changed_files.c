@@ -18,9 +18,11 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "coordinator/source/packed.h"
 #include "tests/mkmodel.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_temporary.h"
 
 #define LAYERS  6
 #define TOKENS  1000 /* one a sweep: far more sweeps than the test waits for */
@@ -174,12 +176,25 @@ static void deleted(void **state)
 
 /* ---- in the last moment ---- */
 
+/* The offset that the text of a header, n bytes, has for a tensor. */
+static uint64_t offset_in(const char *header, uint64_t n, const char *tensor)
+{
+    const char *at = strstr(header, tensor);
+    uint64_t begin = 0;
+
+    assert_non_null(at);
+    at = strstr(at, "data_offsets");
+    assert_non_null(at);
+    assert_int_equal(sscanf(at, "data_offsets\":[%lu", &begin), 1);
+    return 8 + n + begin;
+}
+
 /* Where the bytes of a tensor begin in the file, as its header says it. */
 static uint64_t offset_of(const char *path, const char *tensor)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    uint64_t n = 0, begin = 0;
-    char *header, *at;
+    uint64_t n = 0, begin;
+    char *header;
 
     assert_true(fd >= 0);
     assert_int_equal(read(fd, &n, 8), 8);
@@ -187,13 +202,9 @@ static uint64_t offset_of(const char *path, const char *tensor)
     assert_non_null(header);
     assert_int_equal(pread(fd, header, n, 8), n);
     close(fd);
-    at = strstr(header, tensor);
-    assert_non_null(at);
-    at = strstr(at, "data_offsets");
-    assert_non_null(at);
-    assert_int_equal(sscanf(at, "data_offsets\":[%lu", &begin), 1);
+    begin = offset_in(header, n, tensor);
     free(header);
-    return 8 + n + begin;
+    return begin;
 }
 
 static uint64_t touch_offset; /* where quietly() writes; set by the test that calls it */
@@ -219,6 +230,31 @@ static void quietly(const char *path)
     assert_true(fd >= 0);
     assert_int_equal(futimens(fd, (struct timespec[]){st.st_atim, st.st_mtim}), 0);
     close(fd);
+}
+
+/* The same in a packed file, where the embedding's row 8 lies. */
+static void quietly_in_the_unit(const char *path)
+{
+    struct packed *p;
+    const struct packed_segment *s;
+    struct error e = {0};
+    struct stat st;
+    uint64_t raw;
+    char *header;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0 && !fstat(fd, &st));
+    if (packed_read(&p, path, fd, (uint64_t)st.st_size, &e)) fail_msg("%s", e.text);
+    close(fd);
+    header = strndup((const char *)p->header + 8, p->head.header_bytes - 8);
+    assert_non_null(header);
+    raw = offset_in(header, p->head.header_bytes - 8, "model.embed_tokens.weight");
+    free(header);
+    s = packed_find(p, raw);
+    assert_true(s && s->unit_rows && s->rows == VOCAB);
+    touch_offset = packed_unit(p, s, 8 / s->unit_rows) + 100;
+    packed_close(p);
+    quietly(path);
 }
 
 static void change_mode(const char *path)
@@ -265,23 +301,39 @@ static size_t read_rest(int fd)
     return sum;
 }
 
+static bool pack_first; /* at_the_end() runs what `sluice pack` makes of the model */
+
+static const char *packed_of(const char *folder, const char *where)
+{
+    static char out[4096];
+    struct process_result r;
+
+    snprintf(out, sizeof out, "%s", scratch_path(where, "packed"));
+    r = process_run("sluice", (const char *const[]){"pack", folder, out, "-q", NULL}, NULL, 0, SECONDS);
+    if (r.status) fail_msg("%s", r.err);
+    process_result_free(&r);
+    return out;
+}
+
 /* The logits of one position go into a FIFO that does not hold them. When its first byte is there, all sweeps are done, the
  * process waits in a write, and what changes now changes after everything was read. words: what the error says; NULL: the
  * run must end well. */
 static void at_the_end(void (*change)(const char *), const char *words, bool pinned, const char *io)
 {
     char *folder = model_make(), path[4096], fifo[4096], byte;
+    char *beside = pack_first ? scratch_make() : NULL;
+    const char *model = beside ? packed_of(folder, beside) : folder;
     struct process_result r;
     struct process p;
     bool good;
     int fd;
 
-    snprintf(path, sizeof path, "%s", scratch_path(folder, WEIGHTS));
+    snprintf(path, sizeof path, "%.4000s/" WEIGHTS "%s", model, pack_first ? PACKED_SUFFIX : "");
     snprintf(fifo, sizeof fifo, "%s", scratch_path(folder, "logits.fifo"));
     assert_int_equal(mkfifo(fifo, 0600), 0);
     fd = open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     assert_true(fd >= 0);
-    p = process_start("sluice", (const char *const[]){"logits", folder, "--tokens", "7 8 9 10", "--positions", "3",
+    p = process_start("sluice", (const char *const[]){"logits", model, "--tokens", "7 8 9 10", "--positions", "3",
                                                       "--out", fifo, "--threads", "1", "--io", io, "--context", "64",
                                                       "--host-memory", pinned ? "600M" : "200M", NULL});
     wait_readable(fd);
@@ -296,6 +348,10 @@ static void at_the_end(void (*change)(const char *), const char *words, bool pin
         fail_msg("%s, %s: exit %d; '%s' was expected: %s", pinned ? "pinned" : "streamed", io, r.status,
                  words ? words : "", r.err);
     process_result_free(&r);
+    if (beside) {
+        temporary_remove(model);
+        scratch_remove(beside);
+    }
     scratch_remove(folder);
 }
 
@@ -340,6 +396,17 @@ static void inode_alone(void **state)
     at_the_end(same_time, NULL, true, "direct");
 }
 
+/* Rows of a packed embedding are compared as they are unpacked. */
+static void packed_rows(void **state)
+{
+    (void)state;
+    pack_first = true;
+    at_the_end(change_mode, NULL, false, "direct");
+    at_the_end(change_mode, NULL, true, "auto");
+    at_the_end(quietly_in_the_unit, "was written to", false, "buffered");
+    pack_first = false;
+}
+
 /* Written to while it is streamed, sweep after sweep, and not seen by its time: the end sees it. */
 static void quietly_while_it_works(void **state)
 {
@@ -373,6 +440,7 @@ int main(void)
         cmocka_unit_test(replaced),           cmocka_unit_test(deleted),
         cmocka_unit_test(in_the_last_moment), cmocka_unit_test(with_its_time_put_back),
         cmocka_unit_test(inode_alone),        cmocka_unit_test(quietly_while_it_works),
+        cmocka_unit_test(packed_rows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
