@@ -27,7 +27,7 @@ libraries="libc6-dev liburing-dev libzmq3-dev libjansson-dev libmicrohttpd-dev l
 apt() { # of ARCHITECTURE, apt-get's words
     local arch=$1
     shift
-    "${apt_program:-apt-get}" -qq -o APT::Architecture="$arch" -o APT::Architectures::="$arch" -o APT::Install-Recommends=0 \
+    "${apt_program:-apt-get}" -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" -o APT::Get::List-Cleanup=false -o APT::Install-Recommends=0 \
         -o Acquire::Languages=none -o APT::Sandbox::User=root -o Debug::NoLocking=1 -o Dir::State="$home/apt" \
         -o Dir::State::status="$home/apt/status" -o Dir::Cache="$home/apt/cache" "$@" </dev/null
 }
