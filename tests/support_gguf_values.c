@@ -248,6 +248,16 @@ static value_triples nemotron_values[] = {
     {"bool", "expert_weights_norm", "norm_topk_prob"},
     {NULL, NULL, NULL}};
 
+static name_pairs gemma4[] = {{"post_attention_layernorm", "post_attention_norm"},
+                              {"pre_feedforward_layernorm", "ffn_norm"},
+                              {"post_feedforward_layernorm", "post_ffw_norm"},
+                              {"layer_scalar", "layer_output_scale.weight"},
+                              {NULL, NULL}};
+static value_triples gemma4_values[] = {{"int", "attention.key_length_swa", "head_dim"},
+                                        {"real", "rope.freq_base_swa", "rope_local_base_freq"},
+                                        {"real", "final_logit_softcapping", "final_logit_softcapping"},
+                                        {NULL, NULL, NULL}};
+
 static const struct conversion conversions[] = {
     {"llama", "llama", PERMUTED, NULL, NULL, NULL, NULL},
     {"mistral", "llama", PERMUTED, NULL, NULL, NULL, NULL},
@@ -300,6 +310,7 @@ static const struct conversion conversions[] = {
     {"phi", "phi2", PARTIAL, phi2, NULL, NULL, NULL},
     {"lfm2", "lfm2", MIXED, lfm2, lfm2_values, NULL, NULL},
     {"lfm2_moe", "lfm2moe", MIXED, lfm2, lfm2_values, NULL, NULL},
+    {"gemma4_text", "gemma4", SLIDES | SLIDES_WHERE, gemma4, gemma4_values, NULL, NULL},
     {"nemotron_h", "nemotron_h_moe", MIXED | PERMUTED, nemotron, nemotron_values, "backbone.", NULL},
     {"qwen3_next", "qwen3next", PLUS_ONE | PARTIAL, next, linear, NULL, NULL},
     {"qwen3_5_text", "qwen35", PLUS_ONE | PARTIAL | TILED, next, linear, NULL, NULL},
@@ -519,6 +530,11 @@ static void put_windows(const struct values *v)
         gguf_write_bools(v->w, full(v, key, "attention.sliding_window_pattern"), slides, json_array_size(types));
 }
 
+static uint64_t whole(const json_t *config, const char *field)
+{
+    return (uint64_t)json_integer_value(json_object_get(config, field));
+}
+
 static void put_kv_heads(const struct values *v, uint32_t heads)
 {
     const json_t *types = json_object_get(v->config, "layer_types");
@@ -527,6 +543,14 @@ static void put_kv_heads(const struct values *v, uint32_t heads)
     char key[128];
 
     full(v, key, "attention.head_count_kv");
+    if (whole(v->config, "num_global_key_value_heads")) {
+        for (size_t i = 0; i < n && i < 64; i++)
+            list[i] = !strcmp(json_string_value(json_array_get(types, i)), "full_attention")
+                          ? (uint32_t)whole(v->config, "num_global_key_value_heads")
+                          : heads;
+        gguf_write_u32s(v->w, key, list, n);
+        return;
+    }
     if (!(v->c->flags & MIXED)) {
         gguf_write_u32(v->w, key, heads);
         return;
@@ -534,11 +558,6 @@ static void put_kv_heads(const struct values *v, uint32_t heads)
     for (size_t i = 0; i < n && i < 64; i++)
         if (!strcmp(json_string_value(json_array_get(types, i)), "full_attention")) list[i] = heads;
     gguf_write_u32s(v->w, key, list, n);
-}
-
-static uint64_t whole(const json_t *config, const char *field)
-{
-    return (uint64_t)json_integer_value(json_object_get(config, field));
 }
 
 void conversion_values(const struct conversion *c, const json_t *config, struct gguf_writer *w, uint64_t *heads,
@@ -575,8 +594,10 @@ void conversion_values(const struct conversion *c, const json_t *config, struct 
         gguf_write_u32(w, full(&v, key, "attention.key_length_mla"),
                        (uint32_t)(whole(config, "qk_nope_head_dim") + rotated));
     } else if (whole(config, "head_dim")) {
-        gguf_write_u32(w, full(&v, key, "attention.key_length"), (uint32_t)*head_dim);
-        gguf_write_u32(w, full(&v, key, "attention.value_length"), (uint32_t)*head_dim);
+        uint64_t wide = whole(config, "global_head_dim") ? whole(config, "global_head_dim") : *head_dim;
+
+        gguf_write_u32(w, full(&v, key, "attention.key_length"), (uint32_t)wide);
+        gguf_write_u32(w, full(&v, key, "attention.value_length"), (uint32_t)wide);
     }
     if (c->flags & PARTIAL)
         gguf_write_u32(w, full(&v, key, "rope.dimension_count"),

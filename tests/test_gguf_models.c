@@ -50,6 +50,7 @@ static void check(const char *name, const char *patch, bool bf16, unsigned forms
 }
 
 static const struct gguf_reference more[] = {
+    {"gemma4", "{\"rope_theta\":1000000.0,\"rope_local_base_freq\":10000.0}", 0},
     {"nemotron-h", NULL, 1e-5}, /* -exp(A_log) is rounded */
     {"nemotron-h-latent", NULL, 1e-5},
     {"qwen2", "{\"model_type\":\"qwen2_5_vl_text\",\"architectures\":[\"Qwen2_5_VLForConditionalGeneration\"]}", 0},

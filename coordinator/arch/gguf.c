@@ -28,7 +28,7 @@ static const struct gguf_family *const families[] = {
     &gguf_afmoe,      &gguf_cohere2_moe, &gguf_exaone_moe,   &gguf_hy_v3,          &gguf_hunyuan_moe,
     &gguf_gpt2,       &gguf_starcoder,   &gguf_gpt_neox,     &gguf_falcon,         &gguf_bloom,
     &gguf_mpt,        &gguf_phi2,        &gguf_lfm2,         &gguf_lfm2_moe,       &gguf_granite_hybrid,
-    &gguf_falcon_h1,  &gguf_mamba2,      &gguf_nemotron_h,   &gguf_nemotron_h_moe,
+    &gguf_falcon_h1,  &gguf_mamba2,      &gguf_nemotron_h,   &gguf_nemotron_h_moe, &gguf_gemma4,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -233,7 +233,9 @@ static void attention(struct gguf_values *v)
 
     v->heads = gguf_value_needed(v, "attention.head_count");
     v->kv_heads = v->heads;
-    if (v->family->mixed)
+    if (v->family->by_layer)
+        v->kv_heads = gguf_layer_int(v, "attention.head_count_kv", 0);
+    else if (v->family->mixed)
         v->kv_heads = gguf_mixed_int(v, "attention.head_count_kv", "no layer attends");
     else
         gguf_value_int(v, "attention.head_count_kv", &v->kv_heads);
@@ -241,7 +243,7 @@ static void attention(struct gguf_values *v)
     gguf_set_int(v, "num_key_value_heads", v->kv_heads);
     gguf_set_flag(v, "attention_bias", gguf_layer_has(v, "attn_q.bias") || gguf_layer_has(v, "attn_qkv.bias"));
     gguf_set_none(v, "sliding_window");
-    if (v->family->latent) return;
+    if (v->family->latent || v->family->by_layer) return;
     v->head_dim = head_dim(v);
     gguf_value_int(v, "attention.key_length", &v->head_dim);
     value = v->head_dim;
@@ -271,7 +273,9 @@ static void sizes(struct gguf_values *v)
     gguf_set_int(v, "hidden_size", v->hidden);
     gguf_set_int(v, "vocab_size", vocab);
     gguf_field_int(v, "context_length", "max_position_embeddings", 2048);
-    if (v->family->mixed)
+    if (v->family->by_layer)
+        gguf_set_int(v, "intermediate_size", gguf_layer_int(v, "feed_forward_length", 0));
+    else if (v->family->mixed)
         gguf_set_int(v, "intermediate_size", gguf_mixed_int(v, "feed_forward_length", NULL));
     else
         gguf_field_int(v, "feed_forward_length", "intermediate_size", 0);

@@ -53,7 +53,10 @@ struct gguf_family {
     bool latent;  /* heads of attention have no keys of their own: the family reads their sizes itself */
     bool mixed;   /* some layers do not attend: the list of their keys' heads says 0 there */
     bool scans;   /* Mamba-2: a number of a head is a row of one there, and its norm has a row for each group */
-    bool turned;  /* in the folder, matrices of layers are stored [in][out] */
+    bool
+        by_layer; /* keys' heads, columns of heads and of the feed forward differ by layer: the family reads them itself */
+    bool unwritten; /* folders do not become files of it */
+    bool turned;    /* in the folder, matrices of layers are stored [in][out] */
     /* What differs from the fields that all have; NULL: nothing does. */
     void (*config)(struct gguf_values *v);
 };
@@ -126,6 +129,8 @@ void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t other
 /* Of a family that is mixed, a list in which some layers have 0 and all others the same, or one number: that one. nobody:
  * what is said where all have 0; NULL: it is 0 then. */
 uint64_t gguf_mixed_int(struct gguf_values *v, const char *key, const char *nobody);
+/* The entry of a layer in such a list, which may have any, or the one number; 0: there is none. */
+uint64_t gguf_layer_int(struct gguf_values *v, const char *key, uint64_t layer);
 /* Has this layer an entry above 0 in such a list? */
 bool gguf_mixed_has(struct gguf_values *v, const char *key, uint64_t layer);
 /* layer_types of a family that is mixed: by the list of heads of keys, layers without any are called other. */
@@ -151,4 +156,4 @@ extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen
     gguf_dots1, gguf_ernie45_moe, gguf_afmoe, gguf_cohere2_moe, gguf_exaone_moe, gguf_hy_v3, gguf_hunyuan_moe,
     gguf_gpt_oss, gguf_internlm2, gguf_baichuan, gguf_llama4, gguf_qwen1, gguf_deepseek2, gguf_qwen3_next, gguf_qwen35,
     gguf_qwen35_moe, gguf_gpt2, gguf_starcoder, gguf_gpt_neox, gguf_falcon, gguf_bloom, gguf_mpt, gguf_phi2, gguf_lfm2,
-    gguf_lfm2_moe, gguf_granite_hybrid, gguf_falcon_h1, gguf_mamba2, gguf_nemotron_h, gguf_nemotron_h_moe;
+    gguf_lfm2_moe, gguf_granite_hybrid, gguf_falcon_h1, gguf_mamba2, gguf_nemotron_h, gguf_nemotron_h_moe, gguf_gemma4;

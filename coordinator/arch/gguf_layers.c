@@ -49,6 +49,22 @@ uint64_t gguf_mixed_int(struct gguf_values *v, const char *key, const char *nobo
     return most > 0 ? (uint64_t)most : 0;
 }
 
+uint64_t gguf_layer_int(struct gguf_values *v, const char *key, uint64_t layer)
+{
+    const struct gguf_value *x = gguf_ask(v, key);
+    uint64_t one = 0;
+
+    if (!x || !x->array) {
+        gguf_value_int(v, key, &one);
+        return one;
+    }
+    if (!gguf_is_kind(x, GGUF_INTS) || layer >= x->count || gguf_int(x, layer) < 0) {
+        gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no whole numbers", x->count, v->layers);
+        return 0;
+    }
+    return (uint64_t)gguf_int(x, layer);
+}
+
 bool gguf_mixed_has(struct gguf_values *v, const char *key, uint64_t layer)
 {
     const struct gguf_value *x = gguf_ask(v, key);

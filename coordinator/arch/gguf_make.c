@@ -87,7 +87,7 @@ static const struct gguf_family *family_of(const struct config *c, struct error 
     const struct gguf_family *f = NULL;
 
     for (size_t i = 0; folder && (f = gguf_family_at(i)); i++)
-        if (means_the_same(f, folder)) return f;
+        if (!f->unwritten && means_the_same(f, folder)) return f;
     if (folder)
         error_set(
             e, ENOTSUP,

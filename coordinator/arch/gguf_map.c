@@ -291,6 +291,15 @@ static bool is_scale(const char *name)
     return tensors_name_ends(name, ".scale") || tensors_name_ends(name, ".input_scale"); /* of activations */
 }
 
+/* Gemma 4 has vectors that end so. */
+static bool is_named(const struct mapping *m, const char *full)
+{
+    int end = 0;
+
+    (void)sscanf(full, "blk.%*9u.%n", &end);
+    return end && find_name(m->f->names, full + end, strlen(full + end));
+}
+
 /* What lies in the file as "blk.0.attn_q.weight" may have a "blk.0.attn_q.scale" beside it. */
 static int take_scale(struct mapping *m, struct tensor *of)
 {
@@ -303,7 +312,7 @@ static int take_scale(struct mapping *m, struct tensor *of)
     if (!of->stored || !tensors_name_ends(of->stored, ".weight")) return 0;
     snprintf(name, sizeof name, "%.*s.scale", (int)(strlen(of->stored) - strlen(".weight")), of->stored);
     t = gguf_tensor(m->g, name);
-    if (!t || !gguf_tensor_is_there(m->g, t)) return 0;
+    if (!t || is_named(m, name) || !gguf_tensor_is_there(m->g, t)) return 0;
     rc = gguf_read_floats(&x, &n, m->g, t, SCALES_MOST, m->e);
     if (rc) return rc;
     of->times = n == 1 ? x[0] : NAN;
@@ -317,6 +326,14 @@ static int add_unknown(struct mapping *m, const struct gguf_tensor *t)
     return 0;
 }
 
+/* Does the family take gate and up in one stack? */
+static bool stacks_both(const struct mapping *m)
+{
+    static const char both[] = "ffn_gate_up_exps";
+
+    return find_name(m->f->names, both, strlen(both)) != NULL;
+}
+
 /* rest: what stands behind "blk.3.". */
 static int add_of_layer(struct mapping *m, const struct gguf_tensor *t, uint64_t layer, const char *rest)
 {
@@ -328,8 +345,8 @@ static int add_of_layer(struct mapping *m, const struct gguf_tensor *t, uint64_t
     bool is = false;
     int n, rc;
 
-    if (is_scale(rest)) return 0; /* take_scale() */
-    rc = add_expert(m, t, layer, rest, &is);
+    if (is_scale(rest) && !x) return 0; /* take_scale() */
+    rc = stacks_both(m) ? 0 : add_expert(m, t, layer, rest, &is);
     if (rc || is) return rc;
     if (!x) x = find_name(gguf_usual_names, rest, bytes);
     if (!x) {

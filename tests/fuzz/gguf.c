@@ -188,6 +188,7 @@ static void seeds(fuzz_emit *emit, void *arg)
     seed_model(emit, arg, "granitehybrid");
     seed_model(emit, arg, "nemotron_h_moe");
     seed_model(emit, arg, "mamba2");
+    seed_model(emit, arg, "gemma4");
     seed(emit, arg, 3);
     seed(emit, arg, 2);
     emit(arg, "\0\0\0\0GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28);

@@ -7,9 +7,12 @@
 #include "coordinator/arch/families/gemma_attend.h"
 #include "coordinator/arch/families/layer_inputs.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,3 +296,122 @@ void family_gemma4(struct build *b)
     }
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* ---- as GGUF: norms are as in the folder ---- */
+
+static const struct gguf_name names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"ffn_norm", "pre_feedforward_layernorm", GGUF_AS_IS},
+    {"post_ffw_norm", "post_feedforward_layernorm", GGUF_AS_IS},
+    {"pre_ffw_norm_2", "pre_feedforward_layernorm_2", GGUF_AS_IS},
+    {"post_ffw_norm_1", "post_feedforward_layernorm_1", GGUF_AS_IS},
+    {"post_ffw_norm_2", "post_feedforward_layernorm_2", GGUF_AS_IS},
+    {"layer_output_scale", "layer_scalar", GGUF_BARE},
+    {"inp_gate", "per_layer_input_gate", GGUF_AS_IS},
+    {"proj", "per_layer_projection", GGUF_AS_IS},
+    {"post_norm", "post_per_layer_input_norm", GGUF_AS_IS},
+    {"ffn_gate_inp", "router.proj", GGUF_AS_IS},
+    {"ffn_gate_inp.scale", "router.scale", GGUF_AS_IS},
+    {"ffn_gate_up_exps", "experts.gate_up_proj", GGUF_BARE},
+    {"ffn_down_exps", "experts.down_proj", GGUF_BARE},
+    {"ffn_down_exps.scale", "router.per_expert_scale", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static const struct gguf_name top[] = {
+    {"per_layer_token_embd", "embed_tokens_per_layer", GGUF_AS_IS},
+    {"per_layer_model_proj", "per_layer_model_projection", GGUF_AS_IS},
+    {"per_layer_proj_norm", "per_layer_projection_norm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* Columns of heads that see all positions rotate where the factor of their frequency is not beyond all measure. */
+static double share(struct gguf_values *v)
+{
+    const json_t *list = json_object_get(json_object_get(v->out, "rope_scaling"), "long_factor");
+    size_t n = json_array_size(list), turns = 0;
+
+    for (size_t i = 0; i < n; i++) turns += json_number_value(json_array_get(list, i)) < 1e20;
+    return n ? (double)turns / (double)n : 0.25;
+}
+
+static void turning(struct gguf_values *v)
+{
+    double full = 1e6, sliding = 10000;
+
+    gguf_value_real(v, "rope.freq_base", &full);
+    gguf_value_real(v, "rope.freq_base_swa", &sliding);
+    gguf_set(v, "rope_parameters",
+             json_pack("{s:{s:s,s:f,s:f},s:{s:s,s:f}}", "full_attention", "rope_type", "proportional", "rope_theta",
+                       full, "partial_rotary_factor", share(v), "sliding_attention", "rope_type", "default",
+                       "rope_theta", sliding));
+    json_object_del(v->out, "rope_scaling");
+    json_object_del(v->out, "rope_theta");
+}
+
+/* Heads of layers that see all positions: their own columns, and their own number of keys. */
+static void full_layers(struct gguf_values *v, uint64_t full, uint64_t sliding)
+{
+    const json_t *types = json_object_get(v->out, "layer_types");
+    json_t *all = json_object();
+    char layer[24], value[64];
+    bool shares = false;
+
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        bool slides = type && !strcmp(type, "sliding_attention") && i + 1 < v->layers;
+
+        snprintf(layer, sizeof layer, "%" PRIu64, i);
+        snprintf(value, sizeof value, "blk.%" PRIu64 ".attn_v.weight", i);
+        if (!slides && !gguf_tensor(v->g, value)) {
+            snprintf(value, sizeof value, "blk.%" PRIu64 ".attn_k.weight", i);
+            shares |= gguf_tensor(v->g, value) != NULL;
+        }
+        json_object_set_new(all, layer,
+                            json_pack("{s:I,s:I}", "head_dim", (json_int_t)(slides ? sliding : full),
+                                      "num_key_value_heads",
+                                      (json_int_t)gguf_layer_int(v, "attention.head_count_kv", i)));
+    }
+    gguf_set(v, "per_layer_config", all);
+    gguf_set_flag(v, "attention_k_eq_v", shares);
+}
+
+static void gemma4_config(struct gguf_values *v)
+{
+    const struct gguf_tensor *own = gguf_tensor(v->g, "per_layer_token_embd.weight");
+    uint64_t full = gguf_value_needed(v, "attention.key_length"), sliding = full, shared = 0, width;
+
+    gguf_value_int(v, "attention.key_length_swa", &sliding);
+    if (full > INT32_MAX || sliding > INT32_MAX) gguf_refuse(v, "attention.key_length", "it is out of range");
+    gguf_set_int(v, "head_dim", sliding);
+    gguf_layer_types(v, "sliding_attention", PATTERN);
+    gguf_window(v);
+    full_layers(v, full, sliding);
+    turning(v);
+    gguf_value_int(v, "attention.shared_kv_layers", &shared);
+    gguf_set_int(v, "num_kv_shared_layers", shared);
+    width = v->layers ? gguf_layer_int(v, "feed_forward_length", 0) : 0;
+    gguf_set_flag(v, "use_double_wide_mlp",
+                  shared && v->layers && gguf_layer_int(v, "feed_forward_length", v->layers - 1) == 2 * width);
+    gguf_field_int(v, "embedding_length_per_layer_input", "hidden_size_per_layer_input", 0);
+    if (own) gguf_set_int(v, "vocab_size_per_layer_input", own->dims[1]);
+    gguf_field_real(v, "final_logit_softcapping", "final_logit_softcapping", 0);
+    if (json_number_value(json_object_get(v->out, "final_logit_softcapping")) == 0)
+        gguf_set_none(v, "final_logit_softcapping");
+    gguf_set_text(v, "hidden_activation", "gelu_pytorch_tanh");
+    gguf_set_flag(v, "enable_moe_block", v->experts);
+    if (!v->experts) return;
+    gguf_set_int(v, "num_experts", v->experts);
+    gguf_set_int(v, "top_k_experts", gguf_value_needed(v, "expert_used_count"));
+}
+
+const struct gguf_family gguf_gemma4 = {
+    .architecture = "gemma4",
+    .class = "Gemma4ForCausalLM",
+    .type = "gemma4_text",
+    .names = names,
+    .top = top,
+    .by_layer = true,
+    .unwritten = true,
+    .config = gemma4_config,
+};

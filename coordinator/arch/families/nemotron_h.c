@@ -4,7 +4,6 @@
 #include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
 #include "coordinator/arch/gguf.h"
-#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -219,7 +218,7 @@ static void blocks(struct gguf_values *v)
     const size_t count = sizeof kinds / sizeof *kinds;
     json_t *list = json_array();
 
-    for (uint64_t i = 0; i < v->layers && !v->tells && !v->e->code; i++) {
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
         const struct gguf_tensor *t = NULL;
         char name[64];
         size_t k = 0;
@@ -241,7 +240,6 @@ static void nemotron_config(struct gguf_values *v)
                                                 "conv_kernel",     "use_conv_bias",  "use_bias", NULL};
     uint64_t shared = 1;
 
-    if (v->tells) gguf_tell_cannot(v, "hybrid_override_pattern", "layers of which each is one block");
     mamba2_config(v, &fields);
     blocks(v);
     gguf_value_int(v, "expert_shared_feed_forward_length", &shared);
@@ -272,6 +270,7 @@ const struct gguf_family gguf_nemotron_h = {
     .partial = true, /* nothing rotates, whatever the file says */
     .mixed = true,
     .scans = true,
+    .unwritten = true,
     .config = nemotron_config,
 };
 
@@ -287,5 +286,6 @@ const struct gguf_family gguf_nemotron_h_moe = {
     .partial = true, /* nothing rotates, whatever the file says */
     .mixed = true,
     .scans = true,
+    .unwritten = true,
     .config = nemotron_config,
 };
