@@ -141,7 +141,7 @@ static int check_units(struct decoder *d, const struct weight_part *w, struct st
 static int check_groups(struct decoder *d, const struct plan_matrix *m, struct error *e)
 {
     const struct plan_vector *v = &plan_vectors(d->plan)[m->vector[0]];
-    const uint64_t groups = (m->rows + m->block_rows - 1) / m->block_rows;
+    const uint64_t groups = plan_scale_rows(m, 0, m->rows).count;
     uint32_t *host = malloc(v->elements * sizeof *host);
     int rc = 0;
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/pause.h"
 #include "proto/ring.h"
 #include "proto/rows.h"
 
@@ -20,15 +21,6 @@
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
 {
     return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
-}
-
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb" ::: "memory"); /* "yield" does nothing on most processors */
-#endif
 }
 
 void eventcount_notify(struct eventcount *b)

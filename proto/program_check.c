@@ -113,7 +113,7 @@ static int check_own_vector(const struct plan_shm *p, uint32_t vector, uint64_t 
 static int check_turned(const struct plan_shm *p, const struct plan_matrix *m, uint64_t i, struct error *e)
 {
     uint32_t pack = form_turned_pack(m->form);
-    uint64_t groups = (m->rows + m->block_rows - 1) / m->block_rows;
+    uint64_t groups = plan_scale_rows(m, 0, m->rows).count;
     int rc = 0;
 
     if (m->flags & ~(MATRIX_ZEROS_LESS | MATRIX_GROUPED)) CHECK_FAIL("matrix %llu: flags %u", ULL(i), m->flags);

@@ -25,7 +25,7 @@ struct content {
 
 static int open_scratch(struct content *c)
 {
-    uint64_t a = table_scratch_bytes(c->table), b = table_scratch_bytes(c->beside), scratch = a > b ? a : b;
+    uint64_t scratch = table_scratch_bytes(c->o.plan);
     uint64_t row = c->table->row_bytes > c->beside->row_bytes ? c->table->row_bytes : c->beside->row_bytes;
 
     if (!scratch) return 0;

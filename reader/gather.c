@@ -59,8 +59,7 @@ static uint32_t list_held(const struct gather *g, const struct plan_shm *p, stru
 /* Memory for units that are read: as many as reads can be in flight, but a few are enough. */
 static int open_units(struct gather *g, struct error *e)
 {
-    uint64_t a = table_unit_bytes(g->table), b = table_unit_bytes(g->beside), each = a > b ? a : b;
-    uint64_t s = table_scratch_bytes(g->table), t = table_scratch_bytes(g->beside), scratch = s > t ? s : t;
+    uint64_t each = table_unit_bytes(g->plan), scratch = table_scratch_bytes(g->plan);
     uint32_t n = fetch_depth(&g->plan->run);
 
     if (!each) return 0;

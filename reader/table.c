@@ -35,14 +35,29 @@ uint64_t table_end(const struct plan_shm *p, const struct plan_gather *t)
     return units_of(p, t)[(t->rows + t->unit_rows - 1) / t->unit_rows];
 }
 
-uint64_t table_unit_bytes(const struct plan_gather *t)
+static uint64_t unit_bytes(const struct plan_gather *t)
 {
     return t->unit_rows ? unit_stored_most(t->unit_rows, columns(t)) : 0;
 }
 
-uint64_t table_scratch_bytes(const struct plan_gather *t)
+static uint64_t scratch_bytes(const struct plan_gather *t)
 {
     return t->unit_rows ? unit_chunk_bytes((columns(t) + UNIT_CHUNK - 1) / UNIT_CHUNK + 1) : 0;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint64_t table_unit_bytes(const struct plan_shm *p)
+{
+    return larger(unit_bytes(&p->gather), unit_bytes(&p->beside));
+}
+
+uint64_t table_scratch_bytes(const struct plan_shm *p)
+{
+    return larger(scratch_bytes(&p->gather), scratch_bytes(&p->beside));
 }
 
 static int unpack(const struct plan_gather *t, const struct table_place *x, const void *stored, void *scratch,

@@ -51,7 +51,7 @@ static struct cpu_product product_of(float *y, uint32_t ldy, const float *x, uin
                                 .flags = m->flags,
                                 .vector = {w->vector[0], w->vector[1]},
                                 .offset = m->offset,
-                                .groups = grid ? (uint32_t)((m->rows + m->block_rows - 1) / m->block_rows) : 0,
+                                .groups = grid ? (uint32_t)plan_scale_rows(m, 0, m->rows).count : 0,
                                 .block_rows = grid ? m->block_rows : 1,
                                 .block_cols = grid ? m->block_cols : (uint32_t)-16};
 }
@@ -72,7 +72,7 @@ static bool known(struct ops *o, const struct ops_weight *w, bool transposed)
                   form_name(m->form), m->scale_form, form_name(m->scale_form));
         return false;
     }
-    if (grid && m->flags & MATRIX_GROUPED && (m->rows + m->block_rows - 1) / m->block_rows > MATRIX_GROUPS) {
+    if (grid && m->flags & MATRIX_GROUPED && plan_scale_rows(m, 0, m->rows).count > MATRIX_GROUPS) {
         error_set(&o->error, ENOTSUP, "inputs in more than %u groups", MATRIX_GROUPS);
         return false;
     }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "proto/base/cores.h"
+#include "proto/base/pause.h"
 
 #define SPIN_NS  15000
 #define STOP_JOB 0u /* jobs are numbered from 1 */
@@ -55,17 +56,6 @@ static void futex_wake(_Atomic uint32_t *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-static void pause_briefly(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb" ::: "memory"); /* "yield" does nothing on most processors */
-#else
-    __asm__ volatile("" ::: "memory");
-#endif
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec t;
@@ -81,7 +71,7 @@ static uint32_t spin_while(_Atomic uint32_t *word, uint32_t seen)
         for (int i = 0; i < 32; i++) {
             uint32_t now = atomic_load_explicit(word, memory_order_acquire);
             if (now != seen) return now;
-            pause_briefly();
+            pause_cpu();
         }
         if (now_ns() >= end) return seen;
     }

@@ -379,6 +379,14 @@ static double zero_point(const struct ops_weight *w, uint64_t r, uint64_t k)
     return (at[4 * i + row % 8 / 2] >> row % 2 * 4 & 15) - 8;
 }
 
+/* Number i of a word of a form of FORM_TURNED. */
+static double turned_number(uint32_t form, const unsigned char *word, uint64_t i)
+{
+    return form == FORM_GPTQ_4   ? GPTQ_4_element(word, i)
+           : form == FORM_GPTQ_8 ? GPTQ_8_element(word, i)
+                                 : AWQ_4_element(word, i);
+}
+
 /* Input r of the call, output k. */
 static float turned_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
 {
@@ -395,14 +403,10 @@ static float turned_weight(const struct ops_weight *w, uint64_t r, uint64_t k)
     const unsigned char *scales = (const unsigned char *)w->scale + (group - w->scale_row0) * m->scale_row_bytes;
     const unsigned char *zeros =
         m->zero_rows ? (const unsigned char *)w->zero + (group - w->zero_row0) * m->zero_row_bytes : NULL;
-    double value = m->form == FORM_GPTQ_4   ? GPTQ_4_element(row + 4 * k, r % deep)
-                   : m->form == FORM_GPTQ_8 ? GPTQ_8_element(row + 4 * k, r % deep)
-                                            : AWQ_4_element(row + k / pack * 4, k % pack);
+    double value =
+        deep > 1 ? turned_number(m->form, row + 4 * k, r % deep) : turned_number(m->form, row + k / pack * 4, k % pack);
     if (m->flags & MATRIX_ZEROS_LESS) value -= 1;
-    if (zeros)
-        value -= m->form == FORM_GPTQ_4   ? GPTQ_4_element(zeros + k / pack * 4, k % pack)
-                 : m->form == FORM_GPTQ_8 ? GPTQ_8_element(zeros + k / pack * 4, k % pack)
-                                          : AWQ_4_element(zeros + k / pack * 4, k % pack);
+    if (zeros) value -= turned_number(m->form, zeros + k / pack * 4, k % pack);
     return (float)(value * scale_of(m->scale_form, scales, k));
 }
 

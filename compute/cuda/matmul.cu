@@ -153,7 +153,7 @@ struct weight_rows weight_rows_of(const struct ops_weight *w)
     v.vector[0] = w->vector[0];
     v.vector[1] = w->vector[1];
     v.offset = m->offset;
-    v.groups = grid ? (uint32_t)((m->rows + m->block_rows - 1) / m->block_rows) : 0;
+    v.groups = grid ? (uint32_t)plan_scale_rows(m, 0, m->rows).count : 0;
     return v;
 }
 

@@ -123,6 +123,15 @@ static const char *suffix_of(const char *name)
     return dot ? dot : name + strlen(name);
 }
 
+int gguf_making_no_name(const struct gguf_making *k, const struct tensor *t)
+{
+    return error_set(
+        k->e, ENOTSUP,
+        "%s: tensor %s has no name in a GGUF file of the architecture %s: `sluice pack` without --to keeps "
+        "all its bits in fewer bytes",
+        k->t->files[t->file].path, t->name, k->f->architecture);
+}
+
 /* "model.embed_tokens.weight": what stands once in a model. */
 static int add_top(struct gguf_making *k, const struct tensor *t)
 {
@@ -144,11 +153,7 @@ static int add_top(struct gguf_making *k, const struct tensor *t)
     snprintf(want, sizeof want, "%s%s", head, suffix);
     snprintf(name, sizeof name, "output%s", suffix);
     if (tensors_name_ends(t->name, want)) return add_plain(k, t, name);
-    return error_set(
-        k->e, ENOTSUP,
-        "%s: tensor %s has no name in a GGUF file of the architecture %s: `sluice pack` without --to keeps "
-        "all its bits in fewer bytes",
-        k->t->files[t->file].path, t->name, k->f->architecture);
+    return gguf_making_no_name(k, t);
 }
 
 static int add_folder_tensor(struct gguf_making *k, const struct tensor *t)

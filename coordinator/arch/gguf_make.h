@@ -108,6 +108,9 @@ int gguf_making_memory(const struct gguf_making *k);
 /* The form of a tensor that can be written; FORMS and a fault where it cannot. */
 uint32_t gguf_making_form(const struct gguf_making *k, const struct tensor *t);
 
+/* -ENOTSUP: a file of the architecture has no place for it. */
+int gguf_making_no_name(const struct gguf_making *k, const struct tensor *t);
+
 /* One tensor of a layer of a folder. rest: its name behind "model.layers.3.". */
 int gguf_make_of_layer(struct gguf_making *k, const struct tensor *t, uint64_t layer, const char *rest);
 int gguf_make_experts(struct gguf_making *k);

@@ -32,15 +32,6 @@ static const char *bare_suffix(const char *stored)
     return "";
 }
 
-static int no_name(const struct gguf_making *k, const struct tensor *t)
-{
-    return error_set(
-        k->e, ENOTSUP,
-        "%s: tensor %s has no name in a GGUF file of the architecture %s: `sluice pack` without --to keeps "
-        "all its bits in fewer bytes",
-        k->t->files[t->file].path, t->name, k->f->architecture);
-}
-
 /* Its dimensions, columns first, those of one element left out between the first and the last. */
 static uint32_t dims_of(const struct tensor *t, uint64_t dims[GGUF_DIMS])
 {
@@ -275,7 +266,7 @@ static int join_grouped_qkv(struct gguf_making *k, const struct cut *c)
     uint64_t group = k->heads / k->kv_heads, hd = k->head_dim;
     const uint64_t from[] = {0, group, group + 1}, many[] = {group, 1, 1};
 
-    if (c->rows != (k->heads + 2 * k->kv_heads) * hd) return no_name(k, c->t);
+    if (c->rows != (k->heads + 2 * k->kv_heads) * hd) return gguf_making_no_name(k, c->t);
     if (!begin(k, c, "attn_qkv", c->cols, c->rows, 0)) return -k->e->code;
     for (int i = 0; i < 3; i++)
         for (uint64_t h = 0; h < k->kv_heads; h++)
@@ -290,7 +281,8 @@ static int join_grouped_bias(struct gguf_making *k, const struct tensor *t, uint
     char name[NAME_BYTES];
 
     if (form == FORMS) return -k->e->code;
-    if (k->heads != k->kv_heads || t->dims != 1 || t->shape[0] != 3 * k->heads * k->head_dim) return no_name(k, t);
+    if (k->heads != k->kv_heads || t->dims != 1 || t->shape[0] != 3 * k->heads * k->head_dim)
+        return gguf_making_no_name(k, t);
     snprintf(name, sizeof name, "blk.%llu.attn_qkv.bias", (unsigned long long)layer);
     x = gguf_making_add(k, name, t->shape, 1, form);
     if (!x) return -k->e->code;
@@ -398,7 +390,7 @@ int gguf_make_of_layer(struct gguf_making *k, const struct tensor *t, uint64_t l
 
     if (rc || is) return rc;
     stored = stored_name(k, rest, norms ? (size_t)(norms - rest) : (size_t)(suffix - rest), &how);
-    if (!stored) return no_name(k, t);
+    if (!stored) return gguf_making_no_name(k, t);
     if (how == GGUF_BY_HEAD) return add_by_head(k, t, layer, stored, suffix);
     if (how == GGUF_WHOLE) suffix = "";
     return add_one(k, t, layer, stored, how == GGUF_BARE ? bare_suffix(stored) : suffix, how);

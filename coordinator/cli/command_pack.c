@@ -19,6 +19,7 @@
 #include "coordinator/source/gguf_types.h"
 #include "coordinator/view/view.h"
 #include "proto/base/clock.h"
+#include "proto/base/utf8.h"
 #include "proto/base/log.h"
 #include "proto/base/output.h"
 
@@ -61,8 +62,7 @@ static void on_numbers(void *arg, const struct pack_numbers *n)
                  "%" PRIu64 " of the unpacked file",
                  w->folder, n->file, n->tensor, n->dtype, n->nan, n->inf, n->first) < 0)
         return;
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    utf8_no_controls(text);
     if (w->findings) {
         json_array_append_new(w->findings,
                               json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "kind", "numbers", "file", n->file,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "proto/base/utf8.h"
 
 struct doctor_finding *doctor_add(struct doctor *d, const char *name, enum doctor_verdict v)
 {
@@ -27,20 +28,13 @@ struct doctor_finding *doctor_add(struct doctor *d, const char *name, enum docto
     return at;
 }
 
-/* Names from files and folders may hold what a terminal would obey. */
-static void no_controls(char *s)
-{
-    for (; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127) *s = '?';
-}
-
 #define WRITE(field)                                                                                                   \
     do {                                                                                                               \
         va_list ap;                                                                                                    \
         va_start(ap, fmt);                                                                                             \
         vsnprintf(f->field, sizeof f->field, fmt, ap);                                                                 \
         va_end(ap);                                                                                                    \
-        no_controls(f->field);                                                                                         \
+        utf8_no_controls(f->field);                                                                                    \
     } while (0)
 
 void doctor_say(struct doctor_finding *f, const char *fmt, ...)

@@ -95,8 +95,9 @@ void doctor_processor(struct doctor *d, const struct machine *m)
         doctor_mend(f, "a virtual machine may hide them: pass the host's processor through (qemu -cpu host)");
     }
     f = doctor_add(d, "cores", m->cpus < m->cpus_online ? DOCTOR_BETTER : DOCTOR_GOOD);
-    doctor_say(f, "%u of %u may be used", m->cpus, m->cpus_online);
-    if (m->cpus_big && m->cpus_big < m->cpus)
+    if (!m->cpus_big || m->cpus_big >= m->cpus)
+        doctor_say(f, "%u of %u may be used", m->cpus, m->cpus_online);
+    else
         doctor_say(f, "%u of %u may be used; %u of these are big ones: so many threads by default", m->cpus,
                    m->cpus_online, m->cpus_big);
     if (f->verdict == DOCTOR_BETTER) {

@@ -76,8 +76,9 @@ static uint32_t hops(const struct deal_work *w, const uint32_t *owner)
 static double seconds_in_turn(const struct deal_work *w, const struct deal_node *node, uint32_t n,
                               const uint32_t *owner, double hop)
 {
-    double slowest = 0, serial = hops(w, owner) * hop, stalled = 0;
-    bool turns = hops(w, owner) > 0;
+    uint32_t crossed = hops(w, owner);
+    double slowest = 0, serial = crossed * hop, stalled = 0;
+    bool turns = crossed > 0;
 
     for (uint32_t k = 0; k < n; k++) {
         struct load s = load_of(w, &node[k], owner, k);

@@ -1,6 +1,5 @@
 #include "coordinator/profile/stub_units.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #include "proto/base/checksum.h"
@@ -29,14 +28,10 @@ static uint64_t sum_of_zeros(uint64_t bytes)
 /* A unit of the shape whose other bytes are zeros, in room bytes at most. */
 static struct unit_header header_of(uint32_t rows, uint32_t cols, uint64_t room)
 {
-    uint64_t weights = (uint64_t)rows * cols, groups = (weights + UNIT_GROUP - 1) / UNIT_GROUP,
-             chunks = (weights + UNIT_CHUNK - 1) / UNIT_CHUNK,
-             least = UNIT_HEADER + groups * (UNIT_GROUP + 16) + chunks * sizeof(struct unit_chunk);
+    uint64_t least = unit_stored_least(rows, cols);
     struct unit_header h = {
         .magic = UNIT_MAGIC, .version = UNIT_VERSION, .mode = UNIT_B223, .rows = rows, .cols = cols};
-    struct checksum sum;
 
-    least = (least + UNIT_ALIGN - 1) / UNIT_ALIGN * UNIT_ALIGN;
     if (least > room) { /* of so few weights that packing them does not pay */
         h.mode = UNIT_RAW;
         least = unit_stored_most(rows, cols);
@@ -45,9 +40,7 @@ static struct unit_header header_of(uint32_t rows, uint32_t cols, uint64_t room)
     }
     h.stored = (uint32_t)least;
     h.stored_sum = sum_of_zeros(least - UNIT_HEADER);
-    checksum_begin(&sum);
-    checksum_feed(&sum, (const uint8_t *)&h, offsetof(struct unit_header, sum));
-    h.sum = checksum_end(&sum);
+    h.sum = unit_header_sum(&h);
     return h;
 }
 

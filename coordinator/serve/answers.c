@@ -230,17 +230,8 @@ static int take_over(struct answers *a, const char *text, size_t bytes, struct t
 
 static int decode(const struct tokenizer *t, const struct token_ids *ids, struct buffer *out, struct error *e)
 {
-    struct detokenizer *d;
-    const char *text;
-    size_t bytes;
-    int rc = detokenizer_open(&d, t, false, e);
-
-    if (rc) return rc;
-    for (size_t i = 0; i < ids->count && !rc; i++)
-        if (!(rc = detokenizer_push(d, ids->id[i], &text, &bytes, e))) buffer_append(out, text, bytes);
-    if (!rc && !(rc = detokenizer_finish(d, &text, &bytes))) buffer_append(out, text, bytes);
-    detokenizer_close(d);
-    return rc || out->failed ? error_set(e, ENOMEM, "out of memory") : 0;
+    return detokenizer_all(t, ids->id, ids->count, false, out, e) || out->failed ? error_set(e, ENOMEM, "out of memory")
+                                                                                 : 0;
 }
 
 static int say_the_same(const struct tokenizer *t, const struct token_ids *x, const struct token_ids *y, bool *same,

@@ -230,24 +230,6 @@ static int score(struct choice *c, struct scheduler *s, struct error *e)
     return scheduler_join(s, c->sequence, e);
 }
 
-static int echo(struct choice *c, struct error *e)
-{
-    const struct token_ids *p = choice_prompt(c);
-    struct detokenizer *d;
-    const char *text;
-    size_t bytes;
-    int rc = detokenizer_open(&d, c->job->facts->tokenizer, true, e);
-
-    if (rc) return rc;
-    for (size_t i = 0; i < p->count && !rc; i++) {
-        rc = detokenizer_push(d, p->id[i], &text, &bytes, e);
-        if (!rc) buffer_append(&c->text, text, bytes);
-    }
-    if (!rc && !(rc = detokenizer_finish(d, &text, &bytes))) buffer_append(&c->text, text, bytes);
-    detokenizer_close(d);
-    return rc;
-}
-
 int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *scratch, struct error *e)
 {
     const struct ask *a = c->job->ask;
@@ -270,7 +252,8 @@ int choice_begin(struct choice *c, struct scheduler *s, struct choice_scratch *s
     if (!rc && a->tools) rc = tools_open(&c->tools, x->tools_form, a->tools, &calls, e);
     if (!rc && a->grammar)
         rc = constraint_open(&c->constraint, a->grammar, forms_vocabulary(x->forms), x->eos, x->ends, e);
-    if (!rc && a->echo) rc = echo(c, e);
+    if (!rc && a->echo)
+        rc = detokenizer_all(x->tokenizer, choice_prompt(c)->id, choice_prompt(c)->count, true, &c->text, e);
     if (!rc && a->echo && a->logprobs >= 0) {
         rc = logprobs_add(&c->logprobs, NULL, x->vocab, choice_prompt(c)->id[0], e);
         if (!rc && choice_prompt(c)->count > 1) return score(c, s, e);

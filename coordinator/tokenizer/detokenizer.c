@@ -464,3 +464,19 @@ void detokenizer_reset(struct detokenizer *d)
     d->out.bytes = 0;
     d->failed = 0;
 }
+
+int detokenizer_all(const struct tokenizer *t, const uint32_t *id, size_t count, bool skip_special, struct buffer *out,
+                    struct error *e)
+{
+    struct detokenizer *d;
+    const char *text;
+    size_t bytes;
+    int rc = detokenizer_open(&d, t, skip_special, e);
+
+    if (rc) return rc;
+    for (size_t i = 0; i < count && !rc; i++)
+        if (!(rc = detokenizer_push(d, id[i], &text, &bytes, e))) buffer_append(out, text, bytes);
+    if (!rc && !(rc = detokenizer_finish(d, &text, &bytes))) buffer_append(out, text, bytes);
+    detokenizer_close(d);
+    return rc;
+}

@@ -4,6 +4,7 @@
  * decoders of tokenizer.json as Hugging Face runs them, U+FFFD for bytes that are no UTF-8). A push gives out the text
  * that no later id can change: whole characters only. */
 #pragma once
+#include "coordinator/text/buffer.h"
 #include "coordinator/tokenizer/tokenizer.h"
 
 struct detokenizer;
@@ -20,6 +21,10 @@ int detokenizer_push(struct detokenizer *d, uint32_t id, const char **text, size
 
 /* What was held back. The detokenizer is as new after it. */
 int detokenizer_finish(struct detokenizer *d, const char **text, size_t *bytes);
+
+/* All of a list at once, appended to out, whose `failed` the caller asks for. 0 or -ENOMEM. */
+int detokenizer_all(const struct tokenizer *t, const uint32_t *id, size_t count, bool skip_special, struct buffer *out,
+                    struct error *e);
 
 /* Forgets everything: the next id is the first of a new text. */
 void detokenizer_reset(struct detokenizer *d);

@@ -19,13 +19,10 @@ static char *clean(const char *text)
     size_t bytes = s ? strlen(s) : 0, at = 0;
 
     while (at < bytes) {
-        size_t good = utf8_valid_bytes(s + at, bytes - at);
-
-        for (size_t i = at; i < at + good; i++)
-            if ((unsigned char)s[i] < ' ' || s[i] == 127) s[i] = '?';
-        at += good;
+        at += utf8_valid_bytes(s + at, bytes - at);
         if (at < bytes) s[at++] = '?';
     }
+    if (s) utf8_no_controls(s);
     return s;
 }
 

@@ -48,6 +48,18 @@ static int64_t pages_cached(int fd, struct range r)
     return n >= 0 ? n : pages_by_mincore(fd, r);
 }
 
+bool pagecache_holds_range(int fd, uint64_t offset, uint64_t bytes)
+{
+    struct range r = {offset, bytes};
+    int64_t n = pages_by_cachestat(fd, r);
+
+    if (n < 0) {
+        if (r.bytes > SAMPLE_BYTES) r.bytes = SAMPLE_BYTES;
+        n = pages_by_mincore(fd, r);
+    }
+    return n >= 0 && (uint64_t)n >= page_up(r.bytes) / page_bytes();
+}
+
 bool pagecache_holds(int fd, uint64_t bytes)
 {
     uint64_t step = bytes > SAMPLES * SAMPLE_BYTES ? bytes / SAMPLES / page_bytes() * page_bytes() : SAMPLE_BYTES;

@@ -28,3 +28,10 @@ static inline size_t utf8_char_bytes(char lead)
 
 /* Start of the character that ends before s + at (at > 0). */
 size_t utf8_previous(const char *s, size_t at);
+
+/* Names from files and folders may hold what a terminal would obey: control characters become question marks. */
+static inline void utf8_no_controls(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 127) *s = '?';
+}

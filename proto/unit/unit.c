@@ -27,6 +27,11 @@ uint64_t unit_stored_most(uint64_t rows, uint64_t cols)
     return round_up(UNIT_HEADER + 2 * rows * cols, UNIT_ALIGN);
 }
 
+uint64_t unit_header_sum(const struct unit_header *h)
+{
+    return sum_of(h, offsetof(struct unit_header, sum));
+}
+
 /* ---- variants ---- */
 
 const struct unit_code *unit_variant(enum unit_variant v)
@@ -63,6 +68,14 @@ static void lay_out(struct unit *u)
     u->bits = u->directory + u->chunks * sizeof(struct unit_chunk);
 }
 
+uint64_t unit_stored_least(uint64_t rows, uint64_t cols)
+{
+    struct unit u = {.weights = (uint32_t)(rows * cols)};
+
+    lay_out(&u);
+    return round_up(u.bits, UNIT_ALIGN);
+}
+
 int unit_open(struct unit *u, const void *bytes, uint64_t readable, struct error *e)
 {
     struct unit_header h;
@@ -70,7 +83,7 @@ int unit_open(struct unit *u, const void *bytes, uint64_t readable, struct error
 
     if (readable < UNIT_HEADER) return error_set(e, EBADMSG, "%llu bytes are no unit", (unsigned long long)readable);
     memcpy(&h, bytes, sizeof h);
-    if (h.magic != UNIT_MAGIC || sum_of(&h, offsetof(struct unit_header, sum)) != h.sum)
+    if (h.magic != UNIT_MAGIC || unit_header_sum(&h) != h.sum)
         return error_set(e, EBADMSG, "no unit begins here, or its header is damaged");
     if (h.version != UNIT_VERSION || h.mode >= UNIT_MODES || h.zero || h.zero_too)
         return error_set(e, EBADMSG, "a unit of version %u, mode %u, which this program does not know", h.version,
@@ -135,7 +148,7 @@ static void rank_exponents(uint8_t table[UNIT_TABLE], uint8_t rank[256], const u
 static void close_header(uint8_t *out, struct unit_header *h)
 {
     h->stored_sum = sum_of(out + UNIT_HEADER, h->stored - UNIT_HEADER);
-    h->sum = sum_of(h, offsetof(struct unit_header, sum));
+    h->sum = unit_header_sum(h);
     memcpy(out, h, sizeof *h);
 }
 

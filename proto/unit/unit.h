@@ -76,6 +76,10 @@ struct unit {
 
 /* The most bytes that rows x cols may take as a unit. 0: no unit can be so large. */
 uint64_t unit_stored_most(uint64_t rows, uint64_t cols);
+/* What a unit that is not raw takes at least: its header, codes, planes and directory. */
+uint64_t unit_stored_least(uint64_t rows, uint64_t cols);
+/* What belongs into h->sum when all before it is set. */
+uint64_t unit_header_sum(const struct unit_header *h);
 /* Bytes that decoding chunks writes at most: whole groups. */
 static inline uint64_t unit_chunk_bytes(uint64_t chunks)
 {

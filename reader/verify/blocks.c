@@ -4,16 +4,12 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "proto/base/page.h"
+#include "proto/base/pagecache.h"
 
-#define SYS_CACHESTAT 451         /* Linux 6.5; the number is the same on every architecture */
-#define SMALL_BYTES   (1u << 20)  /* a file that is not worth two descriptors */
-#define SAMPLE_BYTES  (64u << 10) /* of a block, looked at by mincore where there is no cachestat */
+#define SMALL_BYTES (1u << 20) /* a file that is not worth two descriptors */
 
 static uint64_t ns(const struct timespec *t)
 {
@@ -53,31 +49,6 @@ void blocks_close(struct blocks *s)
     s->buffered = s->direct = -1;
 }
 
-static bool sampled(int fd, uint64_t offset, uint64_t bytes)
-{
-    unsigned char in[SAMPLE_BYTES / BLOCKS_ALIGN];
-    uint64_t n = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, pages = page_up(n) / page_bytes();
-    void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, (off_t)offset);
-    bool all = p != MAP_FAILED && !mincore(p, n, in);
-
-    for (uint64_t i = 0; all && i < pages; i++) all = in[i] & 1;
-    if (p != MAP_FAILED) munmap(p, n);
-    return all;
-}
-
-static bool cached(int fd, uint64_t offset, uint64_t bytes)
-{
-    struct {
-        uint64_t offset, bytes;
-    } range = {offset, bytes};
-    struct {
-        uint64_t cached, dirty, writeback, evicted, recently_evicted;
-    } counts = {0};
-
-    if (!syscall(SYS_CACHESTAT, fd, &range, &counts, 0)) return counts.cached >= page_up(bytes) / page_bytes();
-    return sampled(fd, offset, bytes);
-}
-
 /* least of the room bytes must be there. */
 static int read_all(int fd, uint64_t offset, uint8_t *p, uint64_t least, uint64_t room)
 {
@@ -102,7 +73,7 @@ int blocks_load(struct blocks *s, uint64_t offset, uint8_t *p, uint64_t bytes)
     bool direct = s->direct >= 0 && !atomic_load_explicit(&s->refused, memory_order_relaxed);
     int rc;
 
-    if (direct && s->io == VERIFY_IO_AUTO && cached(s->buffered, offset, bytes)) direct = false;
+    if (direct && s->io == VERIFY_IO_AUTO && pagecache_holds_range(s->buffered, offset, bytes)) direct = false;
     if (!direct) return read_all(s->buffered, offset, p, bytes, bytes);
     rc = read_all(s->direct, offset, p, bytes, room);
     if (rc != EINVAL) return rc;

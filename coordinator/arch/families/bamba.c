@@ -161,7 +161,7 @@ static const struct gguf_name falcon_names[] = {
     {"ffn_gate", "feed_forward.gate_proj", GGUF_AS_IS},
     {"ffn_up", "feed_forward.up_proj", GGUF_AS_IS},
     {"ffn_down", "feed_forward.down_proj", GGUF_AS_IS},
-    MAMBA_NAMES,
+    MAMBA_NAMES("mamba"),
     {NULL, NULL, 0},
 };
 

@@ -184,7 +184,7 @@ static const struct gguf_name hybrid_names[] = {
     {"ffn_gate", "shared_mlp.gate_proj", GGUF_AS_IS},
     {"ffn_up", "shared_mlp.up_proj", GGUF_AS_IS},
     {"ffn_down", "shared_mlp.output_linear", GGUF_AS_IS},
-    MAMBA_NAMES,
+    MAMBA_NAMES("mamba"),
     {NULL, NULL, 0},
 };
 

@@ -246,13 +246,7 @@ void mamba2_config(struct gguf_values *v, const struct mamba2_fields *f)
 
 static const struct gguf_name mamba2_names[] = {
     {"attn_norm", "norm", GGUF_AS_IS},
-    {"ssm_in", "mixer.in_proj", GGUF_AS_IS},
-    {"ssm_conv1d", "mixer.conv1d", GGUF_AS_IS},
-    {"ssm_a", "mixer.A_log", GGUF_AS_IS},
-    {"ssm_d", "mixer.D", GGUF_AS_IS},
-    {"ssm_dt", "mixer.dt_bias", GGUF_BARE},
-    {"ssm_norm", "mixer.norm", GGUF_AS_IS},
-    {"ssm_out", "mixer.out_proj", GGUF_AS_IS},
+    MAMBA_NAMES("mixer"),
     {NULL, NULL, 0},
 };
 

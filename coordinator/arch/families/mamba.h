@@ -27,13 +27,13 @@ void mamba_step_limits(struct build *b, const char *key, float *least, float *mo
  * all are the former. */
 bool mamba_layer(struct build *b, uint32_t i);
 
-/* Of layers whose mixer is called "mamba", for a list of struct gguf_name. */
-#define MAMBA_NAMES                                                                                                    \
-    {"ssm_in", "mamba.in_proj", GGUF_AS_IS}, {"ssm_conv1d", "mamba.conv1d", GGUF_AS_IS},                               \
-        {"ssm_a", "mamba.A_log", GGUF_AS_IS}, {"ssm_d", "mamba.D", GGUF_AS_IS},                                        \
-        {"ssm_dt", "mamba.dt_bias", GGUF_BARE}, {"ssm_norm", "mamba.norm", GGUF_AS_IS},                                \
+/* Of layers by what their mixer is called, for a list of struct gguf_name. */
+#define MAMBA_NAMES(mixer)                                                                                             \
+    {"ssm_in", mixer ".in_proj", GGUF_AS_IS}, {"ssm_conv1d", mixer ".conv1d", GGUF_AS_IS},                             \
+        {"ssm_a", mixer ".A_log", GGUF_AS_IS}, {"ssm_d", mixer ".D", GGUF_AS_IS},                                      \
+        {"ssm_dt", mixer ".dt_bias", GGUF_BARE}, {"ssm_norm", mixer ".norm", GGUF_AS_IS},                              \
     {                                                                                                                  \
-        "ssm_out", "mamba.out_proj", GGUF_AS_IS                                                                        \
+        "ssm_out", mixer ".out_proj", GGUF_AS_IS                                                                       \
     }
 
 struct gguf_values;

@@ -200,13 +200,7 @@ static const struct gguf_name names[] = {
     {"ffn_down_shexp", "mixer.shared_experts.down_proj", GGUF_AS_IS},
     {"ffn_latent_down", "mixer.fc1_latent_proj", GGUF_AS_IS},
     {"ffn_latent_up", "mixer.fc2_latent_proj", GGUF_AS_IS},
-    {"ssm_in", "mixer.in_proj", GGUF_AS_IS},
-    {"ssm_conv1d", "mixer.conv1d", GGUF_AS_IS},
-    {"ssm_a", "mixer.A_log", GGUF_AS_IS},
-    {"ssm_d", "mixer.D", GGUF_AS_IS},
-    {"ssm_dt", "mixer.dt_bias", GGUF_BARE},
-    {"ssm_norm", "mixer.norm", GGUF_AS_IS},
-    {"ssm_out", "mixer.out_proj", GGUF_AS_IS},
+    MAMBA_NAMES("mixer"),
     {NULL, NULL, 0},
 };
 
@@ -258,34 +252,14 @@ static void nemotron_config(struct gguf_values *v)
     if (gguf_value_int(v, "moe_latent_size", &shared)) gguf_set_int(v, "moe_latent_size", shared);
 }
 
-const struct gguf_family gguf_nemotron_h = {
-    .architecture = "nemotron_h",
-    .class = "NemotronHForCausalLM",
-    .type = "nemotron_h",
-    .names = names,
-    .prefix = "backbone.",
-    .embed = "embeddings",
-    .norm = "norm_f",
-    .changes = {.qk_pairs = true, .decay = true},
-    .partial = true, /* nothing rotates, whatever the file says */
-    .mixed = true,
-    .scans = true,
-    .unwritten = true,
-    .config = nemotron_config,
-};
+/* Files without experts and with them. */
+#define NEMOTRON(name)                                                                                                 \
+    {                                                                                                                  \
+        .architecture = name, .class = "NemotronHForCausalLM", .type = "nemotron_h", .names = names,                   \
+        .prefix = "backbone.", .embed = "embeddings", .norm = "norm_f", .changes = {.qk_pairs = true, .decay = true},  \
+        .partial = true, /* nothing rotates, whatever the file says */                                                 \
+            .mixed = true, .scans = true, .unwritten = true, .config = nemotron_config,                                \
+    }
 
-const struct gguf_family gguf_nemotron_h_moe = {
-    .architecture = "nemotron_h_moe",
-    .class = "NemotronHForCausalLM",
-    .type = "nemotron_h",
-    .names = names,
-    .prefix = "backbone.",
-    .embed = "embeddings",
-    .norm = "norm_f",
-    .changes = {.qk_pairs = true, .decay = true},
-    .partial = true, /* nothing rotates, whatever the file says */
-    .mixed = true,
-    .scans = true,
-    .unwritten = true,
-    .config = nemotron_config,
-};
+const struct gguf_family gguf_nemotron_h = NEMOTRON("nemotron_h");
+const struct gguf_family gguf_nemotron_h_moe = NEMOTRON("nemotron_h_moe");
