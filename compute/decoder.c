@@ -7,6 +7,7 @@
 
 #include "compute/check.h"
 #include "compute/experts.h"
+#include "compute/hops.h"
 #include "compute/rotary.h"
 #include "proto/base/clock.h"
 #include "proto/rows.h"
@@ -492,6 +493,8 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
     case OP_HEADMM: return run_headmm(d, &op->headmm, e);
     case OP_EMBED: return run_embed(d, &op->embed, e);
     case OP_SELECT: run_select(d, &op->select); return 0;
+    case OP_SEND: return hops_send(d, op, e);
+    case OP_RECEIVE: return hops_receive(d, op, e);
     default: break;
     }
     if (!n) return 0; /* nobody wants logits: what follows only lets its tiles pass */
@@ -552,7 +555,7 @@ int decoder_sweep(struct decoder *d, const struct control_sweep *order, uint32_t
     int rc;
 
     if ((rc = positions_set(&d->positions, order->position, order->count, order->sweep, e)) ||
-        (rc = check_rows(d, order, e)))
+        (plan_embeds(d->plan) && (rc = check_rows(d, order, e))))
         return rc;
     d->sweep = order->sweep;
     d->rows = order->count;

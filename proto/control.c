@@ -53,12 +53,13 @@ static int pack_message(msgpack_packer *p, const struct control_message *m)
         pack_text(p, m->hello.build);
         return 0;
     case CONTROL_SETUP:
-        pack_head(p, m, 5);
+        pack_head(p, m, 6);
         msgpack_pack_int32(p, m->setup.plan);
         msgpack_pack_int32(p, m->setup.run);
         msgpack_pack_int32(p, m->setup.arena);
         msgpack_pack_int32(p, m->setup.logits);
         msgpack_pack_int32(p, m->setup.cache);
+        msgpack_pack_int32(p, m->setup.link);
         return 0;
     case CONTROL_EXPORT:
         pack_head(p, m, 3);
@@ -290,6 +291,7 @@ static void unpack_message(struct control_message *m, struct fields *f, struct c
         m->setup.arena = get_fd(f);
         m->setup.logits = get_fd(f);
         m->setup.cache = get_fd(f);
+        m->setup.link = get_fd(f);
         return;
     case CONTROL_EXPORT:
         m->export.to = get_u32(f);

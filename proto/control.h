@@ -27,7 +27,7 @@
 #include "proto/base/error.h"
 #include "proto/epoch.h"
 
-#define CONTROL_VERSION   4u
+#define CONTROL_VERSION   5u
 #define CONTROL_NAME_MAX  64
 #define CONTROL_TEXT_MAX  ERROR_TEXT_BYTES
 #define CONTROL_BLOB_MAX  (1u << 16)
@@ -95,7 +95,8 @@ struct control_message {
             char build[CONTROL_NAME_MAX];
         } hello;
         struct {
-            int32_t plan, run, arena, logits, cache; /* inherited descriptors; cache -1 where it is empty */
+            int32_t plan, run, arena, logits, cache,
+                link; /* inherited descriptors; -1: a cache that is empty, no other machine */
         } setup;
         struct {
             uint32_t to, kind, bytes; /* stage that it is for; what it is, between the two */

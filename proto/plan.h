@@ -67,6 +67,11 @@ PLAN_PROGRAM_TABLES(PLAN_ACCESS)
 PLAN_TILE_TABLES(PLAN_ACCESS)
 #undef PLAN_ACCESS
 
+/* Does this machine look up the embedding's rows? One that has a share without it is sent what became of them. */
+static inline int plan_embeds(const struct plan_shm *p)
+{
+    return !p->spec.share || (p->ops.count && plan_ops(p)->kind == OP_EMBED);
+}
 /* The second table beside the embedding; PLAN_NONE: there is none. */
 static inline uint32_t plan_beside_matrix(const struct plan_shm *p)
 {

@@ -5,8 +5,8 @@
 const char *plan_op_name(uint32_t kind)
 {
     static const char *const names[OP_KINDS] = {
-        "embed", "norm",  "matmul", "headmm",  "rope",   "copy",   "add",  "act",      "scale", "attention",
-        "conv",  "delta", "router", "experts", "select", "logits", "scan", "position", "xielu", "index",
+        "embed", "norm",   "matmul",  "headmm", "rope",   "copy", "add",      "act",   "scale", "attention", "conv",
+        "delta", "router", "experts", "select", "logits", "scan", "position", "xielu", "index", "send",      "receive",
     };
 
     return kind < OP_KINDS ? names[kind] : "unknown";
@@ -96,7 +96,18 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         if (op->index.w.buf != PLAN_NOBUF) out[n++] = op->index.w;
         out[n++] = op->index.dst;
         break;
+    case OP_SEND:
+    case OP_RECEIVE: out[n++] = op->hop.x; break;
     default: break;
     }
     return n;
+}
+
+uint32_t plan_hop_columns(const struct plan_op *op, uint64_t ops)
+{
+    uint32_t most = 0;
+
+    for (uint64_t i = 0; i < ops; i++)
+        if ((op[i].kind == OP_SEND || op[i].kind == OP_RECEIVE) && op[i].hop.total > most) most = op[i].hop.total;
+    return most;
 }

@@ -133,6 +133,8 @@ enum plan_op_kind {
     OP_POSITION,  /* x += row of the position in a learned table */
     OP_XIELU,     /* dst = xielu(src) */
     OP_INDEX,     /* appends k to a cache, and lists those of a position's ancestors that attention looks at */
+    OP_SEND,      /* columns go to another machine: proto/link.h */
+    OP_RECEIVE,   /* columns come from another machine */
     OP_KINDS
 };
 
@@ -309,6 +311,13 @@ struct op_xielu {
     struct plan_view src, dst;
     uint32_t width, alpha_p, alpha_n, beta, eps;
 };
+/* Hop `hop` of a sweep, from one machine to the next: one message, of total columns for each position, which hop operations that
+ * follow each other fill or empty, each the columns [at, at + width) of it. Of the first one at is 0, of the last at + width
+ * is total, and between them nothing is left out. peer: the other machine's rank. */
+struct op_hop {
+    struct plan_view x;
+    uint32_t width, at, total, hop, peer;
+};
 struct op_select {
     struct plan_view src, dst;
     uint32_t width;
@@ -341,6 +350,7 @@ struct plan_op {
         struct op_position position;
         struct op_xielu xielu;
         struct op_index index;
+        struct op_hop hop;
     };
 };
 
@@ -379,7 +389,8 @@ struct plan_state {
 struct plan_spec {
     uint32_t layers, hidden, vocab, context;
     uint32_t embed_matrix;
-    uint32_t resident_tiles, demand_tiles, pad;
+    uint32_t resident_tiles, demand_tiles;
+    uint32_t share; /* 0: all of the model; 1: the operations of one machine of several, with hops between them */
     uint64_t sweep_tiles;
     uint64_t resident_floats;
     char architecture[64];
@@ -396,6 +407,9 @@ static inline uint32_t plan_op_matrix(const struct plan_op *op)
 {
     return op->kind == OP_MATMUL ? op->matmul.matrix : op->kind == OP_HEADMM ? op->headmm.matrix : PLAN_NONE;
 }
+
+/* The columns of the largest message of hops, received or sent; 0: there is none. */
+uint32_t plan_hop_columns(const struct plan_op *op, uint64_t ops);
 
 /* Matrices of one expert; of all of a table. The last of an expert's is down. */
 static inline uint32_t plan_expert_matrices(const struct plan_experts *x)

@@ -456,6 +456,34 @@ static int logits(const struct at *a, const struct op_logits *o)
     return columns(a, "source", o->src, o->width);
 }
 
+/* Messages are whole: the hop before this one goes on with it, or has ended. */
+static int hop(const struct at *a, const struct op_hop *o)
+{
+    const struct plan_op *before = a->i ? a->op - 1 : NULL;
+    const struct op_hop *b = before && before->kind == a->op->kind ? &before->hop : NULL;
+    bool open = before && (before->kind == OP_SEND || before->kind == OP_RECEIVE) &&
+                before->hop.at + before->hop.width != before->hop.total;
+    bool goes_on =
+        open && b && b->at + b->width == o->at && b->total == o->total && b->hop == o->hop && b->peer == o->peer;
+
+    if (!a->p->spec.share || a->selected)
+        OP_FAIL("%s", a->selected ? "after positions were selected" : "in a whole model");
+    if (!o->width || o->total > CHECK_WIDTH || !check_fits(o->at, 1, o->width, o->total) || (o->at ? !goes_on : open))
+        OP_FAIL("columns %u to %u of a message of %u", o->at, o->at + o->width, o->total);
+    return columns(a, "columns", o->x, o->width);
+}
+
+/* Nothing comes between the parts of a message. */
+static int whole_message(const struct at *a)
+{
+    const struct plan_op *before = a->i ? a->op - 1 : a->op;
+
+    if ((before->kind == OP_SEND || before->kind == OP_RECEIVE) && before->kind != a->op->kind &&
+        before->hop.at + before->hop.width != before->hop.total)
+        OP_FAIL("in the middle of hop %u", before->hop.hop);
+    return 0;
+}
+
 static int check_op(const struct at *a)
 {
     const struct plan_op *o = a->op;
@@ -481,6 +509,8 @@ static int check_op(const struct at *a)
     case OP_POSITION: return position(a, &o->position);
     case OP_XIELU: return xielu(a, &o->xielu);
     case OP_INDEX: return index_op(a, &o->index);
+    case OP_SEND:
+    case OP_RECEIVE: return hop(a, &o->hop);
     default: OP_FAIL("unknown kind %u", o->kind);
     }
 }
@@ -508,11 +538,21 @@ static int spare_lists(const struct at *a)
     return 0;
 }
 
+static bool begins(const struct plan_shm *p, const struct plan_op *o)
+{
+    return o->kind == OP_EMBED || (p->spec.share && o->kind == OP_RECEIVE);
+}
+
+static bool ends(const struct plan_shm *p, const struct plan_op *o)
+{
+    return o->kind == OP_LOGITS || (p->spec.share && o->kind == OP_SEND && o->hop.at + o->hop.width == o->hop.total);
+}
+
 int check_ops(const struct plan_shm *p, struct error *e)
 {
     struct at at = {.p = p, .e = e}, *a = &at;
 
-    if (!p->ops.count || plan_ops(p)[0].kind != OP_EMBED || plan_ops(p)[p->ops.count - 1].kind != OP_LOGITS)
+    if (!p->ops.count || !begins(p, plan_ops(p)) || !ends(p, plan_ops(p) + p->ops.count - 1))
         CHECK_FAIL("%llu operations that do not lead from the embedding to logits", ULL(p->ops.count));
     for (; a->i < p->ops.count; a->i++) {
         int rc;
@@ -520,6 +560,7 @@ int check_ops(const struct plan_shm *p, struct error *e)
         a->op = plan_ops(p) + a->i;
         if (a->selected && needs_all_positions(a->op->kind)) OP_FAIL("%s", "after positions were selected");
         rc = check_op(a);
+        if (!rc) rc = whole_message(a);
         if (!rc) rc = spare_lists(a);
         if (rc) return rc;
         if (a->op->kind == OP_INDEX) a->index = &a->op->index;

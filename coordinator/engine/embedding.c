@@ -64,7 +64,7 @@ void embedding_announce(struct embedding *g, const uint32_t *token, uint32_t n)
     uint32_t most = g->plan->run.max_positions;
     struct error ignored;
 
-    if (!g->run) return;
+    if (!g->run || !plan_embeds(g->plan)) return;
     for (uint32_t i = 0; i < n && g->end - g->first < most && token[i] < g->plan->gather.rows; i++)
         number_of(g, token[i]);
     list(g, &ignored);
@@ -81,13 +81,14 @@ int embedding_order(struct embedding *g, const struct sweep_position *s, uint32_
         if (s[i].token >= g->plan->gather.rows)
             return error_set(e, EINVAL, "token %u is outside of the vocabulary", s[i].token);
     }
+    m->sweep.count = n;
+    m->sweep.position = g->order;
+    memcpy(g->order, s, n * sizeof *s);
+    if (!plan_embeds(g->plan)) return 0; /* another machine looks up the rows */
     for (uint32_t i = 0; i < n; i++) {
-        g->order[i] = s[i];
         g->order[i].gather = (uint32_t)(number_of(g, s[i].token) - g->first);
     }
     if ((rc = list(g, e))) return rc;
-    m->sweep.count = n;
-    m->sweep.position = g->order;
     m->sweep.first_row = g->first;
     m->sweep.rows = (uint32_t)(g->end - g->first);
     return 0;

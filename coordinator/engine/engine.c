@@ -41,6 +41,7 @@ void engine_rest(struct engine *g)
 {
     if (!g->run) return;
     epoch_rest(g->run);
+    if (g->config.peers) g->config.peers->rest(g->config.peers->arg, true);
     g->resting = true;
 }
 
@@ -51,11 +52,22 @@ static void wake(struct engine *g)
     g->resting = false;
     g->epoch_ns = g->loop_ns = clock_ns();
     if (g->run) epoch_wake(g->run);
+    if (g->config.peers) g->config.peers->rest(g->config.peers->arg, false);
+}
+
+/* What has become of the other machines. A stage of this one that failed says more than those who miss it. */
+static int look_at_peers(struct engine *g, struct error *e)
+{
+    const struct engine_peers *p = g->config.peers;
+    int rc = p ? p->look(p->arg, &g->peers_ready, e) : 0;
+
+    if (rc == -EPIPE) g->recoverable = p->recoverable(p->arg);
+    return rc;
 }
 
 int engine_poll(struct engine *g, int timeout_ms, struct error *e)
 {
-    struct pollfd p[STAGES + 3] = {
+    struct pollfd p[STAGES + 4] = {
         {.events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}, {.fd = g->words.read, .events = POLLIN}};
     uint64_t now;
 
@@ -63,8 +75,10 @@ int engine_poll(struct engine *g, int timeout_ms, struct error *e)
     wake(g);
     p[0].fd = control_fd(g->control);
     for (int i = 0; i < STAGES; i++) p[3 + i] = (struct pollfd){.fd = g->child[i].pidfd, .events = POLLIN};
+    p[STAGES + 3] = (struct pollfd){.fd = -1, .events = POLLIN};
+    if (g->config.peers) p[STAGES + 3].fd = g->config.peers->fd(g->config.peers->arg);
     engine_drain(g);
-    if (timeout_ms && !g->done && !g->answered) poll(p, STAGES + 3, timeout_ms < 50 ? timeout_ms : 50);
+    if (timeout_ms && !g->done && !g->answered) poll(p, STAGES + 4, timeout_ms < 50 ? timeout_ms : 50);
     engine_drain(g);
     words_look(&g->words);
     now = clock_ns();
@@ -76,7 +90,7 @@ int engine_poll(struct engine *g, int timeout_ms, struct error *e)
     }
     if (g->failed >= 0 || atomic_load(&g->run->failed)) return engine_failure(g, e);
     if (interrupted()) return error_set(e, ECANCELED, "interrupted");
-    return 0;
+    return look_at_peers(g, e);
 }
 
 int engine_ready(struct engine *g, struct error *e)
@@ -137,6 +151,7 @@ int engine_sweep_start(struct engine *g, const struct sweep_position *s, uint32_
     /* First the reader, then compute: the rows are on their way before anybody waits for them. */
     if ((rc = embedding_order(&g->embedding, s, n, &m, e))) return rc;
     if ((rc = control_send(g->control, STAGE_COMPUTE, &m, e))) return rc;
+    if (g->config.peers && (rc = g->config.peers->order(g->config.peers->arg, g->waiting_for, s, n, e))) return rc;
     embedding_started(&g->embedding);
     g->in_flight = true;
     return 0;

@@ -20,6 +20,23 @@ struct engine;
 /* A private MPS daemon beside the stages of the cuda backend (engine/mps.h): never, if it can be had, or not without it. */
 enum engine_mps { ENGINE_MPS_OFF, ENGINE_MPS_TRY, ENGINE_MPS_MUST };
 
+/* The other machines of a plan that is one machine's share (coordinator/node). Every call but end may fail with -EPIPE, which
+ * ends the epoch, and with text that names the machine. */
+struct engine_peers {
+    void *arg;
+    uint32_t rank, ranks;
+    /* A new epoch: its segments go to sluice-link, which the others' are reached through. */
+    int (*begin)(void *arg, uint64_t epoch, int run_fd, int link_fd, struct error *e);
+    /* A sweep's positions, which all machines are given. */
+    int (*order)(void *arg, uint64_t sweep, const struct sweep_position *s, uint32_t n, struct error *e);
+    /* Listens without waiting, and watches; *ready: all of them have begun the epoch. */
+    int (*look)(void *arg, bool *ready, struct error *e);
+    int (*fd)(void *arg);                /* readable when there is something to listen to; -1: nothing */
+    void (*rest)(void *arg, bool rests); /* nobody listens for a while */
+    bool (*recoverable)(void *arg);      /* of the last -EPIPE: may a new epoch mend it? */
+    void (*end)(void *arg);              /* of the epoch */
+};
+
 struct engine_config {
     const struct plan_shm *plan; /* must outlive the engine */
     uint64_t plan_bytes;
@@ -32,6 +49,7 @@ struct engine_config {
     void *log_arg;
     const char *fault; /* faults to inject, in a build that has them; else NULL */
     enum engine_mps mps;
+    const struct engine_peers *peers; /* must outlive the engine; NULL: this machine has all of the model */
     uint32_t only; /* bits of enum stage_id to start; 0: all. The coordinator stands in for the others (profile). */
 };
 

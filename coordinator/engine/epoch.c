@@ -11,6 +11,7 @@
 #include "coordinator/engine/tasks.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "proto/link.h"
 
 /* After SIGKILL: a new epoch needs the memory that the old one held, and much of it takes a while to be freed. */
 #define KILLED_MS_RESTART 10000
@@ -43,6 +44,9 @@ static int make_segments(struct engine *g, struct error *e)
                               (uint64_t)r->max_logits * p->spec.vocab * sizeof(float), e);
     if (rc) return rc;
     if (r->host_cache_bytes) rc = shm_create_anonymous(&g->shm[SEG_CACHE], "sluice-cache", r->host_cache_bytes, e);
+    if (rc || !g->config.peers) return rc;
+    rc = shm_create_anonymous(&g->shm[SEG_LINK], "sluice-link", link_segment_bytes(p, r), e);
+    if (!rc) link_init(g->shm[SEG_LINK].base, p, g->epoch, g->config.peers->rank, g->config.peers->ranks);
     return rc;
 }
 
@@ -98,6 +102,7 @@ static int begin_epoch(struct engine *g, struct error *e)
     g->epoch_ns = g->loop_ns = clock_ns();
     g->failed = -1;
     g->next_sweep = 0;
+    g->peers_ready = !g->config.peers;
     g->resting = g->in_flight = g->done = g->recoverable = g->hung = false;
     memset(g->attached, 0, sizeof g->attached);
     memset(g->greeted, 0, sizeof g->greeted);
@@ -107,8 +112,8 @@ static int begin_epoch(struct engine *g, struct error *e)
     memset(g->words_code, 0, sizeof g->words_code);
     for (int i = 0; i < STAGES; i++) g->child[i] = (struct child){.pidfd = -1, .ended = true};
     if ((rc = start_mps(g, e))) return rc;
-    if ((rc = make_segments(g, e))) return rc;
-    return start_stages(g, e);
+    if ((rc = make_segments(g, e)) || (rc = start_stages(g, e)) || !g->config.peers) return rc;
+    return g->config.peers->begin(g->config.peers->arg, g->epoch, g->shm[SEG_RUN].fd, g->shm[SEG_LINK].fd, e);
 }
 
 /* ---- an epoch's end ---- */
@@ -120,6 +125,7 @@ static void end_epoch(struct engine *g, int patience_ms, int killed_ms)
 
     engine_sample_memory(g);
     if (g->run) epoch_stop(g->run);
+    if (g->config.peers) g->config.peers->end(g->config.peers->arg);
     for (int i = 0; i < STAGES; i++)
         if (!g->child[i].ended) {
             control_send(g->control, (enum stage_id)i, &stop, &ignored);

@@ -9,7 +9,7 @@
 #include "coordinator/engine/words.h"
 #include "proto/base/shm.h"
 
-enum { SEG_PLAN, SEG_RUN, SEG_ARENA, SEG_LOGITS, SEG_CACHE, SEGS };
+enum { SEG_PLAN, SEG_RUN, SEG_ARENA, SEG_LOGITS, SEG_CACHE, SEG_LINK, SEGS };
 
 struct engine {
     struct engine_config config;
@@ -21,6 +21,7 @@ struct engine {
     struct words words;
     int fd0; /* of the segments, in the stages */
     bool started[STAGES], greeted[STAGES], attached[STAGES];
+    bool peers_ready;
     bool compute_waits; /* its HELLO is answered after transfer's */
     struct control_message compute_hello;
     uint64_t epoch, epoch_ns, tick_ns, loop_ns, next_sweep;

@@ -7,7 +7,7 @@
 #include "proto/base/error.h"
 #include "proto/epoch.h"
 
-#define STAGE_FDS 5
+#define STAGE_FDS 6
 
 struct child {
     pid_t pid;

@@ -24,7 +24,8 @@ static int greet(struct engine *g, enum stage_id from, const struct control_mess
                                           .run = g->fd0 + SEG_RUN,
                                           .arena = g->fd0 + SEG_ARENA,
                                           .logits = g->fd0 + SEG_LOGITS,
-                                          .cache = g->shm[SEG_CACHE].fd >= 0 ? g->fd0 + SEG_CACHE : -1}};
+                                          .cache = g->shm[SEG_CACHE].fd >= 0 ? g->fd0 + SEG_CACHE : -1,
+                                          .link = g->shm[SEG_LINK].fd >= 0 ? g->fd0 + SEG_LINK : -1}};
 
     if (m->hello.version == CONTROL_VERSION && !strcmp(m->hello.build, SLUICE_VERSION))
         return control_send(g->control, from, &r, e);
@@ -131,6 +132,7 @@ void engine_drain(struct engine *g)
 
 bool engine_all_attached(const struct engine *g)
 {
+    if (!g->peers_ready) return false;
     for (int i = 0; i < STAGES; i++)
         if (g->started[i] && !g->attached[i]) return false;
     return true;

@@ -2,6 +2,7 @@
 
 #include "proto/control.h"
 #include "proto/epoch.h"
+#include "proto/link.h"
 
 /* Measured resident sizes (private pages), rounded up: libraries, heap, stacks, the trace and request queues. */
 #define COORDINATOR_BYTES (UINT64_C(14) << 20)
@@ -46,6 +47,7 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     c->arena = plan_arena_bytes(r);
     c->logits = (uint64_t)r->max_logits * p->spec.vocab * sizeof(float);
     c->run = epoch_bytes(r);
+    c->link = p->spec.share ? link_segment_bytes(p, r) : 0;
     /* page tables of three stages over what is shared, of one over what is its own */
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) +
@@ -53,7 +55,7 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
                  cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + r->max_positions * SWEEP_BYTES + stages;
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
-    c->host = c->shm + c->cache + c->tables + c->process + own + (cuda ? 0 : r->peak_bytes);
+    c->host = c->shm + c->link + c->cache + c->tables + c->process + own + (cuda ? 0 : r->peak_bytes);
     /* what is tried first has gone before anything lies in the cache */
     c->probe = r->io_find == IO_FIND_ON_WISH ? r->probe_bytes
                : r->probe_bytes > c->cache   ? r->probe_bytes - c->cache

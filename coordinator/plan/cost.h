@@ -8,6 +8,7 @@
 struct cost {
     struct footprint compute;
     uint64_t arena, cache, logits, plan, run; /* shared */
+    uint64_t link;                            /* with hops to other machines: their messages, shared too */
     uint64_t tables, process;                 /* page tables of all processes; what they hold beside all this */
     uint64_t probe;                           /* of plan_run.probe_bytes, what is there beside the cache */
     uint64_t device_context;                  /* cuda: what the driver takes, and rounding of allocations may */

@@ -2,7 +2,7 @@
 
 #include "proto/stage/private.h"
 
-enum { SHM_PLAN, SHM_RUN, SHM_ARENA, SHM_LOGITS, SHM_CACHE };
+enum { SHM_PLAN, SHM_RUN, SHM_ARENA, SHM_LOGITS, SHM_CACHE, SHM_LINK };
 
 int stage_map(struct stage *s, const struct control_message *m, struct error *e)
 {
@@ -27,6 +27,11 @@ int stage_map(struct stage *s, const struct control_message *m, struct error *e)
         s->logits = s->shm[SHM_LOGITS].base;
         if (s->shm[SHM_LOGITS].bytes < (uint64_t)run->max_logits * s->plan->spec.vocab * sizeof(float))
             return error_set(e, EPROTO, "the logits' segment is too small");
+    }
+    if (s->me == STAGE_COMPUTE && s->plan->spec.share) {
+        if ((rc = shm_attach(&s->shm[SHM_LINK], m->setup.link, 0, true, e))) return rc;
+        s->link = s->shm[SHM_LINK].base;
+        if ((rc = link_check(s->link, s->shm[SHM_LINK].bytes, link_slot_bytes(s->plan, run), e))) return rc;
     }
     if (run->host_cache_bytes) {
         rc = shm_attach(&s->shm[SHM_CACHE], m->setup.cache, run->host_cache_bytes, true, e);

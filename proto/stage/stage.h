@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "proto/control.h"
+#include "proto/link.h"
 #include "proto/plan.h"
 #include "proto/ring.h"
 #include "proto/epoch.h"
@@ -21,8 +22,9 @@ struct stage {
     struct epoch_shm *run;       /* checked */
     uint8_t *arena, *cache;      /* cache NULL where it is empty */
     float *logits;
+    struct link_shm *link; /* compute, where other machines have other shares of the model; else NULL */
     uint64_t arena_bytes, cache_bytes;
-    struct shm shm[5];
+    struct shm shm[6];
     const char *fault;          /* faults to inject (proto/base/faults.h); NULL but in a build with SLUICE_FAULTS */
     struct stage_trace *traces; /* filled by the working thread, sent by the thread that has the control */
     bool serving;               /* these are two: stage_serve() */
