@@ -104,6 +104,7 @@ $(B)/obj/compute/cpu/kernels_avx512_vbmi.o: CFLAGS += $(AVX512) -mavx512vbmi
 $(B)/obj/proto/unit/unit_avx2.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt
 $(B)/obj/proto/unit/unit_avx512.o: CFLAGS += -O3 -mavx2 -mbmi2 -mpopcnt -mavx512f -mavx512bw
 endif
+$(B)/obj/proto/unit/unit_neon.o: CFLAGS += -O3
 
 # The page is part of the program.
 $(B)/obj/coordinator/serve/page.o: $(addprefix coordinator/serve/page.,html js css)

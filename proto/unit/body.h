@@ -1,82 +1,12 @@
 /* Decoding and encoding of chunks, written once. The including file gives, for its instruction set:
  *
- *   DEPOSIT(bits, mask)   the low bits, in turn, at the ones of mask
+ *   decode_groups(place, groups, table, out)   groups of weights, from where a chunk's streams begin (planes.h has one for
+ *                                              processors that scatter bits)
  *   EXTRACT(bits, mask)   those at the ones of mask, in turn, as low bits
- *   write_group(out, low, table, b)   64 weights from signs and mantissas, exponents and four planes of their codes;
- *                                     exponents[64] gets the exponents where they are wanted again (fix_group())
- *   read_group(b, low, w, rank)       the other way */
+ *   planes_of(code, b)    bit i of 64 codes as plane b[i] */
 #pragma once
 #include <errno.h>
 #include "proto/unit/code.h"
-
-/* Where weight w of a group has its byte and its bit. */
-static inline unsigned place_of(unsigned w)
-{
-    return w < 32 ? 16 * (w / 8) + w % 8 : 16 * (w / 8 - 4) + 8 + w % 8;
-}
-
-struct chunk_place {
-    const uint8_t *low, *planes, *second, *third, *bytes;
-    uint64_t second_at, third_at;
-};
-
-/* Exponents that have no code: their bytes. */
-static inline void fix_group(uint8_t *out, uint64_t escaped, const uint8_t **bytes)
-{
-    for (; escaped; escaped &= escaped - 1) {
-        const unsigned j = (unsigned)__builtin_ctzll(escaped), k = j % 16, w = j / 16 * 8 + k % 8 + (k >= 8 ? 32 : 0);
-        const uint8_t x = *(*bytes)++;
-
-        out[2 * w] = (uint8_t)((out[2 * w] & 0x7f) | x << 7);
-        out[2 * w + 1] = (uint8_t)((out[2 * w + 1] & 0x80) | x >> 1);
-    }
-}
-
-/* What comes a chunk later in each of the three streams, wherever it lies: they are too many, and their pages too short, for
- * the processor to find them by itself. */
-static inline void send_for_next(const struct chunk_place *c, uint32_t g)
-{
-    __builtin_prefetch(c->low + UNIT_GROUP * g + UNIT_CHUNK);
-    if (g % 4 == 0) __builtin_prefetch(c->planes + 16 * g + UNIT_CHUNK / 4);
-    if (g % 8 == 0) __builtin_prefetch(c->second + c->second_at / 8 + 512);
-}
-
-static void decode_groups(struct chunk_place c, uint32_t groups, GROUP_TABLE table, uint8_t *out)
-{
-    for (uint32_t g = 0; g < groups; g++, out += 2 * UNIT_GROUP) {
-        uint64_t m0, m1, b[4];
-
-        send_for_next(&c, g);
-        memcpy(&m0, c.planes + 16 * g, 8);
-        memcpy(&m1, c.planes + 16 * g + 8, 8);
-        const uint64_t e1 = m0 & m1;
-        const unsigned n = (unsigned)__builtin_popcountll(e1);
-        uint64_t low = bits_peek(c.second, c.second_at), high = low >> n % 64;
-        if (__builtin_expect(2 * n > PEEKED, 0)) {
-            low = bits_get(c.second, c.second_at);
-            high = bits_get(c.second, c.second_at + n);
-        }
-        const uint64_t d0 = DEPOSIT(low, e1), d1 = DEPOSIT(high, e1), e2 = d0 & d1;
-        const unsigned k = (unsigned)__builtin_popcountll(e2);
-        uint64_t third[3];
-        third[0] = bits_peek(c.third, c.third_at);
-        third[1] = third[0] >> k % 64;
-        third[2] = third[1] >> k % 64;
-        if (__builtin_expect(3 * k > PEEKED, 0))
-            for (unsigned i = 0; i < 3; i++) third[i] = bits_get(c.third, c.third_at + i * k);
-        const uint64_t f0 = DEPOSIT(third[0], e2), f1 = DEPOSIT(third[1], e2), f2 = DEPOSIT(third[2], e2),
-                       e3 = f0 & f1 & f2;
-        c.second_at += 2 * n;
-        c.third_at += 3 * k;
-        /* where a plane goes on to the next level, both of its bits are ones */
-        b[0] = (m0 ^ e1) | (d0 ^ e2) | f0;
-        b[1] = (m1 ^ e1) | (d1 ^ e2) | f1;
-        b[2] = (e1 ^ e2) | f2;
-        b[3] = e2;
-        write_group(out, c.low + UNIT_GROUP * g, table, b);
-        if (__builtin_expect(e3 != 0, 0)) fix_group(out, e3, &c.bytes);
-    }
-}
 
 /* A chunk's bits, from a copy with room behind it where the end of what can be read is near. */
 static int decode_chunk(const struct unit *u, uint32_t chunk, GROUP_TABLE table, uint8_t *out)

@@ -57,4 +57,50 @@ struct unit_work {
     uint32_t second_count, third_count, byte_count;
 };
 
-extern const struct unit_code unit_code_plain, unit_code_avx2, unit_code_avx512;
+/* ---- groups ---- */
+
+/* Where weight w of a group has its byte and its bit. */
+static inline unsigned place_of(unsigned w)
+{
+    return w < 32 ? 16 * (w / 8) + w % 8 : 16 * (w / 8 - 4) + 8 + w % 8;
+}
+
+struct chunk_place {
+    const uint8_t *low, *planes, *second, *third, *bytes;
+    uint64_t second_at, third_at;
+};
+
+/* Exponents that have no code: their bytes. */
+static inline void fix_group(uint8_t *out, uint64_t escaped, const uint8_t **bytes)
+{
+    for (; escaped; escaped &= escaped - 1) {
+        const unsigned j = (unsigned)__builtin_ctzll(escaped), k = j % 16, w = j / 16 * 8 + k % 8 + (k >= 8 ? 32 : 0);
+        const uint8_t x = *(*bytes)++;
+
+        out[2 * w] = (uint8_t)((out[2 * w] & 0x7f) | x << 7);
+        out[2 * w + 1] = (uint8_t)((out[2 * w + 1] & 0x80) | x >> 1);
+    }
+}
+
+/* What comes a chunk later in each of the three streams, wherever it lies: they are too many, and their pages too short, for
+ * the processor to find them by itself. */
+static inline void send_for_next(const struct chunk_place *c, uint32_t g)
+{
+    __builtin_prefetch(c->low + UNIT_GROUP * g + UNIT_CHUNK);
+    if (g % 4 == 0) __builtin_prefetch(c->planes + 16 * g + UNIT_CHUNK / 4);
+    if (g % 8 == 0) __builtin_prefetch(c->second + c->second_at / 8 + 512);
+}
+
+/* The bits at the ones of mask, in turn, as low bits, where no instruction does it. */
+static inline uint64_t bits_extract(uint64_t bits, uint64_t mask)
+{
+    uint64_t out = 0;
+
+    for (unsigned i = 0; mask; mask &= mask - 1, i++) out |= (bits >> __builtin_ctzll(mask) & 1) << i;
+    return out;
+}
+
+/* Each architecture numbers its variants from UNIT_PLAIN on: no machine has those of two. */
+#define UNIT_NEON ((enum unit_variant)(UNIT_PLAIN + 1))
+
+extern const struct unit_code unit_code_plain, unit_code_avx2, unit_code_avx512, unit_code_neon;

@@ -45,6 +45,8 @@ const struct unit_code *unit_variant(enum unit_variant v)
     if (v == UNIT_AVX2 && avx2) return &unit_code_avx2;
     if (v == UNIT_AVX512 && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
         return &unit_code_avx512;
+#elif defined(__aarch64__)
+    if (v == UNIT_NEON) return &unit_code_neon; /* a part of the architecture */
 #endif
     return v == UNIT_PLAIN ? &unit_code_plain : NULL;
 }

@@ -62,6 +62,7 @@ static inline void planes_of(const uint8_t code[UNIT_GROUP], uint64_t b[4])
 #undef PLANE
 }
 
+#include "proto/unit/planes.h"
 #include "proto/unit/body.h"
 
 const struct unit_code unit_code_avx2 = {"avx2", decode, encode_chunk};

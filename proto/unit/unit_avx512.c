@@ -38,6 +38,7 @@ static inline void planes_of(const uint8_t code[UNIT_GROUP], uint64_t b[4])
     for (unsigned i = 0; i < 4; i++) b[i] = _mm512_test_epi8_mask(x, _mm512_set1_epi8((char)(1 << i)));
 }
 
+#include "proto/unit/planes.h"
 #include "proto/unit/body.h"
 
 const struct unit_code unit_code_avx512 = {"avx512", decode, encode_chunk};

@@ -2,6 +2,7 @@
 #include "proto/unit/code.h"
 
 typedef const uint8_t *GROUP_TABLE;
+#define EXTRACT(bits, mask) bits_extract(bits, mask)
 
 static inline GROUP_TABLE load_table(const uint8_t *table)
 {
@@ -13,14 +14,6 @@ static inline uint64_t DEPOSIT(uint64_t bits, uint64_t mask)
     uint64_t out = 0;
 
     for (; mask; mask &= mask - 1, bits >>= 1) out |= (bits & 1) << __builtin_ctzll(mask);
-    return out;
-}
-
-static inline uint64_t EXTRACT(uint64_t bits, uint64_t mask)
-{
-    uint64_t out = 0;
-
-    for (unsigned i = 0; mask; mask &= mask - 1, i++) out |= (bits >> __builtin_ctzll(mask) & 1) << i;
     return out;
 }
 
@@ -43,6 +36,7 @@ static inline void planes_of(const uint8_t code[UNIT_GROUP], uint64_t b[4])
         for (unsigned i = 0; i < 4; i++) b[i] |= (uint64_t)(code[j] >> i & 1) << j;
 }
 
+#include "proto/unit/planes.h"
 #include "proto/unit/body.h"
 
 const struct unit_code unit_code_plain = {"plain", decode, encode_chunk};
