@@ -251,7 +251,7 @@ asan: ## build and test with the address and undefined-behaviour sanitizers
 	@$(AGAIN) B=$(B)/asan CUDA=no WERROR=1 EXTRA_CFLAGS="$(ASAN) -Wno-maybe-uninitialized" EXTRA_LDFLAGS="$(ASAN)" test-programs
 	@TEST_SECONDS=300 bash tests/run.sh $(B)/asan
 TSAN := -fsanitize=thread
-TSAN_TESTS = $(patsubst %,$(B)/tests/%,test_ring test_pool test_engine test_reader test_reader_rows test_reader_faults test_transfer)
+TSAN_TESTS = $(patsubst %,$(B)/tests/%,test_ring test_ring_stress test_pool test_engine test_reader test_reader_rows test_reader_faults test_transfer)
 tsan: ## test rings, the reader's and transfer's threads and the kernels' pool with the thread sanitizer
 	@$(AGAIN) B=$(B)/tsan CUDA=no WERROR=1 EXTRA_CFLAGS="$(TSAN) -Wno-tsan" EXTRA_LDFLAGS="$(TSAN)" tsan-programs
 	@TEST_SECONDS=300 bash tests/run.sh $(B)/tsan $(patsubst $(B)/%,$(B)/tsan/%,$(TSAN_TESTS))

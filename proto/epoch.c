@@ -25,7 +25,9 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct t
 
 void eventcount_notify(struct eventcount *b)
 {
-    /* seq_cst on both words: either the sleeper sees the new value, or we see the sleeper. */
+    /* seq_cst on both words, here and in eventcount_wait(): either the sleeper sees the new value, or we see the sleeper.
+     * Release and acquire would not do: a load may pass a store before it, on x86 too. The addition releases as well: what was
+     * written before the notice is there for whoever reads the new value. */
     atomic_fetch_add(&b->value, 1);
     if (atomic_load(&b->sleepers)) futex(&b->value, FUTEX_WAKE, INT_MAX, NULL);
 }
@@ -41,7 +43,7 @@ void eventcount_wait(struct eventcount *b, uint32_t seen, uint64_t timeout_ns)
 
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load_explicit(&b->value, memory_order_relaxed) != seen) {
-            atomic_thread_fence(memory_order_acquire);
+            atomic_thread_fence(memory_order_acquire); /* for what was written before the notice */
             return;
         }
         pause_cpu();
@@ -51,8 +53,11 @@ void eventcount_wait(struct eventcount *b, uint32_t seen, uint64_t timeout_ns)
     if (atomic_load(&b->value) == seen)
         futex(&b->value, FUTEX_WAIT, seen, timeout_ns == EVENTCOUNT_FOREVER ? NULL : &t);
     atomic_fetch_sub(&b->sleepers, 1);
+    /* acquire, as above: that the kernel woke us orders nothing by C's rules */
+    atomic_load_explicit(&b->value, memory_order_acquire);
 }
 
+/* relaxed: whoever was notified has acquired the store (epoch_stop, epoch_fail); anybody else may see it a moment later. */
 int epoch_state(const struct epoch_shm *r)
 {
     if (atomic_load_explicit(&r->failed, memory_order_relaxed)) return -EPIPE;

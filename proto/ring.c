@@ -5,6 +5,9 @@
 
 #include "proto/base/clock.h"
 
+/* Orders are the weakest that hold under ARM's rules, by which a processor may let any two accesses pass each other that
+ * nothing keeps in order; on x86 they cost nothing but keep the compiler in order. */
+
 uint64_t ring_bytes(uint32_t depth)
 {
     return sizeof(struct ring_shm) + (uint64_t)depth * sizeof(struct ring_entry);
@@ -36,9 +39,10 @@ struct ring_entry *ring_reserve(struct ring *ring)
     /* acquire: the consumer is done with the entry's payload and line before we write them again */
     if (n - atomic_load_explicit(&s->released, memory_order_acquire) > ring->mask) return NULL;
     x = &s->entry[n & ring->mask];
-    x->seq = n;
+    __atomic_store_n(&x->seq, n, __ATOMIC_RELAXED); /* ring_check() may be looking */
     x->fill_ns = clock_ns();
-    atomic_store_explicit(&s->reserved, n + 1, memory_order_relaxed);
+    /* release: whoever looks on (ring_look, then released) sees as much released as this reservation was allowed by */
+    atomic_store_explicit(&s->reserved, n + 1, memory_order_release);
     return x;
 }
 
@@ -103,7 +107,8 @@ struct ring_entry *ring_at(const struct ring *ring, uint64_t seq)
 
 struct ring_counters ring_look(const struct ring_shm *s)
 {
-    /* From the oldest to the newest: each can only have grown since, so the order still holds. */
+    /* From the oldest to the newest: each can only have grown since, so the order still holds. Loads that acquire are not
+     * passed by those behind them, and what stored a counter had seen the one before it. */
     struct ring_counters c = {.released = atomic_load(&s->released)};
 
     c.taken = atomic_load(&s->taken);
@@ -127,8 +132,11 @@ int ring_check(const struct ring_shm *s, struct error *e)
         return error_set(e, EPROTO, "ring: %llu entries in use, depth %u", (unsigned long long)(c.reserved - now),
                          s->depth);
     for (uint64_t i = c.taken; i < c.published; i++) {
-        uint64_t seq = s->entry[i & (s->depth - 1)].seq;
+        uint64_t seq = __atomic_load_n(&s->entry[i & (s->depth - 1)].seq, __ATOMIC_RELAXED);
 
+        /* acquire fence: the entry is read before the counter that tells whether it was still this one. A load that acquires
+         * would not do: those before it may still come after it. */
+        atomic_thread_fence(memory_order_acquire);
         if (seq != i && atomic_load(&s->released) <= i)
             return error_set(e, EPROTO, "ring: entry %llu says it is %llu", (unsigned long long)i,
                              (unsigned long long)seq);

@@ -13,6 +13,7 @@ int rows_list(struct epoch_shm *r, uint64_t keep, const uint32_t *row, uint32_t 
 {
     struct rows_shm *s = rows_of(r);
     uint64_t at = atomic_load_explicit(&s->listed, memory_order_relaxed); /* ours */
+    /* acquire: the reader has read a place before we write it again */
     uint64_t taken = atomic_load_explicit(&s->taken, memory_order_acquire);
 
     if (keep > taken) keep = taken; /* what nobody has read is in use, too */

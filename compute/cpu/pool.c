@@ -99,6 +99,8 @@ static uint32_t share_begin(const struct pool *p, uint32_t tasks, uint32_t i)
 /* Takes and does tasks of one share until there are none left; true: this thread finished the last one of the job. */
 static bool work_on(struct pool *p, uint32_t job, uint32_t worker, uint32_t share)
 {
+    /* relaxed: job was acquired, so they are this job's or a later one's; a ticket that is still this job's says that the job
+     * has not ended, hence that no later one was there yet */
     pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
     void *arg = atomic_load_explicit(&p->arg, memory_order_relaxed);
     uint32_t tasks = atomic_load_explicit(&p->tasks, memory_order_relaxed), end = share_begin(p, tasks, share + 1);
@@ -109,7 +111,7 @@ static bool work_on(struct pool *p, uint32_t job, uint32_t worker, uint32_t shar
         if (!atomic_compare_exchange_weak_explicit(ticket, &t, t - 1, memory_order_acq_rel, memory_order_acquire))
             continue;
         fn(arg, worker, end - (uint32_t)t);
-        last = atomic_fetch_add(&p->done, 1) + 1 == tasks;
+        last = atomic_fetch_add(&p->done, 1) + 1 == tasks; /* releases what fn wrote; seq_cst beside caller_sleeps */
         t = atomic_load_explicit(ticket, memory_order_acquire);
     }
     return last;
@@ -159,7 +161,7 @@ void pool_run(struct pool *p, pool_fn *fn, void *arg, uint32_t tasks)
     while (done != tasks) {
         done = spin_while(&p->done, done);
         if (done == tasks) break;
-        atomic_store(&p->caller_sleeps, 1);
+        atomic_store(&p->caller_sleeps, 1); /* seq_cst with done, as the worker's: one of the two sees the other */
         done = atomic_load(&p->done);
         if (done != tasks) futex_wait(&p->done, done);
         atomic_store(&p->caller_sleeps, 0);
