@@ -131,16 +131,15 @@ static const int device_refused[] = {
 };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-#define FILTER_MAX 256u
-
 struct filter {
-    struct sock_filter at[FILTER_MAX];
-    unsigned short n;
+    struct sock_filter *at;
+    unsigned n, room; /* n: all of them, also those that there is no room for */
 };
 
 static void add(struct filter *f, struct sock_filter s)
 {
-    if (f->n < FILTER_MAX) f->at[f->n++] = s;
+    if (f->n < f->room) f->at[f->n] = s;
+    f->n++;
 }
 
 #define STATEMENT(code, k)      ((struct sock_filter)BPF_STMT(code, k))
@@ -208,12 +207,12 @@ static void write_filter(struct filter *f, enum sandbox what)
 }
 
 /* SPEC_ALLOW: older kernels slow a filtered process down against speculation, and a stage runs no foreign code. */
-static int install(const struct filter *f)
+static int install(struct sock_filter *filter, unsigned n)
 {
     static const unsigned flags[] = {SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG |
                                          SECCOMP_FILTER_FLAG_SPEC_ALLOW,
                                      SECCOMP_FILTER_FLAG_TSYNC};
-    struct sock_fprog program = {.len = f->n, .filter = (struct sock_filter *)(uintptr_t)f->at};
+    struct sock_fprog program = {.len = (unsigned short)n, .filter = filter};
     long rc = -1;
 
     for (size_t i = 0; i < COUNT(flags) && rc; i++)
@@ -221,19 +220,27 @@ static int install(const struct filter *f)
     return rc > 0 ? -EAGAIN : rc ? -errno : 0; /* above 0: a thread that has a filter of its own */
 }
 
+int sandbox_filter(enum sandbox what, struct sock_filter *out, unsigned room)
+{
+    struct filter f = {.at = out, .room = room};
+
+    if (!ARCH) return -ENOTSUP;
+    write_filter(&f, what);
+    return f.n <= room ? (int)f.n : -E2BIG;
+}
+
 int sandbox(enum sandbox what, struct error *e)
 {
-    struct filter f = {.n = 0};
-    int rc;
+    struct sock_filter filter[SANDBOX_FILTER_MOST];
+    int n = sandbox_filter(what, filter, SANDBOX_FILTER_MOST), rc;
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return error_set(e, errno, "privileges cannot be given up: %s", error_name(errno));
 #ifdef SANITIZED
     return error_set(e, ENOTSUP, "no filter of system calls in a build with sanitizers");
 #endif
-    if (!ARCH) return error_set(e, ENOTSUP, "no filter of system calls for this architecture");
-    write_filter(&f, what);
-    if (f.n == FILTER_MAX) return error_set(e, E2BIG, "the filter of system calls is too long");
-    rc = install(&f);
+    if (n == -ENOTSUP) return error_set(e, ENOTSUP, "no filter of system calls for this architecture");
+    if (n < 0) return error_set(e, E2BIG, "the filter of system calls is too long");
+    rc = install(filter, (unsigned)n);
     return rc ? error_set(e, -rc, "system calls are not filtered here: %s", error_name(-rc)) : 0;
 }

@@ -17,6 +17,12 @@
 
 enum sandbox { CONFINE_READ, CONFINE_WORK, CONFINE_DEVICE };
 
+struct sock_filter;
+/* The filter's instructions, as the kernel is given them, to out, which has room for so many: how many there are, -E2BIG, or
+ * -ENOTSUP on an architecture without a list. Tests look up in it what becomes of each call. */
+int sandbox_filter(enum sandbox what, struct sock_filter *out, unsigned room);
+#define SANDBOX_FILTER_MOST 256u
+
 /* For every thread of the process, for good. -errno with what could not be had: a kernel or a container that takes no
  * filters, -ENOTSUP in a build with sanitizers, which need more; then this thread alone gives up new privileges. */
 int sandbox(enum sandbox what, struct error *e);
