@@ -152,9 +152,10 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(SUPPORT) $(TESTLIBS) | $(STAGE_LINK
 .PRECIOUS: $(B)/obj/%.o
 # Counts the allocations of what it is linked with.
 $(B)/tests/test_footprint: LDFLAGS += $(foreach f,malloc calloc realloc reallocarray aligned_alloc posix_memalign free mmap munmap,-Wl,--wrap=$(f))
-# Counts allocations in the stages that a test starts; takes O_TMPFILE away.
+# Counts allocations in the stages that a test starts; takes O_TMPFILE away; stands for systems with larger pages.
 $(B)/tests/test_steady: | $(B)/tests/count_calls.so
 $(B)/tests/test_outputs: | $(B)/tests/no_tmpfile.so
+$(B)/tests/test_pages: | $(B)/tests/larger_pages.so
 $(B)/tests/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/page.h"
 #include "reader/engine.h"
 
 #define THREADS_MAX 64u
@@ -81,7 +82,7 @@ static int start_threads(struct threads *t, uint32_t n, struct error *e)
     int rc = 0;
 
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_attr_setstacksize(&attr, page_stack_bytes(STACK_BYTES));
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     while (t->started < n && !(rc = pthread_create(&t->thread[t->started], &attr, thread_main, t))) t->started++;

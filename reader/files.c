@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "proto/base/file.h"
 #include "proto/base/log.h"
 #include "proto/base/pagecache.h"
 
@@ -101,6 +102,11 @@ int files_fd(struct files *f, uint32_t file, enum files_way way, struct error *e
     if (fd < 0 && errno == EINVAL && way == FILES_DIRECT)
         return -EINVAL; /* no error yet: the caller goes another way */
     if (fd < 0) return open_failed(f, o, errno, e);
+    if (way == FILES_DIRECT &&
+        file_direct_align(fd) > PLAN_PAGE) { /* some would go through the page cache and not say so */
+        close(fd);
+        return -EINVAL;
+    }
     if ((rc = check_stat(o, fd, e))) {
         close(fd);
         return rc;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/page.h"
 #include "proto/base/shm.h"
 #include "proto/rows.h"
 #include "reader/cache.h"
@@ -199,8 +200,10 @@ static void begin_job(struct stream *s, struct lane *l, const struct ring_entry 
  * and small pages cost a sweep a few percent; a first answer that waits for seconds costs more. */
 static void use_large_pages(struct stream *s, uint64_t offset, uint64_t bytes)
 {
+    const uint64_t large = page_large_bytes();
     uint64_t began;
 
+    if (!large) return;
     if (s->skipped < s->skip) {
         s->skipped++;
         return;
@@ -208,7 +211,7 @@ static void use_large_pages(struct stream *s, uint64_t offset, uint64_t bytes)
     began = clock_ns();
     shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, offset, bytes);
     s->skipped = 0;
-    if (clock_ns() - began <= (bytes / SHM_LARGE_PAGE + 1) * LARGE_PAGE_NS)
+    if (clock_ns() - began <= (bytes / large + 1) * LARGE_PAGE_NS)
         s->skip = 0;
     else
         s->skip = !s->skip ? 1 : s->skip < MOST_SKIPPED ? 2 * s->skip : s->skip;

@@ -193,7 +193,7 @@ bool doctor_try_large_pages(void)
 {
     struct shm s = SHM_NONE;
     struct error ignored;
-    bool given = !shm_create_anonymous(&s, "doctor", 2 * SHM_LARGE_PAGE, &ignored) &&
+    bool given = page_large_bytes() && !shm_create_anonymous(&s, "doctor", 2 * page_large_bytes(), &ignored) &&
                  shm_large_pages(s.base, s.bytes, 0, s.bytes);
 
     shm_close(&s);
@@ -213,6 +213,12 @@ void doctor_huge_pages(struct doctor *d, bool given)
         off[i] = !strcmp(word[i], "never") || !strcmp(word[i], "deny") || !strcmp(word[i], "unknown");
     }
     off[1] = off[1] && !given; /* since Linux 6.1 a program may ask for them all the same */
+    if (page_bytes() > 4096 && !page_large_at(d->root)) {
+        f = doctor_add(d, "huge pages", DOCTOR_GOOD);
+        doctor_say(f, "not asked for: those of this system are too large, and its usual ones are of %u KiB",
+                   (unsigned)(page_bytes() >> 10));
+        return;
+    }
     f = doctor_add(d, "huge pages", off[0] || off[1] ? DOCTOR_BETTER : DOCTOR_GOOD);
     doctor_say(f, "%s; in shared memory: %s%s", word[0], word[1], given ? ", and given when asked for" : "");
     if (f->verdict == DOCTOR_GOOD) return;

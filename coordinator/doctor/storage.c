@@ -13,6 +13,7 @@
 
 #include "coordinator/doctor/doctor.h"
 #include "proto/base/error.h"
+#include "proto/base/file.h"
 
 #define PAGE          4096u
 #define SPINNING_MOST 500e6 /* bytes per second that no single spinning disk reads */
@@ -76,7 +77,9 @@ static int try_direct(const char *path)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT), rc = 0;
 
     if (fd < 0) return errno;
-    if (posix_memalign(&page, PAGE, PAGE))
+    if (file_direct_align(fd) > PAGE)
+        rc = EINVAL;
+    else if (posix_memalign(&page, PAGE, PAGE))
         rc = ENOMEM;
     else if (pread(fd, page, PAGE, 0) != PAGE)
         rc = errno ? errno : EIO;

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "proto/base/page.h"
+
 #define STACK_BYTES (64u << 10)
 
 static void *wait_for_end(void *gate)
@@ -25,7 +27,7 @@ int tasks_check(uint32_t n, struct error *e)
 
     if (!thread) return error_set(e, ENOMEM, "out of memory");
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    pthread_attr_setstacksize(&attributes, page_stack_bytes(STACK_BYTES));
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the thread that asked */
     pthread_mutex_lock(&gate);

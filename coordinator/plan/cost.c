@@ -1,5 +1,6 @@
 #include "coordinator/plan/cost.h"
 
+#include "proto/base/page.h"
 #include "proto/control.h"
 #include "proto/epoch.h"
 #include "proto/link.h"
@@ -16,6 +17,15 @@
  * the message on its way to compute: packed (in a buffer that doubles), sent, received, taken apart. */
 #define SWEEP_BYTES  (9u * sizeof(struct sweep_position) + 40u)
 #define THREAD_BYTES (UINT64_C(48) << 10) /* a thread's touched stack, and the kernel's one */
+#define PAGE_USUAL   UINT64_C(4096)       /* what all of these were measured with */
+#define REGIONS      160u                 /* of private memory in a process, at most: each ends within a page */
+
+/* What the four processes take more where pages are larger than that: by less than the difference each region is longer, each
+ * of five page tables, and two parts of a thread's stacks. */
+static uint64_t of_larger_pages(uint32_t threads)
+{
+    return (4 * (REGIONS + 5) + 2 * (uint64_t)threads) * (page_bytes() - PAGE_USUAL);
+}
 
 uint64_t cost_of_sweep(const struct cost *c)
 {
@@ -43,7 +53,7 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
 
     *c = (struct cost){.cache = r->host_cache_bytes, .plan = plan_bytes};
     footprint_count(&c->compute, p, r);
-    own = c->compute.host + (cuda ? 0 : c->compute.device + c->compute.device_blocks * PLAN_PAGE);
+    own = c->compute.host + (cuda ? 0 : c->compute.device + c->compute.device_blocks * page_bytes());
     c->arena = plan_arena_bytes(r);
     c->logits = (uint64_t)r->max_logits * p->spec.vocab * sizeof(float);
     c->run = epoch_bytes(r);
@@ -52,7 +62,8 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) +
                  plan_bytes /* the image it copied from */ + p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES +
-                 cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + r->max_positions * SWEEP_BYTES + stages;
+                 cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + r->max_positions * SWEEP_BYTES + stages +
+                 of_larger_pages(r->threads);
     c->device_context = cuda ? DEVICE_CONTEXT + c->compute.device_blocks * DEVICE_PAGE : 0;
     c->shm = c->arena + c->logits + c->plan + c->run;
     c->host = c->shm + c->link + c->cache + c->tables + c->process + own + (cuda ? 0 : r->peak_bytes);

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char *kind_name(mode_t mode)
@@ -105,6 +107,24 @@ FILE *file_named_stream(const char *path, struct error *e)
     }
     if (fd >= 0 && !f) close(fd);
     return f;
+}
+
+uint32_t file_direct_align(int fd)
+{
+    enum {
+        WANTED = 0x2000,
+        MEMORY_AT = 152,
+        OFFSET_AT = 156
+    }; /* STATX_DIOALIGN and its fields, which old headers lack */
+    uint8_t answer[256] = {0};
+    uint32_t told, memory, offset;
+
+    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, WANTED, answer)) return 0;
+    memcpy(&told, answer, sizeof told);
+    memcpy(&memory, answer + MEMORY_AT, sizeof memory);
+    memcpy(&offset, answer + OFFSET_AT, sizeof offset);
+    if (!(told & WANTED)) return 0;
+    return memory > offset ? memory : offset; /* powers of two; 0 too where they are left out on the way (qemu) */
 }
 
 int file_read_at(int fd, void *out, uint64_t bytes, uint64_t offset)

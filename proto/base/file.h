@@ -23,6 +23,10 @@ FILE *file_stream(const char *path, struct error *e);
  * for: a pipe that has no writer is at its end. */
 FILE *file_named_stream(const char *path, struct error *e);
 
+/* What direct reads (O_DIRECT) of this file ask for: offsets, lengths and memory at multiples of it. 0: its file system does not
+ * say (before Linux 6.1 none does), and what becomes of such a read is seen when it is made. */
+uint32_t file_direct_align(int fd);
+
 /* bytes at offset: 0, -errno, or -EIO where the file ends before. */
 int file_read_at(int fd, void *out, uint64_t bytes, uint64_t offset);
 /* All of it, one 0 after its bytes; *out belongs to the caller. -EFBIG where it has more than max_bytes. */

@@ -28,15 +28,25 @@ static int64_t pages_by_cachestat(int fd, struct range r)
     return syscall(SYS_CACHESTAT, fd, &r, &c, 0) ? -1 : (int64_t)c.cached;
 }
 
+/* The pages that a range lies in, whole. */
+static struct range whole_pages(struct range r)
+{
+    const uint64_t skip = r.offset % page_bytes();
+
+    return (struct range){.offset = r.offset - skip, .bytes = page_up(skip + r.bytes)};
+}
+
 static int64_t pages_by_mincore(int fd, struct range r)
 {
-    unsigned char in[SAMPLE_BYTES / PAGE_LEAST + 1];
+    unsigned char in[SAMPLE_BYTES / PAGE_LEAST + 2];
     int64_t n = 0;
-    void *p = mmap(NULL, r.bytes, PROT_READ, MAP_SHARED, fd, (off_t)r.offset);
+    void *p;
 
+    r = whole_pages(r);
+    p = mmap(NULL, r.bytes, PROT_READ, MAP_SHARED, fd, (off_t)r.offset);
     if (p == MAP_FAILED) return -1;
     if (mincore(p, r.bytes, in)) n = -1;
-    for (uint64_t i = 0; n >= 0 && i < page_up(r.bytes) / page_bytes(); i++) n += in[i] & 1;
+    for (uint64_t i = 0; n >= 0 && i < r.bytes / page_bytes(); i++) n += in[i] & 1;
     munmap(p, r.bytes);
     return n;
 }
@@ -57,7 +67,7 @@ bool pagecache_holds_range(int fd, uint64_t offset, uint64_t bytes)
         if (r.bytes > SAMPLE_BYTES) r.bytes = SAMPLE_BYTES;
         n = pages_by_mincore(fd, r);
     }
-    return n >= 0 && (uint64_t)n >= page_up(r.bytes) / page_bytes();
+    return n >= 0 && (uint64_t)n >= whole_pages(r).bytes / page_bytes();
 }
 
 bool pagecache_holds(int fd, uint64_t bytes)
@@ -70,7 +80,7 @@ bool pagecache_holds(int fd, uint64_t bytes)
         int64_t n = pages_cached(fd, r);
 
         if (n < 0) return false;
-        seen += page_up(r.bytes) / page_bytes();
+        seen += whole_pages(r).bytes / page_bytes();
         held += (uint64_t)n;
     }
     return seen && held >= seen - seen / 32;

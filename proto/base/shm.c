@@ -29,24 +29,27 @@ uint64_t shm_free_bytes(void)
     return (uint64_t)v.f_bavail * v.f_frsize;
 }
 
-/* What lies before and behind the part of a reservation that is used. */
-static void give_back(uint8_t *room, uint8_t *base, uint64_t bytes)
+/* Addresses at a multiple of a large page, from a reservation that is that much longer, of which the rest is given back. NULL:
+ * there are no large pages, or there is no room; then anywhere will do. */
+static uint8_t *aligned_room(uint64_t bytes)
 {
-    uint8_t *end = base + page_up(bytes);
+    const uint64_t large = page_large_bytes(), all = page_up(bytes) + large;
+    uint8_t *room, *base, *end;
 
+    if (!large) return NULL;
+    room = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return NULL;
+    base = room + (large - (uintptr_t)room % large) % large;
+    end = base + page_up(bytes);
     if (base > room) munmap(room, (size_t)(base - room));
-    munmap(end, (size_t)(room + page_up(bytes + SHM_LARGE_PAGE) - end));
+    if (room + all > end) munmap(end, (size_t)(room + all - end));
+    return base;
 }
 
 static int map(struct shm *s, const char *label, bool writable, struct error *e)
 {
-    uint8_t *room;
-
     if (!s->bytes) return 0;
-    /* At a multiple of a large page, or none can be used: from a reservation that is that much longer. */
-    room = mmap(NULL, s->bytes + SHM_LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    s->base = room == MAP_FAILED ? NULL : room + (SHM_LARGE_PAGE - (uintptr_t)room % SHM_LARGE_PAGE) % SHM_LARGE_PAGE;
-    if (s->base) give_back(room, (uint8_t *)s->base, s->bytes);
+    s->base = aligned_room(s->bytes);
     s->base = mmap(s->base, s->bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
                    MAP_SHARED | (s->base ? MAP_FIXED : 0), s->fd, 0);
     if (s->base == MAP_FAILED) {
@@ -92,13 +95,14 @@ static int open_nameless(struct error *e)
 
 bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes)
 {
-    uint64_t at = (offset + SHM_LARGE_PAGE - 1) / SHM_LARGE_PAGE * SHM_LARGE_PAGE;
+    const uint64_t large = page_large_bytes();
+    uint64_t at = large ? (offset + large - 1) / large * large : 0;
     bool granted = false;
 
     /* A page that is there already is what the rest is gathered around. */
-    for (; at < offset + bytes && at + SHM_LARGE_PAGE <= base_bytes; at += SHM_LARGE_PAGE, granted = true)
+    for (; large && at < offset + bytes && at + large <= base_bytes; at += large, granted = true)
         if (madvise((uint8_t *)base + at, page_bytes(), MADV_POPULATE_WRITE) ||
-            madvise((uint8_t *)base + at, SHM_LARGE_PAGE, MADV_COLLAPSE))
+            madvise((uint8_t *)base + at, large, MADV_COLLAPSE))
             return false;
     return granted;
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/file.h"
 #include "proto/base/pagecache.h"
 
 #define SMALL_BYTES (1u << 20) /* a file that is not worth two descriptors */
@@ -39,6 +40,10 @@ int blocks_open(struct blocks *s, const char *path, const struct verify_file *f,
     posix_fadvise(s->buffered, 0, 0, POSIX_FADV_SEQUENTIAL);
     if (io == VERIFY_IO_DIRECT || (io == VERIFY_IO_AUTO && f->bytes > SMALL_BYTES))
         s->direct = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_DIRECT);
+    if (s->direct >= 0 && file_direct_align(s->direct) > BLOCKS_ALIGN) {
+        close(s->direct);
+        s->direct = -1;
+    }
     return 0;
 }
 
