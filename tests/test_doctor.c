@@ -16,7 +16,6 @@
 #include "coordinator/doctor/doctor.h"
 #include "coordinator/plan/unpack.h"
 #include "coordinator/plan/machine.h"
-#include "proto/base/cores.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 #include "tests/support_temporary.h"
@@ -320,42 +319,6 @@ static void test_kernels(void **state)
     done(&d);
 }
 
-/* ARM processors are told by numbers, and may be of two speeds. */
-static void test_arm(void **state)
-{
-    struct doctor d = {.root = root};
-    struct machine m = {.cpus = 8, .cpus_online = 8, .cpus_big = 4};
-    cpu_set_t set;
-
-    (void)state;
-    put("/proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32\n"
-                         "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0b\n");
-    doctor_processor(&d, &m);
-    expect(&d, "processor", DOCTOR_GOOD, "Cortex-A76; the cpu backend uses its neon kernels");
-    expect(&d, "cores", DOCTOR_GOOD, "4 of these are big ones");
-    done(&d);
-    put("/proc/cpuinfo", "Features\t: fp asimd\nCPU implementer\t: 0x99\nCPU part\t: 0x123\n");
-    doctor_processor(&d, &m);
-    expect(&d, "processor", DOCTOR_GOOD, "implementer 0x99, part 0x123; the cpu backend uses its neon kernels");
-    done(&d);
-    /* a small one and two big ones */
-    put("/sys/devices/system/cpu/cpu0/cpu_capacity", "414\n");
-    put("/sys/devices/system/cpu/cpu1/cpu_capacity", "871\n");
-    put("/sys/devices/system/cpu/cpu2/cpu_capacity", "1024\n");
-    CPU_ZERO(&set);
-    for (size_t c = 0; c < 3; c++) CPU_SET(c, &set);
-    cores_keep_big(&set, root);
-    assert_int_equal(CPU_COUNT(&set), 2);
-    assert_false(CPU_ISSET(0, &set));
-    CPU_ZERO(&set);
-    CPU_SET(0, &set);
-    cores_keep_big(&set, root); /* the only one that may be used */
-    assert_int_equal(CPU_COUNT(&set), 1);
-    for (size_t c = 1; c < 4; c++) CPU_SET(c, &set);
-    cores_keep_big(&set, root); /* one whose capacity is not told: all of them */
-    assert_int_equal(CPU_COUNT(&set), 4);
-}
-
 static void test_unpacking(void **state)
 {
     struct doctor d = {.root = ""};
@@ -579,15 +542,23 @@ static void test_command_in_the_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_cgroup),       TEST(test_cgroup_v2),
-        TEST(test_cgroup_v1),       TEST(test_cgroup_of_container),
-        TEST(test_short_of_memory), TEST(test_uring),
-        TEST(test_shm_and_files),   TEST(test_huge_pages),
-        TEST(test_kernels),         TEST(test_arm),
-        TEST(test_unpacking),       TEST(test_file_systems),
-        TEST(test_drives),          TEST(test_direct_read_tried),
-        TEST(test_no_gpu),          TEST(test_gpu),
-        TEST(test_command),         TEST(test_command_in_the_way),
+        TEST(test_no_cgroup),
+        TEST(test_cgroup_v2),
+        TEST(test_cgroup_v1),
+        TEST(test_cgroup_of_container),
+        TEST(test_short_of_memory),
+        TEST(test_uring),
+        TEST(test_shm_and_files),
+        TEST(test_huge_pages),
+        TEST(test_kernels),
+        TEST(test_unpacking),
+        TEST(test_file_systems),
+        TEST(test_drives),
+        TEST(test_direct_read_tried),
+        TEST(test_no_gpu),
+        TEST(test_gpu),
+        TEST(test_command),
+        TEST(test_command_in_the_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

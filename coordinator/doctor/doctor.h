@@ -2,7 +2,7 @@
  *
  *   doctor.c     the list of findings            limits.c     io_uring, shared memory, cgroups, files, pages, swap
  *   processor.c  kernels that the cpu would use  storage.c    the disk and the file system of a model
- *   gpu.c        device, driver, link, MPS
+ *   gpu.c        device, driver, link, MPS              arm.c        names of ARM processors
  *
  * Each doctor_...() adds its findings and cannot fail: what is missing is a finding too. Text files are read under
  * d->root ("" on a real machine), so that a test gives a machine of its own. What must be tried instead of read is tried
@@ -64,6 +64,11 @@ const char *doctor_kernels(const char *flags);
 void doctor_processor(struct doctor *d, const struct machine *m);
 /* bytes_per_second: of BF16, that one thread unpacks (plan/unpack.h), 0: not measured; code: with what. disk: 0: not measured. */
 void doctor_unpacking(struct doctor *d, double bytes_per_second, const char *code, uint32_t threads, double disk);
+
+/* ---- arm.c ---- */
+
+/* "Cortex-A76", "4 x Cortex-A55, 4 x Cortex-A76", in /proc/cpuinfo's order; "" on other processors. */
+void doctor_arm_cores(const struct doctor *d, char *out, size_t room);
 
 /* ---- storage.c ---- */
 

@@ -44,47 +44,14 @@ static void cpuinfo(const struct doctor *d, const char *key, char *out, size_t r
     if (f) fclose(f);
 }
 
-/* ARM processors have no name in /proc/cpuinfo: who designed them, and a number. */
-static void arm_name(const struct doctor *d, char *out, size_t room)
-{
-    static const struct {
-        unsigned implementer, part;
-        const char *name;
-    } known[] = {
-        {0x41, 0xd03, "Cortex-A53"},           {0x41, 0xd04, "Cortex-A35"},    {0x41, 0xd05, "Cortex-A55"},
-        {0x41, 0xd07, "Cortex-A57"},           {0x41, 0xd08, "Cortex-A72"},    {0x41, 0xd09, "Cortex-A73"},
-        {0x41, 0xd0a, "Cortex-A75"},           {0x41, 0xd0b, "Cortex-A76"},    {0x41, 0xd0c, "Neoverse-N1"},
-        {0x41, 0xd0d, "Cortex-A77"},           {0x41, 0xd40, "Neoverse-V1"},   {0x41, 0xd41, "Cortex-A78"},
-        {0x41, 0xd42, "Cortex-A78AE"},         {0x41, 0xd44, "Cortex-X1"},     {0x41, 0xd46, "Cortex-A510"},
-        {0x41, 0xd47, "Cortex-A710"},          {0x41, 0xd48, "Cortex-X2"},     {0x41, 0xd49, "Neoverse-N2"},
-        {0x41, 0xd4d, "Cortex-A715"},          {0x41, 0xd4e, "Cortex-X3"},     {0x41, 0xd4f, "Neoverse-V2"},
-        {0x41, 0xd80, "Cortex-A520"},          {0x41, 0xd81, "Cortex-A720"},   {0x41, 0xd82, "Cortex-X4"},
-        {0x41, 0xd84, "Neoverse-V3"},          {0x41, 0xd85, "Cortex-X925"},   {0x41, 0xd87, "Cortex-A725"},
-        {0x41, 0xd8e, "Neoverse-N3"},          {0x4e, 0x004, "NVIDIA Carmel"}, {0x61, 0x022, "Apple M1 (Icestorm)"},
-        {0x61, 0x023, "Apple M1 (Firestorm)"}, {0xc0, 0xac3, "Ampere-1"},      {0xc0, 0xac4, "Ampere-1a"},
-    };
-    char implementer[16], part[16];
-    unsigned long i, p;
-
-    cpuinfo(d, "CPU implementer", implementer, sizeof implementer);
-    cpuinfo(d, "CPU part", part, sizeof part);
-    out[0] = 0;
-    if (!implementer[0] || !part[0]) return;
-    i = strtoul(implementer, NULL, 0);
-    p = strtoul(part, NULL, 0);
-    snprintf(out, room, "ARM processor, implementer %#lx, part %#lx", i, p);
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (known[k].implementer == i && known[k].part == p) snprintf(out, room, "%s", known[k].name);
-}
-
 void doctor_processor(struct doctor *d, const struct machine *m)
 {
-    char model[96], flags[4096], governor[32];
+    char model[160], flags[4096], governor[32];
     const char *kernels;
     struct doctor_finding *f;
 
-    cpuinfo(d, "model name", model, sizeof model);
-    if (!model[0]) arm_name(d, model, sizeof model);
+    doctor_arm_cores(d, model, sizeof model); /* some of them have a model name too, the same for all */
+    if (!model[0]) cpuinfo(d, "model name", model, sizeof model);
     cpuinfo(d, "flags", flags, sizeof flags);
     if (!flags[0]) cpuinfo(d, "Features", flags, sizeof flags);
     kernels = doctor_kernels(flags);
@@ -95,10 +62,10 @@ void doctor_processor(struct doctor *d, const struct machine *m)
         doctor_mend(f, "a virtual machine may hide them: pass the host's processor through (qemu -cpu host)");
     }
     f = doctor_add(d, "cores", m->cpus < m->cpus_online ? DOCTOR_BETTER : DOCTOR_GOOD);
-    if (!m->cpus_big || m->cpus_big >= m->cpus)
-        doctor_say(f, "%u of %u may be used", m->cpus, m->cpus_online);
+    if (m->cpus_big >= m->cpus)
+        doctor_say(f, "%u of %u may be used; --threads auto takes %u", m->cpus, m->cpus_online, m->cpus_big);
     else
-        doctor_say(f, "%u of %u may be used; %u of these are big ones: so many threads by default", m->cpus,
+        doctor_say(f, "%u of %u may be used; %u of these are big ones: --threads auto takes them", m->cpus,
                    m->cpus_online, m->cpus_big);
     if (f->verdict == DOCTOR_BETTER) {
         doctor_cost(f, "prompts are read with these alone");
