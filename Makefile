@@ -50,23 +50,32 @@ NVCC := $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc
 CUDA ?= $(if $(NVCC),yes,no)
 ifeq ($(CUDA),yes)
 CUDA_HOME  := $(patsubst %/bin/nvcc,%,$(NVCC))
+# For another processor than this one (CC and CXX of a cross compiler) nvcc takes its C++ compiler from CXX, and headers and
+# libraries from the toolkit's folder for it: of 64-bit ARM, servers' (sbsa) or Jetson's. CUDA_TARGET names another.
+CUDA_FOR   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ifneq ($(or $(CUDA_FOR),$(shell uname -m)),$(shell uname -m))
+CUDA_TARGET ?= $(firstword $(notdir $(wildcard $(if $(filter aarch64,$(CUDA_FOR)),$(CUDA_HOME)/targets/sbsa-linux $(CUDA_HOME)/targets/aarch64-linux))))
+CUDA_CROSS := -ccbin "$(lastword $(filter-out -%,$(CXX)))" $(addprefix -Xcompiler ,$(filter -%,$(CXX))) $(addprefix -target-dir ,$(CUDA_TARGET))
+endif
+CUDA_LIB   := $(CUDA_HOME)/$(if $(CUDA_TARGET),targets/$(CUDA_TARGET)/lib,lib64)
+CUDA_INCLUDE := $(CUDA_HOME)/$(if $(CUDA_TARGET),targets/$(CUDA_TARGET)/include,include)
 # Of the architectures that there are, those that this nvcc knows; PTX of the newest for what comes after it, and of the
-# oldest for what lies between.
-CUDA_WANTED := 75 80 86 89 90 100 120
+# oldest for what lies between. 87 and 110 are those of boards with 64-bit ARM processors (Orin, Thor).
+CUDA_WANTED := 75 80 86 $(if $(filter aarch64,$(CUDA_FOR)),87) 89 90 100 $(if $(filter aarch64,$(CUDA_FOR)),110) 120
 ifeq ($(origin CUDA_ARCHS),undefined)
 CUDA_KNOWN := $(patsubst compute_%,%,$(shell $(NVCC) --list-gpu-arch 2>/dev/null))
 CUDA_ARCHS := $(filter $(or $(CUDA_KNOWN),75 80 86),$(CUDA_WANTED))
 endif
 CUDA_PTX   ?= $(sort $(firstword $(CUDA_ARCHS)) $(lastword $(CUDA_ARCHS)))
 GENCODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
-NVCCFLAGS  := -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) --threads 2 -Xcompiler -Wall,-Wextra $(if $(ERRORS),-Werror all-warnings)
+NVCCFLAGS  := $(CUDA_CROSS) -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) --threads 2 -Xcompiler -Wall,-Wextra $(if $(ERRORS),-Werror all-warnings)
 SRC_transfer_cuda := $(call src,transfer/cuda)
 SRC_compute_cuda  := $(call src,compute/cuda)
 CU_transfer_cuda  := $(sort $(wildcard transfer/cuda/*.cu))
 CU_compute_cuda   := $(sort $(wildcard compute/cuda/*.cu))
 ROOMS    += transfer_cuda compute_cuda
 BINARIES += $(B)/sluice-transfer-cuda $(B)/sluice-compute-cuda
-LIBS_cuda := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcudart -lcublas -lstdc++
+LIBS_cuda := -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudart -lcublas -lstdc++
 endif
 
 define room
@@ -92,7 +101,7 @@ $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) $(NVCCFLAGS) -MMD -MP -c $< -o $@
-$(B)/obj/transfer/cuda/%.o $(B)/obj/compute/cuda/%.o: CPPFLAGS += -isystem $(CUDA_HOME)/include
+$(B)/obj/transfer/cuda/%.o $(B)/obj/compute/cuda/%.o: CPPFLAGS += -isystem $(CUDA_INCLUDE)
 
 # Kernels of instruction sets that not every processor has; which are used is decided at run time.
 ifneq ($(filter x86_64% amd64%,$(shell $(CC) -dumpmachine)),)

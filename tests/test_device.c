@@ -20,7 +20,8 @@
 
 #define DEMO    "tests/data/demo-model"
 #define SECONDS 20
-#define CARD    "sluice-device 1 0 1 86 4294967296 4000000000 Test Card 4000"
+#define CARD    "sluice-device 2 0 1 86 0 4294967296 4000000000 Test Card 4000"
+#define BOARD   "sluice-device 2 0 1 121 1 4294967296 4000000000 Test Board 10"
 
 static char folder[TEMPORARY_BYTES], program[TEMPORARY_BYTES + 16];
 static struct process_result last;
@@ -78,6 +79,7 @@ static void facts_go_through_one_line(void **state)
     struct device_facts f = {.device = 1,
                              .devices = 2,
                              .capability = 90,
+                             .unified = true,
                              .total_bytes = 80000000000u,
                              .free_bytes = 79000000000u,
                              .name = "NVIDIA H100 80GB HBM3"},
@@ -92,13 +94,15 @@ static void facts_go_through_one_line(void **state)
     assert_int_equal(g.device, 1);
     assert_int_equal(g.devices, 2);
     assert_int_equal(g.capability, 90);
+    assert_true(g.unified);
     assert_int_equal(g.total_bytes, f.total_bytes);
     assert_int_equal(g.free_bytes, f.free_bytes);
     assert_string_equal(g.name, f.name);
-    assert_int_equal(device_facts_parse(&g, "sluice-device 2 0 1 86 10 5 new"), -EPROTO);
-    assert_int_equal(device_facts_parse(&g, "sluice-device 1 1 1 86 10 5 outside"), -EPROTO);
-    assert_int_equal(device_facts_parse(&g, "sluice-device 1 0 1 86 10 50 more free than there is"), -EPROTO);
-    assert_int_equal(device_facts_parse(&g, "sluice-device 1 0 1 86 ten 5 x"), -EPROTO);
+    assert_int_equal(device_facts_parse(&g, "sluice-device 3 0 1 86 0 10 5 new"), -EPROTO);
+    assert_int_equal(device_facts_parse(&g, "sluice-device 2 1 1 86 0 10 5 outside"), -EPROTO);
+    assert_int_equal(device_facts_parse(&g, "sluice-device 2 0 1 86 0 10 50 more free than there is"), -EPROTO);
+    assert_int_equal(device_facts_parse(&g, "sluice-device 2 0 1 86 0 ten 5 x"), -EPROTO);
+    assert_int_equal(device_facts_parse(&g, "sluice-device 2 0 1 86 2 10 5 neither"), -EPROTO);
     assert_int_equal(device_facts_parse(&g, ""), -EPROTO);
 }
 
@@ -132,6 +136,56 @@ static void more_than_the_card_has_is_refused(void **state)
     assert_non_null(strstr(last.err, "Test Card 4000"));
 }
 
+static double number_of(json_t *o, const char *name)
+{
+    return json_number_value(json_object_get(o, name));
+}
+
+/* A board whose GPU has no memory of its own: the budgets are parts of one, whoever gives which. */
+static void memory_of_a_board_is_divided(void **state)
+{
+    static const struct {
+        const char *flag[4];
+        bool fits;
+    } cases[] = {{{NULL}, true},
+                 {{"--device-memory", "900M"}, true},
+                 {{"--host-memory", "1G"}, true},
+                 {{"--host-memory", "1G", "--device-memory", "900M"}, true},
+                 {{"--host-memory", "2G", "--device-memory", "2500M"}, false},
+                 {{"--device-memory", "4400M"}, false}};
+
+    (void)state;
+    install("compute", "echo '" BOARD "'");
+    install("transfer", "exit 1");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const *f = cases[i].flag;
+        json_t *o;
+
+        SLUICE("plan", DEMO, "--json", "--backend", "cuda", f[0], f[1], f[2], f[3]);
+        if (!cases[i].fits) {
+            assert_int_equal(last.status, 1);
+            assert_non_null(strstr(last.err, "Test Board 10"));
+            continue;
+        }
+        if (last.status) fail_msg("case %zu: %s", i, last.err);
+        o = json_loads(last.out, 0, NULL);
+        assert_non_null(o);
+        assert_true(json_is_true(json_object_get(o, "device_memory_is_the_hosts")));
+        assert_true(number_of(o, "host_total_bytes") + number_of(o, "device_total_bytes") <= 4e9);
+        json_decref(o);
+    }
+    SLUICE("plan", DEMO);
+    if (last.status) fail_msg("%s", last.err);
+    assert_non_null(strstr(last.out, "Test Board 10 computes in this machine's own memory"));
+    SLUICE("doctor", "--json");
+    assert_non_null(strstr(last.out, "this machine's own: what is free is divided"));
+    install("compute", "echo '" CARD "'");
+    SLUICE("plan", DEMO);
+    assert_null(strstr(last.out, "own memory"));
+    SLUICE("doctor", "--json");
+    assert_null(strstr(last.out, "this machine's own"));
+}
+
 static void a_probe_that_fails_leaves_the_processor(void **state)
 {
     (void)state;
@@ -153,7 +207,7 @@ static void a_probe_that_fails_leaves_the_processor(void **state)
 static void a_card_that_is_too_small_leaves_the_processor(void **state)
 {
     (void)state;
-    install("compute", "echo 'sluice-device 1 0 1 50 134217728 100000000 Tiny Card'");
+    install("compute", "echo 'sluice-device 2 0 1 50 0 134217728 100000000 Tiny Card'");
     SLUICE(STORY);
     if (last.status) fail_msg("%s", last.err);
     assert_true(last.out_bytes > 8);
@@ -187,6 +241,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(facts_go_through_one_line),
                                        cmocka_unit_test(a_card_is_planned_for),
                                        cmocka_unit_test(more_than_the_card_has_is_refused),
+                                       cmocka_unit_test(memory_of_a_board_is_divided),
                                        cmocka_unit_test(a_probe_that_fails_leaves_the_processor),
                                        cmocka_unit_test(a_card_that_is_too_small_leaves_the_processor),
                                        cmocka_unit_test(stages_that_do_not_come_up_leave_the_processor)};

@@ -158,6 +158,7 @@ int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)
     *f = (struct device_facts){.device = device,
                                .devices = (uint32_t)count,
                                .capability = (uint32_t)o.capability,
+                               .unified = d.integrated,
                                .total_bytes = total,
                                .free_bytes = available};
     snprintf(f->name, sizeof f->name, "%.95s", d.name);

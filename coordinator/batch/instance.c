@@ -288,7 +288,7 @@ static int prove_device(struct instance *i, const struct instance_load *l, struc
             log_info("%s; trying again without MPS", e->text);
         } else {
             log_warn("the GPU cannot be used, the processor computes: %s", e->text);
-            settings->backend = BACKEND_CPU;
+            plan_settings_to_processor(settings);
             if ((rc = make_plan(i, settings, l, e))) return rc;
         }
         if ((rc = start_engine(i, mps, e))) return rc;

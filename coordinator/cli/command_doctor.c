@@ -57,6 +57,11 @@ static void look_probe(struct doctor *d, uint32_t device)
         f = doctor_add(d, "CUDA", DOCTOR_GOOD);
         doctor_say(f, "device %u of %u: %s, %.2f of %.2f GB free", facts.device, facts.devices, facts.name,
                    (double)facts.free_bytes / 1e9, (double)facts.total_bytes / 1e9);
+        if (!facts.unified) return;
+        f = doctor_add(d, "GPU memory", DOCTOR_GOOD);
+        doctor_say(
+            f, "this machine's own: what is free is divided, a quarter to the processes (--host-memory) and the rest "
+               "to the GPU (--device-memory)");
         return;
     }
     f = doctor_add(d, "CUDA", DOCTOR_BETTER);

@@ -79,9 +79,10 @@ static void print_answers(const struct plan_summary *s, const struct plan_shm *p
            seconds, n / seconds, (p->run.kv_rows - plan_guess_rows(p->run.guesses)) / n);
 }
 
-static int print_json(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
-                      const struct calibration *v, const struct packed_plan *x, const struct draft_model *small,
-                      const struct form_plans *f, const struct hosts_plan *h, struct error *e)
+static int print_json(const struct plan_settings *settings, const struct plan_summary *s, const struct plan_shm *p,
+                      const struct model *m, const struct calibration *v, const struct packed_plan *x,
+                      const struct draft_model *small, const struct form_plans *f, const struct hosts_plan *h,
+                      struct error *e)
 {
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:I,s:I,s:{s:I,s:I,s:I,s:I},s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:"
@@ -104,6 +105,8 @@ static int print_json(const struct plan_summary *s, const struct plan_shm *p, co
     int rc;
 
     if (o) json_object_set_new(o, "stored", stored_json(p));
+    if (o && p->run.backend == BACKEND_CUDA)
+        json_object_set_new(o, "device_memory_is_the_hosts", json_boolean(settings->device_unified));
     if (o) json_object_set_new(o, "speculation", speculation_json(s, p, v, small));
     if (o && x->plan) json_object_set_new(o, "packed", packed_plan_json(x));
     if (o && (forms = form_plans_json(f))) json_object_set_new(o, "forms", forms);
@@ -194,8 +197,8 @@ static int open_small(struct draft_model **out, const struct options *o, const s
     return rc ? rc : draft_model_plan(*out, settings, e);
 }
 
-static void print_human(const struct plan_summary *s, const struct plan_shm *p, const struct model *m,
-                        const struct calibration *v, const struct draft_model *small)
+static void print_human(const struct plan_settings *settings, const struct plan_summary *s, const struct plan_shm *p,
+                        const struct model *m, const struct calibration *v, const struct draft_model *small)
 {
     char a[32], b[32], c[32];
 
@@ -216,6 +219,10 @@ static void print_human(const struct plan_summary *s, const struct plan_shm *p, 
     printf("\nMemory of all processes: %s", value_size_text(s->host_total_bytes, a, sizeof a));
     printf(" (host slots %s, KV cache %s for %u positions)\n", value_size_text(s->arena_bytes, a, sizeof a),
            value_size_text(s->kv_bytes, b, sizeof b), s->kv_positions);
+    if (p->run.backend == BACKEND_CUDA && settings->device_unified)
+        printf("%s computes in this machine's own memory: of it the processes may take %s and the GPU %s.\n",
+               settings->device_name, value_size_text(settings->host_memory, a, sizeof a),
+               value_size_text(settings->device_memory, b, sizeof b));
     if (s->context > s->kv_positions)
         printf("The model may have %u positions, which --context %u would make room for: %s of KV cache.\n", s->context,
                s->context, value_size_text((uint64_t)s->context * s->kv_bytes_per_position, a, sizeof a));
@@ -264,9 +271,9 @@ int command_plan(const struct options *o, struct error *e)
     if (!rc) {
         if (model_notice(model) && !o->quiet) fprintf(stderr, "sluice: %s\n", model_notice(model));
         if (o->json)
-            rc = print_json(&summary, plan, model, &speeds, &packed, small, &forms, &hosts, e);
+            rc = print_json(&settings, &summary, plan, model, &speeds, &packed, small, &forms, &hosts, e);
         else
-            print_human(&summary, plan, model, &speeds, small);
+            print_human(&settings, &summary, plan, model, &speeds, small);
         if (!o->json) hosts_plan_print(&hosts);
         if (!o->json) packed_plan_print(&packed, &summary, &forms);
     }

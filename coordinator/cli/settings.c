@@ -22,14 +22,43 @@ static uint64_t modest(uint64_t bytes)
     return bytes > 2 * margin ? bytes - margin : bytes / 2;
 }
 
-static int device_budget(struct plan_settings *s, const struct device_facts *f, struct error *e)
+/* Of a GPU that computes in the machine's own memory: what it takes is not there for the processes. Free is what the system says
+ * is available: the driver counts what the page cache would give back as taken. A tile is best off where it is computed, so a
+ * quarter is left to the host, whose tiles are copied, where nobody says otherwise. */
+static int share_memory(struct plan_settings *s, const struct device_facts *f, const struct machine *m, struct error *e)
 {
+    const uint64_t both = m->free_bytes < f->total_bytes ? m->free_bytes : f->total_bytes, all = modest(both),
+                   host = s->host_memory_given ? s->host_memory : 0,
+                   device = s->device_memory_given ? s->device_memory : 0;
+
+    if (host > both || device > both - host)
+        return error_set(
+            e, EINVAL,
+            "--host-memory and --device-memory: %s computes in this machine's own memory, of which %.2f GB "
+            "are free for both together",
+            f->name, (double)both / 1e9);
+    s->device_unified = true;
+    if (s->host_memory_given && s->device_memory_given) return 0;
+    if (s->host_memory_given) {
+        s->device_memory = all > host ? all - host : 0;
+        return 0;
+    }
+    if (!s->device_memory_given) s->device_memory = all / 4 * 3;
+    s->host_memory = all > s->device_memory ? all - s->device_memory : 0;
+    s->host_alone = modest(m->free_bytes);
+    return 0;
+}
+
+static int device_budget(struct plan_settings *s, const struct device_facts *f, const struct machine *m,
+                         struct error *e)
+{
+    snprintf(s->device_name, sizeof s->device_name, "%s", f->name);
+    if (f->unified) return share_memory(s, f, m, e);
     if (!s->device_memory_given)
         s->device_memory = modest(f->free_bytes);
     else if (s->device_memory > f->free_bytes)
         return error_set(e, EINVAL, "--device-memory: %s has %.2f GB, of which %.2f GB are free", f->name,
                          (double)f->total_bytes / 1e9, (double)f->free_bytes / 1e9);
-    snprintf(s->device_name, sizeof s->device_name, "%s", f->name);
     return 0;
 }
 
@@ -53,7 +82,7 @@ static int choose_backend(struct plan_settings *s, const struct options *o, cons
         return 0;
     }
     s->backend = BACKEND_CUDA;
-    return device_budget(s, &facts, e);
+    return device_budget(s, &facts, m, e);
 }
 
 /* Of the coordinator itself, and what reading takes. */
@@ -95,7 +124,7 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
     s->host_memory_given = o->host_memory != UINT64_MAX;
     s->device_memory_given = o->device_memory != UINT64_MAX;
     if ((rc = choose_backend(s, o, &m, e))) return rc;
-    if (!s->host_memory_given)
+    if (!s->host_memory_given && !s->device_unified)
         s->host_memory = modest(m.free_bytes);
     else if (s->host_memory > m.memory_total)
         return error_set(e, EINVAL, "--host-memory is more than the %.1f GB that this machine has",

@@ -137,6 +137,22 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* A Jetson's GPU is on no PCI bus: the board says what it is. */
+static bool add_tegra(struct doctor *d)
+{
+    static const char *const devices[] = {"/dev/nvhost-gpu", "/dev/nvgpu/igpu0"};
+    char path[512], model[128];
+
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+        snprintf(path, sizeof path, "%s%s", d->root, devices[i]);
+        if (access(path, F_OK)) continue;
+        if (!doctor_line(d, "/proc/device-tree/model", model, sizeof model)) snprintf(model, sizeof model, "Tegra");
+        doctor_say(doctor_add(d, "GPU", DOCTOR_GOOD), "%s, in the processor's own memory", model);
+        return true;
+    }
+    return false;
+}
+
 void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
 {
     char path[1024], version[64] = "";
@@ -155,6 +171,7 @@ void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
         free(list[i]);
     }
     free(list);
+    if (!found && add_tegra(d)) found++;
     if (!found) {
         f = doctor_add(d, "GPU", DOCTOR_GOOD);
         doctor_say(f, driver ? "driver %s, and no device to be seen" : "none: the cpu computes", version);

@@ -92,6 +92,14 @@ static int build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *
     return 0;
 }
 
+void plan_settings_to_processor(struct plan_settings *s)
+{
+    s->backend = BACKEND_CPU;
+    if (s->host_alone) s->host_memory = s->host_alone;
+    s->host_alone = 0;
+    s->device_unified = false;
+}
+
 int plan_build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *program, const struct plan_settings *s,
                struct error *e)
 {
@@ -102,7 +110,7 @@ int plan_build(struct plan_shm **out, uint64_t *bytes, const struct plan_shm *pr
     rc = build(out, bytes, program, s, &why);
 
     if (rc == -ENOMEM && s->backend == BACKEND_CUDA && s->backend_auto && !s->device_memory_given) {
-        processor.backend = BACKEND_CPU;
+        plan_settings_to_processor(&processor);
         rc = build(out, bytes, program, &processor, e);
         if (!rc) log_info("the processor computes: %s", why.text);
         return rc;

@@ -177,10 +177,19 @@ static void count_cpus(struct machine *m, const char *root)
     m->cpus_big = (uint32_t)CPU_COUNT(&set);
 }
 
-static bool find_gpu(void)
+static bool is_there(const char *root, const char *path)
 {
-    return !access("/proc/driver/nvidia/version", F_OK) &&
-           (!access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK));
+    char full[600];
+
+    return snprintf(full, sizeof full, "%s%s", root, path) < (int)sizeof full && !access(full, F_OK);
+}
+
+/* The GPU of a Tegra has a driver of its own, which shows itself by its devices alone. */
+static bool find_gpu(const char *root)
+{
+    if (is_there(root, "/dev/nvhost-gpu") || is_there(root, "/dev/nvgpu/igpu0")) return true;
+    return is_there(root, "/proc/driver/nvidia/version") &&
+           (is_there(root, "/dev/nvidia0") || is_there(root, "/dev/nvidiactl"));
 }
 
 void machine_look_at(struct machine *m, const char *root)
@@ -194,7 +203,7 @@ void machine_look_at(struct machine *m, const char *root)
     m->free_bytes = m->memory_available < m->cgroup_free ? m->memory_available : m->cgroup_free;
     m->shm_free = shm_free_bytes();
     m->memlock = !getrlimit(RLIMIT_MEMLOCK, &l) ? l.rlim_cur : 0;
-    m->has_gpu = find_gpu();
+    m->has_gpu = find_gpu(root);
 }
 
 void machine_look(struct machine *m)

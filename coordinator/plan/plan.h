@@ -49,6 +49,8 @@ struct plan_settings {
     uint32_t backend, device, threads, kv_form;
     bool backend_auto;      /* the user left it open: a device that turns out too small gives way to the processor */
     char device_name[96];   /* cuda: what it is called */
+    bool device_unified;    /* its memory is the machine's own: host_memory and device_memory are parts of one */
+    uint64_t host_alone;    /* with device_unified: host_memory where the processor computes after all; 0: the same */
     uint32_t context;       /* positions of a sequence */
     uint32_t want_tokens;   /* prompt and tokens to come, if known */
     uint32_t prompt_tokens; /* if known: no chunk is longer than the prompt */
@@ -69,6 +71,9 @@ struct plan_settings {
  * Reads /proc and /sys; where there is a GPU's driver, asks the compute stage for what the device has (engine/device.h).
  * -EINVAL, -ENODEV: what and the remedy. */
 int plan_settings_from_options(struct plan_settings *s, const struct options *o, struct error *e);
+
+/* The GPU cannot be used after all: the processor computes, with what memory it would have had alone. */
+void plan_settings_to_processor(struct plan_settings *s);
 
 /* The guesses that the options allow, for who generates text; without it there are none. */
 void plan_settings_speculate(struct plan_settings *s, const struct options *o);

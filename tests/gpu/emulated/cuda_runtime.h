@@ -50,6 +50,7 @@ struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem;
     int major, minor;
+    int integrated;
 };
 struct cudaFuncAttributes {
     int maxThreadsPerBlock;

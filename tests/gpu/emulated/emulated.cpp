@@ -429,6 +429,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
     snprintf(p->name, sizeof p->name, "emulated device");
     p->totalGlobalMem = (size_t)8 << 30;
     p->major = 8;
+    p->integrated = getenv("EMULATED_UNIFIED") != NULL;
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr a, int)

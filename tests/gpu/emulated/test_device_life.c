@@ -104,6 +104,22 @@ static void a_driver_that_does_not_share(void **state)
     unsetenv("EMULATED_NO_SHARING");
 }
 
+/* A device that computes in the machine's own memory is planned for as such, and gives the same bytes. */
+static void memory_that_is_the_machines(void **state)
+{
+    struct process_result r;
+
+    (void)state;
+    same_as_ever(NULL, NULL);
+    setenv("EMULATED_UNIFIED", "1", 1);
+    same_as_ever(NULL, NULL);
+    r = process_run("sluice", (const char *const[]){"plan", model, "--backend", "cuda", NULL}, NULL, 0, SECONDS);
+    if (r.status) fail_msg("%s", r.err);
+    assert_non_null(strstr(r.out, "emulated device computes in this machine's own memory"));
+    process_result_free(&r);
+    unsetenv("EMULATED_UNIFIED");
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -126,7 +142,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(another_device), cmocka_unit_test(contexts_that_end_slowly),
                                        cmocka_unit_test(more_events_than_a_message_carries),
-                                       cmocka_unit_test(a_driver_that_does_not_share)};
+                                       cmocka_unit_test(a_driver_that_does_not_share),
+                                       cmocka_unit_test(memory_that_is_the_machines)};
 
     return cmocka_run_group_tests(tests, setup, teardown);
 }
