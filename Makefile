@@ -248,7 +248,7 @@ test-speculation: ## thousands of trees of guesses over every family: the plain 
 cuda-archs: ## what the cuda backend is built for with this nvcc
 	@echo 'kernels for $(CUDA_ARCHS), PTX of $(CUDA_PTX)'
 .PHONY: test-arm
-test-arm: ## build for 64-bit ARM with Debian's cross compiler and run kernels, rings and models under qemu (long)
+test-arm: ## build for 64-bit ARM with Debian's cross compiler; kernels, rings, all models under qemu, byte by byte beside this machine's (long)
 	@CCACHE=$(firstword $(filter ccache,$(CC))) bash tests/arm.sh $(B)
 cuda-check: ## compile and link the cuda backend for one architecture; skipped without the toolkit
 	@if [ "$(CUDA)" = yes ]; then $(AGAIN) B=$(B)/cuda CUDA_ARCHS=80 all; else echo 'cuda-check: skipped, there is no nvcc'; fi

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "proto/base/checksum.h"
 #include "tests/support_instance.h"
 #include "tests/mkmodel.h"
 #include "tests/support_process.h"
@@ -213,6 +214,33 @@ static void check_settings(const struct golden *g)
     free(first);
 }
 
+/* A line for each of some ways: what another build, or another architecture's, must say too. */
+static void print_digests(const struct golden *g)
+{
+    static const struct {
+        uint64_t slot;
+        int reader_depth, threads, chunk;
+    } ways[] = {{0, 0, 2, 0}, {1, 1, 1, 3}, {65536, 8, 2, 40}};
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct options o = options_of(g);
+        struct checksum c;
+        float *got;
+
+        o.slot_bytes = ways[i].slot && ways[i].slot < smallest_slot(g) ? smallest_slot(g) : ways[i].slot;
+        o.reader_depth = ways[i].reader_depth;
+        o.threads = ways[i].threads;
+        o.batch_tokens = ways[i].chunk;
+        got = logits_of(g, &o);
+        checksum_begin(&c);
+        checksum_feed(&c, got, g->positions * g->vocab * sizeof(float));
+        printf(" %016llx", (unsigned long long)checksum_end(&c));
+        fflush(stdout);
+        free(got);
+    }
+    printf("\n");
+}
+
 static void check(const char *name, void (*f)(const struct golden *))
 {
     struct golden g = {0};
@@ -225,6 +253,12 @@ static void check(const char *name, void (*f)(const struct golden *))
 static int is_model(const struct dirent *x)
 {
     return x->d_name[0] != '.' && !strstr(x->d_name, "README");
+}
+
+static void digest(const char *name)
+{
+    printf("%s", name);
+    check(name, print_digests);
 }
 
 /* Every reference model, in the order of their names. */
@@ -310,12 +344,43 @@ static void packed_weights_are_the_same(void **state)
     temporary_remove(scratch);
 }
 
+static void digest_of_all(void **state)
+{
+    struct dirent **list;
+    int n = scandir("tests/data/models", &list, is_model, alphasort);
+
+    (void)state;
+    for (int i = 0; i < n; i++) {
+        digest(list[i]->d_name);
+        free(list[i]);
+    }
+    free(list);
+}
+
+static char **named;
+
+static void digest_of_some(void **state)
+{
+    (void)state;
+    for (char **name = named; *name; name++) digest(*name);
+}
+
+/* test_goldens --digests [MODEL...]: instead of the tests, sums of the logits of these models, or all. */
+static int digests(int argc, char **argv)
+{
+    const struct CMUnitTest all[] = {cmocka_unit_test(digest_of_all)}, some[] = {cmocka_unit_test(digest_of_some)};
+
+    named = argv + 2;
+    return argc == 2 ? cmocka_run_group_tests(all, NULL, NULL) : cmocka_run_group_tests(some, NULL, NULL);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_of_all), cmocka_unit_test(greedy_text_of_all),
                                        cmocka_unit_test(same_bytes_at_any_setting),
                                        cmocka_unit_test(packed_weights_are_the_same)};
 
+    if (argc >= 2 && !strcmp(argv[1], "--digests")) return digests(argc, argv);
     on_gpu = argc == 3 && !strcmp(argv[1], "--backend") && !strcmp(argv[2], "cuda");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,12 @@
 #include "compute/cpu/neon.h"
 #include "proto/base/page.h"
 
-#define ALONE_BELOW   65536u /* multiplications or so that are not worth waking others, some 4 us */
-#define HUGE_PAGE     (UINT64_C(2) << 20)
+#define ALONE_BELOW 65536u /* multiplications or so that are not worth waking others, some 4 us */
+#define HUGE_PAGE   (UINT64_C(2) << 20)
+/* A build for comparing takes no better kernels than these (tests/arm.sh). */
+#ifndef CPU_MOST
+#define CPU_MOST (CPU_VARIANTS - 1)
+#endif
 #define SMALLEST_EACH (sizeof(float) * MATMUL_WORK_FLOATS)
 
 const struct cpu_kernels *cpu_variant_kernels(enum cpu_variant v)
@@ -97,7 +101,7 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
         ops_close(o);
         return -ENOMEM;
     }
-    for (int v = CPU_VARIANTS - 1; v >= CPU_PLAIN; v--)
+    for (int v = CPU_MOST; v >= CPU_PLAIN; v--)
         if (cpu_variant_kernels((enum cpu_variant)v)) {
             use_kernels(o, cpu_variant_kernels((enum cpu_variant)v));
             break;
