@@ -21,7 +21,9 @@
 #define FINISH_NS 300000000u /* less than the coordinator gives a stage to end in */
 
 #define LARGE_PAGE_NS 1000000u /* what a large page may take: five times what giving and clearing a free one does */
-#define MOST_SKIPPED  64u
+
+#define FEWEST_WITHOUT (UINT64_C(32) << 20)
+#define MOST_WITHOUT   (UINT64_C(512) << 20)
 
 struct stream {
     struct stream_options o;
@@ -37,9 +39,12 @@ struct stream {
 
     /* lane 0: what comes next */
     uint64_t sweep_number, tile;
-    uint64_t large[2];      /* of the cache, pins and tiles on demand: as far as large pages were asked for */
-    uint32_t skip, skipped; /* tiles that go without large pages, and how many of them have */
-    bool any_moves;         /* a tile that is sent in every sweep */
+    uint64_t cache_end[2]; /* of the cache: where pins end, where tiles on demand do */
+    uint64_t large[2];     /* and as far as large pages were asked for */
+    uint64_t at_once;      /* bytes of them in a call */
+    uint64_t without; /* bytes that still go without, because they were slow to come; and after the next slow call */
+    uint64_t penalty;
+    bool any_moves; /* a tile that is sent in every sweep */
 
     /* lane 1 */
     uint32_t resident; /* tiles sent so far */
@@ -78,7 +83,9 @@ static int open_cache(struct stream *s, struct error *e)
     for (uint32_t i = 0; i < n; i++) {
         if (t[i].span > largest) largest = t[i].span;
     }
-    return cache_open(&s->cache, n, largest, p->run.host_cache_bytes - bytes, bytes, e);
+    s->cache_end[LANE_REQUEST] = p->run.host_cache_bytes;
+    s->cache_end[LANE_SWEEP] = p->run.host_cache_bytes - bytes;
+    return cache_open(&s->cache, n, largest, s->cache_end[LANE_SWEEP], bytes, e);
 }
 
 static bool moves(const struct plan_shm *p)
@@ -155,6 +162,8 @@ int stream_open(struct stream **out, const struct stream_options *o, struct erro
     s->tiles = plan_tiles(p);
     s->stats = &o->run->stats[STAGE_READER];
     s->any_moves = moves(p);
+    s->at_once = page_large_bytes();
+    s->penalty = FEWEST_WITHOUT;
     rc = open_parts(s, e);
     if (rc)
         stream_close(s);
@@ -195,36 +204,49 @@ static void begin_job(struct stream *s, struct lane *l, const struct ring_entry 
     fetch_tile(lane_job(l, x->seq), dest, plan_parts(s->o.plan) + t->part0, dest ? t->parts : 0);
 }
 
-/* Large pages under a part of the cache. Where memory is in pieces the kernel moves what lies there to make one, which takes
- * many times what reading the part takes: then the next tiles go without, twice as many each time. A tile lies here for good,
- * and small pages cost a sweep a few percent; a first answer that waits for seconds costs more. */
+/* Large pages under a part of the cache, few at first. Where memory is in pieces the kernel moves what lies there to make one,
+ * and under some hypervisors a free one is no memory yet: each then takes many times what reading into it takes. So what comes
+ * next goes without, twice as much each time. A tile lies here for good, and small pages cost a sweep a few percent; a first
+ * answer that waits for seconds costs more. */
 static void use_large_pages(struct stream *s, uint64_t offset, uint64_t bytes)
 {
     const uint64_t large = page_large_bytes();
-    uint64_t began;
 
     if (!large) return;
-    if (s->skipped < s->skip) {
-        s->skipped++;
-        return;
+    while (bytes) {
+        bool without = s->without;
+        uint64_t n = without ? s->without : s->at_once, began;
+
+        if (n > bytes) n = bytes;
+        if (without) {
+            s->without -= n;
+        } else {
+            began = clock_ns();
+            shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, offset, n);
+            if (clock_ns() - began <= (n / large + 1) * LARGE_PAGE_NS) {
+                s->at_once = 2 * s->at_once < STREAM_LARGE_AHEAD ? 2 * s->at_once : STREAM_LARGE_AHEAD;
+                s->penalty = FEWEST_WITHOUT;
+            } else {
+                s->at_once = large;
+                s->without = s->penalty;
+                s->penalty = 2 * s->penalty < MOST_WITHOUT ? 2 * s->penalty : MOST_WITHOUT;
+            }
+        }
+        offset += n;
+        bytes -= n;
     }
-    began = clock_ns();
-    shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, offset, bytes);
-    s->skipped = 0;
-    if (clock_ns() - began <= (bytes / large + 1) * LARGE_PAGE_NS)
-        s->skip = 0;
-    else
-        s->skip = !s->skip ? 1 : s->skip < MOST_SKIPPED ? 2 * s->skip : s->skip;
 }
 
 static void begin_in_cache(struct stream *s, struct lane *l, struct ring_entry *x, const struct plan_tile *t,
                            uint64_t offset, bool read)
 {
-    if (read && offset + t->span > s->large[l->id]) { /* only places that were never written: once */
+    if (read && offset + t->span > s->large[l->id]) { /* only places that were never written: once, and some ahead */
         uint64_t from = offset > s->large[l->id] ? offset : s->large[l->id];
+        uint64_t bytes = offset + t->span - from, room = s->cache_end[l->id] - from;
 
-        use_large_pages(s, from, offset + t->span - from);
-        s->large[l->id] = offset + t->span;
+        if (bytes < STREAM_LARGE_AHEAD) bytes = STREAM_LARGE_AHEAD < room ? STREAM_LARGE_AHEAD : room;
+        use_large_pages(s, from, bytes);
+        s->large[l->id] = from + bytes;
     }
     x->segment = SEGMENT_CACHE;
     x->offset = offset;

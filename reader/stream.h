@@ -24,6 +24,9 @@
 
 struct stream;
 
+#define STREAM_LARGE_AHEAD                                                                                             \
+    (UINT64_C(16) << 20) /* large pages under the cache are asked for up to so many bytes at a time */
+
 struct stream_options {
     const struct plan_shm *plan; /* checked */
     struct epoch_shm *run;       /* checked */

@@ -155,14 +155,14 @@ int madvise(void *base, size_t bytes, int advice)
 {
     if (advice == COLLAPSE) {
         collapsed++;
-        if (scarce) nanosleep(&(struct timespec){.tv_nsec = 4000000}, NULL);
+        if (scarce) nanosleep(&(struct timespec){.tv_nsec = 80000000}, NULL);
         return 0;
     }
     return (int)syscall(SYS_madvise, base, bytes, advice);
 }
 
-/* Every tile in large pages of its own; those that are asked for are counted: of 20 the 1st, 3rd, 6th, 11th and 20th at most. */
-static uint32_t large_pages_of_pins(void *folder, bool hard)
+/* How often large pages are asked for under 20 pins, each so far from the one before it. */
+static uint32_t large_pages_of_pins(void *folder, uint64_t distance, bool hard)
 {
     struct builder *b = make_plan(folder, 2, 8, false);
     struct stub p;
@@ -170,7 +170,7 @@ static uint32_t large_pages_of_pins(void *folder, bool hard)
     for (uint32_t i = 0; i < 20; i++) {
         b->tile[i].tier = TIER_HOST;
         b->tile[i].tier_off = b->home_end;
-        b->home_end += page_large_bytes();
+        b->home_end += distance;
     }
     stub_start(&p, finish(b), NULL);
     scarce = hard;
@@ -181,13 +181,26 @@ static uint32_t large_pages_of_pins(void *folder, bool hard)
     return collapsed;
 }
 
+static void need_large_pages(void)
+{
+    if (page_large_bytes()) return;
+    print_message("skipped: the large pages of this system are too large to ask for\n");
+    skip();
+}
+
+/* Each call waits for every processor. */
+static void large_pages_are_asked_for_many_at_a_time(void **state)
+{
+    need_large_pages();
+    assert_in_range(large_pages_of_pins(*state, page_large_bytes(), false), 1, 6);
+    assert_in_range(large_pages_of_pins(*state, STREAM_LARGE_AHEAD, false), 20, 23);
+}
+
+/* 320 MiB: at their beginning and after 32, 64, 128 and 256 MiB. */
 static void scarce_large_pages_are_asked_for_seldom(void **state)
 {
-    if (!page_large_bytes()) {
-        print_message("skipped: the large pages of this system are too large to ask for\n");
-        skip();
-    }
-    assert_in_range(large_pages_of_pins(*state, true), 1, 5);
+    need_large_pages();
+    assert_in_range(large_pages_of_pins(*state, STREAM_LARGE_AHEAD, true), 1, 5);
 }
 
 /* From the second sweep on, tiles at the host are not read, and those that stay are not sent. */
@@ -395,6 +408,7 @@ int main(void)
         cmocka_unit_test(lanes_do_not_wait_for_each_other),
         cmocka_unit_test(bad_requests_are_refused),
         cmocka_unit_test(null_engine_fills_nothing_but_goes_on),
+        cmocka_unit_test(large_pages_are_asked_for_many_at_a_time),
         cmocka_unit_test(scarce_large_pages_are_asked_for_seldom),
     };
 

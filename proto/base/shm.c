@@ -96,15 +96,13 @@ static int open_nameless(struct error *e)
 bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes)
 {
     const uint64_t large = page_large_bytes();
-    uint64_t at = large ? (offset + large - 1) / large * large : 0;
-    bool granted = false;
+    uint64_t from = large ? (offset + large - 1) / large * large : 0, end = from;
 
-    /* A page that is there already is what the rest is gathered around. */
-    for (; large && at < offset + bytes && at + large <= base_bytes; at += large, granted = true)
-        if (madvise((uint8_t *)base + at, page_bytes(), MADV_POPULATE_WRITE) ||
-            madvise((uint8_t *)base + at, large, MADV_COLLAPSE))
-            return false;
-    return granted;
+    for (; large && end < offset + bytes && end + large <= base_bytes; end += large)
+        if (madvise((uint8_t *)base + end, page_bytes(), MADV_POPULATE_WRITE))
+            break; /* what the rest is gathered around */
+    /* In one call: each waits until a thread of the kernel has run on every processor. */
+    return end > from && !madvise((uint8_t *)base + from, end - from, MADV_COLLAPSE);
 }
 
 void shm_populate(const struct shm *s)
