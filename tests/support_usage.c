@@ -31,16 +31,26 @@ double usage_threads(pid_t pid)
     return entries(pid, "task");
 }
 
-double usage_kib(pid_t pid)
+static double read_kib(pid_t pid, const char *file, const char *format)
 {
     unsigned long kib, sum = 0;
     char path[64], line[256];
     FILE *f;
 
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
     assert_non_null(f = fopen(path, "re"));
     while (fgets(line, sizeof line, f))
-        if (sscanf(line, "Rss: %lu kB", &kib) == 1) sum += kib;
+        if (sscanf(line, format, &kib) == 1) sum += kib;
     fclose(f);
     return (double)sum;
+}
+
+double usage_kib(pid_t pid)
+{
+    return read_kib(pid, "smaps_rollup", "Rss: %lu kB");
+}
+
+double usage_peak_kib(pid_t pid)
+{
+    return read_kib(pid, "status", "VmHWM: %lu kB");
 }

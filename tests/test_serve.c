@@ -367,6 +367,27 @@ static void refusals_name_the_parameter(void **state)
         {"chat/completions", "{" CHAT ",\"web_search_options\":{}}", "web_search_options", 400},
         {"chat/completions", "{" CHAT ",\"max_tokens\":0}", "max_tokens", 400},
         {"chat/completions", "{" CHAT ",\"chat_template_kwargs\":{\"messages\":[]}}", "chat_template_kwargs", 400},
+        /* what the template never looks at */
+        {"chat/completions", "{" CHAT ",\"chat_template_kwargs\":{\"mess\":1}}", "chat_template_kwargs", 400},
+        {"chat/completions", "{" CHAT ",\"chat_template_kwargs\":{\"enable_thinking\":true}}", "chat_template_kwargs",
+         400},
+        {"chat/completions", "{" CHAT ",\"reasoning_effort\":\"high\"}", "reasoning_effort", 400},
+        {"chat/completions", "{" CHAT ",\"return_progress\":true}", "return_progress", 400},
+        {"chat/completions", "{" CHAT ",\"response_format\":{\"type\":\"json_object\",\"odd\":1}}", "response_format",
+         400},
+        {"chat/completions",
+         "{" CHAT ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{},\"odd\":1}}}",
+         "response_format", 400},
+        {"chat/completions", "{" CHAT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"odd\":1}}]}",
+         "tools", 400},
+        {"chat/completions/input_tokens", "{" CHAT ",\"odd\":1}", "odd", 400},
+        {"chat/completions/input_tokens", "{" CHAT ",\"model\":\"gpt-4\"}", "model", 404},
+        {"chat/completions/input_tokens",
+         "{" CHAT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}", "tools", 400},
+        {"../apply-template", "{" CHAT ",\"odd\":1}", "odd", 400},
+        {"../tokenize", "{" CHAT ",\"content\":\"x\"}", "messages", 400},
+        {"../tokenize", "{" CHAT ",\"add_special\":true}", "add_special", 400},
+        {"../detokenize", "{\"tokens\":[1],\"model\":\"gpt-4\"}", "model", 404},
     };
 
     (void)state;
@@ -374,13 +395,36 @@ static void refusals_name_the_parameter(void **state)
         char path[64];
         json_t *o, *e;
 
-        snprintf(path, sizeof path, "/v1/%s", cases[i].path);
+        if (strncmp(cases[i].path, "../", 3))
+            snprintf(path, sizeof path, "/v1/%s", cases[i].path);
+        else
+            snprintf(path, sizeof path, "%s", cases[i].path + 2);
         o = post(path, cases[i].body, cases[i].status);
         e = json_object_get(o, "error");
         assert_non_null(string_at(e, "message"));
         assert_non_null(string_at(e, "type"));
         if (cases[i].param && (!string_at(e, "param") || strcmp(string_at(e, "param"), cases[i].param)))
             fail_msg("%s: param %s", cases[i].body, string_at(e, "param"));
+        json_decref(o);
+    }
+}
+
+/* What asks for what is so anyway, and two bounds of one length. */
+static void what_is_so_is_taken(void **state)
+{
+    static const char *const more[] = {
+        "\"reasoning_effort\":\"none\"", "\"chat_template_kwargs\":{\"enable_thinking\":false}",
+        "\"max_completion_tokens\":2,\"max_tokens\":30", "\"max_completion_tokens\":30,\"max_tokens\":2"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        char body[512];
+        json_t *o, *usage;
+
+        snprintf(body, sizeof body, "{\"ignore_eos\":true," CHAT ",%s%s}", more[i], i < 2 ? ",\"max_tokens\":2" : "");
+        o = post("/v1/chat/completions", body, 200);
+        usage = json_object_get(o, "usage");
+        assert_int_equal(json_integer_value(json_object_get(usage, "completion_tokens")), 2);
         json_decref(o);
     }
 }
@@ -599,6 +643,7 @@ int main(void)
         cmocka_unit_test(scores_are_those_of_logits),
         cmocka_unit_test(chats_tell_logarithms),
         cmocka_unit_test(refusals_name_the_parameter),
+        cmocka_unit_test(what_is_so_is_taken),
         cmocka_unit_test(a_prompt_too_long_is_told),
         cmocka_unit_test(models_tokens_and_templates),
         cmocka_unit_test(a_message_is_continued),

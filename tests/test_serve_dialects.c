@@ -144,6 +144,14 @@ static void messages_refuse_by_name(void **state)
         "{\"max_tokens\":5,\"messages\":[{\"role\":\"king\",\"content\":\"x\"}]}",
         "{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"source\":{}}]}]}",
         "{\"max_tokens\":5," MESSAGES ",\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000}}",
+        "{\"max_tokens\":5," MESSAGES ",\"thinking\":{\"type\":\"enabled\"}}", /* the template has none */
+        "{\"max_tokens\":5," MESSAGES ",\"thinking\":{\"type\":\"disabled\",\"odd\":1}}",
+        "{\"max_tokens\":5," MESSAGES ",\"tool_choice\":{\"type\":\"auto\",\"odd\":1}}",
+        "{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":\"x\",\"odd\":1}]}",
+        "{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\","
+        "\"citations\":[]}]}]}",
+        "{\"max_tokens\":5," MESSAGES ",\"system\":[{\"type\":\"text\",\"text\":\"x\",\"odd\":1}]}",
+        "{\"max_tokens\":5," MESSAGES ",\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"odd\":1}]}",
         "{\"max_tokens\":5," MESSAGES ",\"n\":2}",
         "{\"max_tokens\":5," MESSAGES ",\"system\":5}",
         "{\"max_tokens\":5," MESSAGES ",\"stop_sequences\":[1]}",
@@ -234,6 +242,13 @@ static void responses_refuse_by_name(void **state)
                  {"{\"input\":\"x\",\"text\":{\"format\":{\"type\":\"xml\"}}}", "text"},
                  {"{\"input\":\"x\",\"text\":{\"verbosity\":\"low\"}}", "text"},
                  {"{\"input\":\"x\",\"tools\":[{\"type\":\"web_search\"}]}", "tools"},
+                 {"{\"input\":\"x\",\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"odd\":1}]}", "tools"},
+                 {"{\"input\":\"x\",\"include\":[\"message.output_text.logprobs\"]}", "include"},
+                 {"{\"input\":\"x\",\"include\":\"y\"}", "include"},
+                 {"{\"input\":\"x\",\"reasoning\":{\"summary\":\"detailed\"}}", "reasoning"},
+                 {"{\"input\":\"x\",\"reasoning\":{\"effort\":\"high\"}}", "reasoning"},
+                 {"{\"input\":\"x\",\"reasoning\":{\"odd\":1}}", "reasoning"},
+                 {"{\"input\":\"x\",\"stream\":true,\"stream_options\":{\"odd\":1}}", "stream_options"},
                  {"{\"input\":\"x\",\"odd\":1}", "odd"}};
 
     (void)state;
@@ -245,6 +260,15 @@ static void responses_refuse_by_name(void **state)
         json_decref(o);
     }
     json_decref(post("/v1/responses/resp_1/cancel", "{}", 501));
+    /* what agents send */
+    json_decref(
+        post("/v1/responses",
+             "{\"input\":[{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":"
+             "\"x\"}]},{\"type\":\"reasoning\",\"summary\":[],\"content\":[{\"type\":\"reasoning_text\",\"text\":"
+             "\"t\"}]},{\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":"
+             "\"y\"}]},{\"role\":\"user\",\"content\":\"z\"}],\"include\":[\"reasoning.encrypted_content\"],"
+             "\"reasoning\":{\"summary\":\"auto\"},\"store\":false,\"max_output_tokens\":2}",
+             200));
 }
 
 int main(void)

@@ -242,6 +242,9 @@ static void what_is_no_stream_is_refused(void **state)
     r = client_ask(&server, "GET", "/v1/stream?conv_id=c-1", "Authorization: Bearer x\r\n", "", 0);
     assert_int_equal(r.status, 404);
     reply_free(&r);
+    r = client_ask(&server, "GET", "/v1/stream?conv_id=c-1", "x-api-key: x\r\n", "", 0);
+    assert_int_equal(r.status, 404);
+    reply_free(&r);
 }
 
 /* The client goes at once; the answer is there all the same, and is the one that it would have been. */

@@ -28,6 +28,7 @@ struct instance {
     struct ends ends;
     struct plan_shm *plan;
     uint64_t plan_bytes;
+    uint64_t beside; /* bytes of the budget that are left to who asks */
     struct plan_summary summary;
     struct calibration speeds;       /* that it was predicted with */
     bool predicted_by_sweep;         /* nothing was known of the disk: the first sweep told */
@@ -350,6 +351,31 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
     return last == best ? 0 : plan_so_many(i, settings, l, best, e);
 }
 
+static void keep_beside(struct instance *i, struct plan_settings *s, uint64_t bytes)
+{
+    s->host_memory += i->beside;
+    s->beside -= i->beside;
+    i->beside = bytes < s->host_memory ? bytes : s->host_memory;
+    s->host_memory -= i->beside;
+    s->beside += i->beside;
+}
+
+/* With what is kept for others; with the least of that where there is no memory for a run with more. */
+static int plan_beside(struct instance *i, struct plan_settings *settings, const struct instance_load *l,
+                       struct error *e)
+{
+    const struct instance_beside *b = &l->beside;
+    uint64_t bytes = b->share ? settings->host_memory / b->share : 0;
+    int rc;
+
+    if (b->share) bytes = bytes < b->least ? b->least : bytes > b->most ? b->most : bytes;
+    keep_beside(i, settings, bytes);
+    rc = plan_sequences(i, settings, l, e);
+    if (rc != -ENOMEM || bytes == b->least) return rc;
+    keep_beside(i, settings, b->least);
+    return plan_sequences(i, settings, l, e);
+}
+
 /* What the reader can read ahead between two sweeps takes so long. */
 static double read_ahead(const struct instance *i, const struct plan_costs *c)
 {
@@ -443,7 +469,7 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
         settings.sequences = l->sequences;
         if ((rc = draft_model_plan(i->small, &settings, e))) return rc;
     }
-    if ((rc = plan_sequences(i, &settings, l, e))) return rc;
+    if ((rc = plan_beside(i, &settings, l, e))) return rc;
     i->started = true;
     mps = choose_mps(i);
     rc = start_engine(i, mps, e);
@@ -523,6 +549,11 @@ struct template *instance_template(const struct instance *i)
 const struct options *instance_options(const struct instance *i)
 {
     return i->config.options;
+}
+
+uint64_t instance_beside(const struct instance *i)
+{
+    return i->beside;
 }
 
 struct scheduler *instance_scheduler(const struct instance *i)

@@ -30,6 +30,12 @@ struct instance_config {
     uint32_t guesses;                      /* of one sweep, at most */
 };
 
+/* Of the budget, what who asks keeps for himself: a share of it within bounds, and the least where all else would not fit. */
+struct instance_beside {
+    uint32_t share; /* 0: nothing */
+    uint64_t least, most;
+};
+
 /* What it will be asked to do at most; 0 in a number: one, or unknown. */
 struct instance_load {
     uint32_t prompt_tokens; /* of the longest prompt */
@@ -39,6 +45,7 @@ struct instance_load {
     uint32_t sequences;     /* at once */
     bool fewer;             /* or as many of them as the memory has room for, */
     bool fastest;           /* or as together give the most tokens per second: their KV rows are taken from the pins */
+    struct instance_beside beside;
 };
 
 int instance_load(struct instance **out, const struct instance_config *c, struct error *e);
@@ -59,6 +66,7 @@ uint32_t instance_context(const struct instance *i); /* tokens that a sequence m
 struct sampler_settings instance_sampling(const struct instance *i);
 void instance_end_tokens(const struct instance *i, const uint32_t **eos, size_t *count);
 
+uint64_t instance_beside(const struct instance *i); /* bytes of the budget that were left to who asks */
 const struct plan_shm *instance_plan(const struct instance *i);
 const struct plan_summary *instance_summary(const struct instance *i);
 const struct scheduler_times *instance_times(const struct instance *i);

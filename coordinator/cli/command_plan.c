@@ -16,6 +16,7 @@
 #include "coordinator/plan/speculate.h"
 #include "coordinator/plan/stored.h"
 #include "coordinator/plan/unpack.h"
+#include "coordinator/serve/room.h"
 
 static double step_of(const struct draft_model *small)
 {
@@ -58,25 +59,39 @@ static json_t *stored_json(const struct plan_shm *p)
     return o;
 }
 
+/* What a server with this budget would keep for requests. */
+static uint64_t room_of(uint64_t budget)
+{
+    uint64_t bytes = budget / ROOM_SHARE;
+
+    return bytes < ROOM_LEAST ? ROOM_LEAST : bytes > ROOM_MOST ? ROOM_MOST : bytes;
+}
+
 /* Several answers in the same sweeps. */
-static json_t *answers_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+static json_t *answers_json(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v,
+                            uint64_t room)
 {
     uint32_t n = p->run.sequences;
     double seconds = plan_sweep_seconds(s, p, v, n);
 
-    return json_pack("{s:I,s:f,s:f,s:I}", "answers", (json_int_t)n, "seconds_per_sweep", seconds, "tokens_per_second",
-                     n / seconds, "positions_each",
-                     (json_int_t)((p->run.kv_rows - plan_guess_rows(p->run.guesses)) / n));
+    return json_pack("{s:I,s:f,s:f,s:I,s:{s:I,s:I}}", "answers", (json_int_t)n, "seconds_per_sweep", seconds,
+                     "tokens_per_second", n / seconds, "positions_each",
+                     (json_int_t)((p->run.kv_rows - plan_guess_rows(p->run.guesses)) / n), "serve", "request_bytes",
+                     (json_int_t)room, "connections", (json_int_t)room_share(room).connections);
 }
 
-static void print_answers(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v)
+static void print_answers(const struct plan_summary *s, const struct plan_shm *p, const struct calibration *v,
+                          uint64_t room)
 {
     uint32_t n = p->run.sequences;
+    char a[32];
     double seconds = plan_sweep_seconds(s, p, v, n);
 
     if (n < 2) return;
     printf("%u answers at once: %.3g s a sweep, %.3g tokens/s together; the KV cache has %u positions for each.\n", n,
            seconds, n / seconds, (p->run.kv_rows - plan_guess_rows(p->run.guesses)) / n);
+    printf("A server keeps %s of the memory for requests: %u connections, and what they bring and are answered.\n",
+           value_size_text(room, a, sizeof a), room_share(room).connections);
 }
 
 static int print_json(const struct plan_settings *settings, const struct plan_summary *s, const struct plan_shm *p,
@@ -111,7 +126,8 @@ static int print_json(const struct plan_settings *settings, const struct plan_su
     if (o && x->plan) json_object_set_new(o, "packed", packed_plan_json(x));
     if (o && (forms = form_plans_json(f))) json_object_set_new(o, "forms", forms);
     if (o && h->hosts.count) json_object_set_new(o, "hosts", hosts_plan_json(h));
-    if (o && p->run.sequences > 1) json_object_set_new(o, "parallel", answers_json(s, p, v));
+    if (o && p->run.sequences > 1)
+        json_object_set_new(o, "parallel", answers_json(s, p, v, room_of(settings->host_memory)));
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
              ? 0
              : error_set(e, EIO, "cannot write the plan");
@@ -231,7 +247,7 @@ static void print_human(const struct plan_settings *settings, const struct plan_
            v->disk_measured ? "measured" : "assumed", s->predicted_seconds_per_token, s->bottleneck);
     print_speculation(s, p, v);
     if (small && p->run.guesses) print_small(s, p, v, small);
-    print_answers(s, p, v);
+    print_answers(s, p, v, room_of(settings->host_memory));
     printf("A prompt takes %.3g s for each of its tokens, %u in a sweep.\n", s->predicted_seconds_per_prompt_token,
            s->max_positions);
     if (s->host_gain > 0) printf("One more GB of memory would save %.3g s of each token.\n", s->host_gain);

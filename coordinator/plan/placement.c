@@ -414,12 +414,14 @@ static int refuse_host(const struct draft *d)
     const char *what = d->s->host_memory_given ? "--host-memory is" : "free host memory is";
 
     if (d->s->text_measured || least > c->host) least += MEASURE_BYTES;
+    least += d->s->beside;
     return error_set(
         d->e, ENOMEM,
         "%s %s; the smallest that would do is %lluM (ring %s, KV cache of %u positions %s, activations of %u "
         "positions %s, processes and the rest %s)",
-        what, mib(d->s->host_memory, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1), d->r->kv_rows,
-        mib(kv, r2), d->r->max_positions, mib(sweep, r3), mib(c->host - c->arena - kv - sweep, r4));
+        what, mib(d->s->host_memory + d->s->beside, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1),
+        d->r->kv_rows, mib(kv, r2), d->r->max_positions, mib(sweep, r3),
+        mib(c->host - c->arena - kv - sweep + d->s->beside, r4));
 }
 
 static int refuse_device(const struct draft *d)

@@ -32,6 +32,7 @@ struct plan_settings {
     /* budgets of all processes together, known numbers */
     uint64_t host_memory;   /* what the run may use; shared memory, page tables and the processes themselves included */
     uint64_t device_memory; /* cuda: of the chosen device */
+    uint64_t beside;        /* of the budget, what others have of it: host_memory is without that */
     bool host_memory_given, device_memory_given; /* by the user: messages then name the flag */
     uint64_t shm_free;                           /* room for the arena in /dev/shm; UINT64_MAX: no matter */
     uint64_t text_bytes;                         /* what tokenizer and templates take in the coordinator; 0: a guess */

@@ -131,11 +131,12 @@ static int read_stop(struct ask *a, const json_t *body, struct fault *f)
 
 int ask_max_tokens(struct ask *a, const struct facts *x, const json_t *body, struct fault *f)
 {
-    int64_t least = a->api == ASK_COMPLETION ? 0 : 1, n = x->max_tokens;
+    int64_t least = a->api == ASK_COMPLETION ? 0 : 1, n = x->max_tokens, all = INT32_MAX;
 
     if (body_whole(body, "max_tokens", least, INT32_MAX, &n, f)) return -1;
-    if (a->api == ASK_CHAT && body_whole(body, "max_completion_tokens", least, INT32_MAX, &n, f)) return -1;
-    a->max_tokens = (uint64_t)n;
+    if (a->api == ASK_CHAT && body_whole(body, "max_completion_tokens", least, INT32_MAX, &all, f)) return -1;
+    if (body_field(body, "max_completion_tokens") && !body_field(body, "max_tokens")) n = all;
+    a->max_tokens = (uint64_t)(n < all ? n : all); /* both hold */
     return 0;
 }
 
@@ -151,6 +152,8 @@ static int read_stream(struct ask *a, const json_t *body, struct fault *f)
     if (!rc) rc = body_bool(body, "return_progress", &a->progress, f);
     if (!rc) rc = body_bool(body, "ignore_eos", &a->ignore_eos, f);
     if (!rc) rc = body_real(body, "timeout_s", 0, 1e9, &a->timeout_s, f);
+    if (!rc && a->progress && !a->stream)
+        rc = fault_set(f, 400, "return_progress", NULL, "return_progress is for streams: stream is not true");
     if (rc || !o) return rc;
     if (!json_is_object(o)) return fault_set(f, 400, "stream_options", NULL, "stream_options must be an object");
     if (!a->stream)

@@ -57,6 +57,11 @@ void ask_free(struct ask *a);
 int ask_chat_prompt(const struct facts *x, const json_t *body, const json_t *tools, struct token_ids *ids, char **text,
                     size_t *bytes, const char **close, struct fault *f);
 
+/* Is this model served? name: as it was asked for. */
+int ask_model(const struct facts *x, const json_t *body, char *name, size_t room, struct fault *f);
+/* Is every parameter one of a chat's? For those that only want its prompt. */
+int ask_chat_known(const json_t *body, struct fault *f);
+
 /* ---- for ask_*.c ---- */
 
 /* What both ways of asking share: sampling, lengths, stop texts, streaming. */
@@ -69,5 +74,3 @@ int ask_messages_chat(json_t **chat, const json_t *body, bool count, struct faul
 int ask_tools(struct ask *a, const struct facts *x, const json_t *body, bool *forced, struct fault *f);
 /* Then the form of the answer is that of calls. lead: as forms_read(). */
 int ask_force(struct ask *a, const struct facts *x, const json_t *body, const char *lead, struct fault *f);
-/* Is this model served? */
-int ask_model(const struct facts *x, const json_t *body, char *name, size_t room, struct fault *f);

@@ -8,6 +8,7 @@
 #include "coordinator/serve/ask.h"
 #include "coordinator/serve/body.h"
 #include "coordinator/serve/forms.h"
+#include "coordinator/serve/room.h"
 #include "coordinator/source/template.h"
 
 static const char *const known[] = {
@@ -136,24 +137,68 @@ static int read_messages(json_t *list, const json_t *body, struct fault *f)
 
 /* ---- the prompt ---- */
 
-/* Variables of the template beside the messages. */
-static int add_vars(json_t *vars, const json_t *body, struct fault *f)
+static bool stands_in(const char *text, size_t bytes, const char *name)
 {
-    json_t *given = body_field(body, "chat_template_kwargs"), *effort = body_field(body, "reasoning_effort"), *v;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+    size_t n = strlen(name);
+
+    for (const char *at = text; n && (at = memmem(at, bytes - (size_t)(at - text), name, n)); at++)
+        if ((at == text || !strchr(letters, at[-1])) && (at + n == text + bytes || !strchr(letters, at[n])))
+            return true;
+    return false;
+}
+
+/* Does the template ask for this variable? What it never looks at would be ignored. */
+static bool has_variable(const struct facts *x, const char *name)
+{
+    size_t n, m;
+    const char *usual = template_text(x->template, false, &n), *tools = template_text(x->template, true, &m);
+
+    return stands_in(usual, n, name) || stands_in(tools, m, name);
+}
+
+/* A template that knows no thinking leaves nothing to switch off. */
+static bool never_thinks(const struct facts *x)
+{
+    size_t n;
+    const char *text = template_text(x->template, false, &n);
+
+    return !memmem(text, n, "think", 5);
+}
+
+static int add_effort(json_t *vars, const struct facts *x, const json_t *body, struct fault *f)
+{
+    json_t *effort = body_field(body, "reasoning_effort");
+    bool none;
+
+    if (!effort) return 0;
+    if (!json_is_string(effort)) return fault_set(f, 400, "reasoning_effort", NULL, "reasoning_effort must be a text");
+    none = !strcmp(json_string_value(effort), "none");
+    if (!has_variable(x, "reasoning_effort") && !(none && (has_variable(x, "enable_thinking") || never_thinks(x))))
+        return fault_set(f, 400, "reasoning_effort", "unsupported_parameter",
+                         "reasoning_effort: this model's chat template knows no %s",
+                         none ? "way not to think" : "effort");
+    json_object_set(vars, "reasoning_effort", effort);
+    if (none) json_object_set_new(vars, "enable_thinking", json_false());
+    return 0;
+}
+
+/* Variables of the template beside the messages. */
+static int add_vars(json_t *vars, const struct facts *x, const json_t *body, struct fault *f)
+{
+    static const char name[] = "chat_template_kwargs";
+    json_t *given = body_field(body, name), *v;
     const char *key;
 
-    if (effort && !json_is_string(effort))
-        return fault_set(f, 400, "reasoning_effort", NULL, "reasoning_effort must be a text");
-    if (effort) json_object_set(vars, "reasoning_effort", effort);
-    if (effort && !strcmp(json_string_value(effort), "none"))
-        json_object_set_new(vars, "enable_thinking", json_false());
-    if (given && !json_is_object(given))
-        return fault_set(f, 400, "chat_template_kwargs", NULL, "chat_template_kwargs must be an object");
+    if (add_effort(vars, x, body, f)) return -1;
+    if (given && !json_is_object(given)) return fault_set(f, 400, name, NULL, "%s must be an object", name);
     json_object_foreach(given, key, v)
     {
         if (!strcmp(key, "messages") || !strcmp(key, "tools") || !strcmp(key, "add_generation_prompt"))
-            return fault_set(f, 400, "chat_template_kwargs", NULL, "chat_template_kwargs: %s has its own parameter",
-                             key);
+            return fault_set(f, 400, name, NULL, "%s: %s has its own parameter", name, key);
+        if (!has_variable(x, key) && !(!strcmp(key, "enable_thinking") && json_is_false(v) && never_thinks(x)))
+            return fault_set(f, 400, name, "unsupported_parameter",
+                             "%s: this model's chat template has no variable %.60s", name, key);
         json_object_set(vars, key, v);
     }
     return 0;
@@ -181,11 +226,53 @@ static int cut_behind(const json_t *list, char *text, size_t *bytes, struct faul
                      "the chat template does not keep the final message as it is: it cannot be continued");
 }
 
+#define RENDER_LEAST                                                                                                   \
+    ((size_t)256 << 10) /* for values and texts of a rendering, and so many times the messages' texts */
+#define RENDER_TIMES 8u
+#define RENDER_MORE  8u /* as much where that did not do */
+#define RENDER_MOST  ((size_t)512 << 20)
+#define RENDER_MS    5000 /* to wait for room */
+
+/* Bytes of the texts in a value. */
+static size_t text_bytes(const json_t *v)
+{
+    size_t n = json_string_length(v), i;
+    const char *key;
+    json_t *o;
+
+    json_array_foreach(v, i, o) n += text_bytes(o) + 16;
+    json_object_foreach((json_t *)v, key, o) n += text_bytes(o) + strlen(key) + 16;
+    return n;
+}
+
+/* What a template holds is not known before it has run: it gets more where little did not do, as far as there is room. */
+static int render_within(const struct facts *x, json_t *vars, char **text, size_t *bytes, struct fault *f)
+{
+    size_t most = room_most(x->room) / 2, held = RENDER_LEAST + RENDER_TIMES * text_bytes(vars);
+    struct error e = {0};
+    int rc;
+
+    if (most > RENDER_MOST) most = RENDER_MOST;
+    for (;; held *= RENDER_MORE) {
+        if (held > most) held = most;
+        if (!room_take(x->room, held, RENDER_MS)) {
+            fault_set(f, 503, NULL, "busy", "there is no memory for more prompts now");
+            f->retry_after = 5;
+            return -1;
+        }
+        rc = template_render_within(x->template, vars, NULL, held, text, bytes, &e);
+        room_give(x->room, held);
+        if (rc != -E2BIG || held == most) break;
+        e = (struct error){0};
+    }
+    if (!rc) return 0;
+    return fault_set(f, rc == -ENOMEM ? 500 : 400, "messages", NULL, "the chat template: %.400s", e.text);
+}
+
 static int render(const struct facts *x, const json_t *list, const json_t *body, const json_t *tools, char **text,
                   size_t *bytes, struct fault *f)
 {
     bool go_on = false, generation;
-    struct error e = {0};
     json_t *vars;
     int rc;
 
@@ -198,9 +285,8 @@ static int render(const struct facts *x, const json_t *list, const json_t *body,
     vars = json_pack("{s:O,s:b}", "messages", (json_t *)list, "add_generation_prompt", generation);
     if (!vars) return fault_set(f, 500, NULL, NULL, "out of memory");
     if (tools) json_object_set(vars, "tools", (json_t *)tools);
-    rc = add_vars(vars, body, f);
-    if (!rc && template_render(x->template, vars, NULL, text, bytes, &e))
-        rc = fault_set(f, e.code == ENOMEM ? 500 : 400, "messages", NULL, "the chat template: %.400s", e.text);
+    rc = add_vars(vars, x, body, f);
+    if (!rc) rc = render_within(x, vars, text, bytes, f);
     json_decref(vars);
     if (!rc && go_on && (rc = cut_behind(list, *text, bytes, f))) {
         free(*text);
@@ -264,6 +350,11 @@ static int read_formats(struct ask *a, const json_t *body, struct fault *f)
         return fault_set(f, 400, "reasoning_format", NULL, "reasoning_format must be auto, deepseek or none");
     a->raw_reasoning = !strcmp(reasoning, "none");
     return 0;
+}
+
+int ask_chat_known(const json_t *body, struct fault *f)
+{
+    return body_known(body, known, f);
 }
 
 int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct fault *f)

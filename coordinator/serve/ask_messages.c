@@ -16,6 +16,31 @@ static int memory(struct fault *f)
     return fault_set(f, 500, NULL, NULL, "out of memory");
 }
 
+/* What a block may have; cache_control: what can be shared is shared anyway. NULL: there is no such block. */
+static const char *const *block_keys(const char *type)
+{
+    static const char *const text[] = {"type", "text", "cache_control", NULL};
+    static const char *const result[] = {"type", "tool_use_id", "content", "is_error", "cache_control", NULL};
+    static const char *const use[] = {"type", "id", "name", "input", "caller", "cache_control", NULL};
+    static const char *const thinking[] = {"type", "thinking", "signature", NULL};
+    static const char *const redacted[] = {"type", "data", NULL};
+
+    if (!type) return NULL;
+    return !strcmp(type, "text")                ? text
+           : !strcmp(type, "tool_result")       ? result
+           : !strcmp(type, "tool_use")          ? use
+           : !strcmp(type, "thinking")          ? thinking
+           : !strcmp(type, "redacted_thinking") ? redacted
+                                                : NULL;
+}
+
+static int check_block(const json_t *block, const char *param, struct fault *f)
+{
+    const char *const *keys = block_keys(json_string_value(body_field(block, "type")));
+
+    return keys ? body_part_known(block, param, keys, f) : 0; /* others are refused where they are met */
+}
+
 /* A text, or the texts of a list of blocks; NULL: f says why. */
 static json_t *text_of(const json_t *content, const char *param, struct fault *f)
 {
@@ -33,6 +58,10 @@ static json_t *text_of(const json_t *content, const char *param, struct fault *f
             buffer_free(&text);
             fault_set(f, 400, param, NULL, "%s: a block of the type %.40s is not supported: texts only", param,
                       type ? type : "nothing");
+            return NULL;
+        }
+        if (check_block(block, param, f)) {
+            buffer_free(&text);
             return NULL;
         }
         if (i) buffer_append_byte(&text, '\n');
@@ -84,6 +113,7 @@ static int gather(struct gathered *g, json_t *list, const json_t *block, bool us
     const char *type = json_string_value(body_field(block, "type"));
     json_t *text = body_field(block, type && !strcmp(type, "thinking") ? "thinking" : "text");
 
+    if (check_block(block, "messages", f)) return -1;
     if (type && !strcmp(type, "text") && json_is_string(text)) {
         if (g->text.bytes) buffer_append_byte(&g->text, '\n');
         buffer_append(&g->text, json_string_value(text), json_string_length(text));
@@ -115,6 +145,7 @@ static int finish(struct gathered *g, json_t *list, const char *role, bool resul
 
 static int add_message(json_t *list, const json_t *m, size_t number, struct fault *f)
 {
+    static const char *const keys[] = {"role", "content", NULL};
     const char *role = json_string_value(body_field(m, "role"));
     json_t *content = body_field(m, "content"), *block;
     bool user = role && !strcmp(role, "user"), result = false;
@@ -126,6 +157,7 @@ static int add_message(json_t *list, const json_t *m, size_t number, struct faul
         return fault_set(f, 400, "messages", NULL, "messages[%zu]: role must be user or assistant", number);
     if (!json_is_string(content) && !json_is_array(content))
         return fault_set(f, 400, "messages", NULL, "messages[%zu]: content must be a text or a list of blocks", number);
+    if (body_part_known(m, "messages", keys, f)) return -1;
     if (json_is_string(content)) return add(list, json_pack("{s:s,s:O}", "role", role, "content", content), f);
     json_array_foreach(content, i, block)
     {
@@ -143,6 +175,7 @@ static int add_message(json_t *list, const json_t *m, size_t number, struct faul
 
 static int read_tools(json_t *chat, const json_t *body, struct fault *f)
 {
+    static const char *const keys[] = {"type", "name", "description", "input_schema", "strict", "cache_control", NULL};
     json_t *tools = body_field(body, "tools"), *tool, *list;
     size_t i;
 
@@ -157,6 +190,7 @@ static int read_tools(json_t *chat, const json_t *body, struct fault *f)
 
         if (!json_is_string(name) || (type && strcmp(type, "custom")))
             return fault_set(f, 400, "tools", NULL, "tools[%zu]: a name and an input_schema are needed", i);
+        if (body_part_known(tool, "tools", keys, f)) return -1;
         function = json_pack("{s:O}", "name", name);
         if (function && schema) json_object_set(function, "parameters", schema);
         if (function && about) json_object_set(function, "description", about);
@@ -167,10 +201,12 @@ static int read_tools(json_t *chat, const json_t *body, struct fault *f)
 
 static int read_choice(json_t *chat, const json_t *body, struct fault *f)
 {
+    static const char *const keys[] = {"type", "name", "disable_parallel_tool_use", NULL};
     json_t *choice = body_field(body, "tool_choice"), *value, *one;
     const char *type = json_string_value(body_field(choice, "type"));
 
     if (!choice) return 0;
+    if (body_part_known(choice, "tool_choice", keys, f)) return -1;
     if (!type) return fault_set(f, 400, "tool_choice", NULL, "tool_choice must be an object with a type");
     one = body_field(choice, "disable_parallel_tool_use");
     if (one && json_is_true(one)) json_object_set_new(chat, "parallel_tool_calls", json_false());
@@ -183,17 +219,25 @@ static int read_choice(json_t *chat, const json_t *body, struct fault *f)
 
 static int read_thinking(json_t *chat, const json_t *body, struct fault *f)
 {
-    json_t *thinking = body_field(body, "thinking"), *vars;
+    static const char *const keys[] = {"type", "budget_tokens", NULL};
+    json_t *thinking = body_field(body, "thinking"), *vars = NULL;
+    json_t *given = json_object_get(chat, "chat_template_kwargs");
     const char *type = json_string_value(body_field(thinking, "type"));
 
     if (!thinking) return 0;
+    if (body_part_known(thinking, "thinking", keys, f)) return -1;
     if (!type || (strcmp(type, "enabled") && strcmp(type, "disabled") && strcmp(type, "adaptive")))
         return fault_set(f, 400, "thinking", NULL, "thinking: type must be enabled, adaptive or disabled");
     if (body_field(thinking, "budget_tokens"))
         return fault_set(f, 400, "thinking", "unsupported_parameter",
                          "thinking: budget_tokens is not supported by this server; max_tokens bounds the whole answer");
-    vars = json_pack("{s:b}", "enable_thinking", strcmp(type, "disabled") != 0);
-    return !vars || json_object_set_new(chat, "chat_template_kwargs", vars) ? memory(f) : 0;
+    if (!strcmp(type, "adaptive")) return 0;       /* as the model does by itself */
+    if (given && !json_is_object(given)) return 0; /* refused where it is read */
+    vars = given ? json_copy(given) : json_object();
+    if (!vars || json_object_set_new(vars, "enable_thinking", json_boolean(strcmp(type, "disabled") != 0)) ||
+        json_object_set_new(chat, "chat_template_kwargs", vars))
+        return memory(f);
+    return 0;
 }
 
 static int read_messages(json_t *chat, const json_t *body, struct fault *f)
@@ -248,5 +292,8 @@ int ask_messages(struct ask **out, const struct facts *x, const json_t *body, st
     }
     if (!rc) (*out)->api = ASK_MESSAGES;
     if (rc && !strcmp(f->param, "stop")) snprintf(f->param, sizeof f->param, "stop_sequences");
+    if (rc && !strcmp(f->param, "chat_template_kwargs") && body_field(body, "thinking") &&
+        !body_field(body, "chat_template_kwargs"))
+        snprintf(f->param, sizeof f->param, "thinking");
     return rc;
 }

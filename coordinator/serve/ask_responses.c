@@ -66,6 +66,44 @@ static int add_output(json_t *list, const json_t *item, size_t number, struct fa
     return add(list, json_pack("{s:s,s:s,s:O}", "role", "tool", "tool_call_id", id, "content", output), f);
 }
 
+/* What was thought belongs to the answer or the calls behind it. */
+static int add_thought(json_t *list, const json_t *item, size_t number, struct fault *f)
+{
+    json_t *content = body_field(item, "content"), *part, *m;
+    struct buffer text = {0};
+    size_t i;
+
+    if (content && !json_is_array(content))
+        return fault_set(f, 400, "input", NULL, "input[%zu]: content must be a list", number);
+    json_array_foreach(content, i, part)
+    {
+        json_t *t = body_field(part, "text");
+
+        buffer_append(&text, json_is_string(t) ? json_string_value(t) : "", json_string_length(t));
+    }
+    if (!text.bytes && !text.failed) return 0;
+    m = text.failed ? NULL
+                    : json_pack("{s:s,s:s,s:s%}", "role", "assistant", "content", "", "reasoning_content",
+                                text.data ? text.data : "", text.bytes);
+    buffer_free(&text);
+    return add(list, m, f);
+}
+
+static bool is_thought(const json_t *m)
+{
+    return json_object_get(m, "reasoning_content") && !json_object_get(m, "tool_calls") &&
+           !json_string_length(json_object_get(m, "content"));
+}
+
+static int add_message(json_t *list, json_t *role, json_t *content, struct fault *f)
+{
+    json_t *m = last(list);
+
+    if (is_thought(m) && json_is_string(role) && !strcmp(json_string_value(role), "assistant"))
+        return json_object_set(m, "content", content) ? memory(f) : 0;
+    return add(list, json_pack("{s:O,s:O}", "role", role, "content", content), f);
+}
+
 static int add_item(json_t *list, const json_t *item, size_t number, struct fault *f)
 {
     const char *type = json_string_value(body_field(item, "type"));
@@ -73,10 +111,10 @@ static int add_item(json_t *list, const json_t *item, size_t number, struct faul
 
     if (type && !strcmp(type, "function_call")) return add_call(list, item, number, f);
     if (type && !strcmp(type, "function_call_output")) return add_output(list, item, number, f);
-    if (type && !strcmp(type, "reasoning")) return 0; /* what was thought is not given to the model again */
+    if (type && !strcmp(type, "reasoning")) return add_thought(list, item, number, f);
     if (type && strcmp(type, "message")) return bad_item(f, number, type);
     if (!role || !content) return bad_item(f, number, "message without role or content");
-    return add(list, json_pack("{s:O,s:O}", "role", role, "content", content), f);
+    return add_message(list, role, content, f);
 }
 
 static int read_input(json_t *chat, const json_t *body, struct fault *f)
@@ -99,7 +137,7 @@ static int read_input(json_t *chat, const json_t *body, struct fault *f)
 /* Tools are flat here. */
 static int read_tools(json_t *chat, const json_t *body, struct fault *f)
 {
-    static const char *const keys[] = {"name", "description", "parameters", "strict", NULL};
+    static const char *const keys[] = {"name", "description", "parameters", "strict", "type", NULL};
     json_t *tools = body_field(body, "tools"), *choice = body_field(body, "tool_choice"), *tool, *list = NULL;
     size_t i;
 
@@ -110,7 +148,11 @@ static int read_tools(json_t *chat, const json_t *body, struct fault *f)
         const char *type = json_string_value(body_field(tool, "type"));
         json_t *function = json_object();
 
-        for (size_t k = 0; keys[k]; k++)
+        if (type && !strcmp(type, "function") && body_part_known(tool, "tools", keys, f)) {
+            json_decref(function);
+            return -1;
+        }
+        for (size_t k = 0; keys[k + 1]; k++)
             if (body_field(tool, keys[k])) json_object_set(function, keys[k], body_field(tool, keys[k]));
         if (add(list, json_pack("{s:s,s:o}", "type", type ? type : "", "function", function), f)) return -1;
     }
@@ -139,12 +181,46 @@ static int read_format(json_t *chat, const json_t *body, struct fault *f)
     return !own || json_object_set_new(chat, "response_format", own) ? memory(f) : 0;
 }
 
+static int check_reasoning(json_t *chat, const json_t *body, struct fault *f)
+{
+    static const char *const known_parts[] = {"effort", "summary", NULL};
+    json_t *reasoning = body_field(body, "reasoning"), *effort, *summary;
+
+    if (body_part_known(reasoning, "reasoning", known_parts, f)) return -1;
+    effort = body_field(reasoning, "effort");
+    summary = body_field(reasoning, "summary");
+    if (summary && (!json_is_string(summary) || strcmp(json_string_value(summary), "auto")))
+        return fault_set(f, 400, "reasoning", "unsupported_parameter",
+                         "reasoning: summary may be auto: what was thought is told whole, and not summed up");
+    return effort && json_object_set(chat, "reasoning_effort", effort) ? memory(f) : 0;
+}
+
+/* What was thought is told as it is, so that nothing encrypted has to be kept. */
+static int check_include(const json_t *body, struct fault *f)
+{
+    json_t *include = body_field(body, "include"), *v;
+    size_t i;
+
+    if (include && !json_is_array(include)) return fault_set(f, 400, "include", NULL, "include must be a list");
+    json_array_foreach(include, i, v)
+    {
+        const char *what = json_string_value(v);
+
+        if (!what || strcmp(what, "reasoning.encrypted_content"))
+            return fault_set(f, 400, "include", "unsupported_parameter", "include: %.60s is not supported here",
+                             what ? what : "what is no text");
+    }
+    return 0;
+}
+
 static int check_rest(json_t *chat, const json_t *body, struct fault *f)
 {
+    static const char *const streaming[] = {"include_obfuscation", NULL};
     const char *truncation = "disabled";
-    json_t *effort = body_field(body_field(body, "reasoning"), "effort");
     bool background = false;
 
+    if (check_include(body, f) || body_part_known(body_field(body, "stream_options"), "stream_options", streaming, f))
+        return -1;
     if (body_bool(body, "background", &background, f) || body_text(body, "truncation", &truncation, f)) return -1;
     if (background)
         return fault_set(f, 400, "background", NULL,
@@ -155,7 +231,7 @@ static int check_rest(json_t *chat, const json_t *body, struct fault *f)
     if (body_field(body, "top_logprobs"))
         return fault_set(f, 400, "top_logprobs", NULL,
                          "top_logprobs is not supported here: /v1/chat/completions has it");
-    return effort && json_object_set(chat, "reasoning_effort", effort) ? memory(f) : 0;
+    return check_reasoning(chat, body, f);
 }
 
 static int make_chat(json_t *chat, const json_t *body, struct fault *f)
@@ -207,8 +283,10 @@ static json_t *frame_of(const json_t *body)
 /* Names of parameters as this API has them. */
 static void rename_param(struct fault *f)
 {
-    static const char *const names[][2] = {
-        {"messages", "input"}, {"max_tokens", "max_output_tokens"}, {"response_format", "text"}};
+    static const char *const names[][2] = {{"messages", "input"},
+                                           {"max_tokens", "max_output_tokens"},
+                                           {"response_format", "text"},
+                                           {"reasoning_effort", "reasoning"}};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(f->param, names[i][0])) {

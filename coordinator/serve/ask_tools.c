@@ -11,6 +11,8 @@
 
 static int check_tool(const json_t *tool, size_t i, struct fault *f)
 {
+    static const char *const known[] = {"type", "function", NULL};
+    static const char *const inside[] = {"name", "description", "parameters", "strict", NULL};
     json_t *function = body_field(tool, "function");
     const char *type = json_string_value(body_field(tool, "type"));
     json_t *parameters = body_field(function, "parameters");
@@ -21,7 +23,8 @@ static int check_tool(const json_t *tool, size_t i, struct fault *f)
         return fault_set(f, 400, "tools", NULL, "tools[%zu]: function.name is missing", i);
     if (parameters && !json_is_object(parameters))
         return fault_set(f, 400, "tools", NULL, "tools[%zu]: function.parameters must be a schema", i);
-    return 0;
+    if (body_part_known(tool, "tools", known, f)) return -1;
+    return body_part_known(function, "tools", inside, f);
 }
 
 /* "required", or the name that must be called. false: neither. */

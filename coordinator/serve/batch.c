@@ -142,7 +142,6 @@ static int collect(struct run *r, struct error *e)
 
 static int submit(struct run *r, struct batch_line *l, struct error *e)
 {
-    static const struct buffer none;
     struct fault f = {0};
     struct ask *a;
     struct job *j;
@@ -156,7 +155,7 @@ static int submit(struct run *r, struct batch_line *l, struct error *e)
     }
     json_decref(l->body);
     l->body = NULL;
-    if (!(j = job_new(&r->facts, a, l->url, &none, ""))) return error_set(e, ENOMEM, "out of memory");
+    if (!(j = job_new(&r->facts, a, l->url, (struct buffer){0}, 0, ""))) return error_set(e, ENOMEM, "out of memory");
     if (work_submit(r->work, j, &f)) {
         job_release(j);
         return error_set(e, EIO, "%.500s", f.text);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "coordinator/serve/answers.h"
 #include "coordinator/serve/forms.h"
@@ -37,6 +38,17 @@ void choice_free(struct choice *c)
     free(c->positions);
     c->completion = NULL;
     c->positions = NULL;
+}
+
+size_t choice_bytes(const struct choice *c)
+{
+    size_t each = (1 + (size_t)c->logprobs.top) * sizeof *c->logprobs.entry;
+    size_t n = c->text.capacity + c->thought.capacity + c->logprobs.room * each;
+
+    for (uint32_t i = 0; i < c->calls; i++)
+        n += sizeof *c->call + strlen(c->call[i].name) + strlen(c->call[i].arguments);
+    if (c->positions) n += choice_prompt(c)->count * sizeof *c->positions;
+    return n;
 }
 
 const struct token_ids *choice_prompt(const struct choice *c)

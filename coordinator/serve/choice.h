@@ -61,6 +61,7 @@ struct choice {
 
 void choice_init(struct choice *c, struct job *j, uint32_t index);
 void choice_free(struct choice *c);
+size_t choice_bytes(const struct choice *c); /* that it has gathered: texts, logarithms, calls */
 
 const struct token_ids *choice_prompt(const struct choice *c);
 uint32_t choice_limit(const struct choice *c); /* tokens that its sequence may have */

@@ -8,9 +8,8 @@
 #include "coordinator/serve/forms.h"
 #include "coordinator/source/template.h"
 
-#define ANSWERS_EACH  4                 /* that are kept, for each that may run */
-#define ANSWERS_BYTES ((size_t)8 << 20) /* of their texts and tokens */
-#define MAX_TOKENS    512               /* a forgotten max_tokens must not cost a day */
+#define ANSWERS_EACH 4   /* that are kept, for each that may run */
+#define MAX_TOKENS   512 /* a forgotten max_tokens must not cost a day */
 
 static void name_model(char *out, size_t room, const char *path)
 {
@@ -72,9 +71,9 @@ int facts_open(struct facts *x, struct instance *i, struct error *e)
     return forms_open(&x->forms, x->tokenizer, x->vocab, e);
 }
 
-int facts_match_answers(struct facts *x, struct error *e)
+int facts_match_answers(struct facts *x, size_t bytes, struct error *e)
 {
-    struct answers_config c = {.tokenizer = x->tokenizer, .most = ANSWERS_EACH * x->parallel, .bytes = ANSWERS_BYTES};
+    struct answers_config c = {.tokenizer = x->tokenizer, .most = ANSWERS_EACH * x->parallel, .bytes = bytes};
 
     return !x->template || instance_plan(x->instance)->states.count ? 0 : answers_open(&x->answers, &c, e);
 }

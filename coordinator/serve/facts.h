@@ -12,6 +12,7 @@
 
 struct forms;
 struct answers;
+struct room;
 
 struct facts {
     struct instance *instance;
@@ -32,6 +33,7 @@ struct facts {
     uint32_t parallel;       /* sequences at once */
     uint32_t max_tokens;     /* of an answer, where a request says nothing */
     struct forms *forms;     /* of answers: its own lock */
+    struct room *room;       /* for what requests hold; NULL: no matter */
     struct answers *answers; /* what chats were told, for those that go on; its own lock. NULL: not kept */
     int64_t created;         /* seconds since 1970 */
 };
@@ -40,7 +42,7 @@ struct facts {
 uint32_t facts_max_tokens(const struct options *o);
 /* Of an instance that was started, and outlives the facts. */
 int facts_open(struct facts *x, struct instance *i, struct error *e);
-/* Chats that go on from an answer take its tokens over, where rows of the cache can be shared. */
-int facts_match_answers(struct facts *x, struct error *e);
+/* Chats that go on from an answer take its tokens over, where rows of the cache can be shared. bytes: to keep them in. */
+int facts_match_answers(struct facts *x, size_t bytes, struct error *e);
 void facts_close(struct facts *x);
 bool facts_serves(const struct facts *x, const char *model);

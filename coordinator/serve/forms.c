@@ -52,11 +52,15 @@ const struct grammar_vocabulary *forms_vocabulary(struct forms *f)
 static int find_schema(json_t **out, const json_t *body, struct fault *f)
 {
     static const char name[] = "response_format";
+    static const char *const known[] = {"type", "json_schema", "schema", NULL};
+    static const char *const inside[] = {"type", "name", "description", "schema", "strict", NULL};
     json_t *format = body_field(body, name), *o;
     const char *type = json_string_value(body_field(format, "type"));
 
     *out = NULL;
     if (!format) return 0;
+    if (body_part_known(format, name, known, f) || body_part_known(body_field(format, "json_schema"), name, inside, f))
+        return -1;
     if (!type) return fault_set(f, 400, name, NULL, "response_format must be an object with a type");
     if (!strcmp(type, "text")) return 0;
     if (!strcmp(type, "json_object")) {

@@ -6,8 +6,6 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -16,36 +14,24 @@
 #include <unistd.h>
 
 #include "coordinator/serve/http_checks.h"
+#include "coordinator/serve/peers.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-#define POOL_BYTES    (HTTP_HEADERS_MAX + (24u << 10)) /* of a connection: headers, and what is read and written at once */
-#define DISCARD_MOST  (UINT64_C(1) << 30) /* of a body that is too long, read so that the client hears why */
-#define STACK_BYTES   (1u << 20)
-#define CROWDED       (HTTP_CONNECTIONS * 3 / 4)
-#define SECONDS_CROWD 5 /* for a request, while connections are scarce */
-#define SECOND        UINT64_C(1000000000)
-
-struct peer { /* a connection */
-    struct peer *next;
-    int fd;
-    uint64_t since_ns; /* when it began to be silent */
-    bool busy;         /* its request is complete, and being answered */
-};
+#define POOL_BYTES   (HTTP_HEADERS_MAX + (24u << 10)) /* of a connection: headers, and what is read and written at once */
+#define BUSY_SECONDS 5                                /* until it is worth to try again */
+#define DISCARD_MOST (UINT64_C(1) << 30) /* of a body that is too long, read so that the client hears why */
+#define STACK_BYTES  (1u << 20)
+#define SOCKET_BYTES (32 << 10) /* that the kernel keeps for each direction; it takes twice of what is asked */
 
 struct http {
     struct http_config config;
     struct MHD_Daemon *daemon;
     int listener, port;
     bool loopback;
-    pthread_mutex_t lock;
-    pthread_cond_t stop;
-    struct peer *peers;
-    unsigned count;
-    _Atomic size_t bodies; /* bytes of bodies that are kept */
-    bool stopping;
-    pthread_t guard;
-    bool guarded;
+    struct http_bounds bounds;
+    size_t body_max;
+    struct peers *peers;
 };
 
 struct exchange {
@@ -54,32 +40,13 @@ struct exchange {
     const char *method, *path;
     struct buffer body;
     uint64_t received;
-    size_t kept;        /* bytes of the body that count in http->bodies */
+    size_t kept;        /* bytes of the room that the body has */
     struct fault fault; /* known before the body was read */
     bool answered;
     enum MHD_Result result;
 };
 
-/* ---- connections that take too long ---- */
-
-static void *watch(void *arg)
-{
-    struct http *h = arg;
-
-    pthread_mutex_lock(&h->lock);
-    while (!h->stopping) {
-        uint64_t now = clock_ns(), most = (h->count > CROWDED ? SECONDS_CROWD : HTTP_REQUEST_SECONDS) * SECOND;
-        struct timespec until;
-
-        for (struct peer *p = h->peers; p; p = p->next)
-            if (!p->busy && now - p->since_ns > most) shutdown(p->fd, SHUT_RDWR);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++;
-        pthread_cond_timedwait(&h->stop, &h->lock, &until);
-    }
-    pthread_mutex_unlock(&h->lock);
-    return NULL;
-}
+/* ---- connections ---- */
 
 static int descriptor(struct MHD_Connection *c)
 {
@@ -91,46 +58,35 @@ static int descriptor(struct MHD_Connection *c)
 static void on_connection(void *arg, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
 {
     struct http *h = arg;
-    struct peer *p, **at;
-    int one = 1;
+    struct peer *p;
+    int one = 1, fd;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = p = calloc(1, sizeof *p);
-        if (!p) return;
-        p->fd = descriptor(c);
-        p->since_ns = clock_ns();
-        setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        setsockopt(p->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-        pthread_mutex_lock(&h->lock);
-        p->next = h->peers;
-        h->peers = p;
-        h->count++;
-        pthread_mutex_unlock(&h->lock);
-        h->config.connections(h->config.arg, 1);
+        fd = descriptor(c);
+        *context = p = peers_add(h->peers, fd);
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+        if (p) h->config.connections(h->config.arg, 1);
         return;
     }
     if (!(p = *context)) return;
-    pthread_mutex_lock(&h->lock);
-    for (at = &h->peers; *at && *at != p; at = &(*at)->next) {
-    }
-    if (*at) *at = p->next;
-    h->count--;
-    pthread_mutex_unlock(&h->lock);
+    peers_remove(h->peers, p);
     h->config.connections(h->config.arg, -1);
-    free(p);
     *context = NULL;
+}
+
+static struct peer *peer_of(const struct exchange *x)
+{
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return i ? i->socket_context : NULL;
 }
 
 static void set_busy(struct exchange *x, bool busy)
 {
-    const union MHD_ConnectionInfo *i = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct peer *p = i ? i->socket_context : NULL;
+    struct peer *p = peer_of(x);
 
-    if (!p) return;
-    pthread_mutex_lock(&x->http->lock);
-    p->busy = busy;
-    p->since_ns = clock_ns();
-    pthread_mutex_unlock(&x->http->lock);
+    if (p) peers_set_busy(x->http->peers, p, busy);
 }
 
 /* ---- answers ---- */
@@ -148,6 +104,16 @@ const char *exchange_path(const struct exchange *x)
 const struct buffer *exchange_body(const struct exchange *x)
 {
     return &x->body;
+}
+
+struct buffer exchange_take_body(struct exchange *x, size_t *held)
+{
+    struct buffer b = x->body;
+
+    *held = x->kept;
+    x->body = (struct buffer){0};
+    x->kept = 0;
+    return b;
 }
 
 const char *exchange_header(const struct exchange *x, const char *name)
@@ -267,7 +233,7 @@ void http_stream(struct exchange *x, const char *type, const struct http_source 
 
     if (own) {
         *own = *s;
-        r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, on_read, own, on_finish);
+        r = MHD_create_response_from_callback(s->bytes ? s->bytes : MHD_SIZE_UNKNOWN, 16384, on_read, own, on_finish);
     }
     if (!r) {
         s->finish(s->arg);
@@ -325,6 +291,11 @@ static bool is_endless(const struct exchange *x)
     return length && strtoull(length, NULL, 10) > DISCARD_MOST;
 }
 
+static const char *why_less(const struct http *h)
+{
+    return h->body_max < HTTP_BODY_MAX ? ": a larger --host-memory would allow more" : "";
+}
+
 /* What can be told from the headers alone. */
 static void check_head(struct exchange *x)
 {
@@ -347,9 +318,16 @@ static void check_head(struct exchange *x)
         fault_set(&x->fault, 403, NULL, "bad_host", "the Host header names another machine: this one is localhost");
     else if (origin && !check_origin(origin, host))
         fault_set(&x->fault, 403, NULL, "bad_origin", "pages of %.100s may not use this server", origin);
-    else if (length && strtoull(length, NULL, 10) > HTTP_BODY_MAX)
-        fault_set(&x->fault, 413, NULL, NULL, "the body has %.20s bytes, and %u are allowed", length, HTTP_BODY_MAX);
-    else if (!strcmp(x->method, "OPTIONS"))
+    else if (length && strtoull(length, NULL, 10) > x->http->body_max)
+        fault_set(&x->fault, 413, NULL, NULL, "the body has %.20s bytes, and %zu are allowed%s", length,
+                  x->http->body_max, why_less(x->http));
+    else if (peer_of(x) && peer_surplus(peer_of(x))) {
+        fault_set(&x->fault, 503, NULL, "busy",
+                  "%u connections are answered already, and --host-memory has no room "
+                  "for more",
+                  x->http->bounds.connections);
+        x->fault.retry_after = BUSY_SECONDS;
+    } else if (!strcmp(x->method, "OPTIONS"))
         return;
     else if (!open && c->keys &&
              !check_key(c->key, c->keys, exchange_header(x, "Authorization"), exchange_header(x, "x-api-key")))
@@ -363,27 +341,27 @@ static void check_head(struct exchange *x)
 static void drop_body(struct exchange *x)
 {
     buffer_free(&x->body);
-    atomic_fetch_sub(&x->http->bodies, x->kept);
-    x->kept = 0;
+    room_hold(x->http->bounds.room, &x->kept, 0);
 }
 
 static void take_body(struct exchange *x, const char *data, size_t bytes)
 {
+    const struct http *h = x->http;
+
     x->received += bytes;
-    if (!x->fault.status && x->received > HTTP_BODY_MAX)
-        fault_set(&x->fault, 413, NULL, NULL, "the body has more than the %u bytes that are allowed", HTTP_BODY_MAX);
-    if (!x->fault.status && atomic_load(&x->http->bodies) + bytes > HTTP_BODIES_MAX) {
-        fault_set(&x->fault, 503, NULL, "busy", "the bodies of all requests together take more than %u MiB",
-                  HTTP_BODIES_MAX >> 20);
-        x->fault.retry_after = 5;
+    if (!x->fault.status && x->received > h->body_max)
+        fault_set(&x->fault, 413, NULL, NULL, "the body has more than the %zu bytes that are allowed%s", h->body_max,
+                  why_less(h));
+    if (!x->fault.status && !room_hold(h->bounds.room, &x->kept, x->kept + bytes)) {
+        fault_set(&x->fault, 503, NULL, "busy", "all requests together take the %zu MiB that --host-memory leaves them",
+                  room_most(h->bounds.room) >> 20);
+        x->fault.retry_after = BUSY_SECONDS;
     }
     if (x->fault.status || x->body.failed) {
         drop_body(x);
         return;
     }
     buffer_append(&x->body, data, bytes);
-    atomic_fetch_add(&x->http->bodies, bytes);
-    x->kept += bytes;
 }
 
 static void answer(struct exchange *x)
@@ -486,7 +464,7 @@ static int take_address(struct http *h, struct error *e)
     char port[16];
     struct sockaddr_storage a;
     socklen_t n = sizeof a;
-    int rc, one = 1, failed = 0;
+    int rc, one = 1, kernel = SOCKET_BYTES, failed = 0;
 
     snprintf(port, sizeof port, "%d", h->config.port);
     if ((rc = getaddrinfo(host, port, &hints, &list)))
@@ -496,6 +474,8 @@ static int take_address(struct http *h, struct error *e)
         int fd = socket(p->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kernel, sizeof kernel); /* those that it accepts have it */
+        if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kernel, sizeof kernel);
         if (fd >= 0 && !bind(fd, p->ai_addr, p->ai_addrlen)) {
             h->listener = fd;
             h->loopback = check_address_local(p->ai_addr);
@@ -512,38 +492,36 @@ static int take_address(struct http *h, struct error *e)
     return 0;
 }
 
-int http_start(struct http *h, struct error *e)
+int http_start(struct http *h, const struct http_bounds *b, struct error *e)
 {
+    size_t half = room_most(b->room) / 2;
+    int rc = peers_open(&h->peers, b->connections, e);
+
+    if (rc) return rc;
+    h->bounds = *b;
+    h->body_max = half < HTTP_BODY_MAX ? half : HTTP_BODY_MAX;
     if (listen(h->listener, 1024)) return cannot_listen(h, errno, e);
     h->daemon = MHD_start_daemon(MHD_USE_POLL | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
                                      MHD_USE_ERROR_LOG | MHD_USE_ITC,
                                  0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, h->listener,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS,
+                                 MHD_OPTION_CONNECTION_LIMIT, b->connections + ROOM_SPARE,
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
                                  (size_t)STACK_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_EXTERNAL_LOGGER, on_log,
                                  NULL, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
     if (!h->daemon)
         return error_set(e, EAGAIN, "cannot start the HTTP server: are there too many processes or descriptors?");
-    if (pthread_create(&h->guard, NULL, watch, h)) return error_set(e, EAGAIN, "cannot start a thread");
-    h->guarded = true;
     return 0;
 }
 
 int http_open(struct http **out, const struct http_config *c, struct error *e)
 {
     struct http *h = calloc(1, sizeof *h);
-    pthread_condattr_t attr;
     int rc;
 
     if (!h) return error_set(e, ENOMEM, "out of memory");
     h->config = *c;
     h->listener = -1;
-    pthread_mutex_init(&h->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&h->stop, &attr);
-    pthread_condattr_destroy(&attr);
     rc = take_address(h, e);
     if (rc)
         http_close(h);
@@ -557,38 +535,22 @@ int http_port(const struct http *h)
     return h->port;
 }
 
-static bool answering(struct http *h)
-{
-    bool busy = false;
-
-    pthread_mutex_lock(&h->lock);
-    for (struct peer *p = h->peers; p; p = p->next) busy |= p->busy;
-    pthread_mutex_unlock(&h->lock);
-    return busy;
-}
-
 void http_settle(struct http *h, unsigned ms)
 {
     struct timespec pause = {.tv_nsec = 10000000};
     uint64_t end = clock_ns() + ms * UINT64_C(1000000);
 
-    while (answering(h) && clock_ns() < end) nanosleep(&pause, NULL);
+    while (h->peers && peers_answering(h->peers) && clock_ns() < end) nanosleep(&pause, NULL);
 }
 
 void http_close(struct http *h)
 {
     if (!h) return;
-    pthread_mutex_lock(&h->lock);
-    h->stopping = true;
-    pthread_cond_signal(&h->stop);
-    pthread_mutex_unlock(&h->lock);
-    if (h->guarded) pthread_join(h->guard, NULL);
     if (h->daemon) {
         MHD_stop_daemon(h->daemon); /* closes the socket that it listens on */
         h->listener = -1;
     }
     if (h->listener >= 0) close(h->listener);
-    pthread_mutex_destroy(&h->lock);
-    pthread_cond_destroy(&h->stop);
+    peers_close(h->peers);
     free(h);
 }

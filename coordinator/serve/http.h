@@ -4,21 +4,19 @@
  *
  *   Host, Origin, key, length --> body, whole --> handle() --> http_reply() or http_stream()
  *
- * Bounds: HTTP_BODY_MAX, HTTP_BODIES_MAX, HTTP_HEADERS_MAX, HTTP_CONNECTIONS, HTTP_REQUEST_SECONDS from the connection (or the answer before)
- * to the request's last byte. */
+ * Bounds: HTTP_BODY_MAX and what the room for requests has for one, HTTP_HEADERS_MAX, the connections of the configuration, and
+ * PEERS_SECONDS from the connection (or the answer before) to the request's last byte. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "coordinator/serve/fault.h"
+#include "coordinator/serve/room.h"
 #include "coordinator/text/buffer.h"
 #include "proto/base/error.h"
 
-#define HTTP_BODY_MAX        (32u << 20)
-#define HTTP_BODIES_MAX      (256u << 20) /* of all requests that are being read or answered */
-#define HTTP_HEADERS_MAX     (32u << 10)
-#define HTTP_CONNECTIONS     512
-#define HTTP_REQUEST_SECONDS 30
+#define HTTP_BODY_MAX    (32u << 20)
+#define HTTP_HEADERS_MAX (32u << 10)
 
 struct http;
 struct exchange;
@@ -36,9 +34,15 @@ struct http_config {
     void *arg;
 };
 
+/* What is known once the model is. */
+struct http_bounds {
+    struct room *room;    /* bodies are taken from it, one body no more than a half; NULL: no matter */
+    unsigned connections; /* that are served at once */
+};
+
 /* Takes the address, so that it is known at once whether it is free; who connects before http_start() is refused. */
 int http_open(struct http **out, const struct http_config *c, struct error *e);
-int http_start(struct http *h, struct error *e);
+int http_start(struct http *h, const struct http_bounds *b, struct error *e);
 int http_port(const struct http *h);
 /* Waits until no request is being answered, so long at most. */
 void http_settle(struct http *h, unsigned ms);
@@ -52,6 +56,8 @@ const char *exchange_path(const struct exchange *x);
 const struct buffer *exchange_body(const struct exchange *x);
 const char *exchange_header(const struct exchange *x, const char *name); /* NULL: there is none */
 const char *exchange_query(const struct exchange *x, const char *name);  /* of the URL, decoded; likewise */
+/* The body is the caller's, and what it holds of the room with it. */
+struct buffer exchange_take_body(struct exchange *x, size_t *held);
 bool exchange_gone(const struct exchange *x); /* the client has hung up, as far as the socket tells */
 
 /* ---- its answer: one of these, once ---- */
@@ -68,5 +74,6 @@ struct http_source {
     void (*finish)(void *arg);
     void *arg;
     const char *id; /* X-Request-Id; NULL: none */
+    size_t bytes;   /* of all of it; 0: not known */
 };
 void http_stream(struct exchange *x, const char *type, const struct http_source *s);

@@ -23,12 +23,15 @@ struct job {
     struct ask *ask;
     char id[48];
     int64_t created;         /* seconds since 1970 */
-    struct buffer body, key; /* as it came, and who sent it: what a repeated request is known by */
+    struct buffer body, key; /* as it came, and who sent it: what a repeated request is known by, until it begins */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* on the monotonic clock */
     struct buffer out;
+    size_t dropped; /* bytes of out that were sent and are gone */
     bool done;
+    bool kept;          /* all of out stays, for those who read it again */
+    size_t held;        /* bytes of the room */
     struct fault fault; /* status 0: none */
 
     atomic_bool gone;
@@ -48,8 +51,10 @@ struct job {
     struct job *next;
 };
 
-/* Takes the ask over, in any case. body and key are copied. Held once. NULL: no memory. */
-struct job *job_new(const struct facts *x, struct ask *a, const char *path, const struct buffer *body, const char *key);
+/* Takes the ask and the body over, in any case, and what the body holds of the room; the key is copied. Held once. NULL: no
+ * memory. */
+struct job *job_new(const struct facts *x, struct ask *a, const char *path, struct buffer body, size_t held,
+                    const char *key);
 struct job *job_hold(struct job *j);
 void job_release(struct job *j);
 
@@ -57,6 +62,12 @@ void job_say(struct job *j, const char *text, size_t bytes); /* appends to out *
 void job_fail(struct job *j, const struct fault *f);         /* it is done with an error */
 void job_done(struct job *j);
 void job_leave(struct job *j); /* its client is gone */
+
+/* What it holds, its choices too, is counted anew in the room; false: there is none for so much, and what it held before stands.
+ * Where it is done or has not begun, from any thread. */
+bool job_weigh(struct job *j);
+void job_too_much(const struct job *j, struct fault *f); /* why it is refused then */
+void job_forget_body(struct job *j);                     /* it has begun: nobody attaches any more */
 
 /* Waits until there is more than `had` bytes of out, or it is done, up to ms. */
 void job_wait(struct job *j, size_t had, unsigned ms);

@@ -1,32 +1,85 @@
 #include "coordinator/serve/routes.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "coordinator/serve/body.h"
 #include "coordinator/serve/out.h"
+#include "coordinator/serve/room.h"
 
 #define JSON "application/json"
+/* What is made of a body while it is read: its values, and copies of them; its texts, rendered and taken apart. */
+#define VALUES_TIMES 3u
+#define TEXTS_TIMES  8u
+#define ROOM_MS      10000 /* to wait for others */
+#define BUSY_SECONDS 5
+#define TRIM_BYTES   ((size_t)4 << 20)
 
 void routes_json(struct exchange *x, struct buffer *b)
 {
     http_reply(x, 200, JSON, b);
 }
 
+/* The one that check_key() looks at. */
+const char *routes_caller(const struct exchange *x)
+{
+    const char *authorization = exchange_header(x, "Authorization"), *key = exchange_header(x, "x-api-key");
+
+    if (authorization && !strncasecmp(authorization, "Bearer ", 7)) return authorization + 7;
+    return key ? key : "";
+}
+
 /* ---- answers to prompts ---- */
+
+int routes_body(struct routes *r, struct exchange *x, json_t **body, size_t *held, struct fault *f)
+{
+    const struct buffer *b = exchange_body(x);
+    const char *text = b->data ? b->data : "";
+    struct room *room = r->facts->room;
+    size_t want = VALUES_TIMES * body_weight(text, b->bytes) + TEXTS_TIMES * b->bytes;
+    int rc;
+
+    *held = 0;
+    if (body_check(text, b->bytes, f)) return -1;
+    if (want > room_most(room) / 2)
+        return fault_set(f, 413, NULL, NULL,
+                         "what the body says takes up to %zu MiB, and --host-memory leaves %zu for a request",
+                         want >> 20, room_most(room) >> 21);
+    if (!room_take(room, want, ROOM_MS)) {
+        fault_set(f, 503, NULL, "busy", "all requests together take the %zu MiB that --host-memory leaves them",
+                  room_most(room) >> 20);
+        f->retry_after = BUSY_SECONDS;
+        return -1;
+    }
+    rc = body_read(body, text, b->bytes, f);
+    if (rc)
+        room_give(room, want);
+    else
+        *held = want;
+    return rc;
+}
+
+void routes_body_done(struct routes *r, json_t *body, size_t held)
+{
+    json_decref(body);
+    if (held > TRIM_BYTES) malloc_trim(0); /* what it took is given back to the system */
+    room_give(r->facts->room, held);
+}
 
 static void generate(struct routes *r, struct exchange *x,
                      int (*read)(struct ask **, const struct facts *, const json_t *, struct fault *))
 {
-    const struct buffer *text = exchange_body(x);
     struct fault f = {0};
     struct ask *a;
     json_t *body;
-    int rc = body_read(&body, text->data ? text->data : "", text->bytes, &f);
+    size_t held;
+    int rc = routes_body(r, x, &body, &held, &f);
 
     if (!rc) {
         rc = read(&a, r->facts, body, &f);
-        json_decref(body);
+        routes_body_done(r, body, held);
     }
     f.typed = read == ask_messages;
     if (rc)

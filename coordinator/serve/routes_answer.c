@@ -10,7 +10,8 @@
 #include "coordinator/serve/routes.h"
 #include "proto/base/clock.h"
 
-#define LOOK_MS 500 /* how often it is looked whether the client is still there */
+#define LOOK_MS    500    /* how often it is looked whether the client is still there */
+#define DROP_BYTES 65536u /* sent, and of no use any more where nobody reads it again */
 
 struct reading {
     const struct routes *routes;
@@ -43,13 +44,18 @@ static bool silent_long(const struct reading *r)
 static size_t copy(struct reading *r, char *out, size_t room, bool *end)
 {
     struct job *j = r->job;
-    size_t n;
+    size_t n, at;
 
     pthread_mutex_lock(&j->lock);
-    n = j->out.bytes - r->at < room ? j->out.bytes - r->at : room;
-    if (n) memcpy(out, j->out.data + r->at, n);
+    at = r->at - j->dropped;
+    n = j->out.bytes - at < room ? j->out.bytes - at : room;
+    if (n) memcpy(out, j->out.data + at, n);
     r->at += n;
-    *end = j->done && r->at == j->out.bytes;
+    *end = j->done && at + n == j->out.bytes;
+    if (!j->kept && at + n > DROP_BYTES && at + n >= j->out.bytes / 2) {
+        buffer_drop(&j->out, at + n);
+        j->dropped += at + n;
+    }
     pthread_mutex_unlock(&j->lock);
     return n;
 }
@@ -100,19 +106,6 @@ static void on_finish(void *arg)
     free(r);
 }
 
-static void reply_whole(struct exchange *x, struct job *j)
-{
-    struct buffer b = {0};
-
-    if (j->fault.status) {
-        j->fault.typed = j->ask->api == ASK_MESSAGES;
-        http_fault(x, &j->fault);
-        return;
-    }
-    buffer_append(&b, j->out.data, j->out.bytes);
-    routes_json(x, &b);
-}
-
 static bool is_done(struct job *j)
 {
     bool done;
@@ -131,8 +124,10 @@ static void send_answer(struct reading *r)
     struct http_source s = {.read = on_read, .finish = on_finish, .arg = r, .id = j->id};
 
     while (!j->ask->stream && !is_done(j) && !silent_long(r) && !exchange_gone(x)) job_wait(j, SIZE_MAX, LOOK_MS);
-    if (!j->ask->stream && is_done(j)) {
-        reply_whole(x, j);
+    if (!j->ask->stream && is_done(j)) s.bytes = j->out.bytes;
+    if (!j->ask->stream && is_done(j) && j->fault.status) {
+        j->fault.typed = j->ask->api == ASK_MESSAGES;
+        http_fault(x, &j->fault);
         on_finish(r);
     } else {
         http_stream(x, j->ask->stream ? "text/event-stream" : "application/json", &s);
@@ -140,18 +135,27 @@ static void send_answer(struct reading *r)
 }
 
 /* The job, handed in, or one that is the same and waits. NULL: refused. */
-static struct job *hand_in(struct routes *r, struct exchange *x, struct ask *a, struct fault *f)
+static struct job *hand_in(struct routes *r, struct exchange *x, struct ask *a, bool kept, struct fault *f)
 {
-    const char *key = exchange_header(x, "Authorization");
-    struct job *j = work_attach(r->work, exchange_path(x), exchange_body(x), key ? key : "");
+    const char *key = routes_caller(x);
+    struct job *j = work_attach(r->work, exchange_path(x), exchange_body(x), key, kept);
+    struct buffer body;
+    size_t held;
 
     if (j) {
         ask_free(a);
         return j;
     }
-    j = job_new(r->facts, a, exchange_path(x), exchange_body(x), key ? key : "");
+    body = exchange_take_body(x, &held);
+    j = job_new(r->facts, a, exchange_path(x), body, held, key);
     if (!j) {
         fault_set(f, 500, NULL, NULL, "out of memory");
+        return NULL;
+    }
+    j->kept = kept;
+    if (!job_weigh(j)) {
+        job_too_much(j, f);
+        job_release(j);
         return NULL;
     }
     if (!work_submit(r->work, j, f)) return j;
@@ -164,7 +168,7 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
     struct reading *reading = calloc(1, sizeof *reading);
     bool typed = a->api == ASK_MESSAGES;
     struct fault f = {0};
-    const char *name = exchange_header(x, "X-Conversation-Id"), *key = exchange_header(x, "Authorization");
+    const char *name = exchange_header(x, "X-Conversation-Id");
     struct job *j = NULL;
 
     if (name && !streams_name_good(name))
@@ -175,7 +179,7 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
         http_fault(x, &f);
         return;
     }
-    if (reading) j = hand_in(r, x, a, &f);
+    if (reading) j = hand_in(r, x, a, name != NULL, &f);
 
     if (!reading) {
         ask_free(a);
@@ -188,7 +192,7 @@ void routes_answer(struct routes *r, struct exchange *x, struct ask *a)
         return;
     }
     *reading = (struct reading){.routes = r, .exchange = x, .job = j, .said_ns = clock_ns()};
-    if (name && !(reading->stays = streams_add(r->streams, name, key ? key : "", j))) {
+    if (name && !(reading->stays = streams_add(r->streams, name, routes_caller(x), j))) {
         on_finish(reading);
         fault_set(&f, 503, NULL, NULL, "too many answers with an X-Conversation-Id are under way");
         f.retry_after = work_eta(r->work);

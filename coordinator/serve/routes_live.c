@@ -93,7 +93,6 @@ void routes_events(struct routes *r, struct exchange *x)
 void routes_stream(struct routes *r, struct exchange *x)
 {
     const char *name = exchange_query(x, "conv_id"), *from = exchange_query(x, "from");
-    const char *key = exchange_header(x, "Authorization");
     struct job *j = NULL;
     struct fault f;
     char *end = NULL;
@@ -105,7 +104,7 @@ void routes_stream(struct routes *r, struct exchange *x)
         http_fault(x, &f);
         return;
     }
-    if (!(j = streams_find(r->streams, name, key ? key : ""))) {
+    if (!(j = streams_find(r->streams, name, routes_caller(x)))) {
         fault_set(&f, 404, "conv_id", "not_found", "there is no stream of this conversation (any more)");
         http_fault(x, &f);
         return;

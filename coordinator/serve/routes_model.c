@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "coordinator/serve/out.h"
+#include "coordinator/serve/room.h"
 #include "coordinator/serve/routes.h"
 
 static void write_model(struct buffer *b, const struct facts *x, const char *name)
@@ -64,8 +65,9 @@ void routes_props(struct routes *r, struct exchange *x)
                f->template ? "true" : "false");
     out_format(&b,
                ",\"default_generation_settings\":{\"n_ctx\":%u,\"max_tokens\":%u,\"temperature\":%.9g,\"top_k\":%d,"
-               "\"top_p\":%.9g,\"min_p\":%.9g,\"repeat_penalty\":%.9g},\"match_answers\":%s}",
+               "\"top_p\":%.9g,\"min_p\":%.9g,\"repeat_penalty\":%.9g},\"match_answers\":%s,"
+               "\"connections\":%u,\"request_bytes\":%zu,\"request_bytes_used\":%zu}",
                f->context, f->max_tokens, s->temperature, s->top_k, s->top_p, s->min_p, s->repeat_penalty,
-               f->answers ? "true" : "false");
+               f->answers ? "true" : "false", r->connections, room_most(f->room), room_used(f->room));
     routes_json(x, &b);
 }

@@ -9,29 +9,35 @@
 #include "coordinator/serve/routes.h"
 #include "coordinator/tokenizer/detokenizer.h"
 
-static json_t *read_object(struct exchange *x)
+static json_t *read_object(struct routes *r, struct exchange *x, size_t *held)
 {
-    const struct buffer *text = exchange_body(x);
     struct fault f = {0};
     json_t *body;
 
-    if (!body_read(&body, text->data ? text->data : "", text->bytes, &f)) return body;
+    if (!routes_body(r, x, &body, held, &f)) return body;
     http_fault(x, &f);
     return NULL;
 }
 
-/* Tools that the template shows. */
-static const json_t *tools_of(const struct facts *x, const json_t *body)
+/* The prompt that a chat of this body would have, as tokens or as text, or both. */
+static int prompt_of(const struct facts *x, const json_t *body, struct token_ids *ids, char **text, size_t *bytes,
+                     struct fault *f)
 {
-    json_t *tools = body_field(body, "tools");
+    struct ask a = {.api = ASK_CHAT};
+    bool forced;
+    int rc = ask_model(x, body, a.model, sizeof a.model, f);
 
-    return json_array_size(tools) && x->tools_form != TOOLS_NONE ? tools : NULL;
+    if (!rc) rc = ask_tools(&a, x, body, &forced, f);
+    if (!rc) rc = ask_chat_prompt(x, body, a.tools, ids, text, bytes, NULL, f);
+    json_decref(a.tools);
+    return rc;
 }
 
 /* The answer, or why there is none; lets the body go. */
-static void finish(struct exchange *x, json_t *body, struct buffer *b, int rc, const struct fault *f)
+static void finish(struct routes *r, struct exchange *x, json_t *body, size_t held, struct buffer *b, int rc,
+                   const struct fault *f)
 {
-    json_decref(body);
+    routes_body_done(r, body, held);
     if (!rc) {
         routes_json(x, b);
         return;
@@ -62,12 +68,12 @@ static void write_tokens(struct buffer *b, const struct facts *x, const struct t
 
 static int tokenize(struct routes *r, const json_t *body, struct buffer *b, struct fault *f)
 {
-    static const char *const known[] = {"content",
-                                        "prompt",
-                                        "messages",
+    static const char *const of_text[] = {"content", "prompt", "model", "add_special", "with_pieces", NULL};
+    static const char *const known[] = {"messages",
                                         "model",
-                                        "add_special",
                                         "with_pieces",
+                                        "tools",
+                                        "tool_choice",
                                         "add_generation_prompt",
                                         "continue_final_message",
                                         "chat_template_kwargs",
@@ -81,12 +87,12 @@ static int tokenize(struct routes *r, const json_t *body, struct buffer *b, stru
     int rc;
 
     if (!content && (content = body_field(body, "prompt"))) special = true; /* as vLLM has it */
-    rc = body_known(body, known, f);
+    rc = body_known(body, content ? of_text : known, f);
     if (!rc) rc = ask_model(r->facts, body, name, sizeof name, f);
     if (!rc) rc = body_bool(body, "add_special", &special, f);
     if (!rc) rc = body_bool(body, "with_pieces", &pieces, f);
     if (!rc && !content && body_field(body, "messages"))
-        rc = ask_chat_prompt(r->facts, body, tools_of(r->facts, body), &ids, NULL, NULL, NULL, f);
+        rc = prompt_of(r->facts, body, &ids, NULL, NULL, f);
     else if (!rc && !json_is_string(content))
         rc = fault_set(f, 400, "content", NULL, "content must be a text");
     else if (!rc && tokenizer_encode(r->facts->tokenizer, json_string_value(content), json_string_length(content),
@@ -101,9 +107,10 @@ void routes_tokenize(struct routes *r, struct exchange *x)
 {
     struct buffer b = {0};
     struct fault f = {0};
-    json_t *body = read_object(x);
+    size_t held;
+    json_t *body = read_object(r, x, &held);
 
-    if (body) finish(x, body, &b, tokenize(r, body, &b, &f), &f);
+    if (body) finish(r, x, body, held, &b, tokenize(r, body, &b, &f), &f);
 }
 
 static int decode(const struct facts *x, const json_t *list, struct buffer *out, struct fault *f)
@@ -136,8 +143,10 @@ static int detokenize(struct routes *r, const json_t *body, struct buffer *b, st
     static const char *const known[] = {"tokens", "model", NULL};
     json_t *list = body_field(body, "tokens");
     struct buffer text = {0};
+    char name[8];
     int rc = body_known(body, known, f);
 
+    if (!rc) rc = ask_model(r->facts, body, name, sizeof name, f);
     if (!rc && !json_is_array(list)) rc = fault_set(f, 400, "tokens", NULL, "tokens must be a list of token ids");
     if (!rc) rc = decode(r->facts, list, &text, f);
     if (!rc) {
@@ -155,29 +164,32 @@ void routes_detokenize(struct routes *r, struct exchange *x)
 {
     struct buffer b = {0};
     struct fault f = {0};
-    json_t *body = read_object(x);
+    size_t held;
+    json_t *body = read_object(r, x, &held);
 
-    if (body) finish(x, body, &b, detokenize(r, body, &b, &f), &f);
+    if (body) finish(r, x, body, held, &b, detokenize(r, body, &b, &f), &f);
 }
 
 void routes_apply_template(struct routes *r, struct exchange *x)
 {
     struct buffer b = {0};
     struct fault f = {0};
-    json_t *body = read_object(x);
+    size_t held;
+    json_t *body = read_object(r, x, &held);
     char *text = NULL;
     size_t bytes = 0;
     int rc;
 
     if (!body) return;
-    rc = ask_chat_prompt(r->facts, body, tools_of(r->facts, body), NULL, &text, &bytes, NULL, &f);
+    rc = ask_chat_known(body, &f);
+    if (!rc) rc = prompt_of(r->facts, body, NULL, &text, &bytes, &f);
     if (!rc) {
         buffer_append_text(&b, "{\"prompt\":");
         out_string(&b, text, bytes);
         buffer_append_byte(&b, '}');
     }
     free(text);
-    finish(x, body, &b, rc, &f);
+    finish(r, x, body, held, &b, rc, &f);
 }
 
 void routes_input_tokens(struct routes *r, struct exchange *x)
@@ -185,16 +197,18 @@ void routes_input_tokens(struct routes *r, struct exchange *x)
     struct token_ids ids = {0};
     struct buffer b = {0};
     struct fault f = {0};
-    json_t *body = read_object(x);
+    size_t held;
+    json_t *body = read_object(r, x, &held);
     int rc;
 
     if (!body) return;
-    rc = ask_chat_prompt(r->facts, body, tools_of(r->facts, body), &ids, NULL, NULL, NULL, &f);
+    rc = ask_chat_known(body, &f);
+    if (!rc) rc = prompt_of(r->facts, body, &ids, NULL, NULL, &f);
     if (!rc)
         out_format(&b, "{\"object\":\"response.input_tokens\",\"input_tokens\":%zu,\"n_ctx\":%u}", ids.count,
                    r->facts->context);
     token_ids_free(&ids);
-    finish(x, body, &b, rc, &f);
+    finish(r, x, body, held, &b, rc, &f);
 }
 
 void routes_count_tokens(struct routes *r, struct exchange *x)
@@ -202,15 +216,16 @@ void routes_count_tokens(struct routes *r, struct exchange *x)
     struct token_ids ids = {0};
     struct buffer b = {0};
     struct fault f = {0};
-    json_t *body = read_object(x), *chat = NULL;
+    size_t held;
+    json_t *body = read_object(r, x, &held), *chat = NULL;
     int rc;
 
     if (!body) return;
     rc = ask_messages_chat(&chat, body, true, &f);
-    if (!rc) rc = ask_chat_prompt(r->facts, chat, tools_of(r->facts, chat), &ids, NULL, NULL, NULL, &f);
+    if (!rc) rc = prompt_of(r->facts, chat, &ids, NULL, NULL, &f);
     json_decref(chat);
     if (!rc) out_format(&b, "{\"input_tokens\":%zu}", ids.count);
     token_ids_free(&ids);
     f.typed = true;
-    finish(x, body, &b, rc, &f);
+    finish(r, x, body, held, &b, rc, &f);
 }

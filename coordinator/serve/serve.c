@@ -14,6 +14,7 @@
 
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/serve/keys.h"
+#include "coordinator/serve/room.h"
 #include "coordinator/serve/routes.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
@@ -30,7 +31,9 @@ struct server {
     struct routes routes;
     struct pulse pulse;
     struct streams *streams;
+    struct room *room;
     struct keys keys;
+    uint32_t connections; /* at once */
     pthread_t watcher;
     bool watched;
     atomic_bool serving; /* requests are answered: a signal lets those end that run */
@@ -166,13 +169,20 @@ static int start(struct server *s, struct error *e)
     struct instance_config c = {.options = o, .text = true, .template = PARTS_TEMPLATE_IF_ANY, .observer = &observer};
     struct instance_load load = {.sequences = o->parallel ? (uint32_t)o->parallel : SERVE_PARALLEL_MOST,
                                  .max_logits = SERVE_PARALLEL_MOST,
-                                 .fewer = !o->parallel};
+                                 .fewer = !o->parallel,
+                                 .beside = {ROOM_SHARE, ROOM_LEAST, ROOM_MOST}};
+    struct room_share share;
     int rc = instance_load(&s->instance, &c, e);
 
     if (!rc) rc = instance_start(s->instance, &load, e);
     if (rc) return rc;
     if ((rc = facts_open(&s->facts, s->instance, e))) return rc;
-    if (o->match_answers == OPTION_ON && (rc = facts_match_answers(&s->facts, e))) return rc;
+    share = room_share(instance_beside(s->instance));
+    if (!(s->room = room_open(share.account, streams_reclaim, s->streams)))
+        return error_set(e, ENOMEM, "out of memory");
+    s->facts.room = s->room;
+    s->connections = share.connections;
+    if (o->match_answers == OPTION_ON && (rc = facts_match_answers(&s->facts, share.answers, e))) return rc;
     atomic_store(&s->metrics.kv_rows, instance_plan(s->instance)->run.kv_rows);
     s->metrics.predicted_seconds = instance_summary(s->instance)->predicted_seconds_per_token;
     return work_open(&s->work,
@@ -209,8 +219,9 @@ static int listen_for_requests(struct server *s, struct error *e)
                                 .work = s->work,
                                 .pulse = &s->pulse,
                                 .streams = s->streams,
+                                .connections = s->connections,
                                 .heartbeat = o->heartbeat};
-    if (!rc) rc = http_start(s->http, e);
+    if (!rc) rc = http_start(s->http, &(struct http_bounds){.room = s->room, .connections = s->connections}, e);
     if (rc) return rc;
     atomic_store(&s->serving, true);
     if (!o->quiet)
@@ -236,6 +247,7 @@ static void end(struct server *s)
     pulse_close(&s->pulse);
     facts_close(&s->facts);
     instance_close(s->instance);
+    room_close(s->room);
     keys_free(&s->keys);
     if (wake >= 0) close(wake);
     wake = -1;
@@ -246,7 +258,8 @@ int serve(const struct options *o, struct error *e)
     struct server s = {.options = o};
     int rc;
 
-    mallopt(M_ARENA_MAX, 2); /* threads come and go with connections */
+    mallopt(M_ARENA_MAX, 2);              /* threads come and go with connections */
+    mallopt(M_MMAP_THRESHOLD, 256 << 10); /* what is large goes back to the system when it is freed */
     pulse_open(&s.pulse);
     if (!(s.streams = streams_open())) return error_set(e, ENOMEM, "out of memory");
     rc = signals(e);

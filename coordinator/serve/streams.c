@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/serve/room.h"
 #include "proto/base/clock.h"
 
 struct stream {
@@ -86,7 +87,7 @@ static size_t weight(struct job *j)
     size_t n;
 
     pthread_mutex_lock(&j->lock);
-    n = j->body.bytes + j->out.bytes;
+    n = j->out.capacity;
     pthread_mutex_unlock(&j->lock);
     return n;
 }
@@ -101,15 +102,17 @@ static struct stream *oldest(struct streams *s)
 }
 
 /* What is over gives way; false: what runs is too much already. */
-static bool make_room(struct streams *s, size_t more)
+static bool make_room(struct streams *s, const struct room *room, size_t more)
 {
+    size_t most = room_most(room) / 4 < STREAMS_BYTES ? room_most(room) / 4 : STREAMS_BYTES;
+
     for (;;) {
         size_t n = more;
         struct stream *x;
 
         for (int i = 0; i < STREAMS_MAX; i++)
             if (s->stream[i].job) n += weight(s->stream[i].job);
-        if (n <= STREAMS_BYTES) return true;
+        if (n <= most) return true;
         if (!(x = oldest(s))) return false;
         drop(x);
     }
@@ -133,7 +136,7 @@ bool streams_add(struct streams *s, const char *name, const char *key, struct jo
     tidy(s);
     x = find(s, name, key);
     if (x) drop(x); /* the newest of a name is meant */
-    x = make_room(s, weight(j)) ? place(s) : NULL;
+    x = make_room(s, j->facts->room, weight(j)) ? place(s) : NULL;
     if (x) {
         drop(x);
         snprintf(x->name, sizeof x->name, "%s", name);
@@ -142,6 +145,18 @@ bool streams_add(struct streams *s, const char *name, const char *key, struct jo
     }
     pthread_mutex_unlock(&s->lock);
     if (!x) free(own);
+    return x != NULL;
+}
+
+bool streams_reclaim(void *arg)
+{
+    struct streams *s = arg;
+    struct stream *x;
+
+    pthread_mutex_lock(&s->lock);
+    tidy(s);
+    if ((x = oldest(s))) drop(x);
+    pthread_mutex_unlock(&s->lock);
     return x != NULL;
 }
 

@@ -8,12 +8,14 @@
 
 #define STREAMS_MAX     256
 #define STREAMS_SECONDS 600
-#define STREAMS_BYTES   (64u << 20) /* of requests and answers */
+#define STREAMS_BYTES   (64u << 20) /* of requests and answers, or a quarter of the room */
 
 struct streams;
 
 struct streams *streams_open(void); /* NULL: no memory */
 void streams_close(struct streams *s);
+/* Forgets the answer that is over for the longest (room.h); arg is a struct streams. false: there is none. */
+bool streams_reclaim(void *arg);
 
 /* 1 to 64 letters, digits, - and _. */
 bool streams_name_good(const char *name);

@@ -16,6 +16,7 @@
 
 #define SECOND    UINT64_C(1000000000)
 #define KEPT_EACH 4             /* sequences that are kept for others to begin with, for each that may run */
+#define WEIGH_NS  (SECOND / 20) /* between two looks at what answers hold */
 #define GONE_NS   (10 * SECOND) /* how long one whose client is gone keeps its place in the queue */
 
 struct work {
@@ -28,6 +29,7 @@ struct work {
     struct choice **active; /* [parallel] */
     struct sequence **live; /* [parallel] theirs */
     uint32_t actives;
+    uint64_t weighed_ns;
     struct job *waiting; /* in order; begun, or yet to begin */
     struct job *running; /* all choices have begun */
     /* with the lock */
@@ -121,7 +123,7 @@ static bool same(const struct job *j, const char *path, const struct buffer *bod
            !memcmp(j->body.data, body->data, body->bytes);
 }
 
-struct job *work_attach(struct work *w, const char *path, const struct buffer *body, const char *key)
+struct job *work_attach(struct work *w, const char *path, const struct buffer *body, const char *key, bool kept)
 {
     struct job *found = NULL, *lists[2];
 
@@ -132,6 +134,7 @@ struct job *work_attach(struct work *w, const char *path, const struct buffer *b
         for (struct job *j = lists[i]; j && !found; j = j->next)
             if (atomic_load(&j->gone) && !j->begun && same(j, path, body, key)) found = job_hold(j);
     if (found) {
+        found->kept |= kept;
         atomic_store(&found->gone, false);
         w->queued++;
     }
@@ -382,6 +385,7 @@ static int begin(struct work *w, struct choice *c, struct error *e)
 static void note_begun(struct work *w, struct job *j)
 {
     pthread_mutex_lock(&w->lock);
+    if (j->begun == 1) job_forget_body(j);
     atomic_store(&j->runs, true);
     if (j->begun == j->choices) {
         take_out(&w->waiting, j);
@@ -452,6 +456,7 @@ static int conclude(struct work *w, struct choice *c, struct error *e)
     if (j->ended == j->choices) {
         count_end(w, j, !strcmp(c->finish, "stop") ? METRICS_STOP : METRICS_LENGTH);
         reply_end(j);
+        job_weigh(j); /* it is there, and who reads it will soon be done */
         let_go(w, j);
     } else {
         retire(w, c);
@@ -500,6 +505,29 @@ static void note_progress(struct work *w)
     }
 }
 
+/* What answers have grown by. One that finds no room for more ends. */
+static void weigh(struct work *w)
+{
+    uint64_t now = clock_ns();
+    struct fault f;
+
+    if (now - w->weighed_ns < WEIGH_NS) return;
+    w->weighed_ns = now;
+    for (uint32_t i = 0; i < w->actives;) {
+        struct job *j = w->active[i]->job;
+
+        if (i && w->active[i - 1]->job == j)
+            i++; /* with the one before */
+        else if (job_weigh(j))
+            i++;
+        else {
+            job_too_much(j, &f);
+            fail(w, j, &f, METRICS_ERROR);
+            i = 0;
+        }
+    }
+}
+
 static void note_sweep(struct work *w, uint64_t start_ns)
 {
     struct metrics *m = w->config.metrics;
@@ -542,6 +570,7 @@ static int sweep(struct work *w, struct error *e)
         *e = (struct error){0};
     }
     note_progress(w);
+    weigh(w);
     note_sweep(w, start);
     return 0;
 }

@@ -29,9 +29,9 @@ void work_close(struct work *w);
 
 /* From any thread. 0: the job is held and will be done. -1 and why not: 429 where too many wait, 503 while it ends. */
 int work_submit(struct work *w, struct job *j, struct fault *f);
-/* A request that waits, whose client is gone, and that is the same as this one: it goes on with the new client, which holds
+/* kept: all of its answer is to stay. A request that waits, whose client is gone, and that is the same as this one: it goes on with the new client, which holds
  * it now. NULL: there is none. */
-struct job *work_attach(struct work *w, const char *path, const struct buffer *body, const char *key);
+struct job *work_attach(struct work *w, const char *path, const struct buffer *body, const char *key, bool kept);
 /* Seconds until somebody who waits may expect to begin; at least 1. */
 uint32_t work_eta(struct work *w);
 

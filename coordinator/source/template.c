@@ -334,16 +334,24 @@ const char *template_text(const struct template *t, bool tools, size_t *bytes)
 int template_render(struct template *t, json_t *vars, const struct tm *date, char **text, size_t *bytes,
                     struct error *e)
 {
+    return template_render_within(t, vars, date, 0, text, bytes, e);
+}
+
+int template_render_within(struct template *t, json_t *vars, const struct tm *date, size_t held, char **text,
+                           size_t *bytes, struct error *e)
+{
+    struct jinja_limits limits = jinja_limits_default();
     json_t *all = NULL;
     struct tm now;
     time_t seconds = time(NULL);
     if (!json_is_members(vars)) return error_set(e, EINVAL, "the variables of a chat template must be an object");
     int rc = gather(t, vars, &all, e);
     if (rc) return rc;
+    if (held && held < limits.held_bytes) limits.held_bytes = held;
     if (!date) date = localtime_r(&seconds, &now);
     const json_t *tools = json_object_get(all, "tools");
     bool tool_use = t->with_tools && tools && !json_is_null(tools);
-    rc = jinja_render(tool_use ? t->with_tools : t->usual, all, date, NULL, text, bytes, e);
+    rc = jinja_render(tool_use ? t->with_tools : t->usual, all, date, &limits, text, bytes, e);
     json_decref(all);
     if (rc) error_prefix(e, "chat template");
     return rc;

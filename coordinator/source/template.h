@@ -31,6 +31,10 @@ int template_make(struct template **out, const char *place, const char *none, js
 int template_render(struct template *t, json_t *vars, const struct tm *date, char **text, size_t *bytes,
                     struct error *e);
 
+/* The same, with no more than so many bytes for all values and texts of the rendering; 0: the usual limit. */
+int template_render_within(struct template *t, json_t *vars, const struct tm *date, size_t held, char **text,
+                           size_t *bytes, struct error *e);
+
 /* The text of the template that is rendered with (or without) tools; the template's own. */
 const char *template_text(const struct template *t, bool tools, size_t *bytes);
 
