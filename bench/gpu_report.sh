@@ -148,8 +148,8 @@ if [ ! -x "$programs/sluice-compute-cuda" ]; then
     no_card="this build has no cuda stages"
     note "$no_card"
 elif step 60 probe "$programs/sluice-compute-cuda" --probe "$device" --speeds && grep -q '^sluice-device ' "$scratch/probe.out"; then
-    card=$(sed -n 's/^sluice-device [0-9]* [0-9]* [0-9]* [0-9]* [0-9]* [0-9]* //p' "$scratch/probe.out")
-    total=$(awk '/^sluice-device / {print $6}' "$scratch/probe.out")
+    card=$(sed -n 's/^sluice-device [0-9]* [0-9]* [0-9]* [0-9]* [0-9]* [0-9]* [0-9]* //p' "$scratch/probe.out")
+    total=$(awk '/^sluice-device / {print $7}' "$scratch/probe.out")
     link_probe=$(awk '/^sluice-device-speeds / {print $3}' "$scratch/probe.out")
     memory_probe=$(awk '/^sluice-device-speeds / {print $4}' "$scratch/probe.out")
 else

@@ -13,6 +13,8 @@
 #include "proto/rows.h"
 #include "proto/unit/unit.h"
 
+#define DEVICE_PAGE (UINT64_C(2) << 20)
+
 /* ---- opening ---- */
 
 /* Offsets of a table's pieces, or NULL. */
@@ -107,7 +109,8 @@ int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct err
     if ((rc = alloc_activations(d, e)) || (rc = alloc_memory(d, e)) || (rc = alloc_resident(d, e))) return rc;
     if ((rc = experts_open(&d->experts, d, e))) return rc;
     if (d->plan->run.backend == BACKEND_CUDA) {
-        d->device_bytes = plan_device_bytes(&d->plan->run);
+        /* The driver cuts small allocations out of common pages, and exports a page with all that lies in it. */
+        d->device_bytes = (plan_device_bytes(&d->plan->run) + DEVICE_PAGE - 1) / DEVICE_PAGE * DEVICE_PAGE;
         d->device = ops_alloc(ops, d->device_bytes, e);
         if (!d->device) return error_prefix(e, "device slots and pinned tiles");
     }

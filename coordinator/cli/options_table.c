@@ -305,9 +305,9 @@ const struct option_flag option_flags[] = {
      "what computes"},
     {"device", 'd', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(device), 0, 0, 1023, "N", "0", "which GPU"},
     {"mps", 0, KIND_CHOICE, GROUP_COMPUTE, WORKS, AT(mps), 0, OPTION_MPS_AUTO, 0, "auto|on|off", "auto",
-     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed "
-     "and "
-     "weights are streamed to the GPU"},
+     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where weights are "
+     "streamed "
+     "to it and earlier runs with --mps on and off have shown a gain"},
     {"speculate", 0, KIND_INT, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(speculate), 0, 0, 1024, "off|N", "auto",
      "guess up to N tokens that may follow and check them in the sweep that computes the next one; the text is the "
      "same"},
