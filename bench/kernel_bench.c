@@ -15,6 +15,7 @@
 
 #include "compute/cpu/cpu.h"
 #include "compute/ops.h"
+#include "proto/unit/unit.h"
 
 #define WEIGHT_BYTES ((size_t)512 << 20)
 #define TILE_BYTES   ((size_t)8 << 20)
@@ -212,6 +213,79 @@ static struct result scan(struct bench *b, uint32_t arg)
     return (struct result){(double)layers * 2 * 4 * (double)each, 5.0 * arg * (double)each};
 }
 
+/* ---- units: one thread, out of memory into its own cache and back ---- */
+
+#define UNIT_ROWS  32u
+#define UNIT_COLS  4096u
+#define UNIT_TIMES 128u
+
+/* Weights of about a normal distribution: sums of four even ones. */
+static const unsigned char *unit_weights(void)
+{
+    static unsigned char weights[2 * UNIT_ROWS * UNIT_COLS];
+    uint32_t r = 1;
+
+    for (size_t i = 0; !weights[1] && i < sizeof weights; i += 2) {
+        float sum = 0;
+        uint32_t bits;
+
+        for (int k = 0; k < 4; k++) {
+            r = r * 1664525u + 1013904223u;
+            sum += ((float)(r >> 8) - 0x1p23f) * 0x1p-29f;
+        }
+        memcpy(&bits, &sum, 4);
+        weights[i] = (unsigned char)(bits >> 16);
+        weights[i + 1] = (unsigned char)(bits >> 24);
+    }
+    return weights;
+}
+
+/* Counts the bytes of BF16. */
+static struct result pack(struct bench *b, uint32_t variant)
+{
+    const struct unit_code *code = unit_variant((enum unit_variant)variant);
+    const uint64_t most = unit_stored_most(UNIT_ROWS, UNIT_COLS);
+    const unsigned char *weights = unit_weights();
+
+    for (uint32_t i = 0; code && i < UNIT_TIMES / 8; i++)
+        unit_encode(code, (unsigned char *)b->y + i * most, weights, UNIT_ROWS, UNIT_COLS);
+    return (struct result){.bytes = code ? UNIT_TIMES / 8 * 2.0 * UNIT_ROWS * UNIT_COLS : 0};
+}
+
+/* UNIT_TIMES units, one behind the other, more than a cache holds. */
+static const unsigned char *packed_units(uint64_t *stored)
+{
+    static unsigned char *units;
+    static uint64_t each;
+
+    if (!units) {
+        units = malloc(UNIT_TIMES * unit_stored_most(UNIT_ROWS, UNIT_COLS));
+        if (!units) die("out of memory");
+        for (uint32_t i = 0; i < UNIT_TIMES; i++)
+            each = unit_encode(unit_code(), units + i * each, unit_weights(), UNIT_ROWS, UNIT_COLS);
+    }
+    *stored = each;
+    return units;
+}
+
+static struct result unpack(struct bench *b, uint32_t variant)
+{
+    static unsigned char out[2 * 2 * UNIT_CHUNK];
+    const struct unit_code *code = unit_variant((enum unit_variant)variant);
+    uint64_t each;
+    const unsigned char *units = packed_units(&each);
+    struct error e = {0};
+    struct unit u;
+
+    (void)b;
+    for (uint32_t i = 0; code && i < UNIT_TIMES; i++) {
+        if (unit_open(&u, units + i * each, each, &e)) die(e.text);
+        for (uint32_t chunk = 0; chunk < u.chunks; chunk += 2)
+            if (code->decode(&u, chunk, 2, out)) die("a unit does not unpack");
+    }
+    return (struct result){.bytes = code ? UNIT_TIMES * 2.0 * UNIT_ROWS * UNIT_COLS : 0};
+}
+
 /* ---- cases ---- */
 
 struct bench_case {
@@ -276,6 +350,12 @@ static const struct bench_case cases[] = {
     FORM_TURNEDS(TURNED_MANY)
 #undef TURNED_MANY
         {"attention, prompt of 512", attention, 512, true},
+    {"unpack, one thread, avx512", unpack, UNIT_AVX512, false},
+    {"unpack, one thread, avx2", unpack, UNIT_AVX2, false},
+    {"unpack, one thread, plain", unpack, UNIT_PLAIN, false},
+    {"pack, one thread, avx512", pack, UNIT_AVX512, false},
+    {"pack, one thread, avx2", pack, UNIT_AVX2, false},
+    {"pack, one thread, plain", pack, UNIT_PLAIN, false},
 };
 #define CASES (sizeof cases / sizeof *cases)
 
