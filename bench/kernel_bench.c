@@ -351,10 +351,10 @@ static const struct bench_case cases[] = {
 #undef TURNED_MANY
         {"attention, prompt of 512", attention, 512, true},
     {"unpack, one thread, avx512", unpack, UNIT_AVX512, false},
-    {"unpack, one thread, avx2", unpack, UNIT_AVX2, false},
+    {"unpack, one thread, avx2, neon", unpack, UNIT_AVX2, false},
     {"unpack, one thread, plain", unpack, UNIT_PLAIN, false},
     {"pack, one thread, avx512", pack, UNIT_AVX512, false},
-    {"pack, one thread, avx2", pack, UNIT_AVX2, false},
+    {"pack, one thread, avx2, neon", pack, UNIT_AVX2, false},
     {"pack, one thread, plain", pack, UNIT_PLAIN, false},
 };
 #define CASES (sizeof cases / sizeof *cases)

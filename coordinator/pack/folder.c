@@ -42,8 +42,7 @@ int open_output(const char *path, int flags, int *fd, struct error *e)
     struct stat st;
 
     *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | flags, 0666);
-    if (*fd < 0 && errno != ELOOP && errno != ENXIO)
-        return error_set(e, errno, "%s: %s", path, error_name(errno));
+    if (*fd < 0 && errno != ELOOP && errno != ENXIO) return error_set(e, errno, "%s: %s", path, error_name(errno));
     if (*fd >= 0 && !fstat(*fd, &st) && S_ISREG(st.st_mode)) return 0;
     if (*fd >= 0) close(*fd);
     *fd = -1;
