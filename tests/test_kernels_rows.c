@@ -233,6 +233,8 @@ static void test_act(void **state)
         check_act(kind, ACT_BROADCAST, 17, true, 1e-6);
         check_act(kind, ACT_BROADCAST, 59, false, 1e-6);
         check_act(kind, ACT_CLAMP_AFTER, 0, true, 1e-6);
+        check_act(kind, ACT_CLAMP_BEFORE, 0, true, 1e-6);
+        check_act(kind, ACT_CLAMP_BEFORE, 0, false, 1e-6);
         check_act(kind, ACT_CLAMP_AFTER, 0, false, 1e-6);
         check_act(kind, ACT_CLAMP_AFTER | ACT_INTERLEAVED, 0, false, 1e-6);
     }

@@ -525,7 +525,9 @@ void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float
                 g = fmin(g, p->limit);
                 u = fmax(-(double)p->limit, fmin(u, p->limit)) + 1;
             }
+            if (p->flags & ACT_CLAMP_BEFORE) g = fmin(g, p->limit);
             g = act(p, p->kind, g);
+            if (p->flags & ACT_CLAMP_BEFORE) u = pairs || up ? fmax(-(double)p->limit, fmin(u, p->limit)) : 1;
             if (p->flags & ACT_CLAMP_AFTER) {
                 g = fmin(g, p->limit);
                 u = pairs || up ? fmax(-(double)p->limit, fmin(u, p->limit)) : 1;
