@@ -26,6 +26,10 @@ static const struct tensor *scales_of(const struct build *b, const char *name)
         snprintf(scale, sizeof scale, "%s%s", name, ends[i]);
         s = tensors_find(b->t, scale);
     }
+    if (!s && tensors_name_ends(name, ".weight")) { /* DeepSeek V4: NAME.scale beside NAME.weight */
+        snprintf(scale, sizeof scale, "%.*s.scale", (int)(strlen(name) - strlen(".weight")), name);
+        s = tensors_find(b->t, scale);
+    }
     return s;
 }
 
@@ -263,6 +267,31 @@ uint32_t build_put_matrix(struct build *b, const struct plan_matrix *m, const ch
     return program_matrix(b->p, m, name);
 }
 
+/* Two numbers e2m1 in each byte of a tensor of I8, with scales that are powers of two beside it, among weights in FP8
+ * (DeepSeek V4's experts): MXFP4 in all but its names. False: it is none of those. */
+static bool add_fp4(struct build *b, const char *full, uint64_t rows, uint64_t cols, uint32_t *matrix)
+{
+    const struct tensor *t = tensors_find(b->t, full), *s = scales_of(b, full);
+    uint64_t shape[2] = {rows, cols / 2};
+    struct plan_matrix m = {.rows = rows, .cols = cols, .form = FORM_MXFP4};
+
+    if (b->quant.kind != QUANT_FP8 || !t || !s || t->dtype != TENSOR_I8 || s->dtype != TENSOR_F8_E8M0) return false;
+    *matrix = 0;
+    t = build_tensor(b, full, TENSOR_I8, shape, 2);
+    if (!t) return true;
+    if (cols % form_elements(FORM_MXFP4) || !same_shape(t, shape, 2)) build_shape_fault(b, t, shape, 2);
+    if (!build_ok(b)) return true;
+    m.row_bytes = form_row_bytes(m.form, cols);
+    m.file_off = t->offset;
+    m.file = build_file_of(b, t);
+    build_scales(b, &m, full, 0, 1);
+    if (build_ok(b) && (m.block_rows != 1 || m.block_cols != form_elements(FORM_MXFP4)))
+        build_fault(b, "%s: tensor %s: scales of %u x %u numbers are not supported: 1 x %u are", tensors_path(b->t, t),
+                    tensor_stored_name(t), m.block_rows, m.block_cols, form_elements(FORM_MXFP4));
+    if (build_ok(b)) *matrix = build_put_matrix(b, &m, tensor_stored_name(t));
+    return true;
+}
+
 /* *times: of the whole matrix, 0: none. NULL: the caller cannot multiply by it. */
 static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uint32_t parts, uint64_t rows,
                            uint64_t cols, float *times)
@@ -273,7 +302,8 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     const struct tensor *t;
     const char *name;
 
-    if (parts == 1 && build_packed(b, full, rows, cols, &packed)) return packed;
+    if (parts == 1 && (build_packed(b, full, rows, cols, &packed) || add_fp4(b, full, rows, cols, &packed)))
+        return packed;
     t = build_tensor(b, full, TENSOR_DTYPES, shape + (3 - dims), dims);
     if (!t) return 0;
     name = tensor_stored_name(t); /* stays where it is; t does not where tensors are added */
