@@ -96,6 +96,7 @@ static void read_fp8(struct reading *r, const json_t *o)
     r->q->kind = QUANT_FP8;
     if (!is(text(o, "fmt"), formats)) fault(r, "fp8 of format \"%.40s\" is not supported, e4m3 is", text(o, "fmt"));
     read_block(r, o, "weight_block_size");
+    r->q->fp4_experts = !strcmp(config_string_or(r->c, "expert_dtype", text(o, "expert_dtype"), r->e), "fp4");
     if (!r->q->blocks) r->q->scale_dtype = TENSOR_DTYPES; /* one for a matrix, as Ministral 3 has it */
 }
 

@@ -40,6 +40,7 @@ struct quant {
     const json_t *left_out;     /* modules that are not quantized, the config's own; NULL: nobody says */
     bool left_out_within;       /* it lists parts of their names */
     uint32_t scale_dtype;       /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
+    bool fp4_experts;           /* experts of FP8 folders have numbers of 4 bits (DeepSeek V4) */
     bool kv_scales;             /* scales of a narrower KV cache are given; keys and values are not scaled here */
 };
 

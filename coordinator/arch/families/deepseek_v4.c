@@ -43,9 +43,11 @@ static enum kind kind_of(struct build *b, uint32_t i)
         return SLIDING;
     }
     if (config_field(b->c, "compress_ratios", false)) {
-        int64_t ratio = config_list_int(b->c, "compress_ratios", i, 0, b->e);
+        int64_t ratio = config_list_int(b->c, "compress_ratios", i, -1, b->e);
 
-        if (build_ok(b) && ratio != 0 && ratio != 4 && ratio != 128)
+        if (build_ok(b) && ratio == -1)
+            config_fault(b->c, b->e, "compress_ratios", "no entry for layer %u", i);
+        else if (build_ok(b) && ratio != 0 && ratio != 4 && ratio != 128)
             config_fault(b->c, b->e, "compress_ratios", "layer %u: %lld is not known; 0, 4 and 128 are", i,
                          (long long)ratio);
         return ratio == 4 ? SPARSE : ratio == 128 ? HEAVY : SLIDING;
