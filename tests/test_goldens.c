@@ -306,7 +306,8 @@ static void same_bytes_at_any_setting(void **state)
                                        "gpt-oss-mxfp4",
                                        "mamba2",
                                        "jamba",
-                                       "kimi-linear"};
+                                       "kimi-linear",
+                                       "deepseek-v4"};
 
     (void)state;
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) check(some[i], check_settings);

@@ -16,20 +16,6 @@
 
 /* ---- pooled windows ---- */
 
-static double pooled_column(const struct op_pool *p, const float *x, const float *gate, const float *bias, uint32_t i,
-                            uint32_t c)
-{
-    const uint32_t columns = p->parts * p->width, n = p->parts == 2 && i + 1 >= 2 * p->every ? 2 * p->every : p->every;
-    double sum = 0, all = 0;
-    for (uint32_t j = i + 1 - n; j <= i; j++) {
-        const uint32_t col = p->parts == 2 && j + p->every > i ? p->width + c : c;
-        const double e = exp((double)gate[j * columns + col] + (double)bias[j % p->every * columns + col]);
-        sum += e;
-        all += e * (double)x[j * columns + col];
-    }
-    return all / sum;
-}
-
 /* Positions [i, i + n) of one sequence, all in slot 1, or each in a slot of its own. */
 static void run_pool(struct ops *o, const struct op_pool *p, float *y, const float *x, const float *gate,
                      const float *bias, float *states, uint32_t i, uint32_t n, bool own)
@@ -61,9 +47,8 @@ static void check_pool(const struct op_pool *p)
           *base = calloc((size_t)N * p->width, 4), *y = calloc((size_t)N * p->width, 4),
           *states = calloc((size_t)(N + 2) * 9 * p->width, 4);
     for (size_t i = 0; i < (size_t)N * columns; i++) gate[i] *= 20;
-    for (uint32_t i = 0; i < N; i++)
-        for (uint32_t c = 0; c < p->width && (i + 1) % p->every == 0; c++)
-            want[i * p->width + c] = (float)pooled_column(p, x, gate, bias, i, c);
+    reference_pool(p, want, p->width,
+                   &(struct ops_pool_args){.x = x, .gate = gate, .ldx = columns, .ldg = columns, .bias = bias}, N);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
         for (size_t k = 0; k < 2 * COUNT(chunks); k++) {
@@ -93,40 +78,6 @@ static void windows_are_pooled(void **state)
 
 /* ---- streams ---- */
 
-static void sums(double *m, uint32_t n, uint32_t each, uint32_t step, double eps)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        double sum = eps;
-        for (uint32_t j = 0; j < n; j++) sum += m[i * each + j * step];
-        for (uint32_t j = 0; j < n; j++) m[i * each + j * step] /= sum;
-    }
-}
-
-static void formula(const struct op_sinkhorn *p, float *x, const float *scale, const float *base)
-{
-    const uint32_t n = p->streams;
-    const double eps = (double)p->eps;
-    double m[SINKHORN_STREAMS * SINKHORN_STREAMS];
-    for (uint32_t k = 0; k < (p->rounds ? 2 * n : n); k++) {
-        const double s = 1 / (1 + exp(-((double)x[k] * (double)scale[k / n] + (double)base[k])));
-        x[k] = (float)(k < n ? s + eps : 2 * s);
-    }
-    if (!p->rounds) return;
-    for (uint32_t i = 0; i < n; i++) {
-        double sum = 0;
-        for (uint32_t j = 0; j < n; j++)
-            sum += m[i * n + j] =
-                exp((double)x[2 * n + i * n + j] * (double)scale[2] + (double)base[2 * n + i * n + j]);
-        for (uint32_t j = 0; j < n; j++) m[i * n + j] = m[i * n + j] / sum + eps;
-    }
-    sums(m, n, 1, n, eps);
-    for (uint32_t r = 1; r < p->rounds; r++) {
-        sums(m, n, n, 1, eps);
-        sums(m, n, 1, n, eps);
-    }
-    for (uint32_t k = 0; k < n * n; k++) x[2 * n + k] = (float)m[k];
-}
-
 static void streams_are_weighed(void **state)
 {
     static const struct op_sinkhorn cases[] = {{.streams = 4, .rounds = 20, .eps = 1e-6f},
@@ -142,7 +93,7 @@ static void streams_are_weighed(void **state)
               *want = malloc((size_t)N * ld * 4), *y = malloc((size_t)N * ld * 4);
         const float scale[3] = {1.5f, 0.7f, 4};
         memcpy(want, x, (size_t)N * ld * 4);
-        for (uint32_t i = 0; i < N; i++) formula(p, want + i * ld, scale, base);
+        reference_sinkhorn(p, want, ld, scale, base, N);
         for (size_t way = 0; way < kernels_ways(); way++) {
             struct ops *o = kernels_open(way);
             memcpy(y, x, (size_t)N * ld * 4);
@@ -169,15 +120,8 @@ static void streams_are_mixed(void **state)
         float *src = kernels_floats(&seed, (size_t)N * lds), *dst = kernels_floats(&seed, (size_t)N * ldd),
               *weight = kernels_floats(&seed, N * 16), *want = malloc((size_t)N * ldd * 4),
               *base = malloc((size_t)N * ldd * 4), *y = malloc((size_t)N * ldd * 4);
-        for (uint32_t i = 0; i < N; i++)
-            for (uint32_t c = 0; c < ldd; c++) {
-                const uint32_t to = c / p->width;
-                double sum = p->flags & MIX_ADDS ? (double)dst[i * ldd + c] : 0;
-                for (uint32_t k = 0; k < p->in; k++)
-                    sum += (double)weight[i * 16 + k * p->in_stride + to * p->out_stride] *
-                           (double)src[i * lds + k * p->width + c % p->width];
-                want[i * ldd + c] = (float)sum;
-            }
+        memcpy(want, dst, (size_t)N * ldd * 4);
+        reference_mix(p, want, ldd, src, lds, weight, 16, N);
         for (size_t way = 0; way < kernels_ways(); way++) {
             struct ops *o = kernels_open(way);
             memcpy(y, dst, (size_t)N * ldd * 4);
@@ -193,32 +137,13 @@ static void streams_are_mixed(void **state)
 
 /* ---- attention over two keys a row ---- */
 
-/* One sequence in rows 0 .. N - 1; the other key of a row where no block ends is not a number, and must not matter. */
-static void attend_formula(const struct op_attention *p, float *dst, const float *q, const float *k, const float *sinks,
-                           uint32_t i, const uint32_t *list)
-{
-    const uint32_t blocks = list ? list[0] : (i + 1) / p->pooled, first = i + 1 > p->window ? i + 1 - p->window : 0;
-    for (uint32_t h = 0; h < p->heads; h++) {
-        double sum = exp((double)sinks[h]), out[64] = {0};
-        for (uint32_t v = 0; v < blocks + i + 1 - first; v++) {
-            const uint32_t row = v < blocks ? ((list ? list[1 + v] : v) + 1) * p->pooled - 1 : first + v - blocks;
-            const float *key = k + (size_t)row * 2 * p->dk + (v < blocks ? p->dk : 0);
-            double s = 0;
-            for (uint32_t c = 0; c < p->dk; c++) s += (double)q[h * p->dk + c] * (double)key[c];
-            s = exp((double)p->scale * s);
-            sum += s;
-            for (uint32_t c = 0; c < p->dk; c++) out[c] += s * (double)key[c];
-        }
-        for (uint32_t c = 0; c < p->dk; c++) dst[h * p->dk + c] = (float)(out[c] / sum);
-    }
-}
-
+/* The other key of a row where no block ends is not a number, and must not matter. */
 static void check_attention(const struct op_attention *p, uint32_t n)
 {
     static const uint32_t chunks[] = {1000, 64, 7, 1};
     const uint32_t ldq = p->heads * p->dk, each = 2 * p->dk;
     struct layout l = layout_new();
-    layout_add(&l, 0, n, n, 0);
+    layout_add(&l, 0, n, 13, 0);
     uint64_t seed = 17;
     float *q = kernels_floats(&seed, (size_t)n * ldq), *k = kernels_floats(&seed, (size_t)l.rows * each),
           *sinks = kernels_floats(&seed, p->heads), *want = calloc((size_t)n * ldq, 4),
@@ -228,14 +153,15 @@ static void check_attention(const struct op_attention *p, uint32_t n)
         const uint32_t blocks = (i + 1) / p->pooled;
         uint32_t *list = lists + i * 3;
         if ((i + 1) % p->pooled)
-            for (uint32_t c = p->dk; c < each; c++) k[(size_t)i * each + c] = NAN;
+            for (uint32_t c = p->dk; c < each; c++) k[(size_t)l.row[i] * each + c] = NAN;
         list[0] = blocks < 2 ? blocks : 2;
         list[1] = blocks > 2 ? blocks / 3 : 0;
         list[2] = blocks > 2 ? blocks - 1 : 1;
     }
-    for (uint32_t i = 0; i < n; i++)
-        attend_formula(p, want + (size_t)i * ldq, q + (size_t)i * ldq, k, sinks, i,
-                       p->chosen_top ? lists + i * 3 : NULL);
+    struct ops_rows all = layout_rows(&l, 0, n);
+    all.chosen = lists;
+    all.ld_chosen = 3;
+    reference_attention(p, want, ldq, q, ldq, k, k, FORM_F32, sinks, NULL, &all);
     for (size_t way = 0; way < kernels_ways(); way++) {
         struct ops *o = kernels_open(way);
         for (size_t c = 0; c < COUNT(chunks); c++) {
