@@ -308,9 +308,7 @@ static void weights_of_other_kinds(void **state)
         {"model.safetensors", "Entry not found", "\"Entry not found\""},
         {"model.safetensors", "GGUF\3", "a GGUF file"},
         {"model.safetensors", "PK\3\4", "a zip archive"},
-        {"quantize_config.json", "{\"bits\":4}", "weights quantized by GPTQ (as quantize_config.json says"},
-        {"quant_config.json", "{\"w_bit\":4}", "weights quantized by AWQ"},
-        {"hf_quant_config.json", "{}", "weights quantized by ModelOpt"},
+        {"quantize_config.json", "{\"bits\":4}", "no weights: neither model.safetensors nor"},
         {"nothing", "", "no weights: neither model.safetensors nor"},
     };
 
