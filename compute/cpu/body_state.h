@@ -27,12 +27,58 @@ INLINE void conv_channels(const struct op_conv *p, float *dst, size_t ldd, const
     }
 }
 
+/* The same for few taps: the weights are gathered once, and the inputs that a state holds stay in registers while positions
+ * continue one another. */
+INLINE void conv_few_taps(const uint32_t taps, const struct op_conv *p, float *dst, size_t ldd, const float *src,
+                          size_t lds, const float *weight, const float *bias, float *states, size_t state_floats,
+                          const struct ops_chain *chain, size_t c, size_t n)
+{
+    const uint32_t old = taps - 1;
+    const vf b = bias ? load_some(bias + c, n) : vf_zero();
+    uint32_t held = UINT32_MAX; /* the slot whose inputs are in past */
+    vf w[4], past[4];
+    for (uint32_t t = 0; t < taps; t++) {
+        float one[16] = {0};
+        for (size_t k = 0; k < n; k++) one[k] = weight[(c + k) * taps + t];
+        w[t] = vf_load(one);
+        past[t] = vf_zero();
+    }
+    for (uint32_t i = 0; i < chain->n; i++) {
+        const uint32_t from = chain->from[i], to = chain->to[i];
+        const vf now = load_some(src + i * lds + c, n);
+        vf sum = vf_zero();
+        if (from == UINT32_MAX || from != held)
+#pragma GCC unroll 3
+            for (uint32_t t = 0; t < old; t++)
+                past[t] = from == UINT32_MAX ? vf_zero()
+                                             : load_some(states + from * state_floats + (size_t)t * p->width + c, n);
+#pragma GCC unroll 3
+        for (uint32_t t = 0; t < old; t++) sum = vf_fma(w[t], past[t], sum);
+        sum = vf_fma(w[old], now, sum);
+#pragma GCC unroll 3
+        for (uint32_t t = 0; t < old; t++) past[t] = t + 1 < old ? past[t + 1] : now;
+        held = to;
+        if (i + 1 == chain->n || chain->from[i + 1] != to || chain->to[i + 1] != to) /* else it is overwritten unread */
+            for (uint32_t t = 0; t < old; t++)
+                store_some(states + to * state_floats + (size_t)t * p->width + c, past[t], n);
+        if (bias) sum = vf_add(sum, b);
+        store_some(dst + i * ldd + c, act_vec(p->act, sum), n);
+    }
+}
+
 static void kernel_conv(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds,
                         const float *weight, const float *bias, float *states, size_t state_floats,
                         const struct ops_chain *chain, size_t c0, size_t c1)
 {
-    for (size_t c = c0; c < c1; c += 16)
-        conv_channels(p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, c1 - c < 16 ? c1 - c : 16);
+    for (size_t c = c0; c < c1; c += 16) {
+        const size_t n = c1 - c < 16 ? c1 - c : 16;
+        switch (p->taps) {
+        case 4: conv_few_taps(4, p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n); break;
+        case 3: conv_few_taps(3, p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n); break;
+        case 2: conv_few_taps(2, p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n); break;
+        default: conv_channels(p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n);
+        }
+    }
 }
 
 /* x / sqrt(sum x^2 + 1e-6) * scale */
