@@ -218,7 +218,7 @@ static void the_files_of_older_tools(void **state)
          "\"true_sequential\":true,\"model_name_or_path\":null,\"model_file_base_name\":\"model\"}",
          {{"{\"bits\":3}", "quantize_config.json: quantization: weights of 3 bits quantized by GPTQ"},
           {"{\"bits\":4,", "quantize_config.json"},
-          {"[4]", "quantize_config.json: quantization: no object"}}},
+          {"[4]", "quantize_config.json: not a JSON object"}}},
         {"qwen3-gptq-act",
          "quantize_config.json",
          "{\"bits\":4,\"group_size\":32,\"desc_act\":true,\"sym\":false}",

@@ -365,10 +365,7 @@ static void read_beside(struct reading *r, const char *folder, const struct tens
             continue;
         r->path = path;
         if (json_read_file(&o, path, BESIDE_BYTES, own_files[i].words ? r->e : &unread)) continue;
-        if (json_is_object(o))
-            own_files[i].read(r, o);
-        else if (own_files[i].words)
-            fault(r, "no object stands there: download the file again");
+        own_files[i].read(r, o);
         r->q->left_out = NULL; /* it goes with the file */
         json_decref(o);
     }
