@@ -47,9 +47,12 @@ static uint32_t assumed_dtype(struct build *b, const char *name)
     static const char *const products[] = {"_proj.weight", ".w1.weight",   ".w2.weight",
                                            ".w3.weight",   ".wq_a.weight", "attn.wkv.weight",
                                            ".wq_b.weight", ".wo_a.weight", ".wo_b.weight"};
+    static const char *const wide[] = {"hc_attn_", "hc_ffn_", "hc_head_", ".ape", ".attn_sink", "ffn.gate.bias"};
     bool fp8 = b->quant.kind == QUANT_FP8 || (b->quant.kind >= QUANT_COMPRESSED && b->quant.numbers == QUANT_FLOATS),
          multiplied = false;
 
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) /* DeepSeek V4's, whatever the others' type */
+        if (strstr(name, wide[i])) return TENSOR_F32;
     for (size_t i = 0; i < sizeof products / sizeof *products; i++) multiplied |= strstr(name, products[i]) != NULL;
     if (fp8 && (b->t->names_known ? scales_of(b, name) != NULL : multiplied)) return TENSOR_F8_E4M3;
     return build_model_dtype(b);
