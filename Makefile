@@ -37,13 +37,24 @@ SRC_transfer_cpu := $(call src,transfer/cpu)
 SRC_compute      := $(call src,compute)
 SRC_compute_cpu  := $(call src,compute/cpu)
 SRC_verify       := $(call src,reader/verify)
+SRC_link         := $(call src,transfer/link)
 SRC_coordinator  := $(call src,coordinator coordinator/arch/families $(wildcard coordinator/*))
 # libsentencepiece speaks C++: one thin bridge to it.
 CXX_coordinator  := $(sort $(wildcard coordinator/tokenizer/*.cc))
 ROOMS := proto reader transfer transfer_cpu compute compute_cpu verify coordinator
 LIB    = $(B)/lib$(1).a
 
-BINARIES := $(B)/sluice $(B)/sluice-reader $(B)/sluice-transfer-cpu $(B)/sluice-compute-cpu $(B)/sluice-verify
+BINARIES := $(B)/sluice $(B)/sluice-node $(B)/sluice-reader $(B)/sluice-transfer-cpu $(B)/sluice-compute-cpu $(B)/sluice-verify
+
+# MPI, which joins machines: found by its compiler; MPI=no builds without, MPI=1 wants it. MPICC=mpicc.mpich takes another one.
+MPICC ?= $(firstword $(shell command -v mpicc mpicc.openmpi mpicc.mpich 2>/dev/null))
+MPI   ?= $(if $(MPICC),1,no)
+ifneq ($(filter 1 yes,$(MPI)),)
+ifeq ($(MPICC),)
+$(error MPI=$(MPI), and there is no mpicc: install libopenmpi-dev (or libmpich-dev))
+endif
+BINARIES += $(B)/sluice-link
+endif
 
 # CUDA: found by nvcc; CUDA=no builds without it.
 NVCC := $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
@@ -134,6 +145,17 @@ $(B)/sluice-compute-cpu: $(B)/obj/compute/main.o $(call LIB,compute) $(call LIB,
 $(B)/sluice-verify: $(B)/obj/reader/verify/main.o $(call LIB,verify) $(call LIB,proto)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS_verify) -lrt
+$(B)/sluice-node: $(B)/obj/coordinator/node/main.o $(call LIB,coordinator) $(call LIB,proto)
+	$(call say,LINK,$@)
+	$(Q)$(link) $(LIBS_proto)
+# The compiler that MPI has wrapped is the one that it was built with; its headers are none of ours.
+$(B)/sluice-link: $(call obj,$(SRC_link)) $(B)/obj/transfer/link/main.o $(call LIB,proto)
+	$(call say,LINK,$@)
+	$(Q)$(MPICC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS_proto)
+$(B)/obj/transfer/link/%.o: transfer/link/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(MPICC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 $(B)/sluice-transfer-cuda: $(B)/obj/transfer/main.o $(call LIB,transfer) $(call LIB,transfer_cuda) $(call LIB,proto)
 	$(call say,LINK,$@)
 	$(Q)$(link) $(LIBS_cuda) $(LIBS_proto)
@@ -241,10 +263,6 @@ PACK_KILLS ?= 100
 test-pack-kill: ## kill -9 of pack and unpack at random moments, resumed: the same bytes: PACK_KILLS=100
 	@$(AGAIN) CUDA=no all $(B)/tests/test_pack
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_pack killed_and_continued $$(( ($(PACK_KILLS) + 2) / 3 ))
-.PHONY: test-pack-all
-test-pack-all: ## every reference model packed, verified, run and unpacked: the same sums, files and logits (minutes)
-	@$(AGAIN) CUDA=no all $(B)/tests/test_pack_models
-	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_pack_models full
 .PHONY: test-speculation
 test-speculation: ## thousands of trees of guesses over every family: the plain run's bytes (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_speculation

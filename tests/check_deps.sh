@@ -2,6 +2,7 @@
 # Proves by their #include lines that the processes share proto/ and nothing else:
 #   - reader, transfer, compute and coordinator include proto/ and themselves, proto/ itself only
 #   - reader/verify, a program of its own, includes proto/ and itself only
+#   - transfer/link, a program of its own, includes proto/ and itself only, and nobody else includes MPI
 #   - CUDA headers appear in */cuda/ only, liburing in the reader's engine_uring.c, ZeroMQ and msgpack in proto/
 #   - inside of coordinator and proto, rooms lie on floors: who is on one includes what is below, itself, and nothing else
 # With a build folder as argument, also that no stage is linked with what belongs to the coordinator alone.
@@ -23,6 +24,10 @@ for room in proto reader transfer compute coordinator; do
         "$(includes $room | grep -E 'include[[:space:]]*"' | grep -vE "include[[:space:]]*\"($room|proto)/" || true)"
 done
 all=$(for room in proto reader transfer compute coordinator; do includes $room; done)
+report "MPI belongs into transfer/link/" \
+    "$(grep -E '<mpi[^>]*>' <<<"$all" | grep -v '^transfer/link/' || true)"
+report "transfer/link may include transfer/link/ and proto/ only" \
+    "$(grep '^transfer/link/' <<<"$all" | grep -E 'include[[:space:]]*"' | grep -vE 'include[[:space:]]*"(transfer/link|proto)/' || true)"
 # sluice-verify is a program of its own beside the reader's.
 report "reader/verify may include reader/verify/ and proto/ only" \
     "$(grep '^reader/verify/' <<<"$all" | grep -E 'include[[:space:]]*"' | grep -vE 'include[[:space:]]*"(reader/verify|proto)/' || true)"
@@ -52,6 +57,8 @@ arch
 plan
 hosts
 engine
+remote
+node
 batch/sampling
 draft
 batch

@@ -21,6 +21,8 @@ packages=(
     "libssl-dev|checksums of sluice verify and pack"
     "libutf8proc-dev|Unicode normal forms"
     "libedit-dev|line editing in the chat"
+    "libopenmpi-dev libmpich-dev|sluice-link: a model over several machines"
+    "openmpi-bin mpich|mpirun, which starts it on them"
     "libcmocka-dev|tests"
     "procps|ps, to look at the processes"
     "strace|tests count the system calls of the stages"

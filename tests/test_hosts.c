@@ -226,8 +226,7 @@ static void test_given(void **state)
 static void test_command(void **state)
 {
     static const char *const arg[] = {"plan", DEMO, "--backend", "cpu", "--hosts", "here,there", "--json", NULL},
-                             *const wrong[] = {"plan", DEMO, "--hosts", "here,,there", NULL},
-                             *const run[] = {"run", DEMO, "-p", "x", "--hosts", "here,there", NULL};
+                             *const wrong[] = {"plan", DEMO, "--hosts", "here,,there", NULL};
     struct process_result r = process_run("sluice", arg, NULL, 0, 20);
     json_t *o, *hosts, *nodes;
     double one;
@@ -246,9 +245,6 @@ static void test_command(void **state)
     r = process_run("sluice", wrong, NULL, 0, 20);
     assert_int_equal(r.status, 1);
     assert_non_null(strstr(r.err, "no name of a machine"));
-    process_result_free(&r);
-    r = process_run("sluice", run, NULL, 0, 20); /* nothing but a plan is made of them */
-    assert_int_equal(r.status, 2);
     process_result_free(&r);
 }
 

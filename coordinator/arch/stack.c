@@ -356,9 +356,7 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
                                                                   .up = up,
                                                                   .width = m->inter,
                                                                   .kind = m->act,
-                                                                  .flags = !clamped          ? 0
-                                                                           : m->clamp_before ? ACT_CLAMP_BEFORE
-                                                                                             : ACT_CLAMP_AFTER,
+                                                                  .flags = clamped ? ACT_CLAMP_AFTER : 0,
                                                                   .alpha = m->alpha,
                                                                   .limit = m->limit};
     build_linear(b, dst, gate, m->down, b->hidden, m->inter, m->down_bias);
@@ -512,7 +510,7 @@ void stack_build(struct build *b, struct stack *s)
     for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
         build_layer(b, i);
         if (s->before_layer) s->before_layer(b, s, i);
-        (s->whole_layer ? s->whole_layer : layer)(b, s);
+        layer(b, s);
         if (s->after_layer) s->after_layer(b, s, i);
     }
     b->layer = b->layers;

@@ -9,6 +9,7 @@
 
 #include "coordinator/batch/draft_model.h"
 #include "coordinator/batch/ends.h"
+#include "coordinator/batch/machines.h"
 #include "coordinator/engine/mps.h"
 #include "coordinator/plan/machine.h"
 #include "coordinator/plan/speculate.h"
@@ -28,7 +29,8 @@ struct instance {
     struct ends ends;
     struct plan_shm *plan;
     uint64_t plan_bytes;
-    uint64_t beside; /* bytes of the budget that are left to who asks */
+    uint64_t beside;           /* bytes of the budget that are left to who asks */
+    struct machines *machines; /* of --hosts; NULL: this one alone */
     struct plan_summary summary;
     struct calibration speeds;       /* that it was predicted with */
     bool predicted_by_sweep;         /* nothing was known of the disk: the first sweep told */
@@ -191,6 +193,17 @@ static void on_note(void *arg, const char *text)
     if (i->observer.note) i->observer.note(i->observer.arg, text);
 }
 
+/* Is this one machine of several? What its lanes do then says little of a run on it alone, and the other way round. */
+static bool is_spread(const struct instance *i)
+{
+    return i->machines && !machines_alone(i->machines);
+}
+
+static const struct plan_shm *program_of(const struct instance *i)
+{
+    return i->machines ? machines_program(i->machines) : model_program(i->parts.model);
+}
+
 /* Where nothing was known of the disk, the first sweep says what those to come will take. One that fills the host cache
  * waits for the system's pages too: then what the reader tried at its start says more. */
 static void predict_again(struct instance *i, const struct sweep_record *first)
@@ -198,7 +211,7 @@ static void predict_again(struct instance *i, const struct sweep_record *first)
     struct engine_stats t;
     double rate = 0;
 
-    if (i->speeds.disk_measured || !i->summary.sweep_bytes) return;
+    if (i->speeds.disk_measured || !i->summary.sweep_bytes || is_spread(i)) return;
     engine_stats(i->engine, &t);
     if (t.io_block) rate = (double)t.io_rate;
     if ((!i->plan->run.host_cache_bytes || !(rate > 0)) && first->read_bytes >= READ_LEAST && first->read_busy_ns)
@@ -225,14 +238,11 @@ static enum engine_mps choose_mps(const struct instance *i)
     const struct options *o = i->config.options;
 
     if (o->mps != OPTION_MPS_AUTO) return o->mps == OPTION_MPS_ON ? ENGINE_MPS_MUST : ENGINE_MPS_OFF;
-    /* Transfer launches no kernels and copies have engines of their own, so that two processes may do as well as one: a
-     * daemon is started where runs with --mps on were faster. Whoever chose one for this process knows better. */
-    return streams && !getenv("CUDA_MPS_PIPE_DIRECTORY") && mps_available() && calibration_mps_pays((uint32_t)o->device)
-               ? ENGINE_MPS_TRY
-               : ENGINE_MPS_OFF;
+    /* Whoever chose a daemon for this process knows better. */
+    return streams && !getenv("CUDA_MPS_PIPE_DIRECTORY") && mps_available() ? ENGINE_MPS_TRY : ENGINE_MPS_OFF;
 }
 
-static int start_engine(struct instance *i, enum engine_mps mps, struct error *e)
+static int start_engine(struct instance *i, const struct plan_settings *settings, enum engine_mps mps, struct error *e)
 {
     struct engine_config config = {.plan = i->plan,
                                    .plan_bytes = i->plan_bytes,
@@ -244,8 +254,9 @@ static int start_engine(struct instance *i, enum engine_mps mps, struct error *e
                                    .log_arg = i->observer.arg,
                                    .fault = i->config.options->fault,
                                    .mps = mps};
+    int rc = i->machines ? machines_start(i->machines, &config.peers, i->plan, settings, e) : 0;
 
-    return engine_open(&i->engine, &config, e);
+    return rc ? rc : engine_open(&i->engine, &config, e);
 }
 
 static int make_plan(struct instance *i, const struct plan_settings *settings, const struct instance_load *l,
@@ -258,7 +269,7 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
 
     free(i->plan);
     i->plan = NULL;
-    if ((rc = plan_build(&i->plan, &i->plan_bytes, model_program(i->parts.model), settings, e))) return rc;
+    if ((rc = plan_build(&i->plan, &i->plan_bytes, program_of(i), settings, e))) return rc;
     if (l->prompt_tokens && (uint64_t)l->prompt_tokens + answer > i->plan->spec.context)
         return error_set(
             e, E2BIG, "the prompt has %u tokens, the context %u%s: %s", l->prompt_tokens, i->plan->spec.context,
@@ -270,14 +281,15 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
         calibration_measure_memory(&i->speeds, i->plan, settings->host_memory);
         plan_summarize(&i->summary, i->plan, &i->speeds);
     }
+    if (is_spread(i)) i->summary.predicted_seconds_per_token = machines_seconds_per_token(i->machines);
     if (l->prompt_tokens)
         i->predicted_prompt_seconds =
             plan_prompt_seconds(&i->summary, i->plan, &i->speeds, l->all_tokens ? l->all_tokens : l->prompt_tokens);
     return 0;
 }
 
-/* Waits for stages that use the GPU. Where MPS was only tried, they get a second chance without it; where the GPU was
- * sluice's choice, one that does not come up is no reason to fail: the processor computes. */
+/* Waits for stages that use the GPU. Where it was sluice's choice, one that does not come up is no reason to fail: without
+ * MPS perhaps, else the processor computes. */
 static int prove_device(struct instance *i, const struct instance_load *l, struct plan_settings *settings,
                         enum engine_mps mps, struct error *e)
 {
@@ -285,18 +297,17 @@ static int prove_device(struct instance *i, const struct instance_load *l, struc
 
     while (rc && rc != -ECANCELED && engine_failed_stage(i->engine) != STAGE_READER &&
            i->plan->run.backend == BACKEND_CUDA) {
-        if (mps != ENGINE_MPS_TRY && !settings->backend_auto) return rc;
         engine_close(i->engine);
         i->engine = NULL;
         if (mps == ENGINE_MPS_TRY) {
             mps = ENGINE_MPS_OFF;
-            log_warn("%s; trying again without MPS", e->text);
+            log_info("%s; trying again without MPS", e->text);
         } else {
             log_warn("the GPU cannot be used, the processor computes: %s", e->text);
             plan_settings_to_processor(settings);
             if ((rc = make_plan(i, settings, l, e))) return rc;
         }
-        if ((rc = start_engine(i, mps, e))) return rc;
+        if ((rc = start_engine(i, settings, mps, e))) return rc;
         if (i->plan->run.backend == BACKEND_CUDA) rc = engine_ready(i->engine, e);
     }
     return rc;
@@ -473,12 +484,13 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
         settings.sequences = l->sequences;
         if ((rc = draft_model_plan(i->small, &settings, e))) return rc;
     }
+    if (o->hosts && (rc = machines_deal(&i->machines, o, model_program(i->parts.model), &settings, e))) return rc;
     if ((rc = plan_beside(i, &settings, l, e))) return rc;
     i->started = true;
     mps = choose_mps(i);
-    rc = start_engine(i, mps, e);
+    rc = start_engine(i, &settings, mps, e);
     if (!rc && i->small) rc = start_small(i, e);
-    if (!rc && i->plan->run.backend == BACKEND_CUDA && (settings.backend_auto || mps == ENGINE_MPS_TRY))
+    if (!rc && i->plan->run.backend == BACKEND_CUDA && settings.backend_auto)
         rc = prove_device(i, l, &settings, mps, e);
     if (rc) return rc;
     set_sampling(i);
@@ -511,12 +523,7 @@ static bool experience(const struct instance *i, struct calibration_run *out)
                                     .sweep = scheduler_times(i->scheduler)->sweep,
                                     .sweeps = scheduler_times(i->scheduler)->sweeps,
                                     .compute_busy_ns = stats.stage[STAGE_COMPUTE].busy_ns,
-                                    .compute_cpu_ns = stats.stage[STAGE_COMPUTE].cpu_ns,
-                                    .copy_bytes = stats.stage[STAGE_TRANSFER].bytes,
-                                    .copy_busy_ns = stats.stage[STAGE_TRANSFER].busy_ns,
-                                    .sweeps_ns = scheduler_times(i->scheduler)->prompt_ns +
-                                                 scheduler_times(i->scheduler)->decode_ns,
-                                    .mps = stats.mps};
+                                    .compute_cpu_ns = stats.stage[STAGE_COMPUTE].cpu_ns};
     return true;
 }
 
@@ -527,11 +534,12 @@ void instance_close(struct instance *i)
     if (!i) return;
     keep_reading(i);
     /* what the whole run saw weighs more */
-    if (i->started && experience(i, &run)) calibration_learn(&run, i->config.options->model);
+    if (i->started && !is_spread(i) && experience(i, &run)) calibration_learn(&run, i->config.options->model);
     scheduler_close(i->scheduler);
     drafter_close(i->drafter);
     draft_model_close(i->small);
     engine_close(i->engine);
+    machines_close(i->machines);
     free(i->plan);
     ends_free(&i->ends);
     parts_close(&i->parts);

@@ -96,7 +96,7 @@ static void print_answers(const struct plan_summary *s, const struct plan_shm *p
 
 static int print_json(const struct plan_settings *settings, const struct plan_summary *s, const struct plan_shm *p,
                       const struct model *m, const struct calibration *v, const struct packed_plan *x,
-                      const struct draft_model *small, const struct form_plans *f, const struct hosts_plan *h,
+                      const struct draft_model *small, const struct form_plans *f, const struct dealt *h,
                       struct error *e)
 {
     json_t *o =
@@ -267,7 +267,7 @@ int command_plan(const struct options *o, struct error *e)
     struct packed_plan packed = {0};
     struct draft_model *small = NULL;
     struct form_plans forms = {0};
-    struct hosts_plan hosts = {0};
+    struct dealt hosts = {0};
     struct calibration speeds;
     uint64_t bytes;
     int rc = model_open_source(&model, o->source, &mo, e);
@@ -281,7 +281,7 @@ int command_plan(const struct options *o, struct error *e)
         calibration_measure(&speeds, o->model, plan, settings.host_memory);
         plan_summarize(&summary, plan, &speeds);
         rc = packed_plan_guess(&packed, model_program(model), &settings, o->model, e);
-        if (!rc && o->hosts) rc = hosts_plan_make(&hosts, o->hosts, plan, &summary, &speeds, settings.host_memory, e);
+        if (!rc && o->hosts) rc = dealt_make(&hosts, o->hosts, plan, &summary, &speeds, settings.host_memory, e);
         if (!rc) rc = form_plans_make(&forms, o->source, model, &settings, &speeds, o->model, e);
     }
     if (!rc) {
@@ -293,7 +293,7 @@ int command_plan(const struct options *o, struct error *e)
         if (!o->json) hosts_plan_print(&hosts);
         if (!o->json) packed_plan_print(&packed, &summary, &forms);
     }
-    hosts_plan_free(&hosts);
+    dealt_free(&hosts);
     packed_plan_free(&packed);
     draft_model_close(small);
     free(plan);

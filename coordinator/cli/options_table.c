@@ -163,11 +163,11 @@ const struct option_command_info option_commands[COMMANDS] = {
     [COMMAND_PACK] =
         {"pack",
          "store a model's weights in fewer bytes, bit for bit or in fewer bits",
-         "Makes a folder that is run like any other: the BF16 matrices, embeddings among them, take about two thirds "
-         "of their "
+         "Makes a folder that is run like any other: the BF16 matrices that a run streams take about two thirds of "
+         "their "
          "bytes, everything else lies there as it was. Worth it where the disk is what a run waits for. Every "
          "piece is unpacked and compared before it is written; after a kill or a full disk the same command goes on "
-         "where it ended. With --to q8, q6, q5 or "
+         "where it ended. The embedding's rows are read one by one, so they stay as they are. With --to q8, q6, q5 or "
          "q4 it makes an ordinary GGUF file instead, of fewer bits, with tokenizer, template and sampling defaults: "
          "other "
          "programs read it too, and the summary tells what each kind of tensor lost.",
@@ -305,17 +305,20 @@ const struct option_flag option_flags[] = {
      "what computes"},
     {"device", 'd', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(device), 0, 0, 1023, "N", "0", "which GPU"},
     {"mps", 0, KIND_CHOICE, GROUP_COMPUTE, WORKS, AT(mps), 0, OPTION_MPS_AUTO, 0, "auto|on|off", "auto",
-     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where weights are "
-     "streamed "
-     "to it and earlier runs with --mps on and off have shown a gain"},
+     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed "
+     "and "
+     "weights are streamed to the GPU"},
     {"speculate", 0, KIND_INT, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(speculate), 0, 0, 1024, "off|N", "auto",
      "guess up to N tokens that may follow and check them in the sweep that computes the next one; the text is the "
      "same"},
     {"draft", 0, KIND_FILE, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(draft), 0, 0, 0, "MODEL", NULL,
      "a small model with the same tokens, a folder or a GGUF file, that guesses too; it stays in memory"},
-    {"hosts", 0, KIND_TEXT, GROUP_COMPUTE, BIT(PLAN), AT(hosts), 0, 0, 0, "LIST", NULL,
-     "what the model would take with its layers dealt over these machines, as a,b,c, each like this one, or @FILE of "
-     "lines \"NAME disk=2G memory=12G compute=34G\""},
+    {"hosts", 0, KIND_TEXT, GROUP_COMPUTE, TALKS | BIT(SERVE) | BIT(BATCH) | BIT(LOGITS) | BIT(PLAN), AT(hosts), 0, 0,
+     0, "LIST", NULL,
+     "deal the layers over these machines, this one first, as a,b,c, each like this one, or @FILE of lines \"NAME "
+     "disk=2G "
+     "memory=12G compute=34G model=/PATH\"; each needs sluice and the model's files in the same place; MPI starts it "
+     "all"},
     {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0,
      "lossless|q8|q6|q5|q4|bf16|f16|f32|auto", "lossless",
      "what to pack into: all bits in fewer bytes, or a GGUF file of types of so many bits (Q8_0, Q6_K, Q5_K_M, "

@@ -216,11 +216,22 @@ static int compare_file(struct engine *g, uint32_t file, struct error *e)
     return 0;
 }
 
+static int compare_at_peers(struct engine *g, struct error *e)
+{
+    const struct engine_peers *p = g->config.peers;
+    int rc = 0;
+
+    if (!p || !p->ask_compare) return 0;
+    p->ask_compare(p->arg);
+    while (!rc && !p->compared(p->arg)) rc = engine_poll(g, 50, e);
+    return rc;
+}
+
 int engine_weights_unchanged(struct engine *g, struct error *e)
 {
     int rc = g->control ? weights_look(&g->weights, e) : 0;
 
     for (uint32_t i = 0; g->control && i < g->config.plan->files.count && !rc; i++)
         if (weights_touched(&g->weights, i)) rc = compare_file(g, i, e);
-    return rc;
+    return rc || !g->control ? rc : compare_at_peers(g, e);
 }

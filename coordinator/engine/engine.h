@@ -20,11 +20,12 @@ struct engine;
 /* A private MPS daemon beside the stages of the cuda backend (engine/mps.h): never, if it can be had, or not without it. */
 enum engine_mps { ENGINE_MPS_OFF, ENGINE_MPS_TRY, ENGINE_MPS_MUST };
 
-/* The other machines of a plan that is one machine's share (coordinator/node). Every call but end may fail with -EPIPE, which
- * ends the epoch, and with text that names the machine. */
+/* The other machines of a plan that is one machine's share (coordinator/remote). begin, order and look may fail with -EPIPE,
+ * which ends the epoch, and with text that names the machine. */
 struct engine_peers {
     void *arg;
     uint32_t rank, ranks;
+    uint64_t epoch; /* number of the first one, which all machines of an epoch share; 0: 1 */
     /* A new epoch: its segments go to sluice-link, which the others' are reached through. */
     int (*begin)(void *arg, uint64_t epoch, int run_fd, int link_fd, struct error *e);
     /* A sweep's positions, which all machines are given. */
@@ -33,8 +34,11 @@ struct engine_peers {
     int (*look)(void *arg, bool *ready, struct error *e);
     int (*fd)(void *arg);                /* readable when there is something to listen to; -1: nothing */
     void (*rest)(void *arg, bool rests); /* nobody listens for a while */
-    bool (*recoverable)(void *arg);      /* of the last -EPIPE: may a new epoch mend it? */
-    void (*end)(void *arg);              /* of the epoch */
+    /* Are their files still what was planned? Asked while no sweep is under way; what has changed is told by look(). */
+    void (*ask_compare)(void *arg);
+    bool (*compared)(void *arg);    /* all have answered */
+    bool (*recoverable)(void *arg); /* of the last -EPIPE: may a new epoch mend it? */
+    void (*end)(void *arg);         /* of the epoch */
 };
 
 struct engine_config {

@@ -168,6 +168,7 @@ int engine_open(struct engine **out, const struct engine_config *c, struct error
     if (!g) return error_set(e, ENOMEM, "out of memory");
     g->config = *c;
     g->total.start_ns = clock_ns();
+    if (c->peers && c->peers->epoch) g->epoch = c->peers->epoch - 1;
     for (int i = 0; i < SEGS; i++) g->shm[i].fd = -1;
     g->words = (struct words)WORDS_NONE;
     rc = tasks_check(tasks_needed(g), e);
@@ -214,12 +215,6 @@ int engine_restart(struct engine *g, struct error *e)
 {
     int rc;
 
-    /* One daemon serves both stages and is one thing more that may have failed: where it was only tried, the next epoch goes
-     * without. */
-    if (g->mps.control && g->failed >= 0 && g->failed != STAGE_READER && g->config.mps == ENGINE_MPS_TRY) {
-        g->config.mps = ENGINE_MPS_OFF;
-        log_warn("going on without MPS");
-    }
     end_epoch(g, 100, KILLED_MS_RESTART);
     if ((rc = weights_for_restart(g, e))) return rc;
     if ((rc = begin_epoch(g, e))) end_epoch(g, 0, KILLED_MS_CLOSE);

@@ -67,6 +67,11 @@ static int set(struct host *x, const char *word)
     if (n == 4 && !memcmp(word, "disk", n)) return set_rate(&x->disk, value);
     if (n == 7 && !memcmp(word, "compute", n)) return set_rate(&x->compute, value);
     if (n == 6 && !memcmp(word, "memory", n)) return value_size(value, &x->memory) || !x->memory ? -EINVAL : 0;
+    if (n == 5 && !memcmp(word, "model", n)) {
+        free(x->model);
+        x->model = *value == '/' ? strdup(value) : NULL;
+        return x->model ? 0 : -EINVAL;
+    }
     if (n == 5 && !memcmp(word, "share", n))
         return value_real(value, &x->share) || !(x->share > 0) || x->share > 1e9 ? -EINVAL : 0;
     return -EINVAL;
@@ -84,8 +89,8 @@ static int read_line(struct hosts *h, char *line, const char *where, struct erro
     while ((word = strtok_r(NULL, " \t\r", &rest)))
         if (set(&h->host[h->count - 1], word))
             return error_set(e, EINVAL,
-                             "%s: \"%.80s\" is none of disk=2G, memory=12G, compute=34G (bytes, per second) and "
-                             "share=1.5",
+                             "%s: \"%.80s\" is none of disk=2G, memory=12G, compute=34G (bytes, per second), "
+                             "share=1.5 and model=/PATH",
                              where, word);
     return 0;
 }
@@ -128,6 +133,7 @@ int hosts_open(struct hosts *h, const char *given, struct error *e)
 
 void hosts_close(struct hosts *h)
 {
+    for (uint32_t i = 0; i < h->count; i++) free(h->host[i].model);
     free(h->host);
     *h = (struct hosts){0};
 }
