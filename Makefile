@@ -263,6 +263,10 @@ PACK_KILLS ?= 100
 test-pack-kill: ## kill -9 of pack and unpack at random moments, resumed: the same bytes: PACK_KILLS=100
 	@$(AGAIN) CUDA=no all $(B)/tests/test_pack
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_pack killed_and_continued $$(( ($(PACK_KILLS) + 2) / 3 ))
+.PHONY: test-pack-all
+test-pack-all: ## every reference model packed, verified, run and unpacked: the same sums, files and logits (minutes)
+	@$(AGAIN) CUDA=no all $(B)/tests/test_pack_models
+	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_pack_models full
 .PHONY: test-speculation
 test-speculation: ## thousands of trees of guesses over every family: the plain run's bytes (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_speculation

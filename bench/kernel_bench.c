@@ -5,6 +5,7 @@
  * machine that is busy for a while is so for all of them; medians over the rounds are printed with their shares. Products
  * walk a 512 MiB matrix in tiles of 8 MiB, as a sweep does, so nothing is found in a cache. With one thread the clock can be
  * the processor's time, which leaves out what other programs took. */
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "compute/cpu/cpu.h"
 #include "compute/ops.h"
+#include "proto/unit/unit.h"
 
 #define WEIGHT_BYTES ((size_t)512 << 20)
 #define TILE_BYTES   ((size_t)8 << 20)
@@ -186,6 +188,63 @@ static struct result attention(struct bench *b, uint32_t arg)
     return (struct result){2.0 * seen * KV_HEADS * HEAD_COLS * 2, 4.0 * seen * HEADS * HEAD_COLS};
 }
 
+/* ---- what an index costs, and attention over what it lists: 64 heads of 128, 2048 of 65536 places, as DeepSeek V3.2 has them ---- */
+
+static struct ops_rows one_of_many(struct bench *b, uint32_t before)
+{
+    b->position[0] = b->row[0] = before;
+    b->first[0] = 0;
+    b->first[1] = 1;
+    b->runs[0] = (struct ops_run){0, before + 1};
+    return (struct ops_rows){
+        .row = b->row, .position = b->position, .first = b->first, .runs = b->runs, .n = 1, .max_position = before};
+}
+
+/* arg: positions; one of them sees 65536 places, many are a prompt of which each sees at least 2048 before it. */
+static struct result index_scores(struct bench *b, uint32_t arg)
+{
+    const struct op_index p = {
+        .heads = 64, .groups = 1, .dim = 128, .block = 1, .top = 2048, .flags = INDEX_RELU, .scale = 0.01f};
+    const uint32_t before = arg == 1 ? 65535 : 2048;
+    struct ops_rows r = one_of_many(b, before);
+    double seen = 0;
+    for (uint32_t i = 0; i < arg; i++) {
+        b->position[i] = b->row[i] = before + i;
+        b->first[i] = i;
+        b->runs[i] = (struct ops_run){0, before + i + 1};
+        seen += before + i + 1;
+    }
+    b->first[arg] = arg;
+    r.n = arg;
+    r.max_position = before + arg - 1;
+    ops_index(b->o, &p, (uint32_t *)(void *)b->y, 1 + p.top, b->x, p.heads * p.dim, b->x, p.heads, b->cache, FORM_BF16,
+              &r);
+    return (struct result){2 * seen * p.dim, 2 * seen * p.heads * p.dim};
+}
+
+/* One position of 128 heads over arg rows of 576 columns out of 65536 that lie far from each other. */
+static struct result attention_chosen(struct bench *b, uint32_t arg)
+{
+    const struct op_attention p = {.heads = 128,
+                                   .kv_heads = 1,
+                                   .dk = 576,
+                                   .dv = 512,
+                                   .scale = 0.04f,
+                                   .alibi = PLAN_NONE,
+                                   .flags = ATTN_V_IN_K,
+                                   .chosen_groups = 1,
+                                   .chosen_top = arg,
+                                   .chosen_block = 1};
+    struct ops_rows r = one_of_many(b, 65535);
+    static uint32_t list[1 + 2048];
+    list[0] = arg;
+    for (uint32_t i = 0; i < arg; i++) list[1 + i] = (i + 1) * (65536 / arg) - 1;
+    r.chosen = list;
+    r.ld_chosen = 1 + arg;
+    ops_attention(b->o, &p, b->y, p.heads * p.dv, b->x, p.heads * p.dk, b->cache, b->cache, FORM_BF16, NULL, NULL, &r);
+    return (struct result){2.0 * arg * p.dk, 2.0 * arg * p.heads * (p.dk + p.dv)};
+}
+
 /* One position through the states of 32 heads of 128 x 128, eight such layers; a state is read and written. */
 static struct result delta(struct bench *b, uint32_t arg)
 {
@@ -210,6 +269,114 @@ static struct result scan(struct bench *b, uint32_t arg)
     const uint32_t layers = arg == 1 ? 4 : 1;
     for (uint32_t i = 0; i < layers; i++) ops_scan(b->o, &p, b->y, 0, &x, b->states + i * each, each, &c);
     return (struct result){(double)layers * 2 * 4 * (double)each, 5.0 * arg * (double)each};
+}
+
+/* The same of Mamba-1: 8192 channels with 16 states each, as Jamba has them. */
+static struct result scan_channels(struct bench *b, uint32_t arg)
+{
+    const struct op_scan p = {
+        .heads = 1, .width = 8192, .groups = 1, .states = 16, .flags = SCAN_CHANNELS, .dt_most = INFINITY};
+    const size_t each = (size_t)8192 * 16;
+    const struct ops_scan_args x = {b->x, b->x, b->x, b->x, 0, 0, 0, 0, b->x, b->x, b->x};
+    static const uint32_t slot[512] = {0};
+    const struct ops_chain c = {slot, slot, arg};
+    ops_scan(b->o, &p, b->y, 0, &x, b->states, each, &c);
+    return (struct result){2 * 4 * (double)each, 5.0 * arg * (double)each};
+}
+
+/* A prompt through a layer of the delta rule: two products with the state, its decay and its change. */
+static struct result delta_prompt(struct bench *b, uint32_t arg)
+{
+    const struct op_delta p = {.heads = 32, .key_heads = 16, .dk = 128, .dv = 128, .scale = 0.09f};
+    const size_t each = (size_t)32 * 128 * 128;
+    static const uint32_t slot[512] = {0};
+    const struct ops_chain c = {slot, slot, arg};
+    const struct ops_delta_args x = {b->x, b->x, b->x, b->x, b->x, 0, 0, 0, 0, 0, b->x, b->x};
+    ops_delta(b->o, &p, b->y, 0, &x, b->states, each, &c);
+    return (struct result){.flops = 7.0 * arg * (double)each};
+}
+
+/* Positions through a convolution of 10240 channels with 4 taps; inputs are read and outputs written. */
+static struct result conv(struct bench *b, uint32_t arg)
+{
+    const struct op_conv p = {.width = 10240, .taps = 4, .act = ACT_SILU};
+    static const uint32_t slot[512] = {0};
+    const struct ops_chain c = {slot, slot, arg};
+    ops_conv(b->o, &p, b->y, p.width, b->y + (size_t)arg * p.width, p.width, b->x, NULL, b->states, 3 * 10240, &c);
+    return (struct result){.bytes = 2.0 * 4 * arg * p.width};
+}
+
+/* ---- units: one thread, out of memory into its own cache and back ---- */
+
+#define UNIT_ROWS  32u
+#define UNIT_COLS  4096u
+#define UNIT_TIMES 128u
+
+/* Weights of about a normal distribution: sums of four even ones. */
+static const unsigned char *unit_weights(void)
+{
+    static unsigned char weights[2 * UNIT_ROWS * UNIT_COLS];
+    uint32_t r = 1;
+
+    for (size_t i = 0; !weights[1] && i < sizeof weights; i += 2) {
+        float sum = 0;
+        uint32_t bits;
+
+        for (int k = 0; k < 4; k++) {
+            r = r * 1664525u + 1013904223u;
+            sum += ((float)(r >> 8) - 0x1p23f) * 0x1p-29f;
+        }
+        memcpy(&bits, &sum, 4);
+        weights[i] = (unsigned char)(bits >> 16);
+        weights[i + 1] = (unsigned char)(bits >> 24);
+    }
+    return weights;
+}
+
+/* Counts the bytes of BF16. */
+static struct result pack(struct bench *b, uint32_t variant)
+{
+    const struct unit_code *code = unit_variant((enum unit_variant)variant);
+    const uint64_t most = unit_stored_most(UNIT_ROWS, UNIT_COLS);
+    const unsigned char *weights = unit_weights();
+
+    for (uint32_t i = 0; code && i < UNIT_TIMES / 8; i++)
+        unit_encode(code, (unsigned char *)b->y + i * most, weights, UNIT_ROWS, UNIT_COLS);
+    return (struct result){.bytes = code ? UNIT_TIMES / 8 * 2.0 * UNIT_ROWS * UNIT_COLS : 0};
+}
+
+/* UNIT_TIMES units, one behind the other, more than a cache holds. */
+static const unsigned char *packed_units(uint64_t *stored)
+{
+    static unsigned char *units;
+    static uint64_t each;
+
+    if (!units) {
+        units = malloc(UNIT_TIMES * unit_stored_most(UNIT_ROWS, UNIT_COLS));
+        if (!units) die("out of memory");
+        for (uint32_t i = 0; i < UNIT_TIMES; i++)
+            each = unit_encode(unit_code(), units + i * each, unit_weights(), UNIT_ROWS, UNIT_COLS);
+    }
+    *stored = each;
+    return units;
+}
+
+static struct result unpack(struct bench *b, uint32_t variant)
+{
+    static unsigned char out[2 * 2 * UNIT_CHUNK];
+    const struct unit_code *code = unit_variant((enum unit_variant)variant);
+    uint64_t each;
+    const unsigned char *units = packed_units(&each);
+    struct error e = {0};
+    struct unit u;
+
+    (void)b;
+    for (uint32_t i = 0; code && i < UNIT_TIMES; i++) {
+        if (unit_open(&u, units + i * each, each, &e)) die(e.text);
+        for (uint32_t chunk = 0; chunk < u.chunks; chunk += 2)
+            if (code->decode(&u, chunk, 2, out)) die("a unit does not unpack");
+    }
+    return (struct result){.bytes = code ? UNIT_TIMES * 2.0 * UNIT_ROWS * UNIT_COLS : 0};
 }
 
 /* ---- cases ---- */
@@ -251,9 +418,16 @@ static const struct bench_case cases[] = {
     FORM_TURNEDS(TURNED_ONE)
 #undef TURNED_ONE
         {"attention, 1 of 65536", attention, 1, false},
+    {"attention, 2048 of 65536", attention_chosen, 2048, true},
+    {"index, 1 of 65536", index_scores, 1, true},
+    {"index, prompt of 256", index_scores, 256, true},
     {"delta rule, 1 position", delta, 8, false},
+    {"delta rule, prompt of 512", delta_prompt, 512, true},
+    {"convolution, prompt of 512", conv, 512, false},
     {"scan, 1 position", scan, 1, false},
     {"scan, prompt of 512", scan, 512, true},
+    {"scan of channels, 1 position", scan_channels, 1, false},
+    {"scan of channels, 512", scan_channels, 512, true},
     {"product bf16, 16 tokens", product, FORM_BF16 * 1000 + 16, true},
     {"product bf16, 32 tokens", product, FORM_BF16 * 1000 + 32, true},
     {"product bf16, 48 tokens", product, FORM_BF16 * 1000 + 48, true},
@@ -276,6 +450,12 @@ static const struct bench_case cases[] = {
     FORM_TURNEDS(TURNED_MANY)
 #undef TURNED_MANY
         {"attention, prompt of 512", attention, 512, true},
+    {"unpack, one thread, avx512", unpack, UNIT_AVX512, false},
+    {"unpack, one thread, avx2, neon", unpack, UNIT_AVX2, false},
+    {"unpack, one thread, plain", unpack, UNIT_PLAIN, false},
+    {"pack, one thread, avx512", pack, UNIT_AVX512, false},
+    {"pack, one thread, avx2, neon", pack, UNIT_AVX2, false},
+    {"pack, one thread, plain", pack, UNIT_PLAIN, false},
 };
 #define CASES (sizeof cases / sizeof *cases)
 

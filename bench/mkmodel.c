@@ -20,16 +20,16 @@
 struct shape {
     const char *name, *architecture, *model_type;
     uint32_t hidden, layers, vocab, heads, kv_heads, head_dim, inter, experts, top, expert_inter, dense_layers;
-    bool fp8;
+    bool fp8, f32;
 };
 
 static const struct shape shapes[] = {
-    {"llama", "LlamaForCausalLM", "llama", 4096, 32, 32000, 32, 8, 128, 14336, 0, 0, 0, 0, false},
-    {"mixtral", "MixtralForCausalLM", "mixtral", 4096, 32, 32000, 32, 8, 128, 14336, 8, 2, 14336, 0, false},
-    {"qwen3-moe", "Qwen3MoeForCausalLM", "qwen3_moe", 2048, 48, 151936, 32, 4, 128, 6144, 128, 8, 768, 0, false},
-    {"deepseek-v3", "DeepseekV3ForCausalLM", "deepseek_v3", 7168, 61, 129280, 128, 128, 0, 18432, 256, 8, 2048, 3,
-     true},
-    {"kimi-k2", "DeepseekV3ForCausalLM", "kimi_k2", 7168, 61, 163840, 64, 64, 0, 18432, 384, 8, 2048, 1, true},
+    {"llama", "LlamaForCausalLM", "llama", 4096, 32, 32000, 32, 8, 128, 14336, 0, 0, 0, 0, false, false},
+    {"mixtral", "MixtralForCausalLM", "mixtral", 4096, 32, 32000, 32, 8, 128, 14336, 8, 2, 14336, 0, false, false},
+    {"qwen3-moe", "Qwen3MoeForCausalLM", "qwen3_moe", 2048, 48, 151936, 32, 4, 128, 6144, 128, 8, 768, 0, false, false},
+    {"deepseek-v3", "DeepseekV3ForCausalLM", "deepseek_v3", 7168, 61, 129280, 128, 128, 0, 18432, 256, 8, 2048, 3, true,
+     false},
+    {"kimi-k2", "DeepseekV3ForCausalLM", "kimi_k2", 7168, 61, 163840, 64, 64, 0, 18432, 384, 8, 2048, 1, true, false},
 };
 
 #define Q_RANK  1536u
@@ -80,7 +80,7 @@ static void plain(struct maker *m, const char *base, const char *name, uint64_t 
     char full[256];
 
     snprintf(full, sizeof full, "%s%s.weight", base, name);
-    add(m, full, "BF16", rows, cols, m->sparse ? "sparse" : "fast 0.02");
+    add(m, full, m->s.f32 ? "F32" : "BF16", rows, cols, m->sparse ? "sparse" : m->s.f32 ? "lin 0 0.02" : "fast 0.02");
 }
 
 /* A matrix of the layers, in the form that the shape's own folders have. */
@@ -227,13 +227,14 @@ static int write_config(const struct maker *m, const char *out, struct error *e)
 
 /* ---- options ---- */
 
-enum { OPT_SHAPE = 256, OPT_SPARSE, OPT_SHARD, OPT_FP8, OPT_BF16, OPT_SIZE };
+enum { OPT_SHAPE = 256, OPT_SPARSE, OPT_SHARD, OPT_FP8, OPT_BF16, OPT_F32, OPT_SIZE };
 static const struct option options[] = {
     {"shape", 1, 0, OPT_SHAPE},
     {"sparse", 0, 0, OPT_SPARSE},
     {"shard-gib", 1, 0, OPT_SHARD},
     {"fp8", 0, 0, OPT_FP8},
     {"bf16", 0, 0, OPT_BF16},
+    {"f32", 0, 0, OPT_F32},
     {"hidden", 1, 0, OPT_SIZE},
     {"layers", 1, 0, OPT_SIZE + 1},
     {"vocab", 1, 0, OPT_SIZE + 2},
@@ -255,7 +256,7 @@ static int usage(const char *me)
             "       %s --shape llama|mixtral|qwen3-moe|deepseek-v3|kimi-k2 [--hidden N] [--layers N] [--vocab N] "
             "[--heads N]\n"
             "           [--kv-heads N] [--head-dim N] [--inter N] [--experts N] [--top N] [--expert-inter N]\n"
-            "           [--dense-layers N] [--fp8|--bf16] [--shard-gib N] [--sparse] OUT\n",
+            "           [--dense-layers N] [--fp8|--bf16|--f32] [--shard-gib N] [--sparse] OUT\n",
             me, me);
     return 2;
 }
@@ -290,6 +291,7 @@ static bool set_option(struct maker *m, int opt)
     case OPT_SHARD: return (m->shard_bytes = strtoull(optarg, NULL, 10) << 30) > 0;
     case OPT_FP8: return m->s.fp8 = true;
     case OPT_BF16: return !(m->s.fp8 = false);
+    case OPT_F32: return m->s.f32 = true;
     default: return opt >= OPT_SIZE && set_size(&m->s, opt - OPT_SIZE, optarg);
     }
 }

@@ -13,7 +13,7 @@ while [ $# -gt 0 ]; do
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" && exit 2 ;;
     esac
 done
-llama_version=0.3.36 airllm_version=4.0.0
+llama_version=0.3.36 airllm_version=4.0.0 bitsandbytes_version=0.50.2
 for tool in python3 cmake g++; do
     command -v $tool >/dev/null || { echo "peers: $tool is missing" >&2 && exit 1; }
 done
@@ -23,10 +23,10 @@ cd "$data/peers"
 # fio tells what the disk can do.
 command -v fio >/dev/null || echo "peers: fio is missing (apt-get install fio); the claim reader needs it" >&2
 
-# AirLLM. PyTorch comes with its CUDA libraries, used or not: the index has no smaller one for this platform.
-if ! [ -x air/bin/python ] || ! air/bin/python -c 'import airllm' >/dev/null 2>&1; then
+# AirLLM, and what its compression= needs. PyTorch comes with its CUDA libraries, used or not: the index has no smaller one for this platform.
+if ! [ -x air/bin/python ] || ! air/bin/python -c 'import airllm, bitsandbytes' >/dev/null 2>&1; then
     python3 -m venv air
-    air/bin/pip install -q torch "airllm==$airllm_version"
+    air/bin/pip install -q torch "airllm==$airllm_version" "bitsandbytes==$bitsandbytes_version"
 fi
 
 # llama.cpp, twice: as its makers build it for this very processor, and without bfloat16 arithmetic. The first rounds

@@ -13,6 +13,8 @@
 #include "proto/rows.h"
 #include "proto/unit/unit.h"
 
+#define DEVICE_PAGE (UINT64_C(2) << 20)
+
 /* ---- opening ---- */
 
 /* Offsets of a table's pieces, or NULL. */
@@ -107,7 +109,8 @@ int decoder_open(struct decoder *d, struct stage *s, struct ops *ops, struct err
     if ((rc = alloc_activations(d, e)) || (rc = alloc_memory(d, e)) || (rc = alloc_resident(d, e))) return rc;
     if ((rc = experts_open(&d->experts, d, e))) return rc;
     if (d->plan->run.backend == BACKEND_CUDA) {
-        d->device_bytes = plan_device_bytes(&d->plan->run);
+        /* The driver cuts small allocations out of common pages, and exports a page with all that lies in it. */
+        d->device_bytes = (plan_device_bytes(&d->plan->run) + DEVICE_PAGE - 1) / DEVICE_PAGE * DEVICE_PAGE;
         d->device = ops_alloc(ops, d->device_bytes, e);
         if (!d->device) return error_prefix(e, "device slots and pinned tiles");
     }
@@ -430,6 +433,26 @@ static void run_scan(struct decoder *d, const struct op_scan *p)
              plan_states(d->plan)[p->state].floats, &c);
 }
 
+static void run_pool(struct decoder *d, const struct op_pool *p)
+{
+    struct ops_chain c = {d->positions.from, d->positions.to, d->positions.n};
+    struct ops_pool_args x = {.x = decoder_at(d, p->x),
+                              .gate = decoder_at(d, p->gate),
+                              .ldx = decoder_ld(d, p->x),
+                              .ldg = decoder_ld(d, p->gate),
+                              .bias = decoder_vector(d, p->bias),
+                              .positions = d->positions.d_position};
+
+    ops_pool(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), &x, d->states[p->state],
+             plan_states(d->plan)[p->state].floats, &c);
+}
+
+static void run_mix(struct decoder *d, const struct op_mix *p)
+{
+    ops_mix(d->ops, p, decoder_at(d, p->dst), decoder_ld(d, p->dst), decoder_at(d, p->src), decoder_ld(d, p->src),
+            decoder_at(d, p->weight), decoder_ld(d, p->weight), d->rows);
+}
+
 static int run_position(struct decoder *d, const struct op_position *p, struct error *e)
 {
     if ((uint64_t)d->positions.max_position + p->offset >= p->rows)
@@ -530,6 +553,12 @@ static int run_op(struct decoder *d, const struct plan_op *op, struct error *e)
     case OP_LOGITS: run_logits(d, &op->logits); return 0;
     case OP_POSITION: return run_position(d, &op->position, e);
     case OP_XIELU: run_xielu(d, &op->xielu); return 0;
+    case OP_POOL: run_pool(d, &op->pool); return 0;
+    case OP_MIX: run_mix(d, &op->mix); return 0;
+    case OP_SINKHORN:
+        ops_sinkhorn(d->ops, &op->sinkhorn, decoder_at(d, op->sinkhorn.x), decoder_ld(d, op->sinkhorn.x),
+                     decoder_vector(d, op->sinkhorn.scale), decoder_vector(d, op->sinkhorn.base), n);
+        return 0;
     default: return error_set(e, EPROTO, "operation %u is unknown to this stage", op->kind);
     }
 }
@@ -542,7 +571,7 @@ static void make_rope_tables(struct decoder *d)
         const struct plan_rope *r = &plan_ropes(d->plan)[i];
 
         rotary_table(d->rope_host, d->positions.position, d->positions.n, plan_constants(d->plan) + r->inv_freq, r->dim,
-                     r->scale);
+                     r->scale, r->each);
         ops_upload(d->ops, d->rope[i], d->rope_host, (uint64_t)d->positions.n * r->dim * 4);
     }
 }

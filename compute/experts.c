@@ -120,6 +120,11 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
     }
     if (bias) ops_download(d->ops, x->bias_host, bias, p->experts * 4ull);
     if ((rc = ops_sync(d->ops, e))) return rc;
+    for (uint32_t i = 0; p->flags & ROUTER_BY_TOKEN && i < d->rows; i++) {
+        const float *given = plan_constants(d->plan) + p->fixed + (uint64_t)d->positions.token[i] * p->top;
+
+        for (uint32_t k = 0; k < p->top; k++) x->id[(uint64_t)i * p->top + k] = (uint32_t)given[k];
+    }
     router_choose(p, x->logits, p->experts, bias ? x->bias_host : NULL, d->rows, x->id, x->weight, x->scratch);
     if (p->flags & ROUTER_SCALE_EACH) { /* the bias is not needed any more: its place takes the factors */
         ops_download(d->ops, x->bias_host, decoder_vector(d, p->each), p->experts * 4ull);
@@ -170,6 +175,7 @@ static void activate(struct decoder *d, const struct op_experts *p, const struct
 
     if (t->interleaved) a.flags = ACT_INTERLEAVED;
     if (p->flags & EXPERTS_CLAMP_AFTER) a.flags |= ACT_CLAMP_AFTER;
+    if (p->flags & EXPERTS_CLAMP_BEFORE) a.flags |= ACT_CLAMP_BEFORE;
     ops_act(d->ops, &a, x->d_act, x->footprint.inter, x->d_up, ld, up, ld, m);
 }
 

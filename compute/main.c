@@ -6,6 +6,7 @@
 
 #include "compute/decoder.h"
 #include "compute/exchange.h"
+#include "compute/speeds.h"
 
 #ifdef SLUICE_FAULTS
 #include "proto/base/faults.h"
@@ -52,17 +53,20 @@ static int serve(struct stage *s, struct decoder *d, struct error *e)
     }
 }
 
-/* `--probe N`: no stage, only a line about the device. */
-static int probe(const char *device)
+/* `--probe N [--speeds]`: no stage, only a line about the device, and one about what it was seen to do. */
+static int probe(const char *device, bool speeds)
 {
+    uint32_t number = (uint32_t)strtoul(device, NULL, 10);
     struct device_facts f;
+    struct device_speeds s;
     struct error e = {0};
 
-    if (ops_device_facts(&f, (uint32_t)strtoul(device, NULL, 10), &e)) {
+    if (ops_device_facts(&f, number, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return 1;
     }
     device_facts_print(&f, stdout);
+    if (speeds && !ops_device_speeds(&s, number, &e)) device_speeds_print(&s, stdout);
     return 0;
 }
 
@@ -94,7 +98,8 @@ int main(int argc, char **argv)
     struct error e = {0};
     int rc;
 
-    if (argc == 3 && !strcmp(argv[1], "--probe")) return probe(argv[2]);
+    if (argc >= 3 && argc <= 4 && !strcmp(argv[1], "--probe"))
+        return probe(argv[2], argc == 4 && !strcmp(argv[3], "--speeds"));
     rc = stage_open(&s, STAGE_COMPUTE, argc, argv, &e);
     if (!rc) {
         struct ops_options o = {.threads = s.plan->run.threads,

@@ -118,6 +118,11 @@ struct ops_xielu_args {
 };
 void ops_xielu(struct ops *o, const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
                const struct ops_xielu_args *x, uint32_t n);
+/* See struct op_sinkhorn and struct op_mix; scale and base in device memory. */
+void ops_sinkhorn(struct ops *o, const struct op_sinkhorn *p, float *x, uint32_t ldx, const float *scale,
+                  const float *base, uint32_t n);
+void ops_mix(struct ops *o, const struct op_mix *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+             const float *weight, uint32_t ldw, uint32_t n);
 /* positions: n rotary positions in device memory, used with SCALE_BY_POSITION; vector: float32 there, of vector_floats
  * elements, 1 or p->width, used with SCALE_BY_VECTOR. */
 struct ops_factors {
@@ -204,6 +209,16 @@ struct ops_scan_args {
     const float *a_log, *dt_bias, *skip;
 };
 void ops_scan(struct ops *o, const struct op_scan *p, float *dst, uint32_t ldd, const struct ops_scan_args *x,
+              float *states, uint64_t state_floats, const struct ops_chain *c);
+
+/* state slot: [sets][3][width]. See struct op_pool. positions: n of them, in device memory. */
+struct ops_pool_args {
+    const float *x, *gate;
+    uint32_t ldx, ldg;
+    const float *bias;
+    const uint32_t *positions;
+};
+void ops_pool(struct ops *o, const struct op_pool *p, float *dst, uint32_t ldd, const struct ops_pool_args *x,
               float *states, uint64_t state_floats, const struct ops_chain *c);
 
 /* ---- device memory across processes (cuda; the cpu backend has none of it and returns -ENOTSUP) ---- */

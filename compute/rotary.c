@@ -64,15 +64,17 @@ void rotary_sincos(double x, double *sine, double *cosine)
     }
 }
 
-void rotary_table(float *cs, const uint32_t *position, uint32_t n, const float *inv_freq, uint32_t dim, float scale)
+void rotary_table(float *cs, const uint32_t *position, uint32_t n, const float *inv_freq, uint32_t dim, float scale,
+                  uint32_t each)
 {
     uint32_t half = dim / 2;
 
     for (uint32_t i = 0; i < n; i++) {
         float *row = cs + (uint64_t)i * dim;
+        float at = (float)(each > 1 ? position[i] / each * each : position[i]);
 
         for (uint32_t j = 0; j < half; j++) {
-            float angle = (float)position[i] * inv_freq[j];
+            float angle = at * inv_freq[j];
             double s, c;
 
             rotary_sincos(angle, &s, &c);

@@ -17,12 +17,25 @@ static double exp_fixed(double x)
     return ldexp(p, (int)k);
 }
 
+/* log(1 + e^x) = max(x, 0) + log(1 + u), u = e^-|x| <= 1: with z = u / (2 + u), 2 (z + z^3 / 3 + z^5 / 5 + ...). */
+static double softplus_fixed(double x)
+{
+    double u = exp_fixed(-fabs(x)), z = u / (2.0 + u), sum = 0.0;
+
+    for (int i = 33; i > 0; i -= 2) sum = sum * (z * z) + 1.0 / i;
+    return (x > 0 ? x : 0.0) + 2.0 * z * sum;
+}
+
 static void scores(const struct op_router *p, const float *logits, float *score)
 {
     double most = logits[0], sum = 0.0;
 
     if (p->score == SCORE_SIGMOID) {
         for (uint32_t i = 0; i < p->experts; i++) score[i] = (float)(1.0 / (1.0 + exp_fixed(-(double)logits[i])));
+        return;
+    }
+    if (p->score == SCORE_SQRT_SOFTPLUS) {
+        for (uint32_t i = 0; i < p->experts; i++) score[i] = (float)sqrt(softplus_fixed(logits[i]));
         return;
     }
     if (p->score == SCORE_TOPK_SOFTMAX || p->score == SCORE_MIXER) {
@@ -109,6 +122,23 @@ static void weigh(const struct op_router *p, const float *score, const uint32_t 
     }
 }
 
+/* Choices that are given: the weights of those. */
+static void weigh_given(const struct op_router *p, const float *logits, const uint32_t *id, float *weight, float *score)
+{
+    bool numbers = true;
+
+    scores(p, logits, score);
+    for (uint32_t j = 0; j < p->experts; j++) numbers &= !isnan(score[j]);
+    weigh(p, score, id, weight);
+    for (uint32_t k = 0; k < p->top; k++) /* an expert that stands there twice counts twice, and is computed once */
+        for (uint32_t j = k + 1; j < p->top; j++)
+            if (id[j] == id[k]) {
+                weight[k] += weight[j];
+                weight[j] = 0;
+            }
+    for (uint32_t k = 0; !numbers && k < p->top; k++) weight[k] = NAN;
+}
+
 void router_choose(const struct op_router *p, const float *logits, uint32_t ld, const float *bias, uint32_t n,
                    uint32_t *id, float *weight, float *scratch)
 {
@@ -117,6 +147,10 @@ void router_choose(const struct op_router *p, const float *logits, uint32_t ld, 
     for (uint32_t i = 0; i < n; i++, id += p->top, weight += p->top) {
         bool numbers = true;
 
+        if (p->flags & ROUTER_BY_TOKEN) {
+            weigh_given(p, logits + (size_t)i * ld, id, weight, score);
+            continue;
+        }
         scores(p, logits + (size_t)i * ld, score);
         for (uint32_t j = 0; j < p->experts; j++) {
             choice[j] = bias ? score[j] + bias[j] : score[j];

@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include "proto/plan.h"
 
-/* For each of n positions: ids [top] by falling score (ties: the lower id first), and their weights [top]. scratch: floats,
+/* For each of n positions: ids [top] by falling score (ties: the lower id first), and their weights [top]. With ROUTER_BY_TOKEN ids are
+ * given, and only weighed. scratch: floats,
  * 2 * experts + groups. bias: float32 [experts] or NULL. */
 void router_choose(const struct op_router *p, const float *logits, uint32_t ld, const float *bias, uint32_t n,
                    uint32_t *id, float *weight, float *scratch);

@@ -169,11 +169,12 @@ static uint64_t cuda_products(const struct plan_shm *p, const struct plan_run *r
 
 static uint64_t cuda_attention(const struct plan_shm *p, const struct plan_run *r)
 {
-    uint64_t spans = (uint64_t)r->kv_rows / FOOTPRINT_CUDA_SPAN + 1, all = 0;
+    uint64_t all = 0;
 
     for (uint64_t i = 0; i < p->ops.count; i++) {
         const struct op_attention *a = &plan_ops(p)[i].attention;
-        uint64_t one = spans * a->heads * (a->dv + UINT64_C(2)) * sizeof(float);
+        uint64_t keys = (plan_ops(p)[i].kind == OP_ATTENTION && a->pooled ? 2 : 1) * (uint64_t)r->kv_rows;
+        uint64_t one = (keys / FOOTPRINT_CUDA_SPAN + 1) * a->heads * (a->dv + UINT64_C(2)) * sizeof(float);
 
         if (plan_ops(p)[i].kind != OP_ATTENTION) continue;
         all = most(all, most(one, least(one * most(r->max_positions, 1), FOOTPRINT_CUDA_PARTIAL)) + 256);

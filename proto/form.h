@@ -83,7 +83,7 @@ enum form_scales { FORM_SCALES_NONE, FORM_SCALES_GRID, FORM_SCALES_INSIDE };
         FORM_SCALE | FORM_CACHE, (0, 1, 2, 0x7f80, 0x7f),                          0x3c)                               \
     ROW(F16,       1,  2, 2, F32,  NONE,  0,  0, 0,                                                                    \
         FORM_SCALE | FORM_CACHE, (0, 1, 2, 0x7c00, 0x3ff),                         0x2c)                               \
-    ROW(F8_E4M3,   1,  1, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT,                                                     \
+    ROW(F8_E4M3,   1,  1, 1, F32,  GRID,  0,  0, FORM_SCALES_FLOAT | FORM_BIT(F8_E8M0),                                 \
         FORM_SCALE,              (0, 1, 1, 0x7f, 0),                               0x3c)                               \
     ROW(MXFP4,    32, 16, 1, BF16, GRID,  1, 32, FORM_BIT(F8_E8M0),                                                    \
         0,                       (0, 0, 0, 0, 0),                                  0x21)                               \

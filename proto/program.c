@@ -5,8 +5,9 @@
 const char *plan_op_name(uint32_t kind)
 {
     static const char *const names[OP_KINDS] = {
-        "embed", "norm",   "matmul",  "headmm", "rope",   "copy", "add",      "act",   "scale", "attention", "conv",
-        "delta", "router", "experts", "select", "logits", "scan", "position", "xielu", "index", "send",      "receive",
+        "embed",     "norm",  "matmul", "headmm",  "rope",    "copy",     "add",    "act",  "scale",
+        "attention", "conv",  "delta",  "router",  "experts", "select",   "logits", "scan", "position",
+        "xielu",     "index", "send",   "receive", "pool",    "sinkhorn", "mix",
     };
 
     return kind < OP_KINDS ? names[kind] : "unknown";
@@ -98,6 +99,17 @@ uint32_t plan_op_views(const struct plan_op *op, struct plan_view out[PLAN_OP_VI
         break;
     case OP_SEND:
     case OP_RECEIVE: out[n++] = op->hop.x; break;
+    case OP_POOL:
+        out[n++] = op->pool.x;
+        out[n++] = op->pool.gate;
+        out[n++] = op->pool.dst;
+        break;
+    case OP_SINKHORN: out[n++] = op->sinkhorn.x; break;
+    case OP_MIX:
+        out[n++] = op->mix.src;
+        out[n++] = op->mix.weight;
+        out[n++] = op->mix.dst;
+        break;
     default: break;
     }
     return n;

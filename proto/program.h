@@ -135,6 +135,9 @@ enum plan_op_kind {
     OP_INDEX,     /* appends k to a cache, and lists those of a position's ancestors that attention looks at */
     OP_SEND,      /* columns go to another machine: proto/link.h */
     OP_RECEIVE,   /* columns come from another machine */
+    OP_POOL,      /* a window's positions become one row, each column by a softmax of its own */
+    OP_SINKHORN,  /* weights by which streams of the residual are joined, fed and mixed, in place */
+    OP_MIX,       /* dst_j = sum over i of weight_ij src_i */
     OP_KINDS
 };
 
@@ -197,9 +200,10 @@ struct op_add {
     uint32_t width;
     float ca, cb;
 };
-#define ACT_INTERLEAVED 1u /* gate and up alternate: gate view is [g0, u0, g1, u1, ...] */
-#define ACT_BROADCAST   2u /* one gate column for all of up's, or for each so many of them (each) */
-#define ACT_CLAMP_AFTER 4u /* act(gate) is at most limit, up no less than -limit and no more than limit (Step) */
+#define ACT_INTERLEAVED  1u /* gate and up alternate: gate view is [g0, u0, g1, u1, ...] */
+#define ACT_BROADCAST    2u /* one gate column for all of up's, or for each so many of them (each) */
+#define ACT_CLAMP_AFTER  4u /* act(gate) is at most limit, up no less than -limit and no more than limit (Step) */
+#define ACT_CLAMP_BEFORE 8u /* the same, but gate itself is at most limit (DeepSeek-V4) */
 struct op_act {
     struct plan_view dst, gate, up; /* up.buf PLAN_NOBUF: none */
     uint32_t width, kind, flags;
@@ -231,6 +235,10 @@ struct op_attention {
      * alibi. Its sizes are that operation's; kv_heads is a multiple of its groups, which stand for as many heads each. */
     struct plan_view chosen;
     uint32_t chosen_groups, chosen_top, chosen_block;
+    /* pooled not 0: k, of one head, has two times dk columns. The first dk are those of the position, for the window; the
+     * others count at positions that end one of the sequence's blocks of pooled positions, and stand for that block: all of
+     * those are attended over, or with chosen_top (chosen_block is pooled then) those listed, and then the window's. */
+    uint32_t pooled;
 };
 /* Scores of the ancestors j of a position, for each of groups groups of heads / groups heads, summed in order:
  *     s_j = sum over its heads h of w_h f(scale q_h . k_j)        f(x) = x, or max(x, 0) with INDEX_RELU; w_h = 1 without w
@@ -238,7 +246,8 @@ struct op_attention {
  * own one included, come first whatever they score, then the best ones, of those that score the same the lowest; top in
  * all. dst, of each group: how many there are, then the numbers of the blocks, ascending, as whole numbers of 32 bits.
  * All lists of a program lie in one buffer that nothing else writes to. Sources: DeepSeek-V3.2 (lightning indexer), MiniMax-M3. */
-#define INDEX_RELU 1u
+#define INDEX_RELU   1u
+#define INDEX_POOLED 2u /* a block counts once it is whole, and its score is that of its last position; local 0 */
 struct op_index {
     struct plan_view q, k, w, dst; /* q [heads][dim], k [dim], w [heads] or PLAN_NOBUF, dst [groups][1 + top] */
     uint32_t heads, groups, dim;
@@ -264,7 +273,7 @@ struct op_delta {
 };
 /* TOPK_SOFTMAX: softmax over the chosen ones only. MIXER: one after the other, each weighed by the softmax over those that are
  * left and as good but for a little, (best - x) / max(|x|, best) <= eps (SparseMixer: Liu et al. 2024, arXiv 2409.12136). */
-enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX, SCORE_MIXER };
+enum plan_score { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_TOPK_SOFTMAX, SCORE_MIXER, SCORE_SQRT_SOFTPLUS };
 /* For each position and head h, of group g = h / (heads / groups), with d = softplus(dt + dt_bias) between dt_least and
  * dt_most: S = exp(-exp(a_log) d) S + d (b_g x_h^T), dst = S^T c_g + skip x. One d, a_log and skip for each head (Mamba-2:
  * Dao and Gu 2024, arXiv 2405.21060), or with SCAN_CHANNELS a d and skip for each column and an a_log for each of its
@@ -280,19 +289,22 @@ struct op_scan {
     uint32_t state, flags;
     float dt_least, dt_most;
 };
-#define ROUTER_NORMALIZE  1u /* chosen weights are divided by their sum (+ eps) */
-#define ROUTER_GROUP_TOP2 2u /* a group's score is the sum of its best two (else the best one) */
-#define ROUTER_LEAST_SUM  4u /* eps is not added to their sum: it is the least that the sum counts as */
-#define ROUTER_SCALE_EACH 8u /* each weight is multiplied by its expert's own factor, after all else */
+#define ROUTER_NORMALIZE  1u  /* chosen weights are divided by their sum (+ eps) */
+#define ROUTER_GROUP_TOP2 2u  /* a group's score is the sum of its best two (else the best one) */
+#define ROUTER_LEAST_SUM  4u  /* eps is not added to their sum: it is the least that the sum counts as */
+#define ROUTER_SCALE_EACH 8u  /* each weight is multiplied by its expert's own factor, after all else */
+#define ROUTER_BY_TOKEN   16u /* which are chosen stands in a table [vocabulary][top]; their weights are as ever */
 struct op_router {
     struct plan_view src;                            /* logits [experts] */
     uint32_t experts, top, groups, top_groups, bias; /* bias: added for the choice only; PLAN_NONE */
     uint32_t score, flags, table;                    /* expert table */
     uint32_t each;                                   /* vector [experts]; ROUTER_SCALE_EACH */
     float scale, eps;
+    uint64_t fixed; /* ROUTER_BY_TOKEN: float index of the table in the constants, whole numbers below experts */
 };
-#define EXPERTS_SCALE_INPUT 1u /* the weight multiplies the input, not the output (Llama 4) */
-#define EXPERTS_CLAMP_AFTER 2u /* ACT_CLAMP_AFTER */
+#define EXPERTS_SCALE_INPUT  1u /* the weight multiplies the input, not the output (Llama 4) */
+#define EXPERTS_CLAMP_AFTER  2u /* ACT_CLAMP_AFTER */
+#define EXPERTS_CLAMP_BEFORE 4u /* ACT_CLAMP_BEFORE */
 struct op_experts {
     struct plan_view src, dst;
     uint32_t table, act, flags;
@@ -317,6 +329,34 @@ struct op_xielu {
 struct op_hop {
     struct plan_view x;
     uint32_t width, at, total, hop, peer;
+};
+/* The sequence is cut into windows of every positions. Where a window ends, dst = sum over its positions j of
+ *     softmax_j(gate_j + bias[j])_c x_jc                  for each column c
+ * and 0 at other positions. With parts 2, x and gate have twice as many columns: the second half belongs to the position's own
+ * window, the first to the next one, whose softmax is over twice as many positions (but for the first window). state: maximum,
+ * sum and weighted sum of each column, [parts == 2 ? 3 : 1][3][width]. Source: DeepSeek-V4 (compressors). */
+struct op_pool {
+    struct plan_view x, gate, dst; /* x, gate [parts][width], dst [width] */
+    uint32_t width, parts, every;
+    uint32_t bias, state; /* bias [every][parts][width] */
+};
+/* x holds products: of streams, then, where rounds is not 0, of streams again, and [streams][streams] (i, j). They become
+ *     pre_i = sigmoid(scale[0] x + base) + eps     post_j = 2 sigmoid(scale[1] x + base)
+ *     mix = softmax over j of (scale[2] x + base) + eps, then divided by (eps + its sums over i), and rounds - 1 times by
+ *           those over j and then over i
+ * Source: manifold-constrained hyper-connections (arXiv 2512.24880). */
+#define SINKHORN_STREAMS 8u /* at most */
+struct op_sinkhorn {
+    struct plan_view x;
+    uint32_t streams, rounds;
+    uint32_t scale, base; /* vectors: [rounds ? 3 : 1], and as many as x has columns */
+    float eps;
+};
+/* dst_j, of width columns, = (MIX_ADDS: dst_j +) sum over i of weight[i * in_stride + j * out_stride] src_i, i in order. */
+#define MIX_ADDS 1u
+struct op_mix {
+    struct plan_view src, weight, dst; /* src [in][width], dst [out][width] */
+    uint32_t in, out, width, in_stride, out_stride, flags;
 };
 struct op_select {
     struct plan_view src, dst;
@@ -351,6 +391,9 @@ struct plan_op {
         struct op_xielu xielu;
         struct op_index index;
         struct op_hop hop;
+        struct op_pool pool;
+        struct op_sinkhorn sinkhorn;
+        struct op_mix mix;
     };
 };
 
@@ -368,11 +411,13 @@ struct plan_experts {
     uint32_t identity; /* further ones behind these, without matrices: they give their input back (LongCat) */
 };
 
-/* Rotary angles: position * inv_freq[i] (float32 product, as the reference does), cos and sin times scale. */
+/* Rotary angles: position * inv_freq[i] (float32 product, as the reference does), cos and sin times scale. each above 1: the
+ * position is rounded down to a multiple of it. */
 struct plan_rope {
     uint64_t inv_freq; /* float index in the constants, dim / 2 of them */
     uint32_t dim;
     float scale;
+    uint32_t each, pad;
 };
 
 /* Cached columns of one attention operation, for each position. v_width 0 with ATTN_V_IN_K. */
@@ -395,6 +440,16 @@ struct plan_spec {
     uint64_t resident_floats;
     char architecture[64];
 };
+
+/* Columns of x of an OP_SINKHORN; floats of an OP_POOL's state. */
+static inline uint64_t plan_sinkhorn_columns(const struct op_sinkhorn *o)
+{
+    return o->streams + (o->rounds ? o->streams * (UINT64_C(1) + o->streams) : 0);
+}
+static inline uint64_t plan_pool_sets(const struct op_pool *o)
+{
+    return o->parts == 2 ? 3 : 1;
+}
 
 #ifdef __cplusplus
 extern "C" {

@@ -193,8 +193,9 @@ static int act(const struct at *a, const struct op_act *o)
     if (!rc) rc = columns(a, "gate", o->gate, broadcast ? o->width / each : (uint64_t)o->width * (interleaved ? 2 : 1));
     if (!rc && o->up.buf != PLAN_NOBUF) rc = columns(a, "up", o->up, o->width);
     if (rc) return rc;
-    if (o->kind > ACT_SWIGLU_OAI || (o->flags & ~(ACT_INTERLEAVED | ACT_BROADCAST | ACT_CLAMP_AFTER)) ||
-        (interleaved && broadcast))
+    if (o->kind > ACT_SWIGLU_OAI ||
+        (o->flags & ~(ACT_INTERLEAVED | ACT_BROADCAST | ACT_CLAMP_AFTER | ACT_CLAMP_BEFORE)) ||
+        (interleaved && broadcast) || (o->flags & ACT_CLAMP_AFTER && o->flags & ACT_CLAMP_BEFORE))
         OP_FAIL("activation %u, flags %x", o->kind, o->flags);
     return 0;
 }
@@ -222,7 +223,7 @@ static int appended(const struct at *a, const struct op_attention *o)
     for (uint64_t i = 0; i < a->i; i++) {
         const struct op_attention *x = &plan_ops(a->p)[i].attention;
 
-        if (plan_ops(a->p)[i].kind == OP_ATTENTION && x->cache == o->cache && !(x->flags & ATTN_REUSES) &&
+        if (plan_ops(a->p)[i].kind == OP_ATTENTION && x->cache == o->cache && !(x->flags & ATTN_REUSES) && !x->pooled &&
             x->kv_heads == o->kv_heads && x->dk == o->dk && x->dv == o->dv &&
             (x->flags & ATTN_V_IN_K) == (o->flags & ATTN_V_IN_K))
             return 0;
@@ -240,9 +241,21 @@ static int chosen(const struct at *a, const struct op_attention *o)
         o->chosen_top != x->top || o->chosen_block != x->block)
         OP_FAIL("no index listed %u blocks of %u for %u groups before", o->chosen_top, o->chosen_block,
                 o->chosen_groups);
-    if (o->kv_heads % o->chosen_groups || o->window || o->chunk || o->alibi != PLAN_NONE)
+    if (o->kv_heads % o->chosen_groups || (o->window && !o->pooled) || o->chunk || o->alibi != PLAN_NONE ||
+        (o->pooled != 0) != ((x->flags & INDEX_POOLED) != 0))
         OP_FAIL("chosen for %u groups of %u heads, window %u, chunk %u, alibi %u", o->chosen_groups, o->kv_heads,
                 o->window, o->chunk, o->alibi);
+    return 0;
+}
+
+/* Two keys a position: see struct op_attention. */
+static int pooled(const struct at *a, const struct op_attention *o)
+{
+    if (!o->pooled) return 0;
+    if (o->kv_heads != 1 || !o->window || o->chunk || o->alibi != PLAN_NONE || o->flags != ATTN_V_IN_K ||
+        (o->chosen_top && o->chosen_block != o->pooled))
+        OP_FAIL("pooled keys of %u positions: %u heads, window %u, chunk %u, alibi %u, flags %x, lists of blocks of %u",
+                o->pooled, o->kv_heads, o->window, o->chunk, o->alibi, o->flags, o->chosen_block);
     return 0;
 }
 
@@ -258,7 +271,7 @@ static int attention(const struct at *a, const struct op_attention *o)
         OP_FAIL("%u heads over %u, %u and %u columns, flags %x", o->heads, o->kv_heads, o->dk, o->dv, o->flags);
     if (o->cache >= a->p->caches.count) OP_FAIL("cache %u of %llu", o->cache, ULL(a->p->caches.count));
     c = plan_caches(a->p) + o->cache;
-    k = (uint64_t)o->kv_heads * o->dk;
+    k = (uint64_t)o->kv_heads * o->dk * (o->pooled ? 2 : 1);
     v = shared ? 0 : (uint64_t)o->kv_heads * o->dv;
     if (c->k_width != k || c->v_width != v)
         OP_FAIL("cache of %u + %u columns, not %llu + %llu", c->k_width, c->v_width, ULL(k), ULL(v));
@@ -269,6 +282,7 @@ static int attention(const struct at *a, const struct op_attention *o)
     if (!rc) rc = columns(a, "destination", o->dst, (uint64_t)o->heads * o->dv);
     if (!rc) rc = vector(a, "sinks", o->sinks, o->heads);
     if (!rc) rc = vector(a, "alibi", o->alibi, o->heads);
+    if (!rc) rc = pooled(a, o);
     if (!rc) rc = chosen(a, o);
     return rc;
 }
@@ -279,7 +293,8 @@ static int index_op(const struct at *a, const struct op_index *o)
     int rc;
 
     if (!o->heads || !o->groups || o->heads % o->groups || !o->dim || !o->block || !o->top || o->local > o->top ||
-        (uint64_t)o->block * o->top > UINT32_MAX || (o->flags & ~INDEX_RELU))
+        (uint64_t)o->block * o->top > UINT32_MAX || (o->flags & ~(INDEX_RELU | INDEX_POOLED)) ||
+        (o->flags & INDEX_POOLED && o->local))
         OP_FAIL("%u heads of %u columns in %u groups, %u of blocks of %u and %u local ones, flags %x", o->heads, o->dim,
                 o->groups, o->top, o->block, o->local, o->flags);
     if (a->index && a->index->dst.buf != o->dst.buf)
@@ -358,6 +373,71 @@ static int scan(const struct at *a, const struct op_scan *o)
     return rc;
 }
 
+static int pool(const struct at *a, const struct op_pool *o)
+{
+    uint64_t columns_in = (uint64_t)o->parts * o->width;
+    int rc;
+
+    if (!o->width || o->parts < 1 || o->parts > 2 || !o->every || o->every > 65536)
+        OP_FAIL("%u x %u columns of windows of %u", o->parts, o->width, o->every);
+    rc = columns(a, "source", o->x, columns_in);
+    if (!rc) rc = columns(a, "gate", o->gate, columns_in);
+    if (!rc) rc = columns(a, "destination", o->dst, o->width);
+    if (!rc) rc = needed_vector(a, "bias", o->bias, o->every * columns_in);
+    if (!rc) rc = state(a, o->state, plan_pool_sets(o), 3, o->width);
+    if (!rc) rc = apart(a, o->x, o->dst);
+    if (!rc) rc = apart(a, o->gate, o->dst);
+    return rc;
+}
+
+static int sinkhorn(const struct at *a, const struct op_sinkhorn *o)
+{
+    uint64_t n = plan_sinkhorn_columns(o);
+    int rc;
+
+    if (!o->streams || o->streams > SINKHORN_STREAMS || o->rounds > 1000 || !(o->eps >= 0))
+        OP_FAIL("%u streams, %u rounds, eps %g", o->streams, o->rounds, (double)o->eps);
+    rc = columns(a, "columns", o->x, n);
+    if (!rc) rc = needed_vector(a, "scale", o->scale, o->rounds ? 3 : 1);
+    if (!rc) rc = needed_vector(a, "base", o->base, n);
+    return rc;
+}
+
+static int mix(const struct at *a, const struct op_mix *o)
+{
+    uint64_t last;
+    int rc;
+
+    if (!o->in || !o->out || !o->width || (o->flags & ~MIX_ADDS))
+        OP_FAIL("%u of %u times %u columns, flags %x", o->out, o->in, o->width, o->flags);
+    last = (o->in - UINT64_C(1)) * o->in_stride + (o->out - UINT64_C(1)) * o->out_stride;
+    rc = blocks(a, "source", o->src, o->in, o->width, o->width);
+    if (!rc) rc = blocks(a, "destination", o->dst, o->out, o->width, o->width);
+    if (!rc) rc = columns(a, "weights", o->weight, last + 1);
+    if (!rc) rc = apart(a, o->src, o->dst);
+    if (!rc) rc = apart(a, o->weight, o->dst);
+    return rc;
+}
+
+/* The table of who chooses by the token: whole numbers that are experts, for each token. */
+static int fixed_choice(const struct at *a, const struct op_router *o)
+{
+    const uint64_t n = (uint64_t)a->p->spec.vocab * o->top;
+
+    if (!(o->flags & ROUTER_BY_TOKEN)) return 0;
+    if (o->groups || o->bias != PLAN_NONE || o->score == SCORE_MIXER || !n ||
+        !check_fits(o->fixed, 1, n, a->p->constants.count))
+        OP_FAIL("a table of %u of %u experts for each of %u tokens, %u groups, bias %u", o->top, o->experts,
+                a->p->spec.vocab, o->groups, o->bias);
+    for (uint64_t i = 0; i < n; i++) {
+        float x = plan_constants(a->p)[o->fixed + i];
+
+        if (!(x >= 0 && x < (float)o->experts && x == (float)(uint32_t)x))
+            OP_FAIL("token %llu: %g is none of %u experts", ULL(i / o->top), (double)x, o->experts);
+    }
+    return 0;
+}
+
 static int router(const struct at *a, const struct op_router *o)
 {
     const struct plan_experts *x;
@@ -375,12 +455,12 @@ static int router(const struct at *a, const struct op_router *o)
                 x->identity);
     if (o->score == SCORE_MIXER && (o->groups || o->bias != PLAN_NONE || o->flags))
         OP_FAIL("a mixer with %u groups, bias %u, flags %x", o->groups, o->bias, o->flags);
-    if (o->score > SCORE_MIXER ||
-        (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM | ROUTER_SCALE_EACH)))
+    if (o->score > SCORE_SQRT_SOFTPLUS ||
+        (o->flags & ~(ROUTER_NORMALIZE | ROUTER_GROUP_TOP2 | ROUTER_LEAST_SUM | ROUTER_SCALE_EACH | ROUTER_BY_TOKEN)))
         OP_FAIL("score %u, flags %x", o->score, o->flags);
     if ((o->flags & ROUTER_GROUP_TOP2) && o->groups && o->experts / o->groups < 2)
         OP_FAIL("%u groups of %u experts have no best two", o->groups, o->experts);
-    if (vector(a, "bias", o->bias, o->experts)) return -EPROTO;
+    if (fixed_choice(a, o) || vector(a, "bias", o->bias, o->experts)) return -EPROTO;
     if ((o->flags & ROUTER_SCALE_EACH) && needed_vector(a, "factors", o->each, o->experts)) return -EPROTO;
     return columns(a, "source", o->src, o->experts);
 }
@@ -393,7 +473,8 @@ static int experts(const struct at *a, const struct op_experts *o)
     int rc;
 
     if (o->table >= a->p->experts.count) OP_FAIL("experts %u of %llu", o->table, ULL(a->p->experts.count));
-    if (o->act > ACT_SWIGLU_OAI || (o->flags & ~(EXPERTS_SCALE_INPUT | EXPERTS_CLAMP_AFTER)))
+    if (o->act > ACT_SWIGLU_OAI || (o->flags & ~(EXPERTS_SCALE_INPUT | EXPERTS_CLAMP_AFTER | EXPERTS_CLAMP_BEFORE)) ||
+        (o->flags & EXPERTS_CLAMP_AFTER && o->flags & EXPERTS_CLAMP_BEFORE))
         OP_FAIL("activation %u, flags %x", o->act, o->flags);
     /* the choice of experts is the one made last: it must be this table's */
     while (i && ops[i - 1].kind != OP_ROUTER) i--;
@@ -511,6 +592,9 @@ static int check_op(const struct at *a)
     case OP_INDEX: return index_op(a, &o->index);
     case OP_SEND:
     case OP_RECEIVE: return hop(a, &o->hop);
+    case OP_POOL: return pool(a, &o->pool);
+    case OP_SINKHORN: return sinkhorn(a, &o->sinkhorn);
+    case OP_MIX: return mix(a, &o->mix);
     default: OP_FAIL("unknown kind %u", o->kind);
     }
 }
@@ -519,7 +603,7 @@ static int check_op(const struct at *a)
 static bool needs_all_positions(uint32_t kind)
 {
     return kind == OP_EMBED || kind == OP_ROPE || kind == OP_ATTENTION || kind == OP_CONV || kind == OP_DELTA ||
-           kind == OP_SCAN || kind == OP_SELECT || kind == OP_POSITION || kind == OP_INDEX;
+           kind == OP_SCAN || kind == OP_SELECT || kind == OP_POSITION || kind == OP_INDEX || kind == OP_POOL;
 }
 
 /* What attention finds there is believed: nothing but an index writes to the buffer of lists. */

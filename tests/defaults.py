@@ -56,6 +56,9 @@ def rotary(config):
         if "rope_local_base_freq" in inspect.getsource(type(config)):
             yield "rope_local_base_freq", rules["sliding_attention"]["rope_theta"]
         return
+    if "main" in rules:  # DeepSeek V4: the others rotate by compress_rope_theta
+        yield "rope_theta", rules["main"]["rope_theta"]
+        return
     yield theta, rules["rope_theta"]
     if "partial_rotary_factor" in rules:
         yield share, rules["partial_rotary_factor"]

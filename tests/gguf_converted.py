@@ -38,7 +38,7 @@ TOLERANCE = 2e-4
 # What config.json says of the small model and its file does not, because published sizes have it otherwise.
 UNSAID = {"gemma2": "its scale of queries", "gemma3": "its scale of queries, and rows without a word", "gemma3-caps": "its caps",
           "glm": "the size of its heads", "gpt2-by-layer": "its scale by layer", "gpt-bigcode-heads": "keys for each head",
-          "mpt-clip": "its scale of queries", "bamba": "that half of a head rotates", "llama4": "its chunks", "llama4-plain": "its chunks", "mistral-window": "its window",
+          "mpt-clip": "its scale of queries", "nemotron": "the size of its heads", "minicpm3": "its scales", "bamba": "that half of a head rotates", "llama4": "its chunks", "llama4-plain": "its chunks", "mistral-window": "its window",
           "qwen2-moe-window": "its window", "qwen3-window": "its window", "qwen3-moe-window": "its window",
           "smollm3-window": "its window", "starcoder2-window": "its window", "deepseek-v3-fp8": "FP8 in bfloat16",
           "qwen3-fp8": "FP8 in bfloat16", "qwen3.5-gelu": "its activation"}
@@ -56,6 +56,8 @@ def patch(folder, name):
         c["architectures"] = ["MPTForCausalLM"]
     if name == "lfm2":
         c["layer_types"] = ["full_attention" if i in c["full_attn_idxs"] else "conv" for i in range(c["num_hidden_layers"])]
+    if name == "solar-open":
+        c["partial_rotary_factor"] = 1.0  # the converter takes half for granted, the class all
     if name.startswith("minimax-m2"):
         c.setdefault("rotary_dim", int(c["head_dim"] * c.get("partial_rotary_factor", 1)))
     json.dump(c, open(path, "w"))

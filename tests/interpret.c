@@ -89,9 +89,10 @@ static double act(uint32_t kind, double x)
     }
 }
 
-static double gated(uint32_t kind, double gate, double up, double alpha, double limit, bool clamp)
+static double gated(uint32_t kind, double gate, double up, double alpha, double limit, uint32_t flags)
 {
-    if (clamp) return fmin(act(kind, gate), limit) * fmax(-limit, fmin(up, limit));
+    if (flags & ACT_CLAMP_BEFORE) return act(kind, fmin(gate, limit)) * fmax(-limit, fmin(up, limit));
+    if (flags & ACT_CLAMP_AFTER) return fmin(act(kind, gate), limit) * fmax(-limit, fmin(up, limit));
     if (kind != ACT_SWIGLU_OAI) return act(kind, gate) * up;
     gate = gate < limit ? gate : limit;
     up = up < -limit ? -limit : up > limit ? limit : up;
@@ -212,7 +213,8 @@ static void do_rope(const struct run *r, const struct op_rope *o)
 
     for (uint32_t i = 0; i < r->rows; i++) {
         for (uint32_t k = 0; k < half; k++) {
-            double angle = (double)((float)i * plan_constants(r->p)[t->inv_freq + k]);
+            double angle =
+                (double)((float)(t->each > 1 ? i / t->each * t->each : i) * plan_constants(r->p)[t->inv_freq + k]);
             double c = cos(angle) * (double)t->scale, s = sin(angle) * (double)t->scale;
             uint32_t a = o->style == ROPE_PAIRS ? 2 * k : k, b = o->style == ROPE_PAIRS ? 2 * k + 1 : k + half;
             for (uint32_t h = 0; h < o->heads; h++) {
@@ -248,7 +250,7 @@ static void do_act(const struct run *r, const struct op_act *o)
             bool pairs = o->flags & ACT_INTERLEAVED;
             double g = pairs ? gate[2 * c] : gate[o->flags & ACT_BROADCAST ? (o->each ? c / o->each : 0) : c];
             double up = pairs ? gate[2 * c + 1] : o->up.buf == PLAN_NOBUF ? 1 : at(r, o->up, i)[c];
-            dst[c] = gated(o->kind, g, up, (double)o->alpha, (double)o->limit, o->flags & ACT_CLAMP_AFTER);
+            dst[c] = gated(o->kind, g, up, (double)o->alpha, (double)o->limit, o->flags);
         }
     }
 }
@@ -325,12 +327,14 @@ static bool is_chosen(const struct run *r, const struct op_attention *o, uint32_
 
 static void index_group(const struct run *r, const struct op_index *o, uint32_t i, uint32_t g, double *score)
 {
-    uint32_t heads = o->heads / o->groups, blocks = i / o->block + 1;
+    bool pooled = o->flags & INDEX_POOLED;
+    uint32_t heads = o->heads / o->groups, blocks = pooled ? (i + 1) / o->block : i / o->block + 1;
     double *list = at(r, o->dst, i) + g * (UINT64_C(1) + o->top);
 
     for (uint32_t b = 0; b < blocks; b++) score[b] = -INFINITY;
     for (uint32_t j = 0; j <= i; j++) {
         double sum = 0;
+        if (pooled && (j + 1) % o->block) continue;
         for (uint32_t h = g * heads; h < (g + 1) * heads; h++) {
             double s = 0;
             for (uint32_t c = 0; c < o->dim; c++) s += at(r, o->q, i)[(uint64_t)h * o->dim + c] * at(r, o->k, j)[c];
@@ -356,6 +360,33 @@ static void do_index(const struct run *r, const struct op_index *o)
     for (uint32_t i = 0; i < r->n; i++)
         for (uint32_t g = 0; g < o->groups; g++) index_group(r, o, i, g, score);
     free(score);
+}
+
+/* Over the second keys of whole blocks, all or those listed, and the first keys of the window. */
+static void attend_pooled(const struct run *r, const struct op_attention *o, uint32_t i, uint32_t h, double *p)
+{
+    uint32_t first = i + 1 > o->window ? i + 1 - o->window : 0, blocks = (i + 1) / o->pooled, n = 0, all;
+    const double **key = calloc((size_t)blocks + i + 1, sizeof *key), *q = at(r, o->q, i) + (uint64_t)h * o->dk;
+    double *dst = at(r, o->dst, i) + (uint64_t)h * o->dv, top = -INFINITY, sum = 0;
+
+    for (uint32_t b = 0; b < blocks; b++)
+        if (is_chosen(r, o, i, 0, b * o->pooled)) key[n++] = cached(r, o, (b + 1) * o->pooled - 1, false) + o->dk;
+    for (uint32_t j = first; j <= i; j++) key[n++] = cached(r, o, j, false);
+    all = n;
+    for (uint32_t k = 0; k < all; k++) {
+        p[k] = 0;
+        for (uint32_t c = 0; c < o->dk; c++) p[k] += q[c] * key[k][c];
+        p[k] *= (double)o->scale;
+        top = fmax(top, p[k]);
+    }
+    if (o->sinks != PLAN_NONE) top = fmax(top, vector(r, o->sinks, h));
+    for (uint32_t k = 0; k < all; k++) sum += p[k] = exp(p[k] - top);
+    if (o->sinks != PLAN_NONE) sum += exp(vector(r, o->sinks, h) - top);
+    for (uint32_t c = 0; c < o->dv; c++) {
+        dst[c] = 0;
+        for (uint32_t k = 0; k < all; k++) dst[c] += p[k] / sum * key[k][c];
+    }
+    free(key);
 }
 
 static void attend_head(const struct run *r, const struct op_attention *o, uint32_t i, uint32_t h, double *p)
@@ -390,12 +421,85 @@ static void attend_head(const struct run *r, const struct op_attention *o, uint3
 
 static void do_attention(const struct run *r, const struct op_attention *o)
 {
-    double *p = calloc(r->n, sizeof *p);
+    double *p = calloc(2 * (size_t)r->n, sizeof *p);
 
     if (!(o->flags & ATTN_REUSES)) append(r, o);
     for (uint32_t i = 0; i < r->n && p; i++)
-        for (uint32_t h = 0; h < o->heads; h++) attend_head(r, o, i, h, p);
+        for (uint32_t h = 0; h < o->heads; h++) (o->pooled ? attend_pooled : attend_head)(r, o, i, h, p);
     free(p);
+}
+
+/* One column of the window that ends at position i. */
+static double pool_column(const struct run *r, const struct op_pool *o, uint32_t i, uint32_t c)
+{
+    uint32_t n = o->parts == 2 && i + 1 >= 2 * o->every ? 2 * o->every : o->every, first = i + 1 - n;
+    double top = -INFINITY, sum = 0, x = 0;
+
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t j = first; j <= i; j++) {
+            bool own = j + o->every > i;
+            uint32_t col = o->parts == 2 && own ? o->width + c : c;
+            double g =
+                at(r, o->gate, j)[col] + vector(r, o->bias, (uint64_t)(j % o->every) * o->parts * o->width + col);
+            if (!pass) top = fmax(top, g);
+            if (!pass) continue;
+            sum += exp(g - top);
+            x += exp(g - top) * at(r, o->x, j)[col];
+        }
+    return x / sum;
+}
+
+static void do_pool(const struct run *r, const struct op_pool *o)
+{
+    for (uint32_t i = 0; i < r->n; i++)
+        for (uint32_t c = 0; c < o->width; c++) at(r, o->dst, i)[c] = (i + 1) % o->every ? 0 : pool_column(r, o, i, c);
+}
+
+static void sinkhorn_sums(double *m, uint32_t n, uint32_t each, uint32_t step, double eps)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        double sum = eps;
+        for (uint32_t j = 0; j < n; j++) sum += m[i * each + j * step];
+        for (uint32_t j = 0; j < n; j++) m[i * each + j * step] /= sum;
+    }
+}
+
+static void do_sinkhorn(const struct run *r, const struct op_sinkhorn *o)
+{
+    uint32_t n = o->streams;
+    double eps = (double)o->eps;
+
+    for (uint32_t i = 0; i < r->rows; i++) {
+        double *x = at(r, o->x, i), *m = x + 2 * n;
+        for (uint32_t k = 0; k < plan_sinkhorn_columns(o); k++)
+            x[k] = x[k] * vector(r, o->scale, k < n ? 0 : k < 2 * n ? 1 : 2) + vector(r, o->base, k);
+        for (uint32_t k = 0; k < n; k++) x[k] = act(ACT_SIGMOID, x[k]) + eps;
+        if (!o->rounds) continue;
+        for (uint32_t k = n; k < 2 * n; k++) x[k] = 2 * act(ACT_SIGMOID, x[k]);
+        for (uint32_t a = 0; a < n; a++) {
+            double sum = 0;
+            for (uint32_t k = 0; k < n; k++) sum += exp(m[a * n + k]);
+            for (uint32_t k = 0; k < n; k++) m[a * n + k] = exp(m[a * n + k]) / sum + eps;
+        }
+        sinkhorn_sums(m, n, 1, n, eps);
+        for (uint32_t k = 1; k < o->rounds; k++) {
+            sinkhorn_sums(m, n, n, 1, eps);
+            sinkhorn_sums(m, n, 1, n, eps);
+        }
+    }
+}
+
+static void do_mix(const struct run *r, const struct op_mix *o)
+{
+    for (uint32_t i = 0; i < r->rows; i++)
+        for (uint32_t j = 0; j < o->out; j++)
+            for (uint32_t c = 0; c < o->width; c++) {
+                double *y = at(r, o->dst, i) + (uint64_t)j * o->width + c, sum = o->flags & MIX_ADDS ? *y : 0;
+                for (uint32_t k = 0; k < o->in; k++)
+                    sum += at(r, o->weight, i)[k * o->in_stride + j * o->out_stride] *
+                           at(r, o->src, i)[(uint64_t)k * o->width + c];
+                *y = sum;
+            }
 }
 
 static void do_conv(const struct run *r, const struct op_conv *o)
@@ -565,15 +669,18 @@ static void route(struct run *r, const struct op_router *o, uint32_t i, double *
     for (uint32_t e = 0; e < o->experts; e++) top = fmax(top, x[e]);
     for (uint32_t e = 0; e < o->experts; e++) sum += exp(x[e] - top);
     for (uint32_t e = 0; e < o->experts; e++) {
-        score[e] = o->score == SCORE_SIGMOID   ? act(ACT_SIGMOID, x[e])
-                   : o->score == SCORE_SOFTMAX ? exp(x[e] - top) / sum
-                                               : exp(x[e] - top);
+        score[e] = o->score == SCORE_SIGMOID         ? act(ACT_SIGMOID, x[e])
+                   : o->score == SCORE_SOFTMAX       ? exp(x[e] - top) / sum
+                   : o->score == SCORE_SQRT_SOFTPLUS ? sqrt(log1p(exp(x[e])))
+                                                     : exp(x[e] - top);
         choice[e] = score[e] + (o->bias == PLAN_NONE ? 0 : vector(r, o->bias, e));
     }
     if (o->groups) mask_groups(o, choice);
     sum = 0;
     for (uint32_t t = 0; t < o->top; t++) {
-        uint32_t e = best(choice, o->experts);
+        uint32_t e = o->flags & ROUTER_BY_TOKEN
+                         ? (uint32_t)plan_constants(r->p)[o->fixed + (uint64_t)r->tokens[i] * o->top + t]
+                         : best(choice, o->experts);
         r->chosen[i * o->top + t] = e;
         sum += r->weight[i * o->top + t] = score[e];
         choice[e] = NAN;
@@ -629,7 +736,9 @@ static void run_expert(const struct run *r, const struct op_experts *o, const st
         mid[c] = t->fused == EXPERTS_UNGATED
                      ? act(o->act, gate[c])
                      : gated(o->act, gate[t->interleaved ? 2 * c : c], t->interleaved ? gate[2 * c + 1] : up[c],
-                             (double)o->alpha, (double)o->limit, o->flags & EXPERTS_CLAMP_AFTER);
+                             (double)o->alpha, (double)o->limit,
+                             (o->flags & EXPERTS_CLAMP_AFTER ? ACT_CLAMP_AFTER : 0) |
+                                 (o->flags & EXPERTS_CLAMP_BEFORE ? ACT_CLAMP_BEFORE : 0));
     expert_product(r, t, m + (t->fused ? 1 : 2), mid, t->inter, t->hidden, y);
     for (uint32_t c = 0; c < t->hidden; c++) dst[c] += y[c] * (pre ? 1 : weight);
 }
@@ -674,6 +783,9 @@ static void step(struct run *r, const struct plan_op *op)
     case OP_ATTENTION: return do_attention(r, &op->attention);
     case OP_INDEX: return do_index(r, &op->index);
     case OP_CONV: return do_conv(r, &op->conv);
+    case OP_POOL: return do_pool(r, &op->pool);
+    case OP_SINKHORN: return do_sinkhorn(r, &op->sinkhorn);
+    case OP_MIX: return do_mix(r, &op->mix);
     case OP_DELTA: return do_delta(r, &op->delta);
     case OP_SCAN: return do_scan(r, &op->scan);
     case OP_ROUTER: return do_router(r, &op->router);

@@ -90,6 +90,12 @@ void gguf_write_u32s(struct gguf_writer *w, const char *key, const uint32_t *x, 
     for (size_t i = 0; i < n; i++) gguf_put_number(&w->values, x[i], 4);
 }
 
+void gguf_write_f32s(struct gguf_writer *w, const char *key, const float *x, size_t n)
+{
+    write_array(w, key, GGUF_F32, n);
+    gguf_put(&w->values, x, n * sizeof *x);
+}
+
 void gguf_write_bools(struct gguf_writer *w, const char *key, const uint8_t *x, size_t n)
 {
     write_array(w, key, GGUF_BOOL, n);

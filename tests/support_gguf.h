@@ -27,6 +27,7 @@ void gguf_write_f32(struct gguf_writer *w, const char *key, double x);
 void gguf_write_bool(struct gguf_writer *w, const char *key, int x);
 void gguf_write_string(struct gguf_writer *w, const char *key, const char *s);
 void gguf_write_u32s(struct gguf_writer *w, const char *key, const uint32_t *x, size_t n);
+void gguf_write_f32s(struct gguf_writer *w, const char *key, const float *x, size_t n);
 void gguf_write_bools(struct gguf_writer *w, const char *key, const uint8_t *x, size_t n);
 void gguf_write_strings(struct gguf_writer *w, const char *key, const char *const *s, size_t n);
 /* dims: columns first. data NULL: zeros. */

@@ -12,19 +12,16 @@
 #include <string.h>
 #include <cmocka.h>
 #include "coordinator/source/tensors.h"
-#include "proto/base/half.h"
 #include "tests/support_gguf.h"
+#include "tests/support_gguf_arrays.h"
 #include "tests/support_gguf_values.h"
 
 #define F32  0u
 #define BF16 30u
 
-/* An array [a][b][c] of float32, rows first; fewer dimensions leave out the first. */
-struct array {
-    float *x;
-    uint64_t shape[3];
-    uint32_t dims;
-};
+/* Numbers of a layer's activation, which are values in the file. */
+static const char *const numbers[] = {"alpha_p", "alpha_n", "beta", "eps"};
+#define NUMBERS (sizeof numbers / sizeof *numbers)
 
 struct writing {
     struct gguf_writer w[GGUF_SET_FILES];
@@ -34,51 +31,26 @@ struct writing {
     uint8_t **bytes; /* of its files */
     const struct conversion *c;
     const json_t *config;
+    const char *prefix;     /* before the names of its tensors */
+    float *number[NUMBERS]; /* of each layer */
     bool bf16;
     uint64_t heads, kv_heads, head_dim;
 };
 
 /* ---- numbers ---- */
 
-static float widened(const uint8_t *p, uint32_t dtype)
-{
-    uint32_t bits = 0;
-    uint16_t half;
-    float x;
-
-    if (dtype == TENSOR_F16) {
-        memcpy(&half, p, 2);
-        return float_of_half(half);
-    }
-    memcpy(dtype == TENSOR_BF16 ? (uint8_t *)&bits + 2 : (uint8_t *)&bits, p, dtype == TENSOR_BF16 ? 2 : 4);
-    memcpy(&x, &bits, 4);
-    return x;
-}
-
-static uint64_t count(const struct array *a)
-{
-    return a->shape[0] * a->shape[1] * a->shape[2];
-}
-
-static struct array make(uint64_t a, uint64_t b, uint64_t c, uint32_t dims)
-{
-    struct array r = {.shape = {a, b, c}, .dims = dims};
-
-    r.x = calloc(count(&r) + 1, sizeof *r.x);
-    assert_non_null(r.x);
-    return r;
-}
-
 static struct array load(const struct writing *w, const struct tensor *t)
 {
     uint64_t shape[3] = {1, 1, 1};
-    uint32_t each = t->dtype == TENSOR_F32 ? 4 : 2;
+    uint32_t each = t->dtype == TENSOR_F32 ? 4 : 2, dims = t->dims;
     struct array r;
 
-    assert_true(t->dims >= 1 && t->dims <= 3);
-    for (uint32_t i = 0; i < t->dims; i++) shape[3 - t->dims + i] = t->shape[i];
-    r = make(shape[0], shape[1], shape[2], t->dims);
-    for (uint64_t i = 0; i < count(&r); i++) r.x[i] = widened(w->bytes[t->file] + t->offset + i * each, t->dtype);
+    while (dims > 3 && t->shape[t->dims - dims] == 1) dims--;
+    assert_true(dims <= 3);
+    for (uint32_t i = 0; i < dims; i++) shape[3 - dims + i] = t->shape[t->dims - dims + i];
+    r = array_make(shape[0], shape[1], shape[2], dims ? dims : 1);
+    for (uint64_t i = 0; i < array_count(&r); i++)
+        r.x[i] = array_widened(w->bytes[t->file] + t->offset + i * each, t->dtype);
     return r;
 }
 
@@ -89,9 +61,9 @@ static struct gguf_writer *next_file(struct writing *w)
 
 static void put(struct writing *w, const char *name, const struct array *a)
 {
-    uint64_t dims[3], n = count(a);
-    bool narrow =
-        w->bf16 && a->dims > 1 && !strstr(name, "norm") && !strstr(name, "gate_inp") && !strstr(name, "conv1d");
+    uint64_t dims[3], n = array_count(a);
+    bool narrow = w->bf16 && a->dims > 1 && !strstr(name, "norm") && !strstr(name, "gate_inp") &&
+                  !strstr(name, "conv1d") && !strstr(name, "ssm_a") && !strstr(name, "indexer.");
     uint16_t *short_x = calloc(n + 1, 2);
 
     assert_non_null(short_x);
@@ -104,67 +76,10 @@ static void put(struct writing *w, const char *name, const struct array *a)
 
 /* ---- what is changed ---- */
 
-/* Within each head's rows: i of the first half and i of the second become 2i and 2i + 1. */
-static void permute(struct array *a, uint64_t heads)
-{
-    uint64_t rows = a->dims == 1 ? a->shape[2] : a->shape[1], cols = a->dims == 1 ? 1 : a->shape[2];
-    uint64_t half = rows / heads / 2;
-    float *to = calloc(count(a), sizeof *to);
-
-    assert_non_null(to);
-    for (uint64_t h = 0; h < heads; h++)
-        for (uint64_t i = 0; i < half; i++)
-            for (uint64_t j = 0; j < 2; j++)
-                memcpy(to + (2 * h * half + 2 * i + j) * cols, a->x + (2 * h * half + j * half + i) * cols,
-                       cols * sizeof *to);
-    free(a->x);
-    a->x = to;
-}
-
-/* Columns [b][c] of each a become [c][b]. */
-static void transpose(struct array *a)
-{
-    struct array r = make(a->shape[0], a->shape[2], a->shape[1], a->dims);
-
-    for (uint64_t k = 0; k < a->shape[0]; k++)
-        for (uint64_t i = 0; i < a->shape[1]; i++)
-            for (uint64_t j = 0; j < a->shape[2]; j++)
-                r.x[(k * a->shape[2] + j) * a->shape[1] + i] = a->x[(k * a->shape[1] + i) * a->shape[2] + j];
-    free(a->x);
-    *a = r;
-}
-
-/* Rows first, first + step, ... (rows of them) of each of the a; of a vector's or a matrix's, its last dimension but one. */
-static struct array rows_of(const struct array *a, uint64_t first, uint64_t step, uint64_t rows)
-{
-    struct array r = make(a->shape[0], rows, a->shape[2], a->dims);
-
-    for (uint64_t k = 0; k < a->shape[0]; k++)
-        for (uint64_t i = 0; i < rows; i++)
-            memcpy(r.x + (k * rows + i) * a->shape[2], a->x + (k * a->shape[1] + first + i * step) * a->shape[2],
-                   a->shape[2] * sizeof *r.x);
-    return r;
-}
-
-/* Rows in groups [outer][inner][width] become [inner][outer][width]: value heads from grouped to tiled. */
-static void tile_rows(struct array *a, uint64_t first, uint64_t outer, uint64_t inner, uint64_t width)
-{
-    uint64_t cols = a->dims == 1 ? 1 : a->shape[2];
-    float *from = a->x + first * cols, *to = calloc(outer * inner * width * cols, sizeof *to);
-
-    assert_non_null(to);
-    for (uint64_t o = 0; o < outer; o++)
-        for (uint64_t i = 0; i < inner; i++)
-            memcpy(to + (i * outer + o) * width * cols, from + (o * inner + i) * width * cols,
-                   width * cols * sizeof *to);
-    memcpy(from, to, outer * inner * width * cols * sizeof *to);
-    free(to);
-}
-
 static void put_rows(struct writing *w, const char *name, const struct array *a, uint64_t first, uint64_t step,
                      uint64_t rows)
 {
-    struct array r = rows_of(a, first, step, rows);
+    struct array r = array_rows(a, first, step, rows);
 
     put(w, name, &r);
     free(r.x);
@@ -184,7 +99,8 @@ static void put_qkvz(struct writing *w, unsigned layer, const struct array *a)
     uint64_t values = setting(w, "linear_num_value_heads") / keys * setting(w, "linear_value_head_dim");
     uint64_t at[4] = {0, dk, 2 * dk, 2 * dk + values}, width[4] = {dk, dk, values, values}, n = 0,
              group = 2 * dk + 2 * values;
-    struct array qkv = make(1, keys * (2 * dk + values), a->shape[2], 2), z = make(1, keys * values, a->shape[2], 2);
+    struct array qkv = array_make(1, keys * (2 * dk + values), a->shape[2], 2),
+                 z = array_make(1, keys * values, a->shape[2], 2);
     char name[64];
 
     for (int part = 0; part < 4; part++)
@@ -205,14 +121,14 @@ static void tile(const struct writing *w, const char *rest, struct array *a)
     uint64_t keys = setting(w, "linear_num_key_heads"), dk = setting(w, "linear_key_head_dim");
     uint64_t each = setting(w, "linear_num_value_heads") / keys, dv = setting(w, "linear_value_head_dim");
 
-    if (strstr(rest, "in_proj_qkv") || strstr(rest, "conv1d")) tile_rows(a, 2 * keys * dk, keys, each, dv);
-    if (strstr(rest, "in_proj_z")) tile_rows(a, 0, keys, each, dv);
+    if (strstr(rest, "in_proj_qkv") || strstr(rest, "conv1d")) array_tile(a, 2 * keys * dk, keys, each, dv);
+    if (strstr(rest, "in_proj_z")) array_tile(a, 0, keys, each, dv);
     if (strstr(rest, "in_proj_a") || strstr(rest, "in_proj_b") || strstr(rest, "A_log") || strstr(rest, "dt_bias"))
-        tile_rows(a, 0, keys, each, 1);
+        array_tile(a, 0, keys, each, 1);
     if (!strstr(rest, "out_proj")) return;
-    transpose(a);
-    tile_rows(a, 0, keys, each, dv);
-    transpose(a);
+    array_transpose(a);
+    array_tile(a, 0, keys, each, dv);
+    array_transpose(a);
 }
 
 /* Rows of each head of keys, its queries', its keys' and its values', become all queries', all keys' and all values'. */
@@ -220,10 +136,10 @@ static void by_kind(const struct writing *w, struct array *a)
 {
     uint64_t cols = a->dims == 1 ? 1 : a->shape[2], each = w->head_dim * cols, group = w->heads / w->kv_heads, n = 0;
     uint64_t from[3] = {0, group, group + 1}, many[3] = {group, 1, 1};
-    float *to = calloc(count(a), sizeof *to);
+    float *to = calloc(array_count(a), sizeof *to);
 
     assert_non_null(to);
-    assert_int_equal(count(a), (w->heads + 2 * w->kv_heads) * each);
+    assert_int_equal(array_count(a), (w->heads + 2 * w->kv_heads) * each);
     for (int kind = 0; kind < 3; kind++)
         for (uint64_t h = 0; h < w->kv_heads; h++, n += many[kind])
             memcpy(to + n * each, a->x + (h * (group + 2) + from[kind]) * each, many[kind] * each * sizeof *to);
@@ -237,12 +153,12 @@ static void change(const struct writing *w, const char *rest, struct array *a)
     size_t n = strlen(rest);
     bool norm = n >= 11 && !strcmp(rest + n - 11, "norm.weight");
 
-    if (flags & PERMUTED && strstr(rest, ".q_proj")) permute(a, w->heads);
-    if (flags & PERMUTED && strstr(rest, ".k_proj")) permute(a, w->kv_heads);
-    for (uint64_t i = 0; flags & PLUS_ONE && norm && !strstr(rest, "linear_attn.norm") && i < count(a); i++)
+    if (flags & PERMUTED && strstr(rest, ".q_proj")) array_permute(a, w->heads);
+    if (flags & PERMUTED && strstr(rest, ".k_proj")) array_permute(a, w->kv_heads);
+    for (uint64_t i = 0; flags & PLUS_ONE && norm && !strstr(rest, "linear_attn.norm") && i < array_count(a); i++)
         a->x[i] += 1;
-    for (uint64_t i = 0; strstr(rest, "A_log") && i < count(a); i++) a->x[i] = -expf(a->x[i]);
-    if (flags & TURNED && a->dims == 2 && (strstr(rest, "attn.") || strstr(rest, "mlp."))) transpose(a);
+    for (uint64_t i = 0; strstr(rest, "A_log") && i < array_count(a); i++) a->x[i] = -expf(a->x[i]);
+    if (flags & TURNED && a->dims == 2 && (strstr(rest, "attn.") || strstr(rest, "mlp."))) array_transpose(a);
     if (flags & GROUPED && strstr(rest, "query_key_value")) by_kind(w, a);
     if (strstr(rest, "conv1d") || strstr(rest, "conv.conv")) { /* [width][1][taps] */
         a->shape[1] = a->shape[0];
@@ -262,13 +178,13 @@ static struct array load_experts(const struct writing *w, unsigned layer, const 
     for (const struct tensor *t;; n++) {
         struct array one;
 
-        snprintf(name, sizeof name, "%slayers.%u.%s.%llu.%s.weight", w->c->prefix ? w->c->prefix : "model.", layer,
-                 list, (unsigned long long)n, kind);
+        snprintf(name, sizeof name, "%slayers.%u.%s.%llu.%s.weight", w->prefix, layer, list, (unsigned long long)n,
+                 kind);
         if (!(t = tensors_find(w->t, name))) break;
         one = load(w, t);
-        all.x = realloc(all.x, (n + 1) * count(&one) * sizeof *all.x);
+        all.x = realloc(all.x, (n + 1) * array_count(&one) * sizeof *all.x);
         assert_non_null(all.x);
-        memcpy(all.x + n * count(&one), one.x, count(&one) * sizeof *all.x);
+        memcpy(all.x + n * array_count(&one), one.x, array_count(&one) * sizeof *all.x);
         memcpy(all.shape, one.shape, sizeof all.shape);
         free(one.x);
     }
@@ -284,7 +200,7 @@ static void put_fused_experts(struct writing *w, unsigned layer, const char *lis
     uint64_t each = gate.shape[1] * gate.shape[2];
     char name[64];
 
-    both = make(gate.shape[0], 2 * gate.shape[1], gate.shape[2], 3);
+    both = array_make(gate.shape[0], 2 * gate.shape[1], gate.shape[2], 3);
     for (uint64_t e = 0; e < gate.shape[0]; e++) {
         memcpy(both.x + 2 * e * each, gate.x + e * each, each * sizeof *gate.x);
         memcpy(both.x + (2 * e + 1) * each, up.x + e * each, each * sizeof *gate.x);
@@ -367,33 +283,33 @@ static bool is_split(struct writing *w, unsigned layer, const char *rest, struct
         bool both = strstr(rest, "gate_up") != NULL;
 
         rows = a->shape[2] / 2;
-        transpose(a); /* a bias of an expert is a column now, so that its parts are rows */
+        array_transpose(a); /* a bias of an expert is a column now, so that its parts are rows */
         if (both) {
-            struct array gate = rows_of(a, 0, 2, rows), up = rows_of(a, 1, 2, rows);
+            struct array gate = array_rows(a, 0, 2, rows), up = array_rows(a, 1, 2, rows);
 
-            transpose(&gate);
-            transpose(&up);
+            array_transpose(&gate);
+            array_transpose(&up);
             put_part(w, layer, "ffn_gate_exps", ".bias", &gate, 0, 1, gate.shape[1]);
             put_part(w, layer, "ffn_up_exps", ".bias", &up, 0, 1, up.shape[1]);
             free(gate.x);
             free(up.x);
             return true;
         }
-        transpose(a);
+        array_transpose(a);
         put_part(w, layer, "ffn_down_exps", ".bias", a, 0, 1, a->shape[1]);
         return true;
     }
     if (strstr(rest, "experts.gate_up_proj") || halves) {
         uint64_t step = w->c->flags & ALTERNATING ? 2 : 1;
 
-        if (w->c->flags & TRANSPOSED) transpose(a);
+        if (w->c->flags & TRANSPOSED) array_transpose(a);
         rows = a->shape[1] / 2;
         put_part(w, layer, "ffn_gate_exps", ".weight", a, 0, step, rows);
         put_part(w, layer, "ffn_up_exps", ".weight", a, step == 2 ? 1 : rows, step, rows);
         return true;
     }
     if (strstr(rest, ".experts.down_proj") || strstr(rest, "output_linear")) {
-        if (w->c->flags & TRANSPOSED) transpose(a);
+        if (w->c->flags & TRANSPOSED) array_transpose(a);
         put_part(w, layer, "ffn_down_exps", ".weight", a, 0, 1, a->shape[1]);
         return true;
     }
@@ -401,7 +317,7 @@ static bool is_split(struct writing *w, unsigned layer, const char *rest, struct
         put_qkvz(w, layer, a);
         return true;
     }
-    if (!strstr(rest, "kv_b_proj")) return false;
+    if (!strstr(rest, "kv_b_proj") || !(w->c->flags & LATENT)) return false;
     if (w->forms & GGUF_KV_B_TOO) put_part(w, layer, "attn_kv_b", ".weight", a, 0, 1, a->shape[1]);
     nope = setting(w, "qk_nope_head_dim");
     value = setting(w, "v_head_dim");
@@ -409,8 +325,8 @@ static bool is_split(struct writing *w, unsigned layer, const char *rest, struct
     a->shape[1] /= w->heads;
     a->dims = 3;
     put_part(w, layer, "attn_v_b", ".weight", a, nope, 1, value);
-    struct array keys = rows_of(a, 0, 1, nope);
-    transpose(&keys);
+    struct array keys = array_rows(a, 0, 1, nope);
+    array_transpose(&keys);
     put_part(w, layer, "attn_k_b", ".weight", &keys, 0, 1, keys.shape[1]);
     free(keys.x);
     return true;
@@ -431,9 +347,9 @@ static bool is_norm_of_a_head(struct writing *w, unsigned layer, const char *res
                  (unsigned long long)n);
         if (!(t = tensors_find(w->t, name))) break;
         struct array one = load(w, t);
-        all.x = realloc(all.x, (n + 1) * count(&one) * sizeof *all.x);
+        all.x = realloc(all.x, (n + 1) * array_count(&one) * sizeof *all.x);
         assert_non_null(all.x);
-        memcpy(all.x + n * count(&one), one.x, count(&one) * sizeof *all.x);
+        memcpy(all.x + n * array_count(&one), one.x, array_count(&one) * sizeof *all.x);
         all.shape[2] = one.shape[2];
         free(one.x);
     }
@@ -446,12 +362,74 @@ static bool is_norm_of_a_head(struct writing *w, unsigned layer, const char *res
     return true;
 }
 
+/* A number of xIELU: they are written together, behind the tensors. */
+static bool is_number(struct writing *w, const struct tensor *t, unsigned layer, const char *rest)
+{
+    for (size_t i = 0; i < NUMBERS && !strncmp(rest, "mlp.act_fn.", 11); i++) {
+        if (strcmp(rest + 11, numbers[i])) continue;
+        struct array a = load(w, t);
+
+        w->number[i] = realloc(w->number[i], setting(w, "num_hidden_layers") * sizeof **w->number);
+        assert_non_null(w->number[i]);
+        w->number[i][layer] = a.x[0];
+        free(a.x);
+        return true;
+    }
+    return false;
+}
+
+static void put_numbers(struct writing *w)
+{
+    uint64_t n = setting(w, "num_hidden_layers");
+    char key[64];
+
+    for (size_t i = 0; i < NUMBERS; i++) {
+        if (!w->number[i]) continue;
+        snprintf(key, sizeof key, "xielu.%s", numbers[i]);
+        gguf_write_f32s(&w->w[0], key, w->number[i], n);
+        free(w->number[i]);
+    }
+}
+
+/* "altup_projections.0.weight" stands for all of them. */
+static bool is_stack(struct writing *w, const char *rest)
+{
+    static const char *const stacks[][2] = {{"altup_projections", "altup_proj"},
+                                            {"altup_unembed_projections", "altup_unembd_proj"}};
+    char name[300];
+
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+        size_t n = strlen(stacks[i][0]), of = 0;
+        struct array all = {0};
+
+        if (strncmp(rest, stacks[i][0], n) || rest[n] != '.') continue;
+        if (rest[n + 1] != '0') return true;
+        for (const struct tensor *t;; of++) {
+            snprintf(name, sizeof name, "%s%s.%zu.weight", w->prefix, stacks[i][0], of);
+            if (!(t = tensors_find(w->t, name))) break;
+            struct array one = load(w, t);
+            all.x = realloc(all.x, (of + 1) * array_count(&one) * sizeof *all.x);
+            assert_non_null(all.x);
+            memcpy(all.x + of * array_count(&one), one.x, array_count(&one) * sizeof *all.x);
+            memcpy(all.shape, one.shape, sizeof all.shape);
+            free(one.x);
+        }
+        all.shape[0] = of;
+        all.dims = 3;
+        snprintf(name, sizeof name, "%s.weight", stacks[i][1]);
+        put(w, name, &all);
+        free(all.x);
+        return true;
+    }
+    return false;
+}
+
 static void convert_layer(struct writing *w, const struct tensor *t, unsigned layer, const char *rest)
 {
     char name[128];
     struct array a;
 
-    if (is_expert(w, layer, rest) || is_norm_of_a_head(w, layer, rest)) return;
+    if (is_expert(w, layer, rest) || is_norm_of_a_head(w, layer, rest) || is_number(w, t, layer, rest)) return;
     if (!strcmp(rest, "attn.bias") || !strcmp(rest, "attn.masked_bias")) return; /* GPT-2's mask */
     a = load(w, t);
     change(w, rest, &a);
@@ -480,13 +458,21 @@ static void convert(struct writing *w, const struct tensor *t)
                                          {"norm_f", "output_norm"},
                                          {"final_layernorm", "output_norm"},
                                          {"final_layer_norm", "output_norm"},
+                                         {"embed_tokens_per_layer", "per_layer_token_embd"},
+                                         {"per_layer_model_projection", "per_layer_model_proj"},
+                                         {"per_layer_projection_norm", "per_layer_proj_norm"},
                                          {"lm_head", "output"},
                                          {"embed_out", "output"}};
-    const char *prefix = w->c->prefix ? w->c->prefix : "model.", *layers = w->c->layers ? w->c->layers : "layers";
-    size_t n = strlen(prefix), m = strlen(layers);
-    const char *rest = strncmp(t->name, prefix, n) ? t->name : t->name + n, *dot;
+    static const char text[] = "language_model.";
+    const char *layers = w->c->layers ? w->c->layers : "layers", *rest = t->name, *dot;
+    size_t m = strlen(layers);
     char name[128];
 
+    if (!strncmp(rest, w->prefix, strlen(w->prefix)))
+        rest += strlen(w->prefix);
+    else if (!strncmp(rest, text, strlen(text)))
+        rest += strlen(text);
+    if (is_stack(w, rest)) return;
     if (!strncmp(rest, layers, m) && rest[m] == '.') {
         char *end;
         unsigned long layer = strtoul(rest + m + 1, &end, 10);
@@ -505,7 +491,7 @@ static void convert(struct writing *w, const struct tensor *t)
         free(a.x);
         return;
     }
-    fail_msg("%s has no name in GGUF", t->name);
+    if (!json_object_get(w->config, "text_config")) fail_msg("%s has no name in GGUF", t->name);
 }
 
 static void put_factors(struct writing *w, const char *name, const float *x, size_t n)
@@ -549,6 +535,7 @@ static void write_all(struct writing *w)
     put_factors(w, "rope_factors_long.weight", f.longer, f.longs);
     put_factors(w, "rope_factors_short.weight", f.shorter, f.shorts);
     for (size_t i = 0; i < w->t->count; i++) convert(w, &w->t->at[i]);
+    put_numbers(w);
 }
 
 static bool convert_model(struct writing *w, const char *folder)
@@ -564,6 +551,8 @@ static bool convert_model(struct writing *w, const char *folder)
     w->c = conversion_of(config);
     if (w->c) {
         open_files(w, folder);
+        w->prefix = w->c->prefix ? w->c->prefix : "model.";
+        if (tensors_find(w->t, "language_model.model.embed_tokens.weight")) w->prefix = "language_model.model.";
         write_all(w);
         close_files(w);
     }

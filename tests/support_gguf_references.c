@@ -63,6 +63,16 @@ const struct gguf_reference gguf_references[] = {
     {"deepseek-v2", NULL, 1e-12},
     {"deepseek-v3", NULL, 1e-12},
     {"deepseek-v3-yarn", NULL, 1e-12},
+    {"deepseek-v32", NULL, 1e-12},
+    {"deepseek-v32-wide", NULL, 1e-12},
+    {"glm-moe-dsa", NULL, 1e-12},
+    {"glm-moe-dsa-shared", NULL, 1e-12},
+    {"mistral4", NULL, 1e-12},
+    {"ministral3", NULL, 0},
+    {"olmo", NULL, 0},
+    {"arcee", NULL, 0},
+    {"nemotron", NULL, 0},
+    {"hunyuan-dense", "{\"rope_scaling\":null}", 0},
     {"qwen3-next", NULL, 1e-5}, /* -exp(A_log) is rounded */
     {"qwen3.5", NULL, 1e-5},
 };

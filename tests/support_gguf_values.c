@@ -291,8 +291,8 @@ static const struct conversion conversions[] = {
     {"minimax_m2", "minimax-m2", PARTIAL, NULL, NULL, NULL, NULL},
     {"gpt_oss", "gpt-oss", TRANSPOSED | ALTERNATING | SLIDES, second_norm, NULL, NULL, NULL},
     {"llama4_text", "llama4", TRANSPOSED, llama4, llama4_values, NULL, NULL},
-    {"deepseek_v2", "deepseek2", 0, NULL, deepseek, NULL, NULL},
-    {"deepseek_v3", "deepseek2", 0, NULL, deepseek, NULL, NULL},
+    {"deepseek_v2", "deepseek2", LATENT, NULL, deepseek, NULL, NULL},
+    {"deepseek_v3", "deepseek2", LATENT, NULL, deepseek, NULL, NULL},
     {"dots1", "dots1", 0, NULL, glm4_moe, NULL, NULL},
     {"ernie4_5_moe", "ernie4_5-moe", 0, ernie_moe, ernie_moe_values, NULL, NULL},
     {"afmoe", "afmoe", SLIDES, afmoe, afmoe_values, NULL, NULL},
@@ -323,6 +323,8 @@ const struct conversion *conversion_of(const json_t *config)
 
     for (size_t i = 0; i < sizeof conversions / sizeof *conversions && type; i++)
         if (!strcmp(conversions[i].type, type)) return &conversions[i];
+    for (const struct conversion *c = conversions_newer; c->type && type; c++)
+        if (!strcmp(c->type, type)) return c;
     return NULL;
 }
 
@@ -348,6 +350,7 @@ void conversion_words(json_t *config)
     const char *letters = json_string_value(json_object_get(config, "hybrid_override_pattern"));
     json_int_t wide = 0;
 
+    conversion_newer_words(config);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         json_t *x = json_object_get(config, words[i][0]);
 
@@ -512,7 +515,8 @@ static void put_rope(const struct values *v, uint64_t dim, struct conversion_fac
     put_value(v, "real", "rope.scaling.yarn_beta_slow", json_object_get(rules, "beta_slow"));
     if (json_object_get(rules, "mscale_all_dim"))
         gguf_write_f32(v->w, full(v, key, "rope.scaling.yarn_log_multiplier"),
-                       0.1 * json_number_value(json_object_get(rules, "mscale_all_dim")));
+                       (v->c->flags & WHOLE_MSCALE ? 1 : 0.1) *
+                           json_number_value(json_object_get(rules, "mscale_all_dim")));
 }
 
 static void put_windows(const struct values *v)
@@ -542,6 +546,7 @@ static void put_kv_heads(const struct values *v, uint32_t heads)
     size_t n = json_array_size(types);
     char key[128];
 
+    if (json_object_get(v->config, "kv_heads_of_layers")) return; /* conversion_newer_values() */
     full(v, key, "attention.head_count_kv");
     if (whole(v->config, "num_global_key_value_heads")) {
         for (size_t i = 0; i < n && i < 64; i++)
@@ -565,7 +570,7 @@ void conversion_values(const struct conversion *c, const json_t *config, struct 
 {
     struct values v = {c, config, w};
     const json_t *partial = json_object_get(config, "partial_rotary_factor");
-    bool latent = !strcmp(c->arch, "deepseek2");
+    bool latent = c->flags & LATENT;
     char key[128];
 
     if (!partial) partial = json_object_get(rope_rules(config), "partial_rotary_factor");
@@ -576,8 +581,10 @@ void conversion_values(const struct conversion *c, const json_t *config, struct 
     put_first(&v, "int", "block_count", "num_hidden_layers", NULL, NULL);
     put_first(&v, "int", "context_length", "max_position_embeddings", NULL, NULL);
     put_first(&v, "int", "embedding_length", "hidden_size", NULL, NULL);
-    put_first(&v, "int", "feed_forward_length", "intermediate_size_mlp", "intermediate_size", NULL);
-    put_first(&v, "int", "attention.head_count", "num_attention_heads", NULL, NULL);
+    if (!json_object_get(config, "widths_of_layers"))
+        put_first(&v, "int", "feed_forward_length", "intermediate_size_mlp", "intermediate_size", NULL);
+    if (!json_object_get(config, "heads_of_layers"))
+        put_first(&v, "int", "attention.head_count", "num_attention_heads", NULL, NULL);
     put_kv_heads(&v, latent ? 1 : (uint32_t)*kv_heads);
     put_first(&v, "real", "attention.layer_norm_rms_epsilon", "rms_norm_eps", NULL, NULL);
     put_first(&v, "real", "attention.layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", NULL);
@@ -593,11 +600,12 @@ void conversion_values(const struct conversion *c, const json_t *config, struct 
         gguf_write_u32(w, full(&v, key, "attention.value_length"), (uint32_t)rank);
         gguf_write_u32(w, full(&v, key, "attention.key_length_mla"),
                        (uint32_t)(whole(config, "qk_nope_head_dim") + rotated));
-    } else if (whole(config, "head_dim")) {
+    } else if (whole(config, "head_dim") && !whole(config, "kv_lora_rank")) {
         uint64_t wide = whole(config, "global_head_dim") ? whole(config, "global_head_dim") : *head_dim;
 
         gguf_write_u32(w, full(&v, key, "attention.key_length"), (uint32_t)wide);
-        gguf_write_u32(w, full(&v, key, "attention.value_length"), (uint32_t)wide);
+        gguf_write_u32(w, full(&v, key, "attention.value_length"),
+                       (uint32_t)(whole(config, "v_head_dim") ? whole(config, "v_head_dim") : wide));
     }
     if (c->flags & PARTIAL)
         gguf_write_u32(w, full(&v, key, "rope.dimension_count"),
@@ -607,6 +615,7 @@ void conversion_values(const struct conversion *c, const json_t *config, struct 
                        (uint32_t)(whole(config, "linear_num_value_heads") * whole(config, "linear_value_head_dim")));
     put_rope(&v, *head_dim, f);
     put_windows(&v);
+    conversion_newer_values(c, config, w);
     for (const char *const(*x)[3] = c->values; x && (*x)[0]; x++)
         put_value(&v, (*x)[0], (*x)[1], json_object_get(config, (*x)[2]));
 }

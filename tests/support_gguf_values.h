@@ -17,7 +17,9 @@ enum {
     SLIDES_WHERE = 128, /* and the pattern */
     TURNED = 256,       /* matrices of layers are stored [in][out] */
     GROUPED = 512,      /* rows of q, k and v lie by head of keys */
-    MIXED = 1024        /* some layers do not attend */
+    MIXED = 1024,       /* some layers do not attend */
+    LATENT = 2048,      /* kv_b_proj is cut in two, and sizes are those of latent attention */
+    WHOLE_MSCALE = 4096 /* rope.scaling.yarn_log_multiplier is mscale_all_dim, and not a tenth of it */
 };
 
 struct conversion {
@@ -35,6 +37,12 @@ struct conversion_factors {
 };
 
 const struct conversion *conversion_of(const json_t *config); /* NULL: none */
+/* Of models that were added later (support_gguf_newer.c); ended by one without a type. */
+extern const struct conversion conversions_newer[];
+/* Makes their config flat, and adds what their files say and it does not. */
+void conversion_newer_words(json_t *config);
+/* Lists of values. */
+void conversion_newer_values(const struct conversion *c, const json_t *config, struct gguf_writer *w);
 /* Fields that older classes call otherwise get the usual names beside their own. */
 void conversion_words(json_t *config);
 /* rest: of a tensor of a layer, with its suffix. false: it has no name. */

@@ -164,7 +164,8 @@ static void walk_attention(const struct plan_shm *p, const struct op_attention *
     inside(o->heads / o->kv_heads * (uint64_t)o->kv_heads == o->heads, "heads");
     walk_view(p, o->q, (uint64_t)o->heads * o->dk);
     if (!reuses) walk_view(p, o->k, plan_caches(p)[o->cache].k_width);
-    inside((uint64_t)o->kv_heads * o->dk <= plan_caches(p)[o->cache].k_width, "cached keys");
+    inside((uint64_t)o->kv_heads * o->dk * (o->pooled ? 2 : 1) <= plan_caches(p)[o->cache].k_width, "cached keys");
+    inside(!o->pooled || (shared && o->window && o->kv_heads == 1), "pooled keys");
     if (!shared) {
         if (!reuses) walk_view(p, o->v, plan_caches(p)[o->cache].v_width);
         inside((uint64_t)o->kv_heads * o->dv <= plan_caches(p)[o->cache].v_width, "cached values");
@@ -221,6 +222,18 @@ static void walk_scan(const struct plan_shm *p, const struct op_scan *o)
     walk_vector(p, o->dt_bias, each);
     walk_vector(p, o->skip, each);
     inside(o->state < p->states.count && rates <= plan_states(p)[o->state].floats, "state");
+}
+
+static void walk_pool(const struct plan_shm *p, const struct op_pool *o)
+{
+    uint64_t columns = (uint64_t)o->parts * o->width;
+
+    walk_view(p, o->x, columns);
+    walk_view(p, o->gate, columns);
+    walk_view(p, o->dst, o->width);
+    inside(o->bias != PLAN_NONE && o->every, "windows");
+    walk_vector(p, o->bias, o->every * columns);
+    inside(o->state < p->states.count && plan_pool_sets(o) * 3 * o->width <= plan_states(p)[o->state].floats, "state");
 }
 
 static void walk_op(const struct plan_shm *p, struct stream *s, const struct plan_op *op)
@@ -297,9 +310,27 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         inside(op->router.top && op->router.top <= op->router.experts, "chosen experts");
         walk_view(p, op->router.src, op->router.experts);
         walk_vector(p, op->router.bias, op->router.experts);
+        for (uint64_t i = 0; op->router.flags & ROUTER_BY_TOKEN && i < (uint64_t)p->spec.vocab * op->router.top; i++)
+            inside(op->router.fixed + i < p->constants.count &&
+                       plan_constants(p)[op->router.fixed + i] < (float)op->router.experts,
+                   "choice by token");
         if (op->router.flags & ROUTER_SCALE_EACH) walk_vector(p, op->router.each, op->router.experts);
         break;
     case OP_EXPERTS: walk_experts(p, &op->experts); break;
+    case OP_POOL: walk_pool(p, &op->pool); break;
+    case OP_SINKHORN:
+        inside(op->sinkhorn.streams && op->sinkhorn.streams <= SINKHORN_STREAMS, "streams");
+        walk_view(p, op->sinkhorn.x, plan_sinkhorn_columns(&op->sinkhorn));
+        inside(op->sinkhorn.scale != PLAN_NONE && op->sinkhorn.base != PLAN_NONE, "scale and base");
+        walk_vector(p, op->sinkhorn.scale, op->sinkhorn.rounds ? 3 : 1);
+        walk_vector(p, op->sinkhorn.base, plan_sinkhorn_columns(&op->sinkhorn));
+        break;
+    case OP_MIX:
+        walk_view(p, op->mix.src, (uint64_t)op->mix.in * op->mix.width);
+        walk_view(p, op->mix.dst, (uint64_t)op->mix.out * op->mix.width);
+        walk_view(p, op->mix.weight,
+                  (op->mix.in - 1ull) * op->mix.in_stride + (op->mix.out - 1ull) * op->mix.out_stride + 1);
+        break;
     case OP_POSITION:
         walk_view(p, op->position.x, op->position.width);
         inside((uint64_t)p->spec.context + op->position.offset <= op->position.rows &&

@@ -392,8 +392,8 @@ static void together_as_alone(void **state)
     free(entry);
 }
 
-static const char *const kinds[] = {"llama",   "mistral-window", "deepseek-v3", "qwen3-moe",  "qwen3-next",
-                                    "qwen3.5", "mamba2",         "jamba",       "kimi-linear"};
+static const char *const kinds[] = {"llama",   "mistral-window", "deepseek-v3", "qwen3-moe",   "qwen3-next",
+                                    "qwen3.5", "mamba2",         "jamba",       "kimi-linear", "deepseek-v4"};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 static void killed_in_the_middle(void **state)

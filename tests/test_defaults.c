@@ -230,8 +230,8 @@ static void put_all(json_t *config, const char *const pairs[][2], size_t n)
 /* What one switch hides from another comes to light under different ones. Takes the config. */
 static void check_all_ways(const char *type, json_t *config, const json_t *class, json_t *felt)
 {
-    static const char *const lists[] = {"layer_types",    "no_rope_layers",          "moe_layers",  "rope_parameters",
-                                        "moe_layer_freq", "sparse_attention_config", "rope_scaling"};
+    static const char *const lists[] = {"layer_types",    "no_rope_layers",          "moe_layers",   "rope_parameters",
+                                        "moe_layer_freq", "sparse_attention_config", "rope_scaling", "compress_ratios"};
     static const char *const on[][2] = {
         {"use_sliding_window", "true"},       {"max_window_layers", "1"}, {"decoder_sparse_step", "2"},
         {"multi_query_attention", "true"},    {"n_group", "2"},           {"topk_group", "1"},

@@ -14,6 +14,8 @@
 
 #include "compute/cpu/cpu.h"
 #include "coordinator/doctor/doctor.h"
+#include "proto/stage/device_facts.h"
+#include "proto/stage/device_speeds.h"
 #include "coordinator/plan/unpack.h"
 #include "coordinator/plan/machine.h"
 #include "tests/support_model.h"
@@ -486,6 +488,86 @@ static void test_gpu(void **state)
     expect(&d, "cuda stages", DOCTOR_BETTER, "not built");
     expect(&d, "MPS", DOCTOR_BETTER, "not on the PATH");
     done(&d);
+    put("/tmp/nvidia-mps/control", "");
+    doctor_gpu(&d, false, true);
+    expect(&d, "MPS", DOCTOR_GOOD, "a daemon of this machine");
+    done(&d);
+}
+
+/* A container that was not given the device sees it on the bus, and the driver in /proc. */
+static void test_gpu_in_container(void **state)
+{
+    struct doctor d = {.root = root};
+
+    (void)state;
+    put("/.dockerenv", "");
+    put_gpu("0000:01:00.0", "16.0 GT/s PCIe\n", "16\n");
+    doctor_gpu(&d, false, true);
+    expect(&d, "GPU", DOCTOR_BETTER, "no NVIDIA driver");
+    assert_non_null(strstr(finding(&d, "GPU")->mend, "on the machine itself"));
+    done(&d);
+    put("/proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n");
+    doctor_gpu(&d, false, true);
+    expect(&d, "GPU", DOCTOR_BETTER, "550.54.14");
+    assert_non_null(strstr(finding(&d, "GPU")->mend, "docker run --gpus all"));
+    assert_non_null(strstr(finding(&d, "MPS")->mend, "NVIDIA_DRIVER_CAPABILITIES"));
+    done(&d);
+}
+
+static void test_gpu_under_windows(void **state)
+{
+    struct doctor d = {.root = root};
+
+    (void)state;
+    put("/proc/sys/kernel/osrelease", "5.15.153.1-microsoft-standard-WSL2\n");
+    doctor_gpu(&d, false, true);
+    expect(&d, "GPU", DOCTOR_GOOD, "no GPU");
+    done(&d);
+    put("/dev/dxg", "");
+    doctor_gpu(&d, false, true);
+    expect(&d, "GPU", DOCTOR_BETTER, "Windows' subsystem for Linux with a GPU");
+    assert_non_null(strstr(finding(&d, "GPU")->mend, "bare machine"));
+    assert_int_equal(d.count, 1);
+    done(&d);
+}
+
+/* What the compute stage said, and what a person has to do about it. */
+static void test_device(void **state)
+{
+    static const struct {
+        const char *words, *mend;
+    } troubles[] = {
+        {"cuda: the NVIDIA driver serves CUDA up to 12.4 and this build needs 13.0: install driver 580.65.06 or "
+         "newer, or use --backend cpu",
+         "newer driver"},
+        {"cuda: device 0 is set to be used by nobody (compute mode PROHIBITED): ...", "nvidia-smi -c DEFAULT"},
+        {"cuda: no NVIDIA driver is loaded on this machine (no CUDA-capable device is detected)",
+         "install NVIDIA's driver"},
+        {"cuda: Card (sm_75) cannot run this build's kernels: no kernel image", "make on this machine"}};
+    const struct device_facts facts = {
+        .devices = 1, .capability = 89, .total_bytes = 24000000000u, .free_bytes = 23000000000u, .name = "Card 4090"};
+    const struct device_speeds slow = {0}, fast = {25000000000u, 900000000000u, 0}, one = {0, 0, 1};
+    struct doctor d = {.root = root};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof troubles / sizeof *troubles; i++) {
+        doctor_device(&d, NULL, NULL, troubles[i].words);
+        expect(&d, "CUDA", DOCTOR_BETTER, troubles[i].words);
+        assert_non_null(strstr(finding(&d, "CUDA")->mend, troubles[i].mend));
+        done(&d);
+    }
+    doctor_device(&d, &facts, &slow, NULL);
+    expect(&d, "CUDA", DOCTOR_GOOD, "Card 4090, 23.00 of 24.00 GB free");
+    assert_int_equal(d.count, 1);
+    done(&d);
+    doctor_device(&d, &facts, &fast, NULL);
+    expect(&d, "CUDA", DOCTOR_GOOD, "link 25.0 GB/s, its memory 900 GB/s");
+    done(&d);
+    doctor_device(&d, &facts, &one, NULL);
+    expect(&d, "compute mode", DOCTOR_BETTER, "EXCLUSIVE_PROCESS");
+    assert_non_null(strstr(finding(&d, "compute mode")->mend, "-c DEFAULT"));
+    done(&d);
 }
 
 /* ---- the command ---- */
@@ -542,23 +624,11 @@ static void test_command_in_the_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_cgroup),
-        TEST(test_cgroup_v2),
-        TEST(test_cgroup_v1),
-        TEST(test_cgroup_of_container),
-        TEST(test_short_of_memory),
-        TEST(test_uring),
-        TEST(test_shm_and_files),
-        TEST(test_huge_pages),
-        TEST(test_kernels),
-        TEST(test_unpacking),
-        TEST(test_file_systems),
-        TEST(test_drives),
-        TEST(test_direct_read_tried),
-        TEST(test_no_gpu),
-        TEST(test_gpu),
-        TEST(test_command),
-        TEST(test_command_in_the_way),
+        TEST(test_no_cgroup),         TEST(test_cgroup_v2), TEST(test_cgroup_v1),     TEST(test_cgroup_of_container),
+        TEST(test_short_of_memory),   TEST(test_uring),     TEST(test_shm_and_files), TEST(test_huge_pages),
+        TEST(test_kernels),           TEST(test_unpacking), TEST(test_file_systems),  TEST(test_drives),
+        TEST(test_direct_read_tried), TEST(test_no_gpu),    TEST(test_gpu),           TEST(test_gpu_in_container),
+        TEST(test_gpu_under_windows), TEST(test_device),    TEST(test_command),       TEST(test_command_in_the_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -279,8 +279,8 @@ static void logits_are_the_same_bytes(void **state)
 /* Between the router and the experts stands work that needs none of them: it goes on while they are read. */
 static void shared_expert_runs_meanwhile(void **state)
 {
-    static const char *const names[] = {"qwen2-moe", "deepseek-v2", "deepseek-v3",      "llama4",
-                                        "glm4-moe",  "qwen3-next",  "nemotron-h-latent"};
+    static const char *const names[] = {"qwen2-moe", "deepseek-v2", "deepseek-v3",       "llama4",
+                                        "glm4-moe",  "qwen3-next",  "nemotron-h-latent", "deepseek-v4"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

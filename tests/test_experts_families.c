@@ -110,9 +110,10 @@ static void check(const char *name)
 
 static void bytes_of_those_chosen(void **state)
 {
-    static const char *const names[] = {"dots1",         "ernie4.5-moe", "solar-open",  "hy-v3",      "glm4-moe-lite",
-                                        "exaone-moe",    "afmoe",        "cohere2-moe", "phimoe",     "longcat-flash",
-                                        "mimo-v2-flash", "step3.7",      "mistral4",    "hunyuan-moe"};
+    static const char *const names[] = {"dots1",         "ernie4.5-moe",  "solar-open",    "hy-v3",
+                                        "glm4-moe-lite", "exaone-moe",    "afmoe",         "cohere2-moe",
+                                        "phimoe",        "longcat-flash", "mimo-v2-flash", "step3.7",
+                                        "mistral4",      "hunyuan-moe",   "deepseek-v4",   "deepseek-v4-fp4"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) check(names[i]);

@@ -33,6 +33,8 @@ static const struct {
     {"step3.7", 1, "self_attn.g_proj.weight"},
     {"mistral4", 1, "mlp.experts.gate_up_proj"},
     {"hunyuan-moe", 1, "self_attn.query_layernorm.weight"},
+    {"deepseek-v4", 0, "ffn.gate.tid2eid"},
+    {"deepseek-v4", 4, "attn.indexer.compressor.ape"},
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -176,6 +178,37 @@ static const struct bad bad[] = {
     {"hunyuan-moe", "num_shared_expert", "[1,1,2000]", "num_shared_expert"},
     {"hunyuan-moe", "use_cla", "true", "use_cla"},
     {"hunyuan-moe", "use_qk_norm", "false", "use_qk_norm"},
+    {"deepseek-v4", "compress_ratios", "[0,128,4]", "no entry for layer 3"},
+    {"deepseek-v4", "compress_ratios", "[0,128,4,64,4]", "layer 3: 64 is not known"},
+    {"deepseek-v4", "compress_ratios", "\"4\"", "compress_ratios"},
+    {"deepseek-v4", "layer_types", "[\"sliding_attention\",\"full_attention\"]", "full_attention"},
+    {"deepseek-v4", "mlp_layer_types", "[\"hash_moe\",\"dense\"]", "layer 1 is neither hash_moe nor moe"},
+    {"deepseek-v4", "num_hash_layers", "3", "layers.2.ffn.gate.tid2eid"},
+    {"deepseek-v4", "num_hash_layers", "1", "layers.1.ffn.gate.bias"},
+    {"deepseek-v4", "num_experts_per_tok", "4", "[272, 3]"},
+    {"deepseek-v4", "compress_rate_csa", "0", "compress_rate_csa"},
+    {"deepseek-v4", "compress_rate_hca", "70000", "compress_rate_hca"},
+    {"deepseek-v4", "compress_rates", "{\"compressed_sparse_attention\":2.5}", "compress_rates"},
+    {"deepseek-v4", "compress_rates", "{\"compressed_sparse_attention\":8}", "[4, 64]"},
+    {"deepseek-v4", "sliding_window", "0", "sliding_window"},
+    {"deepseek-v4", "hc_mult", "9", "hc_mult"},
+    {"deepseek-v4", "hc_mult", "3", "[24, 320]"},
+    {"deepseek-v4", "hc_sinkhorn_iters", "0", "hc_sinkhorn_iters"},
+    {"deepseek-v4", "o_groups", "3", "3 groups of 4 heads"},
+    {"deepseek-v4", "o_lora_rank", "23", "[48, 64]"},
+    {"deepseek-v4", "num_key_value_heads", "2", "num_key_value_heads"},
+    {"deepseek-v4", "index_head_dim", "15", "index_head_dim"},
+    {"deepseek-v4", "index_n_heads", "7", "indexer.wq_b.weight"},
+    {"deepseek-v4", "index_topk", "0", "index_topk"},
+    {"deepseek-v4", "scoring_func", "\"sigmoid\"", "scoring_func"},
+    {"deepseek-v4", "topk_method", "\"greedy\"", "topk_method"},
+    {"deepseek-v4", "norm_topk_prob", "false", "norm_topk_prob"},
+    {"deepseek-v4", "attention_bias", "true", "attention_bias"},
+    {"deepseek-v4", "swiglu_limit", "0", "swiglu_limit"},
+    {"deepseek-v4", "n_shared_experts", "2", "n_shared_experts"},
+    {"deepseek-v4-fp4", "n_routed_experts", "7", "experts.7.w1.weight is there"},
+    {"deepseek-v4-fp4", "moe_intermediate_size", "48", "[64, 48]"},
+    {"deepseek-v4-fp4", "quantization_config", "{\"quant_method\":\"fp8\",\"fmt\":\"e5m2\"}", "e5m2"},
 };
 
 /* One of the words between bars. */
@@ -345,6 +378,18 @@ static void published_fields_and_those_of_the_library(void **state)
     expect_same("hunyuan-moe", LIST("moe_intermediate_size", "num_shared_expert"), "{}");
     expect_same("ernie4.5-moe", LIST("moe_layer_end_index"), "{\"moe_layer_end_index\":-1}");
     expect_same("glm4-moe-lite", LIST("first_k_dense_replace"), "{}");
+    expect_same("deepseek-v4",
+                LIST("compress_ratios", "num_hash_layers", "rope_scaling", "rope_theta", "compress_rope_theta",
+                     "qk_rope_head_dim"),
+                "{\"layer_types\":[\"sliding_attention\",\"heavily_compressed_attention\","
+                "\"compressed_sparse_attention\",\"heavily_compressed_attention\",\"compressed_sparse_attention\"],"
+                "\"mlp_layer_types\":[\"hash_moe\",\"hash_moe\",\"moe\",\"moe\",\"moe\"],\"compress_rates\":"
+                "{\"compressed_sparse_attention\":4,\"heavily_compressed_attention\":128},"
+                "\"rope_parameters\":{\"main\":{\"rope_type\":\"default\",\"rope_theta\":10000.0,"
+                "\"partial_rotary_factor\":0.5},\"compress\":{\"rope_type\":\"yarn\",\"rope_theta\":160000.0,"
+                "\"partial_rotary_factor\":0.5,\"factor\":16.0,\"original_max_position_embeddings\":64,"
+                "\"beta_fast\":32.0,\"beta_slow\":1.0,\"attention_factor\":1.0}}}");
+    expect_same("deepseek-v4", LIST("compress_ratios"), "{\"compress_ratios\":[0,128,4,128,4,0,0]}");
     expect_same("hy-v3", LIST("first_k_dense_replace"), "{\"mlp_layer_types\":[\"dense\",\"sparse\",\"sparse\"]}");
 }
 
@@ -416,6 +461,13 @@ static void only_the_text_of_multimodal_folders(void **state)
 
 /* ---- what is published ---- */
 
+#define V4(sizes)                                                                                                      \
+    "{\"architectures\":[\"DeepseekV4ForCausalLM\"],\"model_type\":\"deepseek_v4\",\"num_hash_layers\":3,"             \
+    "\"num_nextn_predict_layers\":1,\"topk_method\":\"noaux_tc\",\"qk_rope_head_dim\":64,\"expert_dtype\":\"fp4\","    \
+    "\"rope_scaling\":{\"beta_fast\":32,\"beta_slow\":1,\"factor\":16,\"original_max_position_embeddings\":65536,"     \
+    "\"type\":\"yarn\"},\"quantization_config\":{\"activation_scheme\":\"dynamic\",\"fmt\":\"e4m3\",\"quant_method\":" \
+    "\"fp8\",\"scale_fmt\":\"ue8m0\",\"weight_block_size\":[128,128]}," sizes "}"
+
 /* Sizes of the published models; where they are those of the class, nothing but what that lacks. */
 static const struct {
     const char *config;
@@ -459,6 +511,14 @@ static const struct {
      "\"num_key_value_heads\":8,\"vocab_size\":128167,\"tie_word_embeddings\":true,\"rope_scaling\":{\"alpha\":1000.0,"
      "\"beta_fast\":32,\"beta_slow\":1,\"factor\":1.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,\"type\":\"dynamic\"}}",
      80},
+    {V4("\"compress_ratios\":[0,0,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,4,128,"
+        "4,"
+        "128,4,128,4,128,4,128,4,128,4,128,4,0]"),
+     284},
+    {V4("\"hidden_size\":7168,\"num_hidden_layers\":61,\"num_attention_heads\":128,\"q_lora_rank\":1536,\"o_groups\":"
+        "16,"
+        "\"n_routed_experts\":384,\"moe_intermediate_size\":3072,\"index_topk\":1024,\"routed_scaling_factor\":2.5"),
+     1600},
 };
 
 /* F and S of a list of layers in full. */
@@ -500,6 +560,22 @@ static void published_sizes(void **state)
     }
 }
 
+/* Experts in 4 bits, other products in 8, the rest in 16: what config.json says of a folder without weights. */
+static void bytes_of_a_config_alone(void **state)
+{
+    struct model *m = NULL;
+    struct error e = {0};
+    double bytes;
+
+    (void)state;
+    remove(scratch_path(folder, "tensors.tsv"));
+    scratch_write(folder, "config.json", V4("\"torch_dtype\":\"bfloat16\""));
+    if (model_open(&m, folder, &ANY, &e)) fail_msg("%s", e.text);
+    bytes = (double)model_weight_bytes(m);
+    if (bytes < 153e9 || bytes > 160e9) fail_msg("%.1f GB", bytes / 1e9);
+    model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_layer_too_many_is_not_known),
         cmocka_unit_test(only_the_text_of_multimodal_folders),
         cmocka_unit_test(published_sizes),
+        cmocka_unit_test(bytes_of_a_config_alone),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -25,10 +25,11 @@ static void check(const char *name, const char *patch, bool bf16, unsigned forms
 {
     struct golden g = golden_load(name);
     char *folder = reference_make(name), *out = scratch_make(), path[512];
-    json_t *config = reference_config(name), *change = patch ? json_of(patch) : NULL;
+    json_t *config = reference_config(name), *change = patch ? json_of(patch) : NULL,
+           *text = json_object_get(config, "text_config");
     double *want, *got, worst = 0;
 
-    if (change) json_object_update(config, change);
+    if (change) json_object_update(text ? text : config, change);
     scratch_write_json(folder, "config.json", config);
     if (!(forms ? gguf_model_write_as(folder, out, "m.gguf", forms) : gguf_model_write(folder, out, "m.gguf", bf16)))
         fail_msg("%s: no conversion", name);
@@ -56,6 +57,19 @@ static const struct gguf_reference more[] = {
     {"qwen2", "{\"model_type\":\"qwen2_5_vl_text\",\"architectures\":[\"Qwen2_5_VLForConditionalGeneration\"]}", 0},
     {"qwen3", "{\"model_type\":\"qwen3_vl_text\",\"architectures\":[\"Qwen3VLForConditionalGeneration\"]}", 0},
     {"mistral", "{\"model_type\":\"mistral3\"}", 0},
+    {"kimi-linear", NULL, 1e-5}, /* -exp(A_log) is rounded, here and below */
+    {"jamba", NULL, 1e-5},
+    {"apertus", NULL, 1e-5}, /* factors of frequencies are rounded */
+    {"minimax-m3", "{\"swiglu_limit\":7.0}", 0},
+    {"step3.7", NULL, 0},
+    {"mimo-v2-flash", NULL, 0},
+    {"gemma3n", NULL, 1e-12},
+    {"phimoe",
+     "{\"rope_scaling\":{\"long_factor\":[1.0,1.4,1.8,2.2,2.6,3.0,3.4,3.8,4.2,4.6],\"long_mscale\":1.243163121016122,"
+     "\"original_max_position_embeddings\":128,\"rope_type\":\"longrope\",\"short_factor\":[1.0,1.05,1.1,1.15,1.2,1.25,"
+     "1.3,1.35,1.4,1.45],\"short_mscale\":1.243163121016122}}",
+     1e-5},
+    {"minicpm3", "{\"dim_model_base\":256}", 1e-5},
     {"deepseek-v2-bias", "{\"rms_norm_eps\":1e-6,\"n_shared_experts\":2,\"first_k_dense_replace\":0}", 1e-12},
 };
 
@@ -66,20 +80,25 @@ static const struct gguf_reference *model(size_t i)
     return i < gguf_reference_count ? &gguf_references[i] : &more[i - gguf_reference_count];
 }
 
+/* BF16 holds their numbers. */
+static bool is_narrow(const char *name)
+{
+    return !strstr(name, "f32") && !strstr(name, "f16");
+}
+
+/* Nothing is told by the type but how wide a number is: some of each kind will do. */
 static void matrices_in_f32(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < MODELS; i++) check(model(i)->name, model(i)->patch, false, 0, model(i)->most);
+    for (size_t i = 0; i < MODELS; i++)
+        if (i % 4 == 0 || !is_narrow(model(i)->name)) check(model(i)->name, model(i)->patch, false, 0, model(i)->most);
 }
 
 static void matrices_in_bf16(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < MODELS; i++) {
-        bool wider = strstr(model(i)->name, "f32") || strstr(model(i)->name, "f16");
-
-        if (!wider) check(model(i)->name, model(i)->patch, true, 0, model(i)->most);
-    }
+    for (size_t i = 0; i < MODELS; i++)
+        if (is_narrow(model(i)->name)) check(model(i)->name, model(i)->patch, true, 0, model(i)->most);
 }
 
 static void forms_of_other_converters(void **state)

@@ -233,6 +233,8 @@ static void test_act(void **state)
         check_act(kind, ACT_BROADCAST, 17, true, 1e-6);
         check_act(kind, ACT_BROADCAST, 59, false, 1e-6);
         check_act(kind, ACT_CLAMP_AFTER, 0, true, 1e-6);
+        check_act(kind, ACT_CLAMP_BEFORE, 0, true, 1e-6);
+        check_act(kind, ACT_CLAMP_BEFORE, 0, false, 1e-6);
         check_act(kind, ACT_CLAMP_AFTER, 0, false, 1e-6);
         check_act(kind, ACT_CLAMP_AFTER | ACT_INTERLEAVED, 0, false, 1e-6);
     }
@@ -399,6 +401,8 @@ static void test_conv(void **state)
     check_conv(17, 4, ACT_NONE, true);
     check_conv(64, 2, ACT_SILU, true);
     check_conv(3, 1, ACT_NONE, false);
+    check_conv(70, 3, ACT_NONE, true);
+    check_conv(33, 6, ACT_SILU, true);
 }
 
 static void check_delta(uint32_t heads, uint32_t key_heads, uint32_t dk, uint32_t dv, uint32_t flags)

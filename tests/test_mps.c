@@ -1,4 +1,4 @@
-/* coordinator/run/mps: the private daemon's coming and going, with a script in the place of NVIDIA's program. */
+/* coordinator/engine/mps: the private daemon's coming and going, with a script in the place of NVIDIA's program. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "coordinator/engine/mps.h"
 #include "tests/support_temporary.h"
+#include "tests/support_victims.h"
 
 static char folder[TEMPORARY_BYTES], old_path[4096];
 
@@ -80,6 +82,54 @@ static void test_comes_and_goes(void **state)
     mps_stop(&m); /* harmless */
 }
 
+static bool gone_within(int ms, const char *path, pid_t pid)
+{
+    for (; ms > 0; ms -= 20, nap_ms(20))
+        if (access(path, F_OK) && victim_gone(pid)) return true;
+    return false;
+}
+
+/* A process that is killed cannot stop its daemon. */
+static void test_killed(void **state)
+{
+    struct mps m = {0};
+    int ends[2];
+    pid_t child;
+
+    (void)state;
+    install(daemon_script);
+    assert_int_equal(pipe(ends), 0);
+    child = fork();
+    if (!child) {
+        struct error e;
+
+        if (mps_start(&m, &e) || write(ends[1], &m, sizeof m) != sizeof m) _exit(1);
+        for (;;) pause();
+    }
+    assert_int_equal(read(ends[0], &m, sizeof m), sizeof m);
+    close(ends[0]);
+    close(ends[1]);
+    assert_int_equal(access(m.folder, F_OK), 0);
+    assert_false(victim_gone(m.control));
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_true(gone_within(5000, m.folder, m.control));
+    assert_true(gone_within(5000, m.folder, m.guard));
+}
+
+/* What a terminal sends to its foreground group does not reach the daemon. */
+static void test_own_session(void **state)
+{
+    struct mps m;
+    struct error e = {0};
+
+    (void)state;
+    install(daemon_script);
+    assert_int_equal(mps_start(&m, &e), 0);
+    assert_int_not_equal(getpgid(m.control), getpgid(0));
+    mps_stop(&m);
+}
+
 static void test_absent(void **state)
 {
     struct mps m;
@@ -110,9 +160,8 @@ static void test_fails_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_comes_and_goes),
-        cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_fails_at_once),
+        cmocka_unit_test(test_comes_and_goes), cmocka_unit_test(test_killed),        cmocka_unit_test(test_own_session),
+        cmocka_unit_test(test_absent),         cmocka_unit_test(test_fails_at_once),
     };
 
     return cmocka_run_group_tests_name("mps", tests, setup, teardown);

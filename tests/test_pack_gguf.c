@@ -77,6 +77,11 @@ static const struct gguf_reference more[] = {
     {"glm4-moe-lite", NULL, 1e-12},
     {"mamba2", NULL, 1e-5}, /* -exp(A_log) is rounded, here and below */
     {"granite-hybrid", NULL, 1e-5},
+    {"nemotron-h", NULL, 1e-5},
+    {"nemotron-h-latent", NULL, 1e-5},
+    {"gemma4", NULL, 0},
+    {"gemma4-moe", NULL, 0},
+    {"gemma4-e2b", NULL, 0},
     {"falcon-h1",
      "{\"ssm_in_multiplier\":1,\"ssm_out_multiplier\":1,\"ssm_multipliers\":[1,1,1,1,1],\"mlp_multipliers\":[1,1],"
      "\"attention_in_multiplier\":1,\"attention_out_multiplier\":1,\"lm_head_multiplier\":1,"

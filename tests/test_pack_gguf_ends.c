@@ -22,9 +22,8 @@
 #include "tests/support_packs.h"
 #include "tests/support_process.h"
 
-#define DEMO    "tests/data/demo-model"
-#define SECONDS 30
-#define PIECE   16384u
+#define DEMO  "tests/data/demo-model"
+#define PIECE 16384u
 
 /* ---- helpers ---- */
 
@@ -69,21 +68,11 @@ static void assert_refused(const char *model, const char *out, enum pack_form fo
     if (pack_with(model, &o, &r, &e) != -why || !strstr(e.text, text)) fail_msg("not %s: %d %s", text, e.code, e.text);
 }
 
-static struct process_result last;
-
-static int sluice(const char *const *arg)
-{
-    process_result_free(&last);
-    last = process_run("sluice", arg, NULL, 0, SECONDS);
-    return last.status;
-}
-#define SLUICE(...) sluice((const char *const[]){__VA_ARGS__, NULL})
-
 static int release_last(void **state)
 {
     (void)state;
-    process_result_free(&last);
-    last = (struct process_result){0};
+    process_result_free(&packs_last);
+    packs_last = (struct process_result){0};
     return 0;
 }
 
@@ -181,13 +170,13 @@ static void killed_and_continued(void **state)
             x = x * 1664525u + 1013904223u;
             usleep(20000 + (x >> 16));
             kill(p.pid, SIGKILL);
-            r = process_finish(&p, NULL, 0, SECONDS);
+            r = process_finish(&p, NULL, 0, PACKS_SECONDS);
             ended += r.status == 137;
             process_result_free(&r);
         }
         if ((access(cut, F_OK) || !access(packs_within(scratch, "cut.gguf.resume"), F_OK)) &&
             SLUICE("pack", DEMO, cut, "--to", "q4", "-q"))
-            fail_msg("%s", last.err);
+            fail_msg("%s", packs_last.err);
         packs_assert_same(whole, cut);
         assert_int_equal(unlink(cut), 0);
     }
@@ -276,7 +265,7 @@ static void sets_of_files(void **state)
     assert_memory_equal(want, got, (size_t)g.wanted * g.vocab * sizeof *want);
     assert_int_equal(SLUICE("pack", folder, packs_within(scratch, "m.gguf"), "--to", "f32", "--shard-size", "200000"),
                      1);
-    assert_non_null(strstr(last.err, "is there already"));
+    assert_non_null(strstr(packs_last.err, "is there already"));
     free(want);
     free(got);
     golden_free(&g);
@@ -351,12 +340,16 @@ static void outputs_refused(void **state)
     scratch_write(scratch, "half.gguf.partial", "somebody's download");
     assert_refused(DEMO, packs_within(scratch, "half.gguf"), PACK_AS_Q8, EEXIST, "nothing says what it is");
     assert_absent(packs_within(scratch, "half.gguf.resume"));
+    assert_int_equal(mkfifo(packs_within(scratch, "pipe.gguf"), 0600), 0);
+    assert_refused(DEMO, packs_within(scratch, "pipe.gguf"), PACK_AS_Q8, EEXIST, "is there already");
+    assert_int_equal(mkfifo(packs_within(scratch, "piped.gguf.resume"), 0600), 0);
+    assert_refused(DEMO, packs_within(scratch, "piped.gguf"), PACK_AS_Q8, EINVAL, "is there and no file");
     assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "packed")), 0);
     assert_refused(packs_within(scratch, "packed"), packs_within(scratch, "x.gguf"), PACK_AS_Q8, EINVAL,
                    "`sluice unpack` it first");
     assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "q3"), 2);
     assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "q8", "--json"), 0);
-    assert_non_null(strstr(last.out, "\"relative_rms_error\""));
+    assert_non_null(strstr(packs_last.out, "\"relative_rms_error\""));
     scratch_remove(scratch);
 }
 
@@ -392,8 +385,8 @@ static void windows_are_told(void **state)
     char *folder = reference_make("mistral-window"), *scratch = scratch_make();
 
     (void)state;
-    if (SLUICE("pack", folder, packs_within(scratch, "x.gguf"), "--to", "f32")) fail_msg("%s", last.err);
-    assert_non_null(strstr(last.err, "have no window"));
+    if (SLUICE("pack", folder, packs_within(scratch, "x.gguf"), "--to", "f32")) fail_msg("%s", packs_last.err);
+    assert_non_null(strstr(packs_last.err, "have no window"));
     scratch_remove(scratch);
     scratch_remove(folder);
 }
@@ -439,7 +432,7 @@ static void plans(void **state)
                   "\"num_hidden_layers\": 80, \"vocab_size\": 128256, \"max_position_embeddings\": 8192,"
                   "\"rms_norm_eps\": 1e-5, \"torch_dtype\": \"bfloat16\"}");
     assert_int_equal(SLUICE("plan", folder, "--backend", "cpu", "--json"), 0);
-    o = json_of(last.out);
+    o = json_of(packs_last.out);
     before = number(o, "weight_bytes", NULL);
     all = json_object_get(o, "forms");
     for (int i = 0; i < 4; i++) {
@@ -456,7 +449,7 @@ static void plans(void **state)
     assert_in_range((uint64_t)before, UINT64_C(42500000000), UINT64_C(42530000000));
     json_decref(o);
     assert_int_equal(SLUICE("plan", folder, "--backend", "cpu"), 0);
-    assert_non_null(strstr(last.out, "mean KL divergence"));
+    assert_non_null(strstr(packs_last.out, "mean KL divergence"));
     scratch_remove(folder);
 }
 
@@ -466,7 +459,7 @@ static void chosen_by_speedup(void **state)
 
     (void)state;
     assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "auto", "--speedup", "900"), 1);
-    assert_non_null(strstr(last.err, "no form makes a token so much faster"));
+    assert_non_null(strstr(packs_last.err, "no form makes a token so much faster"));
     assert_absent(packs_within(scratch, "x.gguf.resume"));
     assert_int_equal(SLUICE("pack", DEMO, packs_within(scratch, "x.gguf"), "--to", "auto", "--speedup", "0.5"), 2);
     scratch_remove(scratch);

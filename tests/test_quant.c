@@ -197,6 +197,77 @@ static void the_file_of_modelopt(void **state)
     scratch_remove(folder);
 }
 
+static void refused(const char *folder, const char *says)
+{
+    struct model *m = NULL;
+    struct error e = {0};
+
+    if (model_open(&m, folder, NULL, &e) >= 0) fail_msg("not refused: %s", says);
+    if (!strstr(e.text, says) || strchr(e.text, '\n')) fail_msg("\"%s\" does not say \"%s\"", e.text, says);
+}
+
+/* What AutoGPTQ and AutoAWQ wrote before config.json was the place for it. */
+static void the_files_of_older_tools(void **state)
+{
+    static const struct {
+        const char *model, *file, *text, *bad[3][2];
+    } cases[] = {
+        {"qwen3-gptq",
+         "quantize_config.json",
+         "{\"bits\":4,\"group_size\":32,\"damp_percent\":0.01,\"desc_act\":false,\"static_groups\":false,\"sym\":false,"
+         "\"true_sequential\":true,\"model_name_or_path\":null,\"model_file_base_name\":\"model\"}",
+         {{"{\"bits\":3}", "quantize_config.json: quantization: weights of 3 bits quantized by GPTQ"},
+          {"{\"bits\":4,", "quantize_config.json"},
+          {"[4]", "quantize_config.json: not a JSON object"}}},
+        {"qwen3-gptq-act",
+         "quantize_config.json",
+         "{\"bits\":4,\"group_size\":32,\"desc_act\":true,\"sym\":false}",
+         {{"{\"bits\":4,\"group_size\":12}", "group_size 12"},
+          {"{}", "weights of 0 bits"},
+          {"{\"quant_method\":\"quip\"}", "weights quantized by \"quip"}}},
+        {"qwen3-awq",
+         "quant_config.json",
+         "{\"zero_point\":true,\"q_group_size\":32,\"w_bit\":4,\"version\":\"GEMM\",\"modules_to_not_convert\":[\"x\"]"
+         "}",
+         {{"{\"w_bit\":3}", "quant_config.json: quantization: weights of 3 bits quantized by AWQ"},
+          {"{\"w_bit\":4,\"q_group_size\":32,\"version\":\"GEMV\"}", "the layout \"GEMV\""},
+          {"", "quant_config.json"}}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct odd plain = {cases[i].model, "", NULL, NULL, NULL};
+        char *folder = make_odd(&plain);
+        struct golden g = golden_load(cases[i].model);
+        double d;
+
+        refused(folder, "or download its quantize_config.json (AWQ: quant_config.json)");
+        for (size_t k = 0; k < 3; k++) {
+            scratch_write(folder, cases[i].file, cases[i].bad[k][0]);
+            refused(folder, cases[i].bad[k][1]);
+        }
+        scratch_write(folder, cases[i].file, cases[i].text);
+        d = golden_difference(&g, folder);
+        if (!(d < 5e-5)) fail_msg("%s with %s is off by %g", cases[i].model, cases[i].file, d);
+        golden_free(&g);
+        scratch_remove(folder);
+    }
+}
+
+/* It lies beside weights that are not quantized: nobody asks what it says. */
+static void a_file_of_another_folder(void **state)
+{
+    char *folder = reference_make("llama");
+    struct model *m = NULL;
+    struct error e = {0};
+
+    (void)state;
+    scratch_write(folder, "quantize_config.json", "{\"bits\":3}");
+    if (model_open(&m, folder, NULL, &e)) fail_msg("%s", e.text);
+    model_close(m);
+    scratch_remove(folder);
+}
+
 /* Which form, and what lies beside it: down_proj of these is 128 x 192, and 96 x 64 in the last. */
 static void packed_numbers(void **state)
 {
@@ -408,8 +479,10 @@ static void refused_by_name(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(scales_of_every_shape), cmocka_unit_test(the_file_of_modelopt),
-                                       cmocka_unit_test(packed_numbers), cmocka_unit_test(refused_by_name)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scales_of_every_shape),    cmocka_unit_test(the_file_of_modelopt),
+        cmocka_unit_test(the_files_of_older_tools), cmocka_unit_test(a_file_of_another_folder),
+        cmocka_unit_test(packed_numbers),           cmocka_unit_test(refused_by_name)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,6 +67,7 @@ static double score_of(const struct op_router *p, uint32_t i, uint32_t e)
 {
     double sum = 0;
 
+    if (p->score == SCORE_SQRT_SOFTPLUS) return sqrt(log1p(exp((double)logits[i][e])));
     if (p->score == SCORE_SIGMOID) return 1 / (1 + exp(-(double)logits[i][e]));
     for (uint32_t k = 0; k < EXPERTS; k++) sum += exp((double)logits[i][k]);
     return exp((double)logits[i][e]) / sum;
@@ -98,9 +99,13 @@ static void check_scores(uint32_t score, uint32_t flags, float eps, bool correct
 
 static void scores_and_sums(void **state)
 {
+    static const uint32_t scores[] = {SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_SQRT_SOFTPLUS};
+
     (void)state;
-    for (uint32_t score = SCORE_SOFTMAX; score <= SCORE_SIGMOID; score++)
+    for (uint32_t s = 0; s < sizeof scores / sizeof *scores; s++)
         for (int corrected = 0; corrected < 2; corrected++) {
+            const uint32_t score = scores[s];
+
             check_scores(score, 0, 0, corrected);
             check_scores(score, ROUTER_NORMALIZE, 1e-20f, corrected);
             check_scores(score, ROUTER_NORMALIZE, 0.5f, corrected);
@@ -108,6 +113,43 @@ static void scores_and_sums(void **state)
             check_scores(score, ROUTER_NORMALIZE | ROUTER_LEAST_SUM, 0.7f,
                          corrected); /* above some sums, below others */
         }
+}
+
+/* Who is chosen is given: only weights are made. Who stands there twice counts twice, in the first place. */
+static void given_by_the_token(void **state)
+{
+    struct op_router p = {.experts = EXPERTS,
+                          .top = 3,
+                          .score = SCORE_SQRT_SOFTPLUS,
+                          .flags = ROUTER_NORMALIZE | ROUTER_BY_TOKEN,
+                          .scale = 1.5f,
+                          .eps = 1e-20f};
+    struct made *m = calloc(1, sizeof *m);
+    float scratch[3 * EXPERTS + 1];
+    uint32_t twice = 0;
+
+    (void)state;
+    assert_non_null(m);
+    for (uint32_t i = 0; i < N * p.top; i++) m->id[i] = i * i / 5 % 4 * 6;
+    router_choose(&p, &logits[0][0], EXPERTS, NULL, N, m->id, m->weight, scratch);
+    for (uint32_t i = 0; i < N; i++) {
+        const uint32_t *id = m->id + i * p.top;
+        double sum = 0;
+
+        for (uint32_t k = 0; k < p.top; k++) sum += score_of(&p, i, id[k]);
+        for (uint32_t k = 0; k < p.top; k++) {
+            uint32_t before = 0, all = 0, at = i * p.top + k;
+
+            for (uint32_t j = 0; j < p.top; j++) {
+                before += j < k && id[j] == id[k];
+                all += id[j] == id[k];
+            }
+            twice += all > 1;
+            expect(m, &p, i, k, at * at / 5 % 4 * 6, before ? 0 : all * 1.5 * score_of(&p, i, id[k]) / sum);
+        }
+    }
+    assert_true(twice > 5);
+    free(m);
 }
 
 /* One after the other: each weighed among those left that are not far below it. */
@@ -172,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_and_sums),
+        cmocka_unit_test(given_by_the_token),
         cmocka_unit_test(mixer),
         cmocka_unit_test(not_a_number),
     };

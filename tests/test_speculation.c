@@ -304,7 +304,7 @@ static void every_model(void **state)
 }
 
 static const char *const kinds[] = {"llama",      "mistral-window", "gemma3",      "deepseek-v3", "qwen3-moe",
-                                    "qwen3-next", "jamba",          "kimi-linear", "gemma4-e2b"};
+                                    "qwen3-next", "jamba",          "kimi-linear", "gemma4-e2b",  "deepseek-v4"};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 /* A sweep for all that was guessed rightly. */

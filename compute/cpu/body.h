@@ -21,5 +21,5 @@
         .turned = kernel_turned, .norm = kernel_norm, .rope = kernel_rope, .add = kernel_add, .act = kernel_act,       \
         .scale = kernel_scale, .softcap = kernel_softcap, .clamp = kernel_clamp, .xielu = kernel_xielu,                \
         .add_scaled = kernel_add_scaled, .narrow = kernel_narrow, .attention = kernel_attention, .conv = kernel_conv,  \
-        .delta = kernel_delta, .scan = kernel_scan, .index = kernel_index                                              \
+        .delta = kernel_delta, .scan = kernel_scan, .index = kernel_index, .pool = kernel_pool                         \
     }

@@ -67,6 +67,14 @@ static uint32_t rows_of_block(struct row_walk *w, uint32_t position, uint32_t en
     return j;
 }
 
+/* Cached rows of the last positions of the sequence's blocks [from, end) of each positions, 64 at most; returns how many. */
+static uint32_t rows_of_ends(struct row_walk *w, uint32_t each, uint32_t from, uint32_t end, uint32_t *row)
+{
+    const uint32_t n = end - from < ATTENTION_BLOCK ? end - from : ATTENTION_BLOCK;
+    for (uint32_t j = 0; j < n; j++) row[j] = row_of(w, (from + j) * each + each - 1);
+    return n;
+}
+
 INLINE void fetch_head(const unsigned char *p, size_t bytes)
 {
     for (size_t b = 0; b < bytes; b += 64) prefetch_far(p + b);
@@ -295,6 +303,50 @@ static void attend_chosen(struct attend *t, uint32_t g)
     write_out(t, g, t->acc, t->l);
 }
 
+/* What a position looks at that has two keys a row: pooled blocks, then the window. Rows are numbered by key. */
+struct two_keys {
+    struct row_walk blocks, window;
+    const uint32_t *list;              /* NULL: all blocks */
+    uint32_t each, pooled, first, end; /* blocks; the window's first position; how many there are together */
+};
+
+static uint32_t rows_of_two(struct two_keys *k, uint32_t from, uint32_t *row)
+{
+    const uint32_t n = k->end - from < ATTENTION_BLOCK ? k->end - from : ATTENTION_BLOCK;
+    for (uint32_t j = 0; j < n; j++) {
+        const uint32_t v = from + j;
+        if (v < k->pooled)
+            row[j] = 2 * row_of(&k->blocks, (k->list ? k->list[1 + v] : v) * k->each + k->each - 1) + 1;
+        else
+            row[j] = 2 * row_of(&k->window, k->first + (v - k->pooled));
+    }
+    return n;
+}
+
+/* One position over pooled blocks and its window, these numbered anew. */
+static void attend_pooled(struct attend *t)
+{
+    const struct op_attention *p = t->a->p;
+    const struct ops_rows *r = t->a->rows;
+    const uint32_t position = r->position[t->i0];
+    const struct row_walk walk = {r->runs + r->first[t->i0], r->runs + r->first[t->i0 + 1], 0};
+    struct two_keys k = {.blocks = walk, .window = walk, .each = p->pooled, .first = first_seen(p, position)};
+    uint32_t row[2][ATTENTION_BLOCK], block = 0, n;
+    k.list = p->chosen_top ? list_of(t, 0) : NULL;
+    k.pooled = k.list ? k.list[0] : (position + 1) / p->pooled;
+    t->chosen = k.end = k.pooled + position + 1 - k.first;
+    begin_sums_of_heads(t, 0, 1);
+    for (n = rows_of_two(&k, 0, row[0]); n > 0; block++) {
+        const uint32_t next = (block + 1) * ATTENTION_BLOCK;
+        const uint32_t more = next < k.end ? rows_of_two(&k, next, row[(block + 1) % 2]) : 0;
+        load_block(t, 0, row[block % 2], 0, n, more == ATTENTION_BLOCK ? row[(block + 1) % 2] : NULL);
+        score_block(t, t->q, 0, n);
+        add_block(t, 0, block, t->acc, t->m, t->l);
+        n = more;
+    }
+    write_out(t, 0, t->acc, t->l);
+}
+
 /* work: cpu_attention_floats(), which this must agree with. */
 static void kernel_attention(const struct cpu_attention *a, const struct cpu_attention_task *task, float *work)
 {
@@ -316,9 +368,11 @@ static void kernel_attention(const struct cpu_attention *a, const struct cpu_att
     t.l = t.m + ATTENTION_QUERIES;
     for (t.i0 = task->i0; t.i0 < task->i1; t.i0 = t.i1) {
         t.i1 = t.i0 + 1;
-        while (!p->chosen_top && t.i1 < task->i1 && extends(a->rows, t.i1 - 1, t.i1)) t.i1++;
+        const bool alone = p->chosen_top || p->pooled; /* each position looks at ancestors of its own */
+        while (!alone && t.i1 < task->i1 && extends(a->rows, t.i1 - 1, t.i1)) t.i1++;
         t.queries = (t.i1 - t.i0) * t.heads;
-        if (!p->chosen_top) attend_run(&t, task->g0, task->g1);
-        for (uint32_t g = task->g0; p->chosen_top && g < task->g1; g++) attend_chosen(&t, g);
+        if (p->pooled) attend_pooled(&t);
+        if (!alone) attend_run(&t, task->g0, task->g1);
+        for (uint32_t g = task->g0; p->chosen_top && !p->pooled && g < task->g1; g++) attend_chosen(&t, g);
     }
 }

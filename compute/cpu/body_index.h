@@ -37,12 +37,15 @@ static void index_run(const struct cpu_index *x, const struct attend *t, uint32_
 {
     const struct op_index *p = x->p;
     const struct ops_rows *r = x->rows;
-    const uint32_t last = t->i1 - 1, end = r->position[last] + 1, heads = p->heads / p->groups;
+    const bool pooled = p->flags & INDEX_POOLED;
+    const uint32_t last = t->i1 - 1, heads = p->heads / p->groups,
+                   end = pooled ? cpu_index_blocks(p, r->position[last]) : r->position[last] + 1;
     struct row_walk walk = {r->runs + r->first[last], r->runs + r->first[last + 1], 0};
     uint32_t row[ATTENTION_BLOCK];
     pack_queries(t, 0, t->q);
     for (uint32_t b = b0; b < b1 && b * ATTENTION_BLOCK < end; b++) {
-        const uint32_t n = rows_of_block(&walk, b * ATTENTION_BLOCK, end, row);
+        const uint32_t n = pooled ? rows_of_ends(&walk, p->block, b * ATTENTION_BLOCK, end, row)
+                                  : rows_of_block(&walk, b * ATTENTION_BLOCK, end, row);
         load_keys(x, t->k, row, n);
         score_block(t, t->q, 0, n);
         for (uint32_t i = t->i0; i < t->i1; i++)

@@ -306,6 +306,9 @@ INLINE void act_columns(const struct op_act *p, const uint32_t kind, float *dst,
         vf y;
         if (kind == ACT_SWIGLU_OAI)
             y = swiglu_oai(g, u, p->alpha, p->limit);
+        else if (p->flags & ACT_CLAMP_BEFORE)
+            y = vf_mul(act_vec(kind, vf_min(vf_set1(p->limit), g)),
+                       two ? vf_max(vf_set1(-p->limit), vf_min(vf_set1(p->limit), u)) : vf_set1(1.0f));
         else if (p->flags & ACT_CLAMP_AFTER)
             y = vf_mul(vf_min(vf_set1(p->limit), act_vec(kind, g)),
                        two ? vf_max(vf_set1(-p->limit), vf_min(vf_set1(p->limit), u)) : vf_set1(1.0f));

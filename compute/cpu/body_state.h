@@ -27,12 +27,58 @@ INLINE void conv_channels(const struct op_conv *p, float *dst, size_t ldd, const
     }
 }
 
+/* The same for few taps: the weights are gathered once, and the inputs that a state holds stay in registers while positions
+ * continue one another. */
+INLINE void conv_few_taps(const uint32_t taps, const struct op_conv *p, float *dst, size_t ldd, const float *src,
+                          size_t lds, const float *weight, const float *bias, float *states, size_t state_floats,
+                          const struct ops_chain *chain, size_t c, size_t n)
+{
+    const uint32_t old = taps - 1;
+    const vf b = bias ? load_some(bias + c, n) : vf_zero();
+    uint32_t held = UINT32_MAX; /* the slot whose inputs are in past */
+    vf w[4], past[4];
+    for (uint32_t t = 0; t < taps; t++) {
+        float one[16] = {0};
+        for (size_t k = 0; k < n; k++) one[k] = weight[(c + k) * taps + t];
+        w[t] = vf_load(one);
+        past[t] = vf_zero();
+    }
+    for (uint32_t i = 0; i < chain->n; i++) {
+        const uint32_t from = chain->from[i], to = chain->to[i];
+        const vf now = load_some(src + i * lds + c, n);
+        vf sum = vf_zero();
+        if (from == UINT32_MAX || from != held)
+#pragma GCC unroll 3
+            for (uint32_t t = 0; t < old; t++)
+                past[t] = from == UINT32_MAX ? vf_zero()
+                                             : load_some(states + from * state_floats + (size_t)t * p->width + c, n);
+#pragma GCC unroll 3
+        for (uint32_t t = 0; t < old; t++) sum = vf_fma(w[t], past[t], sum);
+        sum = vf_fma(w[old], now, sum);
+#pragma GCC unroll 3
+        for (uint32_t t = 0; t < old; t++) past[t] = t + 1 < old ? past[t + 1] : now;
+        held = to;
+        if (i + 1 == chain->n || chain->from[i + 1] != to || chain->to[i + 1] != to) /* else it is overwritten unread */
+            for (uint32_t t = 0; t < old; t++)
+                store_some(states + to * state_floats + (size_t)t * p->width + c, past[t], n);
+        if (bias) sum = vf_add(sum, b);
+        store_some(dst + i * ldd + c, act_vec(p->act, sum), n);
+    }
+}
+
 static void kernel_conv(const struct op_conv *p, float *dst, size_t ldd, const float *src, size_t lds,
                         const float *weight, const float *bias, float *states, size_t state_floats,
                         const struct ops_chain *chain, size_t c0, size_t c1)
 {
-    for (size_t c = c0; c < c1; c += 16)
-        conv_channels(p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, c1 - c < 16 ? c1 - c : 16);
+    for (size_t c = c0; c < c1; c += 16) {
+        const size_t n = c1 - c < 16 ? c1 - c : 16;
+        switch (p->taps) {
+        case 4: conv_few_taps(4, p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n); break;
+        case 3: conv_few_taps(3, p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n); break;
+        case 2: conv_few_taps(2, p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n); break;
+        default: conv_channels(p, dst, ldd, src, lds, weight, bias, states, state_floats, chain, c, n);
+        }
+    }
 }
 
 /* x / sqrt(sum x^2 + 1e-6) * scale */
@@ -124,4 +170,81 @@ static void kernel_delta(const struct op_delta *p, float *dst, size_t ldd, const
         delta_position(from, to, dk, dv, q, k, x->v + (size_t)i * x->ldv + head * dv, decays, each, beta,
                        dst + i * ldd + head * dv);
     }
+}
+
+/* ---- pooled windows ---- */
+
+/* Softmax of one column, sixteen columns beside each other, as far as its positions have come. */
+struct pooled {
+    vf top, sum, x;
+};
+
+INLINE struct pooled pool_none(void)
+{
+    return (struct pooled){vf_set1(-__builtin_inff()), vf_zero(), vf_zero()};
+}
+
+INLINE struct pooled pool_load(const float *set, size_t width, size_t n)
+{
+    return (struct pooled){load_some(set, n), load_some(set + width, n), load_some(set + 2 * width, n)};
+}
+
+INLINE void pool_store(float *set, size_t width, struct pooled s, size_t n)
+{
+    store_some(set, s.top, n);
+    store_some(set + width, s.sum, n);
+    store_some(set + 2 * width, s.x, n);
+}
+
+INLINE struct pooled pool_add(struct pooled s, vf gate, vf x)
+{
+    const vf top = vf_max(s.top, gate), keep = vf_exp(vf_sub(s.top, top)), e = vf_exp(vf_sub(gate, top));
+    return (struct pooled){top, vf_fma(s.sum, keep, e), vf_fma(s.x, keep, vf_mul(e, x))};
+}
+
+/* Of two windows' positions together; a has none in the first window. */
+INLINE vf pool_both(struct pooled a, struct pooled b)
+{
+    const vf top = vf_max(a.top, b.top), ka = vf_exp(vf_sub(a.top, top)), kb = vf_exp(vf_sub(b.top, top));
+    return vf_div(vf_fma(a.x, ka, vf_mul(b.x, kb)), vf_fma(a.sum, ka, vf_mul(b.sum, kb)));
+}
+
+/* Sets of a state: the open window; with two parts: what the window before left for it, what it leaves for the next one, and
+ * its own. */
+INLINE void pool_columns(const struct op_pool *p, float *dst, size_t ldd, const struct ops_pool_args *x, float *states,
+                         size_t state_floats, const struct ops_chain *chain, size_t c, size_t n)
+{
+    const size_t width = p->width, set = 3 * width, columns = p->parts * width;
+    const bool two = p->parts == 2;
+    for (uint32_t i = 0; i < chain->n; i++) {
+        const uint32_t place = x->positions[i] % p->every;
+        const float *from = chain->from[i] == UINT32_MAX ? NULL : states + chain->from[i] * state_floats + c;
+        float *to = states + chain->to[i] * state_floats + c;
+        const float *xi = x->x + i * (size_t)x->ldx + c, *gate = x->gate + i * (size_t)x->ldg + c,
+                    *bias = x->bias + place * columns + c;
+        struct pooled before = pool_none(), next = pool_none(), own = pool_none();
+        if (from && two) before = pool_load(place ? from : from + set, width, n);
+        if (from && place && two) next = pool_load(from + set, width, n);
+        if (from && place) own = pool_load(from + (two ? 2 * set : 0), width, n);
+        if (two) {
+            next = pool_add(next, vf_add(load_some(gate, n), load_some(bias, n)), load_some(xi, n));
+            gate += width;
+            bias += width;
+            xi += width;
+        }
+        own = pool_add(own, vf_add(load_some(gate, n), load_some(bias, n)), load_some(xi, n));
+        if (two) {
+            pool_store(to, width, before, n);
+            pool_store(to + set, width, next, n);
+        }
+        pool_store(to + (two ? 2 * set : 0), width, own, n);
+        store_some(dst + i * ldd + c, place + 1 == p->every ? pool_both(before, own) : vf_zero(), n);
+    }
+}
+
+static void kernel_pool(const struct op_pool *p, float *dst, size_t ldd, const struct ops_pool_args *x, float *states,
+                        size_t state_floats, const struct ops_chain *chain, size_t c0, size_t c1)
+{
+    for (size_t c = c0; c < c1; c += 16)
+        pool_columns(p, dst, ldd, x, states, state_floats, chain, c, c1 - c < 16 ? c1 - c : 16);
 }

@@ -87,10 +87,10 @@ struct cpu_index_task {
     uint32_t i0, i1, b0, b1;
 };
 
-/* Blocks of an index that a position has: all of them are chosen while they are no more than top. */
+/* Blocks of an index that a position has (of pooled ones those that are whole): all of them are chosen while they are no more than top. */
 static inline uint32_t cpu_index_blocks(const struct op_index *p, uint32_t position)
 {
-    return position / p->block + 1;
+    return p->flags & INDEX_POOLED ? (position + 1) / p->block : position / p->block + 1;
 }
 
 /* Part of an attention: positions [i0, i1), kv heads [g0, g1), of each the query heads [h0, h1) of its group. */
@@ -144,6 +144,9 @@ struct cpu_kernels {
                  size_t c1);
     void (*delta)(const struct op_delta *p, float *dst, size_t ldd, const struct ops_delta_args *x, float *states,
                   size_t state_floats, const struct ops_chain *c, uint32_t head, float *work);
+    /* Columns [c0, c1) of all positions. */
+    void (*pool)(const struct op_pool *p, float *dst, size_t ldd, const struct ops_pool_args *x, float *states,
+                 size_t state_floats, const struct ops_chain *c, size_t c0, size_t c1);
     /* Columns [c0, c1) of head h, at most SCAN_COLUMNS. work: footprint_cpu_scan(), 64 byte aligned. */
     void (*scan)(const struct op_scan *p, float *dst, size_t ldd, const struct ops_scan_args *x, float *states,
                  size_t state_floats, const struct ops_chain *c, uint32_t head, size_t c0, size_t c1, float *work);

@@ -50,8 +50,8 @@ static void order_blocks(const struct op_index *p, uint32_t position, float *sco
 {
     const uint32_t blocks = cpu_index_blocks(p, position);
     for (uint32_t b = 0; b < blocks; b++) {
-        uint32_t best = 0;
-        for (uint32_t j = b * p->block; j <= position && j < (b + 1) * p->block; j++) {
+        uint32_t best = p->flags & INDEX_POOLED ? order_of(scores[b]) : 0;
+        for (uint32_t j = b * p->block; !(p->flags & INDEX_POOLED) && j <= position && j < (b + 1) * p->block; j++) {
             const uint32_t x = order_of(scores[j]);
             best = x > best ? x : best;
         }

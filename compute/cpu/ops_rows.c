@@ -286,3 +286,80 @@ void ops_zero(struct ops *o, float *x, uint32_t ldx, uint32_t width, uint32_t n)
     (void)o;
     for (size_t i = 0; i < n; i++) memset(x + i * ldx, 0, width * sizeof *x);
 }
+
+/* ---- streams of the residual ---- */
+
+static double sigmoid_double(double x)
+{
+    return 1.0 / (1.0 + exp_exact(-x));
+}
+
+/* Rows or columns of m [n][n] divided by eps + their sums. */
+static void divide_by_sums(double *m, uint32_t n, bool rows, double eps)
+{
+    const uint32_t each = rows ? n : 1, step = rows ? 1 : n;
+    for (uint32_t i = 0; i < n; i++) {
+        double sum = eps;
+        for (uint32_t j = 0; j < n; j++) sum += m[i * each + j * step];
+        for (uint32_t j = 0; j < n; j++) m[i * each + j * step] /= sum;
+    }
+}
+
+static void soften_row(double *m, uint32_t n, double eps)
+{
+    double top = m[0], sum = 0;
+    for (uint32_t j = 1; j < n; j++) top = m[j] > top ? m[j] : top;
+    for (uint32_t j = 0; j < n; j++) sum += m[j] = exp_exact(m[j] - top);
+    for (uint32_t j = 0; j < n; j++) m[j] = m[j] / sum + eps;
+}
+
+static void sinkhorn_row(const struct job *j, uint32_t i)
+{
+    const struct op_sinkhorn *p = j->p;
+    const float *scale = j->a, *base = j->b;
+    const uint32_t n = p->streams;
+    const double eps = (double)p->eps;
+    float *x = j->dst + i * j->ldd;
+    double m[SINKHORN_STREAMS * SINKHORN_STREAMS];
+    for (uint32_t k = 0; k < n; k++)
+        x[k] = (float)(sigmoid_double((double)x[k] * (double)scale[0] + (double)base[k]) + eps);
+    if (!p->rounds) return;
+    for (uint32_t k = n; k < 2 * n; k++)
+        x[k] = (float)(2.0 * sigmoid_double((double)x[k] * (double)scale[1] + (double)base[k]));
+    for (uint32_t k = 0; k < n * n; k++) m[k] = (double)x[2 * n + k] * (double)scale[2] + (double)base[2 * n + k];
+    for (uint32_t k = 0; k < n; k++) soften_row(m + k * n, n, eps);
+    divide_by_sums(m, n, false, eps);
+    for (uint32_t r = 1; r < p->rounds; r++) {
+        divide_by_sums(m, n, true, eps);
+        divide_by_sums(m, n, false, eps);
+    }
+    for (uint32_t k = 0; k < n * n; k++) x[2 * n + k] = (float)m[k];
+}
+
+void ops_sinkhorn(struct ops *o, const struct op_sinkhorn *p, float *x, uint32_t ldx, const float *scale,
+                  const float *base, uint32_t n)
+{
+    struct job j = {.o = o, .p = p, .dst = x, .ldd = ldx, .a = scale, .b = base, .n = n, .row = sinkhorn_row};
+    run_rows(&j, (uint64_t)p->streams * p->streams * (20 + 4 * (uint64_t)p->rounds));
+}
+
+static void mix_row(const struct job *j, uint32_t i)
+{
+    const struct op_mix *p = j->p;
+    const float *src = j->a + i * j->lda, *weight = j->b + i * j->ldb;
+    float *dst = j->dst + i * j->ldd;
+    for (uint32_t to = 0; to < p->out; to++, dst += p->width) {
+        if (!(p->flags & MIX_ADDS)) memset(dst, 0, p->width * sizeof *dst);
+        for (uint32_t from = 0; from < p->in; from++)
+            j->o->kernels->add_scaled(dst, src + (size_t)from * p->width, p->width,
+                                      weight[(size_t)from * p->in_stride + (size_t)to * p->out_stride]);
+    }
+}
+
+void ops_mix(struct ops *o, const struct op_mix *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+             const float *weight, uint32_t ldw, uint32_t n)
+{
+    struct job j = {
+        .o = o, .p = p, .dst = dst, .ldd = ldd, .a = src, .lda = lds, .b = weight, .ldb = ldw, .n = n, .row = mix_row};
+    run_rows(&j, (uint64_t)p->width * p->in * p->out);
+}

@@ -101,3 +101,29 @@ void ops_delta(struct ops *o, const struct op_delta *p, float *dst, uint32_t ldd
     }
     cpu_run(o, delta_task, &j, p->heads, (uint64_t)p->heads * p->dk * p->dv * 4 * c->n);
 }
+
+struct pool_job {
+    struct ops *o;
+    const struct op_pool *p;
+    float *dst, *states;
+    const struct ops_pool_args *x;
+    size_t ldd, state_floats;
+    const struct ops_chain *chain;
+};
+
+static void pool_task(void *arg, uint32_t worker, uint32_t task)
+{
+    const struct pool_job *j = arg;
+    (void)worker;
+    const size_t c0 = (size_t)task * CONV_CHANNELS,
+                 c1 = j->p->width - c0 < CONV_CHANNELS ? j->p->width : c0 + CONV_CHANNELS;
+    j->o->kernels->pool(j->p, j->dst, j->ldd, j->x, j->states, j->state_floats, j->chain, c0, c1);
+}
+
+void ops_pool(struct ops *o, const struct op_pool *p, float *dst, uint32_t ldd, const struct ops_pool_args *x,
+              float *states, uint64_t state_floats, const struct ops_chain *c)
+{
+    struct pool_job j = {o, p, dst, states, x, ldd, state_floats, c};
+    cpu_run(o, pool_task, &j, (p->width + CONV_CHANNELS - 1) / CONV_CHANNELS,
+            (uint64_t)p->width * p->parts * 16 * c->n);
+}

@@ -525,7 +525,9 @@ void reference_act(const struct op_act *p, float *dst, uint32_t ldd, const float
                 g = fmin(g, p->limit);
                 u = fmax(-(double)p->limit, fmin(u, p->limit)) + 1;
             }
+            if (p->flags & ACT_CLAMP_BEFORE) g = fmin(g, p->limit);
             g = act(p, p->kind, g);
+            if (p->flags & ACT_CLAMP_BEFORE) u = pairs || up ? fmax(-(double)p->limit, fmin(u, p->limit)) : 1;
             if (p->flags & ACT_CLAMP_AFTER) {
                 g = fmin(g, p->limit);
                 u = pairs || up ? fmax(-(double)p->limit, fmin(u, p->limit)) : 1;
@@ -630,7 +632,8 @@ void reference_attention(const struct op_attention *p, float *dst, uint32_t ldd,
                          const void *k_cache, const void *v_cache, uint32_t kv_form, const float *sinks,
                          const float *alibi, const struct ops_rows *r)
 {
-    double *weights = calloc((size_t)r->max_position + 1, sizeof *weights);
+    double *weights = p->pooled ? NULL : calloc((size_t)r->max_position + 1, sizeof *weights);
+    if (p->pooled) reference_attention_pooled(p, dst, ldd, q, ldq, k_cache, kv_form, sinks, r);
     for (uint32_t i = 0; i < r->n && weights; i++)
         for (uint32_t h = 0; h < p->heads; h++)
             attend(p, dst + (uint64_t)i * ldd + (uint64_t)h * p->dv, q + (uint64_t)i * ldq + (uint64_t)h * p->dk,

@@ -33,5 +33,14 @@ void reference_conv(const struct op_conv *p, float *dst, uint32_t ldd, const flo
                     const struct ops_chain *c);
 void reference_scan(const struct op_scan *p, float *dst, uint32_t ldd, const struct ops_scan_args *x, float *states,
                     uint64_t state_floats, const struct ops_chain *c);
+/* Positions 0 .. n - 1 of one sequence, without states. */
+void reference_pool(const struct op_pool *p, float *dst, uint32_t ldd, const struct ops_pool_args *x, uint32_t n);
+void reference_sinkhorn(const struct op_sinkhorn *p, float *x, uint32_t ldx, const float *scale, const float *base,
+                        uint32_t n);
+void reference_mix(const struct op_mix *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                   const float *weight, uint32_t ldw, uint32_t n);
+/* reference_attention() where p->pooled. */
+void reference_attention_pooled(const struct op_attention *p, float *dst, uint32_t ldd, const float *q, uint32_t ldq,
+                                const void *k_cache, uint32_t kv_form, const float *sinks, const struct ops_rows *r);
 void reference_delta(const struct op_delta *p, float *dst, uint32_t ldd, const struct ops_delta_args *x, float *states,
                      uint64_t state_floats, const struct ops_chain *c);

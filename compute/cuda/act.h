@@ -30,9 +30,14 @@ ELEMENT_FN float act_one(uint32_t kind, float x)
 }
 
 /* act(gate) * up, or act(gate) where there is no up. */
-ELEMENT_FN float act_pair(uint32_t kind, float gate, float up, bool has_up, float alpha, float limit, bool clamp)
+ELEMENT_FN float act_pair(uint32_t kind, float gate, float up, bool has_up, float alpha, float limit, uint32_t flags)
 {
-    if (clamp && kind != ACT_SWIGLU_OAI) {
+    if (flags & ACT_CLAMP_BEFORE && kind != ACT_SWIGLU_OAI) {
+        gate = act_one(kind, gate > limit ? limit : gate);
+        up = up > limit ? limit : up < -limit ? -limit : up;
+        return has_up ? gate * up : gate;
+    }
+    if (flags & ACT_CLAMP_AFTER && kind != ACT_SWIGLU_OAI) {
         gate = act_one(kind, gate);
         gate = gate > limit ? limit : gate;
         up = up > limit ? limit : up < -limit ? -limit : up;

@@ -39,14 +39,21 @@ __device__ uint32_t first_seen(const op_attention &p, uint32_t position)
     return low;
 }
 
-/* What a position looks at for a key head: its list, NULL for all; and how many that are, up to itself. */
+/* What a position looks at for a key head: its list, NULL for all; and how many that are, up to itself. Of two keys a row the
+ * pooled ones come first: *pooled of them. */
 __device__ const uint32_t *list_of(const op_attention &p, const ops_rows &r, uint32_t i, uint32_t key_head,
-                                   uint32_t *end)
+                                   uint32_t *end, uint32_t *pooled)
 {
     const uint32_t position = r.position[i], each = p.chosen_block;
     const uint32_t *list;
 
     *end = position + 1;
+    if (p.pooled) {
+        list = p.chosen_top ? r.chosen + (uint64_t)i * r.ld_chosen : NULL;
+        *pooled = list ? list[0] : (position + 1) / p.pooled;
+        *end = *pooled + position + 1 - first_seen(p, position);
+        return list;
+    }
     if (!p.chosen_top) return NULL;
     list = r.chosen + (uint64_t)i * r.ld_chosen + key_head / (p.kv_heads / p.chosen_groups) * (1ull + p.chosen_top);
     *end = (list[0] - 1) * each +
@@ -81,10 +88,11 @@ template <uint32_t KV, uint32_t HEADS> __global__ void __launch_bounds__(THREADS
     const uint32_t t = threadIdx.x, lane = t % 32, warp = t / 32, span = blockIdx.x;
     const uint32_t key_head = blockIdx.y / a.groups, each = p.heads / p.kv_heads, sub = blockIdx.y % a.groups * HEADS;
     const uint32_t head0 = key_head * each + sub, heads = each - sub < HEADS ? each - sub : HEADS;
-    const uint32_t i = a.first_position + blockIdx.z, position = a.rows.position[i], low = first_seen(p, position);
+    const uint32_t i = a.first_position + blockIdx.z, position = a.rows.position[i], seen = first_seen(p, position),
+                   low = p.pooled ? 0 : seen;
     const uint32_t begin = low > span * CUDA_SPAN_POSITIONS ? low : span * CUDA_SPAN_POSITIONS;
-    uint32_t all;
-    const uint32_t *list = list_of(p, a.rows, i, key_head, &all);
+    uint32_t all, pooled = 0;
+    const uint32_t *list = list_of(p, a.rows, i, key_head, &all, &pooled);
     const uint32_t end = all < (span + 1) * CUDA_SPAN_POSITIONS ? all : (span + 1) * CUDA_SPAN_POSITIONS;
     const uint32_t dk_slices = (p.dk + SLICE - 1) / SLICE * SLICE;
     const part_shape s = part_layout(HEADS, p.dk, p.dv);
@@ -116,11 +124,21 @@ template <uint32_t KV, uint32_t HEADS> __global__ void __launch_bounds__(THREADS
         float score[SHARE] = {};
 
         if (t < BLOCK && j >= from && j < to) { /* each thread goes on from the run of its position in the last block */
-            const uint32_t v = block + j,
-                           place = list ? list[1 + v / p.chosen_block] * p.chosen_block + v % p.chosen_block : v;
+            const uint32_t v = block + j;
+            uint32_t place = v;
 
+            if (p.pooled) {
+                place = v < pooled ? (list ? list[1 + v] : v) * p.pooled + p.pooled - 1 : seen + (v - pooled);
+                if (place < run_position) { /* the window begins before the last pooled block ended */
+                    run = a.rows.first[i];
+                    run_position = 0;
+                }
+            } else if (list) {
+                place = list[1 + v / p.chosen_block] * p.chosen_block + v % p.chosen_block;
+            }
             while (place - run_position >= a.rows.runs[run].length) run_position += a.rows.runs[run++].length;
             row_of[j] = a.rows.runs[run].row + (place - run_position);
+            if (p.pooled) row_of[j] = 2 * row_of[j] + (v < pooled);
         }
         for (uint32_t d0 = 0; d0 < p.dk; d0 += SLICE) {
             __syncthreads();
@@ -286,6 +304,12 @@ void ops_attention(struct ops *o, const struct op_attention *p, float *dst, uint
 {
     uint64_t chosen = (uint64_t)p->chosen_top * p->chosen_block,
              most = chosen && chosen <= r->max_position ? chosen - 1 : r->max_position;
+    if (p->pooled) {
+        const uint64_t blocks = ((uint64_t)r->max_position + 1) / p->pooled;
+
+        most = (p->chosen_top && p->chosen_top < blocks ? p->chosen_top : blocks) +
+               (p->window && p->window <= r->max_position ? p->window - 1 : r->max_position);
+    }
     uint64_t spans = most / CUDA_SPAN_POSITIONS + 1, each = spans * p->heads * (p->dv + 2ull) * sizeof(float), at_once;
     uint32_t group = p->heads / p->kv_heads;
     part_args a = {};

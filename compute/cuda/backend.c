@@ -82,6 +82,13 @@ uint64_t backend_at_once(const struct ops *o, uint64_t each, uint32_t n)
 
 /* ---- opening ---- */
 
+/* The oldest driver that runs programs of a CUDA runtime (CUDA toolkit release notes, table 2: minor version compatibility). */
+static const char *oldest_driver(int runtime)
+{
+    if (runtime >= 14000) return "of the same CUDA version";
+    return runtime >= 13000 ? "580.65.06 or newer" : runtime >= 12000 ? "525.60.13 or newer" : "450.80.02 or newer";
+}
+
 static int no_device(cudaError_t rc, struct error *e)
 {
     int driver = 0, runtime = 0;
@@ -92,12 +99,24 @@ static int no_device(cudaError_t rc, struct error *e)
         return error_set(e, ENODEV, "cuda: no NVIDIA driver is loaded on this machine (%s); use --backend cpu",
                          cudaGetErrorString(rc));
     if (rc == cudaErrorInsufficientDriver)
-        return error_set(e, ENODEV,
-                         "cuda: the NVIDIA driver serves CUDA up to %d.%d and this build needs %d.%d: install a newer "
-                         "driver, or use --backend cpu",
-                         driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+        return error_set(
+            e, ENODEV,
+            "cuda: the NVIDIA driver serves CUDA up to %d.%d and this build needs %d.%d: install driver %s, "
+            "or use --backend cpu",
+            driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10, oldest_driver(runtime));
     return error_set(e, ENODEV, "cuda: no usable device: %s (%s); see nvidia-smi, or use --backend cpu",
                      cudaGetErrorString(rc), cudaGetErrorName(rc));
+}
+
+static int cannot_use(uint32_t device, cudaError_t rc, struct error *e)
+{
+    if (rc == cudaErrorDevicesUnavailable)
+        return error_set(e, EBUSY,
+                         "cuda: device %u is taken by another process, or it takes only one (compute mode "
+                         "EXCLUSIVE_PROCESS), and sluice has two: sudo nvidia-smi -i %u -c DEFAULT, or --mps on",
+                         device, device);
+    return error_set(e, rc == cudaErrorMemoryAllocation ? ENOMEM : ENODEV, "cuda: device %u cannot be used: %s (%s)",
+                     device, cudaGetErrorString(rc), cudaGetErrorName(rc));
 }
 
 /* Device memory and events go from one process to another: not under WSL, nor on some boards whose memory is the
@@ -115,6 +134,20 @@ static int may_share(const struct ops *o, struct error *e)
     return 0;
 }
 
+/* What an administrator has set (nvidia-smi -c). A device for one process serves several as clients of one MPS daemon. */
+static int may_use(const struct ops *o, struct error *e)
+{
+    int mode = cudaComputeModeDefault;
+    cudaError_t rc = cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, (int)o->device);
+
+    if (rc == cudaSuccess && mode == cudaComputeModeProhibited)
+        return error_set(e, EACCES,
+                         "cuda: device %u is set to be used by nobody (compute mode PROHIBITED): sudo nvidia-smi -i %u "
+                         "-c DEFAULT, or use --backend cpu",
+                         o->device, o->device);
+    return 0;
+}
+
 static int choose_device(struct ops *o, struct error *e)
 {
     struct cudaDeviceProp d;
@@ -124,16 +157,17 @@ static int choose_device(struct ops *o, struct error *e)
     if (rc != cudaSuccess || !count) return no_device(rc != cudaSuccess ? rc : cudaErrorNoDevice, e);
     if (o->device >= (uint32_t)count)
         return error_set(e, ENODEV, "cuda: there is no device %u, this machine has %d; see --device", o->device, count);
+    if (may_use(o, e)) return -e->code;
     /* Sleeping waits: the processor's cores belong to the reader. */
     if ((rc = cudaSetDevice((int)o->device)) != cudaSuccess ||
         (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
         (rc = cudaGetDeviceProperties(&d, (int)o->device)) != cudaSuccess)
-        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", o->device, cudaGetErrorString(rc),
-                         cudaGetErrorName(rc));
+        return cannot_use(o->device, rc, e);
     o->capability = d.major * 10 + d.minor;
     snprintf(o->description, sizeof o->description, "%s, sm_%d, %llu MiB", d.name, o->capability,
              MIB((uint64_t)d.totalGlobalMem));
-    if ((rc = backend_probe()) != cudaSuccess)
+    if ((rc = backend_probe()) == cudaErrorDevicesUnavailable) return cannot_use(o->device, rc, e);
+    if (rc != cudaSuccess)
         return error_set(e, ENOTSUP, "cuda: %s (sm_%d) cannot run this build's kernels: %s; %s", d.name, o->capability,
                          cudaGetErrorString(rc),
                          o->capability < CUDA_OLDEST ? "cards before sm_75 are not supported: use --backend cpu"
@@ -153,8 +187,7 @@ int ops_device_facts(struct device_facts *f, uint32_t device, struct error *e)
     if ((error = cudaGetDeviceCount(&count)) != cudaSuccess ||
         (error = cudaGetDeviceProperties(&d, (int)device)) != cudaSuccess ||
         (error = cudaMemGetInfo(&available, &total)) != cudaSuccess)
-        return error_set(e, ENODEV, "cuda: device %u cannot be used: %s (%s)", device, cudaGetErrorString(error),
-                         cudaGetErrorName(error));
+        return cannot_use(device, error, e);
     *f = (struct device_facts){.device = device,
                                .devices = (uint32_t)count,
                                .capability = (uint32_t)o.capability,
@@ -180,22 +213,38 @@ static int device_alloc(void **out, uint64_t bytes, const char *what, const char
                      MIB((uint64_t)total), remedy);
 }
 
-/* cuBLAS gets its workspace from us, and loads its kernels with a first small product, so that nothing is allocated
- * while tokens flow. Float32 products never use TF32: the default mode keeps to the type's own precision. */
-static int open_cublas(struct ops *o, struct error *e)
+/* One small product of each kind that there will be: the libraries load a kernel when it is first used, and what that takes
+ * is to be taken now. */
+static bool first_products(struct ops *o)
 {
+    static const struct {
+        cudaDataType type;
+        cublasOperation_t turned;
+    } kinds[] = {
+        {CUDA_R_32F, CUBLAS_OP_T}, {CUDA_R_32F, CUBLAS_OP_N}, {CUDA_R_16BF, CUBLAS_OP_T}, {CUDA_R_16BF, CUBLAS_OP_N}};
+    const size_t most = o->capability >= 80 ? 4 : 2; /* older ones have no bf16 units */
     float *x = (float *)(void *)o->scratch, one = 1, zero = 0;
 
+    if (!backend_check(o, cudaMemsetAsync(x, 0, 3 * 256 * sizeof *x, o->stream), "cudaMemsetAsync")) return false;
+    for (size_t i = 0; i < most; i++)
+        if (!backend_check_cublas(o,
+                                  cublasGemmEx(o->cublas, kinds[i].turned, CUBLAS_OP_N, 16, 16, 16, &one, x,
+                                               kinds[i].type, 16, x + 256, kinds[i].type, 16, &zero, x + 512,
+                                               CUDA_R_32F, 16, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                                  "the first products of cuBLAS"))
+            return false;
+    return true;
+}
+
+/* cuBLAS gets its workspace from us. Float32 products never use TF32: the default mode keeps to the type's own precision. */
+static int open_cublas(struct ops *o, struct error *e)
+{
     if (!backend_check_cublas(o, cublasCreate(&o->cublas), "cublasCreate") ||
         !backend_check_cublas(o, cublasSetStream(o->cublas, o->stream), "cublasSetStream") ||
         !backend_check_cublas(o, cublasSetWorkspace(o->cublas, o->workspace, CUDA_WORKSPACE), "cublasSetWorkspace") ||
         !backend_check_cublas(o, cublasSetPointerMode(o->cublas, CUBLAS_POINTER_MODE_HOST), "cublasSetPointerMode") ||
         !backend_check_cublas(o, cublasSetMathMode(o->cublas, CUBLAS_DEFAULT_MATH), "cublasSetMathMode") ||
-        !backend_check(o, cudaMemsetAsync(x, 0, 3 * 256 * sizeof *x, o->stream), "cudaMemsetAsync") ||
-        !backend_check_cublas(
-            o,
-            cublasSgemm(o->cublas, CUBLAS_OP_T, CUBLAS_OP_N, 16, 16, 16, &one, x, 16, x + 256, 16, &zero, x + 512, 16),
-            "the first product of cuBLAS"))
+        !first_products(o))
         return error_set(e, o->failed.code, "%s", o->failed.text);
     return ops_sync(o, e);
 }
@@ -220,6 +269,7 @@ static int open_staging(struct ops *o, struct error *e)
 int ops_open(struct ops **out, const struct ops_options *options, struct error *e)
 {
     struct ops *o = calloc(1, sizeof *o);
+    cudaError_t made;
     int rc;
 
     *out = NULL;
@@ -227,8 +277,8 @@ int ops_open(struct ops **out, const struct ops_options *options, struct error *
     o->device = options->device;
     o->scratch_bytes = most(options->scratch_bytes, 65536);
     if ((rc = choose_device(o, e))) goto fail;
-    if (!backend_check(o, cudaStreamCreateWithFlags(&o->stream, cudaStreamNonBlocking), "cudaStreamCreate")) {
-        rc = error_set(e, o->failed.code, "%s", o->failed.text);
+    if ((made = cudaStreamCreateWithFlags(&o->stream, cudaStreamNonBlocking)) != cudaSuccess) {
+        rc = cannot_use(o->device, made, e);
         goto fail;
     }
     if ((rc = device_alloc((void **)&o->scratch, o->scratch_bytes, "scratch", "lower --device-memory or --context", e)))

@@ -97,7 +97,7 @@ __global__ void act_kernel(const op_act p, float *dst, uint32_t ldd, const float
             if (u) uv = u[c];
         }
         dst[(uint64_t)i * ldd + c] =
-            act_pair(p.kind, gv, uv, u || p.flags & ACT_INTERLEAVED, p.alpha, p.limit, p.flags & ACT_CLAMP_AFTER);
+            act_pair(p.kind, gv, uv, u || p.flags & ACT_INTERLEAVED, p.alpha, p.limit, p.flags);
     }
 }
 
@@ -147,6 +147,60 @@ __global__ void xielu_kernel(uint32_t width, float *dst, uint32_t ldd, const flo
         float v = src[(uint64_t)i * lds + c], low = v > *x.eps ? *x.eps : v;
 
         dst[(uint64_t)i * ldd + c] = v > 0.0f ? p * v * v + beta * v : (expm1f(low) - v) * m + beta * v;
+    }
+}
+
+/* A thread for each position: a few dozen numbers. */
+__global__ void sinkhorn_kernel(const op_sinkhorn p, float *x, uint32_t ldx, const float *scale, const float *base,
+                                uint32_t count)
+{
+    const uint32_t i = COLUMN(), n = p.streams;
+    float *at = x + (uint64_t)i * ldx;
+    double m[SINKHORN_STREAMS * SINKHORN_STREAMS], eps = p.eps;
+
+    if (i >= count) return;
+    for (uint32_t k = 0; k < n; k++) at[k] = (float)(1.0 / (1.0 + exp(-((double)at[k] * scale[0] + base[k]))) + eps);
+    if (!p.rounds) return;
+    for (uint32_t k = n; k < 2 * n; k++) at[k] = (float)(2.0 / (1.0 + exp(-((double)at[k] * scale[1] + base[k]))));
+    at += 2 * n;
+    base += 2 * n;
+    for (uint32_t r = 0; r < n; r++) {
+        double *row = m + r * n, top = -INFINITY, sum = 0.0;
+
+        for (uint32_t k = 0; k < n; k++) {
+            row[k] = (double)at[r * n + k] * scale[2] + base[r * n + k];
+            if (!(row[k] <= top)) top = row[k];
+        }
+        for (uint32_t k = 0; k < n; k++) sum += row[k] = exp(row[k] - top);
+        for (uint32_t k = 0; k < n; k++) row[k] = row[k] / sum + eps;
+    }
+    for (uint32_t half = 1; half < 2 * p.rounds; half++) { /* over columns, then over rows and columns in turn */
+        const uint32_t each = half % 2 ? 1 : n, step = half % 2 ? n : 1;
+
+        for (uint32_t r = 0; r < n; r++) {
+            double sum = eps;
+
+            for (uint32_t k = 0; k < n; k++) sum += m[r * each + k * step];
+            for (uint32_t k = 0; k < n; k++) m[r * each + k * step] /= sum;
+        }
+    }
+    for (uint32_t k = 0; k < n * n; k++) at[k] = (float)m[k];
+}
+
+__global__ void mix_kernel(const op_mix p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+                           const float *weight, uint32_t ldw, uint32_t n)
+{
+    const uint64_t c = COLUMN(), to = c / p.width, at = c % p.width;
+
+    if (to >= p.out) return;
+    EACH_ROW(i, n)
+    {
+        float *y = dst + (uint64_t)i * ldd + c, sum = p.flags & MIX_ADDS ? *y : 0.0f;
+
+        for (uint32_t from = 0; from < p.in; from++)
+            sum += weight[(uint64_t)i * ldw + (uint64_t)from * p.in_stride + to * p.out_stride] *
+                   src[(uint64_t)i * lds + (uint64_t)from * p.width + at];
+        *y = sum;
     }
 }
 
@@ -242,6 +296,21 @@ void ops_position(struct ops *o, const struct op_position *p, float *x, uint32_t
                   const uint32_t *positions, uint32_t n)
 {
     launch(o, "positions", position_kernel, grid_for(p->width, n), THREADS, 0, *p, x, ldx, table, positions, n);
+}
+
+void ops_sinkhorn(struct ops *o, const struct op_sinkhorn *p, float *x, uint32_t ldx, const float *scale,
+                  const float *base, uint32_t n)
+{
+    if (n)
+        launch(o, "weights of streams", sinkhorn_kernel, dim3(blocks_for(n, THREADS)), THREADS, 0, *p, x, ldx, scale,
+               base, n);
+}
+
+void ops_mix(struct ops *o, const struct op_mix *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
+             const float *weight, uint32_t ldw, uint32_t n)
+{
+    launch(o, "mixing", mix_kernel, grid_for((uint64_t)p->width * p->out, n), THREADS, 0, *p, dst, ldd, src, lds,
+           weight, ldw, n);
 }
 
 void ops_xielu(struct ops *o, const struct op_xielu *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,

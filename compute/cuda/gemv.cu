@@ -1,8 +1,13 @@
-/* Products of few tokens: bound by the reading of W, so every byte of W is read once, 16 bytes a lane.
+/* Products of few tokens: bound by the reading of W, so every byte of W is read once, 16 bytes a lane, and several vectors of
+ * each row are on their way before the first of them is used.
  *
- * A warp owns ROWS rows. Lane l takes the elements [l * V, l * V + V) of each group of 32 * V, V = elements in 16 bytes:
- * one chain of fused multiply-adds in ascending k for each row and token, and the 32 chains are added in one fixed tree.
- * That order depends on the stored type alone, so the bits do not depend on n, ROWS, TOKENS or where rows are cut. */
+ * A row is summed in spans of SPAN columns. In a span lane l takes the elements [l * V, l * V + V) of each group of 32 * V,
+ * V = elements in 16 bytes: one chain of fused multiply-adds in ascending k for each row and token, and the 32 chains are
+ * added in one fixed tree; the spans' sums are added in ascending order. That order depends on the stored type and the number of
+ * columns alone, so the bits do not depend on n, ROWS, TOKENS, how many warps share a row, or where rows are cut.
+ *
+ * A warp owns ROWS rows of a matrix of one span; of a longer one a block does, whose warps take a span each: a tile of few
+ * long rows keeps as many warps busy as one of many short ones. */
 #include <errno.h>
 
 #include "compute/cuda/launch.cuh"
@@ -12,6 +17,8 @@ namespace
 {
 
 const unsigned THREADS = 128, WARPS = THREADS / 32;
+const unsigned SPLIT_WARPS = 8; /* at most, of a block that shares rows */
+const uint32_t SPAN = 4096;     /* columns: a multiple of 32 V for every V */
 
 struct gemv_args {
     struct weight_rows w;
@@ -26,116 +33,182 @@ FORM_CONSTANT uint32_t lane_elements(uint32_t form)
     return form_scales(form) == FORM_SCALES_INSIDE ? 32 : 16 * form_elements(form) / form_bytes(form);
 }
 
-/* WIDE: x begins at multiples of 16 bytes, so do rows (unless scales lie inside of their blocks), and a scale covers whole
- * vectors. Otherwise element by element, in the same order. */
+template <uint32_t FORM, int ROWS, int TOKENS> struct gemv_rows {
+    const uint8_t *row[ROWS], *scales[ROWS];
+    uint64_t number[ROWS];
+    const float *x[TOKENS];
+};
+
+/* 16 bytes of each row from column k on, with the scale and the zero point there. */
+template <int ROWS> struct gemv_vector {
+    block_in_registers raw[ROWS];
+    float scale[ROWS], zero[ROWS];
+};
+
+template <uint32_t FORM, int ROWS, int TOKENS>
+__device__ __forceinline__ void load_vector(gemv_vector<ROWS> &v, const gemv_args &a,
+                                            const gemv_rows<FORM, ROWS, TOKENS> &w, uint32_t k)
+{
+    constexpr bool GRID = form_scales(FORM) == FORM_SCALES_GRID;
+    constexpr int V = lane_elements(FORM);
+
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        const uint4 four = __ldg((const uint4 *)(w.row[r] + (uint64_t)(k / V) * 16));
+        const uint32_t i = GRID ? k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols) : 0;
+
+        v.raw[r] = block_in_registers{{four.x, four.y, four.z, four.w}};
+        v.scale[r] = GRID ? weight_scale(&a.w, w.scales[r], w.number[r], i) : 1.0f;
+        v.zero[r] = form_zero_pack(FORM) ? weight_zero(&a.w, w.number[r], i) : 0.0f;
+    }
+}
+
+/* acc += the products of the V columns from k on. WIDE: x begins at multiples of 16 bytes, so do rows (unless scales lie inside
+ * of their blocks), and a scale covers whole vectors. Otherwise element by element, in the same order. */
 template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
-__global__ void __launch_bounds__(THREADS) gemv_kernel(const gemv_args a)
+__device__ __forceinline__ void multiply_vector(float (&acc)[ROWS][TOKENS], const gemv_args &a,
+                                                const gemv_rows<FORM, ROWS, TOKENS> &w, const gemv_vector<ROWS> &v,
+                                                uint32_t k)
 {
     constexpr bool GRID = form_scales(FORM) == FORM_SCALES_GRID, INSIDE = form_scales(FORM) == FORM_SCALES_INSIDE;
     constexpr int V = lane_elements(FORM), ELEMENTS = form_elements(FORM), BYTES = form_bytes(FORM);
     constexpr int PART = V < 8 ? V : 8;
-    const uint32_t lane = threadIdx.x % 32;
-    const uint64_t r0 = ((uint64_t)blockIdx.x * WARPS + threadIdx.x / 32) * ROWS;
-    const uint8_t *row[ROWS], *scales[ROWS];
-    const float *x[TOKENS];
-    float acc[ROWS][TOKENS] = {};
 
-    if (r0 >= a.w.rows) return; /* a whole warp */
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) { /* past the end: the last row once more, and thrown away */
-        uint64_t at = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
-
-        row[r] = a.w.data + at * a.w.row_bytes;
-        scales[r] = GRID ? weight_scale_row(&a.w, at) : NULL;
-    }
-#pragma unroll
-    for (int t = 0; t < TOKENS; t++) x[t] = a.x + (uint64_t)(t < (int)a.n ? t : a.n - 1) * a.ldx;
-
-    for (uint32_t k = lane * V; k < a.w.cols; k += 32 * V) {
-        block_in_registers raw[ROWS];
-        float scale[ROWS], zero[ROWS];
-
-        if (WIDE && !INSIDE) {
-#pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-                const uint4 four = __ldg((const uint4 *)(row[r] + (uint64_t)(k / V) * 16));
-
-                raw[r] = block_in_registers{{four.x, four.y, four.z, four.w}};
-                const uint32_t i = GRID ? k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols) : 0;
-                const uint64_t at = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
-                scale[r] = GRID ? weight_scale(&a.w, scales[r], at, i) : 1.0f;
-                zero[r] = form_zero_pack(FORM) ? weight_zero(&a.w, at, i) : 0.0f;
-            }
-        }
 #pragma unroll(INSIDE ? 1 : V / PART)
-        for (int s = 0; s < V; s += PART) {
-            float wide[ROWS][PART];
+    for (int s = 0; s < V; s += PART) {
+        float wide[ROWS][PART];
 
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-                if (WIDE && INSIDE) {
-                    const block_in_memory block = {row[r] + (uint64_t)(k / ELEMENTS) * BYTES};
+        for (int r = 0; r < ROWS; r++) {
+            if (WIDE && INSIDE) {
+                const block_in_memory block = {w.row[r] + (uint64_t)(k / ELEMENTS) * BYTES};
 
 #pragma unroll
-                    for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, block, k % ELEMENTS + s + j);
-                } else if (WIDE) {
+                for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, block, k % ELEMENTS + s + j);
+            } else if (WIDE) {
 #pragma unroll
-                    for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, raw[r], s + j);
-                    if (GRID)
+                for (int j = 0; j < PART; j++) wide[r][j] = form_element(FORM, v.raw[r], s + j);
+                if (GRID)
 #pragma unroll
-                        for (int j = 0; j < PART; j++)
-                            wide[r][j] = (form_zero_pack(FORM) ? wide[r][j] - zero[r] : wide[r][j]) * scale[r];
-                } else {
+                    for (int j = 0; j < PART; j++)
+                        wide[r][j] = (form_zero_pack(FORM) ? wide[r][j] - v.zero[r] : wide[r][j]) * v.scale[r];
+            } else {
 #pragma unroll
-                    for (int j = 0; j < PART; j++) {
-                        uint32_t at = k + s + j;
-                        const uint64_t n = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
-                        float e = at < a.w.cols ? form_load(FORM, row[r], at) : 0.0f;
+                for (int j = 0; j < PART; j++) {
+                    uint32_t at = k + s + j;
+                    float e = at < a.w.cols ? form_load(FORM, w.row[r], at) : 0.0f;
 
-                        if (GRID && at < a.w.cols)
-                            e = (e - weight_zero(&a.w, n, at / a.w.block_cols)) *
-                                weight_scale(&a.w, scales[r], n, at / a.w.block_cols);
-                        wide[r][j] = e;
-                    }
+                    if (GRID && at < a.w.cols)
+                        e = (e - weight_zero(&a.w, w.number[r], at / a.w.block_cols)) *
+                            weight_scale(&a.w, w.scales[r], w.number[r], at / a.w.block_cols);
+                    wide[r][j] = e;
                 }
-            }
-#pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-                float in[PART];
-
-                if (WIDE) {
-#pragma unroll
-                    for (int j = 0; j < PART; j += 4) {
-                        const float4 four = *(const float4 *)(x[t] + k + s + j);
-                        in[j] = four.x, in[j + 1] = four.y, in[j + 2] = four.z, in[j + 3] = four.w;
-                    }
-                } else {
-#pragma unroll
-                    for (int j = 0; j < PART; j++) in[j] = k + s + j < a.w.cols ? x[t][k + s + j] : 0.0f;
-                }
-#pragma unroll
-                for (int r = 0; r < ROWS; r++)
-#pragma unroll
-                    for (int j = 0; j < PART; j++) acc[r][t] = fmaf(wide[r][j], in[j], acc[r][t]);
             }
         }
-    }
-#pragma unroll
-    for (int r = 0; r < ROWS; r++) {
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
-            float sum = warp_sum(acc[r][t]);
+            float in[PART];
 
-            if (lane == 0 && r0 + r < a.w.rows && t < (int)a.n)
-                a.y[(uint64_t)t * a.ldy + r0 + r] = a.bias ? sum + a.bias[r0 + r] : sum;
+            if (WIDE) {
+#pragma unroll
+                for (int j = 0; j < PART; j += 4) {
+                    const float4 four = *(const float4 *)(w.x[t] + k + s + j);
+                    in[j] = four.x, in[j + 1] = four.y, in[j + 2] = four.z, in[j + 3] = four.w;
+                }
+            } else {
+#pragma unroll
+                for (int j = 0; j < PART; j++) in[j] = k + s + j < a.w.cols ? w.x[t][k + s + j] : 0.0f;
+            }
+#pragma unroll
+            for (int r = 0; r < ROWS; r++)
+#pragma unroll
+                for (int j = 0; j < PART; j++) acc[r][t] = fmaf(wide[r][j], in[j], acc[r][t]);
         }
+    }
+}
+
+/* This lane's part of a span's sums. */
+template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
+__device__ __forceinline__ void sum_span(float (&acc)[ROWS][TOKENS], const gemv_args &a,
+                                         const gemv_rows<FORM, ROWS, TOKENS> &w, uint32_t span)
+{
+    constexpr bool INSIDE = form_scales(FORM) == FORM_SCALES_INSIDE;
+    constexpr int V = lane_elements(FORM), STEP = 32 * V;
+    constexpr int AHEAD = WIDE && !INSIDE ? (ROWS * TOKENS > 8 ? 2 : 4) : 1;
+    const uint32_t end = a.w.cols - span * SPAN < SPAN ? a.w.cols : (span + 1) * SPAN;
+
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+#pragma unroll
+        for (int t = 0; t < TOKENS; t++) acc[r][t] = 0.0f;
+    for (uint32_t k0 = span * SPAN + threadIdx.x % 32 * V; k0 < end; k0 += AHEAD * STEP) {
+        gemv_vector<ROWS> v[AHEAD];
+
+        if (WIDE && !INSIDE)
+#pragma unroll
+            for (int u = 0; u < AHEAD; u++)
+                if (k0 + u * STEP < end) load_vector<FORM, ROWS, TOKENS>(v[u], a, w, k0 + u * STEP);
+#pragma unroll
+        for (int u = 0; u < AHEAD; u++)
+            if (k0 + u * STEP < end) multiply_vector<FORM, ROWS, TOKENS, WIDE>(acc, a, w, v[u], k0 + u * STEP);
+    }
+}
+
+template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE, bool SPLIT>
+__global__ void __launch_bounds__(SPLIT ? SPLIT_WARPS * 32 : THREADS) gemv_kernel(const gemv_args a)
+{
+    DYNAMIC_SHARED(sums); /* SPLIT: [spans][ROWS][TOKENS] */
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, spans = (a.w.cols + SPAN - 1) / SPAN;
+    const uint64_t r0 = (SPLIT ? (uint64_t)blockIdx.x : (uint64_t)blockIdx.x * WARPS + warp) * ROWS;
+    gemv_rows<FORM, ROWS, TOKENS> w;
+    float acc[ROWS][TOKENS];
+
+    if (r0 >= a.w.rows) return; /* a whole warp, or a whole block */
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) { /* past the end: the last row once more, and thrown away */
+        w.number[r] = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
+        w.row[r] = a.w.data + w.number[r] * a.w.row_bytes;
+        w.scales[r] = form_scales(FORM) == FORM_SCALES_GRID ? weight_scale_row(&a.w, w.number[r]) : NULL;
+    }
+#pragma unroll
+    for (int t = 0; t < TOKENS; t++) w.x[t] = a.x + (uint64_t)(t < (int)a.n ? t : a.n - 1) * a.ldx;
+    for (uint32_t span = SPLIT ? warp : 0; span < spans; span += SPLIT ? blockDim.x / 32 : 1) {
+        sum_span<FORM, ROWS, TOKENS, WIDE>(acc, a, w, span);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++)
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) {
+                const float sum = warp_sum(acc[r][t]);
+
+                if (SPLIT) {
+                    if (lane == 0) sums[(span * ROWS + r) * TOKENS + t] = sum;
+                } else if (lane == 0 && r0 + r < a.w.rows && t < (int)a.n) {
+                    a.y[(uint64_t)t * a.ldy + r0 + r] = a.bias ? sum + a.bias[r0 + r] : sum;
+                }
+            }
+    }
+    if (!SPLIT) return;
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < ROWS * TOKENS; i += blockDim.x) {
+        const uint32_t r = i / TOKENS, t = i % TOKENS;
+        float sum = sums[i];
+
+        if (r0 + r >= a.w.rows || t >= a.n) continue;
+        for (uint32_t span = 1; span < spans; span++) sum += sums[span * ROWS * TOKENS + i];
+        a.y[(uint64_t)t * a.ldy + r0 + r] = a.bias ? sum + a.bias[r0 + r] : sum;
     }
 }
 
 template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE> void start(struct ops *o, const gemv_args &a)
 {
-    launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE>, dim3(blocks_for(a.w.rows, WARPS * ROWS)),
-           THREADS, 0, a);
+    const unsigned spans = blocks_for(a.w.cols, SPAN);
+
+    if (spans == 1)
+        launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE, false>,
+               dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
+    else
+        launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE, true>, dim3(blocks_for(a.w.rows, ROWS)),
+               32 * (spans < SPLIT_WARPS ? spans : SPLIT_WARPS), spans * ROWS * TOKENS * sizeof(float), a);
 }
 
 template <uint32_t FORM> void start_form(struct ops *o, const gemv_args &a, bool wide)

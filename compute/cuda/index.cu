@@ -28,9 +28,14 @@ struct index_args {
     uint32_t ldq, ldw, ld, first_position;
 };
 
+__host__ __device__ uint32_t blocks_of(const op_index &p, uint32_t position)
+{
+    return p.flags & INDEX_POOLED ? (position + 1) / p.block : position / p.block + 1;
+}
+
 __device__ bool all_chosen(const op_index &p, uint32_t position)
 {
-    return position / p.block + 1 <= p.top;
+    return blocks_of(p, position) <= p.top;
 }
 
 template <uint32_t KV> __global__ void __launch_bounds__(THREADS) score_kernel(const index_args a)
@@ -40,13 +45,15 @@ template <uint32_t KV> __global__ void __launch_bounds__(THREADS) score_kernel(c
     const op_index &p = a.p;
     const uint32_t t = threadIdx.x, j = t % KEYS, half = t / KEYS, i = a.first_position + blockIdx.y,
                    position = a.rows.position[i];
-    const uint32_t base = blockIdx.x * KEYS, each = p.heads / p.groups;
+    const bool pooled = p.flags & INDEX_POOLED;
+    const uint32_t base = blockIdx.x * KEYS, each = p.heads / p.groups,
+                   keys = pooled ? blocks_of(p, position) : position + 1; /* that have a score */
     float *to = a.scores + (uint64_t)blockIdx.y * p.groups * a.ld;
     float sum = 0.0f;
 
-    if (base > position || all_chosen(p, position)) return;
-    if (t < KEYS && base + j <= position) {
-        uint32_t run = a.rows.first[i], place = base + j;
+    if (base >= keys || all_chosen(p, position)) return;
+    if (t < KEYS && base + j < keys) {
+        uint32_t run = a.rows.first[i], place = pooled ? (base + j) * p.block + p.block - 1 : base + j;
 
         while (place >= a.rows.runs[run].length) place -= a.rows.runs[run++].length;
         row_of[j] = a.rows.runs[run].row + place;
@@ -66,7 +73,7 @@ template <uint32_t KV> __global__ void __launch_bounds__(THREADS) score_kernel(c
                 uint32_t k = e / SLICE, d = d0 + e % SLICE;
 
                 ks[k][e % SLICE] =
-                    base + k <= position && d < p.dim ? form_load(KV, a.cache, (uint64_t)row_of[k] * p.dim + d) : 0.0f;
+                    base + k < keys && d < p.dim ? form_load(KV, a.cache, (uint64_t)row_of[k] * p.dim + d) : 0.0f;
             }
             __syncthreads();
             for (uint32_t d = 0; d < SLICE; d++)
@@ -121,7 +128,9 @@ __global__ void __launch_bounds__(THREADS) choose_kernel(const index_args a)
     const op_index &p = a.p;
     const uint32_t t = threadIdx.x, group = blockIdx.x, i = a.first_position + blockIdx.y,
                    position = a.rows.position[i];
-    const uint32_t blocks = position / p.block + 1, each = (blocks + THREADS - 1) / THREADS;
+    const uint32_t block = p.flags & INDEX_POOLED ? 1 : p.block; /* scores of a block */
+    const uint32_t blocks = blocks_of(p, position), last = p.flags & INDEX_POOLED ? blocks - 1 : position,
+                   each = (blocks + THREADS - 1) / THREADS;
     const uint32_t b0 = t * each < blocks ? t * each : blocks, b1 = b0 + each < blocks ? b0 + each : blocks;
     const float *scores = a.scores + ((uint64_t)blockIdx.y * p.groups + group) * a.ld;
     uint32_t *list = a.dst + i * a.ldd + group * (1ull + p.top),
@@ -137,23 +146,23 @@ __global__ void __launch_bounds__(THREADS) choose_kernel(const index_args a)
     for (uint32_t b = b0; b < b1; b++) {
         uint32_t best = 0;
 
-        for (uint32_t k = b * p.block; k <= position && k < (b + 1) * p.block; k++) {
+        for (uint32_t k = b * block; k <= last && k < (b + 1) * block; k++) {
             uint32_t x = order_of(scores[k]);
 
             if (x > best) best = x;
         }
-        orders[(uint64_t)b * p.block] = blocks - b <= p.local ? FIRST : best;
+        orders[(uint64_t)b * block] = blocks - b <= p.local ? FIRST : best;
     }
     for (int bit = 31; bit >= 0; bit--) { /* the largest number that top of them reach */
         uint32_t tried = least | UINT32_C(1) << bit, reach = 0;
 
-        for (uint32_t b = b0; b < b1; b++) reach += orders[(uint64_t)b * p.block] >= tried;
+        for (uint32_t b = b0; b < b1; b++) reach += orders[(uint64_t)b * block] >= tried;
         if (sum_threads(room, reach, &before) >= p.top) least = tried;
     }
     above = equal = 0;
     for (uint32_t b = b0; b < b1; b++) {
-        above += orders[(uint64_t)b * p.block] > least;
-        equal += orders[(uint64_t)b * p.block] == least;
+        above += orders[(uint64_t)b * block] > least;
+        equal += orders[(uint64_t)b * block] == least;
     }
     {
         uint32_t above_before, equal_before, all = sum_threads(room, above, &above_before), left = p.top - all;
@@ -161,7 +170,7 @@ __global__ void __launch_bounds__(THREADS) choose_kernel(const index_args a)
         sum_threads(room, equal, &equal_before);
         n = 1 + above_before + (equal_before < left ? equal_before : left);
         for (uint32_t b = b0; b < b1; b++) {
-            uint32_t x = orders[(uint64_t)b * p.block];
+            uint32_t x = orders[(uint64_t)b * block];
 
             if (x > least || (x == least && equal_before++ < left)) list[n++] = b;
         }
@@ -210,7 +219,7 @@ void ops_index(struct ops *o, const struct op_index *p, uint32_t *dst, uint32_t 
         uint32_t positions = (uint32_t)(r->n - i < at_once ? r->n - i : at_once);
 
         a.first_position = (uint32_t)i;
-        if (r->max_position / p->block + 1 > p->top && !score(o, a, kv_form, dim3(key_blocks, positions))) return;
+        if (blocks_of(*p, r->max_position) > p->top && !score(o, a, kv_form, dim3(key_blocks, positions))) return;
         launch(o, "choice of an index", choose_kernel, dim3(p->groups, positions), THREADS, 0, a);
         if (positions > CUDA_GEMV_TOKENS) backend_pace(o, CUDA_PACE_GEMM);
     }

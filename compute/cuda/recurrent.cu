@@ -113,7 +113,87 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* Softmax of one column as far as its positions have come. */
+struct pooled {
+    float top, sum, x;
+};
+
+__device__ pooled pool_load(const float *set, uint32_t width)
+{
+    return pooled{set[0], set[width], set[2ull * width]};
+}
+
+__device__ void pool_store(float *set, uint32_t width, const pooled &s)
+{
+    set[0] = s.top;
+    set[width] = s.sum;
+    set[2ull * width] = s.x;
+}
+
+__device__ float larger(float a, float b) /* b where one is not a number */
+{
+    return a > b ? a : b;
+}
+
+__device__ pooled pool_add(const pooled &s, float gate, float x)
+{
+    const float top = larger(s.top, gate), keep = expf(s.top - top), e = expf(gate - top);
+
+    return pooled{top, fmaf(s.sum, keep, e), fmaf(s.x, keep, e * x)};
+}
+
+/* A thread a column. */
+__global__ void pool_kernel(const op_pool p, float *dst, uint32_t ldd, const ops_pool_args x, float *states,
+                            uint64_t state_floats, const chain c)
+{
+    const uint32_t ch = blockIdx.x * blockDim.x + threadIdx.x;
+    const uint64_t set = 3ull * p.width, columns = (uint64_t)p.parts * p.width;
+    const bool two = p.parts == 2;
+    const pooled none = {-INFINITY, 0.0f, 0.0f};
+
+    if (ch >= p.width) return;
+    for (uint32_t i = 0; i < c.n; i++) {
+        const uint32_t place = x.positions[i] % p.every;
+        const float *from = c.from[i] == UINT32_MAX ? NULL : states + c.from[i] * state_floats + ch;
+        float *to = states + c.to[i] * state_floats + ch;
+        const float *xi = x.x + (uint64_t)i * x.ldx + ch, *gate = x.gate + (uint64_t)i * x.ldg + ch,
+                    *bias = x.bias + place * columns + ch;
+        pooled before = none, next = none, own = none;
+        float y = 0.0f;
+
+        if (from && two) before = pool_load(place ? from : from + set, p.width);
+        if (from && place && two) next = pool_load(from + set, p.width);
+        if (from && place) own = pool_load(from + (two ? 2 * set : 0), p.width);
+        if (two) {
+            next = pool_add(next, gate[0] + bias[0], xi[0]);
+            pool_store(to, p.width, before);
+            pool_store(to + set, p.width, next);
+        }
+        own = pool_add(own, gate[two ? p.width : 0] + bias[two ? p.width : 0], xi[two ? p.width : 0]);
+        pool_store(to + (two ? 2 * set : 0), p.width, own);
+        if (place + 1 == p.every) {
+            const float top = larger(before.top, own.top), a = expf(before.top - top), b = expf(own.top - top);
+
+            y = fmaf(before.x, a, own.x * b) / fmaf(before.sum, a, own.sum * b);
+        }
+        dst[(uint64_t)i * ldd + ch] = y;
+    }
+}
+
 } /* namespace */
+
+void ops_pool(struct ops *o, const struct op_pool *p, float *dst, uint32_t ldd, const struct ops_pool_args *x,
+              float *states, uint64_t state_floats, const struct ops_chain *c)
+{
+    chain on_device;
+
+    if (!c->n) return;
+    backend_scratch_begin(o);
+    on_device = upload_chain(o, c);
+    if (on_device.n)
+        launch(o, "pooling", pool_kernel, dim3(blocks_for(p->width, 64)), 64, 0, *p, dst, ldd, *x, states, state_floats,
+               on_device);
+}
 
 void ops_conv(struct ops *o, const struct op_conv *p, float *dst, uint32_t ldd, const float *src, uint32_t lds,
               const float *weight, const float *bias, float *states, uint64_t state_floats, const struct ops_chain *c)

@@ -36,7 +36,8 @@ enum build_buffer {
     BUF_BESIDE,  /* rows of a second table, and what is made of them for the layers */
     BUF_STREAMS, /* several residual streams, and what is predicted of them (AltUp) */
     BUF_PREDICTED,
-    BUF_CHOSEN, /* lists of an index */
+    BUF_CHOSEN,  /* lists of an index */
+    BUF_WEIGHTS, /* by which streams are mixed */
     BUFS
 };
 
@@ -128,6 +129,10 @@ uint32_t build_table(struct build *b, const char *name, uint32_t rows, uint32_t 
 uint32_t build_vector(struct build *b, const char *name, uint64_t elements);
 /* Row part of parts rows, for an expert's bias: travels with its tile. */
 uint32_t build_stacked_vector(struct build *b, const char *name, uint32_t part, uint32_t parts, uint64_t elements);
+
+/* A tensor [rows][top] of whole numbers below below, by its whole name, read now: its place in the program's constants. Where
+ * no weights lie in the folder, it is made up. */
+uint64_t build_choices(struct build *b, const char *name, uint32_t rows, uint32_t top, uint32_t below);
 
 /* ---- buffers ---- */
 struct plan_view build_view(struct build *b, enum build_buffer which, uint64_t width,

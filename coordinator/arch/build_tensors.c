@@ -26,6 +26,10 @@ static const struct tensor *scales_of(const struct build *b, const char *name)
         snprintf(scale, sizeof scale, "%s%s", name, ends[i]);
         s = tensors_find(b->t, scale);
     }
+    if (!s && tensors_name_ends(name, ".weight")) { /* DeepSeek V4: NAME.scale beside NAME.weight */
+        snprintf(scale, sizeof scale, "%.*s.scale", (int)(strlen(name) - strlen(".weight")), name);
+        s = tensors_find(b->t, scale);
+    }
     return s;
 }
 
@@ -40,10 +44,17 @@ uint32_t build_model_dtype(struct build *b)
 
 static uint32_t assumed_dtype(struct build *b, const char *name)
 {
-    bool fp8 = b->quant.kind == QUANT_FP8 || (b->quant.kind >= QUANT_COMPRESSED && b->quant.numbers == QUANT_FLOATS);
+    static const char *const products[] = {"_proj.weight", ".w1.weight",   ".w2.weight",
+                                           ".w3.weight",   ".wq_a.weight", "attn.wkv.weight",
+                                           ".wq_b.weight", ".wo_a.weight", ".wo_b.weight"};
+    static const char *const wide[] = {"hc_attn_", "hc_ffn_", "hc_head_", ".ape", ".attn_sink", "ffn.gate.bias"};
+    bool fp8 = b->quant.kind == QUANT_FP8 || (b->quant.kind >= QUANT_COMPRESSED && b->quant.numbers == QUANT_FLOATS),
+         multiplied = false;
 
-    if (fp8 && (b->t->names_known ? scales_of(b, name) != NULL : strstr(name, "_proj.weight") != NULL))
-        return TENSOR_F8_E4M3;
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) /* DeepSeek V4's, whatever the others' type */
+        if (strstr(name, wide[i])) return TENSOR_F32;
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) multiplied |= strstr(name, products[i]) != NULL;
+    if (fp8 && (b->t->names_known ? scales_of(b, name) != NULL : multiplied)) return TENSOR_F8_E4M3;
     return build_model_dtype(b);
 }
 
@@ -263,6 +274,40 @@ uint32_t build_put_matrix(struct build *b, const struct plan_matrix *m, const ch
     return program_matrix(b->p, m, name);
 }
 
+/* Two numbers e2m1 in each byte of a tensor of I8, with scales that are powers of two beside it, among weights in FP8
+ * (DeepSeek V4's experts): MXFP4 in all but its names. Where shapes are not known, config.json says which are such. */
+static bool is_fp4(const struct build *b, const char *full)
+{
+    const struct tensor *t = tensors_find(b->t, full), *s = scales_of(b, full);
+
+    if (b->quant.kind != QUANT_FP8) return false;
+    if (t && t->dims) return s && t->dtype == TENSOR_I8 && s->dtype == TENSOR_F8_E8M0;
+    return b->t->assumed && b->quant.fp4_experts && strstr(full, ".experts.");
+}
+
+static uint32_t add_fp4(struct build *b, const char *full, uint64_t rows, uint64_t cols)
+{
+    const uint32_t each = form_elements(FORM_MXFP4);
+    uint64_t shape[2] = {rows, cols / 2}, scales[2] = {rows, cols / each};
+    struct plan_matrix m = {.rows = rows, .cols = cols, .form = FORM_MXFP4};
+    const struct tensor *t = build_tensor(b, full, TENSOR_I8, shape, 2);
+    char name[BUILD_NAME_BYTES];
+
+    if (!t) return 0;
+    if (cols % each || !same_shape(t, shape, 2)) build_shape_fault(b, t, shape, 2);
+    if (!build_ok(b)) return 0;
+    m.row_bytes = form_row_bytes(m.form, cols);
+    m.file_off = t->offset;
+    m.file = build_file_of(b, t);
+    snprintf(name, sizeof name, "%.*s.scale", (int)(strlen(full) - strlen(".weight")), full);
+    if (b->t->assumed) build_tensor(b, name, TENSOR_F8_E8M0, scales, 2);
+    build_scales(b, &m, full, 0, 1);
+    if (build_ok(b) && (m.block_rows != 1 || m.block_cols != each))
+        build_fault(b, "%s: tensor %s: scales of %u x %u numbers are not supported: 1 x %u are",
+                    tensors_path(b->t, tensors_find(b->t, full)), full, m.block_rows, m.block_cols, each);
+    return build_ok(b) ? build_put_matrix(b, &m, full) : 0;
+}
+
 /* *times: of the whole matrix, 0: none. NULL: the caller cannot multiply by it. */
 static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uint32_t parts, uint64_t rows,
                            uint64_t cols, float *times)
@@ -274,6 +319,7 @@ static uint32_t add_matrix(struct build *b, const char *full, uint32_t part, uin
     const char *name;
 
     if (parts == 1 && build_packed(b, full, rows, cols, &packed)) return packed;
+    if (parts == 1 && is_fp4(b, full)) return add_fp4(b, full, rows, cols);
     t = build_tensor(b, full, TENSOR_DTYPES, shape + (3 - dims), dims);
     if (!t) return 0;
     name = tensor_stored_name(t); /* stays where it is; t does not where tensors are added */

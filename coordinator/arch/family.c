@@ -54,6 +54,7 @@ static const struct family families[] = {
     {"DeepseekV2ForCausalLM", "deepseek_v2", family_deepseek_v2},
     {"DeepseekV3ForCausalLM", "deepseek_v3", family_deepseek_v3},
     {"DeepseekV32ForCausalLM", "deepseek_v32", family_deepseek_v32},
+    {"DeepseekV4ForCausalLM", "deepseek_v4", family_deepseek_v4},
     {"GlmMoeDsaForCausalLM", "glm_moe_dsa", family_glm_moe_dsa},
     {"GptOssForCausalLM", "gpt_oss", family_gpt_oss},
     {"Llama4ForCausalLM", "llama4_text", family_llama4},

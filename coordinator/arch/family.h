@@ -73,6 +73,7 @@ void family_glm4_moe(struct build *b);
 void family_deepseek_v2(struct build *b);
 void family_deepseek_v3(struct build *b);
 void family_deepseek_v32(struct build *b);
+void family_deepseek_v4(struct build *b);
 void family_glm_moe_dsa(struct build *b);
 void family_gpt_oss(struct build *b);
 void family_llama4(struct build *b);

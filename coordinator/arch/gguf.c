@@ -14,21 +14,24 @@
 #define KEY_BYTES     256
 #define LAYERS_LOOKED 8u /* of these, one has what most have */
 #define LAYERS_MOST   10000u
-#define FACTORS_MOST  65536u /* of a rotary table */
 
 static const struct gguf_family *const families[] = {
-    &gguf_llama,      &gguf_mistral3,    &gguf_qwen2,        &gguf_qwen2_vl,       &gguf_qwen3,
-    &gguf_qwen3_vl,   &gguf_gemma,       &gguf_gemma2,       &gguf_gemma3,         &gguf_minimax_m2,
-    &gguf_qwen2_moe,  &gguf_qwen3_moe,   &gguf_qwen3_vl_moe, &gguf_chatglm,        &gguf_glm4,
-    &gguf_glm4_moe,   &gguf_phi3,        &gguf_granite,      &gguf_granite_moe,    &gguf_olmo2,
-    &gguf_olmoe,      &gguf_cohere,      &gguf_cohere2,      &gguf_starcoder2,     &gguf_stablelm,
-    &gguf_smollm3,    &gguf_ernie45,     &gguf_seed_oss,     &gguf_exaone4,        &gguf_gpt_oss,
-    &gguf_internlm2,  &gguf_baichuan,    &gguf_llama4,       &gguf_qwen1,          &gguf_deepseek2,
-    &gguf_qwen3_next, &gguf_qwen35,      &gguf_qwen35_moe,   &gguf_dots1,          &gguf_ernie45_moe,
-    &gguf_afmoe,      &gguf_cohere2_moe, &gguf_exaone_moe,   &gguf_hy_v3,          &gguf_hunyuan_moe,
-    &gguf_gpt2,       &gguf_starcoder,   &gguf_gpt_neox,     &gguf_falcon,         &gguf_bloom,
-    &gguf_mpt,        &gguf_phi2,        &gguf_lfm2,         &gguf_lfm2_moe,       &gguf_granite_hybrid,
-    &gguf_falcon_h1,  &gguf_mamba2,      &gguf_nemotron_h,   &gguf_nemotron_h_moe, &gguf_gemma4,
+    &gguf_llama,      &gguf_mistral3,      &gguf_qwen2,        &gguf_qwen2_vl,       &gguf_qwen3,
+    &gguf_qwen3_vl,   &gguf_gemma,         &gguf_gemma2,       &gguf_gemma3,         &gguf_minimax_m2,
+    &gguf_qwen2_moe,  &gguf_qwen3_moe,     &gguf_qwen3_vl_moe, &gguf_chatglm,        &gguf_glm4,
+    &gguf_glm4_moe,   &gguf_phi3,          &gguf_granite,      &gguf_granite_moe,    &gguf_olmo2,
+    &gguf_olmoe,      &gguf_cohere,        &gguf_cohere2,      &gguf_starcoder2,     &gguf_stablelm,
+    &gguf_smollm3,    &gguf_ernie45,       &gguf_seed_oss,     &gguf_exaone4,        &gguf_gpt_oss,
+    &gguf_internlm2,  &gguf_baichuan,      &gguf_llama4,       &gguf_qwen1,          &gguf_deepseek2,
+    &gguf_qwen3_next, &gguf_qwen35,        &gguf_qwen35_moe,   &gguf_dots1,          &gguf_ernie45_moe,
+    &gguf_afmoe,      &gguf_cohere2_moe,   &gguf_exaone_moe,   &gguf_hy_v3,          &gguf_hunyuan_moe,
+    &gguf_gpt2,       &gguf_starcoder,     &gguf_gpt_neox,     &gguf_falcon,         &gguf_bloom,
+    &gguf_mpt,        &gguf_phi2,          &gguf_lfm2,         &gguf_lfm2_moe,       &gguf_granite_hybrid,
+    &gguf_falcon_h1,  &gguf_mamba2,        &gguf_nemotron_h,   &gguf_nemotron_h_moe, &gguf_gemma4,
+    &gguf_mistral4,   &gguf_deepseek32,    &gguf_glm_dsa,      &gguf_olmo,           &gguf_arcee,
+    &gguf_nemotron,   &gguf_apertus,       &gguf_jamba,        &gguf_kimi_linear,    &gguf_minimax_m3,
+    &gguf_step35,     &gguf_mimo2,         &gguf_gemma3n,      &gguf_phimoe,         &gguf_minicpm,
+    &gguf_minicpm3,   &gguf_hunyuan_dense,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -92,18 +95,6 @@ bool gguf_value_int(struct gguf_values *v, const char *key, uint64_t *out)
     return true;
 }
 
-/* The shortest decimal fraction that is rounded to this float32. */
-static double meant(double x)
-{
-    char text[40];
-
-    for (int digits = 1; digits < 10; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
-        if ((float)strtod(text, NULL) == (float)x) return strtod(text, NULL);
-    }
-    return x;
-}
-
 bool gguf_value_real(struct gguf_values *v, const char *key, double *out)
 {
     const struct gguf_value *x = single(v, key);
@@ -113,7 +104,7 @@ bool gguf_value_real(struct gguf_values *v, const char *key, double *out)
         gguf_refuse(v, key, "a finite number was expected: the file was made by a program that errs");
         return false;
     }
-    *out = x->type == GGUF_F32 ? meant(gguf_float(x, 0)) : gguf_float(x, 0);
+    *out = x->type == GGUF_F32 ? gguf_meant(gguf_float(x, 0)) : gguf_float(x, 0);
     return true;
 }
 
@@ -231,7 +222,10 @@ static void attention(struct gguf_values *v)
 {
     uint64_t value;
 
-    v->heads = gguf_value_needed(v, "attention.head_count");
+    if (v->family->by_layer && gguf_ask(v, "attention.head_count"))
+        v->heads = gguf_layer_int(v, "attention.head_count", 0);
+    else
+        v->heads = gguf_value_needed(v, "attention.head_count");
     v->kv_heads = v->heads;
     if (v->family->by_layer)
         v->kv_heads = gguf_layer_int(v, "attention.head_count_kv", 0);
@@ -320,125 +314,6 @@ static void experts(struct gguf_values *v)
     gguf_set_int(v, "num_experts_per_tok", gguf_value_needed(v, "expert_used_count"));
     v->expert_inter = expert_width(v);
     gguf_set_int(v, "moe_intermediate_size", v->expert_inter);
-}
-
-/* ---- rotary tables ---- */
-
-/* What a tensor of factors holds, as a list; NULL: there is none, or its bytes are not there yet. */
-static json_t *factors(struct gguf_values *v, const char *name)
-{
-    const struct gguf_tensor *t = gguf_tensor(v->g, name);
-    json_t *list = json_array();
-    float *x = NULL;
-    size_t n = 0;
-
-    if (!t || v->e->code || !gguf_tensor_is_there(v->g, t) || gguf_read_floats(&x, &n, v->g, t, FACTORS_MOST, v->e)) {
-        json_decref(list);
-        return NULL;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(x[i]) || json_array_append_new(list, json_real((double)x[i]))) break;
-    free(x);
-    if (json_array_size(list) == n) return list;
-    error_set(v->e, EINVAL, "%s: tensor %s: it holds what is no number: the file is damaged, download it again",
-              v->g->files[0].path, name);
-    json_decref(list);
-    return NULL;
-}
-
-/* Llama 3's rule is stored as what it makes of the frequencies: factors that divide them. */
-static json_t *divided(struct gguf_values *v)
-{
-    json_t *list = factors(v, "rope_freqs.weight"), *o;
-
-    if (!list) return NULL;
-    o = json_pack("{s:s,s:O,s:o,s:f,s:f}", "rope_type", "longrope", "long_factor", list, "short_factor", list,
-                  "attention_factor", 1.0, "factor", 1.0);
-    return o;
-}
-
-static json_t *longrope(struct gguf_values *v)
-{
-    json_t *longer = factors(v, "rope_factors_long.weight"), *shorter = factors(v, "rope_factors_short.weight"), *o;
-    double scale;
-
-    if (!longer || !shorter) {
-        json_decref(longer);
-        json_decref(shorter);
-        return NULL;
-    }
-    o = json_pack("{s:s,s:o,s:o}", "rope_type", "longrope", "long_factor", longer, "short_factor", shorter);
-    if (gguf_value_real(v, "rope.scaling.attn_factor", &scale))
-        json_object_set_new(o, "attention_factor", json_real(scale));
-    return o;
-}
-
-static void copy_real(struct gguf_values *v, json_t *o, const char *key, const char *field, double times)
-{
-    double x;
-
-    if (gguf_value_real(v, key, &x)) json_object_set_new(o, field, json_real(times == 1 ? x : meant(x * times)));
-}
-
-static json_t *yarn(struct gguf_values *v)
-{
-    json_t *o = json_pack("{s:s}", "rope_type", "yarn");
-    uint64_t original;
-
-    copy_real(v, o, "rope.scaling.factor", "factor", 1);
-    copy_real(v, o, "rope.scaling.attn_factor", "attention_factor", 1);
-    copy_real(v, o, "rope.scaling.yarn_attn_factor", "attention_factor", 1);
-    copy_real(v, o, "rope.scaling.yarn_beta_fast", "beta_fast", 1);
-    copy_real(v, o, "rope.scaling.yarn_beta_slow", "beta_slow", 1);
-    /* DeepSeek's, stored as what it is multiplied with */
-    copy_real(v, o, "rope.scaling.yarn_log_multiplier", "mscale", 10);
-    copy_real(v, o, "rope.scaling.yarn_log_multiplier", "mscale_all_dim", 10);
-    if (gguf_value_int(v, "rope.scaling.original_context_length", &original))
-        json_object_set_new(o, "original_max_position_embeddings", json_integer((json_int_t)original));
-    return o;
-}
-
-static json_t *scaling(struct gguf_values *v)
-{
-    char key[KEY_BYTES];
-    const char *type = "none";
-    double factor = 1;
-    size_t bytes;
-
-    if (gguf_tensor(v->g, "rope_freqs.weight")) return divided(v);
-    if (gguf_tensor(v->g, "rope_factors_long.weight")) return longrope(v);
-    gguf_string(v->g, full_key(v, key, "rope.scaling.type"), &type, &bytes, v->e);
-    gguf_value_real(v, "rope.scaling.factor", &factor);
-    if (!strcmp(type, "none") && gguf_value_real(v, "rope.scale_linear", &factor)) type = "linear"; /* files of 2023 */
-    if (!strcmp(type, "yarn")) return yarn(v);
-    if (!strcmp(type, "linear"))
-        return factor == 1 ? NULL : json_pack("{s:s,s:f}", "rope_type", type, "factor", factor);
-    if (strcmp(type, "none") && strcmp(type, "longrope"))
-        gguf_refuse(v, "rope.scaling.type", "\"%.40s\" is not known; none, linear, yarn and longrope are", type);
-    return NULL;
-}
-
-static void rotary(struct gguf_values *v)
-{
-    json_t *rules = scaling(v);
-    uint64_t original;
-
-    v->rope_dim = v->head_dim;
-    gguf_value_int(v, "rope.dimension_count", &v->rope_dim);
-    gguf_field_real(v, "rope.freq_base", "rope_theta", 10000);
-    if (rules) gguf_set(v, "rope_scaling", rules);
-    if (gguf_value_int(v, "rope.scaling.original_context_length", &original))
-        gguf_set_int(v, "original_max_position_embeddings", original);
-    if (v->family->latent || !v->head_dim) return;
-    if (v->rope_dim > v->head_dim || (v->rope_dim != v->head_dim && !v->family->partial))
-        gguf_refuse(v, "rope.dimension_count",
-                    "%" PRIu64 " of %" PRIu64 " columns, which this architecture does not have", v->rope_dim,
-                    v->head_dim);
-    /* a share of which the whole number of columns is this one */
-    if (v->rope_dim < v->head_dim)
-        gguf_set_real(v, "partial_rotary_factor", ((double)v->rope_dim + 0.5) / (double)v->head_dim);
-    else
-        gguf_set_real(v, "partial_rotary_factor", 1);
 }
 
 /* ---- what the file says and nobody asked for ---- */
@@ -542,7 +417,7 @@ static int make_config(struct config *c, struct gguf_values *v)
     attention(v);
     norms(v);
     experts(v);
-    rotary(v);
+    gguf_rotary(v);
     if (v->family->config && !v->e->code) v->family->config(v);
     gguf_field_flag(v, "attention.causal", "is_causal", true);
     refuse_unasked(v);

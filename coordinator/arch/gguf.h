@@ -4,6 +4,7 @@
  *                     converter changed, and what llama.cpp knows of the architecture without being told
  *   gguf.c            general.architecture -> family; values -> a config, in the words of config.json
  *   gguf_layers.c     values with an entry for each layer
+ *   gguf_rope.c       and those of rotation
  *   gguf_map.c        tensors under the names that the family asks for: renamed, sliced, with their dimensions turned
  *   gguf_tell.c       the way back: the values that a file would have, out of the same functions
  *   gguf_make.c       and the tensors, out of the same names: what a folder is as a file (gguf_make.h)
@@ -30,6 +31,7 @@ enum gguf_how {
     GGUF_HALF,    /* the same, of a layer that has not both halves in an attn_kv_b */
     GGUF_QKV,     /* rows of q, k and v under three names: the one given, of q, with q's letter changed */
     GGUF_BY_HEAD, /* row h is NAME.norms.h */
+    GGUF_BY_ITEM, /* [a][b][c] as the matrices NAME.i, [b][c]; of those that stand once alone */
     GGUF_IGNORED
 };
 
@@ -46,6 +48,9 @@ struct gguf_family {
     const char *const *also;       /* further classes of which folders become files of it, ended by a NULL; or NULL */
     const struct gguf_name *names; /* of tensors of a layer, before the usual ones of Llama; ended by a NULL */
     const struct gguf_name *top;   /* of tensors that stand once, beside the usual three; ended by a NULL, or NULL */
+    /* Values, under these keys, that are tensors in folders: a list of float32 with one for each layer, or one for all of them;
+     * ended by a NULL, or NULL. */
+    const struct gguf_name *numbers;
     /* NULL: "model.", "layers", "embed_tokens", "norm", "lm_head" */
     const char *prefix, *layers, *embed, *norm, *head;
     struct tensors_changes changes;
@@ -55,8 +60,9 @@ struct gguf_family {
     bool scans;   /* Mamba-2: a number of a head is a row of one there, and its norm has a row for each group */
     bool
         by_layer; /* keys' heads, columns of heads and of the feed forward differ by layer: the family reads them itself */
-    bool unwritten; /* folders do not become files of it */
-    bool turned;    /* in the folder, matrices of layers are stored [in][out] */
+    bool unwritten;                                         /* folders do not become files of it */
+    enum { GGUF_ANY, GGUF_DENSE, GGUF_EXPERTS } written_of; /* which folders do, of a class with two architectures */
+    bool turned;                                            /* in the folder, matrices of layers are stored [in][out] */
     /* What differs from the fields that all have; NULL: nothing does. */
     void (*config)(struct gguf_values *v);
 };
@@ -107,6 +113,8 @@ const struct gguf_value *gguf_ask(struct gguf_values *v, const char *key);
 bool gguf_value_int(struct gguf_values *v, const char *key, uint64_t *out);
 /* A float32 as the decimal fraction that it was rounded from. */
 bool gguf_value_real(struct gguf_values *v, const char *key, double *out);
+/* The shortest decimal fraction that is rounded to this float32. */
+double gguf_meant(double x);
 bool gguf_value_flag(struct gguf_values *v, const char *key, bool *out);
 /* The same straight into a field; otherwise where it is not there. */
 void gguf_field_int(struct gguf_values *v, const char *key, const char *field, uint64_t otherwise);
@@ -133,20 +141,38 @@ uint64_t gguf_mixed_int(struct gguf_values *v, const char *key, const char *nobo
 uint64_t gguf_layer_int(struct gguf_values *v, const char *key, uint64_t layer);
 /* Has this layer an entry above 0 in such a list? */
 bool gguf_mixed_has(struct gguf_values *v, const char *key, uint64_t layer);
+/* Has layer i such a tensor, "attn_q.bias"? */
+bool gguf_this_layer_has(const struct gguf_values *v, uint64_t layer, const char *name);
+/* field: a list that says of each layer whether it has such a tensor, yes or no. */
+void gguf_layers_having(struct gguf_values *v, const char *name, const char *field, const char *yes, const char *no);
+/* field: a list of what the key has for each layer, above 0; nothing where the key is not there. */
+void gguf_layer_reals(struct gguf_values *v, const char *key, const char *field);
 /* layer_types of a family that is mixed: by the list of heads of keys, layers without any are called other. */
 void gguf_mixed_layers(struct gguf_values *v, const char *other);
 /* sliding_window, or none where there is none or 0. */
 void gguf_window(struct gguf_values *v);
+/* Without rules of rotation in the file there are none, whatever the class has. */
+void gguf_plain_rotary(struct gguf_values *v);
+/* llama_4_scaling_beta by attention.temperature_scale, where q grows with the position. length_key: of a value that says from
+ * which on; NULL: there is none. false: q does not grow. */
+bool gguf_tuning(struct gguf_values *v, const char *length_key);
+/* yarn_log_multiplier is mscale_all_dim itself here, and not a tenth of it. */
+void gguf_whole_log_multiplier(struct gguf_values *v);
 void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The value of a file that is made, unless it was told before; nothing where values are read. */
 void gguf_tell_int(struct gguf_values *v, const char *key, uint64_t x);
 void gguf_tell_real(struct gguf_values *v, const char *key, double x);
 void gguf_tell_flag(struct gguf_values *v, const char *key, bool x);
+void gguf_tell_ints(struct gguf_values *v, const char *key, const uint32_t *x,
+                    uint64_t n); /* NULL: no memory for them */
+void gguf_tell_flags(struct gguf_values *v, const char *key, const uint8_t *x,
+                     uint64_t n); /* NULL: no memory for them */
 /* The same of a field of the config, where that gives one. */
 void gguf_tell_field(struct gguf_values *v, const char *key, const char *field);
 
-/* How files of DeepSeek's kind of experts say what they do (deepseek.c). */
+/* Sizes of latent attention, and how files of DeepSeek's kind of experts say what they do (deepseek.c). */
+void gguf_latent_sizes(struct gguf_values *v);
 void gguf_deepseek_experts(struct gguf_values *v);
 
 extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen2_vl, gguf_qwen3, gguf_qwen3_vl,
@@ -156,4 +182,7 @@ extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen
     gguf_dots1, gguf_ernie45_moe, gguf_afmoe, gguf_cohere2_moe, gguf_exaone_moe, gguf_hy_v3, gguf_hunyuan_moe,
     gguf_gpt_oss, gguf_internlm2, gguf_baichuan, gguf_llama4, gguf_qwen1, gguf_deepseek2, gguf_qwen3_next, gguf_qwen35,
     gguf_qwen35_moe, gguf_gpt2, gguf_starcoder, gguf_gpt_neox, gguf_falcon, gguf_bloom, gguf_mpt, gguf_phi2, gguf_lfm2,
-    gguf_lfm2_moe, gguf_granite_hybrid, gguf_falcon_h1, gguf_mamba2, gguf_nemotron_h, gguf_nemotron_h_moe, gguf_gemma4;
+    gguf_lfm2_moe, gguf_granite_hybrid, gguf_falcon_h1, gguf_mamba2, gguf_nemotron_h, gguf_nemotron_h_moe, gguf_gemma4,
+    gguf_mistral4, gguf_deepseek32, gguf_glm_dsa, gguf_olmo, gguf_arcee, gguf_nemotron, gguf_apertus, gguf_jamba,
+    gguf_kimi_linear, gguf_minimax_m3, gguf_step35, gguf_mimo2, gguf_gemma3n, gguf_phimoe, gguf_minicpm, gguf_minicpm3,
+    gguf_hunyuan_dense;

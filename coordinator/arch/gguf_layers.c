@@ -11,12 +11,12 @@ void gguf_layer_types(struct gguf_values *v, const char *sliding, uint64_t other
 
     gguf_tell_pattern(v, key, otherwise);
     if (x && !x->array) gguf_value_int(v, key, &otherwise);
-    if (x && x->array && (!gguf_is_kind(x, GGUF_BOOLS) || x->count < v->layers)) {
+    if (x && x->array && ((!gguf_is_kind(x, GGUF_BOOLS) && !gguf_is_kind(x, GGUF_INTS)) || x->count < v->layers)) {
         gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no booleans", x->count, v->layers);
         x = NULL;
     }
     for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
-        bool slides = x && x->array ? gguf_truth(x, i) : otherwise && (i + 1) % otherwise;
+        bool slides = x && x->array ? gguf_int(x, i) != 0 : otherwise && (i + 1) % otherwise;
 
         if (json_array_append_new(list, json_string(slides ? sliding : "full_attention"))) break;
     }
@@ -83,4 +83,40 @@ void gguf_mixed_layers(struct gguf_values *v, const char *other)
     for (uint64_t i = 0; i < v->layers && x && !v->e->code; i++)
         if (json_array_append_new(list, json_string(gguf_int(x, i) ? "full_attention" : other))) break;
     gguf_set(v, "layer_types", list);
+}
+
+bool gguf_this_layer_has(const struct gguf_values *v, uint64_t layer, const char *name)
+{
+    char full[128];
+
+    snprintf(full, sizeof full, "blk.%" PRIu64 ".%s", layer, name);
+    return gguf_tensor(v->g, full);
+}
+
+void gguf_layers_having(struct gguf_values *v, const char *name, const char *field, const char *yes, const char *no)
+{
+    json_t *list = json_array();
+
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++)
+        if (json_array_append_new(list, json_string(gguf_this_layer_has(v, i, name) ? yes : no))) break;
+    gguf_set(v, field, list);
+}
+
+void gguf_layer_reals(struct gguf_values *v, const char *key, const char *field)
+{
+    const struct gguf_value *x = gguf_ask(v, key);
+    json_t *list;
+
+    if (!x) return;
+    if (!gguf_is_kind(x, GGUF_FLOATS) || (x->array && x->count < v->layers)) {
+        gguf_refuse(v, key, "%" PRIu64 " entries for %" PRIu64 " layers, or no numbers", x->count, v->layers);
+        return;
+    }
+    list = json_array();
+    for (uint64_t i = 0; i < v->layers; i++) {
+        double n = gguf_float(x, x->array ? i : 0);
+
+        if (json_array_append_new(list, json_real(n > 0 ? gguf_meant(n) : 0))) break;
+    }
+    gguf_set(v, field, list);
 }

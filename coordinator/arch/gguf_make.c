@@ -80,14 +80,19 @@ static bool means_the_same(const struct gguf_family *f, const struct family *fol
     return false;
 }
 
-static const struct gguf_family *family_of(const struct config *c, struct error *e)
+static bool is_written(const struct gguf_family *f, bool experts)
+{
+    return !f->unwritten && (f->written_of == GGUF_ANY || (f->written_of == GGUF_EXPERTS) == experts);
+}
+
+static const struct gguf_family *family_of(const struct config *c, bool experts, struct error *e)
 {
     struct family_notice says;
     const struct family *folder = family_find(c, &says, e);
     const struct gguf_family *f = NULL;
 
     for (size_t i = 0; folder && (f = gguf_family_at(i)); i++)
-        if (!f->unwritten && means_the_same(f, folder)) return f;
+        if (is_written(f, experts) && means_the_same(f, folder)) return f;
     if (folder)
         error_set(
             e, ENOTSUP,
@@ -306,7 +311,7 @@ int gguf_make(struct gguf_made *out, const struct source *s, const struct model 
         break;
     }
     if (k.p->experts.count) out->experts = plan_experts(k.p)[0].experts;
-    k.f = g ? gguf_family_of(g, e) : family_of(k.c, e);
+    k.f = g ? gguf_family_of(g, e) : family_of(k.c, out->experts, e);
     if (!k.f) return -e->code;
     out->architecture = k.f->architecture;
     rc = g ? make_of_gguf(&k, g) : make_of_folder(&k, m);

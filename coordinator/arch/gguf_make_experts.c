@@ -11,6 +11,8 @@
 enum kind { GATE, UP, DOWN };
 static const char *const kinds[] = {[GATE] = "ffn_gate_exps", [UP] = "ffn_up_exps", [DOWN] = "ffn_down_exps"};
 
+static const char both[] = "ffn_gate_up_exps";
+
 static uint64_t key_of(uint32_t file, uint64_t offset)
 {
     return (uint64_t)file << 48 | offset;
@@ -53,11 +55,17 @@ static uint64_t element_bytes(uint32_t form)
     return form == FORM_F32 ? 4 : 2;
 }
 
+/* Is it one of two kinds in a matrix? */
+static bool is_half(const struct plan_experts *x, enum kind kind)
+{
+    return x->fused && x->fused != EXPERTS_UNGATED && kind != DOWN;
+}
+
 /* Rows of one expert's matrix of a kind. */
 static struct gguf_part part_of(const struct experts *s, const struct plan_matrix *m, enum kind kind)
 {
     const struct plan_experts *x = s->x;
-    bool half = x->fused && kind != DOWN;
+    bool half = is_half(x, kind);
     uint64_t rows = kind == DOWN ? x->hidden : x->inter, cols = kind == DOWN ? x->inter : x->hidden;
     uint64_t stored = x->transposed ? m->cols : cols, first = 0; /* elements from one stored row to the next */
     struct gguf_part p = {.file = s->file[m->file], .offset = m->file_off, .rows = rows};
@@ -76,11 +84,22 @@ static struct gguf_part part_of(const struct experts *s, const struct plan_matri
     return p;
 }
 
+/* Does the family have gate and up in one stack, gate's rows first? */
+static bool stacks_both(const struct gguf_making *k)
+{
+    for (const struct gguf_name *x = k->f->names; x && x->stored; x++)
+        if (!strcmp(x->stored, both)) return true;
+    return false;
+}
+
+/* kind GATE: up too, where the family has them in one stack. */
 static int add_kind(struct gguf_making *k, const struct experts *s, enum kind kind)
 {
     const struct plan_experts *x = s->x;
     const struct plan_matrix *m = matrix_of(k, s, 0, kind);
-    uint64_t dims[3] = {kind == DOWN ? x->inter : x->hidden, kind == DOWN ? x->hidden : x->inter, x->experts};
+    bool two = kind == GATE && stacks_both(k);
+    uint64_t dims[3] = {kind == DOWN ? x->inter : x->hidden, kind == DOWN ? x->hidden : (two + 1) * x->inter,
+                        x->experts};
     uint32_t form = m->form;
     char name[NAME_BYTES];
 
@@ -90,7 +109,7 @@ static int add_kind(struct gguf_making *k, const struct experts *s, enum kind ki
             "%s: its experts are stored as %s: only F32, F16 and BF16 become another form here, what has few "
             "bits already would lose more of them: take the folder in BF16",
             k->t->folder, form_name(form));
-    snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)s->layer, kinds[kind]);
+    snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)s->layer, two ? both : kinds[kind]);
     if (!gguf_making_add(k, name, dims, 3, form)) return -k->e->code;
     for (uint32_t e = 0; e < x->experts; e++) {
         m = matrix_of(k, s, e, kind);
@@ -98,6 +117,7 @@ static int add_kind(struct gguf_making *k, const struct experts *s, enum kind ki
             return error_set(k->e, ENOTSUP, "%s: experts of layer %llu are stored in several forms", k->t->folder,
                              (unsigned long long)s->layer);
         if (!gguf_making_part(k, part_of(s, m, kind))) break;
+        if (two && !gguf_making_part(k, part_of(s, matrix_of(k, s, e, UP), UP))) break;
     }
     return -k->e->code;
 }
@@ -108,7 +128,7 @@ static int add_biases(struct gguf_making *k, const struct experts *s, enum kind 
     uint32_t n = plan_expert_matrices(x), i = x->fused ? kind == DOWN : (uint32_t)kind;
     const struct plan_vector *v = &plan_vectors(k->p)[x->bias0 + i];
     uint64_t dims[2] = {kind == DOWN ? x->hidden : x->inter, x->experts};
-    bool half = x->fused && kind != DOWN;
+    bool half = is_half(x, kind);
     char name[NAME_BYTES];
 
     snprintf(name, sizeof name, "blk.%llu.%s.bias", (unsigned long long)s->layer, kinds[kind]);
@@ -145,7 +165,8 @@ static int add_table(struct gguf_making *k, const struct experts *s)
     int rc = 0;
 
     note_places(k, s);
-    for (enum kind kind = GATE; kind <= DOWN && !rc; kind++) {
+    for (enum kind kind = s->x->fused == EXPERTS_UNGATED ? UP : GATE; kind <= DOWN && !rc; kind++) {
+        if (kind == UP && stacks_both(k)) continue;
         rc = add_kind(k, s, kind);
         if (!rc && s->x->biased) rc = add_biases(k, s, kind);
     }

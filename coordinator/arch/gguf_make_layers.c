@@ -25,7 +25,8 @@ static const char *stored_name(const struct gguf_making *k, const char *stem, si
 /* A name that the family's program has without a suffix has one there, or none either. */
 static const char *bare_suffix(const char *stored)
 {
-    static const char *const suffixes[][2] = {{"exp_probs_b", ".bias"}, {"attn_sinks", ".weight"}, {"ssm_dt", ".bias"}};
+    static const char *const suffixes[][2] = {
+        {"exp_probs_b", ".bias"}, {"attn_sinks", ".weight"}, {"ssm_dt", ".bias"}, {"layer_output_scale", ".weight"}};
 
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (!strcmp(suffixes[i][0], stored)) return suffixes[i][1];

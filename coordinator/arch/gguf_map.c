@@ -165,6 +165,27 @@ static int add_by_head(const struct mapping *m, const struct gguf_tensor *t, con
     return rc;
 }
 
+/* name is NAME + suffix. */
+static int add_by_item(const struct mapping *m, const struct gguf_tensor *t, const char *stem, const char *suffix)
+{
+    char name[NAME_BYTES + ITEM_BYTES];
+    uint64_t shape[GGUF_DIMS], items = t->n_dims == 3 ? t->dims[2] : 0;
+    int rc = !items || items > HEADS_MOST || !t->bytes ? shape_fault(m, t, "no stack of matrices") : 0;
+
+    for (uint64_t i = 0; i < items && !rc; i++) {
+        struct tensor x = gguf_tensor_plain(t, shape);
+
+        snprintf(name, sizeof name, "%s.%" PRIu64 "%s", stem, i, suffix);
+        x.bytes = t->bytes / items;
+        x.offset += i * x.bytes;
+        x.dims = 2;
+        shape[0] = t->dims[1];
+        shape[1] = t->dims[0];
+        rc = add(m, &x, name);
+    }
+    return rc;
+}
+
 static int add_how(const struct mapping *m, const struct gguf_tensor *t, enum gguf_how how, char *name, size_t stem,
                    const char *suffix)
 {
@@ -179,6 +200,7 @@ static int add_how(const struct mapping *m, const struct gguf_tensor *t, enum gg
     case GGUF_HALF: return 0; /* see add_of_layer() */
     case GGUF_QKV: return add_qkv(m, t, name);
     case GGUF_BY_HEAD: name[stem] = 0; return add_by_head(m, t, name, suffix);
+    case GGUF_BY_ITEM: name[stem] = 0; return add_by_item(m, t, name, suffix);
     case GGUF_IGNORED: return 0;
     }
     return 0;
@@ -384,11 +406,43 @@ static int add_tensor(struct mapping *m, const struct gguf_tensor *t)
         snprintf(name, sizeof name, "%s%s%s", m->prefix, m->f->norm ? m->f->norm : "norm", suffix);
     else if (bytes == strlen("output") && !strncmp(t->name, "output", bytes))
         snprintf(name, sizeof name, "%s%s", m->f->head ? m->f->head : "lm_head", suffix);
-    else if ((once = find_name(m->f->top, t->name, bytes)))
-        snprintf(name, sizeof name, "%s%s%s", m->prefix, once->name, suffix);
-    else
+    else if ((once = find_name(m->f->top, t->name, bytes))) {
+        int stem = snprintf(name, sizeof name, "%s%s", m->prefix, once->name);
+
+        snprintf(name + stem, sizeof name - (size_t)stem, "%s", suffix);
+        return add_how(m, t, once->how, name, (size_t)stem, suffix);
+    } else
         return add_unknown(m, t);
     return add_as_is(m, t, name);
+}
+
+/* ---- values that are tensors for the family ---- */
+
+static int add_number(const struct mapping *m, const struct gguf_value *x, const struct gguf_name *n, uint64_t layer)
+{
+    char name[NAME_BYTES];
+    uint64_t shape[1] = {1}, i = x->array ? layer : 0;
+    struct tensor t = {.name = x->key, .dtype = TENSOR_F32, .shape = shape, .dims = 1, .bytes = sizeof(float)};
+
+    /* the header is the file's beginning, as it lies */
+    t.offset = (uint64_t)(x->at - (const uint8_t *)m->g->files[0].header) + i * sizeof(float);
+    snprintf(name, sizeof name, "%s%s.%" PRIu64 ".%s", m->prefix, m->layers, layer, n->name);
+    return add(m, &t, name);
+}
+
+static int add_numbers(const struct mapping *m)
+{
+    int rc = 0;
+
+    for (const struct gguf_name *n = m->f->numbers; n && n->stored && !rc; n++) {
+        const struct gguf_value *x = gguf_find(m->g, n->stored);
+
+        if (!x || x->type != GGUF_F32 || (x->array && x->count < m->layer_count))
+            return gguf_fault(m->g, m->e, n->stored,
+                              "a list of one float32 for each of %" PRIu64 " layers was expected", m->layer_count);
+        for (uint64_t i = 0; i < m->layer_count && !rc; i++) rc = add_number(m, x, n, i);
+    }
+    return rc;
 }
 
 /* ---- all of them ---- */
@@ -447,6 +501,7 @@ int gguf_map_tensors(struct tensors **out, const struct gguf *g, const struct co
     if (rc) return rc;
     m.t->changes = f->changes;
     for (size_t i = 0; i < g->tensor_count && !rc; i++) rc = add_tensor(&m, &g->tensors[i]);
+    if (!rc) rc = add_numbers(&m);
     for (size_t i = 0; i < m.t->count && !rc; i++) rc = take_scale(&m, &m.t->at[i]);
     tell_others(&m, says);
     tell_pooling(&m, says);

@@ -51,6 +51,26 @@ void gguf_tell_flag(struct gguf_values *v, const char *key, bool x)
     if (new_key(v, full, key)) gguf_out_bool(v->tells->out, full, x);
 }
 
+void gguf_tell_ints(struct gguf_values *v, const char *key, const uint32_t *x, uint64_t n)
+{
+    char full[KEY_BYTES];
+
+    if (v->tells && !x) v->tells->failed = true;
+    if (!x || !new_key(v, full, key)) return;
+    gguf_out_array(v->tells->out, full, GGUF_U32, n);
+    gguf_out_element(v->tells->out, x, n * sizeof *x);
+}
+
+void gguf_tell_flags(struct gguf_values *v, const char *key, const uint8_t *x, uint64_t n)
+{
+    char full[KEY_BYTES];
+
+    if (v->tells && !x) v->tells->failed = true;
+    if (!x || !new_key(v, full, key)) return;
+    gguf_out_array(v->tells->out, full, GGUF_BOOL, n);
+    gguf_out_element(v->tells->out, x, n);
+}
+
 static void tell_text(struct gguf_values *v, const char *key, const char *x)
 {
     char full[KEY_BYTES];
@@ -92,14 +112,11 @@ void gguf_tell_cannot(struct gguf_values *v, const char *field, const char *why)
 void gguf_tell_pattern(struct gguf_values *v, const char *key, uint64_t otherwise)
 {
     bool by_rule = true;
-    char full[KEY_BYTES];
 
     if (!v->tells) return;
     for (uint64_t i = 0; i < v->layers; i++)
         if (v->tells->slides[i] != (otherwise && (i + 1) % otherwise)) by_rule = false;
-    if (by_rule || !new_key(v, full, key)) return;
-    gguf_out_array(v->tells->out, full, GGUF_BOOL, v->layers);
-    gguf_out_element(v->tells->out, v->tells->slides, v->layers);
+    if (!by_rule) gguf_tell_flags(v, key, v->tells->slides, v->layers);
 }
 
 bool gguf_tell_slides(const struct gguf_values *v)
@@ -113,18 +130,13 @@ void gguf_tell_mixed(struct gguf_values *v, const char *key)
 {
     uint32_t *heads = v->tells ? calloc(v->layers + 1, sizeof *heads) : NULL;
     const struct plan_shm *p = v->tells ? v->tells->program : NULL;
-    char full[KEY_BYTES];
 
-    if (v->tells && !heads) v->tells->failed = true;
     for (uint64_t i = 0; heads && i < p->ops.count; i++) {
         const struct plan_op *op = &plan_ops(p)[i];
 
         if (op->kind == OP_ATTENTION && op->layer < v->layers) heads[op->layer] = op->attention.kv_heads;
     }
-    if (heads && new_key(v, full, key)) {
-        gguf_out_array(v->tells->out, full, GGUF_U32, v->layers);
-        gguf_out_element(v->tells->out, heads, v->layers * sizeof *heads);
-    }
+    if (v->tells) gguf_tell_ints(v, key, heads, v->layers);
     free(heads);
 }
 
@@ -249,10 +261,28 @@ static void tell_yarn(struct gguf_values *v, const json_t *rules)
     if (json_is_number(all)) gguf_tell_real(v, "rope.scaling.yarn_log_multiplier", 0.1 * json_number_value(all));
 }
 
+/* Which of a head's columns rotate, as factors: beyond all measure where they do not (Gemma 4). */
+static void divide_share(struct gguf_factors *f, const struct gguf_values *v)
+{
+    const struct plan_shm *p = v->tells->program;
+    const struct plan_rope *r = NULL;
+
+    for (uint64_t i = 0; i < p->ops.count && !r; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind == OP_ROPE && op->layer < v->layers && !v->tells->slides[op->layer])
+            r = &plan_ropes(p)[op->rope.rope];
+    }
+    f->divide = r ? malloc((r->dim / 2 + 1) * sizeof *f->divide) : NULL;
+    if (!f->divide) return;
+    f->divides = r->dim / 2;
+    for (uint32_t i = 0; i < r->dim / 2; i++) f->divide[i] = plan_constants(p)[r->inv_freq + i] != 0 ? 1 : 1e30f;
+}
+
 /* Others grow with the text, or are not known. */
 static bool is_rule(const char *type)
 {
-    static const char *const rules[] = {"default", "mrope", "linear", "yarn", "llama3"};
+    static const char *const rules[] = {"default", "mrope", "linear", "yarn", "llama3", "proportional"};
 
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!strcmp(rules[i], type)) return true;
@@ -295,6 +325,7 @@ static void tell_rope(struct gguf_values *v, struct gguf_factors *f)
     if (!type) return;
     if (!json_is_array(longer) && !is_rule(type)) snprintf(v->tells->unsaid, sizeof v->tells->unsaid, "%.40s", type);
     if (!strcmp(type, "llama3")) divide(f, p, theta);
+    if (!strcmp(type, "proportional")) divide_share(f, v);
     if (json_is_array(longer)) {
         f->longer = copy_list(longer, &f->longs);
         f->shorter = copy_list(json_object_get(rules, "short_factor"), &f->shorts);

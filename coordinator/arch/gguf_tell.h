@@ -34,6 +34,9 @@ void gguf_tell_cannot(struct gguf_values *v, const char *field, const char *why)
 
 /* ---- for gguf.c ---- */
 
+/* rope_theta, rope_scaling and the share of a head that rotates (gguf_rope.c). */
+void gguf_rotary(struct gguf_values *v);
+
 /* Which layers slide, where it is not all but each otherwise-th. */
 void gguf_tell_pattern(struct gguf_values *v, const char *key, uint64_t otherwise);
 /* The number of keys' heads of each layer, 0 where it does not attend. */

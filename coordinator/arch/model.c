@@ -34,7 +34,7 @@ static int init_build(struct build *b, struct model *m, const struct model_optio
     if (!b->file_of) return error_set(e, ENOMEM, "%s: no memory for its description", m->config->path);
     for (uint32_t i = 0; i < m->tensors->file_count; i++) b->file_of[i] = PLAN_NONE;
     build_names(b, "model.", "layers", "embed_tokens");
-    b->quant = quant_read(m->config, m->tensors->gguf ? NULL : m->tensors->folder, e);
+    b->quant = quant_read(m->config, m->tensors, e);
     return -e->code;
 }
 
@@ -265,25 +265,18 @@ static int refuse_native_names(const struct tensors *t, struct error *e)
         tensors_path(t, x));
 }
 
-/* What cannot be read may be of a kind that says more than its damage. */
 static int open_tensors(struct model *m, const struct source *s, const struct model_options *o, struct error *e)
 {
     struct tensors_options to = {
         .allow_missing = o->allow_missing_weights, .file_fault = o->file_fault, .arg = o->fault_arg};
     const struct gguf *g = source_gguf(s);
-    struct error kind = {0};
     int rc;
 
     if (g) return gguf_map_tensors(&m->tensors, g, m->config, &to, &m->left_out, e);
     rc = source_tensors(s, &to, &m->tensors, e);
-    if (rc && rc != -ENOMEM && quant_unnamed(m->config, source_path(s), NULL, &kind)) {
-        *e = kind;
-        return -kind.code;
-    }
     if (!rc) rc = refuse_native_names(m->tensors, e);
     if (rc) return rc;
-    return quant_unnamed(m->config, source_path(s), m->tensors->assumed && !m->tensors->names_known ? NULL : m->tensors,
-                         e);
+    return quant_unnamed(m->config, m->tensors, e);
 }
 
 int model_open_source(struct model **out, const struct source *s, const struct model_options *o, struct error *e)

@@ -128,12 +128,36 @@ uint32_t program_rope(struct program *p, const float *inv_freq, uint32_t dim, fl
 
     for (size_t i = 0; i < p->ropes.count; i++) {
         const struct plan_rope *q = PROGRAM_AT(p, ropes, struct plan_rope, i);
-        if (q->dim == dim && q->scale == scale &&
+        if (q->dim == dim && q->scale == scale && !q->each &&
             !memcmp(PROGRAM_AT(p, constants, float, q->inv_freq), inv_freq, dim / 2 * sizeof *inv_freq))
             return (uint32_t)i;
     }
     r.inv_freq = add_constants(p, inv_freq, dim / 2);
     return table_put(p, &p->ropes, &r);
+}
+
+uint32_t program_rope_back(struct program *p, uint32_t rope)
+{
+    struct plan_rope r = *PROGRAM_AT(p, ropes, struct plan_rope, rope);
+    float *at = table_add(p, &p->constants, r.dim / 2);
+
+    if (!at) return 0;
+    for (uint32_t i = 0; i < r.dim / 2; i++) at[i] = -*PROGRAM_AT(p, constants, float, r.inv_freq + i);
+    r.inv_freq = p->constants.count - r.dim / 2;
+    return table_put(p, &p->ropes, &r);
+}
+
+uint32_t program_rope_starts(struct program *p, uint32_t rope, uint32_t each)
+{
+    struct plan_rope r = *PROGRAM_AT(p, ropes, struct plan_rope, rope);
+
+    r.each = each;
+    return table_put(p, &p->ropes, &r);
+}
+
+uint64_t program_numbers(struct program *p, const float *x, size_t n)
+{
+    return add_constants(p, x, n);
 }
 
 uint32_t program_cache(struct program *p, uint32_t k_width, uint32_t v_width)

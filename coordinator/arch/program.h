@@ -42,6 +42,11 @@ uint32_t program_vector(struct program *p, const struct plan_vector *v, const ch
 uint32_t program_constants(struct program *p, const float *x, size_t n, const char *name);  /* a vector of constants */
 uint16_t program_buffer(struct program *p, uint32_t width);                                 /* floats a position */
 uint32_t program_rope(struct program *p, const float *inv_freq, uint32_t dim, float scale); /* the same one is shared */
+/* The same angles backwards; at positions rounded down to multiples of each. */
+uint32_t program_rope_back(struct program *p, uint32_t rope);
+uint32_t program_rope_starts(struct program *p, uint32_t rope, uint32_t each);
+/* n constants without a vector: the index of the first. */
+uint64_t program_numbers(struct program *p, const float *x, size_t n);
 uint32_t program_cache(struct program *p, uint32_t k_width, uint32_t v_width);
 uint32_t program_state(struct program *p, uint64_t floats);
 uint32_t program_experts(struct program *p, const struct plan_experts *x);

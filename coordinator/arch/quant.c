@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 #include "coordinator/text/json.h"
 
-#define BESIDE_BYTES (UINT64_C(16) << 20) /* of hf_quant_config.json, which lists modules */
+#define BESIDE_BYTES (UINT64_C(16) << 20) /* of a file beside config.json, which may list modules */
 #define REMEDY       "take the model's bfloat16 or FP8 folder"
 
 struct reading {
@@ -96,6 +96,7 @@ static void read_fp8(struct reading *r, const json_t *o)
     r->q->kind = QUANT_FP8;
     if (!is(text(o, "fmt"), formats)) fault(r, "fp8 of format \"%.40s\" is not supported, e4m3 is", text(o, "fmt"));
     read_block(r, o, "weight_block_size");
+    r->q->fp4_experts = !strcmp(config_string_or(r->c, "expert_dtype", text(o, "expert_dtype"), r->e), "fp4");
     if (!r->q->blocks) r->q->scale_dtype = TENSOR_DTYPES; /* one for a matrix, as Ministral 3 has it */
 }
 
@@ -210,7 +211,8 @@ static void read_bitsandbytes(struct reading *r, const json_t *o)
 
 static void read_words(struct reading *r, const json_t *o, const char *method)
 {
-    const json_t *bits = json_object_get(o, "bits"), *group = json_object_get(o, "group_size");
+    const json_t *bits = json_object_get(o, json_object_get(o, "w_bit") ? "w_bit" : "bits"),
+                 *group = json_object_get(o, json_object_get(o, "q_group_size") ? "q_group_size" : "group_size");
     json_int_t size = json_integer_value(group);
 
     r->q->numbers = QUANT_INTEGERS;
@@ -317,21 +319,59 @@ static void read_method(struct reading *r, const json_t *o)
     }
 }
 
-/* ModelOpt's own file, where config.json does not speak of it. It says nothing of its own where it is no object. */
-static void read_beside(struct reading *r, const char *folder)
-{
-    struct error unread = {0};
-    char path[4096];
-    json_t *o;
+/* ---- files beside a config.json that says nothing ---- */
 
-    if (snprintf(path, sizeof path, "%s/hf_quant_config.json", folder) >= (int)sizeof path) return;
-    if (json_read_file(&o, path, BESIDE_BYTES, &unread)) return;
-    r->path = path;
+static void read_modelopts_own(struct reading *r, const json_t *o)
+{
     if (json_is_object(json_object_get(o, "quantization"))) read_modelopt(r, o);
-    json_decref(o);
 }
 
-struct quant quant_read(const struct config *c, const char *folder, struct error *e)
+static void read_gptqs_own(struct reading *r, const json_t *o)
+{
+    if (*text(o, "quant_method"))
+        read_method(r, o);
+    else
+        read_gptq(r, o);
+}
+
+/* What tools wrote before config.json was the place. words: of matrices in words, which the tensors' names tell. */
+static const struct {
+    const char *file;
+    void (*read)(struct reading *r, const json_t *o);
+    bool words;
+} own_files[] = {{"hf_quant_config.json", read_modelopts_own, false},
+                 {"quantize_config.json", read_gptqs_own, true},
+                 {"quant_config.json", read_awq, true}};
+#define OWN_FILES (sizeof own_files / sizeof *own_files)
+
+static bool has_words(const struct tensors *t)
+{
+    if (t->assumed && !t->names_known) return true; /* for all that is known */
+    for (size_t i = 0; i < t->count; i++)
+        if (tensors_name_ends(t->at[i].name, ".qweight")) return true;
+    return false;
+}
+
+static void read_beside(struct reading *r, const char *folder, const struct tensors *t)
+{
+    char path[4096];
+
+    for (size_t i = 0; i < OWN_FILES && r->q->kind == QUANT_NONE && !r->e->code; i++) {
+        struct error unread = {0};
+        json_t *o;
+
+        if (snprintf(path, sizeof path, "%s/%s", folder, own_files[i].file) >= (int)sizeof path || access(path, F_OK) ||
+            (own_files[i].words && !has_words(t)))
+            continue;
+        r->path = path;
+        if (json_read_file(&o, path, BESIDE_BYTES, own_files[i].words ? r->e : &unread)) continue;
+        own_files[i].read(r, o);
+        r->q->left_out = NULL; /* it goes with the file */
+        json_decref(o);
+    }
+}
+
+struct quant quant_read(const struct config *c, const struct tensors *t, struct error *e)
 {
     struct quant q = {.kind = QUANT_NONE};
     struct reading r = {&q, c, e, c->path};
@@ -342,8 +382,8 @@ struct quant quant_read(const struct config *c, const char *folder, struct error
     if (e->code) return q;
     if (o && !(json_is_object(o) && !json_object_size(o)))
         read_method(&r, o);
-    else if (folder)
-        read_beside(&r, folder);
+    else if (!t->gguf)
+        read_beside(&r, t->folder, t);
     return q;
 }
 
@@ -408,46 +448,22 @@ static const char *method_of_tensors(const struct tensors *t)
     return NULL;
 }
 
-/* What the tools of their time wrote beside config.json. */
-static const char *method_of_files(const char *folder, const char **file)
+int quant_unnamed(const struct config *c, const struct tensors *t, struct error *e)
 {
-    static const struct {
-        const char *file, *method;
-    } files[] = {{"quantize_config.json", "GPTQ"}, {"quant_config.json", "AWQ"}, {"hf_quant_config.json", "ModelOpt"}};
+    const char *method = t->assumed && !t->names_known ? NULL : method_of_tensors(t);
     char path[4096];
+    bool words = method && strstr(method, "GPTQ");
 
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        struct stat st;
-
-        *file = files[i].file;
-        if (snprintf(path, sizeof path, "%s/%s", folder, *file) < (int)sizeof path && !stat(path, &st))
-            return files[i].method;
-    }
-    return NULL;
-}
-
-/* Its own file is read where config.json says nothing: quant_read(). */
-static bool says_modelopt(const char *folder)
-{
-    char path[4096];
-    struct stat st;
-
-    return snprintf(path, sizeof path, "%s/hf_quant_config.json", folder) < (int)sizeof path && !stat(path, &st);
-}
-
-int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e)
-{
-    const char *file = "its tensors", *method;
-
-    if (config_field(c, "quantization_config", true) || config_field(c, "compression_config", true)) return 0;
-    if (t)
-        method = method_of_tensors(t);
-    else
-        method = method_of_files(folder, &file);
-    if (!method || (t && says_modelopt(folder))) return 0;
-    return error_set(
-        e, ENOTSUP,
-        "%s: weights quantized by %s (as %s say%s, not config.json) are not supported: take the model's bfloat16 "
-        "or FP8 folder",
-        folder, method, file, t ? "" : "s");
+    if (config_field(c, "quantization_config", true) || config_field(c, "compression_config", true) || !method)
+        return 0;
+    for (size_t i = 0; i < OWN_FILES; i++) /* quant_read() has what they say */
+        if (own_files[i].words <= words &&
+            snprintf(path, sizeof path, "%s/%s", t->folder, own_files[i].file) < (int)sizeof path &&
+            !access(path, F_OK))
+            return 0;
+    return error_set(e, ENOTSUP,
+                     "%s: weights quantized by %s (as its tensors say, not config.json) are not supported: take the "
+                     "model's bfloat16 or FP8 folder%s",
+                     t->folder, method,
+                     words ? ", or download its quantize_config.json (AWQ: quant_config.json), which says how" : "");
 }

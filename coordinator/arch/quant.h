@@ -40,13 +40,14 @@ struct quant {
     const json_t *left_out;     /* modules that are not quantized, the config's own; NULL: nobody says */
     bool left_out_within;       /* it lists parts of their names */
     uint32_t scale_dtype;       /* enum tensor_dtype; TENSOR_DTYPES: that of the model */
+    bool fp4_experts;           /* experts of FP8 folders have numbers of 4 bits (DeepSeek V4) */
     bool kv_scales;             /* scales of a narrower KV cache are given; keys and values are not scaled here */
 };
 
-/* Of folder, hf_quant_config.json too where config.json says nothing; NULL: there is none. Sticky: see config.h. */
-struct quant quant_read(const struct config *c, const char *folder, struct error *e);
+/* Of config.json, or where that says nothing, of hf_quant_config.json, quantize_config.json (GPTQ) or quant_config.json (AWQ)
+ * beside it. Sticky: see config.h. */
+struct quant quant_read(const struct config *c, const struct tensors *t, struct error *e);
 /* Whether config.json leaves out the module of this weight, "model.layers.0.self_attn.q_proj.weight". */
 bool quant_leaves_out(const struct quant *q, const char *weight);
-/* -ENOTSUP, with the method, for weights that are quantized although config.json does not say so: their tensors tell; t
- * NULL, since none could be read: files beside config.json. */
-int quant_unnamed(const struct config *c, const char *folder, const struct tensors *t, struct error *e);
+/* -ENOTSUP, with the method, for weights that are quantized, as their tensors tell, although no file says so. */
+int quant_unnamed(const struct config *c, const struct tensors *t, struct error *e);

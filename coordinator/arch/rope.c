@@ -13,7 +13,7 @@ struct making {
     const json_t *beside; /* rope_parameters beside rope_scaling: theta and share, where that has none; NULL: none */
     const char *where;    /* how messages call them */
     struct error *e;
-    double theta, factor;
+    double theta, factor, attention;
     bool borrowed;                /* something of what stands beside */
     uint32_t dim, trained, limit; /* original and full number of positions */
     float *inv_freq;              /* dim / 2 */
@@ -107,7 +107,8 @@ static double yarn_dim(const struct making *m, double rotations)
 static void make_yarn(struct making *m)
 {
     double fast = rule(m, "beta_fast", 32), slow = rule(m, "beta_slow", 1), low, high;
-    double mscale = rule(m, "mscale", 0), all = rule(m, "mscale_all_dim", 0), given = rule(m, "attention_factor", NAN);
+    double mscale = rule(m, "mscale", 0), all = rule(m, "mscale_all_dim", 0),
+           given = rule(m, "attention_factor", m->attention > 0 ? m->attention : NAN);
     const json_t *truncate = json_object_get(m->rules, "truncate");
 
     low = yarn_dim(m, fast != 0 ? fast : 32);
@@ -358,7 +359,7 @@ static void read_tuning(const struct making *m, const struct rope_request *q, st
 
 struct rope_table rope_make(struct program *p, const struct config *c, const struct rope_request *q, struct error *e)
 {
-    struct making m = {.c = c, .e = e, .scale = 1};
+    struct making m = {.c = c, .e = e, .scale = 1, .attention = q->attention};
     struct rope_table out = {.index = PLAN_NONE, .attention_mul = 1};
     const char *type = "default";
 

@@ -36,6 +36,7 @@ struct rope_request {
     bool longrope;          /* whatever type is given, short_factor and long_factor mean longrope (Phi 3) */
     bool tunes;             /* llama_4_scaling_beta is read: q grows with the position (Ministral 3) */
     bool alpha;             /* alpha of dynamic rules stretches theta, whatever the length (Hunyuan) */
+    double attention;       /* attention_factor of yarn rules that give none; 0: theirs */
     uint32_t length;        /* positions that the run may reach; 0: unknown, then the trained context */
 };
 

@@ -356,7 +356,9 @@ void stack_mlp(struct build *b, const struct mlp *m, struct plan_view dst, struc
                                                                   .up = up,
                                                                   .width = m->inter,
                                                                   .kind = m->act,
-                                                                  .flags = clamped ? ACT_CLAMP_AFTER : 0,
+                                                                  .flags = !clamped          ? 0
+                                                                           : m->clamp_before ? ACT_CLAMP_BEFORE
+                                                                                             : ACT_CLAMP_AFTER,
                                                                   .alpha = m->alpha,
                                                                   .limit = m->limit};
     build_linear(b, dst, gate, m->down, b->hidden, m->inter, m->down_bias);
@@ -510,7 +512,7 @@ void stack_build(struct build *b, struct stack *s)
     for (uint32_t i = 0; i < b->layers && build_ok(b); i++) {
         build_layer(b, i);
         if (s->before_layer) s->before_layer(b, s, i);
-        layer(b, s);
+        (s->whole_layer ? s->whole_layer : layer)(b, s);
         if (s->after_layer) s->after_layer(b, s, i);
     }
     b->layer = b->layers;

@@ -52,6 +52,7 @@ struct mlp {
     const char *gate_up;     /* one matrix instead: gate, then up */
     bool up_bias, down_bias; /* of gate too */
     uint32_t inter, act;     /* gate NULL and gate_up NULL: act(up) alone */
+    bool clamp_before;       /* the limit is ACT_CLAMP_BEFORE's */
     float limit;             /* ACT_CLAMP_AFTER, or ACT_SWIGLU_OAI's own; 0: no limit */
     float alpha;             /* of ACT_SWIGLU_OAI */
     const char *xielu;       /* act is xIELU, whose numbers are NAME.alpha_p and so on (Apertus); NULL: it is not */
@@ -78,6 +79,7 @@ struct stack {
     uint32_t beside_rows, beside_width;
     float beside_scale;
     void (*after_embedding)(struct build *b, struct stack *s);
+    void (*whole_layer)(struct build *b, struct stack *s); /* in place of all else that a layer is */
     void (*before_layer)(struct build *b, struct stack *s, uint32_t i);
     void (*after_layer)(struct build *b, struct stack *s, uint32_t i);
     void (*attend)(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src);
@@ -117,6 +119,7 @@ struct moe {
     const char *router; /* matrix [experts][hidden] */
     bool router_bias;
     const char *correction;                    /* vector [experts], added for the choice only; NULL: none */
+    const char *by_token;                      /* table [vocabulary][top] of who is chosen; NULL: the best are */
     const char *each;                          /* vector [experts], a factor of each one's weight; NULL: none */
     uint32_t score, flags, groups, top_groups; /* of struct op_router; groups 0: all experts are one */
     float scale, norm_eps;

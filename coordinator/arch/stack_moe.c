@@ -171,6 +171,10 @@ static void route(struct build *b, const struct moe *m, uint32_t table, struct p
 
     build_linear(b, logits, src, m->router, all, b->hidden, m->router_bias);
     if (m->correction) o.bias = build_vector(b, m->correction, all);
+    if (m->by_token) {
+        o.fixed = build_choices(b, m->by_token, b->vocab, m->top, all);
+        o.flags |= ROUTER_BY_TOKEN;
+    }
     if (m->each) {
         o.each = build_vector(b, m->each, all);
         o.flags |= ROUTER_SCALE_EACH;

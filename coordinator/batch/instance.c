@@ -238,8 +238,11 @@ static enum engine_mps choose_mps(const struct instance *i)
     const struct options *o = i->config.options;
 
     if (o->mps != OPTION_MPS_AUTO) return o->mps == OPTION_MPS_ON ? ENGINE_MPS_MUST : ENGINE_MPS_OFF;
-    /* Whoever chose a daemon for this process knows better. */
-    return streams && !getenv("CUDA_MPS_PIPE_DIRECTORY") && mps_available() ? ENGINE_MPS_TRY : ENGINE_MPS_OFF;
+    /* Transfer launches no kernels and copies have engines of their own, so that two processes may do as well as one: a
+     * daemon is started where runs with --mps on were faster. Whoever chose one for this process knows better. */
+    return streams && !getenv("CUDA_MPS_PIPE_DIRECTORY") && mps_available() && calibration_mps_pays((uint32_t)o->device)
+               ? ENGINE_MPS_TRY
+               : ENGINE_MPS_OFF;
 }
 
 static int start_engine(struct instance *i, const struct plan_settings *settings, enum engine_mps mps, struct error *e)
@@ -288,8 +291,8 @@ static int make_plan(struct instance *i, const struct plan_settings *settings, c
     return 0;
 }
 
-/* Waits for stages that use the GPU. Where it was sluice's choice, one that does not come up is no reason to fail: without
- * MPS perhaps, else the processor computes. */
+/* Waits for stages that use the GPU. Where MPS was only tried, they get a second chance without it; where the GPU was
+ * sluice's choice, one that does not come up is no reason to fail: the processor computes. */
 static int prove_device(struct instance *i, const struct instance_load *l, struct plan_settings *settings,
                         enum engine_mps mps, struct error *e)
 {
@@ -297,11 +300,12 @@ static int prove_device(struct instance *i, const struct instance_load *l, struc
 
     while (rc && rc != -ECANCELED && engine_failed_stage(i->engine) != STAGE_READER &&
            i->plan->run.backend == BACKEND_CUDA) {
+        if (mps != ENGINE_MPS_TRY && !settings->backend_auto) return rc;
         engine_close(i->engine);
         i->engine = NULL;
         if (mps == ENGINE_MPS_TRY) {
             mps = ENGINE_MPS_OFF;
-            log_info("%s; trying again without MPS", e->text);
+            log_warn("%s; trying again without MPS", e->text);
         } else {
             log_warn("the GPU cannot be used, the processor computes: %s", e->text);
             plan_settings_to_processor(settings);
@@ -490,7 +494,7 @@ int instance_start(struct instance *i, const struct instance_load *l, struct err
     mps = choose_mps(i);
     rc = start_engine(i, &settings, mps, e);
     if (!rc && i->small) rc = start_small(i, e);
-    if (!rc && i->plan->run.backend == BACKEND_CUDA && settings.backend_auto)
+    if (!rc && i->plan->run.backend == BACKEND_CUDA && (settings.backend_auto || mps == ENGINE_MPS_TRY))
         rc = prove_device(i, l, &settings, mps, e);
     if (rc) return rc;
     set_sampling(i);
@@ -523,7 +527,12 @@ static bool experience(const struct instance *i, struct calibration_run *out)
                                     .sweep = scheduler_times(i->scheduler)->sweep,
                                     .sweeps = scheduler_times(i->scheduler)->sweeps,
                                     .compute_busy_ns = stats.stage[STAGE_COMPUTE].busy_ns,
-                                    .compute_cpu_ns = stats.stage[STAGE_COMPUTE].cpu_ns};
+                                    .compute_cpu_ns = stats.stage[STAGE_COMPUTE].cpu_ns,
+                                    .copy_bytes = stats.stage[STAGE_TRANSFER].bytes,
+                                    .copy_busy_ns = stats.stage[STAGE_TRANSFER].busy_ns,
+                                    .sweeps_ns = scheduler_times(i->scheduler)->prompt_ns +
+                                                 scheduler_times(i->scheduler)->decode_ns,
+                                    .mps = stats.mps};
     return true;
 }
 

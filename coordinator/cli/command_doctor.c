@@ -49,24 +49,14 @@ static void look_stages(struct doctor *d)
 static void look_probe(struct doctor *d, uint32_t device)
 {
     struct device_facts facts;
+    struct device_speeds speeds;
     struct error e = {0};
-    struct doctor_finding *f;
 
     if (!stages_found(true, &e)) return;
-    if (!device_look(&facts, device, &e)) {
-        f = doctor_add(d, "CUDA", DOCTOR_GOOD);
-        doctor_say(f, "device %u of %u: %s, %.2f of %.2f GB free", facts.device, facts.devices, facts.name,
-                   (double)facts.free_bytes / 1e9, (double)facts.total_bytes / 1e9);
-        if (!facts.unified) return;
-        f = doctor_add(d, "GPU memory", DOCTOR_GOOD);
-        doctor_say(
-            f, "this machine's own: what is free is divided, a quarter to the processes (--host-memory) and the rest "
-               "to the GPU (--device-memory)");
-        return;
-    }
-    f = doctor_add(d, "CUDA", DOCTOR_BETTER);
-    doctor_say(f, "%.255s", e.text);
-    doctor_cost(f, "the cpu computes; the GPU is idle");
+    if (device_try(&facts, &speeds, device, &e))
+        doctor_device(d, NULL, NULL, e.text);
+    else
+        doctor_device(d, &facts, &speeds, NULL);
 }
 
 /* What a run with no flags would come to, or why it would be refused. Returns the number of its files. */

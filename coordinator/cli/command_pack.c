@@ -1,4 +1,4 @@
-/* sluice pack, sluice unpack, and what sluice verify says of a packed folder. */
+/* sluice pack, sluice unpack. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -11,7 +11,6 @@
 #include "coordinator/arch/model.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/form_plan.h"
-#include "coordinator/cli/input.h"
 #include "coordinator/cli/packed.h"
 #include "coordinator/engine/interrupt.h"
 #include "coordinator/pack/gguf.h"
@@ -19,17 +18,12 @@
 #include "coordinator/source/gguf_types.h"
 #include "coordinator/view/view.h"
 #include "proto/base/clock.h"
-#include "proto/base/utf8.h"
 #include "proto/base/log.h"
-#include "proto/base/output.h"
 
 struct work {
     struct view *view;
-    const char *what;         /* "pack" */
-    FILE *sums;               /* or NULL */
-    json_t *files, *findings; /* findings: of verify, or NULL */
-    uint64_t wrong;           /* tensors with what is no number */
-    const char *folder;       /* of verify */
+    const char *what; /* "pack" */
+    json_t *files;    /* or NULL */
     uint64_t began, told_ns, done, total;
 };
 
@@ -46,36 +40,10 @@ static void on_file(void *arg, const char *name, const char *sha256)
 {
     struct work *w = arg;
 
-    if (w->sums) fprintf(w->sums, "%s  %s\n", sha256, name);
     if (w->files) json_array_append_new(w->files, json_pack("{s:s, s:s}", "name", name, "sha256", sha256));
 }
 
-/* As `sluice verify` tells it of a folder that is not packed; no name reaches a terminal as a command. */
-static void on_numbers(void *arg, const struct pack_numbers *n)
-{
-    struct work *w = arg;
-    char *text;
-
-    w->wrong++;
-    if (asprintf(&text,
-                 "%s/%s: tensor %s (%s): %" PRIu64 " NaN, %" PRIu64 " infinite of its numbers, the first at offset "
-                 "%" PRIu64 " of the unpacked file",
-                 w->folder, n->file, n->tensor, n->dtype, n->nan, n->inf, n->first) < 0)
-        return;
-    utf8_no_controls(text);
-    if (w->findings) {
-        json_array_append_new(w->findings,
-                              json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "kind", "numbers", "file", n->file,
-                                        "tensor", n->tensor, "text", text, "nan", (json_int_t)n->nan, "inf",
-                                        (json_int_t)n->inf, "offset", (json_int_t)n->first));
-    } else {
-        view_hide(w->view);
-        printf("  WRONG: %s\n", text);
-    }
-    free(text);
-}
-
-static uint32_t threads_of(const struct options *o)
+uint32_t pack_threads(const struct options *o)
 {
     cpu_set_t set;
 
@@ -86,7 +54,7 @@ static uint32_t threads_of(const struct options *o)
 static struct pack_options options_of(const struct options *o, struct work *w)
 {
     return (struct pack_options){.out = o->out,
-                                 .threads = threads_of(o),
+                                 .threads = pack_threads(o),
                                  .memory = o->host_memory,
                                  .progress = on_progress,
                                  .told = on_file,
@@ -105,7 +73,6 @@ static void end(struct work *w)
 {
     view_close(w->view, NULL);
     json_decref(w->files);
-    json_decref(w->findings);
 }
 
 static int print_json(const struct work *w, const struct pack_result *r, struct error *e)
@@ -116,7 +83,6 @@ static int print_json(const struct work *w, const struct pack_result *r, struct 
                           (double)(clock_ns() - w->began) / 1e9, "files", w->files);
     int rc;
 
-    if (o && w->findings) json_object_set(o, "findings", w->findings);
     rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF
              ? 0
              : error_set(e, EIO, "cannot write to standard output");
@@ -302,57 +268,6 @@ int command_unpack(const struct options *o, struct error *e)
     if (!rc && !o->json)
         printf("%s: %.3f GB in %" PRIu64 " weight file%s, the sums are those of what was packed, %.1f s\n", o->out,
                (double)r.raw_bytes / 1e9, r.files, r.files == 1 ? "" : "s", (double)(clock_ns() - w.began) / 1e9);
-    end(&w);
-    return rc;
-}
-
-/* Would a run take it? */
-static int opens(const struct source *s, struct error *e)
-{
-    struct model *m = NULL;
-    int rc = model_open_source(&m, s, NULL, e);
-
-    model_close(m);
-    return rc;
-}
-
-int verify_packed(const struct options *o, struct error *e)
-{
-    struct inputs in = input_all(o);
-    struct output_options keep = inputs_options(&in);
-    struct output *out = NULL;
-    struct pack_result r;
-    struct work w;
-    int rc;
-
-    if (o->baseline)
-        return error_set(e, EINVAL,
-                         "%s: a packed folder has its own sums, and takes no --baseline: compare those of --out",
-                         o->model);
-    if ((rc = begin(&w, o, "verify", e))) return rc;
-    struct pack_options p = options_of(o, &w);
-    p.out = NULL;
-    p.numbers = on_numbers;
-    w.folder = o->model;
-    w.findings = o->json ? json_array() : NULL;
-    if (o->out) rc = output_open(&out, o->out, &keep, e);
-    w.sums = out ? output_file(out) : NULL;
-    if (!rc) rc = unpack_folder(o->source, &p, &r, e);
-    if (!rc) rc = opens(o->source, e);
-    view_hide(w.view);
-    if (rc)
-        output_close(out, false, NULL);
-    else
-        rc = output_close(out, true, e);
-    if (!rc && o->json) rc = print_json(&w, &r, e);
-    if (!rc && w.wrong)
-        rc = error_set(e, EBADMSG, "%s: %" PRIu64 " thing%s wrong with it", o->model, w.wrong,
-                       w.wrong == 1 ? " is" : "s are");
-    if (!rc && !o->json)
-        printf("%s: whole; it unpacks to %" PRIu64
-               " weight file%s of %.3f GB with the sums of what was packed, %.1f s\n",
-               o->model, r.files, r.files == 1 ? "" : "s", (double)r.raw_bytes / 1e9,
-               (double)(clock_ns() - w.began) / 1e9);
     end(&w);
     return rc;
 }

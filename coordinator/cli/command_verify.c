@@ -16,7 +16,7 @@ static int check(struct verify *v, const struct options *o, struct view *view, s
     int rc = verify_gather(v, o, e);
 
     if (!rc) rc = verify_published(v, e);
-    if (!rc) rc = verify_read(v, o, view, e);
+    if (!rc) rc = packed_folder(source_path(o->source)) ? verify_packed(v, o, view, e) : verify_read(v, o, view, e);
     if (!rc) rc = verify_judge(v, e);
     if (!rc && o->baseline) rc = manifest_compare(v, o->baseline, e);
     return rc;
@@ -31,7 +31,6 @@ int command_verify(const struct options *o, struct error *e)
     struct view *view = NULL;
     int rc;
 
-    if (packed_folder(source_path(o->source))) return verify_packed(o, e);
     if ((rc = packed_folder_check(source_path(o->source), e))) return rc;
     interrupt_setup();
     if ((rc = view_open(&view, o->quiet, NULL, NULL, e))) return rc;

@@ -163,11 +163,11 @@ const struct option_command_info option_commands[COMMANDS] = {
     [COMMAND_PACK] =
         {"pack",
          "store a model's weights in fewer bytes, bit for bit or in fewer bits",
-         "Makes a folder that is run like any other: the BF16 matrices that a run streams take about two thirds of "
-         "their "
+         "Makes a folder that is run like any other: the BF16 matrices, embeddings among them, take about two thirds "
+         "of their "
          "bytes, everything else lies there as it was. Worth it where the disk is what a run waits for. Every "
          "piece is unpacked and compared before it is written; after a kill or a full disk the same command goes on "
-         "where it ended. The embedding's rows are read one by one, so they stay as they are. With --to q8, q6, q5 or "
+         "where it ended. With --to q8, q6, q5 or "
          "q4 it makes an ordinary GGUF file instead, of fewer bits, with tokenizer, template and sampling defaults: "
          "other "
          "programs read it too, and the summary tells what each kind of tensor lost.",
@@ -305,9 +305,9 @@ const struct option_flag option_flags[] = {
      "what computes"},
     {"device", 'd', KIND_INT, GROUP_COMPUTE, PIPELINE, AT(device), 0, 0, 1023, "N", "0", "which GPU"},
     {"mps", 0, KIND_CHOICE, GROUP_COMPUTE, WORKS, AT(mps), 0, OPTION_MPS_AUTO, 0, "auto|on|off", "auto",
-     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where it is installed "
-     "and "
-     "weights are streamed to the GPU"},
+     "a private MPS daemon for this run, so that copies and kernels overlap on the GPU; auto: where weights are "
+     "streamed "
+     "to it and earlier runs with --mps on and off have shown a gain"},
     {"speculate", 0, KIND_INT, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(speculate), 0, 0, 1024, "off|N", "auto",
      "guess up to N tokens that may follow and check them in the sweep that computes the next one; the text is the "
      "same"},

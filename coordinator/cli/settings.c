@@ -10,8 +10,9 @@
 #include "coordinator/source/source.h"
 #include "proto/base/log.h"
 
-#define GUESSES_AUTO 64u /* at most: what two processors can check while a disk of some GB/s brings the weights */
-#define MARGIN_LEAST (UINT64_C(128) << 20)
+#define GUESSES_AUTO    64u /* at most: what two processors can check while a disk of some GB/s brings the weights */
+#define LARGER_CONTEXTS (UINT64_C(512) << 20)
+#define MARGIN_LEAST    (UINT64_C(128) << 20)
 
 /* Free memory less a twelfth: others need some, and what is free changes. */
 static uint64_t modest(uint64_t bytes)
@@ -20,6 +21,15 @@ static uint64_t modest(uint64_t bytes)
 
     if (margin < MARGIN_LEAST) margin = MARGIN_LEAST;
     return bytes > 2 * margin ? bytes - margin : bytes / 2;
+}
+
+/* Contexts of data centre's GPUs from Hopper on take more than the plan keeps for two of them (plan/cost.c): it is left out
+ * of what is taken without being told to. */
+static uint64_t larger_contexts(const struct device_facts *f)
+{
+    bool large = f->capability == 90 || f->capability == 100;
+
+    return large && f->free_bytes > 4 * LARGER_CONTEXTS ? LARGER_CONTEXTS : 0;
 }
 
 /* Of a GPU that computes in the machine's own memory: what it takes is not there for the processes. Free is what the system says
@@ -55,10 +65,22 @@ static int device_budget(struct plan_settings *s, const struct device_facts *f, 
     snprintf(s->device_name, sizeof s->device_name, "%s", f->name);
     if (f->unified) return share_memory(s, f, m, e);
     if (!s->device_memory_given)
-        s->device_memory = modest(f->free_bytes);
+        s->device_memory = modest(f->free_bytes - larger_contexts(f));
     else if (s->device_memory > f->free_bytes)
         return error_set(e, EINVAL, "--device-memory: %s has %.2f GB, of which %.2f GB are free", f->name,
                          (double)f->total_bytes / 1e9, (double)f->free_bytes / 1e9);
+    return 0;
+}
+
+/* The first time, also at how fast it is. */
+static int look_at_device(struct device_facts *f, uint32_t device, struct error *e)
+{
+    struct device_speeds s;
+    int rc;
+
+    if (calibration_knows_device(device)) return device_look(f, device, e);
+    if ((rc = device_try(f, &s, device, e))) return rc;
+    calibration_keep_device(device, (double)s.link, (double)s.memory);
     return 0;
 }
 
@@ -72,7 +94,7 @@ static int choose_backend(struct plan_settings *s, const struct options *o, cons
     s->backend = BACKEND_CPU;
     s->backend_auto = o->backend == BACKEND_AUTO;
     if (o->backend == BACKEND_CPU || (s->backend_auto && !m->has_gpu)) return 0;
-    rc = device_look(&facts, (uint32_t)o->device, &why);
+    rc = look_at_device(&facts, (uint32_t)o->device, &why);
     if (rc && (rc == -ECANCELED || !s->backend_auto)) {
         *e = why;
         return rc;

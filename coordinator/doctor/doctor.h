@@ -88,3 +88,8 @@ void doctor_disk_speed(struct doctor *d, double disk, double memory);
 /* ---- gpu.c ---- */
 
 void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages);
+/* What the compute stage said of the device; facts NULL: words are why it cannot be used. */
+struct device_facts;
+struct device_speeds;
+void doctor_device(struct doctor *d, const struct device_facts *facts, const struct device_speeds *speeds,
+                   const char *words);

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "coordinator/doctor/doctor.h"
+#include "proto/stage/device_facts.h"
+#include "proto/stage/device_speeds.h"
 
 #define DEVICES "/sys/bus/pci/devices"
 
@@ -111,6 +113,18 @@ static bool is_gpu(const struct doctor *d, const char *device)
            !strncmp(class, "0x03", 4);
 }
 
+static bool exists(const struct doctor *d, const char *path)
+{
+    char full[1024];
+
+    return snprintf(full, sizeof full, "%s%s", d->root, path) < (int)sizeof full && !access(full, F_OK);
+}
+
+static bool in_container(const struct doctor *d)
+{
+    return exists(d, "/.dockerenv") || exists(d, "/run/.containerenv");
+}
+
 static void add_device(struct doctor *d, const char *device, bool driver, const char *version)
 {
     struct doctor_finding *f = doctor_add(d, "GPU", driver ? DOCTOR_GOOD : DOCTOR_BETTER);
@@ -121,13 +135,18 @@ static void add_device(struct doctor *d, const char *device, bool driver, const 
     doctor_say(f, "%s at %s, %s%s", name, device, driver ? "driver " : "no NVIDIA driver", driver ? version : "");
     if (!driver) {
         doctor_cost(f, "the cpu computes; the GPU is idle");
-        doctor_mend(
-            f, "install NVIDIA's driver; in a container: docker run --gpus all, with the NVIDIA container toolkit");
+        doctor_mend(f,
+                    in_container(d)
+                        ? "install NVIDIA's driver on the machine itself; then docker run --gpus all, with the NVIDIA "
+                          "container toolkit"
+                        : "install NVIDIA's driver");
     } else if (access(path, R_OK | W_OK)) {
         f->verdict = DOCTOR_BETTER;
         doctor_cost(f, "/dev/nvidiactl cannot be opened: the cpu computes");
         doctor_mend(f,
-                    "docker run --gpus all; outside a container: the group that owns /dev/nvidia*, or nvidia-modprobe");
+                    in_container(d)
+                        ? "docker run --gpus all, with the NVIDIA container toolkit"
+                        : "nvidia-modprobe makes it where it is missing; else join the group that owns /dev/nvidia*");
     }
     add_link(d, device);
 }
@@ -153,6 +172,76 @@ static bool add_tegra(struct doctor *d)
     return false;
 }
 
+/* Windows' subsystem for Linux: a GPU is reached through Windows' own driver, which shares no memory between processes. */
+static bool under_windows(const struct doctor *d)
+{
+    char line[256];
+
+    return doctor_line(d, "/proc/sys/kernel/osrelease", line, sizeof line) &&
+           (strstr(line, "microsoft") || strstr(line, "Microsoft"));
+}
+
+static void add_windows(struct doctor *d)
+{
+    struct doctor_finding *f = doctor_add(d, "GPU", exists(d, "/dev/dxg") ? DOCTOR_BETTER : DOCTOR_GOOD);
+
+    doctor_say(f, "Windows' subsystem for Linux%s", f->verdict == DOCTOR_GOOD ? ", and no GPU" : " with a GPU");
+    if (f->verdict == DOCTOR_GOOD) return;
+    doctor_cost(f, "the cpu computes: its driver shares no device memory between processes, which the stages need");
+    doctor_mend(f, "Linux on the bare machine");
+}
+
+static void add_mps(struct doctor *d, bool installed)
+{
+    bool serves = exists(d, "/tmp/nvidia-mps/control") || (!d->root[0] && getenv("CUDA_MPS_PIPE_DIRECTORY"));
+    struct doctor_finding *f = doctor_add(d, "MPS", installed || serves ? DOCTOR_GOOD : DOCTOR_BETTER);
+
+    doctor_say(f, serves      ? "a daemon of this machine runs: the stages are its clients"
+                  : installed ? "can be started for a run: --mps on tries it, and auto does as that was found to pay"
+                              : "nvidia-cuda-mps-control is not on the PATH");
+    if (installed || serves) return;
+    doctor_cost(f, "copies and kernels of two processes may take turns on the device instead of overlapping");
+    doctor_mend(f, "it comes with NVIDIA's driver%s",
+                in_container(d) ? "; a container has it with NVIDIA_DRIVER_CAPABILITIES=compute,utility" : "");
+}
+
+void doctor_device(struct doctor *d, const struct device_facts *facts, const struct device_speeds *speeds,
+                   const char *words)
+{
+    struct doctor_finding *f = doctor_add(d, "CUDA", facts ? DOCTOR_GOOD : DOCTOR_BETTER);
+    char speed[96] = "";
+
+    if (!facts) {
+        doctor_say(f, "%.255s", words);
+        doctor_cost(f, "the cpu computes; the GPU is idle");
+        if (strstr(words, "this build needs"))
+            doctor_mend(f, "a newer driver of NVIDIA's, or a build with an older CUDA");
+        if (strstr(words, "compute mode")) doctor_mend(f, "sudo nvidia-smi -c DEFAULT");
+        if (strstr(words, "no NVIDIA driver"))
+            doctor_mend(f, "%s",
+                        in_container(d) ? "docker run --gpus all, with the NVIDIA container toolkit"
+                                        : "install NVIDIA's driver; nvidia-smi shows whether it works");
+        if (strstr(words, "kernels")) doctor_mend(f, "make on this machine, so that it is built for this card");
+        return;
+    }
+    if (speeds->link && speeds->memory)
+        snprintf(speed, sizeof speed, "; link %.1f GB/s, its memory %.0f GB/s", (double)speeds->link / 1e9,
+                 (double)speeds->memory / 1e9);
+    doctor_say(f, "device %u of %u: %s, %.2f of %.2f GB free%s", facts->device, facts->devices, facts->name,
+               (double)facts->free_bytes / 1e9, (double)facts->total_bytes / 1e9, speed);
+    if (facts->unified) {
+        f = doctor_add(d, "GPU memory", DOCTOR_GOOD);
+        doctor_say(
+            f, "this machine's own: what is free is divided, a quarter to the processes (--host-memory) and the rest "
+               "to the GPU (--device-memory)");
+    }
+    if (!speeds->exclusive) return;
+    f = doctor_add(d, "compute mode", DOCTOR_BETTER);
+    doctor_say(f, "EXCLUSIVE_PROCESS: the device serves one process at a time");
+    doctor_cost(f, "sluice has two on it, so that runs fail unless an MPS daemon stands between");
+    doctor_mend(f, "sudo nvidia-smi -i %u -c DEFAULT, or --mps on", facts->device);
+}
+
 void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
 {
     char path[1024], version[64] = "";
@@ -161,6 +250,10 @@ void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
     struct doctor_finding *f;
     int n, found = 0;
 
+    if (under_windows(d)) {
+        add_windows(d);
+        return;
+    }
     snprintf(path, sizeof path, "%s" DEVICES, d->root);
     n = scandir(path, &list, NULL, by_name);
     for (int i = 0; i < n; i++) {
@@ -178,7 +271,8 @@ void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
         if (!driver) return;
         f->verdict = DOCTOR_BETTER;
         doctor_cost(f, "the cpu computes");
-        doctor_mend(f, "see nvidia-smi, and whether the container was given the device (docker run --gpus all)");
+        doctor_mend(f, in_container(d) ? "docker run --gpus all, with the NVIDIA container toolkit"
+                                       : "see nvidia-smi and dmesg: a driver that does not fit the kernel or the card");
         return;
     }
     f = doctor_add(d, "cuda stages", cuda_stages ? DOCTOR_GOOD : DOCTOR_BETTER);
@@ -188,9 +282,5 @@ void doctor_gpu(struct doctor *d, bool mps, bool cuda_stages)
         doctor_mend(f, "build where nvcc is (the CUDA toolkit): make CUDA=yes");
     }
     if (!driver) return;
-    f = doctor_add(d, "MPS", mps ? DOCTOR_GOOD : DOCTOR_BETTER);
-    doctor_say(f, mps ? "can be started for a run" : "nvidia-cuda-mps-control is not on the PATH");
-    if (mps) return;
-    doctor_cost(f, "copies and kernels of two processes may take turns on the device instead of overlapping");
-    doctor_mend(f, "it comes with NVIDIA's driver");
+    add_mps(d, mps);
 }

@@ -20,10 +20,10 @@
 
 extern char **environ;
 
-static int start(const char *path, uint32_t device, int output, pid_t *pid)
+static int start(const char *path, uint32_t device, bool speeds, int output, pid_t *pid)
 {
     char number[16];
-    char *argv[] = {(char *)PROGRAM, (char *)"--probe", number, NULL};
+    char *argv[] = {(char *)PROGRAM, (char *)"--probe", number, speeds ? (char *)"--speeds" : NULL, NULL};
     posix_spawn_file_actions_t actions;
     int rc;
 
@@ -69,16 +69,18 @@ static const char *last_line(char *text)
     return line ? line + 1 : text;
 }
 
-static int understand(struct device_facts *f, char *text, struct error *e)
+static int understand(struct device_facts *f, struct device_speeds *s, char *text, struct error *e)
 {
-    char *line = strstr(text, DEVICE_FACTS_WORD);
+    char *line = strstr(text, DEVICE_FACTS_WORD " "), *more = strstr(text, DEVICE_SPEEDS_WORD);
 
+    *s = (struct device_speeds){0};
+    if (more) device_speeds_parse(s, more);
     if (line && !device_facts_parse(f, line)) return 0;
     if (!*text) return error_set(e, ENODEV, PROGRAM " ended without a word about the device; use --backend cpu");
     return error_set(e, ENODEV, "%.900s", last_line(text));
 }
 
-int device_look(struct device_facts *f, uint32_t device, struct error *e)
+static int ask(struct device_facts *f, struct device_speeds *s, bool speeds, uint32_t device, struct error *e)
 {
     char path[2 * PATH_MAX], text[4096];
     int ends[2], rc;
@@ -86,7 +88,7 @@ int device_look(struct device_facts *f, uint32_t device, struct error *e)
 
     if ((rc = child_find(path, sizeof path, STAGE_COMPUTE, true, e))) return rc;
     if (pipe2(ends, O_CLOEXEC)) return error_set(e, errno, "no pipe to " PROGRAM ": %s", error_name(errno));
-    rc = start(path, device, ends[1], &pid);
+    rc = start(path, device, speeds, ends[1], &pid);
     close(ends[1]);
     if (rc) {
         close(ends[0]);
@@ -101,5 +103,17 @@ int device_look(struct device_facts *f, uint32_t device, struct error *e)
     if (rc)
         return error_set(e, ETIMEDOUT, "the GPU's driver gave no answer in %d s; see nvidia-smi, or use --backend cpu",
                          (int)(LIMIT_NS / 1000000000u));
-    return understand(f, text, e);
+    return understand(f, s, text, e);
+}
+
+int device_look(struct device_facts *f, uint32_t device, struct error *e)
+{
+    struct device_speeds unknown;
+
+    return ask(f, &unknown, false, device, e);
+}
+
+int device_try(struct device_facts *f, struct device_speeds *s, uint32_t device, struct error *e)
+{
+    return ask(f, s, true, device, e);
 }

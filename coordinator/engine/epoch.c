@@ -215,6 +215,12 @@ int engine_restart(struct engine *g, struct error *e)
 {
     int rc;
 
+    /* One daemon serves both stages and is one thing more that may have failed: where it was only tried, the next epoch goes
+     * without. */
+    if (g->mps.control && g->failed >= 0 && g->failed != STAGE_READER && g->config.mps == ENGINE_MPS_TRY) {
+        g->config.mps = ENGINE_MPS_OFF;
+        log_warn("going on without MPS");
+    }
     end_epoch(g, 100, KILLED_MS_RESTART);
     if ((rc = weights_for_restart(g, e))) return rc;
     if ((rc = begin_epoch(g, e))) end_epoch(g, 0, KILLED_MS_CLOSE);

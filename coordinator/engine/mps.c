@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -82,17 +81,17 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* Starts the program with input as its standard input (NULL: none) and its output thrown away. */
+/* Starts the program with input as its standard input (NULL: none) and its output thrown away; in a session of its own, so
+ * that what a terminal sends goes to sluice alone. Who outlives it is ended by the guard. */
 static pid_t start(const char *option, const char *input)
 {
     int pipe_fd[2] = {-1, -1}, null;
-    pid_t parent = getpid(), child;
+    pid_t child;
 
     if (input && pipe2(pipe_fd, O_CLOEXEC)) return -1;
     child = fork();
     if (!child) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
-        if (getppid() != parent) _exit(127);
+        setsid();
         null = open("/dev/null", O_RDWR);
         dup2(input ? pipe_fd[0] : null, 0);
         dup2(null, 1);
@@ -108,6 +107,45 @@ static pid_t start(const char *option, const char *input)
         close(pipe_fd[1]);
     }
     return child;
+}
+
+/* Waits for the end of its input, then does what mps_stop() would have done; a shell, so that nothing of this process runs
+ * on in it. $1: the daemon, $2: the folder. */
+static const char guard_script[] =
+    "trap '' INT TERM HUP QUIT; cat; echo quit | timeout 3 " PROGRAM "\n"
+    "n=0; while kill -0 $1 2>/dev/null && [ $n -lt 30 ]; do sleep 0.1; n=$((n + 1)); done\n"
+    "kill -KILL $1 2>/dev/null; rm -rf \"$2\"";
+
+static int start_guard(struct mps *m)
+{
+    int ends[2], null;
+    char pid[16];
+
+    if (pipe2(ends, O_CLOEXEC)) return -errno;
+    snprintf(pid, sizeof pid, "%ld", (long)m->control);
+    m->guard = fork();
+    if (!m->guard) {
+        setsid();
+        null = open("/dev/null", O_RDWR);
+        dup2(ends[0], 0);
+        dup2(null, 1);
+        dup2(null, 2);
+        execl("/bin/sh", "sh", "-c", guard_script, "sluice-mps-guard", pid, m->folder, (char *)NULL);
+        _exit(127);
+    }
+    close(ends[0]);
+    m->alive = ends[1];
+    return m->guard < 0 ? -EAGAIN : 0;
+}
+
+static void stop_guard(struct mps *m)
+{
+    if (m->guard > 0) {
+        kill(-m->guard, SIGKILL); /* and what it runs */
+        kill(m->guard, SIGKILL);  /* where it has not come to its session yet */
+        waitpid(m->guard, NULL, 0);
+    }
+    if (m->alive >= 0) close(m->alive);
 }
 
 /* Waits at most ms for the child's end. */
@@ -127,7 +165,7 @@ int mps_start(struct mps *m, struct error *e)
     char ready[PATH_MAX];
     int rc;
 
-    *m = (struct mps){0};
+    *m = (struct mps){.alive = -1};
     if (!mps_available())
         return error_set(e, ENOENT,
                          "%s is not installed: copies and kernels of two processes may take turns on the device",
@@ -139,6 +177,7 @@ int mps_start(struct mps *m, struct error *e)
         m->control = 0;
         return error_set(e, rc, "%s: %s", PROGRAM, error_name(rc));
     }
+    if ((rc = start_guard(m))) return error_set(e, -rc, "no guard for %s: %s", PROGRAM, error_name(-rc));
     path_in(m, "pipe/control", ready);
     for (int ms = 0; ms < START_MS; ms += STEP_MS) {
         if (!access(ready, F_OK)) return 0;
@@ -156,6 +195,8 @@ void mps_stop(struct mps *m)
     char path[PATH_MAX];
     pid_t quit;
 
+    if (!m->folder[0]) return; /* also one that was never started */
+    stop_guard(m);
     if (m->control > 0) {
         quit = start(NULL, "quit\n");
         if (quit > 0 && !ended(quit, QUIT_MS)) {
@@ -170,14 +211,12 @@ void mps_stop(struct mps *m)
             }
         }
     }
-    if (m->folder[0]) {
-        unsetenv(PIPES);
-        unsetenv(LOGS);
-        path_in(m, "pipe", path);
-        remove_folder(path);
-        path_in(m, "log", path);
-        remove_folder(path);
-        rmdir(m->folder);
-    }
-    *m = (struct mps){0};
+    unsetenv(PIPES);
+    unsetenv(LOGS);
+    path_in(m, "pipe", path);
+    remove_folder(path);
+    path_in(m, "log", path);
+    remove_folder(path);
+    rmdir(m->folder);
+    *m = (struct mps){.alive = -1};
 }

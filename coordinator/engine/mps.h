@@ -5,14 +5,18 @@
  * own pipe and log folders under a private temporary one, so a daemon of the machine's is neither used nor disturbed.
  *
  *   mps_start()   before the stages are started: they inherit CUDA_MPS_PIPE_DIRECTORY from this process's environment
- *   mps_stop()    after they ended */
+ *   mps_stop()    after they ended
+ *
+ * A guard beside it, in a session of its own, holds the end of a pipe: when this process is gone without mps_stop() (kill -9),
+ * it asks the daemon to quit, which ends its server too, and removes the folders. */
 #pragma once
 #include <stdbool.h>
 #include <sys/types.h>
 #include "proto/base/error.h"
 
 struct mps {
-    pid_t control; /* 0: not running */
+    pid_t control, guard; /* 0: not running */
+    int alive;            /* the guard's pipe, held open while this process lives; -1: none */
     char folder[64];
 };
 

@@ -41,6 +41,7 @@ static uint32_t state_of(const struct plan_op *o)
     return o->kind == OP_CONV    ? o->conv.state
            : o->kind == OP_DELTA ? o->delta.state
            : o->kind == OP_SCAN  ? o->scan.state
+           : o->kind == OP_POOL  ? o->pool.state
                                  : PLAN_NONE;
 }
 

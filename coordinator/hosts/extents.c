@@ -35,7 +35,7 @@ static void of_attention(struct extents *x, const struct op_attention *o)
     bool reuses = o->flags & ATTN_REUSES;
 
     reads(x, o->q, 1, (uint64_t)o->heads * o->dk, 0);
-    if (!reuses) reads(x, o->k, 1, (uint64_t)o->kv_heads * o->dk, 0);
+    if (!reuses) reads(x, o->k, 1, (uint64_t)o->kv_heads * o->dk * (o->pooled ? 2 : 1), 0);
     if (!reuses && !(o->flags & ATTN_V_IN_K)) reads(x, o->v, 1, (uint64_t)o->kv_heads * o->dv, 0);
     if (o->chosen_top) reads(x, o->chosen, 1, o->chosen_groups * (UINT64_C(1) + o->chosen_top), 0);
     writes(x, o->dst, 1, (uint64_t)o->heads * o->dv, 0);
@@ -80,6 +80,23 @@ static void of_scan(struct extents *x, const struct op_scan *o)
     reads(x, o->b, 1, (uint64_t)o->groups * o->states, 0);
     reads(x, o->c, 1, (uint64_t)o->groups * o->states, 0);
     writes(x, o->dst, 1, channels, 0);
+}
+
+static void of_pool(struct extents *x, const struct op_pool *o)
+{
+    reads(x, o->x, 1, (uint64_t)o->parts * o->width, 0);
+    reads(x, o->gate, 1, (uint64_t)o->parts * o->width, 0);
+    writes(x, o->dst, 1, o->width, 0);
+}
+
+static void of_mix(struct extents *x, const struct op_mix *o)
+{
+    uint64_t last = (o->in - UINT64_C(1)) * o->in_stride + (o->out - UINT64_C(1)) * o->out_stride;
+
+    reads(x, o->src, 1, (uint64_t)o->in * o->width, 0);
+    reads(x, o->weight, 1, last + 1, 0);
+    if (o->flags & MIX_ADDS) reads(x, o->dst, 1, (uint64_t)o->out * o->width, 0);
+    writes(x, o->dst, 1, (uint64_t)o->out * o->width, 0);
 }
 
 void extents_of(struct extents *x, const struct plan_shm *p, const struct plan_op *o)
@@ -131,6 +148,9 @@ void extents_of(struct extents *x, const struct plan_shm *p, const struct plan_o
         reads(x, o->xielu.src, 1, o->xielu.width, 0);
         writes(x, o->xielu.dst, 1, o->xielu.width, 0);
         break;
+    case OP_POOL: of_pool(x, &o->pool); break;
+    case OP_SINKHORN: in_place(x, o->sinkhorn.x, 1, plan_sinkhorn_columns(&o->sinkhorn), 0); break;
+    case OP_MIX: of_mix(x, &o->mix); break;
     case OP_SEND: reads(x, o->hop.x, 1, o->hop.width, 0); break;
     case OP_RECEIVE: writes(x, o->hop.x, 1, o->hop.width, 0); break;
     default: break;

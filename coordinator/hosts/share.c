@@ -215,6 +215,14 @@ static void renumber(struct share *s, struct plan_op *o)
         if (o->router.flags & ROUTER_SCALE_EACH) vector(s, &o->router.each);
         experts(s, &o->router.table);
         break;
+    case OP_POOL:
+        vector(s, &o->pool.bias);
+        state(s, &o->pool.state);
+        break;
+    case OP_SINKHORN:
+        vector(s, &o->sinkhorn.scale);
+        vector(s, &o->sinkhorn.base);
+        break;
     case OP_EXPERTS: experts(s, &o->experts.table); break;
     case OP_POSITION: position_rows(s, &o->position); break;
     case OP_XIELU:

@@ -1,11 +1,12 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "coordinator/pack/private.h"
 
-#define BATCH_BYTES  (UINT64_C(48) << 20)
+#define BATCH_BYTES  (UINT64_C(32) << 20)
 #define BATCH_LEAST  (UINT64_C(1) << 20)
 #define PIECE_BYTES  (UINT64_C(1) << 20) /* of bytes as they are */
 #define THREADS_MOST 256u
@@ -31,31 +32,35 @@ int write_at(int fd, const void *data, uint64_t bytes, uint64_t offset)
     return 0;
 }
 
-int batch_open(struct batch *b, const struct pack_options *o, struct error *e)
+void start_writing(int fd, uint64_t from, uint64_t to)
 {
-    uint64_t room = o->memory / 3;
-
-    if (room > BATCH_BYTES) room = BATCH_BYTES;
-    if (room < BATCH_LEAST) room = BATCH_LEAST;
-    *b = (struct batch){.o = o, .room = room, .stored_room = room};
-    int rc = sha256_begin(&b->sum, e);
-
-    if (rc) return rc;
-    b->raw = malloc(room);
-    b->stored = malloc(room);
-    if (b->raw && b->stored) return 0;
-    batch_close(b);
-    return error_set(e, ENOMEM, "no memory for buffers of %llu bytes", 2 * (unsigned long long)room);
+    /* a file system that cannot writes when it likes */
+    if (from < to) (void)sync_file_range(fd, (off_t)from, (off_t)(to - from), SYNC_FILE_RANGE_WRITE);
 }
 
-void batch_close(struct batch *b)
+void batch_sum(struct sha256 *sum, const struct batch *b)
 {
-    sha256_free(&b->sum);
+    for (uint32_t i = 0; i < b->count; i++) sha256_feed(sum, b->piece[i].raw, b->piece[i].raw_bytes);
+}
+
+static void batch_close(struct batch *b)
+{
     free(b->piece);
     free(b->raw);
     free(b->stored);
-    b->piece = NULL;
-    b->raw = b->stored = NULL;
+    *b = (struct batch){0};
+}
+
+static int batch_open(struct batch *b, const struct pack_options *o, struct error *e)
+{
+    uint64_t room = o->memory / 6; /* there are two of them */
+
+    if (room > BATCH_BYTES) room = BATCH_BYTES;
+    if (room < BATCH_LEAST) room = BATCH_LEAST;
+    *b = (struct batch){.room = room, .stored_room = room, .raw = malloc(room), .stored = malloc(room)};
+    if (b->raw && b->stored) return 0;
+    batch_close(b);
+    return error_set(e, ENOMEM, "no memory for buffers of %llu bytes", 2 * (unsigned long long)room);
 }
 
 /* The piece that is next; false: there is none. */
@@ -123,7 +128,8 @@ static int add_piece(struct batch *b, const struct piece *x, struct error *e)
     return 0;
 }
 
-int batch_fill(struct batch *b, struct pieces *p, struct error *e)
+/* The next pieces, and memory for them. count 0: there are none. */
+static int batch_fill(struct batch *b, struct pieces *p, struct error *e)
 {
     uint64_t raw = 0, stored = 0;
     struct piece x;
@@ -153,33 +159,45 @@ int batch_fill(struct batch *b, struct pieces *p, struct error *e)
 
 /* ---- all threads over the pieces ---- */
 
+/* What is to do, numbered: what is ordered of the last batch, which takes longest; the ends of its pieces; the beginnings of
+ * the present one's. */
 struct crew {
-    struct batch *b;
-    piece_fn *fn;
-    void *arg;
-    bool sum;
+    const struct batch_work *w;
+    struct batch *last, *now;
     _Atomic uint32_t next;
     pthread_mutex_t lock;
     uint32_t failed_at;
-    struct error *e;
+    struct error failure;
 };
-
-static void sum_all(struct batch *b)
-{
-    for (uint32_t i = 0; i < b->count; i++) sha256_feed(&b->sum, b->piece[i].raw, b->piece[i].raw_bytes);
-}
 
 static void note_failure(struct crew *c, uint32_t i, const struct error *why)
 {
     pthread_mutex_lock(&c->lock);
     if (i < c->failed_at) {
         c->failed_at = i;
-        *c->e = *why;
+        c->failure = *why;
     }
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Number 0 is the sum, where one is wanted: it takes longest. */
+/* false: there is no such number. */
+static bool do_one(const struct crew *c, uint32_t i, struct error *why)
+{
+    if (i < BATCH_ORDERED) {
+        if (c->last->count && c->w->ordered[i]) c->w->ordered[i](c->w->arg, c->last);
+        return true;
+    }
+    i -= BATCH_ORDERED;
+    if (i < c->last->count) {
+        c->w->end(c->w->arg, &c->last->piece[i], why);
+        return true;
+    }
+    i -= c->last->count;
+    if (i >= c->now->count) return false;
+    c->w->begin(c->w->arg, &c->now->piece[i], why);
+    return true;
+}
+
 static void *work(void *arg)
 {
     struct crew *c = arg;
@@ -188,39 +206,62 @@ static void *work(void *arg)
         uint32_t i = atomic_fetch_add_explicit(&c->next, 1, memory_order_relaxed);
         struct error why = {0};
 
-        if (c->sum && i == 0) {
-            sum_all(c->b);
-            continue;
-        }
-        i -= c->sum;
-        if (i >= c->b->count) return NULL;
-        if (c->fn(c->arg, &c->b->piece[i], &why)) note_failure(c, i, &why);
+        if (!do_one(c, i, &why)) return NULL;
+        if (why.code) note_failure(c, i, &why);
     }
 }
 
-static int run(struct batch *b, piece_fn *fn, void *arg, bool sum, struct error *e)
+static int run(const struct batch_work *w, struct batch *last, struct batch *now, uint32_t threads, struct error *e)
 {
-    struct error first = {0};
-    struct crew c = {.b = b, .fn = fn, .arg = arg, .sum = sum, .failed_at = UINT32_MAX, .e = &first};
+    struct crew c = {.w = w, .last = last, .now = now, .failed_at = UINT32_MAX};
     pthread_t thread[THREADS_MOST];
-    uint32_t n = 0, want = b->o->threads < THREADS_MOST ? b->o->threads : THREADS_MOST;
+    uint32_t n = 0, want = threads < THREADS_MOST ? threads : THREADS_MOST;
 
     pthread_mutex_init(&c.lock, NULL);
     /* with fewer threads than were asked for it takes longer, and no harm is done */
-    while (n + 1 < want && n < b->count && !pthread_create(&thread[n], NULL, work, &c)) n++;
+    while (n + 1 < want && n < last->count + now->count && !pthread_create(&thread[n], NULL, work, &c)) n++;
     work(&c);
     while (n) pthread_join(thread[--n], NULL);
     pthread_mutex_destroy(&c.lock);
-    if (first.code && e) *e = first;
-    return -first.code;
+    if (c.failure.code && e) *e = c.failure;
+    return -c.failure.code;
 }
 
-int batch_each(struct batch *b, piece_fn *fn, void *arg, struct error *e)
+/* One batch begins while the one before it ends. */
+static int step(struct pieces *p, const struct batch_work *w, struct batch *last, struct batch *now,
+                const struct pack_options *o, struct error *e)
 {
-    return run(b, fn, arg, false, e);
+    bool stop = stopped(o);
+    int rc = 0;
+
+    now->count = 0;
+    if (!stop) rc = batch_fill(now, p, e);
+    if (!rc && now->count && w->look) w->look(w->arg, now);
+    if (!rc) rc = run(w, last, now, o->threads, e);
+    if (!rc && stop) rc = error_set(e, ECANCELED, "interrupted");
+    if (!rc && now->count && w->place) rc = w->place(w->arg, now, e);
+    return rc;
 }
 
-int batch_each_and_sum(struct batch *b, piece_fn *fn, void *arg, struct error *e)
+int batch_all(struct pieces *p, const struct batch_work *w, const struct pack_options *o, struct progress *progress,
+              struct error *e)
 {
-    return run(b, fn, arg, true, e);
+    struct batch two[2] = {0};
+    unsigned i = 0;
+    int rc = batch_open(&two[0], o, e);
+
+    if (!rc) rc = batch_open(&two[1], o, e);
+    if (!rc) {
+        do {
+            struct batch *now = &two[i % 2], *last = &two[(i + 1) % 2];
+
+            rc = step(p, w, last, now, o, e);
+            if (rc || !last->count) continue;
+            progress->done += last->raw_bytes;
+            if (o->progress) o->progress(o->arg, progress->done, progress->total);
+        } while (!rc && two[i++ % 2].count);
+    }
+    batch_close(&two[0]);
+    batch_close(&two[1]);
+    return rc;
 }

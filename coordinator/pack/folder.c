@@ -37,6 +37,18 @@ int make_parents(const char *folder, const char *name, struct error *e)
     return rc;
 }
 
+int open_output(const char *path, int flags, int *fd, struct error *e)
+{
+    struct stat st;
+
+    *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | flags, 0666);
+    if (*fd < 0 && errno != ELOOP && errno != ENXIO) return error_set(e, errno, "%s: %s", path, error_name(errno));
+    if (*fd >= 0 && !fstat(*fd, &st) && S_ISREG(st.st_mode)) return 0;
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+    return error_set(e, EINVAL, "%s is there and no file: remove it, or give another name for the result", path);
+}
+
 int settle_file(int fd, const char *partial, const char *path, struct error *e)
 {
     if (fsync(fd)) return error_set(e, errno, "%s: %s", partial, error_name(errno));
@@ -79,10 +91,7 @@ static int copy_to(const char *from, const char *partial, const char *to, char *
 
     if (rc) return rc;
     rc = sha256_begin(&s, e);
-    if (!rc && to) {
-        out = open(partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (out < 0) rc = error_set(e, errno, "%s: %s", partial, error_name(errno));
-    }
+    if (!rc && to) rc = open_output(partial, O_CREAT | O_TRUNC, &out, e);
     if (!rc) rc = copy_bytes(in, out, from, &s, e);
     if (!rc) rc = sha256_end(&s, digest, e);
     packed_hex(sum, digest, PACKED_SHA256);
@@ -161,11 +170,11 @@ static int lock_marker(struct place_out *p, bool fresh, const char *text, struct
 {
     int rc;
 
-    p->lock = open(p->marker, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (fresh ? O_CREAT : 0), 0666);
-    if (p->lock < 0 && errno == ENOENT)
+    rc = open_output(p->marker, fresh ? O_CREAT : 0, &p->lock, e);
+    if (rc == -ENOENT)
         return error_set(e, EEXIST, "%s is there and holds something else: give a new folder for the result",
                          p->folder);
-    if (p->lock < 0) return error_set(e, errno, "%s: %s", p->marker, error_name(errno));
+    if (rc) return rc;
     if (flock(p->lock, LOCK_EX | LOCK_NB))
         return error_set(e, EBUSY, "%s: another run writes to this folder: wait for its end", p->folder);
     rc = compare_marker(p, text, e);

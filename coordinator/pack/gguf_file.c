@@ -395,11 +395,11 @@ static int open_log(struct writing *w)
     struct stat st;
     int rc = 0;
 
-    w->log = open(w->resume, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (w->log < 0 && errno == ENOENT)
+    rc = open_output(w->resume, O_CREAT, &w->log, w->e);
+    if (rc == -ENOENT)
         return error_set(w->e, ENOENT, "%s: the folder that it would lie in is not there: make it first",
                          w->o->pack.out);
-    if (w->log < 0) return error_set(w->e, errno, "%s: %s", w->resume, error_name(errno));
+    if (rc) return rc;
     if (flock(w->log, LOCK_EX | LOCK_NB))
         return error_set(w->e, EBUSY, "%s: another run writes to this file: wait for its end", w->o->pack.out);
     identity(w, want);
@@ -421,9 +421,9 @@ static int open_outputs(struct writing *w)
         struct out_file *f = &w->file[i];
 
         f->settled = access(f->partial, F_OK) && !access(f->path, F_OK);
-        f->fd =
-            open(f->settled ? f->path : f->partial, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (f->settled ? 0 : O_CREAT), 0666);
-        if (f->fd < 0) return error_set(w->e, errno, "%s: %s", f->partial, error_name(errno));
+        int rc = open_output(f->settled ? f->path : f->partial, f->settled ? 0 : O_CREAT, &f->fd, w->e);
+
+        if (rc) return rc;
     }
     return 0;
 }

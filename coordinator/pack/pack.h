@@ -20,8 +20,8 @@
 
 /* A tensor of which some are no numbers. */
 struct pack_numbers {
-    const char *file, *tensor, *dtype; /* file: the original one's name */
-    uint64_t nan, inf, first;          /* how many, and where in the original file the first one lies */
+    const char *file, *tensor; /* file: the original one's name */
+    uint64_t nan, inf, first;  /* how many, and where in the original file the first one lies */
 };
 
 struct pack_options {
@@ -33,6 +33,9 @@ struct pack_options {
     void (*told)(void *arg, const char *name, const char *sha256); /* of each original file, once it is sure; or NULL */
     /* Of unpack_folder() without out: such tensors are told of, in the order of files and offsets; or NULL. */
     void (*numbers)(void *arg, const struct pack_numbers *n);
+    /* Of unpack_folder() without out: an original file that is not what was packed, or cannot be read; the others follow. NULL: it
+     * ends with that. */
+    void (*failed)(void *arg, const char *name, const char *text);
     void *arg;
     bool (*interrupted)(void); /* NULL: never */
 };

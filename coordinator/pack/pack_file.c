@@ -18,8 +18,10 @@ struct packing {
     uint32_t *lengths; /* [units] */
     uint8_t *header;
     uint64_t front_bytes;
-    uint64_t at;   /* where the next piece will lie */
-    bool resuming; /* all so far lay there already */
+    uint64_t at;      /* where the next piece will lie */
+    uint64_t started; /* the disk has begun with what lies before this */
+    bool resuming;    /* all so far lay there already */
+    struct sha256 sum;
     struct pack_result *r;
 };
 
@@ -45,8 +47,9 @@ static uint64_t aligned(uint64_t x)
 }
 
 /* Where the pieces would lie, if what is there is what was written of them. */
-static void find_candidates(struct packing *k, struct batch *b)
+static void find_candidates(void *arg, struct batch *b)
 {
+    const struct packing *k = arg;
     uint64_t at = k->at;
     bool on = k->resuming;
 
@@ -107,8 +110,10 @@ static int write_piece(void *arg, struct piece *x, struct error *e)
 }
 
 /* Now that lengths are known, so are places. What a partial file has behind the first difference is of no use. */
-static int place_pieces(struct packing *k, struct batch *b, struct error *e)
+static int place_pieces(void *arg, struct batch *b, struct error *e)
 {
+    struct packing *k = arg;
+
     for (uint32_t i = 0; i < b->count; i++) {
         struct piece *x = &b->piece[i];
 
@@ -132,24 +137,46 @@ static int place_pieces(struct packing *k, struct batch *b, struct error *e)
     return 0;
 }
 
-static int pack_pieces(struct packing *k, struct batch *b, struct progress *p, struct error *e)
+/* The batch after the next one. */
+static void read_ahead(void *arg, const struct batch *b)
 {
-    struct pieces all = {.segment = k->f->segment, .segments = k->f->segments};
-    int rc = 0;
+    const struct packing *k = arg;
+    const struct piece *x = &b->piece[b->count - 1];
 
-    sha256_feed(&b->sum, k->header, k->f->header_bytes);
-    for (;;) {
-        rc = batch_fill(b, &all, e);
-        if (rc || !b->count) return rc;
-        if (stopped(k->o)) return error_set(e, ECANCELED, "interrupted");
-        find_candidates(k, b);
-        rc = batch_each(b, pack_piece, k, e);
-        if (!rc) rc = place_pieces(k, b, e);
-        if (!rc) rc = batch_each_and_sum(b, write_piece, k, e);
-        if (rc) return rc;
-        p->done += b->raw_bytes;
-        if (k->o->progress) k->o->progress(k->o->arg, p->done, p->total);
-    }
+    posix_fadvise(k->in, (off_t)(x->raw_off + x->raw_bytes + b->raw_bytes), (off_t)b->raw_bytes, POSIX_FADV_WILLNEED);
+}
+
+static void sum_pieces(void *arg, const struct batch *b)
+{
+    struct packing *k = arg;
+
+    batch_sum(&k->sum, b);
+}
+
+/* What was written before this batch: all of it is there. */
+static void start_disk(void *arg, const struct batch *b)
+{
+    struct packing *k = arg;
+    uint64_t to = b->piece[0].stored_off;
+
+    start_writing(k->out, k->started, to);
+    k->started = to;
+}
+
+static int pack_pieces(struct packing *k, struct progress *p, struct error *e)
+{
+    const struct batch_work w = {.arg = k,
+                                 .look = find_candidates,
+                                 .begin = pack_piece,
+                                 .place = place_pieces,
+                                 .end = write_piece,
+                                 .ordered = {read_ahead, sum_pieces, start_disk}};
+    struct pieces all = {.segment = k->f->segment, .segments = k->f->segments};
+    int rc = sha256_begin(&k->sum, e);
+
+    if (rc) return rc;
+    sha256_feed(&k->sum, k->header, k->f->header_bytes);
+    return batch_all(&all, &w, k->o, p, e);
 }
 
 /* ---- the whole file ---- */
@@ -167,7 +194,7 @@ static int unchanged(const struct packing *k, struct error *e)
                      k->f->path);
 }
 
-static int finish(struct packing *k, struct batch *b, struct packed_file *x, struct error *e)
+static int finish(struct packing *k, struct packed_file *x, struct error *e)
 {
     struct packed_head head = {.magic = PACKED_MAGIC,
                                .version = PACKED_VERSION,
@@ -180,7 +207,7 @@ static int finish(struct packing *k, struct batch *b, struct packed_file *x, str
     uint8_t *front = malloc(k->front_bytes);
     int rc = front ? unchanged(k, e) : error_set(e, ENOMEM, "%s: no memory for its front", k->path);
 
-    if (!rc) rc = sha256_end(&b->sum, head.raw_sha256, e);
+    if (!rc) rc = sha256_end(&k->sum, head.raw_sha256, e);
     if (!rc) {
         packed_front(front, &head, k->header, k->f->segment, k->lengths);
         rc = write_at(k->out, front, k->front_bytes, 0);
@@ -206,26 +233,23 @@ static int open_both(struct packing *k, struct error *e)
     posix_fadvise(k->in, 0, 0, POSIX_FADV_SEQUENTIAL);
     rc = file_read_at(k->in, k->header, k->f->header_bytes, 0);
     if (rc) return read_failed(k, rc, 0, e);
-    k->out = open(k->partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    return k->out < 0 ? write_failed(k, -errno, e) : 0;
+    return open_output(k->partial, O_CREAT, &k->out, e);
 }
 
 static int pack_anew(struct packing *k, struct progress *p, struct packed_file *x, struct error *e)
 {
-    struct batch b;
-    int rc = batch_open(&b, k->o, e);
+    int rc;
 
-    if (rc) return rc;
     k->lengths = calloc(k->f->units + 1, sizeof *k->lengths);
     k->header = malloc(k->f->header_bytes);
     rc = k->lengths && k->header ? open_both(k, e) : error_set(e, ENOMEM, "%s: no memory to pack it", k->f->path);
-    if (!rc) rc = pack_pieces(k, &b, p, e);
-    if (!rc) rc = finish(k, &b, x, e);
+    if (!rc) rc = pack_pieces(k, p, e);
+    if (!rc) rc = finish(k, x, e);
     if (k->in >= 0) close(k->in);
     if (k->out >= 0) close(k->out);
     free(k->lengths);
     free(k->header);
-    batch_close(&b);
+    sha256_free(&k->sum);
     return rc;
 }
 

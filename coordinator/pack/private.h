@@ -63,29 +63,46 @@ struct batch {
     uint8_t *raw, *stored; /* memory of all pieces, one after the other */
     uint64_t room;         /* bytes of raw; a batch has one piece at least, so it grows where one needs more */
     uint64_t stored_room;
-    struct sha256 sum;
-    const struct pack_options *o;
 };
 
-int batch_open(struct batch *b, const struct pack_options *o, struct error *e);
-void batch_close(struct batch *b);
-/* The next pieces, and memory for them. count 0: there are none. */
-int batch_fill(struct batch *b, struct pieces *p, struct error *e);
 /* What to do with a piece: 0, or -errno and e. */
 typedef int piece_fn(void *arg, struct piece *x, struct error *e);
-/* first of every piece, then second of every piece while the sum goes over all raw bytes in order, by all threads. Of
- * several failures the first piece's is told. */
-int batch_each(struct batch *b, piece_fn *fn, void *arg, struct error *e);
-int batch_each_and_sum(struct batch *b, piece_fn *fn, void *arg, struct error *e);
 
-/* All of it at an offset: 0 or -errno. */
-int write_at(int fd, const void *data, uint64_t bytes, uint64_t offset);
+#define BATCH_ORDERED 3u
 
-/* ---- pack_file.c ---- */
+/* What is done with a file, batch after batch:
+ *
+ *   look      the caller's thread, before begin                                  (NULL: nothing)
+ *   begin     every piece, by all threads, in any order
+ *   place     the caller's thread, when all have begun                           (NULL: nothing)
+ *   end       every piece, by all threads, in any order, beside begin of the batch that comes next
+ *   ordered   beside that too: each by one thread, for one batch after another   (NULL: nothing)
+ */
+struct batch_work {
+    void *arg;
+    void (*look)(void *arg, struct batch *b);
+    piece_fn *begin, *end;
+    int (*place)(void *arg, struct batch *b, struct error *e);
+    void (*ordered[BATCH_ORDERED])(void *arg, const struct batch *b);
+};
 
 struct progress {
     uint64_t done, total;
 };
+
+/* All of it. Where it is interrupted (-ECANCELED), what has begun is brought to its end. Of several failures the first piece's
+ * is told. */
+int batch_all(struct pieces *p, const struct batch_work *w, const struct pack_options *o, struct progress *progress,
+              struct error *e);
+/* For batch_work.ordered. */
+void batch_sum(struct sha256 *sum, const struct batch *b);
+
+/* All of it at an offset: 0 or -errno. */
+int write_at(int fd, const void *data, uint64_t bytes, uint64_t offset);
+/* The disk begins with what was written between these two: it would wait until memory is full of it, and be idle meanwhile. */
+void start_writing(int fd, uint64_t from, uint64_t to);
+
+/* ---- pack_file.c ---- */
 
 /* Packs f to OUT/name.packed, unless that is there. x: what the index says of it. */
 int pack_file(const struct cut_file *f, const struct pack_options *o, struct progress *p, struct pack_result *r,
@@ -125,6 +142,8 @@ char *join(const char *folder, const char *name, const char *suffix);
 /* Copies a file by way of NAME.partial; sum in hex, 65 bytes. want: NULL, or what the sum must be. */
 int copy_file(const char *from_folder, const char *to_folder, const char *name, char *sum, const char *want,
               struct error *e);
+/* A file that is written: made where it is not there, unless flags say otherwise. -EINVAL: it is a named pipe, a device, ... */
+int open_output(const char *path, int flags, int *fd, struct error *e);
 /* Puts a file that was written in its place, on disk first. */
 int settle_file(int fd, const char *partial, const char *path, struct error *e);
 bool stopped(const struct pack_options *o);

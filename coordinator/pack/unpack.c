@@ -17,6 +17,8 @@ struct unpacking {
     struct numbers *numbers;
     char *from, *path, *partial; /* path, partial: NULL where nothing is written */
     int in, out;
+    uint64_t started; /* the disk has begun with what lies before this */
+    struct sha256 sum;
 };
 
 /* Where a piece lies. */
@@ -71,33 +73,63 @@ static int write_piece(void *arg, struct piece *x, struct error *e)
     return rc ? write_failed(k, rc, e) : 0;
 }
 
-static int unpack_pieces(struct unpacking *k, struct batch *b, struct progress *p, struct error *e)
+/* The batch after the next one. */
+static void read_ahead(void *arg, const struct batch *b)
 {
+    const struct unpacking *k = arg;
+    const struct piece *x = &b->piece[b->count - 1];
+    uint64_t end = x->stored_off + x->stored_bytes, bytes = end - b->piece[0].stored_off;
+
+    posix_fadvise(k->in, (off_t)(end + bytes), (off_t)bytes, POSIX_FADV_WILLNEED);
+}
+
+static void sum_pieces(void *arg, const struct batch *b)
+{
+    struct unpacking *k = arg;
+
+    batch_sum(&k->sum, b);
+}
+
+static void count_numbers(void *arg, const struct batch *b)
+{
+    struct unpacking *k = arg;
+
+    for (uint32_t i = 0; i < b->count; i++)
+        numbers_feed(k->numbers, b->piece[i].raw_off, b->piece[i].raw, b->piece[i].raw_bytes);
+}
+
+/* What was written before this batch: all of it is there. */
+static void start_disk(void *arg, const struct batch *b)
+{
+    struct unpacking *k = arg;
+    uint64_t to = b->piece[0].raw_off;
+
+    start_writing(k->out, k->started, to);
+    k->started = to;
+}
+
+static int unpack_pieces(struct unpacking *k, struct progress *p, struct error *e)
+{
+    const struct batch_work w = {.arg = k,
+                                 .begin = unpack_piece,
+                                 .end = write_piece,
+                                 .ordered = {read_ahead, sum_pieces, k->out < 0 ? count_numbers : start_disk}};
     struct pieces all = {.segment = k->front->segment, .segments = k->front->head.segments};
     int rc = k->out < 0 ? 0 : write_at(k->out, k->front->header, k->front->head.header_bytes, 0);
 
     if (rc) return write_failed(k, rc, e);
-    sha256_feed(&b->sum, k->front->header, k->front->head.header_bytes);
-    for (;;) {
-        rc = batch_fill(b, &all, e);
-        if (rc || !b->count) return rc;
-        if (stopped(k->o)) return error_set(e, ECANCELED, "interrupted");
-        rc = batch_each(b, unpack_piece, k, e);
-        if (!rc) rc = batch_each_and_sum(b, write_piece, k, e);
-        if (rc) return rc;
-        for (uint32_t i = 0; i < b->count; i++)
-            numbers_feed(k->numbers, b->piece[i].raw_off, b->piece[i].raw, b->piece[i].raw_bytes);
-        p->done += b->raw_bytes;
-        if (k->o->progress) k->o->progress(k->o->arg, p->done, p->total);
-    }
+    rc = sha256_begin(&k->sum, e);
+    if (rc) return rc;
+    sha256_feed(&k->sum, k->front->header, k->front->head.header_bytes);
+    return batch_all(&all, &w, k->o, p, e);
 }
 
-static int compare_sums(const struct unpacking *k, struct batch *b, struct error *e)
+static int compare_sums(struct unpacking *k, struct error *e)
 {
     uint8_t digest[PACKED_SHA256];
     char hex[2 * PACKED_SHA256 + 1];
 
-    int rc = sha256_end(&b->sum, digest, e);
+    int rc = sha256_end(&k->sum, digest, e);
 
     if (rc) return rc;
     packed_hex(hex, digest, PACKED_SHA256);
@@ -124,25 +156,19 @@ static int open_front(struct unpacking *k, struct error *e)
 
 static int unpack_through(struct unpacking *k, struct progress *p, struct error *e)
 {
-    struct batch b;
-    int rc = batch_open(&b, k->o, e);
+    int rc = open_front(k, e);
 
-    if (rc) return rc;
-    rc = open_front(k, e);
-    if (!rc && k->path) {
-        k->out = open(k->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (k->out < 0) rc = write_failed(k, -errno, e);
-    }
+    if (!rc && k->path) rc = open_output(k->partial, O_CREAT | O_TRUNC, &k->out, e);
     numbers_begin(k->numbers, k->x->name);
-    if (!rc) rc = unpack_pieces(k, &b, p, e);
-    if (!rc) rc = compare_sums(k, &b, e);
+    if (!rc) rc = unpack_pieces(k, p, e);
+    if (!rc) rc = compare_sums(k, e);
     if (!rc) numbers_tell(k->numbers);
     if (!rc && k->out >= 0) rc = settle_file(k->out, k->partial, k->path, e);
     if (rc && k->out >= 0) unlink(k->partial);
     if (k->in >= 0) close(k->in);
     if (k->out >= 0) close(k->out);
     packed_close(k->front);
-    batch_close(&b);
+    sha256_free(&k->sum);
     return rc;
 }
 
@@ -183,6 +209,19 @@ static int unpack_file(const char *folder, const struct packed_file *x, const st
     return rc;
 }
 
+/* What is wrong with one file is no reason to leave out the others, where somebody wants to know. */
+static int tell_failure(const struct pack_options *o, const char *name, int rc, const struct error *why,
+                        struct error *e)
+{
+    if (!rc) return 0;
+    if (!o->failed || o->out || rc == -ECANCELED || rc == -ENOMEM) {
+        if (e) *e = *why;
+        return rc;
+    }
+    o->failed(o->arg, name, why->text);
+    return 0;
+}
+
 static int unpack_all(const struct source *s, const struct packed_index *x, const struct pack_options *o,
                       struct pack_result *r, struct error *e)
 {
@@ -193,10 +232,20 @@ static int unpack_all(const struct source *s, const struct packed_index *x, cons
     int rc = numbers_open(&numbers, s, o, e);
 
     for (size_t i = 0; i < x->files; i++) p.total += x->file[i].raw_bytes;
-    for (size_t i = 0; i < x->files && !rc; i++) rc = unpack_file(folder, &x->file[i], o, numbers, &p, r, e);
+    for (size_t i = 0; i < x->files && !rc; i++) {
+        struct error why = {0};
+        uint64_t done = p.done + x->file[i].raw_bytes;
+
+        rc = unpack_file(folder, &x->file[i], o, numbers, &p, r, &why);
+        rc = tell_failure(o, x->file[i].name, rc, &why, e);
+        p.done = done;
+    }
     for (size_t i = 0; i < x->copies && !rc; i++) {
-        rc = copy_file(folder, o->out, x->copied[i].name, sum, x->copied[i].sha256, e);
+        struct error why = {0};
+
+        rc = copy_file(folder, o->out, x->copied[i].name, sum, x->copied[i].sha256, &why);
         if (!rc && o->told) o->told(o->arg, x->copied[i].name, x->copied[i].sha256);
+        rc = tell_failure(o, x->copied[i].name, rc, &why, e);
     }
     numbers_close(numbers);
     return rc;

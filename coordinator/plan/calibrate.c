@@ -28,7 +28,9 @@
 #define MEMORY_BYTES  (UINT64_C(64) << 20) /* for each thread, at most and at least: a core's own caches hold less */
 #define MEMORY_LEAST  (UINT64_C(4) << 20)
 #define PROBE_THREADS 16u
-#define KERNEL_SHARE  0.9                  /* of plain reading, what the kernels of few tokens reach */
+#define KERNEL_SHARE  0.9 /* of plain reading, what the kernels of few tokens reach */
+#define DEVICE_SHARE  0.8 /* the same of a device */
+#define MPS_GAIN      1.05
 #define KEPT          5u                   /* measurements of a lane */
 #define CACHE_BYTES   (UINT64_C(4) << 20)  /* what it is at most */
 #define SMALL_BYTES   UINT64_C(1000000000) /* of weights */
@@ -87,6 +89,11 @@ static void store(json_t *o)
 }
 
 /* ---- lanes ---- */
+
+static uint32_t device_of(const struct plan_shm *p)
+{
+    return p ? p->run.device : 0;
+}
 
 /* Stored forms have kernels of their own; the one that most of the weights have decides. */
 static const char *main_form(const struct plan_shm *p)
@@ -154,6 +161,10 @@ static void lane_key(enum calibration_lane lane, const char *path, const struct 
     case SPEEDS_FILL: snprintf(key, room, "fill"); return;
     case SPEEDS_MEMORY: snprintf(key, room, "memory-%s-%u%s", main_form(p), threads_of(p), size_of(p)); return;
     case SPEEDS_FLOPS: snprintf(key, room, "flops-%s-%u%s", main_form(p), threads_of(p), size_of(p)); return;
+    case SPEEDS_LINK: snprintf(key, room, "link-gpu%u", device_of(p)); return;
+    case SPEEDS_LINK_MPS: snprintf(key, room, "link-mps-gpu%u", device_of(p)); return;
+    case SPEEDS_DEVICE_MEMORY: snprintf(key, room, "memory-gpu%u-%s%s", device_of(p), main_form(p), size_of(p)); return;
+    case SPEEDS_DEVICE_FLOPS: snprintf(key, room, "flops-gpu%u-%s%s", device_of(p), main_form(p), size_of(p)); return;
     }
 }
 
@@ -256,12 +267,28 @@ static void assume_unpacking(struct calibration *s, const json_t *file, const st
     if (s->unpack > 0) s->memory = 1 / (1 / s->memory + 1 / (ratio * s->unpack * threads));
 }
 
+/* What a probe says of a device's memory is said of all forms. */
+static void load_device(struct calibration *s, const json_t *file, const struct plan_shm *p)
+{
+    char key[64];
+
+    lane_key(SPEEDS_LINK, NULL, p, key, sizeof key);
+    s->link_measured = known(file, key, &s->link);
+    snprintf(key, sizeof key, "memory-gpu%u", device_of(p));
+    s->device_memory_measured = known(file, key, &s->device_memory);
+    lane_key(SPEEDS_DEVICE_MEMORY, NULL, p, key, sizeof key);
+    s->device_memory_measured = known(file, key, &s->device_memory) || s->device_memory_measured;
+    lane_key(SPEEDS_DEVICE_FLOPS, NULL, p, key, sizeof key);
+    known(file, key, &s->device_flops);
+}
+
 void calibration_load(struct calibration *s, const char *path, const struct plan_shm *p)
 {
     char key[64];
     json_t *file = load();
 
-    *s = (struct calibration){.disk = 1.5e9, .link = 12e9, .device_memory = 400e9, .flops = 50e9 * threads_of(p)};
+    *s = (struct calibration){
+        .disk = 1.5e9, .link = 12e9, .device_memory = 400e9, .device_flops = 5e12, .flops = 50e9 * threads_of(p)};
     s->memory = plan_stored_speed(p, threads_of(p), 15e9);
     s->page_cache = in_page_cache(p);
     if (s->page_cache) s->disk = 4e9;
@@ -274,7 +301,50 @@ void calibration_load(struct calibration *s, const char *path, const struct plan
     lane_key(SPEEDS_FLOPS, path, p, key, sizeof key);
     s->flops_measured = known(file, key, &s->flops);
     assume_unpacking(s, file, p);
+    load_device(s, file, p);
     json_decref(file);
+}
+
+/* ---- devices ---- */
+
+bool calibration_knows_device(uint32_t device)
+{
+    const struct plan_shm p = {.run.device = device};
+    struct calibration s = {0};
+    json_t *file = load();
+    char key[64];
+
+    lane_key(SPEEDS_LINK, NULL, &p, key, sizeof key);
+    s.link_measured = known(file, key, &s.link);
+    snprintf(key, sizeof key, "memory-gpu%u", device);
+    s.device_memory_measured = known(file, key, &s.device_memory);
+    json_decref(file);
+    return s.link_measured && s.device_memory_measured;
+}
+
+void calibration_keep_device(uint32_t device, double link, double memory)
+{
+    char key[64];
+
+    snprintf(key, sizeof key, "link-gpu%u", device);
+    keep_probe(key, link);
+    snprintf(key, sizeof key, "memory-gpu%u", device);
+    keep_probe(key, DEVICE_SHARE * memory);
+}
+
+bool calibration_mps_pays(uint32_t device)
+{
+    const struct plan_shm p = {.run.device = device};
+    json_t *file = load();
+    double with, without;
+    char key[64];
+
+    lane_key(SPEEDS_LINK, NULL, &p, key, sizeof key);
+    without = kept(file, key); /* of runs: a probe has no company */
+    lane_key(SPEEDS_LINK_MPS, NULL, &p, key, sizeof key);
+    with = kept(file, key);
+    json_decref(file);
+    return without > 0 && with > MPS_GAIN * without;
 }
 
 void calibration_keep(enum calibration_lane lane, const char *path, const struct plan_shm *p, double per_second)

@@ -14,6 +14,8 @@
 #define CHUNK_LEAST   32   /* positions from which on the units that multiply matter, not the memory */
 #define CPU_LEAST     0.75 /* of the processor time that compute's threads could have had: below it others had it */
 #define CHUNK_BUSY    UINT64_C(50000000)
+#define LINK_BYTES    UINT64_C(1000000000) /* copied at least, with copies under way for this share of the time */
+#define LINK_BUSY     0.8
 
 /* Of one sweep; 0: it says nothing of this lane. */
 typedef double sweep_rate(const struct calibration_run *s, uint32_t i);
@@ -143,10 +145,34 @@ static bool crowded(const struct calibration_run *s)
     return true;
 }
 
+/* Where copies are under way nearly all the time, they go as fast as the link. */
+static void keep_link(const struct calibration_run *s)
+{
+    if (s->copy_bytes < LINK_BYTES || (double)s->copy_busy_ns < LINK_BUSY * (double)s->sweeps_ns) return;
+    calibration_keep(s->mps ? SPEEDS_LINK_MPS : SPEEDS_LINK, NULL, s->plan,
+                     per_second((double)s->copy_bytes, s->copy_busy_ns));
+    log_debug("the link gave %.2f GB/s", per_second((double)s->copy_bytes, s->copy_busy_ns) / 1e9);
+}
+
+/* Tokens for which nothing crosses the link go as fast as the device's memory; many positions, as its units that multiply. */
+static void keep_device(const struct calibration_run *s)
+{
+    const struct plan_summary *z = s->summary;
+    double memory = usual(s, memory_rate, TOKENS_LEAST), flops = usual(s, flops_rate, 1);
+
+    if (memory > 0 && !z->sweep_bytes && !z->host_bytes && !z->expert_bytes)
+        calibration_keep(SPEEDS_DEVICE_MEMORY, NULL, s->plan, memory);
+    if (flops > 0 && !z->expert_bytes) calibration_keep(SPEEDS_DEVICE_FLOPS, NULL, s->plan, flops);
+}
+
 void calibration_learn(const struct calibration_run *s, const char *path)
 {
     keep_disk(s, path);
     keep_fill(s);
+    if (s->plan->run.backend == BACKEND_CUDA) {
+        keep_link(s);
+        keep_device(s);
+    }
     if (s->plan->run.backend != BACKEND_CPU || crowded(s)) return;
     keep_memory(s);
     keep_flops(s);

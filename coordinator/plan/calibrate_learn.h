@@ -20,7 +20,9 @@ struct calibration_run {
     uint64_t io_ways; /* how the reader read: EPOCH_READS_* bits */
     const struct sweep_record *sweep;
     uint32_t sweeps;
-    uint64_t compute_busy_ns, compute_cpu_ns; /* of the whole run: at work, and processor time of all its threads */
+    uint64_t compute_busy_ns, compute_cpu_ns;     /* of the whole run: at work, and processor time of all its threads */
+    uint64_t copy_bytes, copy_busy_ns, sweeps_ns; /* of the whole run: transfer's, and the time of all its sweeps */
+    bool mps;
 };
 
 /* Keeps them where the run was long enough, and bound by them, so that they are speeds of the machine and not of the run.

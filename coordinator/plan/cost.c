@@ -27,6 +27,12 @@ static uint64_t of_larger_pages(uint32_t threads)
     return (4 * (REGIONS + 5) + 2 * (uint64_t)threads) * (page_bytes() - PAGE_USUAL);
 }
 
+/* A driver that pins memory lists its pages twice. */
+uint64_t cost_of_page(const struct plan_run *r)
+{
+    return 8 * 3 + (r->backend == BACKEND_CUDA ? 16 : 0);
+}
+
 uint64_t cost_of_sweep(const struct cost *c)
 {
     const struct footprint *f = &c->compute;
@@ -59,7 +65,7 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
     c->run = epoch_bytes(r);
     c->link = p->spec.share ? link_segment_bytes(p, r) : 0;
     /* page tables of three stages over what is shared, of one over what is its own */
-    c->tables = (c->arena + c->cache) / PLAN_PAGE * 8 * 3 + own / PLAN_PAGE * 8;
+    c->tables = (c->arena + c->cache) / PLAN_PAGE * cost_of_page(r) + own / PLAN_PAGE * 8;
     c->process = COORDINATOR_BYTES + (text_bytes ? text_bytes : TEXT_BYTES) +
                  plan_bytes /* the image it copied from */ + p->spec.vocab * TOKEN_BYTES + r->threads * THREAD_BYTES +
                  cost_of_guessing(r->guesses, r->sequences, r->kv_rows) + r->max_positions * SWEEP_BYTES + stages +

@@ -24,5 +24,8 @@ void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run 
 /* What the coordinator keeps of texts to guess from, and of the guesses themselves (coordinator/draft): a bound. */
 uint64_t cost_of_guessing(uint32_t guesses, uint32_t roots, uint64_t tokens);
 
+/* What a page of the host's slots and cache takes in tables: of three processes, and of a driver that pins it. */
+uint64_t cost_of_page(const struct plan_run *r);
+
 /* What grows with the positions of a sweep: activations, tables, scratch. */
 uint64_t cost_of_sweep(const struct cost *c);

@@ -504,10 +504,9 @@ uint64_t placement_spread(struct plan_tile *tiles, uint64_t n, uint64_t bytes, u
     return used;
 }
 
-static uint64_t pageable(uint64_t left)
+static uint64_t pageable(uint64_t left, const struct plan_run *r)
 {
-    /* each page costs entries in three processes' tables too: cost_count() */
-    return left / (PLAN_PAGE + 8 * 3) * PLAN_PAGE;
+    return left / (PLAN_PAGE + cost_of_page(r)) * PLAN_PAGE; /* cost_count() */
 }
 
 static void clear_tiers(struct tiling *c)
@@ -598,7 +597,7 @@ int placement_pin(struct tiling *c, struct plan_run *r, const struct plan_shm *p
     if (over_device(&d)) return refuse_device(&d);
     left = (struct left){.host = s->host_memory - d.cost.host, .device = s->device_memory - d.cost.device};
     widen_measuring(&d, &left, span_of(c, 0, c->sweep_count) + experts);
-    room = pageable(left.host);
+    room = pageable(left.host, r);
     if (s->no_pins) {
         if (s->cache_slots) r->host_cache_bytes += room;
         set_first_reads(&d, plan_bytes);

@@ -122,7 +122,7 @@ static double sweep_seconds(const struct plan_summary *z, const struct plan_shm 
     double experts = chosen * (cold ? 1 : 1 - z->expert_hits) / v->disk;
     double memory = passed / (cuda ? v->device_memory : v->memory),
            link = cuda ? (passed - (double)z->device_bytes) / v->link : 0;
-    double compute = cuda ? 0 : n * z->flops_per_position / v->flops;
+    double compute = n * z->flops_per_position / (cuda ? v->device_flops : v->flops);
     double slowest = disk + experts > compute ? disk + experts : compute;
 
     if (cold && v->fill > 0 && (double)z->host_bytes / v->fill > slowest) slowest = (double)z->host_bytes / v->fill;
@@ -163,14 +163,14 @@ void plan_costs(struct plan_costs *out, const struct plan_summary *z, const stru
                 const struct calibration *v)
 {
     bool cuda = p->run.backend == BACKEND_CUDA;
-    double first = z->memory_seconds + z->device_seconds;
+    double first = z->memory_seconds + z->device_seconds, flops = cuda ? v->device_flops : v->flops;
 
     if (z->link_seconds > first) first = z->link_seconds;
     if (z->overhead_seconds > first) first = z->overhead_seconds;
     *out = (struct plan_costs){.read = (double)z->dense_disk_bytes / v->disk,
                                .first = first,
-                               .position = cuda ? 0 : z->flops_per_position / v->flops,
-                               .row = cuda ? 0 : plan_flops(p, 0, 1) / v->flops};
+                               .position = z->flops_per_position / flops,
+                               .row = plan_flops(p, 0, 1) / flops};
 }
 
 double plan_expert_seconds(const struct plan_summary *z, const struct plan_shm *p, const struct calibration *v,

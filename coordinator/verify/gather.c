@@ -20,8 +20,8 @@ static int no_memory(const struct verify *v, struct error *e)
     return error_set(e, ENOMEM, "%s: no memory for the list of what is in it", v->folder);
 }
 
-/* -ENOENT: there is no such file. */
-static int add_item(struct verify *v, const char *name, bool weights)
+/* suffix: of the file that it lies in. -ENOENT: there is no such file. */
+static int add_item(struct verify *v, const char *name, const char *suffix, bool weights)
 {
     struct verify_item *grown = reallocarray(v->item, v->items + 1, sizeof *grown), x = {.weights = weights};
     struct stat st;
@@ -29,7 +29,7 @@ static int add_item(struct verify *v, const char *name, bool weights)
     if (!grown) return -ENOMEM;
     v->item = grown;
     x.name = strdup(name);
-    if (asprintf(&x.path, "%s/%s", v->folder, name) < 0) x.path = NULL;
+    if (asprintf(&x.path, "%s/%s%s", v->folder, name, suffix) < 0) x.path = NULL;
     if (!x.name || !x.path || stat(x.path, &st) || !S_ISREG(st.st_mode)) {
         int rc = !x.name || !x.path ? -ENOMEM : -ENOENT;
         free(x.name);
@@ -37,6 +37,7 @@ static int add_item(struct verify *v, const char *name, bool weights)
         return rc;
     }
     x.bytes = (uint64_t)st.st_size;
+    v->stored_bytes += x.bytes;
     x.mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     x.inode = st.st_ino;
     v->item[v->items++] = x;
@@ -71,7 +72,7 @@ static int add_tensor(struct verify *v, const struct tensor *t, uint32_t item)
 static int judge_layout(struct verify *v, const struct tensors_file *f)
 {
     const struct safetensors_file *i = &f->info;
-    uint64_t after = i->bytes - i->tensors_end;
+    uint64_t after = (f->packed ? f->packed->head.raw_bytes : i->bytes) - i->tensors_end;
     int rc = 0;
 
     if (i->gap_bytes)
@@ -152,11 +153,12 @@ static int note_index(struct verify *v, const struct tensors *t)
 
 static int add_file(struct verify *v, const struct tensors_file *f, uint32_t *item)
 {
-    int rc = add_item(v, f->name, true);
+    int rc = add_item(v, f->name, v->packed ? PACKED_SUFFIX : "", true);
 
     *item = (uint32_t)(v->items - (rc == 0));
     if (rc) return rc == -ENOENT ? 0 : rc; /* it is not there: a finding already */
     if (f->fault) return 0;
+    if (f->packed) v->item[*item].bytes = f->packed->head.raw_bytes;
     if (v->gguf_folder) return judge_gguf_layout(v, f);
     rc = judge_layout(v, f);
     return rc ? rc : note_mark(v, f);
@@ -167,6 +169,18 @@ static void on_file_fault(void *arg, const char *file, const char *text)
     struct verify *v = arg;
 
     if (verify_find(v, FINDING_FILE, file, NULL, "%s", text)) v->failed = true;
+}
+
+/* The other files that were packed: those that lie there beside them are none of the model's. */
+static int add_copied(struct verify *v, const struct packed_index *x)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < x->copies && !rc; i++) {
+        rc = add_item(v, x->copied[i].name, "", false);
+        if (rc == -ENOENT) rc = 0; /* who unpacks it says so */
+    }
+    return rc ? rc : verify_note(v, "it is packed: sums and offsets are those of the files that it unpacks to");
 }
 
 static int add_all_weights(struct verify *v, const struct source *s, struct error *e)
@@ -184,9 +198,11 @@ static int add_all_weights(struct verify *v, const struct source *s, struct erro
     if (rc) return 0; /* who opens the model says so */
     item = calloc(t->file_count + 1, sizeof *item);
     rc = item ? 0 : -ENOMEM;
+    v->packed = t->packed;
     for (uint32_t i = 0; i < t->file_count && !rc; i++) rc = add_file(v, &t->files[i], &item[i]);
     for (size_t i = 0; i < t->count && !rc; i++) rc = add_tensor(v, &t->at[i], item[t->at[i].file]);
     if (!rc) rc = note_index(v, t);
+    if (!rc && v->packed) rc = add_copied(v, &t->packed_index);
     free(item);
     tensors_close(t);
     return rc ? no_memory(v, e) : 0;
@@ -222,7 +238,7 @@ static int add_other(struct verify *v, const struct options *o, const char *name
     snprintf(path, sizeof path, "%s/%s", v->folder, name);
     if (same_file(o->out, path) || same_file(o->baseline, path)) return 0;
     if (!other_weights(name)) {
-        rc = add_item(v, name, false);
+        rc = add_item(v, name, "", false);
         return rc == -ENOENT ? 0 : rc; /* a folder */
     }
     return tensors_name_ends(name, ".safetensors") ? verify_note(v, "%s is no part of the model: not read", name) : 0;
@@ -241,7 +257,7 @@ static int add_templates(struct verify *v)
     while (!rc && (x = readdir(d))) {
         if (!tensors_name_ends(x->d_name, ".jinja")) continue;
         snprintf(name, sizeof name, TEMPLATES "/%s", x->d_name);
-        rc = add_item(v, name, false);
+        rc = add_item(v, name, "", false);
         if (rc == -ENOENT) rc = 0;
     }
     closedir(d);
@@ -319,7 +335,7 @@ int verify_gather(struct verify *v, const struct options *o, struct error *e)
     if (rc) return no_memory(v, e);
     rc = add_all_weights(v, o->source, e);
     if (!rc) rc = verify_open(v, o->source, e);
-    if (!rc && !v->gguf_folder) rc = add_others(v, o, e); /* all of a GGUF is in its files */
+    if (!rc && !v->gguf_folder && !v->packed) rc = add_others(v, o, e); /* all of a GGUF is in its files */
     if (rc) return rc;
     if (v->tensors) qsort(v->tensor, v->tensors, sizeof *v->tensor, by_place);
     for (size_t i = 0; i < v->items; i++) v->bytes += v->item[i].bytes;

@@ -35,9 +35,10 @@ static int judge_numbers(struct verify *v, const struct verify_tensor *t)
 
     if (!x->read || (!t->nan && !t->inf)) return 0;
     if (verify_find(v, FINDING_NUMBERS, x->name, t->name,
-                    "%s: tensor %s (%s): %llu NaN, %llu infinite of its numbers, the first at offset %llu", x->path,
+                    "%s: tensor %s (%s): %llu NaN, %llu infinite of its numbers, the first at offset %llu%s", x->path,
                     t->name, t->dtype < TENSOR_DTYPES ? tensor_dtype_name(t->dtype) : form_name(t->form),
-                    (unsigned long long)t->nan, (unsigned long long)t->inf, (unsigned long long)t->first))
+                    (unsigned long long)t->nan, (unsigned long long)t->inf, (unsigned long long)t->first,
+                    v->packed && x->weights ? " of the unpacked file" : ""))
         return -ENOMEM;
     f = &v->finding[v->findings - 1];
     f->nan = t->nan;

@@ -77,9 +77,9 @@ static void print_human(const struct verify *v, bool details)
 {
     double s = seconds(v);
 
-    printf("%s: %zu files, %zu tensors, %.3f GB read in %.2f s (%.2f GB/s)\n",
-           v->model_known ? v->architecture : "model not understood", v->items, v->tensors, (double)v->bytes / 1e9, s,
-           s > 0 ? (double)v->bytes / 1e9 / s : 0);
+    printf("%s: %zu files, %zu tensors, %.3f GB %s in %.2f s (%.2f GB/s)\n",
+           v->model_known ? v->architecture : "model not understood", v->items, v->tensors, (double)v->bytes / 1e9,
+           v->packed ? "unpacked" : "read", s, s > 0 ? (double)v->bytes / 1e9 / s : 0);
     for (size_t i = 0; i < v->items; i++)
         if (v->item[i].weights || v->item[i].sums || details) print_item(&v->item[i]);
     for (size_t i = 0; i < v->notes; i++) put("  note: ", v->note[i], "\n");
@@ -166,9 +166,10 @@ static json_t *notes_json(const struct verify *v)
 static int print_json(const struct verify *v, struct error *e)
 {
     double s = seconds(v);
-    json_t *o = json_pack("{s:b,s:o,s:I,s:I,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "ok", v->findings == 0, "architecture",
+    json_t *o = json_pack("{s:b,s:o,s:I,s:I,s:I,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "ok", v->findings == 0, "architecture",
                           v->model_known ? json_string(v->architecture) : json_null(), "tensors",
-                          (json_int_t)v->tensors, "bytes", (json_int_t)v->bytes, "seconds", s, "bytes_per_second",
+                          (json_int_t)v->tensors, "bytes", (json_int_t)v->bytes, "stored_bytes",
+                          (json_int_t)v->stored_bytes, "seconds", s, "bytes_per_second",
                           s > 0 ? (double)v->bytes / s : 0.0, "files", items_json(v), "extra", unused_json(v, false),
                           "left_out", unused_json(v, true), "notes", notes_json(v), "findings", findings_json(v));
     int rc = o && !json_dumpf(o, stdout, JSON_INDENT(2)) && putchar('\n') != EOF

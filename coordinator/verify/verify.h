@@ -46,7 +46,8 @@ struct verify_sum {
 
 struct verify_item {
     char *name, *path; /* as the folder calls it, and where it lies */
-    uint64_t bytes, mtime_ns, inode;
+    uint64_t bytes;    /* of a packed file: of what it unpacks to; so is sha256 */
+    uint64_t mtime_ns, inode;
     bool weights; /* a file of the model's tensors */
     bool read;    /* the digests below hold */
     uint8_t sha256[32], git_sha1[20];
@@ -64,6 +65,7 @@ struct verify_tensor {
 struct verify {
     const char *folder; /* of a GGUF: the one that its files lie in */
     char *gguf_folder;  /* the same, owned; NULL: it is none */
+    bool packed;        /* its items are those that were packed, its offsets those of unpacked files */
     struct verify_item *item;
     struct verify_tensor *tensor; /* by file, then offset, once gathered */
     struct verify_finding *finding;
@@ -72,8 +74,9 @@ struct verify {
     char architecture[64];
     char **note; /* worth a line, nothing wrong */
     size_t notes;
-    uint64_t bytes, read_ns; /* of all items; how long it took to read them */
-    bool tensors_wrong;      /* some are missing or of another shape, or a file of theirs cannot be read */
+    uint64_t bytes, stored_bytes; /* of all items; what their files take */
+    uint64_t read_ns;             /* how long it took to read them */
+    bool tensors_wrong;           /* some are missing or of another shape, or a file of theirs cannot be read */
     bool template_refused;
     bool failed; /* out of memory for a finding */
 };

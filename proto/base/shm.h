@@ -31,8 +31,8 @@ void shm_close(struct shm *s);
 /* Disks take a read of megabytes whole where it lands in few pieces of memory: large pages more than double what some of
  * them give. shm_create() asks for them; this does for [offset, offset + bytes) of a segment made by shm_create_anonymous(),
  * before it is written, in whole large pages that begin inside. Whether they are granted is the system's choice; false: not
- * all were, or there was no whole one (page.h says how large they are). A call costs a wait for every processor, milliseconds where these compute, however
- * many bytes it is for: ask for many at once. */
+ * all were, or there was no whole one (page.h says how large they are). A call costs a wait for every processor,
+ * milliseconds where these compute, however many bytes it is for: ask for many at once. */
 bool shm_large_pages(void *base, uint64_t base_bytes, uint64_t offset, uint64_t bytes);
 
 /* Maps every page of a small segment now instead of at its first use; an older kernel does not, and nothing is lost. */

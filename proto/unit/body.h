@@ -3,7 +3,8 @@
  *   decode_groups(place, groups, table, out)   groups of weights, from where a chunk's streams begin (planes.h has one for
  *                                              processors that scatter bits)
  *   EXTRACT(bits, mask)   those at the ones of mask, in turn, as low bits
- *   planes_of(code, b)    bit i of 64 codes as plane b[i] */
+ *   read_group(low, exponent, b, weights, ranks)   64 weights to signs and mantissas, exponents in their places, four planes
+ *                                                  of codes: load_ranks() has them as GROUP_RANKS */
 #pragma once
 #include <errno.h>
 #include "proto/unit/code.h"
@@ -57,38 +58,75 @@ static int decode(const struct unit *u, uint32_t chunk, uint32_t chunks, void *o
     return 0;
 }
 
-static void encode_chunk(struct unit_work *w, const uint8_t *weights, uint32_t count, const uint8_t *rank)
+/* ---- encoding ---- */
+
+/* The places of the first n weights of a group. */
+static uint64_t places_of(uint32_t n)
 {
-    memset(w->second_words, 0, sizeof w->second_words);
-    memset(w->third_words, 0, sizeof w->third_words);
-    w->second = (struct unit_bits){(uint8_t *)w->second_words, 0};
-    w->third = (struct unit_bits){(uint8_t *)w->third_words, 0};
+    uint64_t places = 0;
+
+    for (uint32_t w = 0; w < n; w++) places |= UINT64_C(1) << place_of(w);
+    return places;
+}
+
+/* What goes on from two planes to the next level: n bits of each. */
+static inline void put_second(struct unit_bits *to, const uint64_t b[4], uint64_t e1, uint64_t e2, uint32_t n)
+{
+    const uint64_t x = EXTRACT(b[0] | e2, e1), y = EXTRACT(b[1] | e2, e1);
+
+    if (__builtin_expect(n <= 32, 1)) {
+        bits_put(to, x | y << n, 2 * n);
+    } else {
+        bits_put(to, x, n);
+        bits_put(to, y, n);
+    }
+}
+
+static inline void put_third(struct unit_bits *to, const uint64_t b[4], uint64_t e2, uint32_t n)
+{
+    const uint64_t x = EXTRACT(b[0], e2), y = EXTRACT(b[1], e2), z = EXTRACT(b[2], e2);
+
+    if (__builtin_expect(n <= 21, 1)) {
+        bits_put(to, x | y << n | z << 2 * n, 3 * n);
+    } else {
+        bits_put(to, x, n);
+        bits_put(to, y, n);
+        bits_put(to, z, n);
+    }
+}
+
+static void encode_chunk(struct unit_work *w, const uint8_t *weights, uint32_t count, const struct unit_ranks *r)
+{
+    const GROUP_RANKS ranks = load_ranks(r);
+    struct unit_bits second = {.at = (uint8_t *)w->second_words}, third = {.at = (uint8_t *)w->third_words};
+
     w->second_count = w->third_count = w->byte_count = 0;
     for (uint32_t g = 0; g * UNIT_GROUP < count; g++, weights += 2 * UNIT_GROUP) {
-        const uint32_t n = count - g * UNIT_GROUP < UNIT_GROUP ? count - g * UNIT_GROUP : UNIT_GROUP;
-        uint8_t exponent[UNIT_GROUP] = {0}, code[UNIT_GROUP] = {0}, *low = w->low + g * UNIT_GROUP;
+        const uint32_t n = count - g * UNIT_GROUP;
+        uint8_t exponent[UNIT_GROUP], last[2 * UNIT_GROUP];
         uint64_t b[4];
 
-        if (n < UNIT_GROUP) memset(low, 0, UNIT_GROUP);
-        for (uint32_t i = 0; i < n; i++) {
-            const unsigned x = weights[2 * i] | (unsigned)weights[2 * i + 1] << 8, j = place_of(i);
+        if (n < UNIT_GROUP) {
+            const uint64_t places = places_of(n);
 
-            low[j] = (uint8_t)((x >> 8 & 0x80) | (x & 0x7f));
-            exponent[j] = (uint8_t)(x >> 7);
-            code[j] = rank[(uint8_t)(x >> 7)];
+            memset(last, 0, sizeof last);
+            memcpy(last, weights, 2 * n);
+            read_group(w->low + g * UNIT_GROUP, exponent, b, last, ranks);
+            for (unsigned i = 0; i < 4; i++) b[i] &= places;
+        } else {
+            read_group(w->low + g * UNIT_GROUP, exponent, b, weights, ranks);
         }
-        planes_of(code, b);
-        const uint64_t e2 = b[3], e1 = b[2] | e2, e3 = b[0] & b[1] & b[2] & b[3], m0 = (b[0] & ~e1) | e1,
-                       m1 = (b[1] & ~e1) | e1;
-        const uint32_t second = (uint32_t)__builtin_popcountll(e1), third = (uint32_t)__builtin_popcountll(e2);
+        const uint64_t e2 = b[3], e1 = b[2] | e2, e3 = b[0] & b[1] & b[2] & b[3], m0 = b[0] | e1, m1 = b[1] | e1;
+        const uint32_t seconds = (uint32_t)__builtin_popcountll(e1), thirds = (uint32_t)__builtin_popcountll(e2);
 
         memcpy(w->planes + 16 * g, &m0, 8);
         memcpy(w->planes + 16 * g + 8, &m1, 8);
-        bits_put(&w->second, EXTRACT(b[0] | e2, e1), second);
-        bits_put(&w->second, EXTRACT(b[1] | e2, e1), second);
-        for (unsigned i = 0; i < 3; i++) bits_put(&w->third, EXTRACT(b[i], e2), third);
+        put_second(&second, b, e1, e2, seconds);
+        put_third(&third, b, e2, thirds);
         for (uint64_t x = e3; x; x &= x - 1) w->bytes[w->byte_count++] = exponent[__builtin_ctzll(x)];
-        w->second_count += second;
-        w->third_count += third;
+        w->second_count += seconds;
+        w->third_count += thirds;
     }
+    bits_end(&second);
+    bits_end(&third);
 }

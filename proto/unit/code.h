@@ -27,31 +27,43 @@ static inline uint64_t bits_peek(const uint8_t *p, uint64_t at)
     return x >> at % 8;
 }
 
+/* A bit stream as it is written. Words before at are whole; the word at it holds what word does, or will (bits_end()). */
 struct unit_bits {
     uint8_t *at;
-    uint64_t count; /* bits so far */
+    uint64_t word;
+    uint32_t filled; /* bits of word, fewer than 64 */
 };
 
+/* n: 64 at most; bits has no others. */
 static inline void bits_put(struct unit_bits *b, uint64_t bits, uint32_t n)
 {
-    uint64_t low;
-    uint8_t *p = b->at + b->count / 64 * 8;
-    uint32_t s = b->count % 64;
+    const uint32_t s = b->filled, end = s + n;
+    const uint64_t word = b->word | bits << s;
 
-    memcpy(&low, p, 8);
-    low |= bits << s;
-    memcpy(p, &low, 8);
-    if (s && s + n > 64) {
-        low = bits >> (64 - s);
-        memcpy(p + 8, &low, 8);
-    }
-    b->count += n;
+    memcpy(b->at, &word, 8);
+    b->word = end < 64 ? word : bits >> 1 >> (63 - s);
+    b->at += end / 64 * 8;
+    b->filled = end % 64;
 }
+
+static inline void bits_end(const struct unit_bits *b)
+{
+    memcpy(b->at, &b->word, 8);
+}
+
+#define UNIT_CODES 13u /* exponents that have a code of their own */
+
+/* The slots of the table that they have, the commonest first. */
+static const uint8_t unit_slots[UNIT_CODES] = {0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14};
+
+struct unit_ranks {
+    uint8_t code[256];            /* of each exponent: its slot, or UNIT_TABLE - 1: none */
+    uint8_t exponent[UNIT_CODES]; /* of unit_slots[i]; where there are fewer, the rest repeats the first one */
+};
 
 /* One chunk as it is encoded. */
 struct unit_work {
     uint8_t *low, *planes; /* of the chunk, in the unit */
-    struct unit_bits second, third;
     uint64_t second_words[UNIT_CHUNK / 32 + 2], third_words[UNIT_CHUNK * 3 / 64 + 2];
     uint8_t bytes[UNIT_CHUNK];
     uint32_t second_count, third_count, byte_count;
@@ -102,5 +114,11 @@ static inline uint64_t bits_extract(uint64_t bits, uint64_t mask)
 
 /* Each architecture numbers its variants from UNIT_PLAIN on: no machine has those of two. */
 #define UNIT_NEON ((enum unit_variant)(UNIT_PLAIN + 1))
+
+/* The exponents that occur, the commonest first, of equals the smaller one. Returns how many there are, UNIT_CODES at most; the
+ * rest of table is left alone. */
+uint32_t unit_commonest(uint8_t table[UNIT_CODES], const uint32_t count[256]);
+/* As unit_code.count, one by one. */
+void unit_count_each(uint32_t count[256], const uint8_t *weights, uint64_t n);
 
 extern const struct unit_code unit_code_plain, unit_code_avx2, unit_code_avx512, unit_code_neon;

@@ -118,33 +118,35 @@ int unit_check(const struct unit *u, struct error *e)
 
 /* ---- encoding ---- */
 
-static void count_exponents(uint32_t count[256], const uint8_t *w, uint64_t n)
+uint32_t unit_commonest(uint8_t table[UNIT_CODES], const uint32_t count[256])
 {
-    uint32_t four[4][256] = {{0}};
+    uint8_t list[256]; /* those that occur, the smallest first */
+    uint32_t n = 0, found = 0;
 
-    for (uint64_t i = 0; i < n; i++) four[i % 4][(uint8_t)(w[2 * i + 1] << 1 | w[2 * i] >> 7)]++;
-    for (unsigned x = 0; x < 256; x++) count[x] = four[0][x] + four[1][x] + four[2][x] + four[3][x];
+    for (unsigned x = 0; x < 256; x++)
+        if (count[x]) list[n++] = (uint8_t)x;
+    for (; n && found < UNIT_CODES; found++, n--) {
+        uint32_t best = 0;
+
+        for (uint32_t i = 1; i < n; i++)
+            if (count[list[i]] > count[list[best]]) best = i;
+        table[found] = list[best];
+        memmove(list + best, list + best + 1, n - best - 1);
+    }
+    return found;
 }
 
-/* The commonest first; of equals the smaller one. */
-static void rank_exponents(uint8_t table[UNIT_TABLE], uint8_t rank[256], const uint8_t *w, uint64_t n)
+static void rank_exponents(struct unit_ranks *r, uint8_t table[UNIT_TABLE], const uint32_t count[256])
 {
-    static const uint8_t slot[] = {0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14};
-    uint32_t count[256];
+    const uint32_t n = unit_commonest(r->exponent, count);
 
-    memset(rank, UNIT_TABLE - 1, 256);
+    memset(r->code, UNIT_TABLE - 1, sizeof r->code);
     memset(table, 0, UNIT_TABLE);
-    count_exponents(count, w, n);
-    for (unsigned i = 0; i < sizeof slot; i++) {
-        unsigned best = 0;
-
-        for (unsigned x = 1; x < 256; x++)
-            if (count[x] > count[best]) best = x;
-        if (!count[best]) return;
-        table[slot[i]] = (uint8_t)best;
-        rank[best] = slot[i];
-        count[best] = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        table[unit_slots[i]] = r->exponent[i];
+        r->code[r->exponent[i]] = unit_slots[i];
     }
+    for (uint32_t i = n; i < UNIT_CODES; i++) r->exponent[i] = r->exponent[0];
 }
 
 static void close_header(uint8_t *out, struct unit_header *h)
@@ -176,20 +178,22 @@ static uint64_t encode(const struct unit_code *code, uint8_t *out, const uint8_t
 {
     struct unit u = {.weights = h->rows * h->cols};
     struct unit_work w;
-    uint8_t rank[256];
+    struct unit_ranks ranks;
+    uint32_t count[256] = {0};
     uint64_t at;
 
     lay_out(&u);
     at = u.bits;
     if (!PAYS(at, 2 * (uint64_t)u.weights)) return 0;
-    rank_exponents(h->table, rank, weights, u.weights);
+    code->count(count, weights, u.weights);
+    rank_exponents(&ranks, h->table, count);
     for (uint32_t i = 0; i < u.chunks; i++) {
         const uint32_t first = i * UNIT_CHUNK, n = u.weights - first < UNIT_CHUNK ? u.weights - first : UNIT_CHUNK;
         struct unit_chunk d = {.at = (uint32_t)((at - u.bits) / 8)};
 
         w.low = out + UNIT_HEADER + first;
         w.planes = out + u.planes + (uint64_t)first / UNIT_GROUP * 16;
-        code->chunk(&w, weights + 2 * (uint64_t)first, n, rank);
+        code->chunk(&w, weights + 2 * (uint64_t)first, n, &ranks);
         d.second = (uint16_t)w.second_count;
         d.third = (uint16_t)w.third_count;
         memcpy(out + u.directory + i * sizeof d, &d, sizeof d);

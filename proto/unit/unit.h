@@ -96,16 +96,19 @@ int unit_check(const struct unit *u, struct error *e);
 
 enum unit_variant { UNIT_PLAIN, UNIT_AVX2, UNIT_AVX512, UNIT_VARIANTS }; /* the better, the higher */
 
-/* Scratch of encoding. */
+/* Scratch of encoding, and the codes that a unit's exponents get. */
 struct unit_work;
+struct unit_ranks;
 
 struct unit_code {
     const char *name;
     /* Chunks [chunk, chunk + chunks) of a unit to BF16 weights; out has unit_chunk_bytes(chunks), or, where the last chunk
      * of the unit is among them, what its whole groups take. 0, or -EBADMSG: the directory leads out of the unit. */
     int (*decode)(const struct unit *u, uint32_t chunk, uint32_t chunks, void *out);
-    /* The planes of count weights (a chunk, or less) into work, by rank[exponent]: codes. */
-    void (*chunk)(struct unit_work *w, const uint8_t *weights, uint32_t count, const uint8_t *rank);
+    /* Adds how often each exponent occurs in n weights. */
+    void (*count)(uint32_t count[256], const uint8_t *weights, uint64_t n);
+    /* The planes of count weights (a chunk, or less) into work. */
+    void (*chunk)(struct unit_work *w, const uint8_t *weights, uint32_t count, const struct unit_ranks *r);
 };
 
 /* NULL: this machine cannot run it, or it would be slower than what lies below. */

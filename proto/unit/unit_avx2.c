@@ -47,23 +47,107 @@ static inline void write_group(uint8_t *out, const uint8_t *low, GROUP_TABLE tab
     write_half(out, low, table, b, 32);
 }
 
-static inline void planes_of(const uint8_t code[UNIT_GROUP], uint64_t b[4])
-{
-    const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)code),
-                  y = _mm256_loadu_si256((const __m256i *)(const void *)(code + 32));
+typedef struct {
+    __m256i half[2];
+} GROUP_EXPONENTS;
 
-#define PLANE(i)                                                                                                       \
-    ((uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(x, 7 - (i))) |                                         \
-     (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(y, 7 - (i))) << 32)
-    b[0] = PLANE(0);
-    b[1] = PLANE(1);
-    b[2] = PLANE(2);
-    b[3] = PLANE(3);
-#undef PLANE
+/* In their places. */
+static inline GROUP_EXPONENTS exponents_of(const uint8_t *weights)
+{
+    const __m256i byte = _mm256_set1_epi16(0xff);
+    GROUP_EXPONENTS e;
+
+    for (unsigned i = 0; i < 2; i++) {
+        const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(weights + 32 * i)),
+                      y = _mm256_loadu_si256((const __m256i *)(const void *)(weights + 64 + 32 * i));
+
+        e.half[i] = _mm256_packus_epi16(_mm256_and_si256(_mm256_srli_epi16(x, 7), byte),
+                                        _mm256_and_si256(_mm256_srli_epi16(y, 7), byte));
+    }
+    return e;
+}
+
+static inline __m256i sign_and_mantissa(__m256i x)
+{
+    const __m256i mantissa = _mm256_set1_epi16(0x7f);
+
+    return _mm256_or_si256(_mm256_and_si256(mantissa, x), _mm256_andnot_si256(mantissa, _mm256_srli_epi16(x, 8)));
+}
+
+static inline void put_signs_and_mantissas(uint8_t *low, const uint8_t *weights)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(weights + 32 * i)),
+                      y = _mm256_loadu_si256((const __m256i *)(const void *)(weights + 64 + 32 * i));
+
+        _mm256_storeu_si256((__m256i *)(void *)(low + 32 * i),
+                            _mm256_packus_epi16(sign_and_mantissa(x), sign_and_mantissa(y)));
+    }
+}
+
+static inline uint64_t bits_of(__m256i low, __m256i high)
+{
+    return (uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
+}
+
+static inline uint64_t equal_places(GROUP_EXPONENTS x, GROUP_EXPONENTS one)
+{
+    return bits_of(_mm256_cmpeq_epi8(x.half[0], one.half[0]), _mm256_cmpeq_epi8(x.half[1], one.half[1]));
+}
+
+static inline GROUP_EXPONENTS everywhere(uint8_t exponent)
+{
+    const __m256i x = _mm256_set1_epi8((char)exponent);
+
+    return (GROUP_EXPONENTS){{x, x}};
+}
+
+static inline void store_exponents(uint8_t *to, GROUP_EXPONENTS x)
+{
+    _mm256_storeu_si256((__m256i *)(void *)to, x.half[0]);
+    _mm256_storeu_si256((__m256i *)(void *)(to + 32), x.half[1]);
+}
+
+typedef struct {
+    __m256i exponent[UNIT_CODES];
+} GROUP_RANKS;
+
+static inline GROUP_RANKS load_ranks(const struct unit_ranks *r)
+{
+    GROUP_RANKS x;
+
+    for (unsigned i = 0; i < UNIT_CODES; i++) x.exponent[i] = _mm256_set1_epi8((char)r->exponent[i]);
+    return x;
+}
+
+/* The smallest code of those whose exponent it is: where there are fewer exponents, others have the first one's too. */
+static inline __m256i codes_of(__m256i x, const GROUP_RANKS *r)
+{
+    __m256i less = _mm256_setzero_si256(); /* than the last code, by so much */
+
+#pragma GCC unroll 13
+    for (unsigned i = 0; i < UNIT_CODES; i++)
+        less = _mm256_max_epu8(less, _mm256_and_si256(_mm256_cmpeq_epi8(x, r->exponent[i]),
+                                                      _mm256_set1_epi8((char)(UNIT_TABLE - 1 - unit_slots[i]))));
+    return _mm256_sub_epi8(_mm256_set1_epi8(UNIT_TABLE - 1), less);
+}
+
+static inline void read_group(uint8_t *low, uint8_t *exponent, uint64_t b[4], const uint8_t *weights, GROUP_RANKS r)
+{
+    const GROUP_EXPONENTS e = exponents_of(weights);
+    const __m256i x = codes_of(e.half[0], &r), y = codes_of(e.half[1], &r);
+
+    b[0] = bits_of(_mm256_slli_epi16(x, 7), _mm256_slli_epi16(y, 7));
+    b[1] = bits_of(_mm256_slli_epi16(x, 6), _mm256_slli_epi16(y, 6));
+    b[2] = bits_of(_mm256_slli_epi16(x, 5), _mm256_slli_epi16(y, 5));
+    b[3] = bits_of(_mm256_slli_epi16(x, 4), _mm256_slli_epi16(y, 4));
+    put_signs_and_mantissas(low, weights);
+    store_exponents(exponent, e);
 }
 
 #include "proto/unit/planes.h"
 #include "proto/unit/body.h"
+#include "proto/unit/counting.h"
 
-const struct unit_code unit_code_avx2 = {"avx2", decode, encode_chunk};
+const struct unit_code unit_code_avx2 = {"avx2", decode, count_exponents, encode_chunk};
 #endif

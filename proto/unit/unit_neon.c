@@ -180,18 +180,51 @@ static void decode_groups(struct chunk_place c, uint32_t groups, GROUP_TABLE exp
     }
 }
 
-static inline void planes_of(const uint8_t code[UNIT_GROUP], uint64_t b[4])
-{
-    for (unsigned i = 0; i < 4; i++) {
-        uint8x16_t lanes[QUARTERS];
+typedef struct {
+    uint8x16_t exponent[UNIT_CODES];
+} GROUP_RANKS;
 
-        for (unsigned q = 0; q < QUARTERS; q++)
-            lanes[q] = vtstq_u8(vld1q_u8(code + 16 * q), vdupq_n_u8((uint8_t)(1 << i)));
+static inline GROUP_RANKS load_ranks(const struct unit_ranks *r)
+{
+    GROUP_RANKS x;
+
+    for (unsigned i = 0; i < UNIT_CODES; i++) x.exponent[i] = vdupq_n_u8(r->exponent[i]);
+    return x;
+}
+
+/* The smallest code of those whose exponent it is: where there are fewer exponents, others have the first one's too. */
+static inline uint8x16_t codes_of(uint8x16_t exponent, const GROUP_RANKS *r)
+{
+    uint8x16_t less = vdupq_n_u8(0); /* than the last code, by so much */
+
+#pragma GCC unroll 13
+    for (unsigned i = 0; i < UNIT_CODES; i++)
+        less = vmaxq_u8(
+            less, vandq_u8(vceqq_u8(exponent, r->exponent[i]), vdupq_n_u8((uint8_t)(UNIT_TABLE - 1 - unit_slots[i]))));
+    return vsubq_u8(vdupq_n_u8(UNIT_TABLE - 1), less);
+}
+
+static inline void read_group(uint8_t *low, uint8_t *exponent, uint64_t b[4], const uint8_t *weights, GROUP_RANKS r)
+{
+    uint8x16_t code[QUARTERS], lanes[QUARTERS];
+
+#pragma GCC unroll 4
+    for (unsigned q = 0; q < QUARTERS; q++) {
+        const uint8x16_t x = vld1q_u8(weights + 16 * q), y = vld1q_u8(weights + 64 + 16 * q);
+        const uint8x16_t bottom = vuzp1q_u8(x, y), high = vuzp2q_u8(x, y),
+                         e = vsriq_n_u8(vshlq_n_u8(high, 1), bottom, 7);
+
+        vst1q_u8(low + 16 * q, vbslq_u8(vdupq_n_u8(0x80), high, bottom));
+        vst1q_u8(exponent + 16 * q, e);
+        code[q] = codes_of(e, &r);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned q = 0; q < QUARTERS; q++) lanes[q] = vtstq_u8(code[q], vdupq_n_u8((uint8_t)(1 << i)));
         b[i] = plane_of(lanes);
     }
 }
 
 #include "proto/unit/body.h"
 
-const struct unit_code unit_code_neon = {"neon", decode, encode_chunk};
+const struct unit_code unit_code_neon = {"neon", decode, unit_count_each, encode_chunk};
 #endif

@@ -182,13 +182,14 @@ static void test_act(void **state)
 
     (void)state;
     for (uint32_t kind = ACT_NONE; kind <= ACT_SWIGLU_OAI; kind++) {
-        for (uint32_t way = 0; way < 6; way++) { /* with up, without, interleaved, a gate for all, for 7, clamped */
+        for (uint32_t way = 0; way < 7; way++) { /* with up, without, interleaved, a gate for all, for 7, clamped */
             struct op_act p = {.width = width,
                                .kind = kind,
                                .alpha = 1.702f,
                                .limit = 2,
                                .flags = way == 2   ? ACT_INTERLEAVED
                                         : way == 5 ? ACT_CLAMP_AFTER
+                                        : way == 6 ? ACT_CLAMP_BEFORE
                                         : way >= 3 ? ACT_BROADCAST
                                                    : 0,
                                .each = way == 4 ? 7 : 0};

@@ -131,6 +131,30 @@ static void test_same_bytes(void **state)
     gpu_close(o);
 }
 
+/* Rows of several spans, which warps share: whole vectors and not, the last span short. */
+static void test_long_rows(void **state)
+{
+    static const struct form_shape shapes[] = {{.form = FORM_BF16, .rows = 7, .cols = 2 * 4096 + 264},
+                                               {.form = FORM_BF16, .rows = 3, .cols = 4096 + 1},
+                                               {.form = FORM_F32, .rows = 2, .cols = 4096},
+                                               {.form = FORM_F16, .rows = 5, .cols = 9 * 4096 + 8},
+                                               {.form = FORM_Q8_0, .rows = 3, .cols = 2 * 4096 + 256},
+                                               {.form = FORM_Q4_K, .rows = 3, .cols = 2 * 4096 + 256}};
+    struct ops *o = gpu_open(80u << 20);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        struct stored s;
+
+        stored_make(&s, &shapes[i], i + 1);
+        check_product(o, &s, 1, 0, 0, true);
+        check_product(o, &s, 9, 1, 0, false);
+        check_bits(o, &s);
+        stored_free(&s);
+    }
+    gpu_close(o);
+}
+
 /* Inputs along the rows, in two calls that go on from one another. */
 static void check_transposed(struct ops *o, const struct stored *s, uint32_t n, bool biased)
 {
@@ -282,6 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),       cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_transposed),
         cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_unknown_forms), cmocka_unit_test(test_turned),
+        cmocka_unit_test(test_long_rows),
     };
 
     return gpu_present() ? cmocka_run_group_tests_name("cuda products", tests, NULL, NULL) : 0;

@@ -11,12 +11,13 @@
 #include <stdlib.h>
 
 #include "proto/base/clock.h"
-#include "proto/base/log.h"
 #include "transfer/cuda/device.h"
+#include "transfer/cuda/pin.h"
 
 #define NO_USER UINT64_MAX
 /* How often copies under way are asked for: a tile takes a few hundred microseconds, and several are in flight. */
-#define NAP_NS UINT64_C(100000)
+#define NAP_NS       UINT64_C(100000)
+#define CACHE_PIECES 16u /* a small cache is pinned in steps too */
 
 struct slots {
     uint64_t *user;       /* [count] seq of the entry that used the slot last */
@@ -30,36 +31,12 @@ struct backend {
     cudaStream_t stream[LANES];
     struct slots slots[LANES];
     uint64_t begun[LANES], done[LANES]; /* entries: copies started, and seen to have ended */
-    void *pinned[2];                    /* host memory that was registered */
+    struct pins *arena, *cache;         /* host memory that copies are made from */
+    bool held[LANES];                   /* the next copy waits for a chunk of it that is being pinned */
     char description[400];
 };
 
 /* ---- opening ---- */
-
-/* Pinned memory is what makes copies asynchronous and fast; without it all still works, slowly. */
-static bool pin(struct backend *b, int which, void *base, uint64_t bytes, const char *what)
-{
-    int read_only = 0;
-    uint64_t start = clock_ns();
-    cudaError_t rc;
-
-    if (!base || !bytes) return true;
-    cudaDeviceGetAttribute(&read_only, cudaDevAttrHostRegisterReadOnlySupported, (int)b->stage->plan->run.device);
-    rc = cudaHostRegister(base, bytes, cudaHostRegisterPortable | (read_only ? cudaHostRegisterReadOnly : 0));
-    if (rc != cudaSuccess && read_only) rc = cudaHostRegister(base, bytes, cudaHostRegisterPortable);
-    if (rc != cudaSuccess) {
-        cudaGetLastError();
-        log_warn("%s (%llu MiB) cannot be pinned: %s (%s). Copies to the device go through a staging buffer and are "
-                 "several times "
-                 "slower; raise the limit of locked memory (ulimit -l) or lower --host-memory",
-                 what, (unsigned long long)(bytes >> 20), cudaGetErrorString(rc), cudaGetErrorName(rc));
-        return false;
-    }
-    b->pinned[which] = base;
-    log_debug("pinned %s, %llu MiB in %llu ms", what, (unsigned long long)(bytes >> 20),
-              (unsigned long long)((clock_ns() - start) / 1000000));
-    return true;
-}
 
 static int open_slots(struct slots *s, const struct plan_run *run, int lane, struct error *e)
 {
@@ -86,32 +63,47 @@ static int open_streams(struct backend *b, struct error *e)
     return rc == cudaSuccess ? 0 : device_error(rc, "making a stream", e);
 }
 
-static void describe(struct backend *b, bool pinned)
+static int open_pins(struct backend *b, struct error *e)
+{
+    struct stage *s = b->stage;
+    struct pins_of arena = {
+        .stage = s, .base = s->arena, .bytes = s->arena_bytes, .pieces = 1, .what = "the host slots"};
+    struct pins_of cache = {.stage = s,
+                            .base = s->cache,
+                            .bytes = s->cache ? s->cache_bytes : 0,
+                            .pieces = CACHE_PIECES,
+                            .what = "the host cache"};
+    int rc = pins_open(&b->arena, &arena, e);
+
+    if (!rc) rc = pins_open(&b->cache, &cache, e);
+    if (rc) return rc;
+    pins_now(b->arena);
+    return pins_start(b->cache, e);
+}
+
+static void describe(struct backend *b)
 {
     struct cudaDeviceProp d = {0};
 
     cudaGetDeviceProperties(&d, (int)b->stage->plan->run.device);
     snprintf(b->description, sizeof b->description, "%s, %u + %u device slots, %s", d.name, b->slots[0].count,
-             b->slots[1].count, pinned ? "pinned" : "NOT pinned");
+             b->slots[1].count, pins_refused(b->arena) ? "NOT pinned" : "pinned");
 }
 
 int backend_open(struct backend **out, struct stage *s, struct error *e)
 {
     struct backend *b = calloc(1, sizeof *b);
-    bool pinned;
     int rc = 0;
 
     *out = NULL;
     if (!b) return error_set(e, ENOMEM, "no memory");
     b->stage = s;
     for (int lane = 0; lane < LANES && !rc; lane++) rc = open_slots(&b->slots[lane], &s->plan->run, lane, e);
-    if (rc || (rc = device_open(&b->device, s, e)) || (rc = open_streams(b, e))) {
+    if (rc || (rc = device_open(&b->device, s, e)) || (rc = open_streams(b, e)) || (rc = open_pins(b, e))) {
         backend_close(b);
         return rc;
     }
-    pinned = pin(b, 0, s->arena, s->arena_bytes, "the host slots");
-    pinned = pin(b, 1, s->cache, s->cache_bytes, "the host cache") && pinned;
-    describe(b, pinned);
+    describe(b);
     *out = b;
     return 0;
 }
@@ -124,8 +116,8 @@ void backend_close(struct backend *b)
         cudaStreamSynchronize(b->stream[lane]);
         cudaStreamDestroy(b->stream[lane]);
     }
-    for (int i = 0; i < 2; i++)
-        if (b->pinned[i]) cudaHostUnregister(b->pinned[i]);
+    pins_close(b->cache);
+    pins_close(b->arena);
     device_close(&b->device);
     for (int lane = 0; lane < LANES; lane++) free(b->slots[lane].user);
     free(b);
@@ -156,8 +148,24 @@ static uint32_t entry_event(const struct backend *b, enum lane_id lane, uint64_t
     return plan_entries_before(run, lane) + (uint32_t)(seq & (run->entries[lane] - 1));
 }
 
+/* Bytes from a place of the host's memory: no copy crosses the end of what is pinned together. */
+static cudaError_t copy_bytes(struct backend *b, enum lane_id lane, uint8_t *dst, const struct ring_entry *host,
+                              uint64_t from, uint64_t bytes)
+{
+    bool cached = host->segment == SEGMENT_CACHE;
+    const uint8_t *base = cached ? b->stage->cache : b->stage->arena;
+    struct pins *pins = cached ? b->cache : b->arena;
+    cudaError_t rc = cudaSuccess;
+
+    for (uint64_t at = host->offset + from, n; bytes && rc == cudaSuccess; at += n, dst += n, bytes -= n) {
+        n = pins_together(pins, at, bytes);
+        rc = cudaMemcpyAsync(dst, base + at, n, cudaMemcpyHostToDevice, b->stream[lane]);
+    }
+    return rc;
+}
+
 /* The parts of a tile move down to multiples of 256 bytes; neighbours that move by the same distance go in one copy. */
-static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst, const uint8_t *src,
+static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst, const struct ring_entry *host,
                              const struct plan_tile *tile)
 {
     const struct plan_part *part = plan_parts(b->stage->plan) + tile->part0;
@@ -171,8 +179,7 @@ static cudaError_t copy_tile(struct backend *b, enum lane_id lane, uint8_t *dst,
                            part[next].slot_off - plan_device_offset(&part[next]) == shift;
              next++)
             end = part[next].slot_off + part[next].bytes;
-        rc = cudaMemcpyAsync(dst + to, src + part[i].slot_off, end - part[i].slot_off, cudaMemcpyHostToDevice,
-                             b->stream[lane]);
+        rc = copy_bytes(b, lane, dst + to, host, part[i].slot_off, end - part[i].slot_off);
         if (rc != cudaSuccess) return rc;
     }
     return cudaSuccess;
@@ -197,27 +204,46 @@ static int take_slot(struct backend *b, enum lane_id lane, uint64_t seq, uint64_
     return 0;
 }
 
-int backend_begin(struct backend *b, enum lane_id lane, const struct ring_entry *host, uint64_t device_released,
-                  struct backend_place *place, struct error *e)
+/* What is begun is begun whole: no chunk of the memory that it comes from is pinned meanwhile. */
+static int begin_copy(struct backend *b, enum lane_id lane, const struct ring_entry *host, uint64_t device_released,
+                      struct backend_place *place, struct error *e)
 {
     const struct plan_shm *plan = b->stage->plan;
     const struct plan_tile *tile = host->tile == RING_GATHER ? NULL : &plan_tiles(plan)[host->tile];
-    const uint8_t *src = (host->segment == SEGMENT_CACHE ? b->stage->cache : b->stage->arena) + host->offset;
     cudaError_t rc;
     int taken;
 
-    *place = (struct backend_place){.segment = SEGMENT_DEVICE};
     if (tile && tile->tier == TIER_DEVICE)
         place->offset = plan_device_pins_offset(&plan->run) + tile->tier_off;
     else if ((taken = take_slot(b, lane, host->seq, device_released, place, e)))
         return taken;
     if (tile)
-        rc = copy_tile(b, lane, b->device.base + place->offset, src, tile);
+        rc = copy_tile(b, lane, b->device.base + place->offset, host, tile);
     else
-        rc = cudaMemcpyAsync(b->device.base + place->offset, src, host->bytes, cudaMemcpyHostToDevice, b->stream[lane]);
-    if (rc != cudaSuccess) return device_error(rc, "copying a tile to the device", e);
-    rc = cudaEventRecord(b->device.ready[entry_event(b, lane, host->seq)], b->stream[lane]);
-    if (rc != cudaSuccess) return device_error(rc, "recording a copy", e);
+        rc = copy_bytes(b, lane, b->device.base + place->offset, host, 0, host->bytes);
+    return rc == cudaSuccess ? 0 : device_error(rc, "copying a tile to the device", e);
+}
+
+int backend_begin(struct backend *b, enum lane_id lane, const struct ring_entry *host, uint64_t device_released,
+                  struct backend_place *place, struct error *e)
+{
+    struct pins *pins = host->segment == SEGMENT_CACHE ? b->cache : b->arena;
+    uint64_t span = host->tile == RING_GATHER ? host->bytes : plan_tiles(b->stage->plan)[host->tile].span;
+    cudaError_t error;
+    int rc;
+
+    *place = (struct backend_place){.segment = SEGMENT_DEVICE};
+    if ((rc = pins_enter(pins, host->offset, span))) {
+        b->held[lane] = true;
+        return rc;
+    }
+    b->held[lane] = false;
+    rc = begin_copy(b, lane, host, device_released, place, e);
+    if (!rc) pins_copied(pins, host->offset, span);
+    pins_leave(pins);
+    if (rc) return rc;
+    error = cudaEventRecord(b->device.ready[entry_event(b, lane, host->seq)], b->stream[lane]);
+    if (error != cudaSuccess) return device_error(error, "recording a copy", e);
     b->begun[lane]++;
     return 0;
 }
@@ -237,7 +263,8 @@ uint64_t backend_nap_ns(const struct backend *b)
 {
     for (int lane = 0; lane < LANES; lane++)
         if (b->begun[lane] != b->done[lane]) return NAP_NS;
-    return UINT64_MAX;
+    /* what is being pinned holds copies up */
+    return b->held[LANE_SWEEP] || b->held[LANE_REQUEST] || b->held[LANE_ROWS] ? NAP_NS : UINT64_MAX;
 }
 
 /* ---- a peak ---- */
@@ -256,6 +283,7 @@ int backend_peak(struct backend *b, uint64_t limit_ns, uint64_t *bytes, uint64_t
 
     *bytes = *ns = 0;
     if (each > most) each = most;
+    each = pins_together(b->arena, 0, each);
     if (!each) return 0;
     rc = cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, 0);
     if (rc == cudaSuccess) rc = cudaMalloc(&to, each);

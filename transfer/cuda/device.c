@@ -72,7 +72,13 @@ static int choose_device(uint32_t device, struct error *e)
     if ((rc = cudaSetDevice((int)device)) != cudaSuccess ||
         (rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync)) != cudaSuccess ||
         (rc = cudaFree(NULL)) != cudaSuccess) /* makes the context now */
-        return device_error(rc, "opening the device", e);
+        return rc == cudaErrorDevicesUnavailable
+                   ? error_set(
+                         e, EBUSY,
+                         "cuda: device %u takes one process only (compute mode EXCLUSIVE_PROCESS), and sluice has "
+                         "two: sudo nvidia-smi -i %u -c DEFAULT, or --mps on",
+                         device, device)
+                   : device_error(rc, "opening the device", e);
     return 0;
 }
 

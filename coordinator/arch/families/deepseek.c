@@ -8,6 +8,7 @@
 #include "coordinator/arch/gguf.h"
 #include "coordinator/arch/gguf_tell.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct deepseek {
@@ -216,7 +217,7 @@ void gguf_deepseek_experts(struct gguf_values *v)
 }
 
 /* Heads as they are meant: files since 2025 give those of the latent vector as attention.key_length. */
-static void latent_sizes(struct gguf_values *v)
+void gguf_latent_sizes(struct gguf_values *v)
 {
     uint64_t key = 0, value = 0, rank = 0;
 
@@ -257,47 +258,143 @@ static void tell_latent_sizes(struct gguf_values *v)
     gguf_tell_int(v, "rope.dimension_count", rotated);
 }
 
-/* How experts are scored tells V3 and its kin from V2; where no value says it, the bias of the choice, which V2 has not. */
-static void deepseek_config(struct gguf_values *v)
+static void tell_scores(struct gguf_values *v)
 {
-    uint64_t scored = gguf_layer_has(v, "exp_probs_b.bias") ? 2 : 1;
+    for (uint64_t i = 0; v->tells && i < v->tells->program->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(v->tells->program)[i];
 
+        if (op->kind == OP_ROUTER) gguf_tell_int(v, "expert_gating_func", op->router.score == SCORE_SIGMOID ? 2 : 1);
+    }
+}
+
+/* Attention and experts, of whatever class. scored: how experts are, where no value says it; returns what holds. */
+static uint64_t latent_config(struct gguf_values *v, uint64_t scored)
+{
     if (v->tells) {
         tell_latent_sizes(v);
         gguf_deepseek_experts(v);
-        for (uint64_t i = 0; i < v->tells->program->ops.count; i++) {
-            const struct plan_op *op = &plan_ops(v->tells->program)[i];
-
-            if (op->kind == OP_ROUTER)
-                gguf_tell_int(v, "expert_gating_func", op->router.score == SCORE_SIGMOID ? 2 : 1);
-        }
-        return;
+        tell_scores(v);
+        return scored;
     }
     gguf_value_int(v, "expert_gating_func", &scored);
     if (scored != 1 && scored != 2)
         gguf_refuse(v, "expert_gating_func", "%llu is not supported; 1 (softmax) and 2 (sigmoid) are",
                     (unsigned long long)scored);
-    gguf_set(v, "architectures", json_pack("[s]", scored == 2 ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM"));
-    gguf_set_text(v, "model_type", scored == 2 ? "deepseek_v3" : "deepseek_v2");
     gguf_set_flag(v, "rope_interleave", true);
     gguf_set_flag(v, "attention_bias", gguf_layer_has(v, "attn_kv_a_mqa.bias"));
     gguf_set_flag(v, "mlp_bias", gguf_layer_has(v, "ffn_down.bias") || gguf_layer_has(v, "ffn_down_shexp.bias"));
-    latent_sizes(v);
+    gguf_latent_sizes(v);
     gguf_deepseek_experts(v);
+    return scored;
 }
 
+/* How experts are scored tells V3 and its kin from V2; where no value says it, the bias of the choice, which V2 has not. Those
+ * that softmax scores and that weigh 1 together are Mistral's (Large 3, Small 4), under this name or their own. */
+static void deepseek_config(struct gguf_values *v)
+{
+    static const char *const classes[][2] = {{"DeepseekV2ForCausalLM", "deepseek_v2"},
+                                             {"DeepseekV3ForCausalLM", "deepseek_v3"},
+                                             {"Mistral4ForCausalLM", "mistral4"}};
+    int class = latent_config(v, gguf_layer_has(v, "exp_probs_b.bias") ? 2 : 1) == 2;
+
+    if (!class && json_is_true(json_object_get(v->out, "norm_topk_prob"))) class = 2;
+    gguf_set(v, "architectures", json_pack("[s]", classes[class][0]));
+    gguf_set_text(v, "model_type", classes[class][1]);
+    if (class < 2) return;
+    gguf_plain_rotary(v);
+    gguf_tuning(v, "attention.temperature_length");
+}
+
+static void mistral4_config(struct gguf_values *v)
+{
+    latent_config(v, 1);
+    gguf_plain_rotary(v);
+    gguf_tuning(v, "attention.temperature_length");
+}
+
+/* The index that chooses what attention looks at. */
+static void index_config(struct gguf_values *v)
+{
+    static const char *const fields[][2] = {{"attention.indexer.head_count", "index_n_heads"},
+                                            {"attention.indexer.key_length", "index_head_dim"},
+                                            {"attention.indexer.top_k", "index_topk"}};
+
+    if (latent_config(v, 2) != 2)
+        gguf_refuse(v, "expert_gating_func", "1 is not supported for this architecture; 2 (sigmoid) is");
+    gguf_set_text(v, "topk_method", "noaux_tc");
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        gguf_tell_field(v, fields[i][0], fields[i][1]);
+        if (!v->tells) gguf_set_int(v, fields[i][1], gguf_value_needed(v, fields[i][0]));
+    }
+}
+
+#define LONG_CONTEXT 1048576u /* GLM-5.2's; those before it have an index in each layer */
+
+/* Files of GLM-5.2 that do not say it: layers 0 to 2 have an index, and then each fourth. */
+static bool has_index(struct gguf_values *v, const struct gguf_value *types, uint64_t layer)
+{
+    uint64_t context = 0;
+
+    gguf_value_int(v, "context_length", &context);
+    if (types) return gguf_truth(types, layer);
+    return context < LONG_CONTEXT || layer < 2 || (layer - 2) % 4 == 0;
+}
+
+static void tell_index_layers(struct gguf_values *v, const char *key)
+{
+    const struct plan_shm *p = v->tells->program;
+    uint8_t *has = calloc(v->layers + 1, 1);
+
+    for (uint64_t i = 0; has && i < p->ops.count; i++)
+        if (plan_ops(p)[i].kind == OP_INDEX && plan_ops(p)[i].layer < v->layers) has[plan_ops(p)[i].layer] = 1;
+    gguf_tell_flags(v, key, has, v->layers);
+    free(has);
+}
+
+static void glm_dsa_config(struct gguf_values *v)
+{
+    static const char key[] = "attention.indexer.types";
+    const struct gguf_value *types = gguf_ask(v, key);
+    json_t *list;
+
+    index_config(v);
+    if (v->tells) {
+        tell_index_layers(v, key);
+        return;
+    }
+    if (types && (!types->array || !gguf_is_kind(types, GGUF_BOOLS) || types->count < v->layers)) {
+        gguf_refuse(v, key, "a list of one boolean for each of %llu layers was expected",
+                    (unsigned long long)v->layers);
+        return;
+    }
+    list = json_array();
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++)
+        if (json_array_append_new(list, json_string(has_index(v, types, i) ? "full" : "shared"))) break;
+    gguf_set(v, "indexer_types", list);
+}
+
+#define LATENT_NAMES                                                                                                   \
+    {"attn_q_a", "self_attn.q_a_proj", GGUF_AS_IS}, {"attn_q_a_norm", "self_attn.q_a_layernorm", GGUF_AS_IS},          \
+        {"attn_q_b", "self_attn.q_b_proj", GGUF_AS_IS}, {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa", GGUF_AS_IS}, \
+        {"attn_kv_a_norm", "self_attn.kv_a_layernorm", GGUF_AS_IS}, {"attn_kv_b", "self_attn.kv_b_proj", GGUF_AS_IS},  \
+        {"attn_k_b", "self_attn.k_b_proj", GGUF_HALF}, {"attn_v_b", "self_attn.v_b_proj", GGUF_HALF},                  \
+        {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},                                                \
+        {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},                                                    \
+    {                                                                                                                  \
+        "ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS                                                   \
+    }
+
+static const struct gguf_name index_names[] = {
+    LATENT_NAMES,
+    {"indexer.attn_q_b", "self_attn.indexer.wq_b", GGUF_AS_IS},
+    {"indexer.attn_k", "self_attn.indexer.wk", GGUF_AS_IS},
+    {"indexer.k_norm", "self_attn.indexer.k_norm", GGUF_AS_IS},
+    {"indexer.proj", "self_attn.indexer.weights_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
 static const struct gguf_name deepseek_names[] = {
-    {"attn_q_a", "self_attn.q_a_proj", GGUF_AS_IS},
-    {"attn_q_a_norm", "self_attn.q_a_layernorm", GGUF_AS_IS},
-    {"attn_q_b", "self_attn.q_b_proj", GGUF_AS_IS},
-    {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa", GGUF_AS_IS},
-    {"attn_kv_a_norm", "self_attn.kv_a_layernorm", GGUF_AS_IS},
-    {"attn_kv_b", "self_attn.kv_b_proj", GGUF_AS_IS},
-    {"attn_k_b", "self_attn.k_b_proj", GGUF_HALF},
-    {"attn_v_b", "self_attn.v_b_proj", GGUF_HALF},
-    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj", GGUF_AS_IS},
-    {"ffn_up_shexp", "mlp.shared_experts.up_proj", GGUF_AS_IS},
-    {"ffn_down_shexp", "mlp.shared_experts.down_proj", GGUF_AS_IS},
+    LATENT_NAMES,
     {NULL, NULL, 0},
 };
 
@@ -311,4 +408,31 @@ const struct gguf_family gguf_deepseek2 = {
     .names = deepseek_names,
     .latent = true,
     .config = deepseek_config,
+};
+
+const struct gguf_family gguf_mistral4 = {
+    .architecture = "mistral4",
+    .class = "Mistral4ForCausalLM",
+    .type = "mistral4",
+    .names = deepseek_names,
+    .latent = true,
+    .config = mistral4_config,
+};
+
+const struct gguf_family gguf_deepseek32 = {
+    .architecture = "deepseek32",
+    .class = "DeepseekV32ForCausalLM",
+    .type = "deepseek_v32",
+    .names = index_names,
+    .latent = true,
+    .config = index_config,
+};
+
+const struct gguf_family gguf_glm_dsa = {
+    .architecture = "glm-dsa",
+    .class = "GlmMoeDsaForCausalLM",
+    .type = "glm_moe_dsa",
+    .names = index_names,
+    .latent = true,
+    .config = glm_dsa_config,
 };

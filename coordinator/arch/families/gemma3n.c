@@ -5,6 +5,7 @@
 #include "coordinator/arch/families/gemma_attend.h"
 #include "coordinator/arch/families/layer_inputs.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -345,3 +346,97 @@ void family_gemma3n(struct build *b)
     layer_inputs_table(b, &s, g.own);
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* ---- as GGUF: norms are as in the folder ---- */
+
+static const struct gguf_name names[] = {
+    {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
+    {"ffn_norm", "pre_feedforward_layernorm", GGUF_AS_IS},
+    {"post_ffw_norm", "post_feedforward_layernorm", GGUF_AS_IS},
+    {"inp_gate", "per_layer_input_gate", GGUF_AS_IS},
+    {"proj", "per_layer_projection", GGUF_AS_IS},
+    {"post_norm", "post_per_layer_input_norm", GGUF_AS_IS},
+    {"altup_correct_coef", "altup.correction_coefs", GGUF_AS_IS},
+    {"altup_correct_scale", "altup.correct_output_scale", GGUF_BARE},
+    {"altup_predict_coef", "altup.prediction_coefs", GGUF_AS_IS},
+    {"altup_router", "altup.modality_router", GGUF_AS_IS},
+    {"altup_router_norm", "altup.router_norm", GGUF_AS_IS},
+    {"laurel_l", "laurel.linear_left", GGUF_AS_IS},
+    {"laurel_r", "laurel.linear_right", GGUF_AS_IS},
+    {"laurel_post_norm", "laurel.post_laurel_norm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static const struct gguf_name top[] = {
+    {"per_layer_token_embd", "embed_tokens_per_layer", GGUF_AS_IS},
+    {"per_layer_model_proj", "per_layer_model_projection", GGUF_AS_IS},
+    {"per_layer_proj_norm", "per_layer_projection_norm", GGUF_AS_IS},
+    {"altup_proj", "altup_projections", GGUF_BY_ITEM},
+    {"altup_unembd_proj", "altup_unembed_projections", GGUF_BY_ITEM},
+    {NULL, NULL, 0},
+};
+
+/* Files have the deviations, configs the shares that are below them: -infinity is none. */
+static void shares(struct gguf_values *v)
+{
+    static const char key[] = "activation_sparsity_scale";
+    const struct gguf_value *x = gguf_ask(v, key);
+    json_t *list;
+
+    if (!x || !x->array || !gguf_is_kind(x, GGUF_FLOATS) || x->count < v->layers) {
+        gguf_refuse(v, key, "a list of one number for each layer was expected");
+        return;
+    }
+    list = json_array();
+    for (uint64_t i = 0; i < v->layers; i++) {
+        double n = gguf_float(x, i), share = 0.5 * erfc(-n / sqrt(2));
+
+        if (!(n < 8)) gguf_refuse(v, key, "%g deviations are out of range", n);
+        json_array_append_new(list, json_real(share > 0 && share < 1 ? gguf_meant(share) : 0));
+    }
+    gguf_set(v, "activation_sparsity_pattern", list);
+}
+
+static void widths(struct gguf_values *v)
+{
+    json_t *list = json_array();
+
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++)
+        json_array_append_new(list, json_integer((json_int_t)gguf_layer_int(v, "feed_forward_length", i)));
+    gguf_set(v, "intermediate_size", list);
+}
+
+static void config(struct gguf_values *v)
+{
+    const struct gguf_tensor *own = gguf_tensor(v->g, "per_layer_token_embd.weight"),
+                             *low = gguf_tensor(v->g, "blk.0.laurel_l.weight");
+    uint64_t head = gguf_value_needed(v, "attention.key_length");
+
+    gguf_set_int(v, "head_dim", head);
+    gguf_layer_types(v, "sliding_attention", PATTERN);
+    gguf_window(v);
+    gguf_field_real(v, "rope.freq_base", "rope_theta", 1000000);
+    gguf_field_real(v, "rope.freq_base_swa", "rope_local_base_freq", 10000);
+    gguf_set_int(v, "altup_num_inputs", gguf_value_needed(v, "altup.num_inputs"));
+    gguf_set_int(v, "altup_active_idx", gguf_value_needed(v, "altup.active_idx"));
+    gguf_field_int(v, "attention.shared_kv_layers", "num_kv_shared_layers", v->layers > 20 ? v->layers - 20 : 0);
+    gguf_set_int(v, "hidden_size_per_layer_input", gguf_value_needed(v, "embedding_length_per_layer_input"));
+    if (own) gguf_set_int(v, "vocab_size_per_layer_input", own->dims[1]);
+    if (low) gguf_set_int(v, "laurel_rank", low->dims[1]);
+    gguf_set_flag(v, "altup_correct_scale", gguf_layer_has(v, "altup_correct_scale.weight"));
+    gguf_field_real(v, "final_logit_softcapping", "final_logit_softcapping", 30);
+    gguf_set_text(v, "hidden_activation", "gelu_pytorch_tanh");
+    shares(v);
+    widths(v);
+}
+
+const struct gguf_family gguf_gemma3n = {
+    .architecture = "gemma3n",
+    .class = "Gemma3nForCausalLM",
+    .type = "gemma3n_text",
+    .names = names,
+    .top = top,
+    .by_layer = true,
+    .unwritten = true,
+    .config = config,
+};

@@ -7,7 +7,7 @@
 #include "coordinator/arch/families/gemma_attend.h"
 #include "coordinator/arch/families/layer_inputs.h"
 #include "coordinator/arch/family.h"
-#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <inttypes.h>
@@ -376,11 +376,54 @@ static void full_layers(struct gguf_values *v, uint64_t full, uint64_t sliding)
     gguf_set_flag(v, "attention_k_eq_v", shares);
 }
 
+/* What a layer's attention is: its heads' columns and key heads, and how wide its feed forward. */
+static void tell_layers(struct gguf_values *v)
+{
+    const struct plan_shm *p = v->tells->program;
+    uint32_t *kv = calloc(v->layers + 1, sizeof *kv), *width = calloc(v->layers + 1, sizeof *width), full = 0,
+             sliding = 0;
+
+    for (uint64_t i = 0; kv && width && i < p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind == OP_ATTENTION) kv[op->layer] = op->attention.kv_heads;
+        if (op->kind == OP_ATTENTION) *(v->tells->slides[op->layer] ? &sliding : &full) = op->attention.dk;
+        if (op->kind == OP_ACT && op->act.kind == ACT_GELU_TANH && !width[op->layer]) width[op->layer] = op->act.width;
+    }
+    gguf_tell_ints(v, "attention.head_count_kv", kv, v->layers);
+    gguf_tell_ints(v, "feed_forward_length", width, v->layers);
+    gguf_tell_int(v, "attention.key_length", full);
+    gguf_tell_int(v, "attention.value_length", full);
+    gguf_tell_int(v, "attention.key_length_swa", sliding ? sliding : full);
+    gguf_tell_int(v, "attention.value_length_swa", sliding ? sliding : full);
+    gguf_tell_int(v, "rope.dimension_count", full);
+    gguf_tell_int(v, "rope.dimension_count_swa", sliding ? sliding : full);
+    gguf_tell_flags(v, "attention.sliding_window_pattern", v->tells->slides, v->layers);
+    free(kv);
+    free(width);
+}
+
+static void tell(struct gguf_values *v)
+{
+    gguf_tell_field(v, "attention.shared_kv_layers", "num_kv_shared_layers");
+    gguf_tell_int(v, "attention.shared_kv_layers", 0);
+    gguf_tell_field(v, "embedding_length_per_layer_input", "hidden_size_per_layer_input");
+    gguf_tell_int(v, "embedding_length_per_layer_input", 0); /* llama.cpp asks for it */
+    gguf_tell_field(v, "final_logit_softcapping", "final_logit_softcapping");
+    gguf_tell_field(v, "rope.freq_base_swa", "rope_local_base_freq");
+    tell_layers(v);
+}
+
 static void gemma4_config(struct gguf_values *v)
 {
     const struct gguf_tensor *own = gguf_tensor(v->g, "per_layer_token_embd.weight");
-    uint64_t full = gguf_value_needed(v, "attention.key_length"), sliding = full, shared = 0, width;
+    uint64_t full, sliding, shared = 0, width;
 
+    if (v->tells) {
+        tell(v);
+        return;
+    }
+    full = sliding = gguf_value_needed(v, "attention.key_length");
     gguf_value_int(v, "attention.key_length_swa", &sliding);
     if (full > INT32_MAX || sliding > INT32_MAX) gguf_refuse(v, "attention.key_length", "it is out of range");
     gguf_set_int(v, "head_dim", sliding);
@@ -412,6 +455,5 @@ const struct gguf_family gguf_gemma4 = {
     .names = names,
     .top = top,
     .by_layer = true,
-    .unwritten = true,
     .config = gemma4_config,
 };

@@ -149,3 +149,18 @@ const struct gguf_family gguf_hunyuan_moe = {
     .names = hunyuan_moe_names,
     .config = hunyuan_moe_config,
 };
+
+/* Theta is stretched already. */
+static void hunyuan_dense_config(struct gguf_values *v)
+{
+    if (v->tells && json_is_number(json_object_get(config_field(v->tells->config, "rope_scaling", false), "alpha")))
+        gguf_tell_cannot(v, "rope_scaling", "a theta that alpha stretches");
+}
+
+const struct gguf_family gguf_hunyuan_dense = {
+    .architecture = "hunyuan-dense",
+    .class = "HunYuanDenseV1ForCausalLM",
+    .type = "hunyuan_v1_dense",
+    .names = hunyuan_moe_names,
+    .config = hunyuan_dense_config,
+};

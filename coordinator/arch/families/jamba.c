@@ -1,9 +1,13 @@
 /* Jamba: most layers mix by a selective state space with a step for each channel (Mamba, with norms on steps, B and C), the
  * others by attention without positions; experts in some layers. Reference: transformers, modeling_jamba.py. */
+#include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 struct jamba {
@@ -42,7 +46,7 @@ static void scan(struct build *b, const struct jamba *f, struct plan_view out, s
                         .width = f->inner,
                         .groups = 1,
                         .states = f->states,
-                        .flags = SCAN_CHANNELS,
+                        .flags = SCAN_CHANNELS | (b->t->changes.decay ? SCAN_RATES : 0),
                         .dt_most = INFINITY};
 
     build_linear(b, parts, x, "mamba.x_proj", low, f->inner, false);
@@ -150,3 +154,99 @@ void family_jamba(struct build *b)
     s.feed = feed;
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"ssm_dt", "mamba.dt_proj", GGUF_AS_IS}, /* before Mamba-2's, which has a bias alone */
+    MAMBA_NAMES("mamba"),
+    {"ssm_x", "mamba.x_proj", GGUF_AS_IS},
+    {"ssm_dt_norm", "mamba.dt_layernorm", GGUF_AS_IS},
+    {"ssm_b_norm", "mamba.b_layernorm", GGUF_AS_IS},
+    {"ssm_c_norm", "mamba.c_layernorm", GGUF_AS_IS},
+    {"ffn_norm", "pre_ff_layernorm", GGUF_AS_IS},
+    {"ffn_gate", "feed_forward.gate_proj", GGUF_AS_IS},
+    {"ffn_up", "feed_forward.up_proj", GGUF_AS_IS},
+    {"ffn_down", "feed_forward.down_proj", GGUF_AS_IS},
+    {"ffn_gate_inp", "feed_forward.router", GGUF_AS_IS},
+    {"ffn_gate_exps", "feed_forward.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "feed_forward.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "feed_forward.switch_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static bool layer_attends(struct gguf_values *v, uint64_t i)
+{
+    return gguf_mixed_has(v, "attention.head_count_kv", i);
+}
+
+static bool layer_has_experts(struct gguf_values *v, uint64_t i)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "blk.%" PRIu64 ".ffn_gate_inp.weight", i);
+    return gguf_tensor(v->g, name);
+}
+
+/* Every so many layers is one of a kind: which, and how many that is. false: no layer is. */
+static bool find_period(struct gguf_values *v, bool (*is)(struct gguf_values *, uint64_t), const char *key,
+                        const char *period_field, const char *offset_field)
+{
+    uint64_t first = v->layers, period = 0;
+
+    for (uint64_t i = 0; i < v->layers && !period; i++) {
+        if (!is(v, i)) continue;
+        if (first == v->layers)
+            first = i;
+        else
+            period = i - first;
+    }
+    if (!period) period = v->layers;
+    if (first == v->layers) return false;
+    for (uint64_t i = 0; i < v->layers; i++)
+        if (is(v, i) != (i % period == first)) {
+            gguf_refuse(v, key, "layer %" PRIu64 " is not as every %" PRIu64 "th before it, which is not supported", i,
+                        period);
+            break;
+        }
+    gguf_set_int(v, period_field, period);
+    gguf_set_int(v, offset_field, first);
+    return true;
+}
+
+static void read_scan(struct gguf_values *v)
+{
+    uint64_t inner = gguf_value_needed(v, "ssm.inner_size");
+
+    if (!v->e->code && (!v->hidden || inner % v->hidden))
+        gguf_refuse(v, "ssm.inner_size", "%" PRIu64 " columns are no multiple of the %" PRIu64 " of a layer", inner,
+                    v->hidden);
+    if (v->e->code) return;
+    gguf_set_int(v, "mamba_expand", inner / v->hidden);
+    gguf_set_int(v, "mamba_d_state", gguf_value_needed(v, "ssm.state_size"));
+    gguf_set_int(v, "mamba_d_conv", gguf_value_needed(v, "ssm.conv_kernel"));
+    gguf_set_int(v, "mamba_dt_rank", gguf_value_needed(v, "ssm.time_step_rank"));
+    gguf_set_flag(v, "mamba_conv_bias", gguf_layer_has(v, "ssm_conv1d.bias"));
+    gguf_set_flag(v, "mamba_proj_bias", gguf_layer_has(v, "ssm_in.bias"));
+}
+
+static void config(struct gguf_values *v)
+{
+    read_scan(v);
+    find_period(v, layer_attends, "attention.head_count_kv", "attn_layer_period", "attn_layer_offset");
+    gguf_set_int(v, "num_experts", v->experts);
+    if (!find_period(v, layer_has_experts, "expert_count", "expert_layer_period", "expert_layer_offset"))
+        gguf_set_int(v, "num_experts", 1);
+}
+
+const struct gguf_family gguf_jamba = {
+    .architecture = "jamba",
+    .class = "JambaForCausalLM",
+    .type = "jamba",
+    .names = names,
+    .norm = "final_layernorm",
+    .changes = {.decay = true},
+    .mixed = true,
+    .unwritten = true,
+    .config = config,
+};

@@ -3,6 +3,7 @@
  * (arXiv 2510.26692), transformers, modeling_kimi_linear.py, modeling_bailing_hybrid.py. */
 #include "coordinator/arch/families/latent.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -82,7 +83,8 @@ static void delta(struct build *b, const struct kimi *k, struct plan_view out, s
                          .key_heads = k->heads,
                          .dk = k->width,
                          .dv = k->width,
-                         .flags = DELTA_CHANNELS | (k->bounded ? DELTA_BOUNDED : 0),
+                         .flags = DELTA_CHANNELS | (k->bounded ? DELTA_BOUNDED : 0) |
+                                  (b->t->changes.decay ? DELTA_RATES : 0),
                          .scale = (float)(1 / sqrt((double)k->width)),
                          .bound = k->bounded ? k->bound : 0};
     char name[BUILD_NAME_BYTES];
@@ -261,6 +263,67 @@ void family_kimi_linear(struct build *b)
     s.attention.scale = k.latent.scale;
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* As GGUF. */
+static const struct gguf_name kimi_names[] = {
+    {"attn_q_a", "self_attn.q_a_proj", GGUF_AS_IS},
+    {"attn_q_a_norm", "self_attn.q_a_layernorm", GGUF_AS_IS},
+    {"attn_q_b", "self_attn.q_b_proj", GGUF_AS_IS},
+    {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa", GGUF_AS_IS},
+    {"attn_kv_a_norm", "self_attn.kv_a_layernorm", GGUF_AS_IS},
+    {"attn_kv_b", "self_attn.kv_b_proj", GGUF_AS_IS},
+    {"attn_k_b", "self_attn.k_b_proj", GGUF_HALF},
+    {"attn_v_b", "self_attn.v_b_proj", GGUF_HALF},
+    {"ssm_conv1d_q", "self_attn.q_conv1d", GGUF_AS_IS},
+    {"ssm_conv1d_k", "self_attn.k_conv1d", GGUF_AS_IS},
+    {"ssm_conv1d_v", "self_attn.v_conv1d", GGUF_AS_IS},
+    {"ssm_f_a", "self_attn.f_a_proj", GGUF_AS_IS},
+    {"ssm_f_b", "self_attn.f_b_proj", GGUF_AS_IS},
+    {"ssm_g_a", "self_attn.g_a_proj", GGUF_AS_IS},
+    {"ssm_g_b", "self_attn.g_b_proj", GGUF_AS_IS},
+    {"ssm_beta", "self_attn.b_proj", GGUF_AS_IS},
+    {"ssm_a", "self_attn.A_log", GGUF_AS_IS},
+    {"ssm_dt", "self_attn.dt_bias", GGUF_BARE},
+    {"ssm_norm", "self_attn.o_norm", GGUF_AS_IS},
+    {"ffn_gate_inp", "block_sparse_moe.gate", GGUF_AS_IS},
+    {"exp_probs_b", "block_sparse_moe.gate.e_score_correction_bias", GGUF_BARE},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {"ffn_gate_shexp", "block_sparse_moe.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "block_sparse_moe.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "block_sparse_moe.shared_experts.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* llama.cpp weighs the chosen experts 1 together, whatever a file says. */
+static void kimi_config(struct gguf_values *v)
+{
+    uint64_t scored = 2;
+
+    gguf_value_int(v, "expert_gating_func", &scored);
+    if (scored != 2)
+        gguf_refuse(v, "expert_gating_func", "%llu is not supported, 2 (sigmoid) is", (unsigned long long)scored);
+    gguf_mixed_layers(v, "linear_attention");
+    gguf_latent_sizes(v);
+    gguf_deepseek_experts(v);
+    gguf_set_flag(v, "norm_topk_prob", true);
+    gguf_set_int(v, "linear_num_heads", v->heads);
+    gguf_set_int(v, "linear_head_dim", gguf_value_needed(v, "kda.head_dim"));
+    gguf_set_int(v, "linear_conv_kernel_dim", gguf_value_needed(v, "ssm.conv_kernel"));
+}
+
+const struct gguf_family gguf_kimi_linear = {
+    .architecture = "kimi-linear",
+    .class = "KimiLinearForCausalLM",
+    .type = "kimi_linear",
+    .names = kimi_names,
+    .changes = {.decay = true},
+    .latent = true,
+    .mixed = true,
+    .unwritten = true,
+    .config = kimi_config,
+};
 
 /* ---- Ling ---- */
 

@@ -134,16 +134,20 @@ const struct gguf_family gguf_llama = {
 /* Mistral Small 3.1 is Mistral; Ministral 3 lets q grow with the position. */
 static void mistral3_config(struct gguf_values *v)
 {
-    double scale;
-
-    if (gguf_value_real(v, "attention.temperature_scale", &scale))
-        gguf_refuse(v, "attention.temperature_scale", "queries that grow with the position are not supported");
+    gguf_whole_log_multiplier(v);
     gguf_window(v);
+    gguf_plain_rotary(v);
+    if (!gguf_tuning(v, NULL)) return;
+    gguf_set(v, "architectures", json_pack("[s]", "Ministral3ForCausalLM"));
+    gguf_set_text(v, "model_type", "ministral3");
 }
+
+static const char *const mistral3_also[] = {"Ministral3ForCausalLM", NULL};
 
 const struct gguf_family gguf_mistral3 = {
     .architecture = "mistral3",
     .class = "MistralForCausalLM",
+    .also = mistral3_also,
     .type = "mistral",
     .changes = {.qk_pairs = true},
     .config = mistral3_config,

@@ -80,6 +80,13 @@ static void before_layer(struct build *b, struct stack *s, uint32_t i)
     s->mlp.down = second ? "mlps.1.down_proj" : "mlps.0.down_proj";
 }
 
+/* The model's layers are those that its operations are numbered by. */
+static void after_layer(struct build *b, struct stack *s, uint32_t i)
+{
+    (void)s;
+    if (i + 1 == b->layers) b->layers /= 2;
+}
+
 static void attend(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
 {
     const struct longcat *o = s->own;
@@ -117,6 +124,7 @@ void family_longcat_flash(struct build *b)
     s.tied = build_tied(b);
     s.own = &o;
     s.before_layer = before_layer;
+    s.after_layer = after_layer;
     s.attend = attend;
     s.feed = feed;
     stack_build(b, &s);

@@ -3,6 +3,7 @@
  * its published config.json. */
 #include "coordinator/arch/families/deepseek.h"
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 
 #include <math.h>
 #include <string.h>
@@ -118,3 +119,74 @@ void family_mimo_v2_flash(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"attn_sinks", "self_attn.attention_sink_bias", GGUF_BARE},
+    {NULL, NULL, 0},
+};
+
+/* Do layers of this kind have sinks, and how many key heads have they? */
+struct seen {
+    uint64_t kv_heads;
+    bool sinks;
+};
+
+static void look_at_layers(struct gguf_values *v, struct seen of[2])
+{
+    const json_t *types = json_object_get(v->out, "layer_types");
+
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        struct seen *s = &of[type && !strcmp(type, "sliding_attention")];
+        uint64_t n = gguf_layer_int(v, "attention.head_count_kv", i);
+
+        if (s->kv_heads && s->kv_heads != n)
+            gguf_refuse(v, "attention.head_count_kv",
+                        "layers of one kind have different heads, which is not supported");
+        s->kv_heads = n;
+        s->sinks |= gguf_this_layer_has(v, i, "attn_sinks.weight");
+    }
+}
+
+static void config(struct gguf_values *v)
+{
+    struct seen of[2] = {{0, false}, {0, false}};
+    uint64_t scored = 2, head = gguf_value_needed(v, "attention.key_length"), value = head, window;
+
+    gguf_value_int(v, "expert_gating_func", &scored);
+    if (scored != 2) gguf_refuse(v, "expert_gating_func", "only 2 (sigmoid) is supported for this architecture");
+    gguf_value_int(v, "attention.value_length", &value);
+    gguf_set_int(v, "head_dim", head);
+    gguf_set_int(v, "swa_head_dim", head);
+    gguf_set_int(v, "v_head_dim", value);
+    gguf_set_int(v, "swa_v_head_dim", value);
+    if (head) gguf_set_real(v, "partial_rotary_factor", ((double)v->rope_dim + 0.5) / (double)head);
+    gguf_layer_types(v, "sliding_attention", 0);
+    gguf_window(v);
+    /* what the folders' sliding_window says; they have it as sliding_window_size too, which goes before it */
+    if (gguf_value_int(v, "attention.sliding_window", &window)) gguf_set_int(v, "sliding_window_size", window);
+    look_at_layers(v, of);
+    gguf_set_int(v, "swa_num_attention_heads", v->heads);
+    gguf_set_int(v, "num_key_value_heads", of[0].kv_heads ? of[0].kv_heads : of[1].kv_heads);
+    gguf_set_int(v, "swa_num_key_value_heads", of[1].kv_heads ? of[1].kv_heads : of[0].kv_heads);
+    gguf_set_flag(v, "add_full_attention_sink_bias", of[0].sinks);
+    gguf_set_flag(v, "add_swa_attention_sink_bias", of[1].sinks);
+    gguf_field_real(v, "rope.freq_base_swa", "swa_rope_theta", 10000);
+    gguf_field_real(v, "attention.value_scale", "attention_value_scale", 1);
+    gguf_deepseek_experts(v);
+    gguf_set_flag(v, "norm_topk_prob", true); /* llama.cpp does so whatever a file says */
+    gguf_set_text(v, "topk_method", "noaux_tc");
+    gguf_layers_having(v, "ffn_gate_inp.weight", "mlp_layer_types", "sparse", "dense");
+}
+
+const struct gguf_family gguf_mimo2 = {
+    .architecture = "mimo2",
+    .class = "MiMoV2FlashForCausalLM",
+    .type = "mimo_v2_flash",
+    .names = names,
+    .by_layer = true,
+    .unwritten = true,
+    .config = config,
+};

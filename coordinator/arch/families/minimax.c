@@ -2,6 +2,7 @@
  * attention that sees blocks of keys only, those which an index of its own scores best, for each key head others.
  * Reference: transformers, modeling_minimax_m3_vl.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <string.h>
@@ -191,7 +192,7 @@ void family_minimax_m3(struct build *b)
 
     build_sizes(b);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-6);
-    b->weight_add = 1;
+    b->weight_add = b->t->changes.norms_whole ? 0 : 1;
     rotated = config_size_or(b->c, "rotary_dim", 2, 65536, b->head_dim, b->e);
     m.rope = build_rotary(b, (struct rope_request){.partial = (double)rotated / b->head_dim, .partial_key = true});
     refuse_other_rules(b);
@@ -205,3 +206,62 @@ void family_minimax_m3(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"ffn_gate_inp", "block_sparse_moe.gate", GGUF_AS_IS},
+    {"exp_probs_b", "block_sparse_moe.e_score_correction_bias", GGUF_BARE},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {"ffn_gate_shexp", "block_sparse_moe.shared_experts.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "block_sparse_moe.shared_experts.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "block_sparse_moe.shared_experts.down_proj", GGUF_AS_IS},
+    {"indexer.q_proj", "self_attn.index_q_proj", GGUF_AS_IS},
+    {"indexer.k_proj", "self_attn.index_k_proj", GGUF_AS_IS},
+    {"indexer.q_norm", "self_attn.index_q_norm", GGUF_AS_IS},
+    {"indexer.k_norm", "self_attn.index_k_norm", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+/* The unit's numbers are llama.cpp's: no file says them. */
+static void config(struct gguf_values *v)
+{
+    static const char *const index[][2] = {{"attention.indexer.head_count", "index_n_heads"},
+                                           {"attention.indexer.key_length", "index_head_dim"},
+                                           {"attention.indexer.block_size", "index_block_size"},
+                                           {"attention.indexer.top_k", "index_topk_blocks"},
+                                           {"attention.indexer.local_blocks", "index_local_blocks"}};
+    uint64_t scored = 2, dense = 0, shared = 1;
+    bool normed = true;
+
+    gguf_value_int(v, "expert_gating_func", &scored);
+    gguf_value_flag(v, "expert_weights_norm", &normed);
+    if (scored != 2) gguf_refuse(v, "expert_gating_func", "only 2 (sigmoid) is supported for this architecture");
+    if (!normed) gguf_refuse(v, "expert_weights_norm", "false is not supported for this architecture");
+    for (size_t i = 0; i < sizeof index / sizeof *index; i++)
+        gguf_set_int(v, index[i][1], gguf_value_needed(v, index[i][0]));
+    gguf_value_int(v, "feed_forward_length", &dense);
+    gguf_value_int(v, "expert_shared_count", &shared);
+    gguf_set_int(v, "dense_intermediate_size", dense);
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_set_int(v, "shared_intermediate_size", v->expert_inter * shared);
+    gguf_set_int(v, "rotary_dim", v->rope_dim);
+    gguf_field_real(v, "expert_weights_scale", "routed_scaling_factor", 1);
+    gguf_layers_having(v, "indexer.q_proj.weight", "layer_types", "minimax_m3_sparse", "full_attention");
+    gguf_layers_having(v, "ffn_gate_inp.weight", "mlp_layer_types", "sparse", "dense");
+    gguf_set_real(v, "swiglu_alpha", 1.702);
+    gguf_set_real(v, "swiglu_limit", 7);
+}
+
+const struct gguf_family gguf_minimax_m3 = {
+    .architecture = "minimax-m3",
+    .class = "MiniMaxM3SparseForConditionalGeneration",
+    .type = "minimax_m3_vl_text",
+    .names = names,
+    .changes = {.norms_whole = true},
+    .partial = true,
+    .unwritten = true,
+    .config = config,
+};

@@ -3,11 +3,12 @@
  * transformers, modeling_nemotron_h.py. */
 #include "coordinator/arch/families/mamba.h"
 #include "coordinator/arch/family.h"
-#include "coordinator/arch/gguf.h"
+#include "coordinator/arch/gguf_tell.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct nemotron {
@@ -228,6 +229,34 @@ static void blocks(struct gguf_values *v)
     gguf_set(v, "layers_block_type", list);
 }
 
+/* Columns that a layer's feed forward has, its experts' too; which layers are of what kind shows in it. */
+static void tell_layers(struct gguf_values *v)
+{
+    const struct plan_shm *p = v->tells->program;
+    uint32_t *width = calloc(v->layers + 1, sizeof *width);
+    bool experts = false;
+    double eps = 0;
+
+    for (uint64_t i = 0; width && i < p->ops.count; i++) {
+        const struct plan_op *op = &plan_ops(p)[i];
+
+        if (op->kind == OP_EXPERTS) width[op->layer] = plan_experts(p)[op->experts.table].inter;
+        experts |= op->kind == OP_EXPERTS;
+        if (op->kind == OP_NORM && eps == 0) eps = (double)op->norm.eps;
+        if (op->kind == OP_ACT && op->act.kind == ACT_RELU2 && !width[op->layer]) width[op->layer] = op->act.width;
+    }
+    for (uint64_t i = 0; width && experts && i < v->layers; i++) /* one number for all that have any */
+        if (width[i]) width[i] = plan_experts(p)[0].inter;
+    gguf_tell_ints(v, "feed_forward_length", width, v->layers);
+    free(width);
+    gguf_tell_mixed(v, "attention.head_count_kv");
+    gguf_tell_real(v, "attention.layer_norm_epsilon", eps); /* llama.cpp asks for this one too */
+    if (!experts) return;
+    gguf_tell_field(v, "expert_shared_feed_forward_length", "moe_shared_expert_intermediate_size");
+    gguf_tell_int(v, "expert_shared_count", 1);
+    gguf_tell_field(v, "moe_latent_size", "moe_latent_size");
+}
+
 static void nemotron_config(struct gguf_values *v)
 {
     static const struct mamba2_fields fields = {"mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size",
@@ -235,6 +264,7 @@ static void nemotron_config(struct gguf_values *v)
     uint64_t shared = 1;
 
     mamba2_config(v, &fields);
+    if (v->tells) tell_layers(v);
     blocks(v);
     gguf_value_int(v, "expert_shared_feed_forward_length", &shared);
     gguf_set_int(v, "moe_shared_expert_intermediate_size", shared);
@@ -253,13 +283,13 @@ static void nemotron_config(struct gguf_values *v)
 }
 
 /* Files without experts and with them. */
-#define NEMOTRON(name)                                                                                                 \
+#define NEMOTRON(name, of)                                                                                             \
     {                                                                                                                  \
         .architecture = name, .class = "NemotronHForCausalLM", .type = "nemotron_h", .names = names,                   \
         .prefix = "backbone.", .embed = "embeddings", .norm = "norm_f", .changes = {.qk_pairs = true, .decay = true},  \
         .partial = true, /* nothing rotates, whatever the file says */                                                 \
-            .mixed = true, .scans = true, .unwritten = true, .config = nemotron_config,                                \
+            .mixed = true, .scans = true, .written_of = of, .config = nemotron_config,                                 \
     }
 
-const struct gguf_family gguf_nemotron_h = NEMOTRON("nemotron_h");
-const struct gguf_family gguf_nemotron_h_moe = NEMOTRON("nemotron_h_moe");
+const struct gguf_family gguf_nemotron_h = NEMOTRON("nemotron_h", GGUF_DENSE);
+const struct gguf_family gguf_nemotron_h_moe = NEMOTRON("nemotron_h_moe", GGUF_EXPERTS);

@@ -136,6 +136,25 @@ void family_olmoe(struct build *b)
 
 /* ---- as GGUF ---- */
 
+static void olmo_config(struct gguf_values *v)
+{
+    double eps = (double)OLMO_EPS, clip;
+
+    gguf_tell_real(v, "attention.layer_norm_epsilon", eps);
+    gguf_value_real(v, "attention.layer_norm_epsilon", &eps);
+    if ((float)eps != OLMO_EPS) gguf_refuse(v, "attention.layer_norm_epsilon", "%g is not that of OLMo, 1e-5", eps);
+    gguf_tell_field(v, "attention.clamp_kqv", "clip_qkv");
+    if (gguf_value_real(v, "attention.clamp_kqv", &clip) && clip != 0) gguf_set_real(v, "clip_qkv", clip);
+}
+
+const struct gguf_family gguf_olmo = {
+    .architecture = "olmo",
+    .class = "OlmoForCausalLM",
+    .type = "olmo",
+    .changes = {.qk_pairs = true},
+    .config = olmo_config,
+};
+
 static const struct gguf_name olmo2_names[] = {
     {"post_attention_norm", "post_attention_layernorm", GGUF_AS_IS},
     {"post_ffw_norm", "post_feedforward_layernorm", GGUF_AS_IS},

@@ -1,6 +1,7 @@
 /* Phi 3.5 MoE: layer norms, biases, longrope, and two experts a token, which a sparse mixer chooses one after the other.
  * Reference: transformers, modeling_phimoe.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 static void feed(struct build *b, struct stack *s, struct plan_view dst, struct plan_view src)
@@ -50,3 +51,39 @@ void family_phimoe(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"ffn_gate_inp", "block_sparse_moe.gate", GGUF_AS_IS},
+    {"ffn_gate_exps", "block_sparse_moe.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "block_sparse_moe.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "block_sparse_moe.switch_mlp.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+#define MSCALE 1.243163121016122 /* of both lists of factors in Phi 3.5 MoE */
+
+/* The mixer's noise is its makers', and so is what its rotation is multiplied by: no file says them. */
+static void config(struct gguf_values *v)
+{
+    json_t *rules = json_object_get(v->out, "rope_scaling");
+
+    if (json_object_get(rules, "long_factor")) {
+        json_object_del(rules, "attention_factor");
+        json_object_set_new(rules, "short_mscale", json_real(MSCALE));
+        json_object_set_new(rules, "long_mscale", json_real(MSCALE));
+    }
+    gguf_set_int(v, "intermediate_size", v->expert_inter);
+    gguf_set_flag(v, "lm_head_bias", gguf_tensor(v->g, "output.bias"));
+    gguf_window(v);
+}
+
+const struct gguf_family gguf_phimoe = {
+    .architecture = "phimoe",
+    .class = "PhimoeForCausalLM",
+    .type = "phimoe",
+    .names = names,
+    .unwritten = true,
+    .config = config,
+};

@@ -2,6 +2,7 @@
  * norms of 1 + weight, sigmoid scores with a correction, and limits of what goes through the feed forward of some layers.
  * Reference: transformers, modeling_step3p7.py; the fields of the published config.json. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
 #include <math.h>
@@ -147,7 +148,7 @@ void family_step3p5(struct build *b)
 
     read_sizes(b, &o);
     build_norm_kind(b, NORM_RMS, "rms_norm_eps", 1e-5);
-    b->weight_add = 1;
+    b->weight_add = b->t->changes.norms_whole ? 0 : 1;
     if (!config_bool_or(b->c, "zero_centered", true, b->e))
         config_fault(b->c, b->e, "zero_centered", "false is not supported");
     o.moe = experts(b, mlp);
@@ -164,3 +165,120 @@ void family_step3p5(struct build *b)
     s.feed = feed;
     stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"attn_gate", "self_attn.g_proj", GGUF_AS_IS},
+    {"ffn_gate_inp", "moe.gate", GGUF_AS_IS},
+    {"exp_probs_b", "moe.router_bias", GGUF_BARE},
+    {"ffn_gate_exps", "moe.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "moe.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "moe.down_proj", GGUF_AS_IS},
+    {"ffn_gate_shexp", "share_expert.gate_proj", GGUF_AS_IS},
+    {"ffn_up_shexp", "share_expert.up_proj", GGUF_AS_IS},
+    {"ffn_down_shexp", "share_expert.down_proj", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static bool slides(const json_t *types, uint64_t i)
+{
+    const char *type = json_string_value(json_array_get(types, i));
+
+    return type && !strcmp(type, "sliding_attention");
+}
+
+/* Layers that see all positions rotate half of what the file says, and factors are theirs alone. */
+static void ropes(struct gguf_values *v, const json_t *types)
+{
+    json_t *rules = json_object_get(v->out, "rope_scaling"), *longer = json_object_get(rules, "long_factor"),
+           *share = json_array();
+    double full = 10000, sliding;
+    size_t n;
+
+    gguf_value_real(v, "rope.freq_base", &full);
+    sliding = full;
+    gguf_value_real(v, "rope.freq_base_swa", &sliding);
+    for (uint64_t i = 0; i < v->layers; i++) json_array_append_new(share, json_real(slides(types, i) ? 1 : 0.5));
+    gguf_set(v, "partial_rotary_factors", share);
+    for (n = json_array_size(longer); n > v->head_dim / 4; n--) json_array_remove(longer, n - 1); /* 1 each */
+    rules = rules ? json_deep_copy(rules) : json_pack("{s:s}", "rope_type", "default");
+    json_object_set_new(rules, "rope_theta", json_real(full));
+    gguf_set(v, "rope_parameters",
+             json_pack("{s:o,s:{s:s,s:f}}", "full_attention", rules, "sliding_attention", "rope_type", "default",
+                       "rope_theta", sliding));
+    json_object_del(v->out, "rope_scaling");
+    json_object_del(v->out, "rope_theta");
+}
+
+/* The first layer of each kind tells the heads of all. */
+static void heads(struct gguf_values *v, const json_t *types)
+{
+    uint64_t of[2][2] = {{0, 0}, {0, 0}};
+
+    for (uint64_t i = 0; i < v->layers && !v->e->code; i++) {
+        uint64_t *kind = of[slides(types, i)], q = gguf_layer_int(v, "attention.head_count", i),
+                 kv = gguf_layer_int(v, "attention.head_count_kv", i);
+
+        if (kind[0] && (kind[0] != q || kind[1] != kv))
+            gguf_refuse(v, "attention.head_count", "layers of one kind have different heads, which is not supported");
+        kind[0] = q;
+        kind[1] = kv;
+    }
+    for (int k = 0; k < 2; k++)
+        if (!of[k][0]) memcpy(of[k], of[!k], sizeof *of);
+    gguf_set_int(v, "num_attention_heads", of[0][0]);
+    gguf_set_int(v, "num_attention_groups", of[0][1]);
+    gguf_set(v, "attention_other_setting",
+             json_pack("{s:I,s:I}", "num_attention_heads", (json_int_t)of[1][0], "num_attention_groups",
+                       (json_int_t)of[1][1]));
+}
+
+static void experts_config(struct gguf_values *v)
+{
+    json_t *list = json_array();
+    uint64_t scored = 2;
+    bool normed = true;
+
+    gguf_value_int(v, "expert_gating_func", &scored);
+    gguf_value_flag(v, "expert_weights_norm", &normed);
+    gguf_ask(v, "moe_every_n_layers"); /* which have experts is seen by their tensors */
+    if (scored != 2) gguf_refuse(v, "expert_gating_func", "only 2 (sigmoid) is supported for this architecture");
+    if (!normed) gguf_refuse(v, "expert_weights_norm", "false is not supported for this architecture");
+    for (uint64_t i = 0; i < v->layers; i++)
+        if (gguf_this_layer_has(v, i, "ffn_gate_inp.weight")) json_array_append_new(list, json_integer((json_int_t)i));
+    gguf_set(v, "moe_layers_enum", list);
+    gguf_set_int(v, "moe_num_experts", v->experts);
+    gguf_set_int(v, "moe_top_k", gguf_value_needed(v, "expert_used_count"));
+    gguf_set_int(v, "share_expert_dim", gguf_value_needed(v, "expert_shared_feed_forward_length"));
+    gguf_field_real(v, "expert_weights_scale", "moe_router_scaling_factor", 1);
+    gguf_set_flag(v, "use_moe_router_bias", gguf_layer_has(v, "exp_probs_b.bias"));
+    gguf_layer_reals(v, "swiglu_clamp_exp", "swiglu_limits");
+    gguf_layer_reals(v, "swiglu_clamp_shexp", "swiglu_limits_shared");
+}
+
+static void step_config(struct gguf_values *v)
+{
+    const json_t *types;
+
+    v->head_dim = gguf_value_needed(v, "attention.key_length");
+    gguf_set_int(v, "head_dim", v->head_dim);
+    gguf_layer_types(v, "sliding_attention", 0);
+    gguf_window(v);
+    types = json_object_get(v->out, "layer_types");
+    heads(v, types);
+    ropes(v, types);
+    experts_config(v);
+    gguf_set_flag(v, "use_head_wise_attn_gate", gguf_layer_has(v, "attn_gate.weight"));
+}
+
+const struct gguf_family gguf_step35 = {
+    .architecture = "step35",
+    .class = "Step3p5ForCausalLM",
+    .type = "step3p5",
+    .names = names,
+    .changes = {.norms_whole = true},
+    .by_layer = true,
+    .unwritten = true,
+    .config = step_config,
+};

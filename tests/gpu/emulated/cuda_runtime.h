@@ -6,12 +6,19 @@
  *
  *   EMULATED_ASYNC=SEED     streams run in threads of their own, late and in pieces
  *   EMULATED_WITHOUT=P-CALL process P (compute, transfer) leaves out a call of the events: record, wait, query; own-record
- *                           and own-wait: of events that no other process has
+ *                           and own-wait: of events that no other process has; sync: the wait for a stream
+ *   EMULATED_LANE=L         of the shared events, it leaves out those of lane L only, where lanes have rings of 16 entries
  *   EMULATED_LOST=N         the device is lost after N things queued by a process
  *   EMULATED_NO_MEMORY=N    the Nth allocation of a process is refused
+ *   EMULATED_PIN_MOST=N     so many bytes of a process can be pinned
+ *   EMULATED_PIN_MS=N       pinning takes so long [0]
+ *   EMULATED_PINNED=FILE    gets a line "+ BYTES" for each part that is pinned, "- BYTES" for each that is refused
  *   EMULATED_COUNT=FILE     counts what is asked for (emulated.cpp)
  *   EMULATED_DEVICES=N      so many devices [1]; a call by a thread that has chosen another one than its stream's fails
  *   EMULATED_NO_SHARING=1   a driver that shares no events between processes
+ *   EMULATED_PROHIBITED=1   compute mode PROHIBITED
+ *   EMULATED_EXCLUSIVE=FILE compute mode EXCLUSIVE_PROCESS: who holds the file's lock has the device, unless an MPS daemon runs
+ *   EMULATED_MPS_FAILS=1    no context can be made by clients of an MPS daemon
  *   EMULATED_END_MS=N       a context takes so long to end [0]
  *   EMULATED_ENDED=FILE     a byte for each process that ended in order
  *
@@ -26,6 +33,7 @@ typedef enum cudaError {
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
+    cudaErrorDevicesUnavailable = 46,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorNotReady = 600,
@@ -42,7 +50,17 @@ typedef struct {
     char reserved[64];
 } cudaIpcEventHandle_t;
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
-enum cudaDeviceAttr { cudaDevAttrHostRegisterReadOnlySupported = 113, cudaDevAttrIpcEventSupport = 125 };
+enum cudaDeviceAttr {
+    cudaDevAttrComputeMode = 20,
+    cudaDevAttrHostRegisterReadOnlySupported = 113,
+    cudaDevAttrIpcEventSupport = 125
+};
+enum cudaComputeMode {
+    cudaComputeModeDefault = 0,
+    cudaComputeModeExclusive = 1,
+    cudaComputeModeProhibited = 2,
+    cudaComputeModeExclusiveProcess = 3
+};
 enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
 typedef enum cudaDataType_t cudaDataType;
 

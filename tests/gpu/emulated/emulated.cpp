@@ -9,9 +9,11 @@
 
 #include <fcntl.h>
 #include <map>
+#include <mutex>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -297,6 +299,19 @@ struct memory_handle {
 
 } /* namespace */
 
+cudaError_t emulated_context(void)
+{
+    static cudaError_t made = cudaErrorUnknown;
+    const char *mps = getenv("CUDA_MPS_PIPE_DIRECTORY"), *one = getenv("EMULATED_EXCLUSIVE");
+    int fd;
+
+    if (made == cudaSuccess) return made;
+    if (mps && getenv("EMULATED_MPS_FAILS")) return cudaErrorUnknown;
+    if (one && !mps && ((fd = open(one, O_RDWR | O_CLOEXEC)) < 0 || flock(fd, LOCK_EX | LOCK_NB)))
+        return cudaErrorDevicesUnavailable;
+    return made = cudaSuccess;
+}
+
 /* EMULATED_NO_MEMORY=N: the Nth allocation of a process, and all after it, are refused. */
 static bool refused(void)
 {
@@ -324,7 +339,7 @@ cudaError_t cudaFree(void *p)
 {
     auto a = allocations.find(p);
 
-    if (!p) return cudaSuccess;
+    if (!p) return emulated_context(); /* what makes a context */
     if (a == allocations.end()) return cudaErrorInvalidValue;
     munmap(p, a->second.bytes);
     close(a->second.fd);
@@ -364,33 +379,73 @@ cudaError_t cudaIpcCloseMemHandle(void *) { return cudaSuccess; }
 
 /* Pinned memory, from which copies are made when their turn comes; of other memory they are taken at once. */
 static std::map<uintptr_t, size_t> pinned;
+static std::mutex pinned_mutex;
+static size_t pinned_bytes;
 
-static bool is_pinned(const void *p, size_t bytes)
+enum how_pinned { NOT_PINNED, ALL_PINNED, ACROSS };
+
+static how_pinned is_pinned(const void *p, size_t bytes)
 {
-    auto x = pinned.upper_bound((uintptr_t)p);
+    std::lock_guard<std::mutex> lock(pinned_mutex);
+    const uintptr_t begin = (uintptr_t)p, end = begin + bytes;
+    auto x = pinned.lower_bound(begin + 1), next = x;
 
-    if (x == pinned.begin()) return false;
-    --x;
-    return (uintptr_t)p + bytes <= x->first + x->second;
+    if (x != pinned.begin() && begin < (--x)->first + x->second) return end <= x->first + x->second ? ALL_PINNED : ACROSS;
+    return next != pinned.end() && next->first < end ? ACROSS : NOT_PINNED;
+}
+
+static void tell_pinned(char what, size_t bytes)
+{
+    const char *file = getenv("EMULATED_PINNED");
+    char line[48];
+    int fd, n = snprintf(line, sizeof line, "%c %zu\n", what, bytes);
+
+    if (!file || (fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC)) < 0) return;
+    if (write(fd, line, (size_t)n) != n) abort();
+    close(fd);
 }
 
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
 {
     *p = refused() ? NULL : malloc(bytes);
     if (!*p) return cudaErrorMemoryAllocation;
+    std::lock_guard<std::mutex> lock(pinned_mutex);
     pinned[(uintptr_t)*p] = bytes;
     return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
+    std::lock_guard<std::mutex> lock(pinned_mutex);
     pinned.erase((uintptr_t)p);
     free(p);
     return cudaSuccess;
 }
 
-cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned) { return pinned[(uintptr_t)p] = bytes, cudaSuccess; }
-cudaError_t cudaHostUnregister(void *p) { return pinned.erase((uintptr_t)p) ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned)
+{
+    const char *most = getenv("EMULATED_PIN_MOST"), *ms = getenv("EMULATED_PIN_MS");
+
+    if (is_pinned(p, bytes) != NOT_PINNED || (uintptr_t)p % 4096 || bytes % 4096) return cudaErrorInvalidValue;
+    if (most && pinned_bytes + bytes > strtoull(most, NULL, 10)) return tell_pinned('-', bytes), cudaErrorMemoryAllocation;
+    if (ms) usleep((useconds_t)atoi(ms) * 1000);
+    std::lock_guard<std::mutex> lock(pinned_mutex);
+    pinned[(uintptr_t)p] = bytes;
+    pinned_bytes += bytes;
+    tell_pinned('+', bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void *p)
+{
+    std::lock_guard<std::mutex> lock(pinned_mutex);
+    auto x = pinned.find((uintptr_t)p);
+
+    if (x == pinned.end()) return cudaErrorInvalidValue;
+    pinned_bytes -= x->second;
+    pinned.erase(x);
+    return cudaSuccess;
+}
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 {
@@ -406,7 +461,10 @@ cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, si
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t s)
 {
-    if (kind == cudaMemcpyHostToDevice && !is_pinned(src, bytes)) {
+    const how_pinned how = kind == cudaMemcpyHostToDevice ? is_pinned(src, bytes) : NOT_PINNED;
+
+    if (how == ACROSS) return cudaErrorInvalidValue; /* as the runtime has it of memory that is pinned in part */
+    if (kind == cudaMemcpyHostToDevice && how == NOT_PINNED) {
         std::vector<char> taken((const char *)src, (const char *)src + bytes);
 
         return emulated_queue(s, [=] { emulated_copy(dst, taken.data(), bytes); });
@@ -434,7 +492,13 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 }
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr a, int)
 {
-    return *value = a != cudaDevAttrIpcEventSupport || !getenv("EMULATED_NO_SHARING"), cudaSuccess;
+    *value = 1;
+    if (a == cudaDevAttrIpcEventSupport) *value = !getenv("EMULATED_NO_SHARING");
+    if (a == cudaDevAttrComputeMode)
+        *value = getenv("EMULATED_PROHIBITED")  ? cudaComputeModeProhibited
+                 : getenv("EMULATED_EXCLUSIVE") ? cudaComputeModeExclusiveProcess
+                                                : cudaComputeModeDefault;
+    return cudaSuccess;
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
@@ -479,14 +543,21 @@ cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t ta, cublasOperat
     if (a_type != b_type || c_type != CUDA_R_32F || (a_type != CUDA_R_32F && a_type != CUDA_R_16BF)) return CUBLAS_STATUS_INVALID_VALUE;
     if (m < 0 || n < 0 || k < 0 || lda < (ta == CUBLAS_OP_N ? m : k) || ldb < (tb == CUBLAS_OP_N ? k : n) || ldc < m)
         return CUBLAS_STATUS_INVALID_VALUE;
+    /* It chooses its order of summation by the shapes. */
+    const int piece = 8 + (m * 7 + n * 3) % 29;
     return emulated_queue(h->stream, [=] {
         for (int j = 0; j < n; j++)
             for (int i = 0; i < m; i++) {
                 float *out = (float *)c + (size_t)j * ldc + i, sum = 0;
-    
-                for (int l = 0; l < k; l++)
-                    sum += element(a, a_type, ta == CUBLAS_OP_N ? (size_t)l * lda + i : (size_t)i * lda + l) *
-                           element(b, b_type, tb == CUBLAS_OP_N ? (size_t)j * ldb + l : (size_t)l * ldb + j);
+
+                for (int l0 = 0; l0 < k; l0 += piece) {
+                    float part = 0;
+
+                    for (int l = l0; l < k && l < l0 + piece; l++)
+                        part += element(a, a_type, ta == CUBLAS_OP_N ? (size_t)l * lda + i : (size_t)i * lda + l) *
+                                element(b, b_type, tb == CUBLAS_OP_N ? (size_t)j * ldb + l : (size_t)l * ldb + j);
+                    sum += part;
+                }
                 *out = be != 0 ? al * sum + be * *out : al * sum;
             }
     }) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;

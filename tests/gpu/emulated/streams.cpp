@@ -20,13 +20,14 @@
 namespace {
 
 const size_t CELLS = 1 << 18;
+const uint64_t LANE_ENTRIES = 16; /* the least that a lane's ring has */
 
 struct cell {
     std::atomic<uint64_t> asked, done;
 };
 struct handle {
     int pid, fd;
-    uint64_t index;
+    uint64_t index, number;
 };
 
 thread_local int chosen;
@@ -118,6 +119,7 @@ struct emulated_event {
     struct cell *cell;
     uint64_t index;
     bool shared;
+    uint64_t number; /* among the shared ones of the process that made it: entries of the device rings */
 };
 
 bool emulated_async(void)
@@ -136,6 +138,14 @@ bool emulated_without(const char *word)
     n = strcspn(w, "-");
     if (!w[n]) return false;
     return strstr(program_invocation_short_name, std::string(w, n).c_str()) && !strcmp(w + n + 1, word);
+}
+
+/* The same of an event that another process has too, where only those of one lane are meant (EMULATED_LANE). */
+static bool without_shared(const char *word, const emulated_event *e)
+{
+    const char *lane = getenv("EMULATED_LANE");
+
+    return emulated_without(word) && (!lane || (uint64_t)atoi(lane) == e->number / LANE_ENTRIES);
 }
 
 static void run_stream(emulated_stream *s)
@@ -202,6 +212,9 @@ cudaError_t cudaSetDevice(int n)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
+    cudaError_t rc = emulated_context();
+
+    if (rc != cudaSuccess) return *s = NULL, rc;
     *s = new emulated_stream();
     (*s)->device = chosen;
     process.used = true;
@@ -227,6 +240,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     if (s->device != chosen) return cudaErrorInvalidDevice;
+    if (emulated_without("sync")) return cudaSuccess;
     std::unique_lock<std::mutex> lock(s->mutex);
     s->idle.wait(lock, [s] { return !s->left; });
     return lost() ? cudaErrorUnknown : cudaSuccess;
@@ -234,10 +248,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
-    static size_t next;
+    static size_t next, shared;
+    const bool is_shared = flags & cudaEventInterprocess;
 
     if (!make_cells() || next == CELLS - 1) return cudaErrorMemoryAllocation;
-    *e = new emulated_event{own_cells + next, next, (flags & cudaEventInterprocess) != 0};
+    *e = new emulated_event{own_cells + next, next, is_shared, is_shared ? shared++ : 0};
     next++;
     return cudaSuccess;
 }
@@ -253,7 +268,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
     struct cell *c = e->cell;
     uint64_t n;
 
-    if (emulated_without(e->shared ? "record" : "own-record")) return cudaSuccess;
+    if (e->shared ? without_shared("record", e) : emulated_without("own-record")) return cudaSuccess;
     n = ++c->asked;
     return emulated_queue(s, [c, n] { c->done = n; });
 }
@@ -263,7 +278,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
     struct cell *c = e->cell;
     uint64_t n = c->asked;
 
-    if (emulated_without("wait")) return cudaSuccess;
+    if (without_shared("wait", e)) return cudaSuccess;
     return emulated_queue(s, [c, n] {
         while (c->done < n && !lost()) nap(10);
     });
@@ -272,7 +287,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     if (lost()) return cudaErrorUnknown;
-    return e->cell->done < e->cell->asked && !emulated_without("query") ? cudaErrorNotReady : cudaSuccess;
+    return e->cell->done < e->cell->asked && !without_shared("query", e) ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
@@ -285,7 +300,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 
 cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t *h, cudaEvent_t e)
 {
-    handle x = {(int)getpid(), own_fd, e->index};
+    handle x = {(int)getpid(), own_fd, e->index, e->number};
 
     if (!e->shared) return cudaErrorInvalidValue;
     memset(h, 0, sizeof *h);
@@ -311,6 +326,6 @@ cudaError_t cudaIpcOpenEventHandle(cudaEvent_t *e, cudaIpcEventHandle_t h)
         if (p == MAP_FAILED) return cudaErrorInvalidValue;
         other_cells = mapped[x.pid] = (struct cell *)p;
     }
-    *e = new emulated_event{mapped[x.pid] + x.index, x.index, true};
+    *e = new emulated_event{mapped[x.pid] + x.index, x.index, true, x.number};
     return cudaSuccess;
 }

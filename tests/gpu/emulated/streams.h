@@ -20,3 +20,5 @@ void emulated_copy(void *dst, const void *src, size_t bytes); /* in pieces; on t
 void emulated_pause(unsigned one_in);                         /* by chance, on the stream's thread */
 /* Is this call left out of this process (EMULATED_WITHOUT)? */
 bool emulated_without(const char *word);
+/* The process's context, made by the first call that wants one. */
+cudaError_t emulated_context(void);

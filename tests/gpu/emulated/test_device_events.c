@@ -10,98 +10,115 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "tests/gpu/emulated/support_device.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
 
 #define SECONDS 60
-#define ROOM    (1 << 20)
 
-static char *scratch, *model, *out, want[ROOM], got[ROOM];
-static size_t want_bytes;
+#define DEPTHS (int)(sizeof depths / sizeof *depths)
 
 static const char *const depths[][4] = {{"--transfer-depth", "2"},
                                         {"--transfer-depth", "3", "--reader-depth", "2"},
                                         {"--transfer-depth", "8", "--reader-depth", "4"},
-                                        {"--transfer-depth", "5", "--reader-depth", "32"}};
-#define DEPTHS (int)(sizeof depths / sizeof *depths)
+                                        {"--transfer-depth", "5", "--reader-depth", "8"}};
 
-/* Nothing of the weights stays on the device or in the host cache with these. */
-static char device_memory[DEPTHS][32], host_memory[DEPTHS][32];
-
-static struct process_result logits(int depth, const char *device, const char *host)
-{
-    const char *arg[32] = {"logits",          model,  "--backend",     "cuda", "--tokens", "1 2 3 4 5 6",
-                           "--positions",     "5",    "--out",         out,    "--chunk",  "1",
-                           "--device-memory", device, "--host-memory", host};
-
-    for (int i = 0; i < 4 && depths[depth][i]; i++) arg[16 + i] = depths[depth][i];
-    return process_run("sluice", arg, NULL, 0, SECONDS);
-}
-
-static size_t read_logits(char *to)
-{
-    FILE *f = fopen(out, "rb");
-    size_t n;
-
-    if (!f) return 0;
-    n = fread(to, 1, ROOM, f);
-    fclose(f);
-    assert_int_equal(unlink(out), 0);
-    return n;
-}
+/* A model and its tokens at each of the depths, with the least memory for them. */
+struct subject {
+    char *folder;
+    struct device_run run[DEPTHS];
+    float *want;
+    size_t bytes;
+};
+static struct subject dense, experts;
 
 /* Does a run give what it should? A refusal is none that does. First with all weights in the host cache, so that the device's
  * slots are what is waited for; then with none there, so that the reader's are. */
-static bool right(int i)
+static bool right(const struct subject *s, int i)
 {
-    int depth = i % DEPTHS;
-    struct process_result r = logits(depth, device_memory[depth], i < DEPTHS ? "8G" : host_memory[depth]);
-    bool ended = !r.status;
+    struct device_run r = s->run[i % DEPTHS];
+    float *got;
+    size_t n;
+    bool same;
 
-    if (!ended) print_message("exit %d: %s", r.status, r.err);
-    process_result_free(&r);
-    return read_logits(got) == want_bytes && ended && !memcmp(got, want, want_bytes);
-}
-
-static void seed(int n)
-{
-    char text[16];
-
-    snprintf(text, sizeof text, "%d", n);
-    setenv("EMULATED_ASYNC", text, 1);
+    if (i < DEPTHS) snprintf(r.host, sizeof r.host, "8G");
+    got = device_logits_or_null(&r, &n);
+    same = got && n == s->bytes && !memcmp(got, s->want, n);
+    free(got);
+    return same;
 }
 
 static void late_and_in_pieces(void **state)
 {
     (void)state;
     for (int i = 0; i < 2 * DEPTHS; i++) {
-        seed(i + 1);
-        if (!right(i)) fail_msg("other bits with seed %d and depths %d", i + 1, i % DEPTHS);
+        device_seed(i + 1);
+        if (!right(&dense, i)) fail_msg("other bits with seed %d and depths %d", i + 1, i % DEPTHS);
+        if (!right(&experts, i)) fail_msg("experts: other bits with seed %d and depths %d", i + 1, i % DEPTHS);
     }
-    unsetenv("EMULATED_ASYNC");
+    device_seed(0);
+}
+
+/* One of the calls left out, of all lanes or of one: does any of the runs show it? */
+static bool shows(const struct subject *s, const char *call, int lane)
+{
+    char text[8];
+    bool seen = false;
+
+    snprintf(text, sizeof text, "%d", lane);
+    setenv("EMULATED_WITHOUT", call, 1);
+    if (lane >= 0) setenv("EMULATED_LANE", text, 1);
+    for (int i = 0; i < 6 * DEPTHS && !seen; i++) {
+        device_seed(i + 1);
+        seen = !right(s, i % (2 * DEPTHS));
+    }
+    device_seed(0);
+    unsetenv("EMULATED_WITHOUT");
+    unsetenv("EMULATED_LANE");
+    if (!seen) print_message("a run without %s of lane %d gives the same bits\n", call, lane);
+    return seen;
 }
 
 static void each_wait_and_record_counts(void **state)
+{
+    static const char *const call[] = {"compute-wait",    "compute-record", "transfer-wait",
+                                       "transfer-record", "transfer-query", "compute-sync"};
+    bool missed = false;
+
+    (void)state;
+    for (size_t k = 0; k < sizeof call / sizeof *call; k++) missed = !shows(&dense, call[k], -1) || missed;
+    assert_false(missed);
+}
+
+/* Requested tiles have events of their own. */
+static void those_of_requests_too(void **state)
 {
     static const char *const call[] = {"compute-wait", "compute-record", "transfer-wait", "transfer-record",
                                        "transfer-query"};
     bool missed = false;
 
     (void)state;
-    for (size_t k = 0; k < sizeof call / sizeof *call; k++) {
-        bool seen = false;
+    for (size_t k = 0; k < sizeof call / sizeof *call; k++) missed = !shows(&experts, call[k], 1) || missed;
+    assert_false(missed);
+}
 
-        setenv("EMULATED_WITHOUT", call[k], 1);
-        for (int i = 0; i < 2 * DEPTHS && !seen; i++) {
-            seed(i + 1);
-            seen = !right(i);
-        }
-        if (!seen) print_message("a run without %s gives the same bits\n", call[k]);
-        missed = missed || !seen;
+/* Compute's own events guard the pinned memory that uploads pass through. */
+static void staging_is_guarded(void **state)
+{
+    static const char *const call[] = {NULL, "test-own-wait", "test-own-record"};
+
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        struct process_result r;
+
+        device_seed(k + 1);
+        if (call[k]) setenv("EMULATED_WITHOUT", call[k], 1);
+        r = process_run("tests/test_cuda_uploads", (const char *const[]){NULL}, NULL, 0, SECONDS);
+        if (!r.status != !call[k]) fail_msg("without %s: exit %d: %s", call[k] ? call[k] : "nothing", r.status, r.err);
+        process_result_free(&r);
     }
     unsetenv("EMULATED_WITHOUT");
-    unsetenv("EMULATED_ASYNC");
-    assert_false(missed);
+    device_seed(0);
 }
 
 /* An end in order: no signal, one line that says why. */
@@ -110,13 +127,12 @@ static void ends_with(const char *variable, const char *value, const char *says)
     struct process_result r;
 
     setenv(variable, value, 1);
-    seed(1);
-    r = logits(1, device_memory[1], host_memory[1]);
+    device_seed(1);
+    r = device_logits(&dense.run[1], "/dev/null");
     if (r.status != 1 || !strstr(r.err, says)) fail_msg("%s=%s: exit %d: %s", variable, value, r.status, r.err);
     process_result_free(&r);
-    read_logits(got);
     unsetenv(variable);
-    unsetenv("EMULATED_ASYNC");
+    device_seed(0);
 }
 
 static void a_device_that_is_lost(void **state)
@@ -134,56 +150,41 @@ static void memory_that_is_refused(void **state)
     for (size_t i = 0; i < sizeof nth / sizeof *nth; i++) ends_with("EMULATED_NO_MEMORY", nth[i], "out of memory");
 }
 
-/* The number that a refusal names. */
-static void smallest(char text[32], const struct process_result *r)
+static void open_subject(struct subject *s, const char *model)
 {
-    static const char says[] = "the smallest that would do is ";
-    const char *at = strstr(r->err, says);
-
-    if (r->status != 1 || !at) fail_msg("a refusal was expected: %s", r->err);
-    snprintf(text, 32, "%lluM", strtoull(at + sizeof says - 1, NULL, 10));
-}
-
-static void smallest_budgets(int depth)
-{
-    struct process_result r = logits(depth, "1M", "8G");
-
-    smallest(device_memory[depth], &r);
-    process_result_free(&r);
-    r = logits(depth, device_memory[depth], "1M");
-    smallest(host_memory[depth], &r);
-    process_result_free(&r);
+    s->folder = reference_make(model);
+    for (int i = 0; i < DEPTHS; i++) {
+        s->run[i] = (struct device_run){.model = s->folder, .tokens = "1 2 3 4 5 6", .flag = {"--chunk", "1"}};
+        for (int k = 0; k < 4 && depths[i][k]; k++) s->run[i].flag[2 + k] = depths[i][k];
+        device_least(&s->run[i]);
+    }
+    s->want = device_logits_or_null(&s->run[0], &s->bytes);
+    if (!s->want) fail_msg("%s does not run", model);
 }
 
 static int setup(void **state)
 {
-    struct process_result r;
-
     (void)state;
-    scratch = scratch_make();
-    model = reference_make("llama");
-    if (asprintf(&out, "%s/logits", scratch) < 0) return -1;
-    for (int i = 0; i < DEPTHS; i++) smallest_budgets(i);
-    r = logits(0, device_memory[0], host_memory[0]);
-    if (r.status) fail_msg("exit %d: %s", r.status, r.err);
-    process_result_free(&r);
-    want_bytes = read_logits(want);
-    return want_bytes ? 0 : -1;
+    open_subject(&dense, "llama");
+    open_subject(&experts, "mixtral");
+    return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    scratch_remove(model);
-    scratch_remove(scratch);
-    free(out);
+    scratch_remove(dense.folder);
+    scratch_remove(experts.folder);
+    free(dense.want);
+    free(experts.want);
     return 0;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(late_and_in_pieces), cmocka_unit_test(each_wait_and_record_counts),
+        cmocka_unit_test(late_and_in_pieces),    cmocka_unit_test(each_wait_and_record_counts),
+        cmocka_unit_test(those_of_requests_too), cmocka_unit_test(staging_is_guarded),
         cmocka_unit_test(a_device_that_is_lost), cmocka_unit_test(memory_that_is_refused)};
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,5 +1,6 @@
 /* A run's beginning and end on the cuda backend, as far as the emulated device shows it: another device than the first,
- * contexts that end slowly, more events than one message carries, a driver that does not share them. */
+ * contexts that end slowly, more events than one message carries, a driver that does not share them, compute modes, daemons
+ * whose clients fail. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,10 +20,13 @@
 static char *scratch, *model, *out, want[1 << 20], got[1 << 20];
 static size_t want_bytes;
 
+static const char *device_memory = "1G";
+
 static struct process_result logits(const char *backend, const char *flag, const char *value)
 {
-    const char *const arg[] = {"logits", model, "--backend",       backend, "--tokens", "1 2 3", "--positions", "2",
-                               "--out",  out,   "--device-memory", "1G",    flag,       value,   NULL};
+    const char *const arg[] = {"logits",          model,         "--backend", backend, "--tokens",
+                               "1 2 3",           "--positions", "2",         "--out", out,
+                               "--device-memory", device_memory, flag,        value,   NULL};
 
     return process_run("sluice", arg, NULL, 0, SECONDS);
 }
@@ -51,6 +55,53 @@ static void same_as_ever(const char *flag, const char *value)
     if (!want_bytes) memcpy(want, got, want_bytes = n);
     assert_int_equal(n, want_bytes);
     assert_memory_equal(got, want, n);
+}
+
+/* In the place of NVIDIA's program. */
+static const char daemon_script[] =
+    "#!/bin/sh\nif [ \"$1\" = -f ]; then echo $$ >\"$CUDA_MPS_PIPE_DIRECTORY/control\"; exec sleep 60; fi\n"
+    "read word; [ \"$word\" = quit ] && kill \"$(cat \"$CUDA_MPS_PIPE_DIRECTORY/control\")\"\n";
+static char *old_path;
+
+static void install_daemon(void)
+{
+    char path[8192];
+
+    scratch_write(scratch, "nvidia-cuda-mps-control", daemon_script);
+    assert_int_equal(chmod(scratch_path(scratch, "nvidia-cuda-mps-control"), 0700), 0);
+    old_path = strdup(getenv("PATH"));
+    snprintf(path, sizeof path, "%s:%s", scratch, old_path);
+    setenv("PATH", path, 1);
+}
+
+static void remove_daemon(void)
+{
+    setenv("PATH", old_path, 1);
+    free(old_path);
+}
+
+static void know_speeds(const char *json)
+{
+    mkdir(scratch_path(scratch, "sluice"), 0700);
+    scratch_write(scratch, "sluice/speeds.json", json);
+    setenv("XDG_CACHE_HOME", scratch, 1);
+}
+
+/* The least that is needed: then no weight stays on the device. */
+static void stream_weights(void)
+{
+    static const char says[] = "the smallest that would do is ";
+    static char least[32];
+    struct process_result r;
+    const char *at;
+
+    device_memory = "1M";
+    r = logits("cuda", NULL, NULL);
+    at = strstr(r.err, says);
+    if (r.status != 1 || !at) fail_msg("a refusal was expected: %s", r.err);
+    snprintf(least, sizeof least, "%lluM", strtoull(at + sizeof says - 1, NULL, 10));
+    device_memory = least;
+    process_result_free(&r);
 }
 
 /* The lanes' thread is none that has chosen a device. */
@@ -120,6 +171,70 @@ static void memory_that_is_the_machines(void **state)
     unsetenv("EMULATED_UNIFIED");
 }
 
+/* What an administrator has set: nobody; one process, which the stages are two too many for, unless a daemon stands between. */
+static void compute_modes(void **state)
+{
+    const char *lock = scratch_path(scratch, "device");
+    struct process_result r;
+
+    (void)state;
+    setenv("EMULATED_PROHIBITED", "1", 1);
+    r = logits("cuda", NULL, NULL);
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "PROHIBITED"));
+    assert_non_null(strstr(r.err, "nvidia-smi -i 0 -c DEFAULT"));
+    process_result_free(&r);
+    unsetenv("EMULATED_PROHIBITED");
+    fclose(fopen(lock, "w"));
+    setenv("EMULATED_EXCLUSIVE", lock, 1);
+    r = logits("cuda", "--mps", "off");
+    assert_int_equal(r.status, 1);
+    assert_non_null(strstr(r.err, "EXCLUSIVE_PROCESS"));
+    assert_non_null(strstr(r.err, "--mps on"));
+    process_result_free(&r);
+    r = process_run("sluice", (const char *const[]){"doctor", "--json", NULL}, NULL, 0, SECONDS);
+    assert_non_null(strstr(r.out, "EXCLUSIVE_PROCESS"));
+    process_result_free(&r);
+    install_daemon();
+    same_as_ever("--mps", "on");
+    unsetenv("EMULATED_EXCLUSIVE");
+    remove_daemon();
+}
+
+/* A daemon is started where runs were faster with one; where its clients fail, the run goes on without. */
+static void a_daemon_whose_clients_fail(void **state)
+{
+    struct process_result r;
+
+    (void)state;
+    install_daemon();
+    setenv("EMULATED_MPS_FAILS", "1", 1);
+    same_as_ever("--mps", "auto"); /* nothing is known of it: none is started */
+    r = logits("cuda", "--mps", "on");
+    assert_int_equal(r.status, 1);
+    process_result_free(&r);
+    know_speeds("{\"link-gpu0\":[1e9],\"link-mps-gpu0\":[2e9]}");
+    stream_weights();
+    r = logits("cuda", "--mps", "auto");
+    if (r.status || !strstr(r.err, "trying again without MPS")) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    assert_int_equal(unlink(out), 0);
+    unsetenv("EMULATED_MPS_FAILS");
+    r = logits("cuda", "--mps", "auto");
+    if (r.status || strstr(r.err, "trying again")) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    assert_int_equal(unlink(out), 0);
+    know_speeds("{\"link-gpu0\":[1e9],\"link-mps-gpu0\":[1.02e9]}"); /* within what runs differ by */
+    setenv("EMULATED_MPS_FAILS", "1", 1);
+    r = logits("cuda", "--mps", "auto");
+    if (r.status || strstr(r.err, "trying again")) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    assert_int_equal(unlink(out), 0);
+    unsetenv("EMULATED_MPS_FAILS");
+    unsetenv("XDG_CACHE_HOME");
+    remove_daemon();
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -140,10 +255,13 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(another_device), cmocka_unit_test(contexts_that_end_slowly),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(another_device),
+                                       cmocka_unit_test(contexts_that_end_slowly),
                                        cmocka_unit_test(more_events_than_a_message_carries),
                                        cmocka_unit_test(a_driver_that_does_not_share),
-                                       cmocka_unit_test(memory_that_is_the_machines)};
+                                       cmocka_unit_test(memory_that_is_the_machines),
+                                       cmocka_unit_test(compute_modes),
+                                       cmocka_unit_test(a_daemon_whose_clients_fail)};
 
     return cmocka_run_group_tests(tests, setup, teardown);
 }
