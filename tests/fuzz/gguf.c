@@ -124,6 +124,73 @@ static void seed(fuzz_emit *emit, void *arg, uint32_t version)
     free(file);
 }
 
+/* What some architectures say besides: one number, or a list with one. */
+static void add_values(struct gguf_writer *w, const char *architecture)
+{
+    enum { NUMBER, LIST, REAL };
+    static const struct {
+        const char *architecture, *key;
+        int kind;
+        uint32_t x;
+    } more[] = {{"lfm2moe", "attention.head_count_kv", LIST, 2},
+                {"lfm2moe", "shortconv.l_cache", NUMBER, 3},
+                {"deepseek32", "attention.kv_lora_rank", NUMBER, 4},
+                {"deepseek32", "attention.q_lora_rank", NUMBER, 4},
+                {"deepseek32", "attention.key_length_mla", NUMBER, 6},
+                {"deepseek32", "attention.value_length_mla", NUMBER, 4},
+                {"deepseek32", "rope.dimension_count", NUMBER, 2},
+                {"deepseek32", "attention.indexer.head_count", NUMBER, 2},
+                {"deepseek32", "attention.indexer.key_length", NUMBER, 4},
+                {"deepseek32", "attention.indexer.top_k", NUMBER, 3},
+                {"glm-dsa", "attention.indexer.types", LIST, 1},
+                {"kimi-linear", "attention.head_count_kv", LIST, 0},
+                {"kimi-linear", "attention.kv_lora_rank", NUMBER, 4},
+                {"kimi-linear", "attention.key_length_mla", NUMBER, 6},
+                {"kimi-linear", "attention.value_length_mla", NUMBER, 4},
+                {"kimi-linear", "rope.dimension_count", NUMBER, 2},
+                {"kimi-linear", "kda.head_dim", NUMBER, 4},
+                {"kimi-linear", "ssm.conv_kernel", NUMBER, 4},
+                {"jamba", "attention.head_count_kv", LIST, 0},
+                {"jamba", "ssm.inner_size", NUMBER, 16},
+                {"jamba", "ssm.conv_kernel", NUMBER, 4},
+                {"jamba", "ssm.state_size", NUMBER, 4},
+                {"jamba", "ssm.time_step_rank", NUMBER, 2},
+                {"minimax-m3", "attention.indexer.head_count", NUMBER, 2},
+                {"minimax-m3", "attention.indexer.key_length", NUMBER, 4},
+                {"minimax-m3", "attention.indexer.top_k", NUMBER, 3},
+                {"minimax-m3", "attention.indexer.block_size", NUMBER, 4},
+                {"minimax-m3", "attention.indexer.local_blocks", NUMBER, 1},
+                {"step35", "attention.key_length", NUMBER, 4},
+                {"step35", "expert_shared_feed_forward_length", NUMBER, 4},
+                {"step35", "attention.sliding_window_pattern", LIST, 1},
+                {"mimo2", "attention.key_length", NUMBER, 4},
+                {"mimo2", "attention.value_length", NUMBER, 4},
+                {"mimo2", "attention.sliding_window", NUMBER, 4},
+                {"gemma3n", "attention.key_length", NUMBER, 4},
+                {"gemma3n", "altup.num_inputs", NUMBER, 2},
+                {"gemma3n", "altup.active_idx", NUMBER, 0},
+                {"gemma3n", "embedding_length_per_layer_input", NUMBER, 4},
+                {"gemma3n", "activation_sparsity_scale", REAL, 1},
+                {"mistral3", "attention.temperature_scale", REAL, 1}};
+    char key[128];
+
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        const float real = (float)more[i].x;
+
+        if (strcmp(more[i].architecture, architecture)) continue;
+        snprintf(key, sizeof key, "%s.%s", architecture, more[i].key);
+        if (more[i].kind == NUMBER) gguf_write_u32(w, key, more[i].x);
+        if (more[i].kind == LIST) gguf_write_u32s(w, key, &more[i].x, 1);
+        if (more[i].kind == REAL) gguf_write_f32s(w, key, &real, 1);
+    }
+    for (size_t i = 0; i < 4 && !strcmp(architecture, "apertus"); i++) {
+        static const char *const numbers[] = {"xielu.alpha_p", "xielu.alpha_n", "xielu.beta", "xielu.eps"};
+        const float one = 1;
+
+        gguf_write_f32s(w, numbers[i], &one, 1);
+    }
+}
+
 /* Small models of some architectures. */
 static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
 {
@@ -144,7 +211,6 @@ static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
                    {"blk.0.ffn_gate_inp.weight", {8, 2, 1}, 2}, {"blk.0.ffn_gate_exps.weight", {8, 4, 2}, 3},
                    {"blk.0.ffn_up_exps.weight", {8, 4, 2}, 3},  {"blk.0.ffn_down_exps.weight", {4, 8, 2}, 3},
                    {"rope_freqs.weight", {2, 1, 1}, 1}};
-    static const uint32_t heads = 2; /* of each layer */
     struct gguf_writer w;
     uint8_t *file, *whole;
     char key[128];
@@ -158,12 +224,7 @@ static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
     }
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", architecture);
     gguf_write_f32(&w, key, 1e-6);
-    if (!strncmp(architecture, "lfm2", 4)) {
-        snprintf(key, sizeof key, "%s.attention.head_count_kv", architecture);
-        gguf_write_u32s(&w, key, &heads, 1);
-        snprintf(key, sizeof key, "%s.shortconv.l_cache", architecture);
-        gguf_write_u32(&w, key, 3);
-    }
+    add_values(&w, architecture);
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
         gguf_write_tensor(&w, tensors[i].name, 0, tensors[i].dims, tensors[i].n_dims, NULL,
                           4 * tensors[i].dims[0] * tensors[i].dims[1] * tensors[i].dims[2]);
@@ -178,20 +239,15 @@ static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
 
 static void seeds(fuzz_emit *emit, void *arg)
 {
-    seed_model(emit, arg, "llama");
-    seed_model(emit, arg, "qwen3moe");
-    seed_model(emit, arg, "deepseek2");
-    seed_model(emit, arg, "gemma3");
-    seed_model(emit, arg, "lfm2moe");
-    seed_model(emit, arg, "falcon");
-    seed_model(emit, arg, "gpt2");
-    seed_model(emit, arg, "granitehybrid");
-    seed_model(emit, arg, "nemotron_h_moe");
-    seed_model(emit, arg, "mamba2");
-    seed_model(emit, arg, "gemma4");
+    static const char *const architectures[] = {
+        "llama",          "qwen3moe", "deepseek2", "gemma3",     "lfm2moe",  "falcon",      "gpt2",    "granitehybrid",
+        "nemotron_h_moe", "mamba2",   "gemma4",    "deepseek32", "glm-dsa",  "kimi-linear", "jamba",   "apertus",
+        "minimax-m3",     "step35",   "mimo2",     "gemma3n",    "mistral3", "phimoe",      "minicpm3"};
+
+    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) seed_model(emit, arg, architectures[i]);
     seed(emit, arg, 3);
     seed(emit, arg, 2);
-    emit(arg, "\0\0\0\0GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28);
+    emit(arg, "\0\0\0\0GGUF\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 28);
 }
 
 const struct fuzz_target fuzz_gguf = {"gguf", run, seeds, -1};
