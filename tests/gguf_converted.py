@@ -40,8 +40,29 @@ UNSAID = {"gemma2": "its scale of queries", "gemma3": "its scale of queries, and
           "glm": "the size of its heads", "gpt2-by-layer": "its scale by layer", "gpt-bigcode-heads": "keys for each head",
           "mpt-clip": "its scale of queries", "nemotron": "the size of its heads", "minicpm3": "its scales", "bamba": "that half of a head rotates", "llama4": "its chunks", "llama4-plain": "its chunks", "mistral-window": "its window",
           "qwen2-moe-window": "its window", "qwen3-window": "its window", "qwen3-moe-window": "its window",
-          "smollm3-window": "its window", "starcoder2-window": "its window", "deepseek-v3-fp8": "FP8 in bfloat16",
-          "qwen3-fp8": "FP8 in bfloat16", "qwen3.5-gelu": "its activation"}
+          "smollm3-window": "its window", "starcoder2-window": "its window", "qwen3.5-gelu": "its activation",
+          "dots1-window": "its windows", "ernie4.5-moe-bias": "the least sum of its experts' weights",
+          "phimoe": "what its rotation is multiplied by", "minimax-m3": "the limit of its unit"}
+# Whose numbers bfloat16 rounds: what the folder's bits stand for, or what the converter multiplies into the weights.
+ROUNDED = {"falcon-h1", "kimi-k2.5-int4", "llama-ct-fp8-block", "llama-ct-fp8-channel", "llama-ct-int4", "llama-ct-int4-asym",
+           "llama-ct-int8", "llama-fbgemm-fp8", "qwen3-fp8", "qwen3-gptq", "qwen3-gptq-act", "qwen3-gptq-int8", "qwen3-gptq-v2",
+           "qwen3-modelopt-fp8", "deepseek-v3-fp8"}
+if kind == "bf16":
+    UNSAID |= {name: "its numbers: bfloat16 rounds them" for name in ROUNDED}
+
+
+usual_hparams = ModelBase.load_hparams
+
+
+def whole_hparams(folder, *args, **named):
+    """config.json's own fields, where the class that reads them for the converter has let some go."""
+    raw = json.load(open(f"{folder}/config.json"))
+    raw |= raw.get("text_config") or {}
+    usual = usual_hparams(folder, *args, **named)
+    return raw | {k: v for k, v in usual.items() if v is not None}
+
+
+ModelBase.load_hparams = staticmethod(whole_hparams)
 
 
 def patch(folder, name):
@@ -52,6 +73,8 @@ def patch(folder, name):
         c["rotary_pct"] = 1.0
     if name.startswith("gpt2"):
         c["n_ctx"] = c["n_positions"]
+    if name.startswith("phimoe"):
+        c["architectures"] = ["PhiMoEForCausalLM"]
     if name.startswith("mpt"):
         c["architectures"] = ["MPTForCausalLM"]
     if name == "lfm2":
@@ -68,6 +91,8 @@ def amend(m, name):
     h = m.hparams
     if name.startswith("gpt-neox"):
         h.setdefault("rotary_pct", h["rope_parameters"]["partial_rotary_factor"])
+    if name.startswith("mimo"):
+        m.rope_parameters.setdefault("partial_rotary_factor", h["partial_rotary_factor"])
     if name == "falcon-7b":
         h["num_kv_heads"] = 1
     if name.startswith("nemotron-h"):
@@ -98,7 +123,8 @@ def convert(folder, name, out):
     with torch.inference_mode():
         cls = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
         m = cls(Path(folder), TYPES[kind], Path(out), model_name=name, eager=True)
-        m.set_vocab = lambda: vocabulary(m, n)
+        of = getattr(m, "impl", m)
+        m.set_vocab = of.set_vocab = lambda: vocabulary(of, n)
         amend(m, name)
         m.write()
 

@@ -297,6 +297,7 @@ void conversion_newer_words(json_t *config)
     }
     if (json_is_array(json_object_get(config, "intermediate_size")))
         json_object_set(config, "widths_of_layers", json_object_get(config, "intermediate_size"));
+    if (is_type(config, "mimo_v2_flash")) put(config, "sliding_window", whole(config, "sliding_window_size") + 1);
     if (is_type(config, "step3p5")) put(config, "moe_every_n_layer", 1);
 }
 

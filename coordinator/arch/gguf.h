@@ -153,9 +153,9 @@ void gguf_mixed_layers(struct gguf_values *v, const char *other);
 void gguf_window(struct gguf_values *v);
 /* Without rules of rotation in the file there are none, whatever the class has. */
 void gguf_plain_rotary(struct gguf_values *v);
-/* llama_4_scaling_beta by attention.temperature_scale, where q grows with the position. length_key: of a value that says from
- * which on; NULL: there is none. false: q does not grow. */
-bool gguf_tuning(struct gguf_values *v, const char *length_key);
+/* llama_4_scaling_beta by attention.temperature_scale, where q grows with the position; otherwise where it is not said. length_key:
+ * of a value that says from which on; NULL: there is none. false: q does not grow. */
+bool gguf_tuning(struct gguf_values *v, const char *length_key, double otherwise);
 /* yarn_log_multiplier is mscale_all_dim itself here, and not a tenth of it. */
 void gguf_whole_log_multiplier(struct gguf_values *v);
 void gguf_refuse(struct gguf_values *v, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -156,18 +156,18 @@ static const json_t *told_rule(const struct gguf_values *v, const char *name)
     return of_old ? of_old : json_object_get(config_field(v->tells->config, "rope_parameters", false), name);
 }
 
-bool gguf_tuning(struct gguf_values *v, const char *length_key)
+bool gguf_tuning(struct gguf_values *v, const char *length_key, double otherwise)
 {
     static const char scale_key[] = "attention.temperature_scale", field[] = "original_max_position_embeddings";
     json_t *rules = json_object_get(v->out, "rope_scaling");
     uint64_t length = 0, trained = (uint64_t)json_integer_value(json_object_get(rules, field));
-    double beta = 0;
+    double beta = trained ? otherwise : 0,
+           told = v->tells ? json_number_value(told_rule(v, "llama_4_scaling_beta")) : 0;
 
-    if (v->tells && json_number_value(told_rule(v, "llama_4_scaling_beta")) != 0) {
-        gguf_tell_real(v, scale_key, json_number_value(told_rule(v, "llama_4_scaling_beta")));
-        if (length_key) gguf_tell_int(v, length_key, (uint64_t)json_integer_value(told_rule(v, field)));
-    }
-    if (!gguf_value_real(v, scale_key, &beta) || beta == 0) return false;
+    if (told != 0 || otherwise != 0) gguf_tell_real(v, scale_key, told);
+    if (told != 0 && length_key) gguf_tell_int(v, length_key, (uint64_t)json_integer_value(told_rule(v, field)));
+    gguf_value_real(v, scale_key, &beta);
+    if (beta == 0) return false;
     if (length_key) gguf_value_int(v, length_key, &length);
     if (!trained || (length && length != trained))
         gguf_refuse(v, length_key && length ? length_key : scale_key,

@@ -302,14 +302,16 @@ static void deepseek_config(struct gguf_values *v)
     gguf_set_text(v, "model_type", classes[class][1]);
     if (class < 2) return;
     gguf_plain_rotary(v);
-    gguf_tuning(v, "attention.temperature_length");
+    gguf_tuning(v, "attention.temperature_length", 0);
 }
+
+#define GROWS_BY 0.1 /* of all that was published; llama.cpp's converter does not write it of these */
 
 static void mistral4_config(struct gguf_values *v)
 {
     latent_config(v, 1);
     gguf_plain_rotary(v);
-    gguf_tuning(v, "attention.temperature_length");
+    gguf_tuning(v, "attention.temperature_length", GROWS_BY);
 }
 
 /* The index that chooses what attention looks at. */

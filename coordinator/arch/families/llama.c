@@ -137,7 +137,7 @@ static void mistral3_config(struct gguf_values *v)
     gguf_whole_log_multiplier(v);
     gguf_window(v);
     gguf_plain_rotary(v);
-    if (!gguf_tuning(v, NULL)) return;
+    if (!gguf_tuning(v, NULL, 0)) return;
     gguf_set(v, "architectures", json_pack("[s]", "Ministral3ForCausalLM"));
     gguf_set_text(v, "model_type", "ministral3");
 }

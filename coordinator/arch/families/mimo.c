@@ -122,6 +122,9 @@ void family_mimo_v2_flash(struct build *b)
 
 /* ---- as GGUF ---- */
 
+#define BEFORE                                                                                                         \
+    128u /* the published window without the position itself, as files say it that were made of config.json alone */
+
 static const struct gguf_name names[] = {
     {"attn_sinks", "self_attn.attention_sink_bias", GGUF_BARE},
     {NULL, NULL, 0},
@@ -165,8 +168,8 @@ static void config(struct gguf_values *v)
     if (head) gguf_set_real(v, "partial_rotary_factor", ((double)v->rope_dim + 0.5) / (double)head);
     gguf_layer_types(v, "sliding_attention", 0);
     gguf_window(v);
-    /* what the folders' sliding_window says; they have it as sliding_window_size too, which goes before it */
-    if (gguf_value_int(v, "attention.sliding_window", &window)) gguf_set_int(v, "sliding_window_size", window);
+    if (gguf_value_int(v, "attention.sliding_window", &window) && window == BEFORE)
+        gguf_set_int(v, "sliding_window_size", window);
     look_at_layers(v, of);
     gguf_set_int(v, "swa_num_attention_heads", v->heads);
     gguf_set_int(v, "num_key_value_heads", of[0].kv_heads ? of[0].kv_heads : of[1].kv_heads);
