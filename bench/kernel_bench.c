@@ -446,9 +446,9 @@ static const struct bench_case cases[] = {
     FORM_BLOCKS(MANY_TOKENS)
 #undef MANY_TOKENS
 #define MANY_TOKENS(name, ...) {"product " #name ", 512 tokens", product, FORM_##name * 1000 + 512, true},
-    FORM_BLOCKS(MANY_TOKENS)
+        FORM_BLOCKS(MANY_TOKENS)
 #undef MANY_TOKENS
-        {"transposed bf16, 128 tokens", product_t, FORM_BF16 * 1000 + 128, true},
+            {"transposed bf16, 128 tokens", product_t, FORM_BF16 * 1000 + 128, true},
 #define TURNED_MANY(name, ...) {"transposed " #name ", 128 tokens", product_t, FORM_##name * 1000 + 128, true},
     FORM_TURNEDS(TURNED_MANY)
 #undef TURNED_MANY
