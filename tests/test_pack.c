@@ -332,7 +332,7 @@ static void killed_and_continued(void **state)
 static void no_room(void **state)
 {
     char *scratch = scratch_make();
-    const char *cut = strdup(packs_within(scratch, "cut"));
+    const char *cut = strdup(packs_within(scratch, "cut")), *back = strdup(packs_within(scratch, "back"));
     struct pack_options o = packs_options(cut, 4096);
     struct rlimit before, small;
     struct pack_result r;
@@ -351,6 +351,18 @@ static void no_room(void **state)
     e = (struct error){0};
     assert_int_equal(packs_try(demo, &o, &r, &e), 0);
     assert_in_range(r.kept_bytes, 1, r.raw_bytes - 1);
+
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    rc = packs_unpack(cut, back, &e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(rc, -EFBIG);
+    assert_non_null(strstr(e.text, "make room"));
+    assert_int_not_equal(access(packs_within(back, "model.safetensors"), F_OK), 0);
+    e = (struct error){0};
+    if (packs_unpack(cut, back, &e)) fail_msg("%s", e.text);
+    packs_assert_same(packs_within(demo, "model.safetensors"), packs_within(back, "model.safetensors"));
+    temporary_remove(back);
+    free((void *)(uintptr_t)back);
     temporary_remove(cut);
     free((void *)(uintptr_t)cut);
     scratch_remove(scratch);

@@ -7,12 +7,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "coordinator/pack/private.h"
 #include "proto/base/file.h"
 
 #define MARKER_BYTES 4096u
 #define COPY_BYTES   65536u
+#define SPACE_MARGIN (UINT64_C(16) << 20)
 
 char *join(const char *folder, const char *name, const char *suffix)
 {
@@ -119,6 +121,33 @@ int copy_file(const char *from_folder, const char *to_folder, const char *name, 
     free(to);
     free(partial);
     return rc;
+}
+
+/* ---- space ---- */
+
+uint64_t bytes_there(const char *out, const char *name, const char *suffix)
+{
+    char *path = join(out, name, suffix);
+    struct stat st;
+    uint64_t bytes = path && !stat(path, &st) ? (uint64_t)st.st_blocks * 512 : 0;
+
+    free(path);
+    return bytes;
+}
+
+int check_room(const char *out, uint64_t need, const char *what, struct error *e)
+{
+    struct statvfs fs;
+    uint64_t room;
+
+    if (statvfs(out, &fs)) return 0; /* who writes will see */
+    need += SPACE_MARGIN;
+    room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (room >= need) return 0;
+    return error_set(e, ENOSPC,
+                     "%s: the %s model takes about %.3f GB, and its disk has %.3f GB left: make room, or give a "
+                     "folder on another disk",
+                     out, what, (double)need / 1e9, (double)room / 1e9);
 }
 
 /* ---- where results go ---- */

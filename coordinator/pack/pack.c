@@ -9,17 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include "coordinator/pack/private.h"
 #include "coordinator/source/tensors.h"
 #include "coordinator/text/json.h"
 #include "proto/base/checksum.h"
 
-#define TEMPLATES    "additional_chat_templates"
-#define MARKER       PACKED_INDEX PACKED_PARTIAL
-#define COPY_MOST    (UINT64_C(1) << 30) /* of a file beside the weights: none that a run reads is so large */
-#define SPACE_MARGIN (UINT64_C(16) << 20)
+#define TEMPLATES "additional_chat_templates"
+#define MARKER    PACKED_INDEX PACKED_PARTIAL
+#define COPY_MOST (UINT64_C(1) << 30) /* of a file beside the weights: none that a run reads is so large */
 
 /* ---- the other files ---- */
 
@@ -87,21 +85,10 @@ static int list_others(struct packed_index *x, const char *folder, struct error 
 
 /* ---- space ---- */
 
-static uint64_t bytes_there(const char *out, const char *name, const char *suffix)
-{
-    char *path = join(out, name, suffix);
-    struct stat st;
-    uint64_t bytes = path && !stat(path, &st) ? (uint64_t)st.st_blocks * 512 : 0;
-
-    free(path);
-    return bytes;
-}
-
 /* More than it will take, where weights pack as trained ones do. */
 static int check_space(const struct cut *c, const struct packed_index *x, const char *out, struct error *e)
 {
-    uint64_t need = SPACE_MARGIN, room;
-    struct statvfs fs;
+    uint64_t need = 0;
 
     for (uint32_t i = 0; i < c->files; i++) {
         const struct cut_file *f = &c->file[i];
@@ -113,13 +100,7 @@ static int check_space(const struct cut *c, const struct packed_index *x, const 
         need += bytes > there ? bytes - there : 0;
     }
     for (size_t i = 0; i < x->copies; i++) need += x->copied[i].raw_bytes;
-    if (statvfs(out, &fs)) return 0; /* who writes will see */
-    room = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (room >= need) return 0;
-    return error_set(e, ENOSPC,
-                     "%s: the packed model takes about %.3f GB, and its disk has %.3f GB left: make room, or give a "
-                     "folder on another disk",
-                     out, (double)need / 1e9, (double)room / 1e9);
+    return check_room(out, need, "packed", e);
 }
 
 /* ---- which model a partial folder is of ---- */

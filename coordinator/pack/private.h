@@ -139,6 +139,10 @@ int place_out_close(struct place_out *p, bool done, struct error *e);
 int make_parents(const char *folder, const char *name, struct error *e);
 /* FOLDER/name: a whole path, the caller's; NULL: no memory. */
 char *join(const char *folder, const char *name, const char *suffix);
+/* Bytes that OUT/nameSUFFIX has on its disk; 0: it is not there. */
+uint64_t bytes_there(const char *out, const char *name, const char *suffix);
+/* -ENOSPC: the folder's disk has no room for so many bytes more; what: "packed", for the message. */
+int check_room(const char *out, uint64_t need, const char *what, struct error *e);
 /* Copies a file by way of NAME.partial; sum in hex, 65 bytes. want: NULL, or what the sum must be. */
 int copy_file(const char *from_folder, const char *to_folder, const char *name, char *sum, const char *want,
               struct error *e);

@@ -62,7 +62,10 @@ static int unpack_piece(void *arg, struct piece *x, struct error *e)
 
 static int write_failed(const struct unpacking *k, int rc, struct error *e)
 {
-    return error_set(e, -rc, "%s: %s", k->partial, error_name(-rc));
+    bool room = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
+
+    return error_set(e, -rc, "%s: %s%s", k->partial, error_name(-rc),
+                     room ? ": make room and run the same command again, it goes on with this file" : "");
 }
 
 static int write_piece(void *arg, struct piece *x, struct error *e)
@@ -251,6 +254,20 @@ static int unpack_all(const struct source *s, const struct packed_index *x, cons
     return rc;
 }
 
+/* Files that are there already are whole. */
+static int check_space(const struct packed_index *x, const char *out, struct error *e)
+{
+    uint64_t need = 0;
+
+    for (size_t i = 0; i < x->files; i++) {
+        uint64_t there = bytes_there(out, x->file[i].name, "");
+
+        need += x->file[i].raw_bytes > there ? x->file[i].raw_bytes - there : 0;
+    }
+    for (size_t i = 0; i < x->copies; i++) need += x->copied[i].raw_bytes;
+    return check_room(out, need, "unpacked", e);
+}
+
 int unpack_folder(const struct source *s, const struct pack_options *o, struct pack_result *r, struct error *e)
 {
     const char *folder = source_path(s);
@@ -274,7 +291,8 @@ int unpack_folder(const struct source *s, const struct pack_options *o, struct p
     snprintf(text, sizeof text, "sluice-unpack 1 %s\n", x.files ? x.file[0].sha256 : "");
     rc = place_out_open(&place, o->out, folder, MARKER, text, "config.json", e);
     if (!rc) {
-        rc = unpack_all(s, &x, o, r, e);
+        rc = check_space(&x, o->out, e);
+        if (!rc) rc = unpack_all(s, &x, o, r, e);
         if (rc)
             place_out_close(&place, false, NULL);
         else
