@@ -112,8 +112,9 @@ static int push_run(struct positions *p, uint64_t at, struct ops_run run, struct
     return 0;
 }
 
-/* The runs of one position, from its first ancestor to itself. Appended from *count on. written: the write of row that is
- * meant. All rows of the sweep are written by now, so that none of them is taken for what another one has put there. */
+/* The runs of one position, from its first ancestor to itself. Appended from *count on. written: the write of row that
+ * is meant. All rows of the sweep are written by now, so that none of them is taken for what another one has put
+ * there. */
 static int list_runs(struct positions *p, uint32_t row, uint64_t written, uint64_t *count, struct error *e)
 {
     uint64_t start = *count, at = start;
@@ -139,7 +140,8 @@ static int list_runs(struct positions *p, uint32_t row, uint64_t written, uint64
     return 0;
 }
 
-/* Position i's parent as one of this sweep, whose first write of a row has the number `before` + 1; UINT32_MAX: it is older. */
+/* Position i's parent as one of this sweep, whose first write of a row has the number `before` + 1; UINT32_MAX: it is
+ * older. */
 static uint32_t parent_here(const struct positions *p, uint32_t parent, uint64_t before)
 {
     uint64_t written = p->rows[parent].written;
@@ -147,8 +149,8 @@ static uint32_t parent_here(const struct positions *p, uint32_t parent, uint64_t
     return written > before ? (uint32_t)(written - before - 1) : UINT32_MAX;
 }
 
-/* Which positions leave their parent's state to a later one, or as it is to be kept: to[i], true or false until it gets its slot. What this sweep
- * continues is marked as used, so that it is not given away by it. */
+/* Which positions leave their parent's state to a later one, or as it is to be kept: to[i], true or false until it gets
+ * its slot. What this sweep continues is marked as used, so that it is not given away by it. */
 static void mark_states(struct positions *p, const struct sweep_position *s, uint64_t before, uint64_t used)
 {
     for (uint32_t i = 0; i < p->n; i++) p->from[i] = p->to[i] = false; /* from[i]: a later one's parent is position i */
@@ -165,19 +167,22 @@ static void mark_states(struct positions *p, const struct sweep_position *s, uin
     }
 }
 
-/* A free slot, else one of the same sequence, else the one not used for longest, never one of this sweep; UINT32_MAX: there is
- * none. */
+/* One of the same sequence, else a free one, else the one not used for longest, never one of this sweep; UINT32_MAX:
+ * there is none. So a sequence that goes on from one state, and from a copy of it, has two slots and takes nobody
+ * else's. */
 static uint32_t take_slot(const struct positions *p, uint32_t sequence, uint64_t used)
 {
-    uint32_t own = UINT32_MAX, oldest = UINT32_MAX;
+    uint32_t unused = UINT32_MAX, oldest = UINT32_MAX;
 
     for (uint32_t j = 0; j < plan_states_kept(&p->plan->run); j++) {
-        if (p->row_of_state[j] == ROW_NONE) return j;
-        if (p->state_used[j] == used) continue;
-        if (own == UINT32_MAX && p->state_sequence[j] == sequence) own = j;
+        bool empty = p->row_of_state[j] == ROW_NONE;
+
+        if (empty && unused == UINT32_MAX) unused = j;
+        if (empty || p->state_used[j] == used) continue;
+        if (p->state_sequence[j] == sequence) return j;
         if (oldest == UINT32_MAX || p->state_used[j] < p->state_used[oldest]) oldest = j;
     }
-    return own != UINT32_MAX ? own : oldest;
+    return unused != UINT32_MAX ? unused : oldest;
 }
 
 /* A slot for the state after each row: its parent's, if nobody later in this sweep needs that, else another one. */

@@ -284,7 +284,8 @@ static uint32_t add_some(struct chain *c, uint32_t region, struct sweep_position
         uint32_t row = region * REGION + c->next++;
 
         c->position = c->last == ROW_NONE ? 0 : c->position + 1;
-        s[n++] = at(row, c->last, c->position);
+        s[n] = at(row, c->last, c->position);
+        s[n++].sequence = region;
         c->last = row;
     }
     return n;

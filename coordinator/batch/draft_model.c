@@ -37,12 +37,6 @@ static int judge(const struct draft_model *m, const struct draft_model_of *of, s
     struct vocabulary a = {of->tokenizer, of->name}, b = {m->parts.tokenizer, m->name};
     uint32_t n = of->program->spec.vocab, k = p->spec.vocab;
 
-    if (p->states.count)
-        return error_set(
-            e, ENOTSUP,
-            "%s has recurrent states, which follow one text only, and a draft guesses several: give one that has "
-            "attention alone, or leave --draft out",
-            m->name);
     if (a.tokenizer && b.tokenizer) return vocabulary_compare(&a, &b, e);
     if (k >= n - n / 10 && n >= k - k / 10) return 0;
     return error_set(e, EINVAL, "%s has %u tokens and %s %u: a draft needs the same ones", m->name, k, of->name, n);
@@ -104,7 +98,8 @@ static struct neural_config config_of(const struct draft_model *m)
 /* One whose every tile finds room; what the whole machine has left is asked afterwards. */
 static struct plan_settings settings_of(const struct draft_model *m, const struct plan_settings *s)
 {
-    uint32_t model = model_program(m->parts.model)->spec.context, context = s->context;
+    const struct plan_shm *program = model_program(m->parts.model);
+    uint32_t model = program->spec.context, context = s->context;
 
     if (!context) context = s->want_tokens > CONTEXT ? s->want_tokens : CONTEXT;
     return (struct plan_settings){.host_memory = UINT64_C(1) << 60,
@@ -123,6 +118,7 @@ static struct plan_settings settings_of(const struct draft_model *m, const struc
                                   .max_logits = m->width,
                                   .sequences = m->places,
                                   .branches = m->nodes,
+                                  .guesses = program->states.count > 0, /* a state for a place's tree beside its own */
                                   .log_level = s->log_level};
 }
 
@@ -168,6 +164,7 @@ int draft_model_plan(struct draft_model *m, struct plan_settings *s, struct erro
 
     m->roots = s->sequences ? s->sequences : 1;
     m->nodes = drafter_nodes(s->guesses);
+    if (model_program(m->parts.model)->states.count) m->nodes += m->roots; /* roots lie beside their rows too */
     m->width = s->guesses / 4 > WIDTH_MOST ? WIDTH_MOST : s->guesses / 4 > WIDTH_LEAST ? s->guesses / 4 : WIDTH_LEAST;
     m->places = 1;
     if ((rc = build(m, s, &z, e))) return error_prefix(e, "--draft");

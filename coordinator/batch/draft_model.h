@@ -19,7 +19,7 @@ struct draft_model_of { /* the model that it guesses for */
     bool planned_only;                 /* the weights need not be there */
 };
 
-/* -EINVAL: the tokens differ; -ENOTSUP: it has recurrent states; and whatever a run of it would be refused for. */
+/* -EINVAL: the tokens differ; and whatever a run of it would be refused for. */
 int draft_model_open(struct draft_model **out, const struct options *o, const struct draft_model_of *of,
                      struct error *e);
 void draft_model_close(struct draft_model *m);

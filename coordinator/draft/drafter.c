@@ -257,10 +257,12 @@ static bool look_up(const struct drafter *d)
 static bool open_to_it(const struct drafter *d, const struct tree_node *x)
 {
     const struct tree *t = &d->tree;
+    uint32_t parent;
 
     if (x->ahead >= d->ask->root[x->root].most || !d->has[x->root]) return false;
     if (x->spot != TREE_NONE) return !t->spot[x->spot].scored;
-    return tree_at(t, x->root, x->parent)->spot != TREE_NONE;
+    parent = tree_at(t, x->root, x->parent)->spot;
+    return parent != TREE_NONE && (!neural_chains(d->config.neural) || t->spot[parent].kid == TREE_NONE);
 }
 
 static bool is_taken(const struct drafter *d, uint32_t n, const struct tree_node *x)

@@ -26,8 +26,9 @@ struct place {
 struct spot {
     uint32_t root, parent, token, position, row;
     uint32_t turns;
-    bool own, heir; /* in the row that it would have; one after it is */
-    bool lost;      /* there is no row for it */
+    bool own;  /* in the row that it would have */
+    bool heir; /* one after it is; of chains: there is one after it */
+    bool lost; /* there is no row for it */
 };
 
 struct neural {
@@ -36,6 +37,7 @@ struct neural {
     struct sampler *sampler;
     struct budget budget;
     uint32_t rows; /* of a place */
+    bool chains;   /* there are recurrent states */
     struct place *place;
     struct spot *spot; /* [roots + nodes] */
     uint32_t spots, scratched;
@@ -107,6 +109,7 @@ int neural_open(struct neural **out, const struct neural_config *c, struct error
 
     if (!n) return error_set(e, ENOMEM, "out of memory");
     n->config = *c;
+    n->chains = c->plan->states.count > 0;
     n->tree = 2;
     budget_open(&n->budget, &c->costs);
     rc = allocate(n, e);
@@ -139,6 +142,11 @@ void neural_close(struct neural *n)
 bool neural_works(const struct neural *n)
 {
     return n->engine != NULL;
+}
+
+bool neural_chains(const struct neural *n)
+{
+    return n->chains;
 }
 
 void neural_rest(struct neural *n)
@@ -196,12 +204,19 @@ bool neural_ready(const struct neural *n)
 
 /* ---- places ---- */
 
-static uint32_t common(const struct place *p, const struct guess_root *r)
+/* Tokens that a place holds of a sequence: states follow all of what was computed, or nothing. */
+static uint32_t common(const struct neural *n, const struct place *p, const struct guess_root *r)
 {
-    uint32_t n = 0, most = p->computed < r->count ? p->computed : r->count;
+    uint32_t same = 0, most = p->computed < r->count ? p->computed : r->count;
 
-    while (n < most && p->token[n] == r->token[n]) n++;
-    return n;
+    while (same < most && p->token[same] == r->token[same]) same++;
+    return n->chains && same < p->computed ? 0 : same;
+}
+
+/* As if it held no more than the first count tokens. */
+static void cut_back(const struct neural *n, struct place *p, uint32_t count)
+{
+    if (p->computed > count) p->computed = n->chains ? 0 : count;
 }
 
 static void tell_long(struct neural *n, uint32_t tokens)
@@ -232,7 +247,7 @@ static struct place *find_place(struct neural *n, const struct guess_root *r)
             break;
         }
         if (p->used + 1 >= n->tree) continue;
-        same = common(p, r);
+        same = common(n, p, r);
         if (best && (same < most || (same == most && p->used >= best->used))) continue;
         best = p;
         most = same;
@@ -240,7 +255,7 @@ static struct place *find_place(struct neural *n, const struct guess_root *r)
     if (!best) return NULL;
     best->number = r->number;
     best->used = n->tree;
-    best->computed = common(best, r);
+    best->computed = common(n, best, r);
     return best;
 }
 
@@ -291,6 +306,12 @@ static void keep_tokens(struct neural *n)
     }
 }
 
+/* A sweep that was not waited for moves states on all the same. */
+static void lose(struct neural *n)
+{
+    for (uint32_t i = 0; n->chains && i < n->positions; i++) n->place[n->position[i].sequence].computed = 0;
+}
+
 static bool wait_for(struct neural *n, double expected)
 {
     double most =
@@ -305,6 +326,7 @@ static bool wait_for(struct neural *n, double expected)
             rc = error_set(&e, ETIMEDOUT, "%u tokens took more than %.0f s, and were expected to take %.3g s",
                            n->positions, most, expected);
     }
+    if (rc) lose(n);
     if (rc) fail(n, rc, &e);
     return !rc;
 }
@@ -314,6 +336,7 @@ static bool start(struct neural *n)
     struct error e;
     int rc = engine_sweep_start(n->engine, n->position, n->positions, &e);
 
+    if (rc) lose(n);
     if (rc) fail(n, rc, &e);
     return !rc;
 }
@@ -359,13 +382,19 @@ bool neural_idle(struct neural *n)
         keep_tokens(n);
     }
     n->positions = 0;
-    for (uint32_t i = 0; i < n->mets; i++)
-        put_tokens(n, n->met_at[i], &n->met[i], n->met[i].count,
+    for (uint32_t i = 0; i < n->mets; i++) /* of chains not the last one, which may be asked about again */
+        put_tokens(n, n->met_at[i], &n->met[i], n->met[i].count - n->chains,
                    PIECE < n->config.plan->run.max_positions ? PIECE : n->config.plan->run.max_positions);
     return n->positions && (n->catching_up = start(n));
 }
 
 /* ---- trees ---- */
+
+/* Rows of nobody that a root's chain has. */
+static uint32_t chain_rows(const struct neural *n)
+{
+    return n->config.nodes / n->roots;
+}
 
 void neural_plant(struct neural *n, const struct guess_root *root, uint32_t count, bool *has)
 {
@@ -378,18 +407,20 @@ void neural_plant(struct neural *n, const struct guess_root *root, uint32_t coun
     settle(n);
     for (uint32_t i = 0; i < n->roots; i++) {
         const struct guess_root *r = &root[i];
-        struct place *p = n->engine && r->count ? find_place(n, r) : NULL;
+        bool room = n->engine && r->count && (!n->chains || chain_rows(n));
+        struct place *p = room ? find_place(n, r) : NULL;
 
         n->at[i] = p;
         if (has) has[i] = p != NULL;
         if (!p) continue;
-        if (p->computed > r->count - 1) p->computed = r->count - 1;
+        cut_back(n, p, r->count - 1);
         n->spot[i] = (struct spot){.root = i,
                                    .parent = NEURAL_ROOT,
                                    .token = r->token[r->count - 1],
                                    .position = r->count - 1,
                                    .row = base_of(n, p) + r->count - 1,
                                    .own = true};
+        if (n->chains) n->spot[i].row = n->config.places * n->rows + i * chain_rows(n);
     }
 }
 
@@ -406,7 +437,7 @@ uint32_t neural_lacks(const struct neural *n)
 static bool catch_up(struct neural *n, const struct neural_node *x, uint32_t count)
 {
     uint32_t room = n->config.plan->run.max_positions;
-    bool many = neural_lacks(n) + count > room;
+    bool many = neural_lacks(n) + (n->chains ? 2 : 1) * count > room;
 
     for (uint32_t i = 0; i < count; i++) {
         const struct guess_root *r = &n->root[x[i].root];
@@ -423,16 +454,27 @@ static bool catch_up(struct neural *n, const struct neural_node *x, uint32_t cou
     return true;
 }
 
+/* May a chain have one more token after this one? */
+static bool goes_on(const struct neural *n, const struct spot *q)
+{
+    return !q->heir && q->position - n->spot[q->root].position + 1 < chain_rows(n);
+}
+
 /* A spot for a token after its parent. */
 static struct spot *plant_token(struct neural *n, const struct neural_node *x)
 {
     struct spot *q = &n->spot[x->parent], *s = &n->spot[n->spots++];
     uint32_t position = q->position + 1;
-    bool own = q->own && !q->heir;
+    bool own = q->own && !q->heir && !n->chains;
 
     *s = (struct spot){.root = x->root, .parent = x->parent, .token = x->token, .position = position, .own = own};
-    s->lost = q->lost || position >= n->rows || q->turns >= TURNS_MOST;
+    s->lost = q->lost || position >= n->rows || q->turns >= TURNS_MOST || (n->chains && !goes_on(n, q));
     if (s->lost) return s;
+    if (n->chains) {
+        s->row = q->row + 1;
+        q->heir = true;
+        return s;
+    }
     s->row = own ? base_of(n, n->at[x->root]) + position : n->config.places * n->rows + n->scratched++;
     s->turns = q->turns + (s->row != q->row + 1);
     q->heir |= own;
@@ -469,6 +511,12 @@ static void rank(struct neural *n, uint32_t spot, const float *logits, struct bl
     out->n = kept;
 }
 
+/* The row of the token before a root. */
+static uint32_t before_root(const struct neural *n, const struct place *p, const struct spot *s)
+{
+    return s->position ? base_of(n, p) + s->position - 1 : ROW_NONE;
+}
+
 /* The positions of a step; the spot of each of x, SKIPPED where there is none in its sweep: how many are. */
 static uint32_t build(struct neural *n, const struct neural_node *x, uint32_t count)
 {
@@ -480,7 +528,10 @@ static uint32_t build(struct neural *n, const struct neural_node *x, uint32_t co
 
         n->asked[i] = x[i].root;
         if (x[i].parent == NEURAL_ROOT) {
+            const struct spot *s = &n->spot[x[i].root];
+
             put_tokens(n, p, &n->root[x[i].root], n->root[x[i].root].count, UINT32_MAX);
+            if (n->chains) put(n, p, s->token, s->position, s->row, before_root(n, p, s), 0);
         } else {
             const struct spot *s = plant_token(n, &x[i]);
 
