@@ -17,6 +17,7 @@
 #include "tests/support_instance.h"
 #include "tests/support_model.h"
 #include "tests/support_process.h"
+#include "tests/support_terminal.h"
 #include "tests/support_victims.h"
 
 #define PROMPTS 5
@@ -304,7 +305,8 @@ static void every_model(void **state)
 }
 
 static const char *const kinds[] = {"llama",      "mistral-window", "gemma3",      "deepseek-v3", "qwen3-moe",
-                                    "qwen3-next", "jamba",          "kimi-linear", "gemma4-e2b",  "deepseek-v4"};
+                                    "qwen3-next", "jamba",          "kimi-linear", "gemma4-e2b",  "deepseek-v4",
+                                    "falcon-h1",  "lfm2-moe",       "minimax-m3",  "mamba2"};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 /* A sweep for all that was guessed rightly. */
@@ -476,12 +478,35 @@ static void what_a_run_tells(void **state)
     scratch_remove(folder);
 }
 
+/* In the live line, while it runs: what was expected beside what came. */
+static void what_the_live_line_tells(void **state)
+{
+    static const char *const arg[] = {"run", DEMO,  "-p",           "Once upon a time", "-t", "0",
+                                      "-n",  "900", "--ignore-eos", "--speculate",      "12", NULL};
+    char *home = scratch_make(), cache[512];
+    double came = 0, expected = 0;
+    struct terminal t;
+    const char *at;
+
+    (void)state;
+    snprintf(cache, sizeof cache, "XDG_CACHE_HOME=%s", home);
+    t = terminal_start("sluice", arg, (const char *const[]){cache, NULL});
+    terminal_wait(&t, " a sweep (");
+    terminal_peek(&t, 200);
+    at = strstr(t.text, " a sweep (");
+    assert_non_null(at);
+    while (at > t.text && at[-1] != ' ') at--;
+    if (sscanf(at, "%lf a sweep (%lf", &came, &expected) != 2 || came < 1 || expected < 1) fail_msg("%.60s", at);
+    assert_int_equal(terminal_end(&t), 0);
+    scratch_remove(home);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_of_guesses),           cmocka_unit_test(every_model),
         cmocka_unit_test(right_guesses_save_sweeps), cmocka_unit_test(deaths),
-        cmocka_unit_test(what_a_run_tells),
+        cmocka_unit_test(what_a_run_tells),          cmocka_unit_test(what_the_live_line_tells),
     };
 
     if (argc > 1 && !strcmp(argv[1], "full")) rounds = 12;

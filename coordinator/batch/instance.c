@@ -130,6 +130,7 @@ static struct batch_progress progress(struct instance *i)
                                .seconds_per_token = i->summary.predicted_seconds_per_token,
                                .seconds_per_prompt_token = i->summary.predicted_seconds_per_prompt_token};
     struct scheduler_counts c;
+    struct drafter_stats d;
     struct engine_stats t;
 
     engine_stats(i->engine, &t);
@@ -146,6 +147,13 @@ static struct batch_progress progress(struct instance *i)
     p.decode_tokens = scheduler_times(i->scheduler)->decode_tokens;
     p.guesses = scheduler_times(i->scheduler)->guesses;
     p.guess_ns = scheduler_times(i->scheduler)->guess_ns;
+    if (!instance_guessing(i, &d)) return p;
+    p.sought_sweeps = d.sweeps;
+    p.sought_tokens = d.tokens;
+    p.sought_expected = d.predicted;
+    p.hits_ngram = d.hits_ngram;
+    p.hits_recycled = d.hits_recycled;
+    p.hits_draft = d.hits_neural;
     return p;
 }
 
@@ -514,7 +522,7 @@ static void keep_reading(const struct instance *i)
 }
 
 /* What the run saw of its lanes. */
-static bool experience(const struct instance *i, struct calibration_run *out)
+static bool lanes_seen(const struct instance *i, struct calibration_run *out)
 {
     struct engine_stats stats;
 
@@ -543,7 +551,7 @@ void instance_close(struct instance *i)
     if (!i) return;
     keep_reading(i);
     /* what the whole run saw weighs more */
-    if (i->started && !is_spread(i) && experience(i, &run)) calibration_learn(&run, i->config.options->model);
+    if (i->started && !is_spread(i) && lanes_seen(i, &run)) calibration_learn(&run, i->config.options->model);
     scheduler_close(i->scheduler);
     drafter_close(i->drafter);
     draft_model_close(i->small);
@@ -668,7 +676,7 @@ double instance_seconds_by_lanes(const struct instance *i)
     struct plan_summary z;
     struct calibration v;
 
-    if (!i->scheduler || !scheduler_times(i->scheduler)->decode_sweeps || !experience(i, &run)) return 0;
+    if (!i->scheduler || !scheduler_times(i->scheduler)->decode_sweeps || !lanes_seen(i, &run)) return 0;
     calibration_lanes(&run, &v);
     plan_summarize(&z, i->plan, &v);
     return z.predicted_seconds_per_token;

@@ -12,8 +12,12 @@ struct batch_progress {
     uint64_t sweep_start_ns;
     uint64_t layer, layers; /* where compute is */
     uint64_t bytes_read;
-    uint64_t decode_ns, decode_sweeps, decode_tokens;   /* sweeps of nothing but new tokens, so far */
-    uint64_t guesses, guess_ns;                         /* checked so far; spent on seeking them */
+    uint64_t decode_ns, decode_sweeps, decode_tokens; /* sweeps of nothing but new tokens, so far */
+    uint64_t guesses, guess_ns;                       /* checked so far; spent on seeking them */
+    /* Sweeps for which guesses were sought, with none too; tokens that came of them, and that were expected to. */
+    uint64_t sought_sweeps, sought_tokens;
+    double sought_expected;
+    uint64_t hits_ngram, hits_recycled, hits_draft;     /* guesses that were right, by where they came from */
     double seconds_per_token, seconds_per_prompt_token; /* as predicted */
 };
 

@@ -1,5 +1,6 @@
 #include "coordinator/serve/metrics.h"
 
+#include "coordinator/batch/observer.h"
 #include "coordinator/serve/out.h"
 
 static const double bounds[METRICS_BUCKETS] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,   2.5,
@@ -13,6 +14,16 @@ void metrics_observe(struct metrics_histogram *h, uint64_t ns)
     while (i < METRICS_BUCKETS && seconds > bounds[i]) i++;
     atomic_fetch_add(&h->bucket[i], 1);
     atomic_fetch_add(&h->sum_ns, ns);
+}
+
+void metrics_guessing(struct metrics *m, const struct batch_progress *p)
+{
+    atomic_store(&m->hits[0], p->hits_ngram);
+    atomic_store(&m->hits[1], p->hits_recycled);
+    atomic_store(&m->hits[2], p->hits_draft);
+    atomic_store(&m->sought_sweeps, p->sought_sweeps);
+    atomic_store(&m->sought_tokens, p->sought_tokens);
+    atomic_store(&m->sought_expected, p->sought_expected);
 }
 
 static void describe(struct buffer *b, const char *name, const char *type, const char *help)
@@ -57,6 +68,23 @@ static void of_stages(struct buffer *b, const char *name, const char *help, cons
         out_format(b, "sluice:%s{stage=\"%s\"} %.17g\n", name, stages[i], (double)atomic_load(&ns[i]) / 1e9);
 }
 
+static void guessing(struct buffer *b, const struct metrics *m)
+{
+    static const char *const from[] = {"ngram", "recycled", "draft"};
+
+    counter(b, "guesses_total", "Of these, tokens that were guessed to follow, and checked.", &m->guesses);
+    describe(b, "guess_hits_total", "counter", "Guesses that were right, by where they came from.");
+    for (int i = 0; i < 3; i++)
+        out_format(b, "sluice:guess_hits_total{from=\"%s\"} %llu\n", from[i],
+                   (unsigned long long)atomic_load(&m->hits[i]));
+    counter(b, "sought_sweeps_total", "Sweeps for which guesses were sought, with and without any.", &m->sought_sweeps);
+    counter(b, "sought_tokens_total", "Tokens that came of these sweeps.", &m->sought_tokens);
+    number(b, "sought_expected_tokens_total", "counter", "Tokens that were expected of them.",
+           atomic_load(&m->sought_expected));
+    number(b, "draft_seconds_total", "counter", "Seconds that guesses were sought for.",
+           (double)atomic_load(&m->draft_ns) / 1e9);
+}
+
 void metrics_write(struct buffer *b, const struct metrics *m)
 {
     static const char *const reasons[METRICS_FINISHES] = {"stop", "length", "abort", "error"};
@@ -76,9 +104,7 @@ void metrics_write(struct buffer *b, const struct metrics *m)
     counter(b, "prefix_cache_hits_total", "Tokens of prompts that the KV cache held already.", &m->cached_tokens);
     counter(b, "sweeps_total", "Passes over the model.", &m->sweeps);
     counter(b, "sweep_positions_total", "Positions that sweeps have computed.", &m->positions);
-    counter(b, "guesses_total", "Of these, tokens that were guessed to follow, and checked.", &m->guesses);
-    number(b, "draft_seconds_total", "counter", "Seconds that guesses were sought for.",
-           (double)atomic_load(&m->draft_ns) / 1e9);
+    guessing(b, m);
     counter(b, "bytes_read_total", "Bytes of weights read from disk.", &m->bytes_read);
     counter(b, "requests_total", "Requests for answers.", &m->requests);
     counter(b, "requests_refused_total", "Requests that were refused.", &m->refused);

@@ -22,7 +22,10 @@ struct metrics {
     /* counters */
     atomic_ullong prompt_tokens, generation_tokens, cached_tokens, sweeps, positions, guesses, draft_ns, bytes_read,
         requests, refused;
-    atomic_ullong busy_ns[3], wait_ns[3]; /* of the stages */
+    atomic_ullong hits[3]; /* guesses that were right: by n-grams, recycled logits, the draft model */
+    atomic_ullong sought_sweeps, sought_tokens; /* sweeps for which guesses were sought, and what came of them */
+    _Atomic double sought_expected;             /* of these tokens */
+    atomic_ullong busy_ns[3], wait_ns[3];       /* of the stages */
     atomic_ullong finished[METRICS_FINISHES];
     struct metrics_histogram first_token, between_tokens, queued, whole;
     /* of the sweep under way */
@@ -31,5 +34,9 @@ struct metrics {
     double predicted_seconds;     /* of a token, by the plan */
 };
 
+struct batch_progress;
+
+/* What came of guessing so far. */
+void metrics_guessing(struct metrics *m, const struct batch_progress *p);
 void metrics_observe(struct metrics_histogram *h, uint64_t ns);
 void metrics_write(struct buffer *b, const struct metrics *m);

@@ -113,6 +113,7 @@ static void on_sweep(void *arg, const struct batch_progress *p)
     struct metrics *m = &s->metrics;
 
     pulse_take(&s->pulse, s->instance, p, atomic_load(&m->sweeps));
+    metrics_guessing(m, p);
     atomic_store(&m->rows, p->positions);
     atomic_store(&m->layer, 0);
     atomic_store(&m->layers, (unsigned)p->layers);
@@ -124,6 +125,7 @@ static void on_tick(void *arg, const struct batch_progress *p)
     struct metrics *m = &s->metrics;
 
     pulse_take(&s->pulse, s->instance, p, atomic_load(&m->sweeps));
+    metrics_guessing(m, p);
     atomic_store(&m->layer, (unsigned)p->layer);
     atomic_store(&m->bytes_read, p->bytes_read);
 }

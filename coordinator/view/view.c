@@ -164,11 +164,24 @@ static double eta(const struct view *v, const struct batch_progress *p, uint64_t
     return rest > 0 ? rest : 0;
 }
 
+/* What comes of guesses; last in the line, where a narrow terminal cuts it off. */
+static void put_guessing(char *to, size_t room, const struct batch_progress *p)
+{
+    int n = 0;
+
+    *to = 0;
+    if (!p->sought_sweeps || !p->guesses) return;
+    n = snprintf(to, room, "  %.3g a sweep (%.3g expected)", (double)p->sought_tokens / (double)p->sought_sweeps,
+                 p->sought_expected / (double)p->sought_sweeps);
+    if (p->decode_sweeps && p->guess_ns > p->decode_ns / 50)
+        snprintf(to + n, room - (size_t)n, "  %.2g s guessing", (double)p->guess_ns / 1e9 / (double)p->decode_sweeps);
+}
+
 static void on_tick(void *arg, const struct batch_progress *p)
 {
     struct view *v = arg;
     uint64_t now = clock_ns();
-    char line[256], left[32], what[96], speed[64] = "";
+    char line[384], left[32], what[96], speed[32] = "", guessing[96];
     bool reads = p->prompt_done < v->prompt;
 
     if (!v->live.wanted) return;
@@ -182,15 +195,10 @@ static void on_tick(void *arg, const struct batch_progress *p)
         snprintf(what, sizeof what, "token %llu", (unsigned long long)p->answered + 1);
     if (p->decode_sweeps)
         snprintf(speed, sizeof speed, "  %.3g tok/s", (double)p->decode_tokens / ((double)p->decode_ns / 1e9));
-    if (p->decode_sweeps && p->guesses)
-        snprintf(speed + strlen(speed), sizeof speed - strlen(speed), "  %.2g a sweep",
-                 (double)p->decode_tokens / (double)p->decode_sweeps);
-    if (p->decode_sweeps && p->guess_ns > p->decode_ns / 50)
-        snprintf(speed + strlen(speed), sizeof speed - strlen(speed), "  %.2g s guessing",
-                 (double)p->guess_ns / 1e9 / (double)p->decode_sweeps);
+    put_guessing(guessing, sizeof guessing, p);
     put_time(left, sizeof left, eta(v, p, now));
-    snprintf(line, sizeof line, "%s  layer %llu/%llu  %.2f GB/s%s  ETA %s  %s", what, (unsigned long long)p->layer,
-             (unsigned long long)p->layers, v->rate / 1e9, speed, left, v->note);
+    snprintf(line, sizeof line, "%s  layer %llu/%llu  %.2f GB/s%s  ETA %s%s%s%s", what, (unsigned long long)p->layer,
+             (unsigned long long)p->layers, v->rate / 1e9, speed, left, v->note[0] ? "  " : "", v->note, guessing);
     live_draw(&v->live, line);
 }
 
