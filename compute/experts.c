@@ -12,7 +12,8 @@ struct experts {
     uint32_t *id;            /* [n][top] of the last router, n being max_positions */
     float *weight;           /* [n][top] */
     float *logits, *scratch; /* host */
-    uint32_t *members;       /* [n] positions of the current expert, host */
+    uint32_t *end;           /* [experts + 1] in scratch: behind each expert's members, once the router is done */
+    uint32_t *members;       /* [n][top] positions of each expert, one expert after the other, host */
     float *member_weight;
     uint8_t *chosen;  /* [experts] */
     float *bias_host; /* [experts], of the router */
@@ -36,6 +37,7 @@ static void cut_host(struct experts *x)
     x->weight = (float *)(void *)(x->host + f->weight);
     x->logits = (float *)(void *)(x->host + f->logits);
     x->scratch = (float *)(void *)(x->host + f->scratch);
+    x->end = (uint32_t *)(void *)(x->host + f->scratch);
     x->members = (uint32_t *)(void *)(x->host + f->members);
     x->member_weight = (float *)(void *)(x->host + f->member_weight);
     x->chosen = x->host + f->chosen;
@@ -138,19 +140,29 @@ int experts_route(struct decoder *d, const struct op_router *p, struct error *e)
     return experts_pump(d);
 }
 
-static uint32_t gather_members(struct experts *x, uint32_t rows, uint32_t expert)
+/* Which positions chose each of the first `experts`, in order, and with what weight. Goes to the device in one piece, before
+ * the first of them is computed: an upload for each would queue behind the tiles that are on their way. */
+static void list_members(struct decoder *d, uint32_t experts)
 {
-    uint32_t m = 0;
+    struct experts *x = d->experts;
+    const uint64_t n = (uint64_t)d->rows * x->chosen_top;
+    uint32_t all = 0;
 
-    for (uint32_t i = 0; i < rows; i++) {
-        for (uint32_t k = 0; k < x->chosen_top; k++) {
-            if (x->id[(uint64_t)i * x->chosen_top + k] != expert) continue;
-            x->members[m] = i;
-            x->member_weight[m++] = x->weight[(uint64_t)i * x->chosen_top + k];
-            break;
-        }
+    memset(x->end, 0, (experts + UINT64_C(1)) * sizeof *x->end);
+    for (uint64_t i = 0; i < n; i++)
+        if (x->id[i] < experts) x->end[x->id[i] + 1]++;
+    for (uint32_t k = 0; k < experts; k++) x->end[k + 1] += x->end[k]; /* begins; becomes ends as they are filled */
+    all = x->end[experts];
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t at;
+
+        if (x->id[i] >= experts) continue;
+        at = x->end[x->id[i]]++;
+        x->members[at] = (uint32_t)(i / x->chosen_top);
+        x->member_weight[at] = x->weight[i];
     }
-    return m;
+    ops_upload(d->ops, x->d_members, x->members, all * 4ull);
+    ops_upload(d->ops, x->d_weight, x->member_weight, all * 4ull);
 }
 
 /* Product with the rows of one part; bias (float32, whole) where the expert has one. */
@@ -184,18 +196,19 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
     struct experts *x = d->experts;
     const struct plan_experts *t = &plan_experts(d->plan)[p->table];
     const struct plan_expert_tiles *own = &plan_expert_tiles(d->plan)[p->table];
-    uint32_t m = gather_members(x, d->rows, expert), each = plan_expert_matrices(t), down = each - 1;
+    const uint32_t begin = expert ? x->end[expert - 1] : 0, m = x->end[expert] - begin;
+    const uint32_t *members = x->d_members + begin;
+    const float *weights = x->d_weight + begin;
+    uint32_t each = plan_expert_matrices(t), down = each - 1;
     uint32_t matrix0 = t->matrix0 + expert * each, up_ld = (uint32_t)up_width(x);
     const float *bias[3] = {NULL, NULL, NULL};
     struct tiles *tiles = &d->request_tiles;
     bool active = false;
     int rc;
 
-    ops_upload(d->ops, x->d_members, x->members, m * 4ull);
-    ops_upload(d->ops, x->d_weight, x->member_weight, m * 4ull);
-    ops_gather_rows(d->ops, x->d_in, x->footprint.hidden, decoder_at(d, p->src), decoder_ld(d, p->src), x->d_members,
+    ops_gather_rows(d->ops, x->d_in, x->footprint.hidden, decoder_at(d, p->src), decoder_ld(d, p->src), members,
                     t->hidden, m);
-    if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->footprint.hidden, x->d_weight, t->hidden, m);
+    if (p->flags & EXPERTS_SCALE_INPUT) ops_scale_rows(d->ops, x->d_in, x->footprint.hidden, weights, t->hidden, m);
     tiles_range(tiles, 0, own->tile0 + (uint64_t)expert * own->each, own->each);
     for (;;) {
         struct weight_part w;
@@ -219,8 +232,8 @@ static int run_one(struct decoder *d, const struct op_experts *p, uint32_t exper
             multiply(d, t, &w, x->d_up + (which ? t->inter : 0), up_ld, x->d_in, x->footprint.hidden, bias[which], m);
         }
     }
-    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->footprint.hidden,
-                         x->d_members, (p->flags & EXPERTS_SCALE_INPUT) ? NULL : x->d_weight, t->hidden, m);
+    ops_scatter_add_rows(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), x->d_out, x->footprint.hidden, members,
+                         (p->flags & EXPERTS_SCALE_INPUT) ? NULL : weights, t->hidden, m);
     return 0;
 }
 
@@ -267,6 +280,7 @@ int experts_run(struct decoder *d, const struct op_experts *p, struct error *e)
 
     if (x->table != p->table) return error_set(e, EPROTO, "experts of table %u without their router", p->table);
     ops_zero(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst), t->hidden, d->rows);
+    list_members(d, t->experts);
     for (uint32_t k = 0; k < t->experts; k++)
         if (x->chosen[k] && (rc = run_one(d, p, k, e))) return rc;
     run_identity(d, p, t);

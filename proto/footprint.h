@@ -111,11 +111,11 @@ struct footprint_experts {
     uint64_t id, weight;             /* [n][top] */
     uint64_t logits;                 /* [n][experts] */
     uint64_t scratch;                /* [3 experts + 1] */
-    uint64_t members, member_weight; /* [n] */
+    uint64_t members, member_weight; /* [n][top] */
     uint64_t chosen, bias;           /* [experts], of bytes and of floats */
     uint64_t host_bytes;
     /* device */
-    uint64_t d_members, d_weight, d_in, d_up, d_act, d_out, d_bias; /* d_up [n][2 inter] */
+    uint64_t d_members, d_weight, d_in, d_up, d_act, d_out, d_bias; /* the first two [n][top], d_up [n][2 inter] */
     uint64_t device_bytes;
 };
 void footprint_experts(struct footprint_experts *f, const struct plan_shm *p, const struct plan_run *r);
