@@ -7,6 +7,7 @@
 
 #include "compute/check.h"
 #include "compute/experts.h"
+#include "compute/heads.h"
 #include "compute/hops.h"
 #include "compute/rotary.h"
 #include "proto/base/clock.h"
@@ -270,8 +271,72 @@ static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error
     return 0;
 }
 
+/* Heads whose weights lie in one tile, at equal distances, are computed together. */
+struct heads_run {
+    struct ops_heads h;
+    struct weight_part first, last;
+    uint32_t head; /* number of the first */
+};
+
+static void finish_heads(struct decoder *d, const struct op_headmm *p, struct heads_run *r)
+{
+    const float *src = decoder_at(d, p->src) + (uint64_t)r->head * p->src_stride;
+    float *dst = decoder_at(d, p->dst) + (uint64_t)r->head * p->dst_stride;
+
+    if (!r->h.heads) return;
+    if (p->transposed)
+        ops_matmul_t_heads(d->ops, dst, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &r->first.weight, &r->h,
+                           d->rows);
+    else
+        ops_matmul_heads(d->ops, dst, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &r->first.weight, &r->h,
+                         d->rows);
+    r->h.heads = 0;
+}
+
+/* What lies between two heads' weights. */
+static struct ops_heads between(const struct op_headmm *p, const struct ops_weight *a, const struct ops_weight *b)
+{
+    return (struct ops_heads){.y = p->dst_stride,
+                              .x = p->src_stride,
+                              .data = (uint64_t)((const uint8_t *)b->data - (const uint8_t *)a->data),
+                              .scale = a->scale ? (uint64_t)((const uint8_t *)b->scale - (const uint8_t *)a->scale) : 0,
+                              .row = b->row0 - a->row0,
+                              .scale_row = b->scale_row0 - a->scale_row0};
+}
+
+static bool joins(const struct op_headmm *p, const struct heads_run *r, const struct weight_part *w)
+{
+    struct ops_heads next;
+
+    if (!r->h.heads || !w->weight.scale != !r->last.weight.scale || w->weight.unit) return false;
+    next = between(p, &r->last.weight, &w->weight);
+    return r->h.heads == 1 || (next.data == r->h.data && next.scale == r->h.scale && next.row == r->h.row &&
+                               next.scale_row == r->h.scale_row);
+}
+
+/* All rows of one head. They are there as long as their tile is open. */
+static void take_head(struct decoder *d, const struct op_headmm *p, struct heads_run *r, const struct weight_part *w,
+                      uint32_t head)
+{
+    uint32_t before;
+
+    if (!joins(p, r, w)) {
+        finish_heads(d, p, r);
+        *r = (struct heads_run){.first = *w, .head = head};
+        r->h = between(p, &w->weight, &w->weight);
+    } else if (r->h.heads == 1) {
+        before = r->h.heads;
+        r->h = between(p, &r->last.weight, &w->weight);
+        r->h.heads = before;
+    }
+    r->last = *w;
+    r->h.heads++;
+    if (d->sweep_tiles.part == d->sweep_tiles.part_end) finish_heads(d, p, r);
+}
+
 static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error *e)
 {
+    struct heads_run run = {0};
     struct weight_part w;
     int rc;
 
@@ -284,6 +349,11 @@ static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error
             if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, first + r, e)))
                 return rc;
             if (!d->rows) continue;
+            if (w.part->rows == p->rows) {
+                take_head(d, p, &run, &w, h);
+                continue;
+            }
+            finish_heads(d, p, &run);
             if (p->transposed)
                 ops_matmul_t(d->ops, dst, decoder_ld(d, p->dst), src + r, decoder_ld(d, p->src), &w.weight, NULL,
                              r == 0, d->rows);
@@ -292,6 +362,7 @@ static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error
                            d->rows);
         }
     }
+    finish_heads(d, p, &run);
     return 0;
 }
 

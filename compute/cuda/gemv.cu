@@ -16,15 +16,15 @@
 namespace
 {
 
-const unsigned THREADS = 128, WARPS = THREADS / 32;
-const unsigned SPLIT_WARPS = 8; /* at most, of a block that shares rows */
-const uint32_t SPAN = 4096;     /* columns: a multiple of 32 V for every V */
+const unsigned WARPS = 4, MOST_WARPS = 8; /* of a block: as long as rows are short, and at most */
+const uint32_t SPAN = 4096;               /* columns: a multiple of 32 V for every V */
 
 struct gemv_args {
     struct weight_rows w;
     const float *x, *bias;
     float *y;
     uint32_t ldx, ldy, n;
+    struct ops_heads h; /* a row of blocks each */
 };
 
 /* Elements that one lane takes: 16 bytes of them, or 32 of a longer block with its scales inside. */
@@ -134,7 +134,8 @@ __device__ __forceinline__ void sum_span(float (&acc)[ROWS][TOKENS], const gemv_
 {
     constexpr bool INSIDE = form_scales(FORM) == FORM_SCALES_INSIDE;
     constexpr int V = lane_elements(FORM), STEP = 32 * V;
-    constexpr int AHEAD = WIDE && !INSIDE ? (ROWS * TOKENS > 8 ? 2 : 4) : 1;
+    /* what is worth the code that it makes: several tokens keep the units busy meanwhile */
+    constexpr int AHEAD = !WIDE || INSIDE ? 1 : TOKENS == 1 ? (V <= 16 ? 4 : 2) : V <= 8 ? 2 : 1;
     const uint32_t end = a.w.cols - span * SPAN < SPAN ? a.w.cols : (span + 1) * SPAN;
 
 #pragma unroll
@@ -154,25 +155,36 @@ __device__ __forceinline__ void sum_span(float (&acc)[ROWS][TOKENS], const gemv_
     }
 }
 
-template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE, bool SPLIT>
-__global__ void __launch_bounds__(SPLIT ? SPLIT_WARPS * 32 : THREADS) gemv_kernel(const gemv_args a)
+/* The scales of row r of a head. */
+__device__ __forceinline__ const uint8_t *scale_row(const gemv_args &a, uint32_t head, uint64_t r)
 {
-    DYNAMIC_SHARED(sums); /* SPLIT: [spans][ROWS][TOKENS] */
+    const uint64_t row = (a.w.row0 + head * a.h.row + r) / a.w.block_rows - (a.w.scale_row0 + head * a.h.scale_row);
+
+    return a.w.scale + head * a.h.scale + row * a.w.scale_row_bytes;
+}
+
+/* A block's warps in groups of `share`, each group with ROWS rows of its own. */
+template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
+__global__ void __launch_bounds__(MOST_WARPS * 32) gemv_kernel(const gemv_args a, uint32_t share)
+{
+    DYNAMIC_SHARED(shared); /* [groups][spans][ROWS][TOKENS] */
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, spans = (a.w.cols + SPAN - 1) / SPAN;
-    const uint64_t r0 = (SPLIT ? (uint64_t)blockIdx.x : (uint64_t)blockIdx.x * WARPS + warp) * ROWS;
+    const uint32_t group = warp / share, groups = blockDim.x / 32 / share, head = blockIdx.y;
+    const uint64_t r0 = ((uint64_t)blockIdx.x * groups + group) * ROWS;
+    const float *x = a.x + head * a.h.x;
+    float *y = a.y + head * a.h.y, *sums = shared + group * spans * ROWS * TOKENS;
     gemv_rows<FORM, ROWS, TOKENS> w;
     float acc[ROWS][TOKENS];
 
-    if (r0 >= a.w.rows) return; /* a whole warp, or a whole block */
 #pragma unroll
     for (int r = 0; r < ROWS; r++) { /* past the end: the last row once more, and thrown away */
         w.number[r] = r0 + r < a.w.rows ? r0 + r : a.w.rows - 1;
-        w.row[r] = a.w.data + w.number[r] * a.w.row_bytes;
-        w.scales[r] = form_scales(FORM) == FORM_SCALES_GRID ? weight_scale_row(&a.w, w.number[r]) : NULL;
+        w.row[r] = a.w.data + head * a.h.data + w.number[r] * a.w.row_bytes;
+        w.scales[r] = form_scales(FORM) == FORM_SCALES_GRID ? scale_row(a, head, w.number[r]) : NULL;
     }
 #pragma unroll
-    for (int t = 0; t < TOKENS; t++) w.x[t] = a.x + (uint64_t)(t < (int)a.n ? t : a.n - 1) * a.ldx;
-    for (uint32_t span = SPLIT ? warp : 0; span < spans; span += SPLIT ? blockDim.x / 32 : 1) {
+    for (int t = 0; t < TOKENS; t++) w.x[t] = x + (uint64_t)(t < (int)a.n ? t : a.n - 1) * a.ldx;
+    for (uint32_t span = warp % share; span < spans && r0 < a.w.rows; span += share) {
         sum_span<FORM, ROWS, TOKENS, WIDE>(acc, a, w, span);
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
@@ -180,35 +192,28 @@ __global__ void __launch_bounds__(SPLIT ? SPLIT_WARPS * 32 : THREADS) gemv_kerne
             for (int t = 0; t < TOKENS; t++) {
                 const float sum = warp_sum(acc[r][t]);
 
-                if (SPLIT) {
-                    if (lane == 0) sums[(span * ROWS + r) * TOKENS + t] = sum;
-                } else if (lane == 0 && r0 + r < a.w.rows && t < (int)a.n) {
-                    a.y[(uint64_t)t * a.ldy + r0 + r] = a.bias ? sum + a.bias[r0 + r] : sum;
-                }
+                if (lane == 0) sums[(span * ROWS + r) * TOKENS + t] = sum;
             }
     }
-    if (!SPLIT) return;
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < ROWS * TOKENS; i += blockDim.x) {
+    for (uint32_t i = warp % share * 32 + lane; i < ROWS * TOKENS; i += share * 32) {
         const uint32_t r = i / TOKENS, t = i % TOKENS;
         float sum = sums[i];
 
         if (r0 + r >= a.w.rows || t >= a.n) continue;
         for (uint32_t span = 1; span < spans; span++) sum += sums[span * ROWS * TOKENS + i];
-        a.y[(uint64_t)t * a.ldy + r0 + r] = a.bias ? sum + a.bias[r0 + r] : sum;
+        y[(uint64_t)t * a.ldy + r0 + r] = a.bias ? sum + a.bias[r0 + r] : sum;
     }
 }
 
 template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE> void start(struct ops *o, const gemv_args &a)
 {
-    const unsigned spans = blocks_for(a.w.cols, SPAN);
+    const unsigned spans = blocks_for(a.w.cols, SPAN), share = spans < MOST_WARPS ? spans : MOST_WARPS;
+    const unsigned groups = share < WARPS ? WARPS / share : 1;
 
-    if (spans == 1)
-        launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE, false>,
-               dim3(blocks_for(a.w.rows, WARPS * ROWS)), THREADS, 0, a);
-    else
-        launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE, true>, dim3(blocks_for(a.w.rows, ROWS)),
-               32 * (spans < SPLIT_WARPS ? spans : SPLIT_WARPS), spans * ROWS * TOKENS * sizeof(float), a);
+    launch(o, "few-token product", gemv_kernel<FORM, ROWS, TOKENS, WIDE>,
+           dim3(blocks_for(a.w.rows, groups * ROWS), a.h.heads), groups * share * 32,
+           groups * spans * ROWS * TOKENS * sizeof(float), a, share);
 }
 
 template <uint32_t FORM> void start_form(struct ops *o, const gemv_args &a, bool wide)
@@ -247,14 +252,16 @@ bool aligned16(const void *p)
 } /* namespace */
 
 void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
-          const float *bias, uint32_t n)
+          const float *bias, const struct ops_heads *h, uint32_t n)
 {
     uint32_t vector = lane_elements(w->form);
     bool inside = form_scales(w->form) == FORM_SCALES_INSIDE;
-    bool wide = w->cols % vector == 0 && (inside || (aligned16(w->data) && w->row_bytes % 16 == 0)) &&
+    bool wide = w->cols % vector == 0 &&
+                (inside || (aligned16(w->data) && w->row_bytes % 16 == 0 && (!h || h->data % 16 == 0))) &&
                 (!w->scale || w->block_cols % vector == 0);
-    gemv_args a = {*w, x, bias, y, ldx, ldy, n};
+    gemv_args a = {*w, x, bias, y, ldx, ldy, n, h ? *h : ops_heads{1, 0, 0, 0, 0, 0, 0}};
 
+    if (h && (!aligned16(x) || ldx % 4 || h->x % 4)) wide = false;
     if (wide && (!aligned16(x) || ldx % 4)) { /* rarely: a head's columns that begin in the middle of a vector */
         float *packed = (float *)backend_scratch(o, (uint64_t)n * w->cols * sizeof *packed);
 

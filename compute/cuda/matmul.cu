@@ -59,42 +59,59 @@ __global__ void fill_kernel(float *y, uint32_t ldy, const float *bias, uint32_t 
     for (uint32_t i = blockIdx.y; i < n; i += gridDim.y) y[(uint64_t)i * ldy + c] = bias ? bias[c] : 0.0f;
 }
 
+struct transposed_args {
+    struct weight_rows w;
+    const float *x;
+    float *y;
+    uint32_t ldx, ldy, n;
+    bool init; /* y is not added to */
+    struct ops_heads h; /* a row of blocks each */
+};
+
 /* y[i][c] += sum_r x[i][r] W[r][c], a thread a column, r ascending: one chain however the rows are cut into calls. */
-template <int TOKENS>
-__global__ void transposed_kernel(float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows w, uint32_t n)
+template <int TOKENS> __global__ void transposed_kernel(const transposed_args a)
 {
-    uint32_t c = blockIdx.x * blockDim.x + threadIdx.x;
-    float acc[TOKENS];
+    uint32_t c = blockIdx.x * blockDim.x + threadIdx.x, head = blockIdx.y;
+    const float *x = a.x + head * a.h.x;
+    float *y = a.y + head * a.h.y, acc[TOKENS];
+    weight_rows w = a.w;
 
     if (c >= w.cols) return;
+    w.data += head * a.h.data;
+    if (w.scale) w.scale += head * a.h.scale;
+    w.row0 += head * a.h.row;
+    w.scale_row0 += head * a.h.scale_row;
 #pragma unroll
-    for (int t = 0; t < TOKENS; t++) acc[t] = t < (int)n ? y[(uint64_t)t * ldy + c] : 0.0f;
+    for (int t = 0; t < TOKENS; t++) acc[t] = t < (int)a.n && !a.init ? y[(uint64_t)t * a.ldy + c] : 0.0f;
 #pragma unroll 8
     for (uint32_t r = 0; r < w.rows; r++) {
         float e = weight_at(&w, r, c);
 
 #pragma unroll
         for (int t = 0; t < TOKENS; t++)
-            if (t < (int)n) acc[t] = fmaf(e, x[(uint64_t)t * ldx + r], acc[t]);
+            if (t < (int)a.n) acc[t] = fmaf(e, x[(uint64_t)t * a.ldx + r], acc[t]);
     }
 #pragma unroll
     for (int t = 0; t < TOKENS; t++)
-        if (t < (int)n) y[(uint64_t)t * ldy + c] = acc[t];
+        if (t < (int)a.n) y[(uint64_t)t * a.ldy + c] = acc[t];
 }
 
-void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, uint32_t n)
+/* init: y is written, not added to. h: as gemv() has it. */
+void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const weight_rows &w, bool init,
+            const struct ops_heads *h, uint32_t n)
 {
-    dim3 grid(blocks_for(w.cols, 64));
+    const ops_heads one = {1, 0, 0, 0, 0, 0, 0};
+    dim3 grid(blocks_for(w.cols, 64), h ? h->heads : 1);
 
     for (uint32_t i = 0; i < n; i += 8) {
-        uint32_t count = n - i < 8 ? n - i : 8;
-        float *out = y + (uint64_t)i * ldy;
-        const float *in = x + (uint64_t)i * ldx;
+        const uint32_t count = n - i < 8 ? n - i : 8;
+        const transposed_args a = {
+            w, x + (uint64_t)i * ldx, y + (uint64_t)i * ldy, ldx, ldy, count, init, h ? *h : one};
 
         if (count == 1)
-            launch(o, "transposed product", transposed_kernel<1>, grid, 64, 0, out, ldy, in, ldx, w, count);
+            launch(o, "transposed product", transposed_kernel<1>, grid, 64, 0, a);
         else
-            launch(o, "transposed product", transposed_kernel<8>, grid, 64, 0, out, ldy, in, ldx, w, count);
+            launch(o, "transposed product", transposed_kernel<8>, grid, 64, 0, a);
     }
 }
 
@@ -188,7 +205,7 @@ static void multiply_rows(struct ops *o, float *y, uint32_t ldy, const float *x,
     bool few = n <= CUDA_GEMV_TOKENS;
 
     if (few)
-        gemv(o, y, ldy, x, ldx, &v, norm ? NULL : bias, n);
+        gemv(o, y, ldy, x, ldx, &v, norm ? NULL : bias, NULL, n);
     else
         gemm(o, y, ldy, x, ldx, &v, n);
     if (!norm) {
@@ -218,7 +235,7 @@ static void multiply_rows_t(struct ops *o, float *y, uint32_t ldy, const float *
     if (n <= CUDA_GEMV_TOKENS && form_turned_pack(v.form))
         gemv_turned(o, y, ldy, x, ldx, &v, n);
     else if (n <= CUDA_GEMV_TOKENS)
-        gemv_t(o, y, ldy, x, ldx, v, n);
+        gemv_t(o, y, ldy, x, ldx, v, false, NULL, n);
     else
         gemm_t(o, y, ldy, x, ldx, &v, n);
 }
@@ -281,4 +298,41 @@ void ops_matmul_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_
                bias, (uint32_t)w->matrix->cols, n);
     if (!w->rows || !panels_begin(&p, o, w)) return;
     while (panels_next(&p, &v, &row)) multiply_rows_t(o, y, ldy, x + row, ldx, v, n);
+}
+
+/* Heads that one launch computes: what few tokens' kernels take without anything that is kept beside the weights. */
+static bool together(struct ops *o, const struct ops_weight *w, const struct ops_heads *h, bool transposed, uint32_t n)
+{
+    return n && n <= CUDA_GEMV_TOKENS && h->heads > 1 && h->heads <= 65535 && w->rows && !w->matrix->unit_rows &&
+           !w->matrix->zero_rows && !w->matrix->flags && !form_turned_pack(w->matrix->form) && sound(o, w, transposed);
+}
+
+void ops_matmul_heads(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
+                      const struct ops_weight *first, const struct ops_heads *h, uint32_t n)
+{
+    if (together(o, first, h, false, n)) {
+        const weight_rows v = weight_rows_of(first);
+
+        gemv(o, y, ldy, x, ldx, &v, NULL, h, n);
+        return;
+    }
+    for (uint32_t i = 0; i < h->heads; i++) {
+        const ops_weight w = ops_head(first, h, i);
+
+        ops_matmul(o, y + i * h->y, ldy, x + i * h->x, ldx, &w, NULL, 0, n);
+    }
+}
+
+void ops_matmul_t_heads(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
+                        const struct ops_weight *first, const struct ops_heads *h, uint32_t n)
+{
+    if (together(o, first, h, true, n)) {
+        gemv_t(o, y, ldy, x, ldx, weight_rows_of(first), true, h, n);
+        return;
+    }
+    for (uint32_t i = 0; i < h->heads; i++) {
+        const ops_weight w = ops_head(first, h, i);
+
+        ops_matmul_t(o, y + i * h->y, ldy, x + i * h->x, ldx, &w, NULL, true, n);
+    }
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "compute/cuda/backend.h"
 #include "compute/cuda/forms.h"
+#include "compute/heads.h"
 
 /* Rows of a stored matrix as kernels see them: struct ops_weight without its pointers to host memory. */
 struct weight_rows {
@@ -154,8 +155,9 @@ ELEMENT_FN float weight_at(const struct weight_rows *w, uint64_t r, uint32_t c)
 }
 
 /* y[i][r] = x[i] . W[r], n <= CUDA_GEMV_TOKENS: own kernels. */
+/* h: of as many heads, w being the first one's rows; NULL: there is one. */
 void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
-          const float *bias, uint32_t n);
+          const float *bias, const struct ops_heads *h, uint32_t n);
 /* y[i][c] += sum_r x[i][r] W[r][c] of a form of FORM_TURNED, n <= CUDA_GEMV_TOKENS. */
 void gemv_turned(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, const struct weight_rows *w,
                  uint32_t n);

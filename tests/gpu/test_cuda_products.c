@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "compute/cpu/reference.h"
+#include "compute/heads.h"
 #include "tests/gpu/gpu.h"
 #include "tests/support_forms.h"
 
@@ -150,6 +151,65 @@ static void test_long_rows(void **state)
         check_product(o, &s, 1, 0, 0, true);
         check_product(o, &s, 9, 1, 0, false);
         check_bits(o, &s);
+        stored_free(&s);
+    }
+    gpu_close(o);
+}
+
+/* Heads in one call are heads one by one. n: few go together, more are computed one after the other. */
+static void check_heads(struct ops *o, const struct stored *s, uint32_t heads, uint32_t n, bool transposed)
+{
+    const uint32_t rows = (uint32_t)s->m.rows / heads, cols = (uint32_t)s->m.cols, in = transposed ? rows : cols,
+                   out = transposed ? cols : rows, ldx = heads * in, ldy = heads * out;
+    const struct ops_heads h = {.heads = heads,
+                                .y = out,
+                                .x = in,
+                                .data = rows * s->m.row_bytes,
+                                .scale = s->scale ? rows / s->m.block_rows * s->m.scale_row_bytes : 0,
+                                .row = rows,
+                                .scale_row = s->scale ? rows / s->m.block_rows : 0};
+    const struct ops_weight all = on_device(o, s, 0, s->m.rows);
+    struct ops_weight first = all;
+    uint64_t seed = n;
+    float *x = gpu_floats(&seed, (size_t)n * ldx), *dx = gpu_put(o, x, (uint64_t)n * ldx * 4),
+          *dy = gpu_new(o, (uint64_t)n * ldy * 4), *dz = gpu_new(o, (uint64_t)n * ldy * 4), *y, *z;
+
+    first.rows = rows;
+    if (transposed)
+        ops_matmul_t_heads(o, dy, ldy, dx, ldx, &first, &h, n);
+    else
+        ops_matmul_heads(o, dy, ldy, dx, ldx, &first, &h, n);
+    for (uint32_t i = 0; i < heads; i++) {
+        const struct ops_weight w = ops_head(&first, &h, i);
+
+        if (transposed)
+            ops_matmul_t(o, dz + i * out, ldy, dx + i * in, ldx, &w, NULL, true, n);
+        else
+            ops_matmul(o, dz + i * out, ldy, dx + i * in, ldx, &w, NULL, 0, n);
+    }
+    y = gpu_get(o, dy, (size_t)n * ldy);
+    z = gpu_get(o, dz, (size_t)n * ldy);
+    gpu_assert_same(y, z, (size_t)n * ldy, transposed ? "transposed heads" : "heads");
+    free(x), free(y), free(z);
+    gpu_forget(o);
+}
+
+static void test_heads(void **state)
+{
+    static const struct form_shape shapes[] = {
+        {.form = FORM_BF16, .rows = 5 * 12, .cols = 64},
+        {.form = FORM_F32, .rows = 3 * 7, .cols = 33},
+        {.form = FORM_F8_E4M3, .rows = 4 * 32, .cols = 64, .block_rows = 16, .block_cols = 32, .scale_form = FORM_F32}};
+    static const uint32_t heads[] = {5, 3, 4}, tokens[] = {1, 3, 16, 20};
+    struct ops *o = gpu_open(80u << 20);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        struct stored s;
+
+        stored_make(&s, &shapes[i], i + 1);
+        for (size_t k = 0; k < COUNT(tokens); k++)
+            for (int transposed = 0; transposed < 2; transposed++) check_heads(o, &s, heads[i], tokens[k], transposed);
         stored_free(&s);
     }
     gpu_close(o);
@@ -301,13 +361,14 @@ static void test_unknown_forms(void **state)
     expect_failure(&w, false, 1, "F32 that begin in the middle of a word");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),       cmocka_unit_test(test_same_bytes),    cmocka_unit_test(test_transposed),
         cmocka_unit_test(test_little_scratch), cmocka_unit_test(test_unknown_forms), cmocka_unit_test(test_turned),
-        cmocka_unit_test(test_long_rows),
+        cmocka_unit_test(test_long_rows),      cmocka_unit_test(test_heads),
     };
 
+    if (argc == 2) cmocka_set_test_filter(argv[1]);
     return gpu_present() ? cmocka_run_group_tests_name("cuda products", tests, NULL, NULL) : 0;
 }
