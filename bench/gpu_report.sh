@@ -170,6 +170,8 @@ tests_run=0
 for t in "$programs"/gpu/test_cuda_* "$programs"/tests/test_cuda_*; do
     [ -x "$t" ] && [ ! -d "$t" ] || continue
     if [ -n "$no_card" ]; then continue; fi
+    # all of them take minutes there, and `make test-emulated` runs them
+    case $emulated:${t##*/} in ?*:test_cuda_uploads | ?*:test_cuda_scan | :*) ;; *) continue ;; esac
     tests_run=$((tests_run + 1))
     must 300 "${t##*/}" "$t"
     # what the sanitizer finds in them; races are looked for where kernels share memory

@@ -250,93 +250,117 @@ static int expect(const struct weight_part *w, uint32_t matrix, uint64_t row0, s
     return 0;
 }
 
-static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error *e)
-{
-    const struct plan_matrix *m = &plan_matrices(d->plan)[p->matrix];
-    const float *bias = decoder_vector(d, p->bias);
-    bool turned = p->flags & MATMUL_TRANSPOSED;
-    struct weight_part w;
-    int rc;
-
-    for (uint64_t row = 0; row < m->rows; row += w.part->rows) {
-        if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, row, e))) return rc;
-        if (d->rows && turned)
-            ops_matmul_t(d->ops, decoder_at(d, p->dst), decoder_ld(d, p->dst),
-                         decoder_at(d, p->src) + row * form_deep(m->form), decoder_ld(d, p->src), &w.weight, bias,
-                         row == 0, d->rows);
-        else if (d->rows)
-            ops_matmul(d->ops, decoder_at(d, p->dst) + row, decoder_ld(d, p->dst), decoder_at(d, p->src),
-                       decoder_ld(d, p->src), &w.weight, bias ? bias + row : NULL, p->flags, d->rows);
-    }
-    return 0;
-}
-
-/* Heads whose weights lie in one tile, at equal distances, are computed together. */
-struct heads_run {
-    struct ops_heads h;
+/* Products whose weights lie at equal distances in memory that stays as it is meanwhile are computed together: heads of one
+ * tile, or rows of one matrix in tiles that are kept. */
+struct together {
+    struct ops_heads h; /* heads 0: nothing waits */
     struct weight_part first, last;
-    uint32_t head; /* number of the first */
+    float *dst;
+    const float *src;
+    uint32_t ldd, lds;
+    bool transposed;
 };
 
-static void finish_heads(struct decoder *d, const struct op_headmm *p, struct heads_run *r)
+static void finish_together(struct decoder *d, struct together *r)
 {
-    const float *src = decoder_at(d, p->src) + (uint64_t)r->head * p->src_stride;
-    float *dst = decoder_at(d, p->dst) + (uint64_t)r->head * p->dst_stride;
-
     if (!r->h.heads) return;
-    if (p->transposed)
-        ops_matmul_t_heads(d->ops, dst, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &r->first.weight, &r->h,
-                           d->rows);
+    if (r->transposed)
+        ops_matmul_t_heads(d->ops, r->dst, r->ldd, r->src, r->lds, &r->first.weight, &r->h, d->rows);
     else
-        ops_matmul_heads(d->ops, dst, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &r->first.weight, &r->h,
-                         d->rows);
+        ops_matmul_heads(d->ops, r->dst, r->ldd, r->src, r->lds, &r->first.weight, &r->h, d->rows);
     r->h.heads = 0;
 }
 
-/* What lies between two heads' weights. */
-static struct ops_heads between(const struct op_headmm *p, const struct ops_weight *a, const struct ops_weight *b)
+/* What lies between two of them; y and x: how far what they write and read are apart. */
+static struct ops_heads between(const struct ops_weight *a, const struct ops_weight *b, uint64_t y, uint64_t x)
 {
-    return (struct ops_heads){.y = p->dst_stride,
-                              .x = p->src_stride,
+    return (struct ops_heads){.y = y,
+                              .x = x,
                               .data = (uint64_t)((const uint8_t *)b->data - (const uint8_t *)a->data),
                               .scale = a->scale ? (uint64_t)((const uint8_t *)b->scale - (const uint8_t *)a->scale) : 0,
                               .row = b->row0 - a->row0,
                               .scale_row = b->scale_row0 - a->scale_row0};
 }
 
-static bool joins(const struct op_headmm *p, const struct heads_run *r, const struct weight_part *w)
+static bool joins(const struct together *r, const struct weight_part *w, uint64_t y, uint64_t x)
 {
+    const struct ops_weight *last = &r->last.weight;
     struct ops_heads next;
 
-    if (!r->h.heads || !w->weight.scale != !r->last.weight.scale || w->weight.unit) return false;
-    next = between(p, &r->last.weight, &w->weight);
+    if (!r->h.heads || w->weight.unit || w->weight.zero || !w->weight.scale != !last->scale ||
+        w->weight.rows != last->rows || (uintptr_t)w->weight.data < (uintptr_t)last->data)
+        return false;
+    next = between(last, &w->weight, y, x);
     return r->h.heads == 1 || (next.data == r->h.data && next.scale == r->h.scale && next.row == r->h.row &&
                                next.scale_row == r->h.scale_row);
 }
 
-/* All rows of one head. They are there as long as their tile is open. */
-static void take_head(struct decoder *d, const struct op_headmm *p, struct heads_run *r, const struct weight_part *w,
-                      uint32_t head)
+/* One more: the last one is next to those before it, or they go first. dst and src are of this one. */
+static void add_together(struct decoder *d, struct together *r, const struct weight_part *w, float *dst,
+                         const float *src, uint64_t y, uint64_t x)
 {
-    uint32_t before;
+    uint32_t heads = r->h.heads;
 
-    if (!joins(p, r, w)) {
-        finish_heads(d, p, r);
-        *r = (struct heads_run){.first = *w, .head = head};
-        r->h = between(p, &w->weight, &w->weight);
-    } else if (r->h.heads == 1) {
-        before = r->h.heads;
-        r->h = between(p, &r->last.weight, &w->weight);
-        r->h.heads = before;
+    if (!joins(r, w, y, x)) {
+        finish_together(d, r);
+        r->h = between(&w->weight, &w->weight, y, x);
+        r->first = *w;
+        r->dst = dst;
+        r->src = src;
+        heads = 0;
+    } else if (heads == 1) {
+        r->h = between(&r->last.weight, &w->weight, y, x);
     }
     r->last = *w;
-    r->h.heads++;
-    if (d->sweep_tiles.part == d->sweep_tiles.part_end) finish_heads(d, p, r);
+    r->h.heads = heads + 1;
+}
+
+/* Does the tile that is open, and the next one, lie where compute may read it as long as it likes? */
+static bool kept_here(const struct decoder *d)
+{
+    return d->device && d->sweep_tiles.open && !d->sweep_tiles.held;
+}
+static bool kept_next(const struct decoder *d)
+{
+    const struct tiles *t = &d->sweep_tiles;
+
+    return t->part < t->part_end ||
+           (t->tile < t->last && t->sweep > 0 && plan_tiles(d->plan)[t->tile].flags & TILE_STAYS);
+}
+
+static int run_matmul(struct decoder *d, const struct op_matmul *p, struct error *e)
+{
+    const struct plan_matrix *m = &plan_matrices(d->plan)[p->matrix];
+    const float *bias = decoder_vector(d, p->bias), *src = decoder_at(d, p->src);
+    bool turned = p->flags & MATMUL_TRANSPOSED;
+    struct together run = {.ldd = decoder_ld(d, p->dst), .lds = decoder_ld(d, p->src)};
+    struct weight_part w;
+    int rc;
+
+    for (uint64_t row = 0; row < m->rows; row += w.part->rows) {
+        float *dst = decoder_at(d, p->dst) + row;
+
+        if ((rc = decoder_weight(d, &d->sweep_tiles, &w, e)) || (rc = expect(&w, p->matrix, row, e))) return rc;
+        if (!d->rows) continue;
+        if (!p->flags && !bias && kept_here(d)) {
+            add_together(d, &run, &w, dst, src, w.part->rows, 0);
+            if (!kept_next(d)) finish_together(d, &run);
+            continue;
+        }
+        finish_together(d, &run);
+        if (turned)
+            ops_matmul_t(d->ops, decoder_at(d, p->dst), run.ldd, src + row * form_deep(m->form), run.lds, &w.weight,
+                         bias, row == 0, d->rows);
+        else
+            ops_matmul(d->ops, dst, run.ldd, src, run.lds, &w.weight, bias ? bias + row : NULL, p->flags, d->rows);
+    }
+    finish_together(d, &run);
+    return 0;
 }
 
 static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error *e)
 {
-    struct heads_run run = {0};
+    struct together run = {.ldd = decoder_ld(d, p->dst), .lds = decoder_ld(d, p->src), .transposed = p->transposed};
     struct weight_part w;
     int rc;
 
@@ -350,19 +374,19 @@ static int run_headmm(struct decoder *d, const struct op_headmm *p, struct error
                 return rc;
             if (!d->rows) continue;
             if (w.part->rows == p->rows) {
-                take_head(d, p, &run, &w, h);
+                add_together(d, &run, &w, dst, src, p->dst_stride, p->src_stride);
+                /* the next part closes the tile, and its slot may be filled again */
+                if (d->sweep_tiles.part == d->sweep_tiles.part_end) finish_together(d, &run);
                 continue;
             }
-            finish_heads(d, p, &run);
+            finish_together(d, &run);
             if (p->transposed)
-                ops_matmul_t(d->ops, dst, decoder_ld(d, p->dst), src + r, decoder_ld(d, p->src), &w.weight, NULL,
-                             r == 0, d->rows);
+                ops_matmul_t(d->ops, dst, run.ldd, src + r, run.lds, &w.weight, NULL, r == 0, d->rows);
             else
-                ops_matmul(d->ops, dst + r, decoder_ld(d, p->dst), src, decoder_ld(d, p->src), &w.weight, NULL, 0,
-                           d->rows);
+                ops_matmul(d->ops, dst + r, run.ldd, src, run.lds, &w.weight, NULL, 0, d->rows);
         }
     }
-    finish_heads(d, p, &run);
+    finish_together(d, &run);
     return 0;
 }
 

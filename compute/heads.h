@@ -1,5 +1,5 @@
-/* Products of heads with rows of their own, which lie in one tile at equal distances: latent attention has a hundred of them a
- * layer, each of a few hundred rows, so that a device computes them in one launch. */
+/* Products with rows that lie at equal distances, which a device computes in one launch: latent attention has a hundred heads a
+ * layer, each with some rows of its own; a matrix that is kept on the device lies there in tiles. */
 #pragma once
 #include "compute/ops.h"
 

@@ -261,7 +261,7 @@ void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, c
                 (!w->scale || w->block_cols % vector == 0);
     gemv_args a = {*w, x, bias, y, ldx, ldy, n, h ? *h : ops_heads{1, 0, 0, 0, 0, 0, 0}};
 
-    if (h && (!aligned16(x) || ldx % 4 || h->x % 4)) wide = false;
+    if (h && h->x && (!aligned16(x) || ldx % 4 || h->x % 4)) wide = false;
     if (wide && (!aligned16(x) || ldx % 4)) { /* rarely: a head's columns that begin in the middle of a vector */
         float *packed = (float *)backend_scratch(o, (uint64_t)n * w->cols * sizeof *packed);
 
