@@ -64,7 +64,7 @@ struct transposed_args {
     const float *x;
     float *y;
     uint32_t ldx, ldy, n;
-    bool init; /* y is not added to */
+    bool init;          /* y is not added to */
     struct ops_heads h; /* a row of blocks each */
 };
 
@@ -105,8 +105,8 @@ void gemv_t(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx,
 
     for (uint32_t i = 0; i < n; i += 8) {
         const uint32_t count = n - i < 8 ? n - i : 8;
-        const transposed_args a = {
-            w, x + (uint64_t)i * ldx, y + (uint64_t)i * ldy, ldx, ldy, count, init, h ? *h : one};
+        const transposed_args a = {w,    x + (uint64_t)i * ldx, y + (uint64_t)i * ldy, ldx, ldy, count,
+                                   init, h ? *h : one};
 
         if (count == 1)
             launch(o, "transposed product", transposed_kernel<1>, grid, 64, 0, a);

@@ -59,6 +59,31 @@ static void late_and_in_pieces(void **state)
     device_seed(0);
 }
 
+/* Tiles that stay on the device are computed together, several to a matrix: the bits of those that come one by one. */
+static void kept_tiles_give_the_same(void **state)
+{
+    static const char *const slots[] = {"0.0157", "0.0314", "0.0625"};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct device_run r = dense.run[0];
+        float *got;
+        size_t n;
+
+        snprintf(r.device, sizeof r.device, "1G");
+        snprintf(r.host, sizeof r.host, "8G");
+        r.flag[4] = "--slot-mib";
+        r.flag[5] = slots[i];
+        device_seed(i);
+        got = device_logits_or_null(&r, &n);
+        assert_non_null(got);
+        assert_int_equal(n, dense.bytes);
+        assert_memory_equal(got, dense.want, n);
+        free(got);
+    }
+    device_seed(0);
+}
+
 /* One of the calls left out, of all lanes or of one: does any of the runs show it? */
 static bool shows(const struct subject *s, const char *call, int lane)
 {
@@ -180,12 +205,14 @@ static int teardown(void **state)
     return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(late_and_in_pieces),    cmocka_unit_test(each_wait_and_record_counts),
-        cmocka_unit_test(those_of_requests_too), cmocka_unit_test(staging_is_guarded),
-        cmocka_unit_test(a_device_that_is_lost), cmocka_unit_test(memory_that_is_refused)};
+        cmocka_unit_test(late_and_in_pieces),          cmocka_unit_test(kept_tiles_give_the_same),
+        cmocka_unit_test(each_wait_and_record_counts), cmocka_unit_test(those_of_requests_too),
+        cmocka_unit_test(staging_is_guarded),          cmocka_unit_test(a_device_that_is_lost),
+        cmocka_unit_test(memory_that_is_refused)};
 
+    if (argc == 2) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);
 }
