@@ -91,6 +91,8 @@ def amend(m, name):
     h = m.hparams
     if name.startswith("gpt-neox"):
         h.setdefault("rotary_pct", h["rope_parameters"]["partial_rotary_factor"])
+    if name.startswith("deepseek-v4"):
+        m.tensor_force_quant = lambda *_: False  # Q8_0 where the folder has FP8
     if name.startswith("mimo"):
         m.rope_parameters.setdefault("partial_rotary_factor", h["partial_rotary_factor"])
     if name == "falcon-7b":

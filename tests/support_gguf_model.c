@@ -18,6 +18,7 @@
 
 #define F32  0u
 #define BF16 30u
+#define I32  26u
 
 /* Numbers of a layer's activation, which are values in the file. */
 static const char *const numbers[] = {"alpha_p", "alpha_n", "beta", "eps"};
@@ -63,7 +64,8 @@ static void put(struct writing *w, const char *name, const struct array *a)
 {
     uint64_t dims[3], n = array_count(a);
     bool narrow = w->bf16 && a->dims > 1 && !strstr(name, "norm") && !strstr(name, "gate_inp") &&
-                  !strstr(name, "conv1d") && !strstr(name, "ssm_a") && !strstr(name, "indexer.");
+                  !strstr(name, "conv1d") && !strstr(name, "ssm_a") && !strstr(name, "indexer.") &&
+                  !strstr(name, "hc_") && !strstr(name, "_ape");
     uint16_t *short_x = calloc(n + 1, 2);
 
     assert_non_null(short_x);
@@ -244,7 +246,7 @@ static bool is_expert(struct writing *w, unsigned layer, const char *rest)
     static const char *const kinds[][3] = {
         {"gate_proj", "w1", "ffn_gate_exps"}, {"up_proj", "w3", "ffn_up_exps"}, {"down_proj", "w2", "ffn_down_exps"}};
     static const char *const lists[] = {"mlp.experts", "block_sparse_moe.experts", "feed_forward.experts",
-                                        "mixer.experts"};
+                                        "mixer.experts", "ffn.experts"};
     const int count = sizeof lists / sizeof *lists;
 
     for (int l = 0; l < count; l++)
@@ -378,6 +380,24 @@ static bool is_number(struct writing *w, const struct tensor *t, unsigned layer,
     return false;
 }
 
+/* Experts by the token's number, as whole numbers of 32 bits. */
+static bool is_choice(struct writing *w, const struct tensor *t, unsigned layer, const char *rest)
+{
+    uint64_t dims[2] = {t->shape[t->dims - 1], t->shape[0]}, n = dims[0] * dims[1];
+    int32_t *x;
+    char name[64];
+
+    if (strcmp(rest, "ffn.gate.tid2eid")) return false;
+    assert_int_equal(t->dtype, TENSOR_I64);
+    x = calloc(n, sizeof *x);
+    assert_non_null(x);
+    for (uint64_t i = 0; i < n; i++) memcpy(&x[i], w->bytes[t->file] + t->offset + i * 8, sizeof *x);
+    snprintf(name, sizeof name, "blk.%u.ffn_gate_tid2eid.weight", layer);
+    gguf_write_tensor(next_file(w), name, I32, dims, 2, x, n * sizeof *x);
+    free(x);
+    return true;
+}
+
 static void put_numbers(struct writing *w)
 {
     uint64_t n = setting(w, "num_hidden_layers");
@@ -429,7 +449,9 @@ static void convert_layer(struct writing *w, const struct tensor *t, unsigned la
     char name[128];
     struct array a;
 
-    if (is_expert(w, layer, rest) || is_norm_of_a_head(w, layer, rest) || is_number(w, t, layer, rest)) return;
+    if (is_expert(w, layer, rest) || is_norm_of_a_head(w, layer, rest) || is_number(w, t, layer, rest) ||
+        is_choice(w, t, layer, rest))
+        return;
     if (!strcmp(rest, "attn.bias") || !strcmp(rest, "attn.masked_bias")) return; /* GPT-2's mask */
     a = load(w, t);
     change(w, rest, &a);
@@ -447,6 +469,11 @@ static void convert(struct writing *w, const struct tensor *t)
 {
     static const char *const top[][2] = {{"embed_tokens", "token_embd"},
                                          {"wte", "token_embd"},
+                                         {"embed", "token_embd"},
+                                         {"head", "output"},
+                                         {"hc_head_fn", "output_hc_fn.weight"},
+                                         {"hc_head_base", "output_hc_base.weight"},
+                                         {"hc_head_scale", "output_hc_scale.weight"},
                                          {"embeddings", "token_embd"},
                                          {"word_embeddings", "token_embd"},
                                          {"embed_in", "token_embd"},
@@ -481,7 +508,8 @@ static void convert(struct writing *w, const struct tensor *t)
         return;
     }
     dot = strchr(rest, '.');
-    for (size_t i = 0; i < sizeof top / sizeof *top && dot; i++) {
+    if (!dot) dot = rest + strlen(rest);
+    for (size_t i = 0; i < sizeof top / sizeof *top; i++) {
         if (strlen(top[i][0]) != (size_t)(dot - rest) || strncmp(rest, top[i][0], (size_t)(dot - rest))) continue;
         struct array a = load(w, t);
 

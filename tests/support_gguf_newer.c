@@ -168,7 +168,57 @@ static name_pairs minicpm3_names[] = {{"self_attn.kv_b_proj", "attn_kv_b"}, {NUL
 static name_pairs hunyuan_names[] = {
     {"self_attn.query_layernorm", "attn_q_norm"}, {"self_attn.key_layernorm", "attn_k_norm"}, {NULL, NULL}};
 
+static name_pairs v4_names[] = {{"attn_norm", "attn_norm"},
+                                {"ffn_norm", "ffn_norm"},
+                                {"attn.wq_a", "attn_q_a"},
+                                {"attn.wq_b", "attn_q_b"},
+                                {"attn.q_norm", "attn_q_a_norm"},
+                                {"attn.wkv", "attn_kv"},
+                                {"attn.kv_norm", "attn_kv_a_norm"},
+                                {"attn.wo_a", "attn_output_a"},
+                                {"attn.wo_b", "attn_output_b"},
+                                {"attn.attn_sink", "attn_sinks.weight"},
+                                {"attn.compressor.wkv", "attn_compressor_kv"},
+                                {"attn.compressor.wgate", "attn_compressor_gate"},
+                                {"attn.compressor.ape", "attn_compressor_ape.weight"},
+                                {"attn.compressor.norm", "attn_compressor_norm"},
+                                {"attn.indexer.wq_b", "indexer.attn_q_b"},
+                                {"attn.indexer.weights_proj", "indexer.proj"},
+                                {"attn.indexer.compressor.wkv", "indexer_compressor_kv"},
+                                {"attn.indexer.compressor.wgate", "indexer_compressor_gate"},
+                                {"attn.indexer.compressor.ape", "indexer_compressor_ape.weight"},
+                                {"attn.indexer.compressor.norm", "indexer_compressor_norm"},
+                                {"hc_attn_fn", "hc_attn_fn.weight"},
+                                {"hc_attn_base", "hc_attn_base.weight"},
+                                {"hc_attn_scale", "hc_attn_scale.weight"},
+                                {"hc_ffn_fn", "hc_ffn_fn.weight"},
+                                {"hc_ffn_base", "hc_ffn_base.weight"},
+                                {"hc_ffn_scale", "hc_ffn_scale.weight"},
+                                {"ffn.gate", "ffn_gate_inp"},
+                                {"ffn.gate.bias", "exp_probs_b.bias"},
+                                {"ffn.shared_experts.w1", "ffn_gate_shexp"},
+                                {"ffn.shared_experts.w3", "ffn_up_shexp"},
+                                {"ffn.shared_experts.w2", "ffn_down_shexp"},
+                                {NULL, NULL}};
+static value_triples v4_values[] = {INDEX_VALUES,
+                                    {"int", "attention.q_lora_rank", "q_lora_rank"},
+                                    {"int", "rope.dimension_count", "qk_rope_head_dim"},
+                                    {"int", "attention.output_group_count", "o_groups"},
+                                    {"int", "attention.output_lora_rank", "o_lora_rank"},
+                                    {"real", "attention.compress_rope_freq_base", "compress_rope_theta"},
+                                    {"int", "hyper_connection.count", "hc_mult"},
+                                    {"int", "hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
+                                    {"real", "hyper_connection.epsilon", "hc_eps"},
+                                    {"int", "hash_layer_count", "num_hash_layers"},
+                                    {"int", "expert_shared_count", "n_shared_experts"},
+                                    {"int", "expert_gating_func", "scored_by"},
+                                    {"real", "expert_weights_scale", "routed_scaling_factor"},
+                                    {"bool", "expert_weights_norm", "norm_topk_prob"},
+                                    {"real", "swiglu_clamp_exp", "swiglu_limit"},
+                                    {NULL, NULL, NULL}};
+
 const struct conversion conversions_newer[] = {
+    {"deepseek_v4", "deepseek4", SLIDES, v4_names, v4_values, "", NULL},
     {"deepseek_v32", "deepseek32", LATENT, index_names, index_values, NULL, NULL},
     {"glm_moe_dsa", "glm-dsa", LATENT, index_names, index_values, NULL, NULL},
     {"mistral4", "mistral4", LATENT, NULL, mistral4_values, NULL, NULL},
@@ -284,6 +334,7 @@ void conversion_newer_words(json_t *config)
     add_rotation(config);
     if (json_object_get(config, "scoring_func") || json_object_get(config, "moe_router_activation_func"))
         put(config, "scored_by", 2);
+    if (is_type(config, "deepseek_v4")) put(config, "scored_by", 4);
     if (linear) {
         put(config, "kda_head_dim", whole(linear, "head_dim"));
         put(config, "kda_conv_kernel", whole(linear, "short_conv_kernel_size"));
@@ -330,7 +381,8 @@ static float deviations(double share)
 
 void conversion_newer_values(const struct conversion *c, const json_t *config, struct gguf_writer *w)
 {
-    static const char *const lists_of[][2] = {{"kv_heads_of_layers", "attention.head_count_kv"},
+    static const char *const lists_of[][2] = {{"compress_ratios", "attention.compress_ratios"},
+                                              {"kv_heads_of_layers", "attention.head_count_kv"},
                                               {"heads_of_layers", "attention.head_count"},
                                               {"widths_of_layers", "feed_forward_length"}},
                              *const reals_of[][2] = {{"swiglu_limits", "swiglu_clamp_exp"},

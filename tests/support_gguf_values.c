@@ -399,7 +399,7 @@ static const char *find(const char *const (*list)[2], const char *name, size_t b
 
 bool conversion_name(const struct conversion *c, const char *rest, char *out, size_t room)
 {
-    static const char *const suffixes[] = {".weight", ".bias", ""};
+    static const char *const suffixes[] = {"", ".weight", ".bias"};
 
     for (int i = 0; i < 3; i++) {
         size_t n = strlen(rest), s = strlen(suffixes[i]);

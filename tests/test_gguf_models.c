@@ -57,6 +57,7 @@ static const struct gguf_reference more[] = {
     {"qwen2", "{\"model_type\":\"qwen2_5_vl_text\",\"architectures\":[\"Qwen2_5_VLForConditionalGeneration\"]}", 0},
     {"qwen3", "{\"model_type\":\"qwen3_vl_text\",\"architectures\":[\"Qwen3VLForConditionalGeneration\"]}", 0},
     {"mistral", "{\"model_type\":\"mistral3\"}", 0},
+    {"deepseek-v4", NULL, 0},
     {"kimi-linear", NULL, 1e-5}, /* -exp(A_log) is rounded, here and below */
     {"jamba", NULL, 1e-5},
     {"apertus", NULL, 1e-5}, /* factors of frequencies are rounded */

@@ -31,7 +31,7 @@ static const struct gguf_family *const families[] = {
     &gguf_mistral4,   &gguf_deepseek32,    &gguf_glm_dsa,      &gguf_olmo,           &gguf_arcee,
     &gguf_nemotron,   &gguf_apertus,       &gguf_jamba,        &gguf_kimi_linear,    &gguf_minimax_m3,
     &gguf_step35,     &gguf_mimo2,         &gguf_gemma3n,      &gguf_phimoe,         &gguf_minicpm,
-    &gguf_minicpm3,   &gguf_hunyuan_dense,
+    &gguf_minicpm3,   &gguf_hunyuan_dense, &gguf_deepseek4,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 

@@ -185,4 +185,4 @@ extern const struct gguf_family gguf_llama, gguf_mistral3, gguf_qwen2, gguf_qwen
     gguf_lfm2_moe, gguf_granite_hybrid, gguf_falcon_h1, gguf_mamba2, gguf_nemotron_h, gguf_nemotron_h_moe, gguf_gemma4,
     gguf_mistral4, gguf_deepseek32, gguf_glm_dsa, gguf_olmo, gguf_arcee, gguf_nemotron, gguf_apertus, gguf_jamba,
     gguf_kimi_linear, gguf_minimax_m3, gguf_step35, gguf_mimo2, gguf_gemma3n, gguf_phimoe, gguf_minicpm, gguf_minicpm3,
-    gguf_hunyuan_dense;
+    gguf_hunyuan_dense, gguf_deepseek4;

@@ -240,9 +240,9 @@ static void seed_model(fuzz_emit *emit, void *arg, const char *architecture)
 static void seeds(fuzz_emit *emit, void *arg)
 {
     static const char *const architectures[] = {
-        "llama",          "qwen3moe", "deepseek2", "gemma3",     "lfm2moe",  "falcon",      "gpt2",    "granitehybrid",
-        "nemotron_h_moe", "mamba2",   "gemma4",    "deepseek32", "glm-dsa",  "kimi-linear", "jamba",   "apertus",
-        "minimax-m3",     "step35",   "mimo2",     "gemma3n",    "mistral3", "phimoe",      "minicpm3"};
+        "llama",          "qwen3moe", "deepseek2", "gemma3",     "lfm2moe",   "falcon",      "gpt2",   "granitehybrid",
+        "nemotron_h_moe", "mamba2",   "gemma4",    "deepseek32", "glm-dsa",   "kimi-linear", "jamba",  "apertus",
+        "minimax-m3",     "step35",   "mimo2",     "gemma3n",    "deepseek4", "mistral3",    "phimoe", "minicpm3"};
 
     for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) seed_model(emit, arg, architectures[i]);
     seed(emit, arg, 3);

@@ -3,8 +3,10 @@
  * blocks: of 128 positions all, of 4 positions those that an index chooses, each over its own and the block before; experts
  * of the first layers by the token's number. Reference: transformers, modeling_deepseek_v4.py. */
 #include "coordinator/arch/family.h"
+#include "coordinator/arch/gguf.h"
 #include "coordinator/arch/stack.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -443,3 +445,129 @@ void family_deepseek_v4(struct build *b)
     s.own = &d;
     if (build_ok(b)) stack_build(b, &s);
 }
+
+/* ---- as GGUF ---- */
+
+static const struct gguf_name names[] = {
+    {"attn_norm", "attn_norm", GGUF_AS_IS},
+    {"ffn_norm", "ffn_norm", GGUF_AS_IS},
+    {"attn_q_a", "attn.wq_a", GGUF_AS_IS},
+    {"attn_q_a_norm", "attn.q_norm", GGUF_AS_IS},
+    {"attn_q_b", "attn.wq_b", GGUF_AS_IS},
+    {"attn_kv", "attn.wkv", GGUF_AS_IS},
+    {"attn_kv_a_norm", "attn.kv_norm", GGUF_AS_IS},
+    {"attn_output_a", "attn.wo_a", GGUF_AS_IS},
+    {"attn_output_b", "attn.wo_b", GGUF_AS_IS},
+    {"attn_sinks", "attn.attn_sink", GGUF_BARE},
+    {"attn_compressor_kv", "attn.compressor.wkv", GGUF_AS_IS},
+    {"attn_compressor_gate", "attn.compressor.wgate", GGUF_AS_IS},
+    {"attn_compressor_ape", "attn.compressor.ape", GGUF_BARE},
+    {"attn_compressor_norm", "attn.compressor.norm", GGUF_AS_IS},
+    {"indexer.attn_q_b", "attn.indexer.wq_b", GGUF_AS_IS},
+    {"indexer.proj", "attn.indexer.weights_proj", GGUF_AS_IS},
+    {"indexer_compressor_kv", "attn.indexer.compressor.wkv", GGUF_AS_IS},
+    {"indexer_compressor_gate", "attn.indexer.compressor.wgate", GGUF_AS_IS},
+    {"indexer_compressor_ape", "attn.indexer.compressor.ape", GGUF_BARE},
+    {"indexer_compressor_norm", "attn.indexer.compressor.norm", GGUF_AS_IS},
+    {"hc_attn_fn", "hc_attn_fn", GGUF_BARE},
+    {"hc_attn_base", "hc_attn_base", GGUF_BARE},
+    {"hc_attn_scale", "hc_attn_scale", GGUF_BARE},
+    {"hc_ffn_fn", "hc_ffn_fn", GGUF_BARE},
+    {"hc_ffn_base", "hc_ffn_base", GGUF_BARE},
+    {"hc_ffn_scale", "hc_ffn_scale", GGUF_BARE},
+    {"ffn_gate_inp", "ffn.gate", GGUF_AS_IS},
+    {"ffn_gate_tid2eid", "ffn.gate.tid2eid", GGUF_BARE},
+    {"exp_probs_b", "ffn.gate", GGUF_AS_IS},
+    {"exp_probs_b_vl", "", GGUF_IGNORED}, /* of pictures */
+    {"ffn_gate_exps", "ffn.switch_mlp.gate_proj", GGUF_AS_IS},
+    {"ffn_up_exps", "ffn.switch_mlp.up_proj", GGUF_AS_IS},
+    {"ffn_down_exps", "ffn.switch_mlp.down_proj", GGUF_AS_IS},
+    {"ffn_gate_shexp", "ffn.shared_experts.w1", GGUF_AS_IS},
+    {"ffn_up_shexp", "ffn.shared_experts.w3", GGUF_AS_IS},
+    {"ffn_down_shexp", "ffn.shared_experts.w2", GGUF_AS_IS},
+    {NULL, NULL, 0},
+};
+
+static const struct gguf_name top[] = {
+    {"output_hc_fn", "hc_head_fn", GGUF_BARE},
+    {"output_hc_base", "hc_head_base", GGUF_BARE},
+    {"output_hc_scale", "hc_head_scale", GGUF_BARE},
+    {NULL, NULL, 0},
+};
+
+static void ratios(struct gguf_values *v)
+{
+    static const char key[] = "attention.compress_ratios";
+    const struct gguf_value *x = gguf_ask(v, key);
+    json_t *list;
+
+    if (!x || !x->array || !gguf_is_kind(x, GGUF_INTS) || x->count < v->layers) {
+        gguf_refuse(v, key, "a list of one whole number for each of %" PRIu64 " layers was expected", v->layers);
+        return;
+    }
+    list = json_array();
+    for (uint64_t i = 0; i < v->layers; i++)
+        if (json_array_append_new(list, json_integer((json_int_t)gguf_int(x, i)))) break;
+    gguf_set(v, "compress_ratios", list);
+}
+
+/* The same for all layers and for the shared expert, in every file. */
+static void limits(struct gguf_values *v)
+{
+    double chosen = 0, shared;
+
+    if (!gguf_value_real(v, "swiglu_clamp_exp", &chosen) || !(chosen > 0))
+        gguf_refuse(v, "swiglu_clamp_exp", "a limit above 0 was expected");
+    shared = chosen;
+    gguf_value_real(v, "swiglu_clamp_shexp", &shared);
+    if (shared != chosen)
+        gguf_refuse(v, "swiglu_clamp_shexp", "%g, and that of other experts is %g: this is not supported", shared,
+                    chosen);
+    gguf_set_real(v, "swiglu_limit", chosen);
+}
+
+static void deepseek4_config(struct gguf_values *v)
+{
+    static const char *const sizes[][2] = {{"attention.q_lora_rank", "q_lora_rank"},
+                                           {"attention.indexer.head_count", "index_n_heads"},
+                                           {"attention.indexer.key_length", "index_head_dim"},
+                                           {"attention.indexer.top_k", "index_topk"},
+                                           {"attention.output_group_count", "o_groups"},
+                                           {"attention.output_lora_rank", "o_lora_rank"},
+                                           {"attention.sliding_window", "sliding_window"},
+                                           {"hyper_connection.count", "hc_mult"},
+                                           {"hyper_connection.sinkhorn_iterations", "hc_sinkhorn_iters"},
+                                           {"hash_layer_count", "num_hash_layers"}};
+    uint64_t scored = 4;
+    bool normed = true;
+
+    gguf_value_int(v, "expert_gating_func", &scored);
+    gguf_value_flag(v, "expert_weights_norm", &normed);
+    if (scored != 4) gguf_refuse(v, "expert_gating_func", "only 4 is supported for this architecture");
+    if (!normed) gguf_refuse(v, "expert_weights_norm", "false is not supported for this architecture");
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        gguf_set_int(v, sizes[i][1], gguf_value_needed(v, sizes[i][0]));
+    gguf_set_int(v, "qk_rope_head_dim", v->rope_dim);
+    gguf_set_int(v, "n_routed_experts", v->experts);
+    gguf_set_int(v, "intermediate_size", v->expert_inter); /* no layer is without experts */
+    gguf_field_int(v, "expert_shared_count", "n_shared_experts", 1);
+    gguf_field_real(v, "expert_weights_scale", "routed_scaling_factor", 1);
+    gguf_field_real(v, "attention.compress_rope_freq_base", "compress_rope_theta", 160000);
+    gguf_field_real(v, "hyper_connection.epsilon", "hc_eps", 1e-6);
+    ratios(v);
+    limits(v);
+}
+
+const struct gguf_family gguf_deepseek4 = {
+    .architecture = "deepseek4",
+    .class = "DeepseekV4ForCausalLM",
+    .type = "deepseek_v4",
+    .names = names,
+    .top = top,
+    .prefix = "",
+    .embed = "embed",
+    .head = "head",
+    .partial = true,
+    .unwritten = true,
+    .config = deepseek4_config,
+};
