@@ -224,6 +224,14 @@ static void what_cannot_be_is_refused(void **state)
     mkdir(out, 0755);
     run(1, NULL, NULL);
     rmdir(out);
+    /* pipes that nobody reads or writes are not waited for */
+    assert_int_equal(mkfifo(out, 0600), 0);
+    run(1, "is no regular file", NULL);
+    unlink(out);
+    unlink(in);
+    assert_int_equal(mkfifo(in, 0600), 0);
+    run(1, "is no regular file", NULL);
+    unlink(in);
     run(2, "no flag of `sluice batch`", (const char *const[]){"--port", "1", NULL});
 }
 

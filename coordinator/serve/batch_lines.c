@@ -18,10 +18,16 @@
 
 int batch_input_open(struct batch_input *in, const char *path, struct error *e)
 {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer is refused, and not waited for */
     struct stat st;
 
-    *in = (struct batch_input){.path = path, .file = fopen(path, "re")};
-    if (!in->file) return error_set(e, errno, "cannot read %s: %s", path, error_name(errno));
+    *in = (struct batch_input){.path = path, .file = fd < 0 ? NULL : fdopen(fd, "r")};
+    if (!in->file) {
+        int failed = errno;
+
+        if (fd >= 0) close(fd);
+        return error_set(e, failed, "cannot read %s: %s", path, error_name(failed));
+    }
     if (!fstat(fileno(in->file), &st) && !S_ISREG(st.st_mode)) {
         batch_input_close(in);
         return error_set(e, EINVAL, "%s is no regular file: a batch is read twice", path);
