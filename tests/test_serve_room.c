@@ -228,6 +228,40 @@ static void *flood(void *arg)
     return NULL;
 }
 
+/* The budget that a refusal names, in MB. */
+static unsigned named(const char *budget)
+{
+    static const char says[] = "the smallest that would do is ";
+    struct process_result r =
+        process_run("sluice", (const char *const[]){"serve", SERVE_DEMO, "--port", "0", "--host-memory", budget, NULL},
+                    NULL, 0, 20);
+    const char *at = strstr(r.err, says);
+    unsigned n = at ? (unsigned)atoi(at + sizeof says - 1) : 0;
+
+    if (r.status != 1 || !n) fail_msg("%s: %d: %s", budget, r.status, r.err);
+    process_result_free(&r);
+    return n;
+}
+
+static void the_budget_that_is_named_does(void **state)
+{
+    unsigned n = named("1M"), m;
+    char text[16];
+    struct reply r;
+
+    (void)state;
+    assert_true(n * 1000000ull > ROOM_LEAST);
+    snprintf(text, sizeof text, "%uM", n * 3 / 4);
+    m = named(text);
+    assert_true(m >= n - 2 && m <= n + 2);
+    snprintf(text, sizeof text, "%uM", n + 1);
+    server = server_start((const char *const[]){"--host-memory", text, NULL});
+    r = client_post(&server, "/v1/completions", "{\"prompt\":\"Once\",\"max_tokens\":2}");
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    assert_int_equal(server_stop(&server, SIGTERM), 0);
+}
+
 static double used(void)
 {
     struct reply r = client_get(&server, "/props");
@@ -278,6 +312,7 @@ int main(void)
         cmocka_unit_test(what_is_taken_stays_within),
         cmocka_unit_test(who_waits_is_woken),
         cmocka_unit_test(weights_are_bounds),
+        cmocka_unit_test(the_budget_that_is_named_does),
         cmocka_unit_test(a_server_keeps_to_its_room),
     };
 

@@ -176,8 +176,7 @@ int draft_model_plan(struct draft_model *m, struct plan_settings *s, struct erro
                drafter_bytes(s->guesses, m->roots, 1, false);
     if ((rc = check_budget(m, s, e))) return rc;
     arena = z.arena_bytes + z.plan_bytes;
-    s->host_memory -= m->bytes;
-    s->beside += m->bytes;
+    plan_settings_leave(s, m->bytes);
     if (s->shm_free != UINT64_MAX) s->shm_free -= arena < s->shm_free ? arena : s->shm_free;
     return 0;
 }

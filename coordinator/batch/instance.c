@@ -378,13 +378,13 @@ static int plan_sequences(struct instance *i, struct plan_settings *settings, co
     return last == best ? 0 : plan_so_many(i, settings, l, best, e);
 }
 
-static void keep_beside(struct instance *i, struct plan_settings *s, uint64_t bytes)
+static int plan_with(struct instance *i, const struct plan_settings *settings, const struct instance_load *l,
+                     uint64_t beside, struct plan_settings *out, struct error *e)
 {
-    s->host_memory += i->beside;
-    s->beside -= i->beside;
-    i->beside = bytes < s->host_memory ? bytes : s->host_memory;
-    s->host_memory -= i->beside;
-    s->beside += i->beside;
+    *out = *settings;
+    i->beside = beside;
+    plan_settings_leave(out, beside);
+    return plan_sequences(i, out, l, e);
 }
 
 /* With what is kept for others; with the least of that where there is no memory for a run with more. */
@@ -393,14 +393,14 @@ static int plan_beside(struct instance *i, struct plan_settings *settings, const
 {
     const struct instance_beside *b = &l->beside;
     uint64_t bytes = b->share ? settings->host_memory / b->share : 0;
+    struct plan_settings left;
     int rc;
 
     if (b->share) bytes = bytes < b->least ? b->least : bytes > b->most ? b->most : bytes;
-    keep_beside(i, settings, bytes);
-    rc = plan_sequences(i, settings, l, e);
-    if (rc != -ENOMEM || bytes == b->least) return rc;
-    keep_beside(i, settings, b->least);
-    return plan_sequences(i, settings, l, e);
+    rc = plan_with(i, settings, l, bytes, &left, e);
+    if (rc == -ENOMEM && bytes != b->least) rc = plan_with(i, settings, l, b->least, &left, e);
+    *settings = left;
+    return rc;
 }
 
 /* What the reader can read ahead between two sweeps takes so long. */

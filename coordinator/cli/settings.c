@@ -113,6 +113,13 @@ static uint64_t guess_text(const struct options *o)
     return (o->source ? source_text_bytes(o->source) : 0) + (UINT64_C(8) << 20);
 }
 
+void plan_settings_leave(struct plan_settings *s, uint64_t bytes)
+{
+    if (!s->whole) s->whole = s->host_memory;
+    s->beside += bytes;
+    s->host_memory = s->host_memory > bytes ? s->host_memory - bytes : 0;
+}
+
 void plan_settings_speculate(struct plan_settings *s, const struct options *o)
 {
     s->guesses_auto = o->speculate == OPTION_SPECULATE_AUTO;

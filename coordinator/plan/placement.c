@@ -419,8 +419,8 @@ static int refuse_host(const struct draft *d)
         d->e, ENOMEM,
         "%s %s; the smallest that would do is %lluM (ring %s, KV cache of %u positions %s, activations of %u "
         "positions %s, processes and the rest %s)",
-        what, mib(d->s->host_memory + d->s->beside, a), (unsigned long long)(least / 1000000 + 1), mib(c->arena, r1),
-        d->r->kv_rows, mib(kv, r2), d->r->max_positions, mib(sweep, r3),
+        what, mib(d->s->whole ? d->s->whole : d->s->host_memory, a), (unsigned long long)(least / 1000000 + 1),
+        mib(c->arena, r1), d->r->kv_rows, mib(kv, r2), d->r->max_positions, mib(sweep, r3),
         mib(c->host - c->arena - kv - sweep + d->s->beside, r4));
 }
 

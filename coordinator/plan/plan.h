@@ -32,7 +32,8 @@ struct plan_settings {
     /* budgets of all processes together, known numbers */
     uint64_t host_memory;   /* what the run may use; shared memory, page tables and the processes themselves included */
     uint64_t device_memory; /* cuda: of the chosen device */
-    uint64_t beside;        /* of the budget, what others have of it: host_memory is without that */
+    uint64_t beside;        /* of the budget, what others have: host_memory is without that */
+    uint64_t whole;         /* all of the budget; 0: host_memory */
     bool host_memory_given, device_memory_given; /* by the user: messages then name the flag */
     uint64_t shm_free;                           /* room for the arena in /dev/shm; UINT64_MAX: no matter */
     uint64_t text_bytes;                         /* what tokenizer and templates take in the coordinator; 0: a guess */
@@ -75,6 +76,9 @@ int plan_settings_from_options(struct plan_settings *s, const struct options *o,
 
 /* The GPU cannot be used after all: the processor computes, with what memory it would have had alone. */
 void plan_settings_to_processor(struct plan_settings *s);
+
+/* Leaves so much of the budget to others. */
+void plan_settings_leave(struct plan_settings *s, uint64_t bytes);
 
 /* The guesses that the options allow, for who generates text; without it there are none. */
 void plan_settings_speculate(struct plan_settings *s, const struct options *o);
