@@ -8,6 +8,7 @@
 #include "coordinator/cli/help.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/engine/interrupt.h"
+#include "coordinator/hosts/held.h"
 #include "coordinator/source/source.h"
 #include "coordinator/view/terminal.h"
 #include "proto/base/log.h"
@@ -25,8 +26,8 @@ static command_fn *const commands[COMMANDS] = {
     [COMMAND_DOCTOR] = command_doctor,     [COMMAND_VERIFY] = command_verify,
     [COMMAND_TRACE] = command_trace,       [COMMAND_COMPLETION] = command_completion,
     [COMMAND_PACK] = command_pack,         [COMMAND_UNPACK] = command_unpack,
-    [COMMAND_HELP] = command_help,         [COMMAND_SERVE] = command_serve,
-    [COMMAND_BATCH] = command_batch,
+    [COMMAND_SHARE] = command_share,       [COMMAND_HELP] = command_help,
+    [COMMAND_SERVE] = command_serve,       [COMMAND_BATCH] = command_batch,
 };
 
 static void setup_log(const struct options *o)
@@ -60,6 +61,25 @@ static int manual(void)
     return 0;
 }
 
+/* A folder of one machine's share (coordinator/hosts/held.h) has holes where the rest would be: only who runs over several
+ * machines, or reads no weights, may open it. */
+static int refuse_share(const struct options *o, struct error *e)
+{
+    const uint32_t never = COMMAND_BIT(COMMAND_PROFILE) | COMMAND_BIT(COMMAND_VERIFY) | COMMAND_BIT(COMMAND_PACK) |
+                           COMMAND_BIT(COMMAND_UNPACK) | COMMAND_BIT(COMMAND_SHARE),
+                   over = COMMAND_BIT(COMMAND_CHAT) | COMMAND_BIT(COMMAND_RUN) | COMMAND_BIT(COMMAND_SERVE) |
+                          COMMAND_BIT(COMMAND_BATCH) | COMMAND_BIT(COMMAND_LOGITS);
+    uint32_t command = COMMAND_BIT(o->command);
+
+    if (!(command & never) && (!(command & over) || o->hosts)) return 0;
+    if (!held_is_share(o->model)) return 0;
+    return error_set(
+        e, EINVAL,
+        "%s: holds one machine's share of a model (`sluice share`): run it with the --hosts that it was made "
+        "for, or take the whole model",
+        o->model);
+}
+
 /* Commands of a model are given its source. What is wrong with a folder is a finding of doctor's own. */
 static int run(struct options *o, struct error *e)
 {
@@ -72,7 +92,8 @@ static int run(struct options *o, struct error *e)
             log_info("%s: the model is taken from %s", o->model, source_path(source));
         o->model = source_path(source);
         o->source = source;
-        if (o->pre) rc = source_set_split(source, o->pre, e);
+        rc = refuse_share(o, e);
+        if (!rc && o->pre) rc = source_set_split(source, o->pre, e);
     }
     if (!rc || !source) rc = commands[o->command](o, e);
     o->source = NULL;

@@ -146,6 +146,62 @@ static void test_files(void **state)
     need_mpi();
 }
 
+/* ---- shares ---- */
+
+static void share(const char *hosts, const char *node, const char *to)
+{
+    const char *const arg[] = {"share", DEMO, "--node", node, "--to", to, NULL};
+    struct process_result r = run(arg, hosts, 0);
+
+    process_result_free(&r);
+}
+
+static void write_hosts(const char *folder, const char *name, const char *second)
+{
+    char text[1024];
+
+    snprintf(text, sizeof text, "localhost share=1\nlocalhost share=1 model=%s\n", second);
+    scratch_write(folder, name, text);
+}
+
+/* Each machine has its own part only, and neither is a model. */
+static void test_shares(void **state)
+{
+    char *folder = scratch_make(), *first = scratch_make(), *second = scratch_make(), hosts[256], wrong[256];
+    const char *const arg[] = {"run", first, "-n", "12", "--ignore-eos", "-p", "Once", "--temperature", "0", NULL};
+    const char *const whole[] = {"run", DEMO, "-n", "12", "--ignore-eos", "-p", "Once", "--temperature", "0", NULL};
+    struct process_result one = run(whole, NULL, 0), many;
+    struct stat a, b, all;
+
+    (void)state;
+    write_hosts(folder, "hosts", second);
+    write_hosts(folder, "wrong", first);
+    snprintf(hosts, sizeof hosts, "@%s", scratch_path(folder, "hosts"));
+    snprintf(wrong, sizeof wrong, "@%s", scratch_path(folder, "wrong"));
+    share(hosts, "0", first);
+    share(hosts, "1", second);
+    assert_int_equal(stat(DEMO "/model.safetensors", &all), 0);
+    assert_int_equal(stat(scratch_path(first, "model.safetensors"), &a), 0);
+    assert_int_equal(stat(scratch_path(second, "model.safetensors"), &b), 0);
+    assert_true(a.st_size == all.st_size && b.st_size == all.st_size);
+    assert_true(a.st_blocks < all.st_blocks && b.st_blocks < all.st_blocks);
+    many = run(arg, NULL, 1);
+    assert_non_null(strstr(many.err, "one machine's share"));
+    process_result_free(&many);
+    if (!refused) {
+        many = run(arg, hosts, 0);
+        assert_string_equal(many.out, one.out);
+        process_result_free(&many);
+        many = run(arg, wrong, 1);
+        assert_non_null(strstr(many.err, "holds another share"));
+        process_result_free(&many);
+    }
+    process_result_free(&one);
+    scratch_remove(first);
+    scratch_remove(second);
+    scratch_remove(folder);
+}
+
 static void test_no_mpirun(void **state)
 {
     static const char *const arg[] = {STORY, "-p", "x", NULL};
@@ -165,8 +221,8 @@ static void test_no_mpirun(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),  cmocka_unit_test(test_many),      cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_files), cmocka_unit_test(test_no_mpirun),
+        cmocka_unit_test(test_text),  cmocka_unit_test(test_many),   cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_files), cmocka_unit_test(test_shares), cmocka_unit_test(test_no_mpirun),
     };
 
     refused = machines_refused();

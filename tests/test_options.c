@@ -335,7 +335,8 @@ static const char *a_value(const struct option_flag *f)
 /* The command with one more flag; written as --flag value, --flag=value or -f value. */
 static int parse_with(enum option_command c, const struct option_flag *f, int way)
 {
-    const char *word[ARGS_MAX];
+    const struct option_flag *own = option_by_name(c, f->name, strlen(f->name));
+    const char *word[ARGS_MAX], *value = a_value(own);
     char text[128];
     size_t n = 0;
 
@@ -344,9 +345,9 @@ static int parse_with(enum option_command c, const struct option_flag *f, int wa
         snprintf(text, sizeof text, "-%c", f->letter);
     else
         snprintf(text, sizeof text, "--%s%s%s", f->name, way == 1 && f->argument ? "=" : "",
-                 way == 1 && f->argument ? a_value(f) : "");
+                 way == 1 && f->argument ? value : "");
     word[n++] = text;
-    if (way != 1 && f->argument) word[n++] = a_value(f);
+    if (way != 1 && f->argument) word[n++] = value;
     if (c == COMMAND_RUN && !strcmp(f->name, "parallel")) word[n++] = "--prompts=f"; /* of use with it alone */
     if (option_applies(f, c) && !strcmp(f->name, "draft-memory")) word[n++] = "--draft=m";
     word[n] = NULL;
@@ -386,7 +387,7 @@ static void same_names_agree(void **state)
             bool same_name = !strcmp(a->name, b->name);
             if (same_name) {
                 assert_int_equal(a->letter, b->letter);
-                assert_int_equal(a->kind, b->kind);
+                if (strcmp(a->name, "to")) assert_int_equal(a->kind, b->kind); /* pack --to q4, share --to DIR */
                 assert_true((a->commands & b->commands) == 0);
             } else if (a->letter && a->letter == b->letter) {
                 fail_msg("-%c is both --%s and --%s", a->letter, a->name, b->name);

@@ -1,11 +1,13 @@
 #include "coordinator/batch/machines.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/hosts/dealt.h"
 #include "coordinator/hosts/share.h"
+#include "coordinator/hosts/held.h"
 #include "coordinator/remote/remote.h"
 #include "coordinator/plan/calibrate.h"
 #include "proto/base/log.h"
@@ -104,9 +106,39 @@ bool machines_alone(const struct machines *m)
     return !m->share;
 }
 
+int machines_plan(const struct machines *m, uint32_t k, struct plan_shm **out, const struct plan_settings *settings,
+                  struct error *e)
+{
+    struct plan_shm *program = NULL;
+    uint64_t bytes;
+    uint32_t rank = 0;
+    int rc;
+
+    if (!(m->dealt.node[0].share > 0))
+        return error_set(e, EINVAL,
+                         "--hosts: who has which layers must not change with measured speeds once files are cut by it: "
+                         "--hosts @FILE with share=X on each line (`sluice plan --hosts` tells what would be good)");
+    if (k >= m->dealt.hosts.count)
+        return error_set(e, EINVAL, "--node %u: --hosts names %u machines, the first is 0", k, m->dealt.hosts.count);
+    while (rank < m->ranks && m->of[rank] != k) rank++;
+    if (rank == m->ranks) return error_set(e, EINVAL, "--node %u: %s has no layer", k, m->dealt.hosts.host[k].name);
+    rc = share_make(&program, m->whole, m->owner, rank, e);
+    if (!rc) rc = plan_build(out, &bytes, program, settings, e);
+    free(program);
+    return rc;
+}
+
 double machines_seconds_per_token(const struct machines *m)
 {
     return m->dealt.deal.cyclic;
+}
+
+static int check_here(const struct machines *m, const struct plan_shm *plan, struct error *e)
+{
+    char folder[PATH_MAX];
+    int rc = remote_folder(folder, sizeof folder, m->options->model, e);
+
+    return rc ? rc : held_check(plan, folder, e);
 }
 
 int machines_start(struct machines *m, const struct engine_peers **peers, const struct plan_shm *plan,
@@ -125,7 +157,7 @@ int machines_start(struct machines *m, const struct engine_peers **peers, const 
     int rc;
 
     *peers = NULL;
-    if (machines_alone(m)) return 0;
+    if ((rc = check_here(m, plan, e)) || machines_alone(m)) return rc;
     for (uint32_t k = 0; k < m->ranks; k++) {
         const struct host *x = &m->dealt.hosts.host[m->of[k]];
 

@@ -19,6 +19,10 @@ void machines_close(struct machines *m);
 /* This machine's program: its share, or the whole where no other machine would make a token faster. */
 const struct plan_shm *machines_program(const struct machines *m);
 bool machines_alone(const struct machines *m);
+/* The plan of the share of the machine that was named as number k, the caller's. -EINVAL: there is none of that number, or it has
+ * nothing, or shares were not given, so that speeds, which change, would deal them. */
+int machines_plan(const struct machines *m, uint32_t k, struct plan_shm **out, const struct plan_settings *settings,
+                  struct error *e);
 double machines_seconds_per_token(const struct machines *m);
 /* *peers: for the engine; NULL where this machine is alone. plan: of this machine's share, which must stay; settings: that it was
  * planned with. */

@@ -16,6 +16,7 @@ int command_detokenize(const struct options *o, struct error *e);
 int command_template(const struct options *o, struct error *e);
 int command_pack(const struct options *o, struct error *e);
 int command_unpack(const struct options *o, struct error *e);
+int command_share(const struct options *o, struct error *e);
 int command_verify(const struct options *o, struct error *e);
 int command_doctor(const struct options *o, struct error *e);
 int command_trace(const struct options *o, struct error *e);

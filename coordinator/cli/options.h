@@ -28,6 +28,7 @@ enum option_command {
     COMMAND_VERIFY,
     COMMAND_PACK,
     COMMAND_UNPACK,
+    COMMAND_SHARE,
     COMMAND_DOCTOR,
     COMMAND_TRACE,
     COMMAND_COMPLETION,
@@ -96,6 +97,7 @@ struct options {
     int backend;           /* BACKEND_AUTO, BACKEND_CPU, BACKEND_CUDA */
     int device;            /* index of the GPU, from 0 */
     enum option_mps mps;
+    int node;          /* share: number of the machine among those; -1: not given */
     const char *hosts; /* machines to deal the layers over, or NULL: coordinator/hosts/hosts.h */
     int threads;       /* compute threads of the cpu backend */
     enum form kv_form;
@@ -126,7 +128,8 @@ struct options {
     enum option_pack pack_to;
     double speedup;       /* pack --to auto */
     uint64_t shard_bytes; /* pack: of a GGUF file, at most; 0: one file */
-    const char *out;      /* logits: the numbers; verify: the manifest; batch: the results; pack, unpack: the folder */
+    const char
+        *out; /* logits: the numbers; verify: the manifest; batch: the results; pack, unpack, share: the folder */
     const char *trace;    /* file of the trace to write; of the command trace: the one to read */
     const char *svg;      /* trace: the drawing */
     const char *baseline; /* verify: a manifest written before */

@@ -46,6 +46,7 @@ const struct options option_defaults = {
     .drain = 30,
     .heartbeat = 10,
     .speedup = 3,
+    .node = -1,
 };
 
 const char *const option_group_titles[GROUPS] = {
@@ -180,6 +181,15 @@ const struct option_command_info option_commands[COMMANDS] = {
          {{"MODEL", AT(model), false, "a folder that `sluice pack` has made"},
           {"OUT", AT(out), false, "the folder to make"}},
          0},
+    [COMMAND_SHARE] =
+        {"share",
+         "one machine's part of a model, for a run over several",
+         "Writes sparse files of the same names and sizes that hold what one machine reads of them: its layers, "
+         "and for the first machine the embedding, the head and what opens the model. --hosts @FILE gives "
+         "each machine's share=; `sluice run --hosts` with the same file finds all that it needs there. Such a "
+         "folder is no model by itself, and is refused as one.",
+         {MODEL},
+         0},
     [COMMAND_DOCTOR] = {"doctor",
                         "look at the machine: what is wrong, and how to mend it",
                         "Disk, memory, limits, CPU and GPU. With MODEL also the file system that it lies on.",
@@ -313,12 +323,15 @@ const struct option_flag option_flags[] = {
      "same"},
     {"draft", 0, KIND_FILE, GROUP_COMPUTE, SAMPLES | BIT(PLAN), AT(draft), 0, 0, 0, "MODEL", NULL,
      "a small model with the same tokens, a folder or a GGUF file, that guesses too; it stays in memory"},
-    {"hosts", 0, KIND_TEXT, GROUP_COMPUTE, TALKS | BIT(SERVE) | BIT(BATCH) | BIT(LOGITS) | BIT(PLAN), AT(hosts), 0, 0,
-     0, "LIST", NULL,
+    {"hosts", 0, KIND_TEXT, GROUP_COMPUTE, TALKS | BIT(SERVE) | BIT(BATCH) | BIT(LOGITS) | BIT(PLAN) | BIT(SHARE),
+     AT(hosts), 0, 0, 0, "LIST", NULL,
      "deal the layers over these machines, this one first, as a,b,c, each like this one, or @FILE of lines \"NAME "
      "disk=2G "
      "memory=12G compute=34G model=/PATH\"; each needs sluice and the model's files in the same place; MPI starts it "
      "all"},
+    {"node", 0, KIND_INT, GROUP_COMPUTE, BIT(SHARE), AT(node), 0, 0, 63, "N", NULL,
+     "which of the machines of --hosts; the first is 0"},
+    {"to", 0, KIND_FILE, GROUP_OUTPUT, BIT(SHARE), AT(out), 0, 0, 0, "DIR", NULL, "the folder to make"},
     {"to", 0, KIND_CHOICE, GROUP_COMPUTE, BIT(PACK), AT(pack_to), 0, PACK_LOSSLESS, 0,
      "lossless|q8|q6|q5|q4|bf16|f16|f32|auto", "lossless",
      "what to pack into: all bits in fewer bytes, or a GGUF file of types of so many bits (Q8_0, Q6_K, Q5_K_M, "

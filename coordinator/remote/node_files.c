@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "coordinator/hosts/held.h"
 #include "proto/base/checksum.h"
 #include "proto/base/file.h"
 
@@ -92,7 +93,8 @@ int node_files_take(struct plan_shm *plan, const char *folder, struct error *e)
         if (!wrong) code = why.code;
         if (wrong++ < NAMED_MOST) snprintf(text + n, sizeof text - n, "%s%.250s", n ? "; " : "", why.text);
     }
-    if (rc || !wrong) return rc;
+    if (rc) return rc;
+    if (!wrong) return held_check(plan, ".", e);
     if (wrong <= NAMED_MOST) return error_set(e, code, "%.200s: %.800s", folder, text);
     return error_set(e, code, "%.200s: %.700s; and %" PRIu64 " more files", folder, text, wrong - NAMED_MOST);
 }

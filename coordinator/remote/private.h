@@ -30,5 +30,3 @@ struct remote {
 /* plan.c: the share of this rank as it goes over the wire, the caller's: struct frame_plan and what follows it. */
 int remote_plan(void **out, uint64_t *bytes, const struct remote *p, uint32_t rank, const struct frame_hello *h,
                 struct error *e);
-/* The folder that a model lies in, absolute. */
-int remote_folder(char *to, size_t room, const char *model, struct error *e);

@@ -6,6 +6,7 @@
  * planned size and header, and attached its stages. One that is silent for REMOTE_SILENT_NS has failed, and the epoch with it. */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "coordinator/engine/engine.h"
 #include "coordinator/plan/plan.h"
@@ -37,5 +38,7 @@ struct remote_config {
 int remote_open(struct remote **out, const struct remote_config *c, struct error *e);
 void remote_close(struct remote *p); /* after the engine */
 const struct engine_peers *remote_engine(const struct remote *p);
+/* The folder that a model lies in, absolute. */
+int remote_folder(char *to, size_t room, const char *model, struct error *e);
 /* Bytes that the other machines have read, in all epochs. */
 uint64_t remote_read_bytes(const struct remote *p);
