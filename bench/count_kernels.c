@@ -102,8 +102,8 @@ int main(int argc, char **argv)
         unpack(argv[1], times);
     } else {
         uint32_t form = 0;
-        while (form < FORM_WEIGHTS && strcmp(form_info(form)->name, argv[2])) form++;
-        if (form == FORM_WEIGHTS || tokens < 1 || tokens > 512) die("no such form, or 1 to 512 tokens");
+        while (form < FORMS && (!form_can_be(form, FORM_WEIGHT) || strcmp(form_name(form), argv[2]))) form++;
+        if (form == FORMS || tokens < 1 || tokens > 512) die("no such form, or 1 to 512 tokens");
         multiply(argv[1], form, tokens, times);
     }
     printf("%u\n", ROWS * COLS);
