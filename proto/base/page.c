@@ -3,13 +3,15 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#define LARGE_USUAL (UINT64_C(2) << 20)
-#define LARGE_MOST  (UINT64_C(32) << 20)
-#define UNKNOWN     UINT64_MAX
+#define LARGE_MOST (UINT64_C(32) << 20)
+#define UNKNOWN    UINT64_MAX
 
+/* A large page is what one table of pages covers, whose entries have 8 bytes: a size that is none is another system's (qemu shows
+ * that of the machine that it runs on). */
 uint64_t page_large_at(const char *root)
 {
-    unsigned long long bytes = page_bytes() == 4096 ? LARGE_USUAL : 0; /* where it is not told */
+    const uint64_t table = page_bytes() * page_bytes() / 8;
+    unsigned long long bytes = page_bytes() == 4096 ? table : 0; /* where it is not told */
     char path[1024];
     FILE *f = NULL;
 
@@ -19,7 +21,7 @@ uint64_t page_large_at(const char *root)
         if (fscanf(f, "%llu", &bytes) != 1) bytes = 0;
         fclose(f);
     }
-    return bytes > page_bytes() && bytes <= LARGE_MOST && !(bytes & (bytes - 1)) ? bytes : 0;
+    return bytes == table && table <= LARGE_MOST ? table : 0;
 }
 
 uint64_t page_large_bytes(void)
