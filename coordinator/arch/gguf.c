@@ -255,10 +255,10 @@ static void sizes(struct gguf_values *v)
     uint64_t blocks = gguf_value_needed(v, "block_count"), more = 0, vocab = embed ? embed->dims[1] : 0;
 
     gguf_value_int(v, "nextn_predict_layers", &more);
+    if ((!blocks || blocks > LAYERS_MOST) && !v->e->code)
+        gguf_refuse(v, "block_count", "%" PRIu64 " is out of range, 1 to %u are possible", blocks, LAYERS_MOST);
     if (more >= blocks && !v->e->code)
         gguf_refuse(v, "nextn_predict_layers", "%" PRIu64 " of %" PRIu64 " layers", more, blocks);
-    if (blocks > LAYERS_MOST && !v->e->code)
-        gguf_refuse(v, "block_count", "%" PRIu64 " is out of range, %u are possible", blocks, LAYERS_MOST);
     if (v->e->code) return;
     v->layers = blocks - more;
     v->hidden = gguf_value_needed(v, "embedding_length");
