@@ -263,6 +263,12 @@ PACK_KILLS ?= 100
 test-pack-kill: ## kill -9 of pack and unpack at random moments, resumed: the same bytes: PACK_KILLS=100
 	@$(AGAIN) CUDA=no all $(B)/tests/test_pack
 	@SLUICE_BUILD=$(abspath $(B)) $(B)/tests/test_pack killed_and_continued $$(( ($(PACK_KILLS) + 2) / 3 ))
+UNITS ?= 1000000
+.PHONY: test-units
+test-units: ## UNITS=1000000 packed units of any size and kind come back bit for bit, and as many damaged ones stay within their bytes
+	@$(AGAIN) CUDA=no $(B)/tests/test_unit
+	@$(B)/tests/test_unit odd_sizes $(UNITS)
+	@$(B)/tests/test_unit damage_stays_inside $(UNITS)
 .PHONY: test-pack-all
 test-pack-all: ## every reference model packed, verified, run and unpacked: the same sums, files and logits (minutes)
 	@$(AGAIN) CUDA=no all $(B)/tests/test_pack_models

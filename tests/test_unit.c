@@ -1,5 +1,8 @@
 /* Units: every weight comes back with its bits, from every variant of the decoder, out of every encoder's same bytes; sizes are
- * what was promised; what is damaged is refused or decodes to something, but never reaches beyond its bytes. */
+ * what was promised; what is damaged is refused or decodes to something, but never reaches beyond its bytes.
+ *
+ *   build/tests/test_unit odd_sizes N             so many units of any size and kind (make test-units)
+ *   build/tests/test_unit damage_stays_inside N   so many damaged ones */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -126,12 +129,14 @@ static void all_exponents(void **state)
     }
 }
 
+static unsigned wanted; /* units; 0: as many as take a second */
+
 static void odd_sizes(void **state)
 {
     uint64_t x = 12345;
 
     (void)state;
-    for (unsigned i = 0; i < 3000; i++) {
+    for (unsigned i = 0; i < (wanted ? wanted : 3000); i++) {
         struct sample s;
         uint32_t rows, cols;
 
@@ -197,7 +202,7 @@ static void damage_stays_inside(void **state)
     uint64_t x = 99;
 
     (void)state;
-    for (unsigned round = 0; round < 400; round++) {
+    for (unsigned round = 0; round < (wanted ? wanted : 400); round++) {
         struct sample s = encoded(1 + round % 20, 700, round % 5 ? WEIGHTS_GAUSSIAN : WEIGHTS_ODD, round);
         uint64_t groups = ((uint64_t)s.rows * s.cols + UNIT_GROUP - 1) / UNIT_GROUP;
         uint8_t *alone = malloc(s.bytes), *first = malloc(groups * 2 * UNIT_GROUP);
@@ -245,5 +250,6 @@ int main(int argc, char **argv)
     };
 
     if (argc > 1) cmocka_set_test_filter(argv[1]);
+    if (argc > 2) wanted = (unsigned)atoi(argv[2]);
     return cmocka_run_group_tests_name("unit", tests, NULL, NULL);
 }

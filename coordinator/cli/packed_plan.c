@@ -43,12 +43,13 @@ static void print_advice(const struct packed_plan *x, const struct plan_summary 
 {
     double share = x->summary.predicted_seconds_per_token / s->predicted_seconds_per_token;
 
-    if (share <= PAYS && !strcmp(s->bottleneck, "disk"))
+    bool disk = !strcmp(s->bottleneck, "disk");
+
+    if (share <= PAYS && disk)
         printf("`sluice pack` would make a token %.2f times as fast.\n", 1 / share);
     else
-        printf("Packing would not pay here: %s\n", strcmp(x->summary.bottleneck, "memory")
-                                                       ? "the disk is not what a token waits for."
-                                                       : "unpacking would take longer than reading does.");
+        printf("Packing would not pay here: %s\n",
+               disk ? "unpacking would take longer than reading does." : "the disk is not what a token waits for.");
 }
 
 void packed_plan_print(const struct packed_plan *x, const struct plan_summary *s, const struct form_plans *f)
