@@ -157,7 +157,7 @@ int machines_start(struct machines *m, const struct engine_peers **peers, const 
     int rc;
 
     *peers = NULL;
-    if ((rc = check_here(m, plan, e)) || machines_alone(m)) return rc;
+    if ((rc = remote_possible(e)) || (rc = check_here(m, plan, e)) || machines_alone(m)) return rc;
     for (uint32_t k = 0; k < m->ranks; k++) {
         const struct host *x = &m->dealt.hosts.host[m->of[k]];
 

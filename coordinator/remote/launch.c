@@ -24,7 +24,7 @@ struct kind {
     const char *program[4];
     const char *package;
     const char *before[20]; /* arguments for all ranks */
-    const char *host;
+    const char *host;       /* before each rank's; NULL: it takes one list of all, a place a rank */
 };
 
 /* Nothing binds: on a machine of few processors the threads of all stages would get one. Nothing in shared memory: a job that
@@ -41,8 +41,7 @@ static const struct kind kinds[] = {
     {.name = "mpich",
      .program = {"mpiexec.hydra", "mpiexec.mpich", "mpiexec"},
      .package = "mpich",
-     .before = {"-bind-to", "none"},
-     .host = "-host"},
+     .before = {"-bind-to", "none"}},
 };
 
 /* ---- what is there ---- */
@@ -125,21 +124,35 @@ int launch_possible(struct error *e)
 
 /* ---- starting ---- */
 
-static char **arguments(const struct kind *k, const char *program, const char *link, const char *name,
-                        const char *const *host, uint32_t ranks, const char *level, const char *number)
+/* "a:1,b:1" */
+static char *list_of(const char *const *host, uint32_t ranks)
 {
-    char **argv = calloc(sizeof k->before / sizeof *k->before + (size_t)ranks * ARGUMENTS + 2, sizeof *argv);
+    size_t room = 1, n = 0;
+    char *list;
+
+    for (uint32_t r = 0; r < ranks; r++) room += strlen(host[r]) + 3;
+    list = malloc(room);
+    if (!list) return NULL;
+    for (uint32_t r = 0; r < ranks; r++) n += (size_t)snprintf(list + n, room - n, "%s%s:1", r ? "," : "", host[r]);
+    return list;
+}
+
+static char **arguments(const struct kind *k, const char *program, const char *link, const char *name,
+                        const char *const *host, const char *list, uint32_t ranks, const char *level,
+                        const char *number)
+{
+    char **argv = calloc(sizeof k->before / sizeof *k->before + (size_t)ranks * ARGUMENTS + 4, sizeof *argv);
     size_t n = 0;
 
     if (!argv) return NULL;
     argv[n++] = (char *)program;
     for (size_t i = 0; i < sizeof k->before / sizeof *k->before && k->before[i]; i++) argv[n++] = (char *)k->before[i];
+    if (!k->host) argv[n++] = (char *)"-hosts", argv[n++] = (char *)list;
     for (uint32_t r = 0; r < ranks; r++) {
         if (r) argv[n++] = (char *)":";
         argv[n++] = (char *)"-n";
         argv[n++] = (char *)"1";
-        argv[n++] = (char *)k->host;
-        argv[n++] = (char *)host[r];
+        if (k->host) argv[n++] = (char *)k->host, argv[n++] = (char *)host[r];
         argv[n++] = (char *)link;
         argv[n++] = (char *)(r ? "--node" : "--coordinator");
         argv[n++] = (char *)(r ? level : name);
@@ -192,7 +205,7 @@ static int start(struct launch *l, char **argv, struct error *e)
 int launch_start(struct launch *l, const char *name, const char *const *host, uint32_t ranks, int log_level,
                  struct error *e)
 {
-    char link[2 * PATH_MAX], program[2 * PATH_MAX], level[12], number[12], **argv;
+    char link[2 * PATH_MAX], program[2 * PATH_MAX], level[12], number[12], *list, **argv;
     const struct kind *k;
     int rc;
 
@@ -201,10 +214,11 @@ int launch_start(struct launch *l, const char *name, const char *const *host, ui
     if ((rc = find_all(link, program, sizeof link, &k, e))) return rc;
     snprintf(level, sizeof level, "%d", log_level);
     snprintf(number, sizeof number, "%u", ranks);
-    argv = arguments(k, program, link, name, host, ranks, level, number);
-    if (!argv) return error_set(e, ENOMEM, "out of memory");
-    rc = start(l, argv, e);
+    list = list_of(host, ranks);
+    argv = list ? arguments(k, program, link, name, host, list, ranks, level, number) : NULL;
+    rc = argv ? start(l, argv, e) : error_set(e, ENOMEM, "out of memory");
     free(argv);
+    free(list);
     return rc;
 }
 

@@ -342,6 +342,11 @@ static int copy_config(struct remote *p, const struct remote_config *c)
     return 0;
 }
 
+int remote_possible(struct error *e)
+{
+    return launch_possible(e);
+}
+
 int remote_open(struct remote **out, const struct remote_config *c, struct error *e)
 {
     struct remote *p;

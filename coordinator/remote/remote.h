@@ -34,6 +34,8 @@ struct remote_config {
     const char *model;                    /* the folder or file here */
 };
 
+/* 0; -ENOENT, -EPERM: there is no MPI here, and what to do. */
+int remote_possible(struct error *e);
 /* Copies what it is given but whole and first, which must outlive it. -ENOENT: no MPI here. */
 int remote_open(struct remote **out, const struct remote_config *c, struct error *e);
 void remote_close(struct remote *p); /* after the engine */
