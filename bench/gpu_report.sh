@@ -217,24 +217,25 @@ title "Kills and leftovers"
 left= left_why=$no_card
 processes() { pgrep -f "^$programs/sluice(-reader|-transfer-cuda|-compute-cuda| )" | tr '\n' ' '; }
 if [ -z "$no_card" ] && [ -n "$demo" ]; then
-    left=0
+    left=0 many=400
+    [ -z "$emulated" ] || many=10
     before=$(ls -d "${TMPDIR:-/tmp}"/sluice-mps-* 2>/dev/null | wc -l) names=$(ls /dev/shm | grep -c sluice)
     for how in "KILL self" "KILL compute" "KILL transfer" "INT self" "TERM self"; do
         set -- $how
-        "$sluice" run "$demo" -p "Once" -n 400 --ignore-eos --backend cuda --device "$device" --quiet >"$scratch/kill.out" 2>"$scratch/kill.err" </dev/null &
+        "$sluice" run "$demo" -p "Once" -n "$many" --ignore-eos --backend cuda --device "$device" --quiet >"$scratch/kill.out" 2>"$scratch/kill.err" </dev/null &
         pid=$!
         for ((i = 0; i < 100; i++)); do [ -s "$scratch/kill.out" ] && break; sleep 0.1; done
         target=$pid
         [ "$2" = self ] || target=$(pgrep -P $pid -f "sluice-$2" | head -1)
         [ -z "$target" ] || kill -"$1" "$target"
-        for ((i = 0; i < 600; i++)); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
+        for ((lasted = 0; lasted < 600; lasted++)); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
         kill -KILL $pid 2>/dev/null
         wait $pid 2>/dev/null
         ended=$?
         for ((i = 0; i < 150; i++)); do [ -z "$(processes)" ] && break; sleep 0.1; done
         rest=$(processes)
         left=$((left + $(echo "$rest" | wc -w)))
-        note "- $how: exit status $ended after $((i / 10)) s, left: ${rest:-nothing}"
+        note "- $how: exit status $ended, $((lasted / 10)) s after it, left: ${rest:-nothing}"
     done
     left=$((left + $(ls -d "${TMPDIR:-/tmp}"/sluice-mps-* 2>/dev/null | wc -l) - before + $(ls /dev/shm | grep -c sluice) - names))
 fi

@@ -24,7 +24,7 @@ static struct process_result report(const char *flag, const char *value)
                          process_build(),       flag,      value,   NULL};
 
     snprintf(out, sizeof out, "%s", scratch_path(folder, "report.md"));
-    return process_run("/bin/bash", arg, NULL, 0, 60);
+    return process_run("/bin/bash", arg, NULL, 0, 120);
 }
 
 static void nothing_is_claimed_without_a_card(void **state)
@@ -54,6 +54,33 @@ static void nothing_is_claimed_without_a_card(void **state)
     assert_non_null(strstr(strstr(text, "## Claims"), "| not measured |"));
     free(text);
     process_result_free(&r);
+}
+
+/* What make gpu-bundle packs finds its libraries and models by itself, wherever it is unpacked. */
+static void a_bundle_runs_where_it_is_unpacked(void **state)
+{
+    char archive[256], unpack[600];
+    struct process_result r;
+
+    (void)state;
+    snprintf(archive, sizeof archive, "%s", scratch_path(folder, "bundle.tar.gz"));
+    r = process_run("/bin/bash", (const char *const[]){"bench/gpu_bundle.sh", process_build(), archive, NULL}, NULL, 0,
+                    120);
+    if (r.status) fail_msg("exit %d: %s%s", r.status, r.out, r.err);
+    process_result_free(&r);
+    snprintf(unpack, sizeof unpack,
+             "cd '%s' && tar xzf bundle.tar.gz && rm bundle.tar.gz && cd / && '%s/sluice-gpu/sluice' run "
+             "'%s/sluice-gpu/tests/data/demo-model' -p Once -n 3 --temperature 0 --backend cpu",
+             folder, folder, folder);
+    r = process_run("/bin/sh", (const char *const[]){"-c", unpack, NULL}, NULL, 0, 120);
+    if (r.status || !r.out_bytes) fail_msg("exit %d: %s", r.status, r.err);
+    process_result_free(&r);
+    snprintf(unpack, sizeof unpack, "'%s/sluice-gpu/gpu_report.sh' --quick --out '%s/report.md'", folder, folder);
+    r = process_run("/bin/bash", (const char *const[]){"-c", unpack, NULL}, NULL, 0, 120);
+    if (!strstr(r.out, "| claim |")) fail_msg("exit %d: %s%s", r.status, r.out, r.err);
+    process_result_free(&r);
+    snprintf(unpack, sizeof unpack, "rm -rf '%s/sluice-gpu'", folder);
+    assert_int_equal(system(unpack), 0);
 }
 
 static void flags_are_looked_at(void **state)
@@ -90,6 +117,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_is_claimed_without_a_card),
+                                       cmocka_unit_test(a_bundle_runs_where_it_is_unpacked),
                                        cmocka_unit_test(flags_are_looked_at)};
 
     return cmocka_run_group_tests(tests, setup, teardown);

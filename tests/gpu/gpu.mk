@@ -51,7 +51,7 @@ $(EMU)/gpu_bench: $(EMU)/obj/bench/gpu_bench.c.o $(call EMULATED_CUDA,compute) $
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ $(LIBS_compute) $(LIBS_proto)
 DEVICE_TESTS := $(patsubst tests/gpu/emulated/%.c,$(EMU)/tests/%,$(sort $(wildcard tests/gpu/emulated/test_device_*.c)))
 $(EMU)/tests/test_goldens $(DEVICE_TESTS): | $(EMU_LINKS)
-$(EMU)/sluice $(EMU)/sluice-reader $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
+$(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-transfer-cpu $(EMU)/sluice-compute-cpu $(EMU)/tests/test_goldens: $(EMU)/%: $(B)/%
 	@mkdir -p $(@D)
 	cp $< $@
 $(B)/tests/pretend.so: tests/gpu/emulated/pretend.c
@@ -67,7 +67,7 @@ $(EMU)/tests/test_device_%: $(EMU)/obj/tests/gpu/emulated/test_device_%.c.o $(EM
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(TESTLIBS) -Wl,--end-group \
 	    -lcmocka $(LIBS_coordinator) $(LIBS_reader) $(LIBS_verify) $(LIBS_proto)
-EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens $(DEVICE_TESTS) \
+EMULATED_ALL := $(EMU)/sluice $(EMU)/sluice-reader $(EMU)/sluice-transfer-cpu $(EMU)/sluice-compute-cpu $(EMU)/sluice-compute-cuda $(EMU)/sluice-transfer-cuda $(B)/tests/pretend.so $(EMU)/tests/test_goldens $(DEVICE_TESTS) \
                 $(patsubst %,$(EMU)/tests/%,$(GPU_TESTS)) $(EMU)/gpu_bench
 
 .PHONY: test-gpu test-emulated emulated-programs gpu-programs
