@@ -71,6 +71,29 @@ static void what_followed_is_found(void **state)
     history_close(h);
 }
 
+/* After a token that was changed in a copy, the copy goes on: also where that token was never met, or always elsewhere. */
+static void a_copy_goes_on_after_a_change(void **state)
+{
+    uint32_t text[108];
+    struct history *h;
+    struct guess_root r;
+    struct error e;
+
+    (void)state;
+    assert_int_equal(history_open(&h, 100, &e), 0);
+    for (uint32_t i = 0; i < 108; i++) text[i] = i < 60 ? i : i < 100 ? i - 60 : i - 61;
+    r = root(text, 100, 1);
+    history_meet(h, &r);
+    text[100] = 900; /* in the place of 40 */
+    assert_true(p_of(history_ngrams(h), text + 101, 101, 41) > 0.3);
+    text[100] = 3;
+    assert_true(p_of(history_ngrams(h), text + 101, 101, 41) > 0.1);
+    assert_true(p_of(history_ngrams(h), text + 101, 101, 4) > 0.1); /* what always follows it */
+    text[97] = 901;                                                 /* too few tokens before it are as they were */
+    assert_true(p_of(history_ngrams(h), text + 101, 101, 41) == 0);
+    history_close(h);
+}
+
 /* Texts that grow side by side, one token of each in turn, are texts nonetheless; one that begins as another did shares it. */
 static void texts_side_by_side(void **state)
 {
@@ -400,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_followed_is_found),
+        cmocka_unit_test(a_copy_goes_on_after_a_change),
         cmocka_unit_test(texts_side_by_side),
         cmocka_unit_test(the_older_half_is_forgotten),
         cmocka_unit_test(probabilities_are_right_on_average),

@@ -4,7 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint8_t orders[NGRAM_ORDERS] = {1, 2, 3, 4, 6, 8, 12, 16, 24, NGRAM_REACH};
+/* Tokens of a context, and how many between it and what follows may be any: where a text that is copied has one token
+ * changed, the tokens before that one say how it goes on. The weakest first. */
+static const struct order {
+    uint8_t length, gap;
+} orders[NGRAM_ORDERS] = {{1, 0}, {2, 0},  {6, 1},  {3, 0},  {4, 0},          {6, 0},
+                          {8, 0}, {12, 0}, {16, 0}, {24, 0}, {NGRAM_REACH, 0}};
+#define NO_SLOT UINT32_MAX /* the context is too short */
 
 #define MEETINGS   24u   /* of a context that are looked at, the newest */
 #define STEPS      64u   /* of a list of entries, those of other contexts included */
@@ -34,7 +40,7 @@ struct ngrams {
 };
 
 /* Of texts of all kinds, roughly: only where it starts. */
-static const float escapes_at_first[NGRAM_ORDERS] = {.75f, .55f, .4f, .3f, .2f, .12f, .06f, .03f, .015f, .008f};
+static const float escapes_at_first[NGRAM_ORDERS] = {.75f, .55f, .5f, .4f, .3f, .2f, .12f, .06f, .03f, .015f, .008f};
 
 static void assume_rates(struct ngrams *g)
 {
@@ -102,28 +108,37 @@ uint32_t ngrams_before(const struct ngrams *g, uint32_t entry)
 
 /* ---- contexts ---- */
 
-/* Hashes of all orders that the context is long enough for: how many. */
-static uint32_t hash(const struct ngrams *g, struct ngram_context c, uint32_t out[NGRAM_ORDERS])
+static uint64_t stir(uint64_t h, uint32_t token)
 {
-    uint64_t h = UINT64_C(0x9E3779B97F4A7C15);
-    uint32_t n = 0;
+    h = (h ^ token) * UINT64_C(0xD6E8FEB86659FD93);
+    return h ^ h >> 29;
+}
 
-    for (uint32_t i = 0; n < NGRAM_ORDERS && i < c.known; i++) {
-        h = (h ^ *(c.end - 1 - i)) * UINT64_C(0xD6E8FEB86659FD93);
-        h ^= h >> 29;
-        if (i + 1 < orders[n]) continue;
-        out[n] = (uint32_t)((h * (2 * n + UINT64_C(0x9E3779B97F4A7C15))) >> 32) & g->mask;
-        n++;
+/* The list of each order. Contexts without a gap are the longer ones' ends, so that each token is looked at once. */
+static void hash(const struct ngrams *g, struct ngram_context c, uint32_t out[NGRAM_ORDERS])
+{
+    const uint64_t seed = UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t whole = seed;
+    uint32_t done = 0;
+
+    for (uint32_t k = 0; k < NGRAM_ORDERS; k++) {
+        uint32_t from = orders[k].gap, to = from + orders[k].length;
+        uint64_t h = seed;
+
+        out[k] = NO_SLOT;
+        if (to > c.known) continue;
+        for (uint32_t i = from; i < to && from; i++) h = stir(h, *(c.end - 1 - i));
+        for (; done < to && !from; done++) whole = stir(whole, *(c.end - 1 - done));
+        out[k] = (uint32_t)(((from ? h : whole) * (2 * k + seed)) >> 32) & g->mask;
     }
-    return n;
 }
 
 static bool in_context(const struct ngrams *g, uint32_t entry, struct ngram_context c, uint32_t order)
 {
-    uint32_t at = g->entry[entry].before;
+    uint32_t at = g->entry[entry].before, gap = orders[order].gap;
 
-    for (uint32_t i = 0; i < orders[order]; i++) {
-        if (at == NGRAM_NONE || g->entry[at].token != *(c.end - 1 - i)) return false;
+    for (uint32_t i = 0; i < gap + orders[order].length; i++) {
+        if (at == NGRAM_NONE || (i >= gap && g->entry[at].token != *(c.end - 1 - i))) return false;
         at = g->entry[at].before;
     }
     return true;
@@ -192,15 +207,17 @@ struct steps {
 static uint32_t walk(const struct ngrams *g, struct ngram_context c, struct ngram_guess *out, uint32_t most,
                      uint32_t *order, struct steps *steps)
 {
-    uint32_t slot[NGRAM_ORDERS], k = hash(g, c, slot), n = 0;
+    uint32_t slot[NGRAM_ORDERS], k = NGRAM_ORDERS, n = 0;
     struct followers f;
     double rest = 1;
 
+    hash(g, c, slot);
     *order = NGRAM_ORDERS;
     while (k-- > 0 && rest > REST_LEAST && n < most) {
         uint32_t before = n, rate;
         double share;
 
+        if (slot[k] == NO_SLOT) continue;
         list_followers(g, c, k, slot[k], out, n, &f);
         if (!f.n) continue;
         if (*order == NGRAM_ORDERS) *order = k;
@@ -253,13 +270,14 @@ static void learn(struct ngrams *g, struct ngram_context c, uint32_t token)
 
 static void link_entry(struct ngrams *g, uint32_t at, struct ngram_context c)
 {
-    uint32_t slot[NGRAM_ORDERS], n = hash(g, c, slot);
+    uint32_t slot[NGRAM_ORDERS];
 
+    hash(g, c, slot);
     for (uint32_t k = 0; k < NGRAM_ORDERS; k++) {
-        uint32_t *head = &g->newest[k * (uint64_t)(g->mask + 1) + (k < n ? slot[k] : 0)];
+        uint32_t *head = slot[k] == NO_SLOT ? NULL : &g->newest[k * (uint64_t)(g->mask + 1) + slot[k]];
 
         g->entry[at].link[k] = NGRAM_NONE;
-        if (k >= n) continue;
+        if (!head) continue;
         g->entry[at].link[k] = *head;
         *head = at;
     }

@@ -4,6 +4,8 @@
  * counts most; what followed shorter ones, and none of the longer, shares the rest. How much that rest is, the escape rate, is
  * learnt for every order and for how often and how uniformly the context was met.
  *
+ * One of the orders leaves the last token out of its context: what was copied with a change goes on after it.
+ *
  * Texts grow side by side: each entry knows the entry before it. Memory is fixed: where it is full, the older half is
  * forgotten. Single-threaded. */
 #pragma once
@@ -11,7 +13,7 @@
 #include <stdint.h>
 #include "proto/base/error.h"
 
-#define NGRAM_ORDERS 10u
+#define NGRAM_ORDERS 11u
 #define NGRAM_REACH  32u /* the longest */
 #define NGRAM_NONE   UINT32_MAX
 

@@ -112,7 +112,7 @@ static int form(struct grammar *g, const struct grammar_form *f, uint32_t next, 
             next = grammar_space(g, next);
         else if (p->until)
             next = lead(g, p->until, p->until_special, next);
-        else
+        else if (p->text)
             next = grammar_text(g, p->text, strlen(p->text), next);
     }
     *start = next;

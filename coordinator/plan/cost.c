@@ -40,7 +40,7 @@ uint64_t cost_of_sweep(const struct cost *c)
     return f->activations + f->scratch + f->positions + f->experts + f->host_positions + f->host_experts + f->angles;
 }
 
-/* 128 B for each token that is remembered, of 4096 to 65536, and 288 B for each place of logits, of 1024 to 8192. */
+/* 140 B for each token that is remembered, of 4096 to 65536, and 288 B for each place of logits, of 1024 to 8192. */
 uint64_t cost_of_guessing(uint32_t guesses, uint32_t roots, uint64_t tokens)
 {
     uint64_t remembered = 4096, places = 1024;
@@ -48,7 +48,7 @@ uint64_t cost_of_guessing(uint32_t guesses, uint32_t roots, uint64_t tokens)
     if (!guesses) return 0;
     while (remembered < 65536 && remembered / 2 < tokens) remembered *= 2;
     while (places < 8192 && places < tokens) places *= 2;
-    return remembered * 128 + places * 320 + (guesses + UINT64_C(1) * roots) * 2048 + 65536;
+    return remembered * 144 + places * 320 + (guesses + UINT64_C(1) * roots) * 2048 + 65536;
 }
 
 void cost_count(struct cost *c, const struct plan_shm *p, const struct plan_run *r, uint64_t plan_bytes,
