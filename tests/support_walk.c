@@ -236,30 +236,55 @@ static void walk_pool(const struct plan_shm *p, const struct op_pool *o)
     inside(o->state < p->states.count && plan_pool_sets(o) * 3 * o->width <= plan_states(p)[o->state].floats, "state");
 }
 
+static void walk_embed(const struct plan_shm *p, const struct op_embed *o)
+{
+    inside(p->spec.vocab <= plan_matrices(p)[o->matrix].rows && o->width <= plan_matrices(p)[o->matrix].cols,
+           "embedding");
+    walk_view(p, o->dst, o->width);
+    if (!(o->flags & EMBED_BESIDE)) return;
+    inside(o->beside < p->matrices.count && o->beside_width <= plan_matrices(p)[o->beside].cols,
+           "table beside the embedding");
+    walk_view(p, o->beside_dst, o->beside_width);
+}
+
+static void walk_norm(const struct plan_shm *p, const struct op_norm *o)
+{
+    uint64_t more = o->groups - 1;
+
+    walk_view(p, o->src, more * o->src_stride + o->width);
+    walk_view(p, o->dst, more * o->dst_stride + (o->kind == NORM_SIZE ? 1 : o->width));
+    walk_vector(p, o->weight, more * o->weight_stride + o->width);
+    walk_vector(p, o->bias, more * o->weight_stride + o->width);
+}
+
+static void walk_router(const struct plan_shm *p, const struct op_router *o)
+{
+    inside(o->table < p->experts.count && o->experts == router_experts(plan_experts(p) + o->table),
+           "experts of a router");
+    inside(o->top && o->top <= o->experts, "chosen experts");
+    walk_view(p, o->src, o->experts);
+    walk_vector(p, o->bias, o->experts);
+    for (uint64_t i = 0; o->flags & ROUTER_BY_TOKEN && i < (uint64_t)p->spec.vocab * o->top; i++)
+        inside(o->fixed + i < p->constants.count && plan_constants(p)[o->fixed + i] < (float)o->experts,
+               "choice by token");
+    if (o->flags & ROUTER_SCALE_EACH) walk_vector(p, o->each, o->experts);
+}
+
+static void walk_xielu(const struct plan_shm *p, const struct op_xielu *o)
+{
+    walk_view(p, o->src, o->width);
+    walk_view(p, o->dst, o->width);
+    walk_vector(p, o->alpha_p, 1);
+    walk_vector(p, o->alpha_n, 1);
+    walk_vector(p, o->beta, 1);
+    walk_vector(p, o->eps, 1);
+}
+
 static void walk_op(const struct plan_shm *p, struct stream *s, const struct plan_op *op)
 {
-    uint32_t more;
-
     switch (op->kind) {
-    case OP_EMBED:
-        inside(p->spec.vocab <= plan_matrices(p)[op->embed.matrix].rows &&
-                   op->embed.width <= plan_matrices(p)[op->embed.matrix].cols,
-               "embedding");
-        walk_view(p, op->embed.dst, op->embed.width);
-        if (!(op->embed.flags & EMBED_BESIDE)) break;
-        inside(op->embed.beside < p->matrices.count &&
-                   op->embed.beside_width <= plan_matrices(p)[op->embed.beside].cols,
-               "table beside the embedding");
-        walk_view(p, op->embed.beside_dst, op->embed.beside_width);
-        break;
-    case OP_NORM:
-        more = op->norm.groups - 1;
-        walk_view(p, op->norm.src, (uint64_t)more * op->norm.src_stride + op->norm.width);
-        walk_view(p, op->norm.dst,
-                  (uint64_t)more * op->norm.dst_stride + (op->norm.kind == NORM_SIZE ? 1 : op->norm.width));
-        walk_vector(p, op->norm.weight, (uint64_t)more * op->norm.weight_stride + op->norm.width);
-        walk_vector(p, op->norm.bias, (uint64_t)more * op->norm.weight_stride + op->norm.width);
-        break;
+    case OP_EMBED: walk_embed(p, &op->embed); break;
+    case OP_NORM: walk_norm(p, &op->norm); break;
     case OP_MATMUL: walk_matmul(p, s, &op->matmul); break;
     case OP_HEADMM: walk_headmm(p, s, &op->headmm); break;
     case OP_ROPE:
@@ -303,19 +328,7 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
         break;
     case OP_DELTA: walk_delta(p, &op->delta); break;
     case OP_SCAN: walk_scan(p, &op->scan); break;
-    case OP_ROUTER:
-        inside(op->router.table < p->experts.count &&
-                   op->router.experts == router_experts(plan_experts(p) + op->router.table),
-               "experts of a router");
-        inside(op->router.top && op->router.top <= op->router.experts, "chosen experts");
-        walk_view(p, op->router.src, op->router.experts);
-        walk_vector(p, op->router.bias, op->router.experts);
-        for (uint64_t i = 0; op->router.flags & ROUTER_BY_TOKEN && i < (uint64_t)p->spec.vocab * op->router.top; i++)
-            inside(op->router.fixed + i < p->constants.count &&
-                       plan_constants(p)[op->router.fixed + i] < (float)op->router.experts,
-                   "choice by token");
-        if (op->router.flags & ROUTER_SCALE_EACH) walk_vector(p, op->router.each, op->router.experts);
-        break;
+    case OP_ROUTER: walk_router(p, &op->router); break;
     case OP_EXPERTS: walk_experts(p, &op->experts); break;
     case OP_POOL: walk_pool(p, &op->pool); break;
     case OP_SINKHORN:
@@ -339,14 +352,7 @@ static void walk_op(const struct plan_shm *p, struct stream *s, const struct pla
                        p->spec.resident_floats,
                "rows of positions");
         break;
-    case OP_XIELU:
-        walk_view(p, op->xielu.src, op->xielu.width);
-        walk_view(p, op->xielu.dst, op->xielu.width);
-        walk_vector(p, op->xielu.alpha_p, 1);
-        walk_vector(p, op->xielu.alpha_n, 1);
-        walk_vector(p, op->xielu.beta, 1);
-        walk_vector(p, op->xielu.eps, 1);
-        break;
+    case OP_XIELU: walk_xielu(p, &op->xielu); break;
     case OP_SELECT:
         walk_view(p, op->select.src, op->select.width);
         walk_view(p, op->select.dst, op->select.width);

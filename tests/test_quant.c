@@ -269,108 +269,96 @@ static void a_file_of_another_folder(void **state)
 }
 
 /* Which form, and what lies beside it: down_proj of these is 128 x 192, and 96 x 64 in the last. */
+static const struct {
+    struct odd odd;
+    const char *matrix;
+    uint32_t form, block_cols, scale_form, zero_rows, flags;
+} packed[] = {
+    {{"llama-ct-int8", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I8, 192, FORM_BF16, 0, 0},
+    {{"llama-ct-int8", NULL, "down_proj.weight_scale", "128x1", "128x3"},
+     "1.mlp.down_proj",
+     FORM_I8,
+     64,
+     FORM_BF16,
+     0,
+     0},
+    {{"llama-ct-int8", NULL, "1.mlp.down_proj.weight_scale", "BF16\t128x1\tlin 0.00195312 0.000976562",
+      "BF16\t128x1\tlin 0.00195312 "
+      "0.000976562\nmodel.safetensors\tmodel.layers.1.mlp.down_proj.weight_zero_point\tI8\t128x1\tint8"},
+     "1.mlp.down_proj",
+     FORM_I8,
+     192,
+     FORM_BF16,
+     1,
+     0},
+    {{"llama-ct-int4", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 0, 0},
+    {{"llama-ct-int4", NULL, "down_proj.weight_scale", "BF16\t128x6", "F16\t128x1"},
+     "1.mlp.down_proj",
+     FORM_I4_PACKED,
+     192,
+     FORM_F16,
+     0,
+     0},
+    {{"llama-ct-int4", NULL, "down_proj.weight_packed", "I32\t128x24", "I32\t128x48"},
+     "1.mlp.down_proj",
+     FORM_I8_PACKED,
+     32,
+     FORM_BF16,
+     0,
+     0},
+    {{"llama-ct-int4-asym", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 8, 0},
+    {{"kimi-k2.5-int4", NULL, NULL, NULL, NULL}, "1.mlp.experts.0.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 0, 0},
+    {{"kimi-k2.5-int4", NULL, NULL, NULL, NULL}, "0.mlp.down_proj", FORM_BF16, 0, 0, 0, 0},
+    {{"llama-ct-nvfp4", NULL, NULL, NULL, NULL},
+     "1.mlp.down_proj",
+     FORM_NVFP4_GRID,
+     16,
+     FORM_F8_E4M3,
+     0,
+     MATRIX_WHOLE | MATRIX_DIVIDED},
+    {{"qwen3-modelopt-nvfp4", NULL, NULL, NULL, NULL},
+     "1.mlp.down_proj",
+     FORM_NVFP4_GRID,
+     16,
+     FORM_F8_E4M3,
+     0,
+     MATRIX_WHOLE},
+    {{"qwen3-bnb-nf4", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_NF4, 64, FORM_F32, 0, 0},
+    {{"qwen3-awq", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_AWQ_4, 1, FORM_F16, 32, 0},
+    {{"qwen3-gptq", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_GPTQ_4, 1, FORM_F16, 4, MATRIX_ZEROS_LESS},
+    {{"qwen3-gptq", NULL, "1.mlp.down_proj.scales", "F16", "BF16"},
+     "1.mlp.down_proj",
+     FORM_GPTQ_4,
+     1,
+     FORM_BF16,
+     4,
+     MATRIX_ZEROS_LESS},
+    {{"qwen3-gptq-v2", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_GPTQ_4, 1, FORM_F16, 4, 0},
+    {{"qwen3-gptq-act", NULL, NULL, NULL, NULL},
+     "1.mlp.down_proj",
+     FORM_GPTQ_4,
+     1,
+     FORM_F16,
+     4,
+     MATRIX_ZEROS_LESS | MATRIX_GROUPED},
+    {{"qwen3-gptq-int8", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_GPTQ_8, 1, FORM_F16, 16, MATRIX_ZEROS_LESS},
+    {{"qwen3-gptq", NULL, NULL, NULL, NULL}, "lm_head", FORM_BF16, 0, 0, 0, 0},
+    {{"qwen3-bnb-nf4-double", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_NF4, 64, FORM_BYTES, 0, MATRIX_NESTED},
+};
+
 static void packed_numbers(void **state)
 {
-    static const struct {
-        struct odd odd;
-        const char *matrix;
-        uint32_t form, block_cols, scale_form, zero_rows, flags;
-    } cases[] = {
-        {{"llama-ct-int8", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I8, 192, FORM_BF16, 0, 0},
-        {{"llama-ct-int8", NULL, "down_proj.weight_scale", "128x1", "128x3"},
-         "1.mlp.down_proj",
-         FORM_I8,
-         64,
-         FORM_BF16,
-         0,
-         0},
-        {{"llama-ct-int8", NULL, "1.mlp.down_proj.weight_scale", "BF16\t128x1\tlin 0.00195312 0.000976562",
-          "BF16\t128x1\tlin 0.00195312 "
-          "0.000976562\nmodel.safetensors\tmodel.layers.1.mlp.down_proj.weight_zero_point\tI8\t128x1\tint8"},
-         "1.mlp.down_proj",
-         FORM_I8,
-         192,
-         FORM_BF16,
-         1,
-         0},
-        {{"llama-ct-int4", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 0, 0},
-        {{"llama-ct-int4", NULL, "down_proj.weight_scale", "BF16\t128x6", "F16\t128x1"},
-         "1.mlp.down_proj",
-         FORM_I4_PACKED,
-         192,
-         FORM_F16,
-         0,
-         0},
-        {{"llama-ct-int4", NULL, "down_proj.weight_packed", "I32\t128x24", "I32\t128x48"},
-         "1.mlp.down_proj",
-         FORM_I8_PACKED,
-         32,
-         FORM_BF16,
-         0,
-         0},
-        {{"llama-ct-int4-asym", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 8, 0},
-        {{"kimi-k2.5-int4", NULL, NULL, NULL, NULL}, "1.mlp.experts.0.down_proj", FORM_I4_PACKED, 32, FORM_BF16, 0, 0},
-        {{"kimi-k2.5-int4", NULL, NULL, NULL, NULL}, "0.mlp.down_proj", FORM_BF16, 0, 0, 0, 0},
-        {{"llama-ct-nvfp4", NULL, NULL, NULL, NULL},
-         "1.mlp.down_proj",
-         FORM_NVFP4_GRID,
-         16,
-         FORM_F8_E4M3,
-         0,
-         MATRIX_WHOLE | MATRIX_DIVIDED},
-        {{"qwen3-modelopt-nvfp4", NULL, NULL, NULL, NULL},
-         "1.mlp.down_proj",
-         FORM_NVFP4_GRID,
-         16,
-         FORM_F8_E4M3,
-         0,
-         MATRIX_WHOLE},
-        {{"qwen3-bnb-nf4", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_NF4, 64, FORM_F32, 0, 0},
-        {{"qwen3-awq", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_AWQ_4, 1, FORM_F16, 32, 0},
-        {{"qwen3-gptq", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_GPTQ_4, 1, FORM_F16, 4, MATRIX_ZEROS_LESS},
-        {{"qwen3-gptq", NULL, "1.mlp.down_proj.scales", "F16", "BF16"},
-         "1.mlp.down_proj",
-         FORM_GPTQ_4,
-         1,
-         FORM_BF16,
-         4,
-         MATRIX_ZEROS_LESS},
-        {{"qwen3-gptq-v2", NULL, NULL, NULL, NULL}, "1.mlp.down_proj", FORM_GPTQ_4, 1, FORM_F16, 4, 0},
-        {{"qwen3-gptq-act", NULL, NULL, NULL, NULL},
-         "1.mlp.down_proj",
-         FORM_GPTQ_4,
-         1,
-         FORM_F16,
-         4,
-         MATRIX_ZEROS_LESS | MATRIX_GROUPED},
-        {{"qwen3-gptq-int8", NULL, NULL, NULL, NULL},
-         "1.mlp.down_proj",
-         FORM_GPTQ_8,
-         1,
-         FORM_F16,
-         16,
-         MATRIX_ZEROS_LESS},
-        {{"qwen3-gptq", NULL, NULL, NULL, NULL}, "lm_head", FORM_BF16, 0, 0, 0, 0},
-        {{"qwen3-bnb-nf4-double", NULL, NULL, NULL, NULL},
-         "1.mlp.down_proj",
-         FORM_NF4,
-         64,
-         FORM_BYTES,
-         0,
-         MATRIX_NESTED},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char *folder = make_odd(&cases[i].odd);
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) {
+        char *folder = make_odd(&packed[i].odd);
         const struct plan_matrix *w;
         struct model *m = NULL;
         struct error e = {0};
 
         if (model_open(&m, folder, NULL, &e)) fail_msg("case %zu: %s", i, e.text);
-        w = matrix_of(m, cases[i].matrix);
-        if (w->form != cases[i].form || w->block_cols != cases[i].block_cols || w->scale_form != cases[i].scale_form ||
-            w->zero_rows != cases[i].zero_rows || w->flags != cases[i].flags)
+        w = matrix_of(m, packed[i].matrix);
+        if (w->form != packed[i].form || w->block_cols != packed[i].block_cols ||
+            w->scale_form != packed[i].scale_form || w->zero_rows != packed[i].zero_rows || w->flags != packed[i].flags)
             fail_msg("case %zu: %s, a scale in %s for %u x %u, zero points of %u rows, flags %u", i, form_name(w->form),
                      form_name(w->scale_form), w->block_rows, w->block_cols, w->zero_rows, w->flags);
         model_close(m);
