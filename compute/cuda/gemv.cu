@@ -33,20 +33,28 @@ FORM_CONSTANT uint32_t lane_elements(uint32_t form)
     return form_scales(form) == FORM_SCALES_INSIDE ? 32 : 16 * form_elements(form) / form_bytes(form);
 }
 
+/* Scales that a lane's elements have, of a grid: one, or more where the form says that each covers fewer of them (NVFP4). */
+FORM_CONSTANT uint32_t lane_scales(uint32_t form)
+{
+    return form_grid_cols(form) && form_grid_cols(form) < lane_elements(form)
+               ? lane_elements(form) / form_grid_cols(form)
+               : 1;
+}
+
 template <uint32_t FORM, int ROWS, int TOKENS> struct gemv_rows {
     const uint8_t *row[ROWS], *scales[ROWS];
     uint64_t number[ROWS];
     const float *x[TOKENS];
 };
 
-/* 16 bytes of each row from column k on, with the scale and the zero point there. */
-template <int ROWS> struct gemv_vector {
+/* 16 bytes of each row from column k on, with the scales and zero points there. */
+template <uint32_t FORM, int ROWS> struct gemv_vector {
     block_in_registers raw[ROWS];
-    float scale[ROWS], zero[ROWS];
+    float scale[ROWS][lane_scales(FORM)], zero[ROWS][lane_scales(FORM)];
 };
 
 template <uint32_t FORM, int ROWS, int TOKENS>
-__device__ __forceinline__ void load_vector(gemv_vector<ROWS> &v, const gemv_args &a,
+__device__ __forceinline__ void load_vector(gemv_vector<FORM, ROWS> &v, const gemv_args &a,
                                             const gemv_rows<FORM, ROWS, TOKENS> &w, uint32_t k)
 {
     constexpr bool GRID = form_scales(FORM) == FORM_SCALES_GRID;
@@ -58,21 +66,25 @@ __device__ __forceinline__ void load_vector(gemv_vector<ROWS> &v, const gemv_arg
         const uint32_t i = GRID ? k / (form_grid_cols(FORM) ? form_grid_cols(FORM) : a.w.block_cols) : 0;
 
         v.raw[r] = block_in_registers{{four.x, four.y, four.z, four.w}};
-        v.scale[r] = GRID ? weight_scale(&a.w, w.scales[r], w.number[r], i) : 1.0f;
-        v.zero[r] = form_zero_pack(FORM) ? weight_zero(&a.w, w.number[r], i) : 0.0f;
+#pragma unroll
+        for (int p = 0; p < (int)lane_scales(FORM); p++) {
+            v.scale[r][p] = GRID ? weight_scale(&a.w, w.scales[r], w.number[r], i + p) : 1.0f;
+            v.zero[r][p] = form_zero_pack(FORM) ? weight_zero(&a.w, w.number[r], i + p) : 0.0f;
+        }
     }
 }
 
 /* acc += the products of the V columns from k on. WIDE: x begins at multiples of 16 bytes, so do rows (unless scales lie inside
- * of their blocks), and a scale covers whole vectors. Otherwise element by element, in the same order. */
+ * of their blocks), and a scale covers whole vectors or what lane_scales() says. Otherwise element by element, in the same
+ * order. */
 template <uint32_t FORM, int ROWS, int TOKENS, bool WIDE>
 __device__ __forceinline__ void multiply_vector(float (&acc)[ROWS][TOKENS], const gemv_args &a,
-                                                const gemv_rows<FORM, ROWS, TOKENS> &w, const gemv_vector<ROWS> &v,
-                                                uint32_t k)
+                                                const gemv_rows<FORM, ROWS, TOKENS> &w,
+                                                const gemv_vector<FORM, ROWS> &v, uint32_t k)
 {
     constexpr bool GRID = form_scales(FORM) == FORM_SCALES_GRID, INSIDE = form_scales(FORM) == FORM_SCALES_INSIDE;
     constexpr int V = lane_elements(FORM), ELEMENTS = form_elements(FORM), BYTES = form_bytes(FORM);
-    constexpr int PART = V < 8 ? V : 8;
+    constexpr int PART = V < 8 ? V : 8, EACH = V / lane_scales(FORM);
 
 #pragma unroll(INSIDE ? 1 : V / PART)
     for (int s = 0; s < V; s += PART) {
@@ -91,7 +103,8 @@ __device__ __forceinline__ void multiply_vector(float (&acc)[ROWS][TOKENS], cons
                 if (GRID)
 #pragma unroll
                     for (int j = 0; j < PART; j++)
-                        wide[r][j] = (form_zero_pack(FORM) ? wide[r][j] - v.zero[r] : wide[r][j]) * v.scale[r];
+                        wide[r][j] = (form_zero_pack(FORM) ? wide[r][j] - v.zero[r][s / EACH] : wide[r][j]) *
+                                     v.scale[r][s / EACH];
             } else {
 #pragma unroll
                 for (int j = 0; j < PART; j++) {
@@ -143,7 +156,7 @@ __device__ __forceinline__ void sum_span(float (&acc)[ROWS][TOKENS], const gemv_
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) acc[r][t] = 0.0f;
     for (uint32_t k0 = span * SPAN + threadIdx.x % 32 * V; k0 < end; k0 += AHEAD * STEP) {
-        gemv_vector<ROWS> v[AHEAD];
+        gemv_vector<FORM, ROWS> v[AHEAD];
 
         if (WIDE && !INSIDE)
 #pragma unroll
@@ -258,7 +271,7 @@ void gemv(struct ops *o, float *y, uint32_t ldy, const float *x, uint32_t ldx, c
     bool inside = form_scales(w->form) == FORM_SCALES_INSIDE;
     bool wide = w->cols % vector == 0 &&
                 (inside || (aligned16(w->data) && w->row_bytes % 16 == 0 && (!h || h->data % 16 == 0))) &&
-                (!w->scale || w->block_cols % vector == 0);
+                (!w->scale || w->block_cols % (vector / lane_scales(w->form)) == 0);
     gemv_args a = {*w, x, bias, y, ldx, ldy, n, h ? *h : ops_heads{1, 0, 0, 0, 0, 0, 0}};
 
     if (h && h->x && (!aligned16(x) || ldx % 4 || h->x % 4)) wide = false;
