@@ -359,6 +359,8 @@ static void sources_refused(void **state)
         const char *model, *patch, *text;
     } cases[] = {{"qwen3-fp8", NULL, "is stored as F8_E4M3"},
                  {"deepseek-v3-fp8", NULL, "F8_E4M3"},
+                 {"qwen3-gptq-v2", NULL, "has few bits already"},
+                 {"qwen3-awq", NULL, "has few bits already"},
                  {"gemma2", NULL, "the scale of attention would differ"},
                  {"llama4", NULL, "attention_chunk_size would differ"},
                  {"olmo2", "{\"rope_scaling\":{\"rope_type\":\"dynamic\",\"factor\":4.0}}",

@@ -128,8 +128,25 @@ static const char *suffix_of(const char *name)
     return dot ? dot : name + strlen(name);
 }
 
+/* Parts of a matrix that GPTQ, AWQ, compressed-tensors or bitsandbytes have stored in few bits. */
+static bool of_few_bits(const char *name)
+{
+    static const char *const ends[] = {".qweight",      ".qzeros",        ".g_idx",           ".weight_packed",
+                                       ".weight_scale", ".weight.absmax", ".weight.quant_map"};
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (tensors_name_ends(name, ends[i])) return true;
+    return false;
+}
+
 int gguf_making_no_name(const struct gguf_making *k, const struct tensor *t)
 {
+    if (of_few_bits(t->name))
+        return error_set(
+            k->e, ENOTSUP,
+            "%s: tensor %s: its matrix has few bits already and would lose more of them: only F32, F16 and "
+            "BF16 become another form here: take the folder in BF16",
+            k->t->files[t->file].path, t->name);
     return error_set(
         k->e, ENOTSUP,
         "%s: tensor %s has no name in a GGUF file of the architecture %s: `sluice pack` without --to keeps "
