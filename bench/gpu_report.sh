@@ -40,10 +40,10 @@ for d in "$here" "$here/.."; do [ -e "$d/tests/data/demo-model/config.json" ] &&
 out=${out:-gpu-report-$(hostname)-$(date +%Y%m%d-%H%M).md}
 case $out in /*) ;; *) out=$PWD/$out ;; esac
 : >"$out" || exit 2
-scratch=$(mktemp -d)
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/sluice-gpu-report-XXXXXX")
 [ -n "$data" ] || data=$scratch/data
 mkdir -p "$data"
-trap 'rm -rf "$scratch"' EXIT
+trap '[ "$BASHPID" != $$ ] || rm -rf "$scratch"' EXIT # a child that is killed before it is another program has it too
 trap 'exit 130' INT TERM
 # Speeds of other days and cards are not this report's.
 export XDG_CACHE_HOME=$scratch/cache
@@ -222,6 +222,7 @@ if [ -z "$no_card" ] && [ -n "$demo" ]; then
     before=$(ls -d "${TMPDIR:-/tmp}"/sluice-mps-* 2>/dev/null | wc -l) names=$(ls /dev/shm | grep -c sluice)
     for how in "KILL self" "KILL compute" "KILL transfer" "INT self" "TERM self"; do
         set -- $how
+        rm -f "$scratch/kill.out"
         "$sluice" run "$demo" -p "Once" -n "$many" --ignore-eos --backend cuda --device "$device" --quiet >"$scratch/kill.out" 2>"$scratch/kill.err" </dev/null &
         pid=$!
         for ((i = 0; i < 100; i++)); do [ -s "$scratch/kill.out" ] && break; sleep 0.1; done
