@@ -373,6 +373,8 @@ static void refusals_name_the_parameter(void **state)
          400},
         {"chat/completions", "{" CHAT ",\"reasoning_effort\":\"high\"}", "reasoning_effort", 400},
         {"chat/completions", "{" CHAT ",\"return_progress\":true}", "return_progress", 400},
+        {"chat/completions", "{" CHAT ",\"modalities\":[\"text\",\"audio\"]}", "modalities", 400},
+        {"chat/completions", "{" CHAT ",\"modalities\":\"text\"}", "modalities", 400},
         {"chat/completions", "{" CHAT ",\"response_format\":{\"type\":\"json_object\",\"odd\":1}}", "response_format",
          400},
         {"chat/completions",
@@ -412,9 +414,10 @@ static void refusals_name_the_parameter(void **state)
 /* What asks for what is so anyway, and two bounds of one length. */
 static void what_is_so_is_taken(void **state)
 {
-    static const char *const more[] = {
-        "\"reasoning_effort\":\"none\"", "\"chat_template_kwargs\":{\"enable_thinking\":false}",
-        "\"max_completion_tokens\":2,\"max_tokens\":30", "\"max_completion_tokens\":30,\"max_tokens\":2"};
+    static const char *const more[] = {"\"reasoning_effort\":\"none\",\"modalities\":[\"text\"]",
+                                       "\"chat_template_kwargs\":{\"enable_thinking\":false}",
+                                       "\"max_completion_tokens\":2,\"max_tokens\":30",
+                                       "\"max_completion_tokens\":30,\"max_tokens\":2"};
 
     (void)state;
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {

@@ -16,7 +16,7 @@ static const char *const known[] = {
     "stop", "stream", "stream_options", "logprobs", "top_logprobs", "logit_bias", "presence_penalty",
     "frequency_penalty", "repeat_penalty", "response_format", "ignore_eos", "return_progress", "chat_template_kwargs",
     "reasoning_effort", "reasoning_format", "tools", "tool_choice", "parallel_tool_calls", "add_generation_prompt",
-    "continue_final_message", "timeout_s",
+    "continue_final_message", "timeout_s", "modalities",
     /* taken and without a meaning here */
     "user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", NULL};
 
@@ -352,6 +352,22 @@ static int read_formats(struct ask *a, const json_t *body, struct fault *f)
     return 0;
 }
 
+/* Texts are all that is answered. */
+static int read_modalities(const json_t *body, struct fault *f)
+{
+    json_t *list = body_field(body, "modalities"), *o;
+    size_t i;
+
+    if (list && (!json_is_array(list) || !json_array_size(list)))
+        return fault_set(f, 400, "modalities", NULL, "modalities must be a list of texts");
+    json_array_foreach(list, i, o)
+    {
+        if (json_is_string(o) && !strcmp(json_string_value(o), "text")) continue;
+        return fault_set(f, 400, "modalities", "unsupported_parameter", "modalities: answers are texts");
+    }
+    return 0;
+}
+
 int ask_chat_known(const json_t *body, struct fault *f)
 {
     return body_known(body, known, f);
@@ -373,6 +389,7 @@ int ask_chat(struct ask **out, const struct facts *x, const json_t *body, struct
     rc = body_known(body, known, f);
     if (!rc) rc = ask_common(a, x, body, f);
     if (!rc) rc = read_logprobs(a, body, f);
+    if (!rc) rc = read_modalities(body, f);
     if (!rc) rc = read_formats(a, body, f);
     if (!rc) rc = ask_tools(a, x, body, &forced, f);
     if (!rc)
