@@ -37,7 +37,7 @@ struct grammar_bounds {
     bool has_least, has_most, above_least, below_most;
     int64_t least, most;
 };
-uint32_t grammar_bounded(struct grammar *g, const struct grammar_bounds *b, uint32_t next);
+uint32_t grammar_bounded(struct grammar *g, const struct grammar_bounds *x, uint32_t next);
 uint32_t grammar_any(struct grammar_builder *b); /* the rule of any value */
 uint32_t grammar_any_string(struct grammar_builder *b);
 uint32_t grammar_any_object(struct grammar_builder *b);

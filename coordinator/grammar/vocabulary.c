@@ -63,7 +63,7 @@ static void plant(struct grammar_vocabulary *v, const uint32_t *sorted, size_t n
                 v->node[v->nodes++] =
                     (struct vocabulary_node){(uint8_t)text[opens], (uint8_t)opens, false, 0, GRAMMAR_NONE};
             }
-            v->node[open[opens - 1]].token = token;
+            if (opens) v->node[open[opens - 1]].token = token;
         }
         last = token;
     }

@@ -26,6 +26,6 @@ struct grammar_vocabulary {
 int grammar_vocabulary_open(struct grammar_vocabulary **out, const struct tokenizer *t, uint32_t vocab,
                             struct error *e);
 /* The same of a list of texts. */
-int grammar_vocabulary_list(struct grammar_vocabulary **out, const char *const *text, const size_t *bytes, uint32_t n,
+int grammar_vocabulary_list(struct grammar_vocabulary **out, const char *const *list, const size_t *bytes, uint32_t n,
                             struct error *e);
 void grammar_vocabulary_close(struct grammar_vocabulary *v);
