@@ -81,6 +81,8 @@ static void run(const uint8_t *data, size_t bytes)
         snprintf(path, sizeof path, "%s/%s", folder.path, names[0]);
     }
     memcpy(&tail, data, 4);
+    if (tail < 0xf0000000)
+        tail &= 0xfffff; /* lists of nothing are read to the end of the hole: few inputs have seconds for that */
     fuzz_folder_fill(&folder, 0, data + 4, bytes - 4, tail);
     if (gguf_open(&g, path, &e)) {
         if (strlen(e.text) < 10) fuzz_fail("an error without a message");
