@@ -122,6 +122,8 @@ static int flush_output(struct error *e)
 
     errno = EIO;
     if (fflush(stdout) == 0 && !failed) return 0;
+    /* What failed before has lost its reason: one more byte behind what is broken anyway meets it again. */
+    if (failed && errno == EIO && write(STDOUT_FILENO, "\n", 1) == 1) errno = EIO;
     if (interrupted()) return error_set(e, ECANCELED, "interrupted");
     return error_set(e, errno, "cannot write to standard output: %s", error_name(errno));
 }
