@@ -4,14 +4,7 @@
 build
 usual_model
 port=18433 tokens=24
-# up FLAG...: a server that answers; $pid
-up() {
-    build/sluice serve "$model" --port $port --threads "$(nproc)" --context 128 --speculate off -q "$@" 2>/dev/null &
-    pid=$!
-    for _ in $(seq 600); do curl -s -o /dev/null "http://127.0.0.1:$port/health" && return || sleep 0.1; done
-    say "the server does not answer" && exit 1
-}
-down() { kill $pid && wait $pid || true; }
+up() { serve_up "$model" --threads "$(nproc)" --context 128 --speculate off "$@"; }
 # ask NUMBER FLAG...
 ask() {
     local i=$1 && shift
@@ -34,7 +27,7 @@ for ((r = 0; r < rounds; r++)); do
     sixteen+=("$(clients 16)")
     say "round $((r + 1)): ${one[r]} and ${sixteen[r]} tok/s"
 done
-down
+serve_down
 row "from memory: tokens a second of 16 clients / of one" min 4 tok/s "${sixteen[*]}" "${one[*]}"
 
 up --parallel 4 --host-memory 2GiB --io direct
@@ -47,5 +40,5 @@ for ((r = 0; r < rounds; r++)); do
     first+=("$(calc "$(ask "$r" -w '%{time_starttransfer}') * 1000")")
     wait $busy
 done
-down
+serve_down
 row "streamed in 2 GiB: first byte of a streamed answer" max 20 ms "${first[*]}" ""

@@ -10,15 +10,12 @@ files=("$data"/small/*.gguf)
 # Seconds of prompts of some 240 tokens, each new, in one process that answers one token to each; the first is its first.
 prompt_seconds() {
     local port=18431 pid word
-    build/sluice serve "$1" --port $port --parallel 1 --threads 2 --speculate off -q 2>/dev/null &
-    pid=$!
-    for _ in $(seq 300); do curl -s -o /dev/null "http://127.0.0.1:$port/health" && break || sleep 0.1; done
+    serve_up "$1" --parallel 1 --threads 2 --speculate off
     for word in quick slow brown green silent; do
         curl -s -o /dev/null -w '%{time_total} ' "http://127.0.0.1:$port/v1/completions" -H 'Content-Type: application/json' \
             -d "{\"prompt\":\"$(printf "$word %.0s" $(seq 240))\",\"max_tokens\":1,\"temperature\":0}"
     done
-    kill $pid
-    wait $pid || true
+    serve_down
 }
 
 header

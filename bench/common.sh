@@ -58,6 +58,17 @@ print("| %s | **%s** | %s%s | %s | %s | %s |" % (what, shown, sign, asked, met, 
 P
 }
 
+# ---- a server ----
+
+# serve_up FLAG...: a server at $port that answers; $pid. serve_down: it ends.
+serve_up() {
+    build/sluice serve "$@" --port "$port" -q 2>/dev/null &
+    pid=$!
+    for _ in $(seq 600); do curl -s -o /dev/null "http://127.0.0.1:$port/health" && return || sleep 0.1; done
+    say "the server does not answer" && exit 1
+}
+serve_down() { kill $pid && wait $pid || true; }
+
 # ---- models ----
 
 # model NAME SHAPE...: makes it where it is not there; $model is its folder.

@@ -163,26 +163,33 @@ static struct result product_t(struct bench *b, uint32_t arg)
 #define KV_HEADS  8u
 #define HEAD_COLS 128u
 
+/* n positions, each of which sees all before it; the first has so many. *seen: of all together. */
+static struct ops_rows positions(struct bench *b, uint32_t n, uint32_t before, double *seen)
+{
+    *seen = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        b->position[i] = b->row[i] = before + i;
+        b->first[i] = i;
+        b->runs[i] = (struct ops_run){0, before + i + 1};
+        *seen += before + i + 1;
+    }
+    b->first[n] = n;
+    return (struct ops_rows){.row = b->row,
+                             .position = b->position,
+                             .first = b->first,
+                             .runs = b->runs,
+                             .n = n,
+                             .max_position = before + n - 1};
+}
+
 /* arg: positions; one of them sees 65536 places, many are a prompt. */
 static struct result attention(struct bench *b, uint32_t arg)
 {
     const struct op_attention p = {
         .heads = HEADS, .kv_heads = KV_HEADS, .dk = HEAD_COLS, .dv = HEAD_COLS, .scale = 0.09f};
     const uint32_t before = arg == 1 ? 65535 : 0;
-    double seen = 0;
-    for (uint32_t i = 0; i < arg; i++) {
-        b->position[i] = b->row[i] = before + i;
-        b->first[i] = i;
-        b->runs[i] = (struct ops_run){0, before + i + 1};
-        seen += before + i + 1;
-    }
-    b->first[arg] = arg;
-    const struct ops_rows r = {.row = b->row,
-                               .position = b->position,
-                               .first = b->first,
-                               .runs = b->runs,
-                               .n = arg,
-                               .max_position = before + arg - 1};
+    double seen;
+    const struct ops_rows r = positions(b, arg, before, &seen);
     const unsigned char *k = b->cache, *v = b->cache + CACHE_BYTES / 2;
     ops_attention(b->o, &p, b->y, HEADS * HEAD_COLS, b->x, HEADS * HEAD_COLS, k, v, FORM_BF16, NULL, NULL, &r);
     return (struct result){2.0 * seen * KV_HEADS * HEAD_COLS * 2, 4.0 * seen * HEADS * HEAD_COLS};
@@ -190,33 +197,14 @@ static struct result attention(struct bench *b, uint32_t arg)
 
 /* ---- what an index costs, and attention over what it lists: 64 heads of 128, 2048 of 65536 places, as DeepSeek V3.2 has them ---- */
 
-static struct ops_rows one_of_many(struct bench *b, uint32_t before)
-{
-    b->position[0] = b->row[0] = before;
-    b->first[0] = 0;
-    b->first[1] = 1;
-    b->runs[0] = (struct ops_run){0, before + 1};
-    return (struct ops_rows){
-        .row = b->row, .position = b->position, .first = b->first, .runs = b->runs, .n = 1, .max_position = before};
-}
-
 /* arg: positions; one of them sees 65536 places, many are a prompt of which each sees at least 2048 before it. */
 static struct result index_scores(struct bench *b, uint32_t arg)
 {
     const struct op_index p = {
         .heads = 64, .groups = 1, .dim = 128, .block = 1, .top = 2048, .flags = INDEX_RELU, .scale = 0.01f};
     const uint32_t before = arg == 1 ? 65535 : 2048;
-    struct ops_rows r = one_of_many(b, before);
-    double seen = 0;
-    for (uint32_t i = 0; i < arg; i++) {
-        b->position[i] = b->row[i] = before + i;
-        b->first[i] = i;
-        b->runs[i] = (struct ops_run){0, before + i + 1};
-        seen += before + i + 1;
-    }
-    b->first[arg] = arg;
-    r.n = arg;
-    r.max_position = before + arg - 1;
+    double seen;
+    const struct ops_rows r = positions(b, arg, before, &seen);
     ops_index(b->o, &p, (uint32_t *)(void *)b->y, 1 + p.top, b->x, p.heads * p.dim, b->x, p.heads, b->cache, FORM_BF16,
               &r);
     return (struct result){2 * seen * p.dim, 2 * seen * p.heads * p.dim};
@@ -235,7 +223,8 @@ static struct result attention_chosen(struct bench *b, uint32_t arg)
                                    .chosen_groups = 1,
                                    .chosen_top = arg,
                                    .chosen_block = 1};
-    struct ops_rows r = one_of_many(b, 65535);
+    double seen;
+    struct ops_rows r = positions(b, 1, 65535, &seen);
     static uint32_t list[1 + 2048];
     list[0] = arg;
     for (uint32_t i = 0; i < arg; i++) list[1 + i] = (i + 1) * (65536 / arg) - 1;
