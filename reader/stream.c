@@ -204,6 +204,27 @@ static void begin_job(struct stream *s, struct lane *l, const struct ring_entry 
     fetch_tile(lane_job(l, x->seq), dest, plan_parts(s->o.plan) + t->part0, dest ? t->parts : 0);
 }
 
+static uint64_t doubled(uint64_t n, uint64_t most)
+{
+    return 2 * n < most ? 2 * n : most;
+}
+
+/* Large pages under these bytes of the cache; what comes next follows from how long they took. */
+static void ask_for_large_pages(struct stream *s, uint64_t offset, uint64_t bytes, uint64_t large)
+{
+    uint64_t began = clock_ns();
+
+    shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, offset, bytes);
+    if (clock_ns() - began <= (bytes / large + 1) * LARGE_PAGE_NS) {
+        s->at_once = doubled(s->at_once, STREAM_LARGE_AHEAD);
+        s->penalty = FEWEST_WITHOUT;
+    } else {
+        s->at_once = large;
+        s->without = s->penalty;
+        s->penalty = doubled(s->penalty, MOST_WITHOUT);
+    }
+}
+
 /* Large pages under a part of the cache, few at first. Where memory is in pieces the kernel moves what lies there to make one,
  * and under some hypervisors a free one is no memory yet: each then takes many times what reading into it takes. So what comes
  * next goes without, twice as much each time. A tile lies here for good, and small pages cost a sweep a few percent; a first
@@ -211,29 +232,15 @@ static void begin_job(struct stream *s, struct lane *l, const struct ring_entry 
 static void use_large_pages(struct stream *s, uint64_t offset, uint64_t bytes)
 {
     const uint64_t large = page_large_bytes();
+    uint64_t n;
 
-    if (!large) return;
-    while (bytes) {
-        bool without = s->without;
-        uint64_t n = without ? s->without : s->at_once, began;
-
+    for (; large && bytes; offset += n, bytes -= n) {
+        n = s->without ? s->without : s->at_once;
         if (n > bytes) n = bytes;
-        if (without) {
+        if (s->without)
             s->without -= n;
-        } else {
-            began = clock_ns();
-            shm_large_pages(s->o.cache, s->o.plan->run.host_cache_bytes, offset, n);
-            if (clock_ns() - began <= (n / large + 1) * LARGE_PAGE_NS) {
-                s->at_once = 2 * s->at_once < STREAM_LARGE_AHEAD ? 2 * s->at_once : STREAM_LARGE_AHEAD;
-                s->penalty = FEWEST_WITHOUT;
-            } else {
-                s->at_once = large;
-                s->without = s->penalty;
-                s->penalty = 2 * s->penalty < MOST_WITHOUT ? 2 * s->penalty : MOST_WITHOUT;
-            }
-        }
-        offset += n;
-        bytes -= n;
+        else
+            ask_for_large_pages(s, offset, n, large);
     }
 }
 

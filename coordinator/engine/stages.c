@@ -173,7 +173,7 @@ uint64_t child_cpu_ns(const struct child *c)
     clockid_t clock;
 
     if (c->ended || clock_getcpuclockid(c->pid, &clock) || clock_gettime(clock, &t)) return c->cpu_ns;
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    return clock_nanoseconds(t);
 }
 
 void child_kill(struct child *c, int signal)

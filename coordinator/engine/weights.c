@@ -1,13 +1,9 @@
 #include "coordinator/engine/weights.h"
+#include "proto/base/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-static uint64_t nanoseconds(struct timespec t)
-{
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 int weights_open(struct weights *w, const struct plan_shm *plan, struct error *e)
 {
@@ -55,8 +51,8 @@ static int look_at(struct weights *w, uint32_t file, struct error *e)
     }
     if ((uint64_t)st.st_ino != p->inode) return changed(path, "was replaced by another file", e);
     if ((uint64_t)st.st_size != p->bytes) return changed(path, "has got another size", e);
-    if (nanoseconds(st.st_mtim) != p->mtime_ns) return changed(path, "was written to", e);
-    w->seen_ns[file] = nanoseconds(st.st_ctim);
+    if (clock_nanoseconds(st.st_mtim) != p->mtime_ns) return changed(path, "was written to", e);
+    w->seen_ns[file] = clock_nanoseconds(st.st_ctim);
     return 0;
 }
 

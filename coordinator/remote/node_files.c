@@ -10,6 +10,7 @@
 
 #include "coordinator/hosts/held.h"
 #include "proto/base/checksum.h"
+#include "proto/base/clock.h"
 #include "proto/base/file.h"
 
 #define PIECE      (1u << 20)
@@ -50,11 +51,6 @@ static int sum_of(int fd, uint64_t bytes, uint64_t *sum)
     return rc;
 }
 
-static uint64_t nanoseconds(struct timespec t)
-{
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static int take(struct plan_file *f, const char *name, struct error *e)
 {
     struct stat st;
@@ -73,8 +69,8 @@ static int take(struct plan_file *f, const char *name, struct error *e)
     if (rc) return rc;
     f->inode = (uint64_t)st.st_ino;
     f->device = (uint64_t)st.st_dev;
-    f->mtime_ns = nanoseconds(st.st_mtim);
-    f->ctime_ns = nanoseconds(st.st_ctim);
+    f->mtime_ns = clock_nanoseconds(st.st_mtim);
+    f->ctime_ns = clock_nanoseconds(st.st_ctim);
     return 0;
 }
 

@@ -160,15 +160,8 @@ void job_leave(struct job *j)
 
 void job_wait(struct job *j, size_t had, unsigned ms)
 {
-    struct timespec until;
+    const struct timespec until = clock_time(clock_ns() + (uint64_t)ms * 1000000u);
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&j->lock);
     while (!j->done && j->dropped + j->out.bytes <= had)
         if (pthread_cond_timedwait(&j->changed, &j->lock, &until)) break;

@@ -1,4 +1,5 @@
 #include "coordinator/serve/room.h"
+#include "proto/base/clock.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -87,17 +88,10 @@ static bool fits(struct room *r, size_t bytes)
 
 bool room_take(struct room *r, size_t bytes, unsigned ms)
 {
-    struct timespec until;
+    const struct timespec until = clock_time(clock_ns() + (uint64_t)ms * 1000000u);
     bool good;
 
     if (!r) return true;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&r->lock);
     while (!(good = fits(r, bytes)) && ms && bytes <= r->most)
         if (pthread_cond_timedwait(&r->given, &r->lock, &until)) ms = 0;

@@ -8,6 +8,7 @@
 #include "coordinator/source/gguf_types.h"
 #include "coordinator/text/mistaken.h"
 #include "proto/base/checksum.h"
+#include "proto/base/clock.h"
 #include "proto/base/file.h"
 
 #define FIRST_READ   (UINT64_C(1) << 20)
@@ -485,8 +486,8 @@ int gguf_header_read(struct gguf_header *h, struct gguf_file *f, struct error *e
     *h = (struct gguf_header){0};
     if (rc) return rc;
     f->bytes = p.file_bytes = (uint64_t)st.st_size;
-    f->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    f->ctime_ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
+    f->mtime_ns = clock_nanoseconds(st.st_mtim);
+    f->ctime_ns = clock_nanoseconds(st.st_ctim);
     f->inode = st.st_ino;
     f->device = st.st_dev;
     rc = read_all(&p, fd);

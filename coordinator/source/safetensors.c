@@ -9,6 +9,7 @@
 #include "coordinator/text/mistaken.h"
 #include "proto/base/checksum.h"
 #include "coordinator/text/json.h"
+#include "proto/base/clock.h"
 #include "proto/base/file.h"
 
 #define DIMS_MAX 16u /* of one tensor; what exists has at most five */
@@ -334,8 +335,8 @@ int safetensors_open(const char *path, struct safetensors_file *file, struct err
     *file = (struct safetensors_file){0};
     if (rc) return rc;
     file->bytes = (uint64_t)st.st_size;
-    file->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    file->ctime_ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
+    file->mtime_ns = clock_nanoseconds(st.st_mtim);
+    file->ctime_ns = clock_nanoseconds(st.st_ctim);
     file->inode = st.st_ino;
     file->device = st.st_dev;
     return fd;

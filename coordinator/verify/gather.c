@@ -11,6 +11,7 @@
 #include "coordinator/source/source.h"
 #include "coordinator/verify/published.h"
 #include "coordinator/verify/verify.h"
+#include "proto/base/clock.h"
 
 #define TEMPLATES           "additional_chat_templates"
 #define GGUF_ALIGNMENT_MOST 65536u /* that anybody uses */
@@ -38,7 +39,7 @@ static int add_item(struct verify *v, const char *name, const char *suffix, bool
     }
     x.bytes = (uint64_t)st.st_size;
     v->stored_bytes += x.bytes;
-    x.mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+    x.mtime_ns = clock_nanoseconds(st.st_mtim);
     x.inode = st.st_ino;
     v->item[v->items++] = x;
     return 0;
